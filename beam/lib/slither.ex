@@ -1,0 +1,3 @@
+defmodule Slither do
+  @moduledoc false
+end

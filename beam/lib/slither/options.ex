@@ -1,0 +1,182 @@
+defmodule Slither.Options do
+  @moduledoc false
+  # One table per module both checks its options and writes their documentation, so the two
+  # cannot drift apart. A table is a keyword list: `name: [type: t, default: d, doc: text]`,
+  # with `required: true` where there is no default.
+
+  @type type ::
+          :pos_integer
+          | :non_neg_integer
+          | :boolean
+          | :atom
+          | :string
+          | :name
+          | :keyword
+          | :map
+          | :timeout
+          | :any
+          | {:in, [term]}
+          | {:fun, arity | [arity]}
+          | {:list, type}
+          | {:or, [type]}
+          | {:custom, String.t(), (term -> boolean)}
+
+  @type table :: [{atom, keyword}]
+
+  @doc "Checks `options` against `table` and fills in defaults; raises `Slither.Error`."
+  @spec validate!(keyword, table, String.t()) :: keyword
+  def validate!(options, table, where) do
+    case validate(options, table, where) do
+      {:ok, checked} -> checked
+      {:error, error} -> raise error
+    end
+  end
+
+  @doc "As `validate!/3`, with the error as a value."
+  @spec validate(term, table, String.t()) :: {:ok, keyword} | {:error, Slither.Error.t()}
+  def validate(options, table, where) do
+    with :ok <- keyword?(options, where),
+         :ok <- known(options, table, where),
+         :ok <- required(options, table, where),
+         :ok <- types(options, table, where) do
+      {:ok, Keyword.merge(defaults(table), options)}
+    end
+  end
+
+  @doc "The table as Markdown, for a moduledoc."
+  @spec docs(table) :: String.t()
+  def docs(table) do
+    Enum.map_join(table, "\n", fn {name, spec} ->
+      "  * `#{inspect(name)}` (#{describe(spec[:type] || :any)}#{default_text(spec)}) " <>
+        "#{spec[:doc]}"
+    end)
+  end
+
+  @doc "What a type accepts, in words."
+  @spec describe(type) :: String.t()
+  def describe(:pos_integer), do: "an integer of 1 or more"
+  def describe(:non_neg_integer), do: "an integer of 0 or more"
+  def describe(:boolean), do: "true or false"
+  def describe(:atom), do: "an atom"
+  def describe(:string), do: "a string"
+  def describe(:name), do: "a string or an atom"
+  def describe(:keyword), do: "a keyword list"
+  def describe(:map), do: "a map"
+  def describe(:timeout), do: "milliseconds (1 or more) or :infinity"
+  def describe(:any), do: "anything"
+  def describe({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
+  def describe({:fun, arity}) when is_integer(arity), do: "a function of arity #{arity}"
+  def describe({:fun, arities}), do: "a function of arity #{Enum.join(arities, " or ")}"
+  def describe({:list, type}), do: "a list, each element #{describe(type)}"
+  def describe({:or, types}), do: Enum.map_join(types, ", or ", &describe/1)
+  def describe({:custom, words, _check}), do: words
+
+  @doc "The candidate nearest to `name`, as `\" Did you mean …?\"`, or an empty string."
+  @spec nearest(term, [term]) :: String.t()
+  def nearest(name, candidates) do
+    candidates
+    |> Enum.map(&{String.jaro_distance(text(name), text(&1)), &1})
+    |> Enum.max_by(&elem(&1, 0), fn -> {0.0, nil} end)
+    |> case do
+      {score, candidate} when score > 0.7 -> " Did you mean #{inspect(candidate)}?"
+      _ -> ""
+    end
+  end
+
+  defp text(name) when is_binary(name), do: name
+  defp text(name), do: inspect(name)
+
+  defp defaults(table) do
+    for {name, spec} <- table, Keyword.has_key?(spec, :default), do: {name, spec[:default]}
+  end
+
+  defp default_text(spec) do
+    cond do
+      spec[:required] -> ", required"
+      Keyword.has_key?(spec, :default) -> ", default `#{inspect(spec[:default])}`"
+      true -> ""
+    end
+  end
+
+  defp keyword?(options, where) do
+    if Keyword.keyword?(options),
+      do: :ok,
+      else: error(:invalid_options, where, "takes a keyword list, got #{short(options)}", %{})
+  end
+
+  defp known(options, table, where) do
+    names = Keyword.keys(table)
+
+    case Enum.find(Keyword.keys(options), &(&1 not in names)) do
+      nil ->
+        :ok
+
+      name ->
+        accepted = Enum.map_join(names, ", ", &inspect/1)
+
+        error(
+          :unknown_option,
+          where,
+          "unknown option #{inspect(name)}.#{nearest(name, names)} Accepted: #{accepted}",
+          %{option: name}
+        )
+    end
+  end
+
+  defp required(options, table, where) do
+    missing =
+      for {name, spec} <- table, spec[:required], not is_map_key(Map.new(options), name), do: name
+
+    case missing do
+      [] -> :ok
+      [name | _] -> missing_error(name, table, where)
+    end
+  end
+
+  defp missing_error(name, table, where) do
+    error(
+      :missing_option,
+      where,
+      "option #{inspect(name)} is required: #{describe(table[name][:type] || :any)}",
+      %{option: name}
+    )
+  end
+
+  defp types(options, table, where) do
+    Enum.find_value(options, :ok, fn {name, value} ->
+      type = table[name][:type] || :any
+
+      unless valid?(type, value) do
+        error(
+          :invalid_option,
+          where,
+          "option #{inspect(name)} takes #{describe(type)}, got #{short(value)}",
+          %{option: name, value: value}
+        )
+      end
+    end)
+  end
+
+  defp error(reason, where, message, details) do
+    {:error, %Slither.Error{reason: reason, message: message, where: where, details: details}}
+  end
+
+  defp short(value), do: inspect(value, limit: 5, printable_limit: 80)
+
+  defp valid?(:pos_integer, value), do: is_integer(value) and value > 0
+  defp valid?(:non_neg_integer, value), do: is_integer(value) and value >= 0
+  defp valid?(:boolean, value), do: is_boolean(value)
+  defp valid?(:atom, value), do: is_atom(value)
+  defp valid?(:string, value), do: is_binary(value)
+  defp valid?(:name, value), do: is_binary(value) or (is_atom(value) and not is_nil(value))
+  defp valid?(:keyword, value), do: Keyword.keyword?(value)
+  defp valid?(:map, value), do: is_map(value)
+  defp valid?(:timeout, value), do: value == :infinity or (is_integer(value) and value > 0)
+  defp valid?(:any, _value), do: true
+  defp valid?({:in, values}, value), do: value in values
+  defp valid?({:fun, arity}, value) when is_integer(arity), do: is_function(value, arity)
+  defp valid?({:fun, arities}, value), do: Enum.any?(arities, &is_function(value, &1))
+  defp valid?({:list, type}, value), do: is_list(value) and Enum.all?(value, &valid?(type, &1))
+  defp valid?({:or, types}, value), do: Enum.any?(types, &valid?(&1, value))
+  defp valid?({:custom, _words, check}, value), do: check.(value)
+end

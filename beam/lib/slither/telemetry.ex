@@ -1,0 +1,128 @@
+defmodule Slither.Telemetry do
+  @moduledoc """
+  Events of runs, stages, batches, stores, views, pools and workers.
+
+  Where the `:telemetry` application is loaded, events go through it and `attach/4` and
+  `detach/1` are its own. Elsewhere this module offers the same contract: a handler
+  `fun.(event, measurements, metadata, config)` runs in the process that emits, and a handler
+  that raises is detached and logged.
+
+  Times are in native units (`System.convert_time_unit/3`).
+
+  | event | measurements | metadata |
+  | --- | --- | --- |
+  | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `batch`, `attempt` |
+  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `failed`, `queue`, `encode`, `wire`, `decode`, `handler` | the same, `worker` |
+  | `[:slither, :dispatch, :batch, :exception]` | `duration`, `size` | the same, `reason`, `error` |
+  | `[:slither, :pipe, :run, :start]` | `system_time` | `run`, `pipe` |
+  | `[:slither, :pipe, :run, :stop]` | `duration`, `in`, `expanded`, `out`, `skipped`, `routed`, `failed` | `run`, `pipe` |
+  | `[:slither, :pipe, :run, :exception]` | as `:stop` | `run`, `pipe`, `reason`, `error` |
+  | `[:slither, :pipe, :stage, :start]` | `system_time` | `run`, `pipe`, `stage`, `type` |
+  | `[:slither, :pipe, :stage, :stop]` | `duration`, `in`, `out`, `skipped`, `routed`, `failed` | `run`, `pipe`, `stage`, `type` |
+  | `[:slither, :pipe, :stage, :exception]` | as `:stop` | as `:stop`, `reason`, `error` |
+  | `[:slither, :store, :write]` | `count` | `store`, `table`, `kind` |
+  | `[:slither, :store, :load, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `reason` |
+  | `[:slither, :store, :reload, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `generation`, `reason` |
+  | `[:slither, :bridge, :view, :start]` | `system_time` | `view`, `mode`, `scope`, `store`, `pool`, `worker`, `session` |
+  | `[:slither, :bridge, :view, :stop]` | `duration`, `count` | the same |
+  | `[:slither, :bridge, :view, :exception]` | `duration`, `count` | the same, `reason` |
+  | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
+  | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason` |
+  | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `call` |
+  """
+
+  require Logger
+
+  @table __MODULE__
+
+  @type event :: [atom, ...]
+  @type handler :: (event, map, map, term -> any)
+
+  @doc """
+  Calls `fun.(event, measurements, metadata, config)` for each event named.
+
+  Takes a handler id, one event or a list of events, the function and a term handed to it.
+  Returns `{:error, :already_exists}` when the id is taken.
+
+      iex> Slither.Telemetry.attach("docs", [:slither, :store, :write], &IO.inspect({&1, &2, &3, &4}), nil)
+      :ok
+      iex> Slither.Telemetry.attach("docs", [:slither, :store, :write], &IO.inspect({&1, &2, &3, &4}), nil)
+      {:error, :already_exists}
+      iex> Slither.Telemetry.detach("docs")
+      :ok
+  """
+  @spec attach(term, event | [event], handler, term) :: :ok | {:error, :already_exists}
+  def attach(id, [name | _] = event, fun, config) when is_atom(name),
+    do: attach(id, [event], fun, config)
+
+  def attach(id, events, fun, config) when is_list(events) and is_function(fun, 4) do
+    if external?() do
+      apply(:telemetry, :attach_many, [id, events, fun, config])
+    else
+      # The id row is the lock: only one caller can insert it.
+      if :ets.insert_new(@table, {{:id, id}, events}) do
+        :ets.insert(@table, for(event <- events, do: {{:event, event, id}, fun, config}))
+        :ok
+      else
+        {:error, :already_exists}
+      end
+    end
+  end
+
+  @doc "Removes the handler `id`; `{:error, :not_found}` when there is none."
+  @spec detach(term) :: :ok | {:error, :not_found}
+  def detach(id) do
+    if external?() do
+      apply(:telemetry, :detach, [id])
+    else
+      case :ets.take(@table, {:id, id}) do
+        [{_key, events}] -> Enum.each(events, &:ets.delete(@table, {:event, &1, id}))
+        [] -> {:error, :not_found}
+      end
+    end
+  end
+
+  @doc "Emits `event` to its handlers, in the calling process."
+  @spec execute(event, map, map) :: :ok
+  def execute(event, measurements, metadata) do
+    if external?() do
+      apply(:telemetry, :execute, [event, measurements, metadata])
+    else
+      case handlers(event) do
+        [] -> :ok
+        found -> Enum.each(found, &call(&1, event, measurements, metadata))
+      end
+    end
+  end
+
+  @doc false
+  @spec start_table() :: :ok
+  def start_table do
+    external = Application.load(:telemetry) in [:ok, {:error, {:already_loaded, :telemetry}}]
+    external = external and match?({:ok, _}, Application.ensure_all_started(:telemetry))
+    :persistent_term.put({__MODULE__, :external}, external)
+    :ets.new(@table, [:named_table, :public, :ordered_set, read_concurrency: true])
+    :ok
+  end
+
+  # An ordered table makes the rows of one event a prefix, so that no event costs a full scan.
+  defp handlers(event) do
+    :ets.select(@table, [{{{:event, event, :"$1"}, :"$2", :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
+  rescue
+    ArgumentError -> []
+  end
+
+  defp call({id, fun, config}, event, measurements, metadata) do
+    fun.(event, measurements, metadata, config)
+  catch
+    kind, reason ->
+      detach(id)
+
+      Logger.error(
+        "telemetry handler #{inspect(id)} failed and was detached: " <>
+          Exception.format(kind, reason, __STACKTRACE__)
+      )
+  end
+
+  defp external?, do: :persistent_term.get({__MODULE__, :external}, false)
+end
