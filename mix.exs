@@ -25,7 +25,11 @@ defmodule Slither.MixProject do
   end
 
   def application do
-    [mod: {Slither.Application, []}, extra_applications: [:logger, :crypto]]
+    [
+      mod: {Slither.Application, []},
+      extra_applications: [:logger],
+      env: [stores: [], pools: [], view_server: Slither.Bridge]
+    ]
   end
 
   defp elixirc_paths(:test), do: ["beam/lib", "beam/test/support"]

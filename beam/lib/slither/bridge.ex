@@ -1,0 +1,181 @@
+defmodule Slither.Bridge do
+  @moduledoc """
+  Answers the view calls of Python handlers.
+
+  A store declares views; Python calls them by name:
+
+      from slither import views
+      views.lookup_feature(key="user:42")
+
+  A view with `scope: :global` answers any call; one with `scope: :session` only calls made
+  while a dispatch or a pipe waits for the batch that asks, with that run's `Slither.Context`.
+  Each call runs in a process of its own, for at most the view's `timeout_ms`, so that a slow
+  view holds up nobody but its caller.
+  """
+
+  alias Slither.{Context, Options, Store, Telemetry}
+
+  @type fault :: %{required(String.t()) => term}
+  @type limit :: (pos_integer, fault -> term)
+
+  @doc """
+  Calls a view from Elixir, as a handler of the session of `context` would.
+
+  Returns `{:ok, value}`, or `{:error, fault}` with the `"kind"` and `"message"` that Python
+  would see.
+  """
+  @spec call(String.t() | atom, term, Context.t()) :: {:ok, term} | {:error, fault}
+  def call(name, params, %Context{} = context \\ %Context{}) do
+    facts = %{
+      view: to_string(name),
+      mode: 0,
+      params: params,
+      timeout: nil,
+      pool: nil,
+      worker: nil,
+      run: :erlang.term_to_binary(context)
+    }
+
+    serve(facts, fn _timeout, _fault -> :ok end)
+  end
+
+  @doc false
+  # Called by a worker's task. `limit` arms the deadline of the calling process.
+  @spec serve(map, limit) :: {:ok, term} | {:error, fault}
+  def serve(facts, limit) do
+    with {:ok, view} <- fetch(facts.view),
+         :ok <- live(view, facts.run),
+         :ok <- shape(facts) do
+      run(view, facts, limit)
+    end
+  end
+
+  defp fetch(name) do
+    case Store.Views.fetch(name) do
+      {:ok, view} ->
+        {:ok, view}
+
+      :error ->
+        known = Store.Views.all() |> Enum.map(&to_string(&1.name)) |> Enum.sort()
+        list = if known == [], do: "no store declares one", else: Enum.join(known, ", ")
+
+        message = "no view #{inspect(name)}.#{Options.nearest(name, known)} Known views: #{list}"
+
+        {:error, fault("unknown_view", name, message)}
+    end
+  end
+
+  defp live(%{scope: :session} = view, nil) do
+    message =
+      "view #{inspect(to_string(view.name))} has scope :session, and the call's session has " <>
+        "ended; call it before the handler returns, or declare it scope: :global"
+
+    {:error, fault("session_ended", to_string(view.name), message)}
+  end
+
+  defp live(_view, _run), do: :ok
+
+  defp shape(%{mode: 0}), do: :ok
+  defp shape(%{mode: 1, params: params}) when is_list(params), do: :ok
+
+  defp shape(%{view: name}) do
+    message = "view #{inspect(name)}: map takes a list of parameters"
+    {:error, fault("invalid_params", name, message)}
+  end
+
+  defp run(view, facts, limit) do
+    name = to_string(view.name)
+    timeout = min(view.timeout_ms, facts.timeout || view.timeout_ms)
+    context = context(facts)
+    metadata = metadata(view, context)
+    count = if facts.mode == 1, do: length(facts.params), else: 1
+    message = "view #{inspect(name)} did not answer within #{timeout} ms"
+    limit.(timeout, fault("view_timeout", name, message, %{"timeout_ms" => timeout}))
+
+    started = System.monotonic_time()
+    event(:start, %{system_time: System.system_time(), count: count}, metadata)
+    answer = handle(view, facts, context)
+    measurements = %{duration: System.monotonic_time() - started, count: count}
+
+    case answer do
+      {:ok, value} ->
+        event(:stop, measurements, metadata)
+        {:ok, value}
+
+      {:error, why} ->
+        event(:exception, measurements, Map.put(metadata, :reason, why))
+        {:error, fault("view_failed", name, "view #{inspect(name)} failed: #{why}")}
+    end
+  end
+
+  defp handle(%{mode: :batch} = view, %{mode: 1, params: params}, context),
+    do: batch(view, params, context)
+
+  defp handle(%{mode: :batch} = view, %{params: params}, context) do
+    with {:ok, [value]} <- batch(view, [params], context), do: {:ok, value}
+  end
+
+  defp handle(view, %{mode: 1, params: params}, context) do
+    Enum.reduce_while(params, {:ok, []}, fn one, {:ok, values} ->
+      case apply_handler(view, one, context) do
+        {:ok, value} -> {:cont, {:ok, [value | values]}}
+        {:error, why} -> {:halt, {:error, why}}
+      end
+    end)
+    |> then(fn
+      {:ok, values} -> {:ok, Enum.reverse(values)}
+      error -> error
+    end)
+  end
+
+  defp handle(view, %{params: params}, context), do: apply_handler(view, params, context)
+
+  defp batch(view, params, context) do
+    case apply_handler(view, params, context) do
+      {:ok, values} when is_list(values) and length(values) == length(params) ->
+        {:ok, values}
+
+      {:ok, values} when is_list(values) ->
+        {:error, "it returned #{length(values)} values for #{length(params)} parameters"}
+
+      {:ok, other} ->
+        {:error, "a view of mode :batch returns a list, got #{inspect(other, limit: 5)}"}
+
+      {:error, why} ->
+        {:error, why}
+    end
+  end
+
+  defp apply_handler(%{handler: handler}, params, context) do
+    value = if is_function(handler, 2), do: handler.(params, context), else: handler.(params)
+    {:ok, value}
+  rescue
+    exception -> {:error, Exception.format(:error, exception, __STACKTRACE__)}
+  catch
+    kind, value -> {:error, Exception.format(kind, value, __STACKTRACE__)}
+  end
+
+  defp context(facts) do
+    context = if facts.run, do: :erlang.binary_to_term(facts.run), else: %Context{}
+    here = %{pool: facts.pool, worker: facts.worker, view: facts.view}
+    %{context | runtime: Map.merge(context.runtime, here)}
+  end
+
+  defp metadata(view, context) do
+    %{
+      view: to_string(view.name),
+      mode: view.mode,
+      scope: view.scope,
+      store: view.store,
+      pool: context.runtime.pool,
+      worker: context.runtime.worker,
+      session: context.session_id
+    }
+  end
+
+  defp event(name, measurements, metadata),
+    do: Telemetry.execute([:slither, :bridge, :view, name], measurements, metadata)
+
+  defp fault(kind, view, message, facts \\ %{}),
+    do: Map.merge(%{"kind" => kind, "view" => view, "message" => message}, facts)
+end

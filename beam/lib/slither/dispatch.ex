@@ -1,0 +1,264 @@
+defmodule Slither.Dispatch do
+  @moduledoc """
+  Batched fan-out to Python workers, with bounded work in flight.
+
+      items = Slither.Item.wrap_many([1, 2, 3, 4])
+
+      {:ok, results} =
+        Slither.Dispatch.run(items, module: "my_model", function: "predict_batch", batch_size: 2)
+
+  Items are taken from any enumerable, in batches, as slots become free: never more than
+  `max_in_flight` batches are out, and the input is pulled no further than that. A batch runs
+  in one call of the Python function, which takes a list of payloads and returns a list of the
+  same length.
+
+  ## Options
+
+  #{Slither.Dispatch.Settings.docs()}
+
+  Defaults of `batch_size`, `max_in_flight`, `ordering` and `on_error` may be set in
+  `config :slither, dispatch: [default_batch_size: 64, …]`.
+
+  ## When something fails
+
+  A handler may fail single items, a value that can't be sent fails only its item, and
+  anything else fails the batch. `on_error` then says what becomes of the items:
+
+    * `:halt` ends the run: `{:error, %Slither.DispatchError{}, partial}`, with the results
+      before the failure, in order;
+    * `:skip` keeps them in their places, with `meta.error` and `meta.skipped`;
+    * `{:route, output_or_fun}` keeps them with `meta.error` and `route` set; a function takes
+      the item and the error and gives the route;
+    * `{:retry, options}` tries them again first:
+
+  #{Slither.Dispatch.Policy.retry_docs()}
+  """
+
+  alias Slither.{Context, Error, Item}
+  alias Slither.Dispatch.{Batcher, Flow, Plan, Settings, Source}
+
+  # Where results are collected, a heap that is large from the start saves copying it again
+  # and again while it grows.
+  @heap_words 1_000_000
+
+  @doc """
+  Runs all items; returns their results in order.
+
+  `{:ok, items}`, or `{:error, error, partial}`: the `Slither.DispatchError` of the first
+  failure under `:halt` and the results before it, or a `Slither.Error` for options, pools and
+  workers that can't be used.
+  """
+  @spec run(Enumerable.t(), keyword) ::
+          {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
+  def run(items, options) do
+    with_large_heap(fn ->
+      case open(items, options, false) do
+        {:ok, state} -> collect(state, [])
+        {:error, error} -> {:error, error, []}
+      end
+    end)
+  end
+
+  @doc """
+  Results as they come, lazily: nothing is pulled or sent before the stream is read.
+
+  Raises the error that `run/2` would return. Stopping early frees the workers.
+  """
+  @spec stream(Enumerable.t(), keyword) :: Enumerable.t()
+  def stream(items, options) do
+    Stream.resource(fn -> open!(items, options) end, &step/1, &close/1)
+  end
+
+  @doc """
+  Runs the items as one batch, in one call.
+
+  Takes the options of `run/2` and returns the same.
+  """
+  @spec call_batch(Enumerable.t(), keyword) ::
+          {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
+  def call_batch(items, options) do
+    items = Enum.to_list(items)
+    if items == [], do: {:ok, []}, else: run(items, one_batch(options, length(items)))
+  end
+
+  defp one_batch(options, count) when is_list(options) do
+    options
+    |> Keyword.drop([:strategy])
+    |> Keyword.merge(batch_size: count, max_in_flight: 1)
+  end
+
+  ## The driver: one flow, one source
+
+  defp open!(items, options) do
+    case open(items, options, true) do
+      {:ok, state} -> state
+      {:error, error} -> raise error
+    end
+  end
+
+  defp open(items, options, bounded) do
+    with {:ok, options} <- Settings.check(options, "Slither.dispatch/2"),
+         :ok <- enumerable(items),
+         {:ok, plan} <- Plan.new(options, context(options), bounded) do
+      alias = :erlang.alias()
+
+      {:ok,
+       %{
+         alias: alias,
+         source: Source.new(items),
+         next: 0,
+         batcher: Batcher.new(options),
+         flow: Flow.new(plan, alias, :dispatch)
+       }}
+    end
+  end
+
+  defp context(options) do
+    run = "run-#{System.unique_integer([:positive])}"
+
+    %Context{
+      session_id: options[:session_id] || run,
+      metadata: options[:metadata],
+      runtime: %{run: run}
+    }
+  end
+
+  defp enumerable(items) do
+    if Enumerable.impl_for(items) do
+      :ok
+    else
+      {:error,
+       %Error{
+         reason: :invalid_input,
+         message: "takes an enumerable of items, got #{inspect(items, limit: 5)}",
+         where: "Slither.dispatch/2"
+       }}
+    end
+  end
+
+  defp collect(state, acc) do
+    case next(state) do
+      {:items, items, state} ->
+        collect(state, :lists.reverse(items, acc))
+
+      {:done, state} ->
+        close(state)
+        {:ok, Enum.reverse(acc)}
+
+      {:halted, items, error, state} ->
+        close(state)
+        {:error, error, Enum.reverse(acc, items)}
+    end
+  rescue
+    exception ->
+      close(state)
+      reraise exception, __STACKTRACE__
+  end
+
+  # The next results, waiting for them if need be.
+  defp next(state) do
+    state = fill(state)
+    {chunks, flow} = Flow.take(state.flow)
+
+    cond do
+      chunks != [] ->
+        flow = Flow.rest(flow)
+        unpack(chunks, [], %{state | flow: flow})
+
+      Flow.idle?(flow) and state.source == :done ->
+        {:done, %{state | flow: flow}}
+
+      true ->
+        next(await(%{state | flow: Flow.rest(flow)}))
+    end
+  end
+
+  defp fill(%{source: :done} = state), do: state
+
+  defp fill(state) do
+    if Flow.free(state.flow) > 0, do: state |> pull() |> fill(), else: state
+  end
+
+  defp pull(state) do
+    count = Batcher.want(state.batcher)
+    {items, source} = Source.pull(state.source, count)
+    {entries, next} = number(items, state.next, [])
+    {groups, batcher} = Batcher.add(state.batcher, entries)
+    groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
+    flow = Enum.reduce(groups, state.flow, &Flow.submit(&2, &1))
+    %{state | source: source, next: next, batcher: batcher, flow: flow}
+  end
+
+  defp number([item | items], next, acc),
+    do: number(items, next + 1, [{next, Item.wrap(item)} | acc])
+
+  defp number([], next, acc), do: {Enum.reverse(acc), next}
+
+  defp await(%{alias: alias} = state) do
+    receive do
+      {{^alias, _key}, message} ->
+        %{state | flow: Flow.message(state.flow, message)}
+
+      {{^alias, _key}, monitor, :process, _pid, reason} ->
+        %{state | flow: Flow.message(state.flow, {:down, monitor, reason})}
+
+      {:timeout, timer, {:slither_timer, {^alias, _key}}} ->
+        %{state | flow: Flow.message(state.flow, {:timer, timer})}
+    end
+  end
+
+  defp unpack([{:ok, entries} | chunks], acc, state),
+    do: unpack(chunks, push(entries, acc), state)
+
+  defp unpack([{:mixed, outcomes} | chunks], acc, state),
+    do:
+      unpack(chunks, Enum.reduce(outcomes, acc, fn {_, _, item}, acc -> [item | acc] end), state)
+
+  defp unpack([{:halt, _seq, error} | _chunks], acc, state),
+    do: {:halted, Enum.reverse(acc), error, state}
+
+  defp unpack([], acc, state), do: {:items, Enum.reverse(acc), state}
+
+  defp push([{_seq, item} | entries], acc), do: push(entries, [item | acc])
+  defp push([], acc), do: acc
+
+  # A stream yields what came before a failure, and raises when it is read further.
+  defp step({:failed, error, _state}), do: raise(error)
+
+  defp step(state) do
+    case next(state) do
+      {:items, items, state} -> {items, state}
+      {:done, state} -> {:halt, state}
+      {:halted, items, error, state} -> {items, {:failed, error, state}}
+    end
+  end
+
+  defp close({:failed, _error, state}), do: close(state)
+
+  defp close(state) do
+    Flow.close(state.flow)
+    Source.close(state.source)
+    :erlang.unalias(state.alias)
+    flush(state.alias)
+  end
+
+  defp flush(alias) do
+    receive do
+      {{^alias, _key}, _message} -> flush(alias)
+      {{^alias, _key}, _monitor, :process, _pid, _reason} -> flush(alias)
+      {:timeout, _timer, {:slither_timer, {^alias, _key}}} -> flush(alias)
+    after
+      0 -> :ok
+    end
+  end
+
+  defp with_large_heap(fun) do
+    previous = Process.flag(:min_heap_size, @heap_words)
+
+    try do
+      fun.()
+    after
+      Process.flag(:min_heap_size, previous)
+    end
+  end
+end

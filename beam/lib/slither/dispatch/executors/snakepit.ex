@@ -1,0 +1,56 @@
+defmodule Slither.Dispatch.Executors.Snakepit do
+  @moduledoc """
+  Runs a command: a Python handler registered under a name, `command:`, on the pool `pool:`.
+
+      # handlers.py, named in the pool's preload: ["handlers"]
+      from slither.worker import batch_handler
+
+      @batch_handler("embed")
+      def embed(texts: list[str]) -> list[list[float]]:
+          return [[float(len(text))] for text in texts]
+
+  Where the Snakepit library is loaded, its pool runs the command instead, with the arguments
+  `%{"items" => payloads}`; the answer is a list, or a map with a list under `"results"`.
+  """
+
+  @behaviour Slither.Dispatch.Executor
+
+  alias Slither.Dispatch.Executors.External
+  alias Slither.Error
+
+  @impl true
+  @spec target(keyword) :: {:ok, [String.t()]} | :external | {:error, Error.t()}
+  def target(options) do
+    cond do
+      options[:command] == nil -> {:error, missing()}
+      External.loaded?(:snakepit) -> :external
+      true -> {:ok, ["command", to_string(options[:command])]}
+    end
+  end
+
+  @impl true
+  @spec execute_batch([Slither.Item.t(), ...], Slither.Context.t(), keyword) ::
+          {:ok, [term]} | {:error, term}
+  def execute_batch(items, context, options) do
+    case target(options) do
+      :external ->
+        arguments = %{"items" => Enum.map(items, & &1.payload)}
+        command = to_string(options[:command])
+        External.call(Snakepit, :execute, [command, arguments, [timeout: options[:timeout]]])
+
+      {:ok, _target} ->
+        External.dispatch(__MODULE__, items, context, options)
+
+      {:error, error} ->
+        {:error, error}
+    end
+  end
+
+  defp missing do
+    %Error{
+      reason: :missing_option,
+      message: "the Snakepit executor needs command:, the name of a registered handler",
+      details: %{option: :command}
+    }
+  end
+end

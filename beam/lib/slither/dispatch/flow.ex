@@ -1,0 +1,456 @@
+defmodule Slither.Dispatch.Flow do
+  @moduledoc false
+  # The ledger of one dispatch: batches that wait, batches that are out, results that are held
+  # for their turn. A driver (a dispatch, or a pipe for each of its Python stages) feeds it
+  # groups of batches and every message that carries its tag, and takes outcomes out.
+  #
+  # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
+  # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
+
+  alias Slither.{DispatchError, Error, Item, Telemetry}
+  alias Slither.Dispatch.{Plan, Policy, Runner}
+
+  # A worker's death gives back the calls it had not begun; a call that is given back again
+  # and again is itself suspect.
+  @max_requeues 3
+  @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
+                [:too_large, :not_decodable, :python_error]
+
+  defmodule Batch do
+    @moduledoc false
+    @enforce_keys [:group, :number, :entries]
+    defstruct [:group, :number, :entries, :queued, :sent, attempt: 1, requeues: 0]
+  end
+
+  @enforce_keys [:plan, :runner]
+  defstruct [
+    :plan,
+    :runner,
+    :halted,
+    next_group: 0,
+    turn: 0,
+    number: 0,
+    groups: %{},
+    todo: :queue.new(),
+    todo_count: 0,
+    out: %{},
+    pausing: %{},
+    held: 0,
+    ready: :queue.new(),
+    counts: %{batches: 0, retries: 0, splits: 0, requeues: 0}
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @doc "An empty flow of a plan; messages for it carry `tag` and go to `alias`."
+  @spec new(Plan.t(), reference, term) :: t
+  def new(%Plan{} = plan, alias, tag),
+    do: %__MODULE__{plan: plan, runner: Runner.new(plan, alias, tag)}
+
+  @doc "How many more batches it takes now."
+  @spec free(t) :: integer
+  def free(%__MODULE__{} = flow) do
+    if flow.halted, do: 0, else: flow.plan.max_in_flight - inside(flow) - held(flow)
+  end
+
+  @doc "Whether nothing is waiting, out, or held."
+  @spec idle?(t) :: boolean
+  def idle?(%__MODULE__{} = flow), do: flow.groups == %{} and :queue.is_empty(flow.ready)
+
+  @doc "Takes in a group of batches."
+  @spec submit(t, [list, ...]) :: t
+  def submit(%__MODULE__{next_group: id} = flow, batches) do
+    group = %{left: length(batches), chunks: [], halt: nil}
+    flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
+
+    batches
+    |> Enum.reduce(flow, fn entries, flow ->
+      batch = %Batch{group: id, number: flow.number, entries: entries}
+      enqueue(%{flow | number: flow.number + 1}, batch)
+    end)
+    |> advance()
+  end
+
+  @doc "Everything that is ready, in order."
+  @spec take(t) :: {[{:ok, list} | {:mixed, list} | {:halt, term, Exception.t()}], t}
+  def take(%__MODULE__{ready: ready} = flow),
+    do:
+      {:queue.to_list(ready),
+       %{flow | ready: :queue.new(), held: Enum.count(flow.groups, &complete?/1)}}
+
+  defp complete?({_id, group}), do: group.left == 0
+
+  @doc "Gives back lanes that are not needed at once; called before the driver waits."
+  @spec rest(t) :: t
+  def rest(flow), do: %{flow | runner: Runner.rest(flow.runner)}
+
+  @doc "Ends everything that is still out."
+  @spec close(t) :: :ok
+  def close(flow) do
+    for {timer, _batch} <- flow.pausing, do: :erlang.cancel_timer(timer)
+    Runner.close(flow.runner, Map.keys(flow.out))
+  end
+
+  @doc "Takes a message that carries the flow's tag."
+  @spec message(t, term) :: t
+  def message(flow, {:granted, ref, lane}) do
+    %{flow | runner: Runner.granted(flow.runner, ref, lane)} |> advance()
+  end
+
+  def message(flow, {:denied, ref, error}) do
+    flow = %{flow | runner: Runner.denied(flow.runner, ref)}
+
+    case pop(flow) do
+      {nil, flow} -> flow
+      {batch, flow} -> flow |> failed(batch, error) |> advance()
+    end
+  end
+
+  def message(flow, {:done, ref, outcome}) do
+    case Map.pop(flow.out, ref) do
+      {nil, _out} ->
+        flow
+
+      {batch, out} ->
+        # A lane that gave the batch back has lost its worker.
+        keep? = is_tuple(outcome) and elem(outcome, 0) in [:ok, :error]
+        flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, keep?)}
+        flow |> done(batch, outcome) |> advance()
+    end
+  end
+
+  def message(flow, {:lane_lost, ref, error}) do
+    case Map.pop(flow.out, ref) do
+      {nil, _out} -> %{flow | runner: Runner.lost(flow.runner, ref)}
+      {batch, out} -> %{flow | out: out} |> failed(batch, error) |> advance()
+    end
+  end
+
+  def message(flow, {:timer, timer}) do
+    case Map.pop(flow.pausing, timer) do
+      {nil, _pausing} -> %{flow | runner: Runner.timer(flow.runner, timer)}
+      {batch, pausing} -> %{flow | pausing: pausing} |> enqueue(batch) |> advance()
+    end
+  end
+
+  def message(flow, {:down, monitor, reason}) do
+    case Runner.down(flow.runner, monitor, reason) do
+      {:task, ref, error, runner} ->
+        message(%{flow | runner: runner}, {:lane_lost, ref, error})
+
+      {:pool, error, runner} ->
+        {batches, flow} = drain(%{flow | runner: runner})
+        Enum.reduce(batches, flow, &failed(&2, &1, error))
+    end
+  end
+
+  ## Sending
+
+  defp enqueue(flow, batch) do
+    batch = %{batch | queued: System.monotonic_time()}
+    %{flow | todo: :queue.in(batch, flow.todo), todo_count: flow.todo_count + 1}
+  end
+
+  defp pop(%__MODULE__{} = flow) do
+    case :queue.out(flow.todo) do
+      {:empty, _todo} -> {nil, flow}
+      {{:value, batch}, todo} -> {batch, %{flow | todo: todo, todo_count: flow.todo_count - 1}}
+    end
+  end
+
+  defp advance(%__MODULE__{todo_count: 0} = flow), do: flow
+
+  defp advance(flow) do
+    case Runner.lane(flow.runner) do
+      {:ok, lane, runner} ->
+        {batch, flow} = pop(flow)
+        flow |> send_out(batch, lane, runner) |> advance()
+
+      :none ->
+        %{flow | runner: Runner.want(flow.runner, flow.todo_count, map_size(flow.out))}
+    end
+  end
+
+  defp send_out(flow, batch, lane, runner) do
+    batch = %{batch | sent: System.monotonic_time()}
+    {ref, runner} = Runner.run(runner, lane, batch)
+    metadata = metadata(flow, batch)
+    sizes = %{system_time: System.system_time(), size: length(batch.entries)}
+    Telemetry.execute([:slither, :dispatch, :batch, :start], sizes, metadata)
+    counts = Map.update!(flow.counts, :batches, &(&1 + 1))
+    %{flow | out: Map.put(flow.out, ref, batch), runner: runner, counts: counts}
+  end
+
+  ## Results
+
+  defp done(flow, batch, {:ok, values, errors, times}) when errors == %{} do
+    if length(values) == length(batch.entries) do
+      stopped(flow, batch, times, 0)
+      settle(flow, batch, [{:ok, fill(batch.entries, values, batch.attempt)}])
+    else
+      failed(flow, batch, wrong_length(batch, values))
+    end
+  end
+
+  defp done(flow, batch, {:ok, values, errors, times}) do
+    stopped(flow, batch, times, map_size(errors))
+
+    {good, bad} =
+      batch.entries
+      |> Enum.zip(values)
+      |> Enum.with_index()
+      |> Enum.split_with(fn {_pair, index} -> not is_map_key(errors, index) end)
+
+    good = for {{entry, value}, _index} <- good, do: {entry, value}
+    filled = fill(Enum.map(good, &elem(&1, 0)), Enum.map(good, &elem(&1, 1)), batch.attempt)
+    bad = for {{entry, _value}, index} <- bad, do: {entry, errors[index]}
+
+    flow
+    |> chunk(batch, if(filled == [], do: [], else: [{:ok, filled}]))
+    |> fail_items(batch, bad, :item)
+    |> close_batch(batch)
+  end
+
+  defp done(flow, batch, {kind, error, _times}) when kind in [:error, :died],
+    do: failed(flow, batch, error)
+
+  defp done(flow, %Batch{requeues: n} = batch, :requeue) when n < @max_requeues do
+    counts = Map.update!(flow.counts, :requeues, &(&1 + 1))
+    batch = %{batch | requeues: n + 1}
+    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1, counts: counts}
+  end
+
+  defp done(flow, batch, :requeue) do
+    error = %Error{
+      reason: :worker_died,
+      message: "#{@max_requeues + 1} workers ended while they held this batch"
+    }
+
+    failed(flow, batch, error)
+  end
+
+  defp failed(flow, batch, error) do
+    exception(flow, batch, error)
+
+    if flow.plan.isolate and length(batch.entries) > 1 and error.reason in @splittable do
+      split(flow, batch)
+    else
+      bad = Enum.map(batch.entries, &{&1, error})
+      flow |> fail_items(batch, bad, :batch) |> close_batch(batch)
+    end
+  end
+
+  # Both halves are tried again until what fails is alone.
+  defp split(flow, batch) do
+    {left, right} = Enum.split(batch.entries, div(length(batch.entries), 2))
+    flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
+    counts = Map.update!(flow.counts, :splits, &(&1 + 1))
+
+    Enum.reduce([left, right], %{flow | counts: counts}, fn entries, flow ->
+      half = %{batch | entries: entries, number: flow.number, requeues: 0}
+      enqueue(%{flow | number: flow.number + 1}, half)
+    end)
+  end
+
+  defp fail_items(flow, _batch, [], _scope), do: flow
+
+  defp fail_items(flow, batch, [{_entry, %{reason: reason}} | _] = bad, scope) do
+    case Policy.pause(flow.plan.policy, batch.attempt, reason) do
+      :no -> conclude(flow, batch, bad, scope)
+      pause -> retry(flow, batch, Enum.map(bad, &elem(&1, 0)), pause)
+    end
+  end
+
+  defp retry(flow, batch, entries, pause) do
+    again = %{batch | entries: entries, attempt: batch.attempt + 1, requeues: 0}
+    timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
+    flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
+    counts = Map.update!(flow.counts, :retries, &(&1 + 1))
+    %{flow | pausing: Map.put(flow.pausing, timer, again), counts: counts}
+  end
+
+  defp conclude(flow, batch, bad, scope) do
+    Enum.reduce_while(bad, {flow, []}, fn {{seq, item}, error}, {flow, outcomes} ->
+      error = dispatch_error(flow, batch, item, error, scope)
+
+      case Policy.outcome(flow.plan.policy, item, error) do
+        :halt -> {:halt, {halt(flow, batch, seq, error), outcomes}}
+        {kind, item} -> {:cont, {flow, [{seq, kind, item} | outcomes]}}
+      end
+    end)
+    |> then(fn {flow, outcomes} ->
+      if outcomes == [],
+        do: flow,
+        else: chunk(flow, batch, [{:mixed, Enum.reverse(outcomes)}])
+    end)
+  end
+
+  # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
+  defp halt(flow, batch, seq, error) do
+    flow = update_group(flow, batch.group, &%{&1 | halt: earlier(&1.halt, {seq, error})})
+    {later, todo} = Enum.split_with(:queue.to_list(flow.todo), &(&1.group > batch.group))
+
+    %{
+      flow
+      | halted: min(flow.halted || batch.group, batch.group),
+        todo: :queue.from_list(todo),
+        todo_count: flow.todo_count - length(later)
+    }
+  end
+
+  defp earlier(nil, halt), do: halt
+  defp earlier({seq, _} = old, {other, _}) when seq <= other, do: old
+  defp earlier(_old, new), do: new
+
+  ## Turns
+
+  defp settle(flow, batch, chunks), do: flow |> chunk(batch, chunks) |> close_batch(batch)
+
+  defp chunk(flow, _batch, []), do: flow
+
+  defp chunk(%__MODULE__{plan: %{ordering: :as_completed}} = flow, _batch, chunks),
+    do: make_ready(flow, chunks)
+
+  defp chunk(flow, batch, chunks),
+    do: update_group(flow, batch.group, &%{&1 | chunks: chunks ++ &1.chunks})
+
+  defp close_batch(flow, batch) do
+    flow = update_group(flow, batch.group, &%{&1 | left: &1.left - 1})
+
+    case {flow.groups[batch.group], flow.plan.ordering} do
+      {%{left: 0}, :preserve} ->
+        turn(%{flow | held: flow.held + 1})
+
+      {%{halt: {_, _}} = group, :as_completed} ->
+        release(flow, batch.group, group)
+
+      {%{left: 0} = group, :as_completed} ->
+        release(%{flow | held: flow.held + 1}, batch.group, group)
+
+      _ ->
+        flow
+    end
+  end
+
+  defp turn(%__MODULE__{turn: turn} = flow) do
+    case flow.groups do
+      %{^turn => %{left: 0} = group} ->
+        %{flow | turn: turn + 1} |> release(turn, group) |> turn()
+
+      _ ->
+        flow
+    end
+  end
+
+  defp release(flow, id, group) do
+    flow = make_ready(%{flow | groups: Map.delete(flow.groups, id)}, merge(group))
+
+    case group.halt do
+      nil ->
+        flow
+
+      {seq, error} ->
+        # Later groups are of no use to anyone now.
+        :ok = Runner.close(flow.runner, Map.keys(flow.out))
+        runner = Runner.emptied(flow.runner)
+        flow = make_ready(flow, [{:halt, seq, error}])
+        %{flow | groups: %{}, out: %{}, runner: runner, todo: :queue.new(), todo_count: 0}
+    end
+  end
+
+  defp make_ready(flow, chunks),
+    do: %{flow | ready: Enum.reduce(chunks, flow.ready, &:queue.in/2)}
+
+  defp merge(%{chunks: [], halt: nil}), do: []
+  defp merge(%{chunks: [{:ok, _} = chunk], halt: nil}), do: [chunk]
+
+  defp merge(%{chunks: chunks, halt: halt}) do
+    outcomes =
+      Enum.flat_map(chunks, fn
+        {:ok, entries} -> for {seq, item} <- entries, do: {seq, :ok, item}
+        {:mixed, outcomes} -> outcomes
+      end)
+
+    outcomes = Enum.sort_by(outcomes, &elem(&1, 0))
+
+    case halt do
+      nil -> [{:mixed, outcomes}]
+      {seq, _error} -> [{:mixed, Enum.take_while(outcomes, &(elem(&1, 0) < seq))}]
+    end
+  end
+
+  defp update_group(flow, id, fun) do
+    case flow.groups do
+      %{^id => group} -> %{flow | groups: Map.put(flow.groups, id, fun.(group))}
+      _ -> flow
+    end
+  end
+
+  defp inside(flow), do: flow.todo_count + map_size(flow.out) + map_size(flow.pausing)
+
+  # A stream's results that wait to be taken count as in flight; a run keeps them all anyway.
+  defp held(%__MODULE__{plan: %{bounded: true}} = flow), do: flow.held
+  defp held(_flow), do: 0
+
+  defp drain(flow) do
+    batches = :queue.to_list(flow.todo) ++ Map.values(flow.out)
+    {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}}}
+  end
+
+  defp fill([{seq, item} | entries], [value | values], 1),
+    do: [{seq, %{item | payload: value}} | fill(entries, values, 1)]
+
+  defp fill([], [], _attempt), do: []
+
+  defp fill([{seq, item} | entries], [value | values], attempt) do
+    item = Item.put_meta(%{item | payload: value}, attempts: attempt)
+    [{seq, item} | fill(entries, values, attempt)]
+  end
+
+  ## Errors and events
+
+  defp dispatch_error(flow, batch, item, error, scope) do
+    %DispatchError{
+      reason: error.reason,
+      stage: flow.plan.context.stage,
+      batch: batch.number,
+      item: if(scope == :item or match?([_], batch.entries), do: item.id),
+      attempts: batch.attempt,
+      cause: error
+    }
+  end
+
+  defp wrong_length(batch, values) do
+    %Error{
+      reason: :wrong_result,
+      message: "the executor gave #{length(values)} results for #{length(batch.entries)} items",
+      hint: "return one result for each item, in order",
+      details: %{expected: length(batch.entries), got: length(values)}
+    }
+  end
+
+  defp metadata(flow, batch),
+    do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
+
+  defp stopped(flow, batch, times, failed) do
+    now = System.monotonic_time()
+
+    measurements =
+      Map.merge(times, %{
+        duration: now - batch.sent,
+        queue: batch.sent - batch.queued,
+        size: length(batch.entries),
+        failed: failed
+      })
+
+    metadata = Map.put(metadata(flow, batch), :worker, times.worker)
+    Telemetry.execute([:slither, :dispatch, :batch, :stop], measurements, metadata)
+  end
+
+  defp exception(flow, batch, error) do
+    now = System.monotonic_time()
+    sizes = %{duration: now - (batch.sent || now), size: length(batch.entries)}
+    metadata = Map.merge(metadata(flow, batch), %{reason: error.reason, error: error})
+    Telemetry.execute([:slither, :dispatch, :batch, :exception], sizes, metadata)
+  end
+end

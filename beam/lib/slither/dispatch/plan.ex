@@ -1,0 +1,112 @@
+defmodule Slither.Dispatch.Plan do
+  @moduledoc false
+  # What is the same for every batch of a run: options read once, the call's head encoded once.
+
+  alias Slither.{Context, Error}
+  alias Slither.Dispatch.Policy
+  alias Slither.Protocol.Frame
+  alias Slither.Python.Pool
+
+  @enforce_keys [:mode, :policy, :context]
+  defstruct [
+    :mode,
+    :policy,
+    :context,
+    :ordering,
+    :isolate,
+    :max_in_flight,
+    :capacity,
+    :bounded,
+    :timeout,
+    :queue_timeout,
+    :session,
+    :metadata,
+    :executor,
+    :options
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @doc "The plan of checked options; `bounded` for streams."
+  @spec new(keyword, Context.t(), boolean) :: {:ok, t} | {:error, Error.t()}
+  def new(options, %Context{} = context, bounded) do
+    with {:ok, mode} <- mode(options, context) do
+      {:ok,
+       %__MODULE__{
+         mode: mode,
+         policy: Policy.new!(options[:on_error]),
+         context: context,
+         ordering: options[:ordering],
+         isolate: options[:isolate],
+         max_in_flight: options[:max_in_flight],
+         capacity: capacity(mode, options),
+         bounded: bounded,
+         timeout: options[:timeout],
+         queue_timeout: options[:queue_timeout],
+         session: options[:session_id],
+         executor: options[:executor],
+         options: options,
+         metadata: %{
+           run: context.runtime[:run],
+           pipe: context.pipe,
+           stage: context.stage,
+           pool: options[:pool],
+           batch: 0,
+           attempt: 1
+         }
+       }}
+    end
+  end
+
+  defp mode(options, context) do
+    executor = options[:executor]
+
+    case target(executor, options) do
+      {:ok, target} -> pool(options[:pool], target, options, context)
+      :external -> {:ok, :task}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp target(executor, options) do
+    cond do
+      not Code.ensure_loaded?(executor) -> {:error, no_executor(executor)}
+      function_exported?(executor, :target, 1) -> executor.target(options)
+      function_exported?(executor, :execute_batch, 3) -> :external
+      true -> {:error, no_executor(executor)}
+    end
+  end
+
+  defp pool(name, target, options, context) do
+    with {:ok, handle} <- Pool.handle(name) do
+      wire = %{
+        "run" => context.runtime[:run],
+        "pipe" => name(context.pipe),
+        "stage" => name(context.stage),
+        "session" => options[:session_id]
+      }
+
+      # As bytes, the context of a run costs a call's message a reference, not a copy.
+      {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
+    end
+  end
+
+  # A session's calls keep their order by going one at a time.
+  defp capacity({:pool, handle, _head, _run}, options) do
+    lanes = handle.settings.size * handle.settings.window
+    if options[:session_id], do: 1, else: min(options[:max_in_flight], lanes)
+  end
+
+  defp capacity(:task, options), do: options[:max_in_flight]
+
+  defp name(nil), do: nil
+  defp name(name), do: to_string(name)
+
+  defp no_executor(executor) do
+    %Error{
+      reason: :invalid_option,
+      message: "option :executor takes a module with execute_batch/3, got #{inspect(executor)}",
+      details: %{option: :executor}
+    }
+  end
+end

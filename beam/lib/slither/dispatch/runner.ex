@@ -1,0 +1,283 @@
+defmodule Slither.Dispatch.Runner do
+  @moduledoc false
+  # Where a flow's batches run: on leased lanes of a pool, or in a process each for executors
+  # that are not ours. A lane is kept from batch to batch while nobody else waits for one.
+
+  alias Slither.{DispatchError, Error}
+  alias Slither.Dispatch.Plan
+  alias Slither.Python.{Lane, Pool}
+
+  @enforce_keys [:plan, :alias, :tag]
+  defstruct [:plan, :alias, :tag, :monitor, idle: [], requested: %{}, lanes: %{}, tasks: %{}]
+
+  @type t :: %__MODULE__{}
+
+  @doc "A runner; what it starts answers to `alias` with messages that carry the tag."
+  @spec new(Plan.t(), reference, term) :: t
+  def new(plan, alias, key) do
+    tag = {alias, key}
+    runner = %__MODULE__{plan: plan, alias: alias, tag: tag}
+
+    case plan.mode do
+      {:pool, handle, _head, _run} ->
+        %{runner | monitor: :erlang.monitor(:process, handle.scheduler, tag: tag)}
+
+      :task ->
+        runner
+    end
+  end
+
+  @doc "A place to run the next batch."
+  @spec lane(t) :: {:ok, term, t} | :none
+  def lane(%__MODULE__{plan: %{mode: :task}} = runner) do
+    if map_size(runner.tasks) < runner.plan.capacity, do: {:ok, :task, runner}, else: :none
+  end
+
+  def lane(%__MODULE__{idle: [ref | idle]} = runner), do: {:ok, ref, %{runner | idle: idle}}
+  def lane(_runner), do: :none
+
+  @doc "Asks for as many lanes as `todo` batches can use while `out` are out."
+  @spec want(t, non_neg_integer, non_neg_integer) :: t
+  def want(%__MODULE__{plan: %{mode: :task}} = runner, _todo, _out), do: runner
+
+  def want(runner, todo, out) do
+    requested = map_size(runner.requested)
+    missing = min(todo, runner.plan.capacity - out) - requested
+    if missing > 0, do: Enum.reduce(1..missing, runner, fn _, r -> request(r) end), else: runner
+  end
+
+  @doc "A lane was granted."
+  @spec granted(t, reference, pid) :: t
+  def granted(runner, ref, lane) do
+    case Map.pop(runner.requested, ref) do
+      {nil, _requested} ->
+        runner
+
+      {_true, requested} ->
+        lanes = Map.put(runner.lanes, ref, lane)
+        %{runner | requested: requested, lanes: lanes, idle: [ref | runner.idle]}
+    end
+  end
+
+  @doc "A request was refused."
+  @spec denied(t, reference) :: t
+  def denied(runner, ref), do: %{runner | requested: Map.delete(runner.requested, ref)}
+
+  @doc "Runs a batch; its answer carries the reference."
+  @spec run(t, term, map) :: {reference, t}
+  def run(runner, :task, batch), do: start_task(runner, batch)
+
+  def run(runner, ref, batch) do
+    {:pool, _handle, head, run} = runner.plan.mode
+
+    Lane.run(runner.lanes[ref], %Lane.Job{
+      reply_to: runner.alias,
+      tag: runner.tag,
+      ref: ref,
+      head: head,
+      run: run,
+      batch: batch.number,
+      attempt: batch.attempt,
+      timeout: runner.plan.timeout,
+      payloads: for({_seq, item} <- batch.entries, do: item.payload)
+    })
+
+    {ref, runner}
+  end
+
+  @doc "The batch of a reference is answered; its lane is kept if it can serve again."
+  @spec done(t, reference, boolean) :: t
+  def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _keep?), do: end_task(runner, ref)
+
+  def done(runner, ref, keep?) do
+    {:pool, handle, _head, _run} = runner.plan.mode
+
+    if keep? and not Pool.contended?(handle) do
+      %{runner | idle: [ref | runner.idle]}
+    else
+      Pool.release(handle, ref)
+      %{runner | lanes: Map.delete(runner.lanes, ref)}
+    end
+  end
+
+  @doc "A lane is no more."
+  @spec lost(t, reference) :: t
+  def lost(runner, ref) do
+    %{runner | idle: List.delete(runner.idle, ref), lanes: Map.delete(runner.lanes, ref)}
+  end
+
+  @doc "Gives idle lanes back."
+  @spec rest(t) :: t
+  def rest(%__MODULE__{idle: []} = runner), do: runner
+
+  def rest(runner) do
+    {:pool, handle, _head, _run} = runner.plan.mode
+    Enum.each(runner.idle, &Pool.release(handle, &1))
+    %{runner | idle: [], lanes: Map.drop(runner.lanes, runner.idle)}
+  end
+
+  @doc "Gives everything back; the batches `out` are nobody's any more."
+  @spec close(t, [reference]) :: :ok
+  def close(%__MODULE__{plan: %{mode: :task}} = runner, _out) do
+    for {_ref, task} <- runner.tasks do
+      Process.demonitor(task.monitor, [:flush])
+      cancel(task.timer)
+      Process.exit(task.pid, :kill)
+    end
+
+    :ok
+  end
+
+  def close(runner, out) do
+    {:pool, handle, _head, _run} = runner.plan.mode
+    Process.demonitor(runner.monitor, [:flush])
+    _ = rest(runner)
+    Enum.each(Map.keys(runner.requested), &Pool.release(handle, &1))
+    Enum.each(out, &Pool.abandon(handle, &1))
+  end
+
+  @doc "The runner after `close/2`: it holds nothing and asks for nothing."
+  @spec emptied(t) :: t
+  def emptied(runner), do: %{runner | idle: [], requested: %{}, lanes: %{}, tasks: %{}}
+
+  @doc "A timer ran out: the task it watched is killed."
+  @spec timer(t, reference) :: t
+  def timer(runner, timer) do
+    for {_ref, %{timer: ^timer, pid: pid}} <- runner.tasks, do: Process.exit(pid, :kill)
+    runner
+  end
+
+  @doc "A monitored process ended: a task, or the pool's scheduler."
+  @spec down(t, reference, term) ::
+          {:task, reference, Error.t(), t} | {:pool, Error.t(), t}
+  def down(%__MODULE__{monitor: monitor} = runner, monitor, reason) do
+    error = %Error{
+      reason: :pool_unavailable,
+      message: "the pool stopped: #{Exception.format_exit(reason)}",
+      where: "pool #{inspect(runner.plan.options[:pool])}"
+    }
+
+    {:pool, error, emptied(runner)}
+  end
+
+  def down(runner, monitor, reason) do
+    {ref, task} = Enum.find(runner.tasks, {nil, nil}, fn {_, task} -> task.monitor == monitor end)
+    error = if task, do: task_error(task, runner.plan.timeout, reason)
+    {:task, ref, error, end_task(runner, ref)}
+  end
+
+  defp request(runner) do
+    {:pool, handle, _head, _run} = runner.plan.mode
+    ref = make_ref()
+    options = [session: runner.plan.session, deadline: deadline(runner.plan.queue_timeout)]
+    Pool.request(handle, runner.alias, runner.tag, ref, options)
+    %{runner | requested: Map.put(runner.requested, ref, true)}
+  end
+
+  defp deadline(:infinity), do: nil
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  ## Executors that are not ours
+
+  defp start_task(runner, batch) do
+    %{plan: plan, tag: tag, alias: alias} = runner
+    ref = make_ref()
+    items = for {_seq, item} <- batch.entries, do: item
+
+    {pid, monitor} =
+      :erlang.spawn_opt(
+        fn -> send(alias, {tag, {:done, ref, execute(plan, items)}}) end,
+        monitor: [tag: tag]
+      )
+
+    timer =
+      if plan.timeout != :infinity,
+        do: :erlang.start_timer(plan.timeout, self(), {:slither_timer, tag})
+
+    task = %{
+      pid: pid,
+      monitor: monitor,
+      timer: timer,
+      started: System.monotonic_time(:millisecond)
+    }
+
+    {ref, %{runner | tasks: Map.put(runner.tasks, ref, task)}}
+  end
+
+  defp end_task(runner, ref) do
+    case Map.pop(runner.tasks, ref) do
+      {nil, _tasks} ->
+        runner
+
+      {task, tasks} ->
+        Process.demonitor(task.monitor, [:flush])
+        cancel(task.timer)
+        %{runner | tasks: tasks}
+    end
+  end
+
+  defp cancel(nil), do: :ok
+
+  defp cancel(timer) do
+    _ = :erlang.cancel_timer(timer)
+    :ok
+  end
+
+  defp execute(plan, items) do
+    started = System.monotonic_time()
+    result = plan.executor.execute_batch(items, plan.context, plan.options)
+    handler = System.monotonic_time() - started
+    times = %{encode: 0, wire: 0, decode: 0, handler: handler, worker: nil}
+
+    case result do
+      {:ok, results} when is_list(results) -> {:ok, results, %{}, times}
+      {:error, %DispatchError{cause: %Error{} = error}} -> {:error, error, times}
+      {:error, %Error{} = error} -> {:error, error, times}
+      {:error, reason} -> {:error, executor_error(plan, inspect(reason), reason), times}
+      other -> {:error, bad_return(plan, other), times}
+    end
+  rescue
+    exception ->
+      text = Exception.format(:error, exception, __STACKTRACE__)
+      {:error, executor_error(plan, text, exception), nil}
+  catch
+    kind, value ->
+      text = Exception.format(kind, value, __STACKTRACE__)
+      {:error, executor_error(plan, text, {kind, value}), nil}
+  end
+
+  defp executor_error(plan, text, reason) do
+    %Error{
+      reason: :executor_failed,
+      message: "#{inspect(plan.executor)} failed: #{text}",
+      details: %{reason: reason}
+    }
+  end
+
+  defp bad_return(plan, other) do
+    %Error{
+      reason: :wrong_result,
+      message:
+        "#{inspect(plan.executor)}.execute_batch/3 returned #{inspect(other, limit: 5)}; " <>
+          "it returns {:ok, results} or {:error, reason}"
+    }
+  end
+
+  defp task_error(task, timeout, reason) do
+    elapsed = System.monotonic_time(:millisecond) - task.started
+
+    if reason == :killed and is_integer(timeout) and elapsed >= timeout do
+      %Error{
+        reason: :timeout,
+        message: "the executor ran for more than #{timeout} ms and was stopped",
+        hint: "raise timeout:, or lower batch_size",
+        details: %{timeout: timeout}
+      }
+    else
+      %Error{
+        reason: :executor_failed,
+        message: "the executor's process ended: #{inspect(reason)}"
+      }
+    end
+  end
+end

@@ -1,0 +1,108 @@
+defmodule Slither.Dispatch.Settings do
+  @moduledoc false
+  # The options of a dispatch, which are those of a pipe's Python stage too.
+
+  alias Slither.{Error, Options}
+  alias Slither.Dispatch.{Executors, Policy, Strategies}
+
+  @table [
+    executor: [type: :atom, default: Executors.SnakeBridge, doc: "What runs a batch."],
+    module: [type: :name, doc: "The Python module (SnakeBridge executor)."],
+    function: [type: :name, doc: "The function in it (SnakeBridge executor)."],
+    command: [type: :name, doc: "The registered handler (Snakepit executor)."],
+    pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
+    batch_size: [type: :pos_integer, default: 64, doc: "Items in one batch."],
+    max_in_flight: [type: :pos_integer, default: 8, doc: "Batches that may be out at once."],
+    ordering: [
+      type: {:in, [:preserve, :as_completed]},
+      default: :preserve,
+      doc: "The input's order, or as batches complete."
+    ],
+    on_error: [
+      type: {:custom, Policy.accepted(), &Policy.valid?/1},
+      default: :halt,
+      doc: "What becomes of items that failed."
+    ],
+    isolate: [
+      type: :boolean,
+      default: false,
+      doc: "Whether a failing batch is split until the items at fault are alone."
+    ],
+    timeout: [
+      type: :timeout,
+      default: 30_000,
+      doc: "ms a batch may run on its worker; then the worker is killed."
+    ],
+    queue_timeout: [
+      type: :timeout,
+      default: :infinity,
+      doc: "ms a batch may wait for a worker."
+    ],
+    strategy: [type: :atom, default: Strategies.FixedBatch, doc: "How items become batches."],
+    max_weight: [type: :pos_integer, doc: "WeightedBatch: the most a batch may weigh."],
+    weight_fn: [type: {:fun, 1}, doc: "WeightedBatch: an item's weight."],
+    key_fn: [type: {:fun, 1}, doc: "KeyPartition: an item's key."],
+    window: [type: :pos_integer, doc: "KeyPartition: the items looked at together."],
+    session_id: [type: :string, doc: "Pins the run's calls to one worker, in order."],
+    metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
+    executor_options: [type: :keyword, default: [], doc: "For executors of your own."]
+  ]
+
+  @from_config [
+    batch_size: :default_batch_size,
+    max_in_flight: :default_max_in_flight,
+    ordering: :default_ordering,
+    on_error: :default_on_error
+  ]
+
+  @doc "The options as Markdown."
+  @spec docs() :: String.t()
+  def docs, do: Options.docs(@table)
+
+  @doc "The options' names."
+  @spec names() :: [atom]
+  def names, do: Keyword.keys(@table)
+
+  @doc "Checks options, with the configured defaults under them."
+  @spec check(keyword, String.t()) :: {:ok, keyword} | {:error, Error.t()}
+  def check(options, where) do
+    with {:ok, _} <- Options.validate(options, @table, where),
+         {:ok, checked} <- Options.validate(Keyword.merge(configured(), options), @table, where),
+         :ok <- strategy(checked, where) do
+      {:ok, checked}
+    end
+  end
+
+  defp configured do
+    dispatch = Application.get_env(:slither, :dispatch, [])
+    for {name, key} <- @from_config, Keyword.has_key?(dispatch, key), do: {name, dispatch[key]}
+  end
+
+  defp strategy(options, where) do
+    strategy = options[:strategy]
+
+    needed =
+      case strategy do
+        Strategies.WeightedBatch -> [:max_weight, :weight_fn]
+        Strategies.KeyPartition -> [:key_fn]
+        _ -> []
+      end
+
+    missing = Enum.find(needed, &(options[&1] == nil))
+
+    cond do
+      missing ->
+        error(:missing_option, where, "#{inspect(strategy)} needs option #{inspect(missing)}")
+
+      Code.ensure_loaded?(strategy) and function_exported?(strategy, :batch, 2) ->
+        :ok
+
+      true ->
+        message = "option :strategy takes a module with batch/2, got #{inspect(strategy)}"
+        error(:invalid_option, where, message)
+    end
+  end
+
+  defp error(reason, where, message),
+    do: {:error, %Error{reason: reason, message: message, where: where}}
+end

@@ -1,0 +1,63 @@
+defmodule Slither.Dispatch.Strategies.KeyPartition do
+  @moduledoc """
+  One batch for each key: items with the same key stay together and in order.
+
+  `key_fn` takes an item and gives its key. The input is taken in windows of `window` items
+  (1,000 unless set), so that it may be infinite; a key that occurs in two windows has a batch
+  in each.
+
+      iex> alias Slither.{Dispatch.Strategies.KeyPartition, Item}
+      iex> items = Item.wrap_many([1, 2, 3, 4, 5])
+      iex> batches = KeyPartition.batch(items, key_fn: &rem(&1.payload, 2))
+      iex> Enum.map(batches, fn batch -> Enum.map(batch, & &1.payload) end)
+      [[1, 3, 5], [2, 4]]
+  """
+
+  @behaviour Slither.Dispatch.Strategy
+
+  @window 1_000
+
+  @impl true
+  @spec batch(Enumerable.t(), keyword) :: Enumerable.t()
+  def batch(items, options), do: Slither.Dispatch.Strategy.stream(__MODULE__, items, options)
+
+  @impl true
+  @spec init(keyword) :: map
+  def init(options) do
+    %{
+      key: Keyword.fetch!(options, :key_fn),
+      window: options[:window] || @window,
+      count: 0,
+      held: []
+    }
+  end
+
+  @impl true
+  @spec want(map) :: pos_integer
+  def want(%{window: window, count: count}), do: window - count
+
+  @impl true
+  @spec add(list, map) :: {list, map}
+  def add(entries, state) do
+    case Enum.split(entries, state.window - state.count) do
+      {taken, []} when length(taken) < state.window - state.count ->
+        count = state.count + length(taken)
+        {[], %{state | count: count, held: :lists.reverse(taken, state.held)}}
+
+      {taken, rest} ->
+        full = flush(%{state | held: :lists.reverse(taken, state.held)})
+        {groups, state} = add(rest, %{state | count: 0, held: []})
+        {full ++ groups, state}
+    end
+  end
+
+  @impl true
+  @spec flush(map) :: list
+  def flush(%{held: []}), do: []
+
+  # Batches in the order in which their keys first occur.
+  def flush(%{held: held, key: key}) do
+    by_key = Enum.group_by(Enum.reverse(held), fn {_seq, item} -> key.(item) end)
+    [by_key |> Map.values() |> Enum.sort_by(fn [{seq, _item} | _] -> seq end)]
+  end
+end

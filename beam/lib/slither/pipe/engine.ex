@@ -1,0 +1,624 @@
+defmodule Slither.Pipe.Engine do
+  @moduledoc false
+  # One run of a pipe, as a state machine: it pulls the input as its first Python stage has
+  # room, runs BEAM stages in place, gives batches to one `Dispatch.Flow` for each Python
+  # stage, and collects what reaches an output. Stages overlap because every flow is fed as
+  # soon as the one before it has results and it has room.
+  #
+  # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
+  # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
+
+  alias Slither.{Context, DispatchError, Item, PipeError, Telemetry}
+  alias Slither.Dispatch.{Batcher, Flow, Plan, Source}
+  alias Slither.Pipe.{Definition, Inline, Tally}
+
+  defmodule Queue do
+    @moduledoc false
+    # A Python stage: what waits to be batched, what is in its flow, and what has passed.
+    @enforce_keys [:name, :batcher, :flow]
+    defstruct [:name, :batcher, :flow, groups: [], fed: 0, left: 0, passed: nil, flushed: false]
+  end
+
+  @enforce_keys [:definition, :alias, :source, :stages, :count, :tally, :context]
+  defstruct [
+    :definition,
+    :alias,
+    :source,
+    :stages,
+    :count,
+    :tally,
+    :context,
+    :halted,
+    :started,
+    :stage_started,
+    next: 0,
+    held: [],
+    emitted: []
+  ]
+
+  @type t :: %__MODULE__{}
+  @type output :: {atom, Item.t()}
+
+  @doc "A run that is ready to begin."
+  @spec new(Definition.t(), Enumerable.t(), keyword, boolean) ::
+          {:ok, t} | {:error, Exception.t()}
+  def new(definition, input, options, bounded) do
+    alias = :erlang.alias()
+    context = context(definition, options)
+
+    case build(definition.stages, definition, context, {alias, options, bounded}, []) do
+      {:ok, stages} ->
+        names = Enum.map(definition.stages, & &1.name)
+        now = System.monotonic_time()
+
+        engine = %__MODULE__{
+          definition: definition,
+          alias: alias,
+          source: Source.new(input),
+          stages: List.to_tuple(stages),
+          count: length(stages),
+          tally: Tally.new(names),
+          context: context,
+          started: now,
+          stage_started: %{}
+        }
+
+        event(engine, :start, %{system_time: System.system_time()}, %{})
+        {:ok, engine}
+
+      {:error, error} ->
+        :erlang.unalias(alias)
+        {:error, error}
+    end
+  end
+
+  @doc """
+  What comes out next, waiting for it if need be: outputs in order, and whether there is more.
+  """
+  @spec next(t) :: {:outputs, [output], t} | {:done, t} | {:halted, [output], Exception.t(), t}
+  def next(engine) do
+    engine = engine |> pump() |> fill()
+
+    cond do
+      engine.emitted != [] and engine.halted == nil ->
+        {:outputs, Enum.reverse(engine.emitted), rest(%{engine | emitted: []})}
+
+      engine.halted != nil and drained_after_halt?(engine) ->
+        {_seq, _index, error} = engine.halted
+        engine = release_held(engine, :all)
+        {:halted, before_halt(engine), error, %{engine | emitted: []}}
+
+      engine.halted == nil and finished?(engine) ->
+        engine = release_held(engine, :all)
+
+        if engine.emitted == [],
+          do: {:done, engine},
+          else: {:outputs, Enum.reverse(engine.emitted), %{engine | emitted: []}}
+
+      true ->
+        engine |> rest() |> await() |> next()
+    end
+  end
+
+  @doc "Ends the run: frees the workers and the input, and closes the account."
+  @spec close(t, Exception.t() | nil) :: map
+  def close(engine, error) do
+    for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
+    for %Inline{} = stage <- Tuple.to_list(engine.stages), do: shutdown(stage)
+    Source.close(engine.source)
+    :erlang.unalias(engine.alias)
+    flush(engine.alias)
+    account = Tally.close(engine.tally)
+    finish_events(engine, account, error)
+    account
+  end
+
+  ## Stages
+
+  defp context(definition, options) do
+    run = "run-#{System.unique_integer([:positive])}"
+
+    %Context{
+      pipe: definition.name,
+      session_id: options[:session_id] || run,
+      stores: definition.stores,
+      metadata: options[:metadata],
+      runtime: %{run: run}
+    }
+  end
+
+  defp build([], _definition, _context, _run, stages), do: {:ok, Enum.reverse(stages)}
+
+  defp build([%{type: :python} = stage | rest], definition, context, run, stages) do
+    {alias, options, bounded} = run
+    policy = Map.get(definition.on_error, stage.name, Map.get(definition.on_error, :*, :halt))
+    settings = Keyword.merge(stage.options, on_error: policy, session_id: options[:session_id])
+
+    case Plan.new(settings, %{context | stage: stage.name}, bounded) do
+      {:ok, plan} ->
+        # Its place in the pipe is the tag of its messages.
+        flow = Flow.new(plan, alias, length(stages))
+        queue = %Queue{name: stage.name, batcher: Batcher.new(settings), flow: flow}
+        build(rest, definition, context, run, [queue | stages])
+
+      {:error, error} ->
+        Enum.each(stages, &abort/1)
+        {:error, stage_error(definition, stage, error)}
+    end
+  end
+
+  defp build([stage | rest], definition, context, run, stages) do
+    with {:ok, state} <- init(stage) do
+      inline = %Inline{
+        name: stage.name,
+        module: stage.module,
+        state: state,
+        context: %{context | stage: stage.name},
+        policy: Definition.policy(definition, stage.name),
+        pipe: definition.name,
+        outputs: definition.outputs,
+        batch?: batch?(stage, state)
+      }
+
+      build(rest, definition, context, run, [inline | stages])
+    else
+      {:error, reason} ->
+        Enum.each(stages, &abort/1)
+        {:error, stage_error(definition, stage, reason)}
+    end
+  end
+
+  defp init(%{module: module} = stage) do
+    if Code.ensure_loaded?(module) and function_exported?(module, :init, 1) do
+      module.init(stage.options)
+    else
+      {:error,
+       %Slither.Error{
+         reason: :invalid_stage,
+         message: "#{inspect(module)} does not implement Slither.Stage"
+       }}
+    end
+  end
+
+  defp batch?(%{type: :beam}, state), do: state.batch_handler != nil
+  defp batch?(%{type: :router}, _state), do: false
+  defp batch?(%{module: module}, _state), do: function_exported?(module, :handle_batch, 3)
+
+  defp abort(%Queue{flow: flow}), do: Flow.close(flow)
+  defp abort(%Inline{} = stage), do: shutdown(stage)
+
+  defp shutdown(%Inline{module: module, state: state}) do
+    if function_exported?(module, :shutdown, 1), do: module.shutdown(state)
+  end
+
+  defp stage_error(definition, stage, error) do
+    reason =
+      if is_exception(error), do: Map.get(error, :reason, :invalid_stage), else: :invalid_stage
+
+    %PipeError{pipe: definition.name, stage: stage.name, reason: reason, cause: error}
+  end
+
+  ## Moving entries along
+
+  # The input is pulled only for the first Python stage, as far as that one has room.
+  defp fill(%__MODULE__{source: :done} = engine), do: engine
+  defp fill(%__MODULE__{halted: halted} = engine) when halted != nil, do: engine
+
+  defp fill(engine) do
+    case first_queue(engine) do
+      nil -> if engine.emitted == [], do: engine |> pull(1) |> pump() |> fill(), else: engine
+      queue -> if room?(queue), do: feed(engine, queue), else: engine
+    end
+  end
+
+  defp feed(engine, queue), do: engine |> pull(Batcher.want(queue.batcher)) |> pump() |> fill()
+
+  defp first_queue(engine),
+    do: engine.stages |> Tuple.to_list() |> Enum.find(&is_struct(&1, Queue))
+
+  defp room?(%Queue{groups: [], flow: flow}), do: Flow.free(flow) > 0
+  defp room?(_queue), do: false
+
+  defp pull(engine, count) do
+    {items, source} = Source.pull(engine.source, count)
+    {entries, next} = number(items, engine.next, [])
+    tally = Tally.run(engine.tally, :in, next - engine.next)
+    process(%{engine | source: source, next: next, tally: tally}, 0, entries, [])
+  end
+
+  defp number([item | items], next, acc),
+    do: number(items, next + 1, [{[next], Item.wrap(item)} | acc])
+
+  defp number([], next, acc), do: {Enum.reverse(acc), next}
+
+  # Entries go through BEAM stages at once, until they reach a Python stage or the end.
+  defp process(engine, index, [], exits), do: leave(engine, index, exits)
+
+  defp process(%__MODULE__{count: index} = engine, index, entries, exits) do
+    engine = %{engine | tally: Tally.run(engine.tally, :out, length(entries))}
+    tail = for {seq, item} <- entries, do: {seq, :default, item}
+    leave(engine, index, if(exits == [], do: tail, else: exits ++ tail))
+  end
+
+  defp process(engine, index, entries, exits) do
+    engine = begun(engine, index)
+
+    case elem(engine.stages, index) do
+      %Queue{} = queue ->
+        engine = %{engine | tally: count(engine, queue.name, :in, entries)}
+        engine = engine |> leave_early(index, exits)
+        {groups, batcher} = Batcher.add(queue.batcher, entries)
+        fed = queue.fed + length(entries)
+        put(engine, index, %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups})
+
+      %Inline{} = stage ->
+        result = Inline.run(stage, entries)
+
+        tally =
+          count(engine, stage.name, :in, entries)
+          |> Tally.both(stage.name, :skipped, result.skipped)
+          |> Tally.both(stage.name, :expanded, result.expanded)
+          |> Tally.both(stage.name, :routed, result.routed)
+          |> Tally.run(:out, result.out)
+          |> Tally.stage(stage.name, :out, result.out + length(result.on))
+
+        engine = halt(%{engine | tally: tally}, index, result.halt)
+        exits = if result.exits == [], do: exits, else: exits ++ result.exits
+        process(engine, index + 1, result.on, exits)
+    end
+  end
+
+  defp count(engine, name, key, entries),
+    do: Tally.stage(engine.tally, name, key, length(entries))
+
+  defp put(engine, index, stage), do: %{engine | stages: put_elem(engine.stages, index, stage)}
+
+  ## Python stages: results out, batches in, from the last stage to the first
+
+  defp pump(engine), do: pump(engine, engine.count - 1)
+
+  defp pump(engine, -1), do: engine
+
+  defp pump(engine, index) do
+    case elem(engine.stages, index) do
+      %Queue{} = queue ->
+        engine = if downstream_room?(engine, index), do: drain(engine, index, queue), else: engine
+        engine |> submit(index) |> flush_batcher(index) |> pump(index - 1)
+
+      _inline ->
+        pump(engine, index - 1)
+    end
+  end
+
+  defp downstream_room?(engine, index) do
+    (index + 1)..(engine.count - 1)//1
+    |> Enum.find_value(fn later ->
+      case elem(engine.stages, later) do
+        %Queue{} = queue -> {:queue, queue}
+        _inline -> nil
+      end
+    end)
+    |> case do
+      {:queue, queue} -> queue.groups == []
+      nil -> true
+    end
+  end
+
+  defp drain(engine, index, queue) do
+    case Flow.take(queue.flow) do
+      {[], _flow} ->
+        engine
+
+      {chunks, flow} ->
+        engine = put(engine, index, %{queue | flow: flow})
+        engine = Enum.reduce(chunks, engine, &chunk(&2, index, &1))
+        # What was released may have made room upstream for what comes after it.
+        resubmit(engine, index + 1)
+    end
+  end
+
+  defp resubmit(engine, index) do
+    Enum.reduce(index..(engine.count - 1)//1, engine, fn later, engine ->
+      case elem(engine.stages, later) do
+        %Queue{} -> submit(engine, later)
+        _inline -> engine
+      end
+    end)
+  end
+
+  defp chunk(engine, index, {:ok, entries}) do
+    engine = passed(engine, index, length(entries), entries)
+    name = elem(engine.stages, index).name
+    tally = Tally.stage(engine.tally, name, :out, length(entries))
+    process(%{engine | tally: tally}, index + 1, entries, [])
+  end
+
+  defp chunk(engine, index, {:mixed, outcomes}) do
+    engine = passed(engine, index, length(outcomes), outcomes)
+    name = elem(engine.stages, index).name
+    ok = for {seq, :ok, item} <- outcomes, do: {seq, item}
+    routed = for {seq, {:routed, output}, item} <- outcomes, do: {seq, output, item}
+    skipped = length(outcomes) - length(ok) - length(routed)
+    {routed, unknown} = Enum.split_with(routed, &(elem(&1, 1) in engine.definition.outputs))
+
+    tally =
+      engine.tally
+      |> Tally.stage(name, :out, length(ok))
+      |> Tally.both(name, :routed, length(routed))
+      |> Tally.both(name, :skipped, skipped)
+
+    engine = halt(%{engine | tally: tally}, index, unknown_output(engine, name, unknown))
+    process(engine, index + 1, ok, routed)
+  end
+
+  defp chunk(engine, index, {:halt, seq, error}) do
+    name = elem(engine.stages, index).name
+    queue = elem(engine.stages, index)
+    # The flow has dropped what it held.
+    engine = put(engine, index, %{queue | left: queue.fed, groups: []})
+
+    halt(engine, index, {seq, pipe_error(engine, name, error)})
+  end
+
+  defp passed(engine, index, count, [_ | _] = entries) do
+    queue = elem(engine.stages, index)
+    last = entries |> List.last() |> elem(0)
+    put(engine, index, %{queue | left: queue.left + count, passed: last})
+  end
+
+  defp passed(engine, _index, 0, []), do: engine
+
+  defp submit(engine, index) do
+    case elem(engine.stages, index) do
+      %Queue{groups: [group | groups], flow: flow} = queue ->
+        if Flow.free(flow) > 0 do
+          queue = %{queue | groups: groups, flow: Flow.submit(flow, group)}
+          engine |> put(index, queue) |> submit(index)
+        else
+          engine
+        end
+
+      _ ->
+        engine
+    end
+  end
+
+  # The last, partial batch goes once nothing more can come.
+  defp flush_batcher(engine, index) do
+    case elem(engine.stages, index) do
+      %Queue{flushed: false} = queue ->
+        if nothing_before?(engine, index) do
+          groups = queue.groups ++ Batcher.flush(queue.batcher)
+          engine |> put(index, %{queue | groups: groups, flushed: true}) |> submit(index)
+        else
+          engine
+        end
+
+      _ ->
+        engine
+    end
+  end
+
+  defp nothing_before?(engine, index) do
+    {from, over?} =
+      case engine.halted do
+        {_seq, at, _error} when at < index -> {at + 1, true}
+        _ -> {0, engine.source == :done}
+      end
+
+    over? and Enum.all?(from..(index - 1)//1, &empty?(elem(engine.stages, &1)))
+  end
+
+  defp empty?(%Queue{fed: fed, left: left}), do: fed == left
+  defp empty?(_inline), do: true
+
+  ## Leaving
+
+  # Exits before a Python stage wait for the items ahead of them that are still inside.
+  defp leave_early(engine, _index, []), do: engine
+
+  defp leave_early(engine, index, exits) do
+    held = Enum.map(exits, fn {seq, output, item} -> {seq, index, output, item} end)
+    release_held(%{engine | held: Enum.sort(engine.held ++ held)}, :passed)
+  end
+
+  defp leave(engine, _index, []), do: release_held(engine, :passed)
+
+  defp leave(engine, index, exits) do
+    if later_queue?(engine, index) do
+      leave_early(engine, index, exits)
+    else
+      {ready, held} = Enum.split_with(engine.held, &passed?(engine, &1))
+      ready = for {seq, _index, output, item} <- ready, do: {seq, output, item}
+
+      exits =
+        if in_order?(exits) and ready == [],
+          do: exits,
+          else: Enum.sort_by(ready ++ exits, &elem(&1, 0))
+
+      emit(%{engine | held: held}, exits)
+    end
+  end
+
+  defp later_queue?(engine, index) do
+    Enum.any?(index..(engine.count - 1)//1, &is_struct(elem(engine.stages, &1), Queue))
+  end
+
+  defp in_order?([{a, _, _} | [{b, _, _} | _] = rest]), do: a <= b and in_order?(rest)
+  defp in_order?(_exits), do: true
+
+  defp release_held(%__MODULE__{held: []} = engine, _which), do: engine
+
+  defp release_held(engine, which) do
+    {ready, held} = Enum.split_with(engine.held, &(which == :all or passed?(engine, &1)))
+    emit(%{engine | held: held}, for({seq, _, output, item} <- ready, do: {seq, output, item}))
+  end
+
+  defp passed?(engine, {seq, index, _output, _item}) do
+    Enum.all?(index..(engine.count - 1)//1, fn later ->
+      case elem(engine.stages, later) do
+        %Queue{flow: %{plan: %{ordering: :as_completed}}} -> true
+        %Queue{passed: passed} = queue -> empty?(queue) or (passed != nil and passed >= seq)
+        _inline -> true
+      end
+    end)
+  end
+
+  defp emit(engine, exits) do
+    exits =
+      case engine.halted do
+        nil -> exits
+        {limit, _index, _error} -> Enum.filter(exits, &(elem(&1, 0) < limit))
+      end
+
+    emitted =
+      Enum.reduce(exits, engine.emitted, fn {_, output, item}, acc -> [{output, item} | acc] end)
+
+    %{engine | emitted: emitted}
+  end
+
+  ## Halting: what is ahead of the failed item still finishes
+
+  defp halt(engine, _index, nil), do: engine
+
+  defp halt(engine, index, {seq, error}) do
+    case engine.halted do
+      {earlier, _at, _error} when earlier <= seq -> engine
+      _ -> %{engine | halted: {seq, index, error}}
+    end
+  end
+
+  defp drained_after_halt?(engine) do
+    {_seq, index, _error} = engine.halted
+    Enum.all?((index + 1)..(engine.count - 1)//1, &empty?(elem(engine.stages, &1)))
+  end
+
+  defp before_halt(engine), do: Enum.reverse(engine.emitted)
+
+  defp finished?(engine) do
+    engine.source == :done and
+      Enum.all?(Tuple.to_list(engine.stages), fn
+        %Queue{flushed: flushed} = queue -> flushed and empty?(queue)
+        _inline -> true
+      end)
+  end
+
+  defp unknown_output(_engine, _name, []), do: nil
+
+  defp unknown_output(engine, name, [{seq, output, item} | _]) do
+    {seq,
+     %PipeError{
+       pipe: engine.definition.name,
+       stage: name,
+       reason: :unknown_output,
+       item: item.id,
+       message: "the error policy routed to #{inspect(output)}, which is not declared",
+       cause: item.meta[:error]
+     }}
+  end
+
+  defp pipe_error(engine, name, %DispatchError{} = error) do
+    %PipeError{
+      pipe: engine.definition.name,
+      stage: name,
+      reason: error.reason,
+      item: error.item,
+      cause: error
+    }
+  end
+
+  ## Waiting
+
+  defp rest(engine) do
+    stages =
+      for stage <- Tuple.to_list(engine.stages) do
+        if is_struct(stage, Queue), do: %{stage | flow: Flow.rest(stage.flow)}, else: stage
+      end
+
+    %{engine | stages: List.to_tuple(stages)}
+  end
+
+  defp await(%__MODULE__{alias: alias} = engine) do
+    receive do
+      {{^alias, index}, message} ->
+        deliver(engine, index, message)
+
+      {{^alias, index}, monitor, :process, _pid, reason} ->
+        deliver(engine, index, {:down, monitor, reason})
+
+      {:timeout, timer, {:slither_timer, {^alias, index}}} ->
+        deliver(engine, index, {:timer, timer})
+    end
+  end
+
+  defp deliver(engine, index, message) do
+    queue = elem(engine.stages, index)
+    put(engine, index, %{queue | flow: Flow.message(queue.flow, message)})
+  end
+
+  defp flush(alias) do
+    receive do
+      {{^alias, _index}, _message} -> flush(alias)
+      {{^alias, _index}, _monitor, :process, _pid, _reason} -> flush(alias)
+      {:timeout, _timer, {:slither_timer, {^alias, _index}}} -> flush(alias)
+    after
+      0 -> :ok
+    end
+  end
+
+  ## Events
+
+  defp begun(engine, index) do
+    if is_map_key(engine.stage_started, index) do
+      engine
+    else
+      stage = Enum.at(engine.definition.stages, index)
+      times = %{system_time: System.system_time()}
+      Telemetry.execute([:slither, :pipe, :stage, :start], times, stage_facts(engine, stage))
+      started = Map.put(engine.stage_started, index, System.monotonic_time())
+      %{engine | stage_started: started}
+    end
+  end
+
+  defp finish_events(engine, account, error) do
+    now = System.monotonic_time()
+    failed_stage = error && Map.get(error, :stage)
+
+    for {index, started} <- engine.stage_started do
+      stage = Enum.at(engine.definition.stages, index)
+      counts = engine.tally.stages[stage.name]
+      kept = counts.in + counts.expanded - counts.out - counts.skipped - counts.routed
+      measurements = Map.merge(counts, %{duration: now - started, failed: kept})
+      facts = stage_facts(engine, stage)
+
+      if stage.name == failed_stage,
+        do: stage_event(:exception, measurements, Map.merge(facts, reason(error))),
+        else: stage_event(:stop, measurements, facts)
+    end
+
+    measurements = Map.put(account, :duration, now - engine.started)
+
+    if error,
+      do: event(engine, :exception, measurements, reason(error)),
+      else: event(engine, :stop, measurements, %{})
+  end
+
+  defp stage_event(name, measurements, metadata),
+    do: Telemetry.execute([:slither, :pipe, :stage, name], measurements, metadata)
+
+  defp event(engine, name, measurements, more) do
+    facts = Map.merge(%{run: engine.context.runtime.run, pipe: engine.definition.name}, more)
+    Telemetry.execute([:slither, :pipe, :run, name], measurements, facts)
+  end
+
+  defp stage_facts(engine, stage) do
+    %{
+      run: engine.context.runtime.run,
+      pipe: engine.definition.name,
+      stage: stage.name,
+      type: stage.type
+    }
+  end
+
+  defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
+end

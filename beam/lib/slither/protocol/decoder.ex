@@ -1,0 +1,221 @@
+defmodule Slither.Protocol.Decoder do
+  @moduledoc false
+  # Msgpack to terms. Lengths are checked against the bytes that are there before anything is
+  # built, nothing becomes an atom, and a fault throws a sentence.
+
+  import Bitwise
+
+  alias Slither.Protocol.Encoder
+  alias Slither.{Bytes, Tensor}
+
+  @max_depth 1_024
+  @max_magnitude 65_536
+  @dtypes Map.new(Tensor.dtypes(), &{Atom.to_string(&1), &1})
+
+  @doc "Decodes exactly one value from all of `bytes`."
+  @spec decode(binary) :: {:ok, term} | {:error, String.t()}
+  def decode(bytes) do
+    # Small pieces of a large frame are copied, so that keeping one does not keep the frame.
+    copy = bytes |> byte_size() |> div(8) |> max(64) |> min(65_536)
+
+    case value(bytes, @max_depth, copy) do
+      {term, <<>>} -> {:ok, term}
+      {_term, rest} -> {:error, "#{byte_size(rest)} bytes after the value"}
+    end
+  catch
+    {:bad, why} -> {:error, why}
+  end
+
+  defp value(<<tag, rest::binary>>, depth, copy), do: tagged(tag, rest, depth, copy)
+  defp value(<<>>, _depth, _copy), do: bad("the bytes end within a value")
+
+  defp tagged(tag, rest, _depth, _copy) when tag < 0x80, do: {tag, rest}
+
+  defp tagged(tag, rest, _depth, copy) when tag >= 0xA0 and tag < 0xC0,
+    do: string(tag - 0xA0, rest, copy)
+
+  defp tagged(tag, rest, depth, copy) when tag < 0x90, do: map(tag - 0x80, rest, depth, copy)
+  defp tagged(tag, rest, depth, copy) when tag < 0xA0, do: array(tag - 0x90, rest, depth, copy)
+  defp tagged(tag, rest, _depth, _copy) when tag >= 0xE0, do: {tag - 0x100, rest}
+  defp tagged(0xC0, rest, _depth, _copy), do: {nil, rest}
+  defp tagged(0xC2, rest, _depth, _copy), do: {false, rest}
+  defp tagged(0xC3, rest, _depth, _copy), do: {true, rest}
+  defp tagged(0xCB, <<f::float, rest::binary>>, _depth, _copy), do: {f, rest}
+
+  defp tagged(0xCB, <<sign::1, 0x7FF::11, fraction::52, rest::binary>>, _depth, _copy),
+    do: {special(sign, fraction), rest}
+
+  defp tagged(0xCA, <<f::float-32, rest::binary>>, _depth, _copy), do: {f, rest}
+
+  defp tagged(0xCA, <<sign::1, 0xFF::8, fraction::23, rest::binary>>, _depth, _copy),
+    do: {special(sign, fraction), rest}
+
+  defp tagged(0xCC, <<n, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xCD, <<n::16, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xCE, <<n::32, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xCF, <<n::64, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xD0, <<n::signed, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xD1, <<n::signed-16, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xD2, <<n::signed-32, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xD3, <<n::signed-64, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp tagged(0xD9, <<n, rest::binary>>, _depth, copy), do: string(n, rest, copy)
+  defp tagged(0xDA, <<n::16, rest::binary>>, _depth, copy), do: string(n, rest, copy)
+  defp tagged(0xDB, <<n::32, rest::binary>>, _depth, copy), do: string(n, rest, copy)
+  defp tagged(0xC4, <<n, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp tagged(0xC5, <<n::16, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp tagged(0xC6, <<n::32, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp tagged(0xDC, <<n::16, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+  defp tagged(0xDD, <<n::32, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+  defp tagged(0xDE, <<n::16, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
+  defp tagged(0xDF, <<n::32, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
+  defp tagged(0xD4, rest, _depth, copy), do: extension(1, rest, copy)
+  defp tagged(0xD5, rest, _depth, copy), do: extension(2, rest, copy)
+  defp tagged(0xD6, rest, _depth, copy), do: extension(4, rest, copy)
+  defp tagged(0xD7, rest, _depth, copy), do: extension(8, rest, copy)
+  defp tagged(0xD8, rest, _depth, copy), do: extension(16, rest, copy)
+  defp tagged(0xC7, <<n, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp tagged(0xC8, <<n::16, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp tagged(0xC9, <<n::32, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp tagged(0xC1, _rest, _depth, _copy), do: bad("the reserved byte 0xC1")
+  defp tagged(_tag, _rest, _depth, _copy), do: bad("the bytes end within a value")
+
+  defp special(_sign, fraction) when fraction != 0, do: :nan
+  defp special(0, _fraction), do: :infinity
+  defp special(1, _fraction), do: :neg_infinity
+
+  defp string(size, rest, copy) do
+    {text, rest} = take(size, rest, copy)
+    if Encoder.utf8?(text), do: {text, rest}, else: bad("a string that is not UTF-8")
+  end
+
+  defp bytes(size, rest, copy) do
+    {data, rest} = take(size, rest, copy)
+    {%Bytes{data: data}, rest}
+  end
+
+  defp take(size, rest, copy) do
+    case rest do
+      <<part::binary-size(size), rest::binary>> when size < copy -> {:binary.copy(part), rest}
+      <<part::binary-size(size), rest::binary>> -> {part, rest}
+      _ -> bad("a length of #{size} where #{byte_size(rest)} bytes are left")
+    end
+  end
+
+  defp array(count, rest, depth, copy) do
+    room(count, rest, depth)
+    elements(count, rest, depth - 1, copy, [])
+  end
+
+  defp elements(0, rest, _depth, _copy, acc), do: {:lists.reverse(acc), rest}
+
+  defp elements(count, rest, depth, copy, acc) do
+    {element, rest} = value(rest, depth, copy)
+    elements(count - 1, rest, depth, copy, [element | acc])
+  end
+
+  defp map(count, rest, depth, copy) do
+    room(2 * count, rest, depth)
+    {pairs, rest} = pairs(count, rest, depth - 1, copy, [])
+    map = :maps.from_list(pairs)
+    if map_size(map) == count, do: {map, rest}, else: bad("a map with a repeated key")
+  end
+
+  defp pairs(0, rest, _depth, _copy, acc), do: {acc, rest}
+
+  defp pairs(count, rest, depth, copy, acc) do
+    {key, rest} = value(rest, depth, copy)
+    {value, rest} = value(rest, depth, copy)
+    pairs(count - 1, rest, depth, copy, [{key, value} | acc])
+  end
+
+  defp room(_count, _rest, 0), do: bad("more than #{@max_depth} nested containers")
+
+  defp room(count, rest, _depth) do
+    if count > byte_size(rest),
+      do: bad("a count of #{count} where #{byte_size(rest)} bytes are left")
+  end
+
+  defp extension(size, <<type, rest::binary>>, copy) do
+    {data, rest} = take(size, rest, copy)
+    {extended(type, data), rest}
+  end
+
+  defp extension(_size, <<>>, _copy), do: bad("the bytes end within a value")
+
+  defp extended(1, <<sign, first, _::binary>> = data)
+       when sign < 2 and first > 0 and byte_size(data) <= @max_magnitude + 1 do
+    <<_sign, magnitude::binary>> = data
+    n = :binary.decode_unsigned(magnitude)
+    n = if sign == 1, do: -n, else: n
+
+    if n < -0x8000000000000000 or n > 0xFFFFFFFFFFFFFFFF,
+      do: n,
+      else: bad("a big integer that fits 64 bits")
+  end
+
+  defp extended(1, _data), do: bad("a malformed big integer")
+
+  defp extended(2, <<seconds::signed-64, microsecond::32, offset::signed-32>>)
+       when microsecond < 1_000_000 and abs(offset) < 86_400 and seconds >= -62_135_596_800 and
+              seconds <= 253_402_300_799 and seconds + offset >= -62_135_596_800 and
+              seconds + offset <= 253_402_300_799,
+       do: datetime(seconds, microsecond, offset)
+
+  defp extended(2, _data), do: bad("a malformed datetime")
+
+  defp extended(3, <<size, name::binary-size(size), rank, rest::binary>>) when rank <= 32 do
+    padding = rem(16 - rem(2 + size + rank * 8, 16), 16)
+
+    with %{^name => dtype} <- @dtypes,
+         <<dims::binary-size(rank)-unit(64), 0::size(padding)-unit(8), data::binary>> <- rest,
+         shape = List.to_tuple(for <<dim::64 <- dims>>, do: dim),
+         tensor = %Tensor{dtype: dtype, shape: shape, data: data},
+         :ok <- Tensor.check(tensor) do
+      tensor
+    else
+      {:error, why} -> bad(why)
+      %{} -> bad("a tensor of unknown dtype #{inspect(name)}")
+      _ -> bad("a malformed tensor")
+    end
+  end
+
+  defp extended(3, _data), do: bad("a malformed tensor")
+  defp extended(type, _data), do: bad("an unknown extension type #{type}")
+
+  defp datetime(seconds, microsecond, 0) do
+    %{DateTime.from_unix!(seconds) | microsecond: {microsecond, 6}}
+  end
+
+  defp datetime(seconds, microsecond, offset) do
+    zone = zone(offset)
+    local = DateTime.from_unix!(seconds + offset)
+
+    %{
+      local
+      | microsecond: {microsecond, 6},
+        utc_offset: offset,
+        time_zone: zone,
+        zone_abbr: zone
+    }
+  end
+
+  defp zone(offset) do
+    sign = if offset < 0, do: "-", else: "+"
+    offset = abs(offset)
+    parts = [div(offset, 3600), offset |> div(60) |> rem(60), rem(offset, 60)]
+    parts = if List.last(parts) == 0, do: Enum.take(parts, 2), else: parts
+    sign <> Enum.map_join(parts, ":", &String.pad_leading(Integer.to_string(&1), 2, "0"))
+  end
+
+  @spec bad(String.t()) :: no_return
+  defp bad(why), do: throw({:bad, why})
+
+  @doc false
+  @spec uint(binary) :: {non_neg_integer, binary} | :error
+  def uint(<<n, rest::binary>>) when (n &&& 0x80) == 0, do: {n, rest}
+  def uint(<<0xCC, n, rest::binary>>), do: {n, rest}
+  def uint(<<0xCD, n::16, rest::binary>>), do: {n, rest}
+  def uint(<<0xCE, n::32, rest::binary>>), do: {n, rest}
+  def uint(<<0xCF, n::64, rest::binary>>), do: {n, rest}
+  def uint(_other), do: :error
+end

@@ -1,0 +1,278 @@
+defmodule Slither.Protocol.Encoder do
+  @moduledoc false
+  # Terms to msgpack, as iodata. The fast path throws without knowing where it is; only then
+  # does `locate/2` walk the term again, to say which value is at fault.
+
+  import Bitwise
+
+  alias Slither.{Bytes, Tensor}
+
+  @max_depth 1_000
+  @max_magnitude 65_536
+  @ascii 0x80808080808080
+
+  @doc "Encodes a term; on failure says where and why."
+  @spec encode(term, String.t()) :: {:ok, iodata} | {:error, String.t()}
+  def encode(term, root \\ "payload") do
+    {:ok, encode!(term)}
+  catch
+    {:bad, _why} -> {:error, locate(term, root)}
+  end
+
+  @doc "Encodes a term that the caller knows to be encodable."
+  @spec encode!(term) :: iodata
+  def encode!(term) do
+    case value(term, @max_depth) do
+      byte when is_integer(byte) -> <<byte>>
+      iodata -> iodata
+    end
+  end
+
+  @doc "The header of an array of `count` values."
+  @spec array(non_neg_integer) :: binary
+  def array(count) when count < 16, do: <<0x90 ||| count>>
+  def array(count) when count < 0x10000, do: <<0xDC, count::16>>
+  def array(count), do: <<0xDD, count::32>>
+
+  defp value(text, _depth) when is_binary(text), do: string(text)
+  defp value(n, _depth) when is_integer(n), do: integer(n)
+  defp value(f, _depth) when is_float(f), do: <<0xCB, f::float>>
+  defp value(nil, _depth), do: 0xC0
+  defp value(true, _depth), do: 0xC3
+  defp value(false, _depth), do: 0xC2
+  defp value(:nan, _depth), do: <<0xCB, 0x7FF8000000000000::64>>
+  defp value(:infinity, _depth), do: <<0xCB, 0x7FF0000000000000::64>>
+  defp value(:neg_infinity, _depth), do: <<0xCB, 0xFFF0000000000000::64>>
+  defp value(atom, _depth) when is_atom(atom), do: string(Atom.to_string(atom))
+  defp value(_container, 0), do: bad("nests more than #{@max_depth} containers")
+  defp value(list, depth) when is_list(list), do: list(list, depth)
+  defp value(%{__struct__: _} = struct, _depth), do: wrapped(struct)
+
+  defp value(map, depth) when is_map(map) do
+    pairs = :maps.to_list(map)
+    check_keys(pairs)
+    [map_header(map_size(map)) | pairs(pairs, depth - 1)]
+  end
+
+  defp value(tuple, depth) when is_tuple(tuple), do: list(Tuple.to_list(tuple), depth)
+  defp value(other, _depth), do: bad("#{kind(other)} can't be sent")
+
+  defp list(list, depth) do
+    [array(proper_length(list)) | elements(list, depth - 1)]
+  end
+
+  defp elements([head | tail], depth), do: [value(head, depth) | elements(tail, depth)]
+  defp elements([], _depth), do: []
+
+  defp pairs([{key, value} | rest], depth),
+    do: [value(key, depth), value(value, depth) | pairs(rest, depth)]
+
+  defp pairs([], _depth), do: []
+
+  defp map_header(count) when count < 16, do: <<0x80 ||| count>>
+  defp map_header(count) when count < 0x10000, do: <<0xDE, count::16>>
+  defp map_header(count), do: <<0xDF, count::32>>
+
+  defp string(text) do
+    if utf8?(text) do
+      size = byte_size(text)
+
+      cond do
+        size < 32 -> <<0xA0 ||| size, text::binary>>
+        size < 0x100 -> [<<0xD9, size>> | text]
+        size < 0x10000 -> [<<0xDA, size::16>> | text]
+        true -> [<<0xDB, size::32>> | text]
+      end
+    else
+      bad("a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes")
+    end
+  end
+
+  defp integer(n) when n >= 0 do
+    cond do
+      n < 0x80 -> n
+      n < 0x100 -> <<0xCC, n>>
+      n < 0x10000 -> <<0xCD, n::16>>
+      n < 0x100000000 -> <<0xCE, n::32>>
+      n < 0x10000000000000000 -> <<0xCF, n::64>>
+      true -> big(0, n)
+    end
+  end
+
+  defp integer(n) do
+    cond do
+      n >= -32 -> <<n>>
+      n >= -0x80 -> <<0xD0, n>>
+      n >= -0x8000 -> <<0xD1, n::16>>
+      n >= -0x80000000 -> <<0xD2, n::32>>
+      n >= -0x8000000000000000 -> <<0xD3, n::64>>
+      true -> big(1, -n)
+    end
+  end
+
+  defp big(sign, magnitude) do
+    bytes = :binary.encode_unsigned(magnitude)
+
+    if byte_size(bytes) <= @max_magnitude,
+      do: extension(1, <<sign, bytes::binary>>),
+      else: bad("an integer of more than #{@max_magnitude} bytes")
+  end
+
+  defp wrapped(%Bytes{data: data}) when is_binary(data) do
+    size = byte_size(data)
+
+    cond do
+      size < 0x100 -> [<<0xC4, size>> | data]
+      size < 0x10000 -> [<<0xC5, size::16>> | data]
+      true -> [<<0xC6, size::32>> | data]
+    end
+  end
+
+  defp wrapped(%DateTime{} = datetime) do
+    {microsecond, _precision} = datetime.microsecond
+    seconds = DateTime.to_unix(datetime)
+    offset = datetime.utc_offset + datetime.std_offset
+
+    if in_years?(seconds) and in_years?(seconds + offset) and abs(offset) < 86_400,
+      do: extension(2, <<seconds::64, microsecond::32, offset::32>>),
+      else: bad("a DateTime outside the years 1 to 9999")
+  end
+
+  defp wrapped(%Tensor{} = tensor) do
+    case Tensor.check(tensor) do
+      :ok ->
+        name = Atom.to_string(tensor.dtype)
+        dims = for size <- Tuple.to_list(tensor.shape), into: <<>>, do: <<size::64>>
+        head = <<byte_size(name), name::binary, tuple_size(tensor.shape), dims::binary>>
+        padding = rem(16 - rem(byte_size(head), 16), 16)
+        head = <<head::binary, 0::size(padding)-unit(8)>>
+        [extension_header(3, byte_size(head) + byte_size(tensor.data)), head | tensor.data]
+
+      {:error, why} ->
+        bad(why)
+    end
+  end
+
+  defp wrapped(other), do: bad(advice(other))
+
+  # The years 1 to 9999, which is what a Python datetime can hold.
+  defp in_years?(seconds), do: seconds >= -62_135_596_800 and seconds <= 253_402_300_799
+
+  defp extension(type, data), do: [extension_header(type, byte_size(data)) | data]
+
+  defp extension_header(type, 1), do: <<0xD4, type>>
+  defp extension_header(type, 2), do: <<0xD5, type>>
+  defp extension_header(type, 4), do: <<0xD6, type>>
+  defp extension_header(type, 8), do: <<0xD7, type>>
+  defp extension_header(type, 16), do: <<0xD8, type>>
+  defp extension_header(type, size) when size < 0x100, do: <<0xC7, size, type>>
+  defp extension_header(type, size) when size < 0x10000, do: <<0xC8, size::16, type>>
+  defp extension_header(type, size), do: <<0xC9, size::32, type>>
+
+  defp check_keys([{key, _} | rest]) when is_binary(key), do: string_keys(rest, key)
+  defp check_keys(pairs), do: if(plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
+
+  defp string_keys([{key, _} | rest], _) when is_binary(key), do: string_keys(rest, key)
+  defp string_keys([], _), do: :ok
+  # to_list sorts small maps by term order, so a map with a string key ends in string keys;
+  # a large one may hold anything anywhere.
+  defp string_keys(rest, first), do: mixed_keys([{first, nil} | rest])
+
+  defp plain_atoms?([{key, _} | rest]) when is_atom(key), do: plain_atoms?(rest)
+  defp plain_atoms?(rest), do: rest == []
+
+  defp mixed_keys(pairs) do
+    same = Enum.group_by(pairs, fn {key, _} -> as_python(key) end, &elem(&1, 0))
+
+    case Enum.find(same, fn {_, keys} -> length(keys) > 1 end) do
+      nil -> :ok
+      {_, keys} -> bad("keys #{Enum.map_join(keys, " and ", &inspect/1)} are one key in Python")
+    end
+  end
+
+  # A stand-in that is equal exactly where Python's dict takes two keys for one.
+  defp as_python(true), do: 1
+  defp as_python(false), do: 0
+  defp as_python(key) when key in [nil, :nan, :infinity, :neg_infinity], do: {:atom, key}
+  defp as_python(key) when is_atom(key), do: Atom.to_string(key)
+  defp as_python(key) when is_float(key), do: if(trunc(key) == key, do: trunc(key), else: key)
+  defp as_python(key) when is_list(key), do: Enum.map(key, &as_python/1)
+  defp as_python(key) when is_tuple(key), do: key |> Tuple.to_list() |> as_python()
+  defp as_python(%DateTime{} = key), do: {:datetime, DateTime.to_unix(key, :microsecond)}
+  defp as_python(%Bytes{} = key), do: key
+  defp as_python(%Tensor{}), do: bad("a tensor can't be a key of a map in Python")
+  defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
+  defp as_python(key), do: key
+
+  defp proper_length(list) do
+    length(list)
+  rescue
+    ArgumentError -> bad("an improper list can't be sent")
+  end
+
+  @doc false
+  @spec utf8?(binary) :: boolean
+  def utf8?(<<chunk::56, rest::binary>>) when (chunk &&& @ascii) == 0, do: utf8?(rest)
+  def utf8?(<<char, rest::binary>>) when char < 0x80, do: utf8?(rest)
+  def utf8?(<<_::utf8, rest::binary>>), do: utf8?(rest)
+  def utf8?(rest), do: rest == <<>>
+
+  @spec bad(String.t()) :: no_return
+  defp bad(why), do: throw({:bad, why})
+
+  ## Where a value is at fault
+
+  defp locate(term, path) do
+    case Enum.find(children(term), fn {_step, child} -> fault(child) end) do
+      {step, child} -> locate(child, path <> step)
+      nil -> "#{path}: #{fault(term)}"
+    end
+  end
+
+  defp fault(term) do
+    _ = value(term, @max_depth)
+    nil
+  catch
+    {:bad, why} -> why
+  end
+
+  defp children(%{__struct__: _}), do: []
+
+  defp children(map) when is_map(map) do
+    keys = for {key, _} <- map, do: {".key(#{short(key)})", key}
+    keys ++ for({key, value} <- map, do: {"[#{short(key)}]", value})
+  end
+
+  defp children(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> children()
+
+  defp children(list) when is_list(list) do
+    if List.improper?(list),
+      do: [],
+      else: Enum.with_index(list, fn child, index -> {"[#{index}]", child} end)
+  end
+
+  defp children(_leaf), do: []
+
+  defp short(key), do: inspect(key, limit: 5, printable_limit: 40)
+
+  defp advice(%name{}) do
+    advice =
+      case name do
+        NaiveDateTime -> "make it a DateTime: DateTime.from_naive!(value, \"Etc/UTC\")"
+        Date -> "send Date.to_iso8601(value)"
+        Time -> "send Time.to_iso8601(value)"
+        MapSet -> "send MapSet.to_list(value)"
+        Range -> "send Enum.to_list(value)"
+        Decimal -> "send it as a string or a float"
+        _ -> "send a map: Map.from_struct(value)"
+      end
+
+    "%#{inspect(name)}{} can't be sent; " <> advice
+  end
+
+  defp kind(term) when is_pid(term), do: "a pid"
+  defp kind(term) when is_function(term), do: "a function"
+  defp kind(term) when is_reference(term), do: "a reference"
+  defp kind(term) when is_port(term), do: "a port"
+  defp kind(term) when is_bitstring(term), do: "a bitstring of #{bit_size(term)} bits"
+end

@@ -1,0 +1,153 @@
+defmodule Slither.Protocol.Frame do
+  @moduledoc false
+  # The frames of `protocol/PROTOCOL.md`. One table drives encoding, decoding and the checks;
+  # a frame is a tuple `{name, field, …}`.
+
+  alias Slither.Protocol.{Decoder, Encoder}
+
+  @version 1
+  @max_frame 268_435_456
+
+  @frames [
+    {0, :hello, [:int, :map]},
+    {1, :welcome, [:int, :map]},
+    {2, :ready, [:map]},
+    {3, :failed, [:error]},
+    {4, :call, [:int, :list, :map, :int, :int, :list]},
+    {5, :result, [:int, :list, {:maybe, :map}, :list]},
+    {6, :error, [:int, :error]},
+    {7, :view_call, [:int, :int, :string, :int, :any, {:maybe, :int}]},
+    {8, :view_reply, [:int, :int, :any]},
+    {9, :log, [:int, :string, :string, :string, :int]},
+    {10, :progress, [:int, :int, {:maybe, :int}]},
+    {11, :part, [:int, :int, :list, {:maybe, :map}]},
+    {12, :ping, [:int]},
+    {13, :pong, [:int]},
+    {14, :pipe, [:int, :map]},
+    {15, :shutdown, [:int]},
+    {16, :credit, [:int]},
+    {17, :cancel, [:int]}
+  ]
+
+  @kinds Map.new(@frames, fn {kind, name, types} -> {kind, {name, types}} end)
+  @names Map.new(@frames, fn {kind, name, types} -> {name, {kind, types}} end)
+
+  @doc "The protocol's version."
+  @spec version :: pos_integer
+  def version, do: @version
+
+  @doc "The largest frame, in bytes, unless a pool says otherwise."
+  @spec max_frame :: pos_integer
+  def max_frame, do: @max_frame
+
+  @doc "The table of frames: kind, name, field types."
+  @spec table :: [{non_neg_integer, atom, list}]
+  def table, do: @frames
+
+  @doc "A frame's body."
+  @spec encode(tuple) :: {:ok, iodata} | {:error, String.t()}
+  def encode(frame) do
+    [name | fields] = Tuple.to_list(frame)
+    {kind, _types} = Map.fetch!(@names, name)
+    Encoder.encode([kind | fields], Atom.to_string(name))
+  end
+
+  @doc "The body of a frame whose fields are known to be encodable."
+  @spec encode!(tuple) :: iodata
+  def encode!(frame) do
+    {:ok, body} = encode(frame)
+    body
+  end
+
+  @doc "What is the same in every call of a run: its target and context, encoded once."
+  @spec call_head([String.t()], map) :: binary
+  def call_head(target, context) do
+    IO.iodata_to_binary([Encoder.encode!(target), Encoder.encode!(context)])
+  end
+
+  @doc "A call's body from its encoded head and its encoded items."
+  @spec call(pos_integer, binary, non_neg_integer, pos_integer, pos_integer, iodata) :: iodata
+  def call(id, head, batch, attempt, count, items) do
+    [
+      <<0x97, 4>>,
+      Encoder.encode!(id),
+      head,
+      Encoder.encode!(batch),
+      Encoder.encode!(attempt),
+      Encoder.array(count)
+      | items
+    ]
+  end
+
+  @doc "The kind and the first integer field of a body, without decoding it."
+  @spec peek(binary) :: {atom, non_neg_integer} | :error
+  def peek(<<tag, kind, rest::binary>>) when tag > 0x91 and tag < 0xA0 do
+    with %{^kind => {name, _types}} <- @kinds,
+         {id, _rest} <- Decoder.uint(rest) do
+      {name, id}
+    else
+      _ -> :error
+    end
+  end
+
+  def peek(_body), do: :error
+
+  @doc "The second integer field of a body whose first field is one."
+  @spec second_integer(binary) :: {:ok, non_neg_integer} | :error
+  def second_integer(<<_array, _kind, rest::binary>>) do
+    with {_first, rest} <- Decoder.uint(rest), {second, _rest} <- Decoder.uint(rest) do
+      {:ok, second}
+    end
+  end
+
+  @doc "A body's frame, or why it is none."
+  @spec decode(binary) :: {:ok, tuple} | {:error, String.t()}
+  def decode(body) do
+    case Decoder.decode(body) do
+      {:ok, [kind | fields]} when is_integer(kind) -> check(kind, fields)
+      {:ok, _other} -> {:error, "a frame is an array that begins with its kind"}
+      {:error, why} -> {:error, why}
+    end
+  end
+
+  defp check(kind, fields) do
+    case @kinds do
+      %{^kind => {name, types}} when length(types) == length(fields) ->
+        case Enum.find_index(Enum.zip(types, fields), fn {type, v} -> not type?(type, v) end) do
+          nil ->
+            {:ok, List.to_tuple([name | fields])}
+
+          index ->
+            {:error,
+             "field #{index + 1} of a #{name} frame is " <>
+               "#{inspect(Enum.at(fields, index), limit: 5, printable_limit: 40)}, " <>
+               "not #{describe(Enum.at(types, index))}"}
+        end
+
+      %{^kind => {name, types}} ->
+        {:error, "a #{name} frame has #{length(types)} fields, got #{length(fields)}"}
+
+      _ ->
+        {:error, "unknown frame kind #{kind}"}
+    end
+  end
+
+  defp type?(:int, value), do: is_integer(value) and value >= 0
+  defp type?(:string, value), do: is_binary(value)
+  defp type?(:list, value), do: is_list(value)
+  defp type?(:map, value), do: plain_map?(value)
+  defp type?(:any, _value), do: true
+  defp type?({:maybe, type}, value), do: value == nil or type?(type, value)
+
+  defp type?(:error, %{"kind" => kind, "message" => message} = error),
+    do: plain_map?(error) and is_binary(kind) and is_binary(message)
+
+  defp type?(:error, _value), do: false
+
+  defp plain_map?(value), do: is_map(value) and not is_map_key(value, :__struct__)
+
+  defp describe({:maybe, type}), do: "#{describe(type)} or nil"
+  defp describe(:int), do: "an integer of 0 or more"
+  defp describe(:error), do: "a map with a kind and a message"
+  defp describe(type), do: "a #{type}"
+end

@@ -1,0 +1,49 @@
+defmodule Slither.Python.Fault do
+  @moduledoc false
+  # Errors as they arrive from Python, and as they go there.
+
+  alias Slither.Error
+
+  @reasons %{
+    "exception" => :python_exception,
+    "failure" => :handler_failure,
+    "import" => :import_failed,
+    "unknown_command" => :unknown_command,
+    "not_a_list" => :wrong_result,
+    "wrong_length" => :wrong_result,
+    "not_encodable" => :not_encodable,
+    "not_decodable" => :not_decodable,
+    "too_large" => :too_large,
+    "protocol" => :protocol_error,
+    "version_mismatch" => :version_mismatch
+  }
+
+  @doc "A `Slither.Error` of an error map from the wire."
+  @spec to_error(term) :: Error.t()
+  def to_error(%{"kind" => kind, "message" => message} = fault) do
+    %Error{
+      reason: Map.get(@reasons, kind, :python_error),
+      message: text(fault, message),
+      python: python(fault),
+      details: Map.drop(fault, ["message", "traceback", "type"])
+    }
+  end
+
+  def to_error(other),
+    do: %Error{reason: :protocol_error, message: "not an error: #{inspect(other, limit: 5)}"}
+
+  @doc "An error map for the wire."
+  @spec to_wire(String.t(), String.t(), map) :: map
+  def to_wire(kind, message, facts \\ %{}),
+    do: Map.merge(%{"kind" => kind, "message" => message}, facts)
+
+  # The traceback ends with type and message, so that a sentence with both would say it twice.
+  defp text(%{"type" => type, "traceback" => _}, message), do: "#{type}: #{message}"
+  defp text(_fault, message), do: to_string(message)
+
+  defp python(%{"type" => type, "traceback" => traceback} = fault)
+       when is_binary(type) and is_binary(traceback),
+       do: %{type: type, message: to_string(fault["message"]), traceback: traceback}
+
+  defp python(_fault), do: nil
+end

@@ -1,0 +1,237 @@
+defmodule Slither.Python.Lane do
+  @moduledoc false
+  # A lane encodes a batch, writes it to the worker's port itself, waits, decodes, and sends
+  # the results back: each worker has as many as calls it may hold, so that encoding and
+  # decoding run in parallel and nothing large passes through the port's owner.
+  #
+  # A lane outlives its worker until the scheduler stops it: whoever holds its lease always
+  # gets an answer, if only `:requeue`.
+
+  alias Slither.Error
+  alias Slither.Protocol.{Encoder, Frame}
+
+  defmodule Job do
+    @moduledoc false
+    @enforce_keys [:reply_to, :tag, :ref, :head, :payloads]
+    defstruct [
+      :reply_to,
+      :tag,
+      :ref,
+      :head,
+      :payloads,
+      :run,
+      batch: 0,
+      attempt: 1,
+      timeout: :infinity
+    ]
+  end
+
+  @type times :: %{
+          encode: integer,
+          wire: integer,
+          decode: integer,
+          handler: integer,
+          worker: non_neg_integer
+        }
+  @type outcome ::
+          {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
+          | {:error, Error.t(), times}
+          | {:died, Error.t(), times}
+          | :requeue
+
+  # Decoded results live here until they are sent; a heap that holds a batch saves collections.
+  @heap_words 65_536
+
+  @doc "Starts lane `index` of `count` for the calling worker."
+  @spec start(map) :: pid
+  def start(%{index: _, count: _, port: _, slot: _, max_frame: _} = facts) do
+    worker = self()
+
+    :erlang.spawn_opt(
+      fn ->
+        facts
+        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0})
+        |> loop()
+      end,
+      min_heap_size: @heap_words
+    )
+  end
+
+  @doc "Hands a job to a leased lane; the answer is `{tag, {:done, ref, outcome}}`."
+  @spec run(pid, %Job{}) :: %Job{}
+  def run(lane, %Job{} = job), do: send(lane, job)
+
+  @doc "The index of the lane that made call `id`."
+  @spec index(pos_integer, pos_integer) :: non_neg_integer
+  def index(id, count), do: rem(id - 1, count)
+
+  defp loop(lane) do
+    receive do
+      %Job{} = job ->
+        lane = %{lane | round: lane.round + 1}
+        answer(job, call(job, lane))
+        loop(lane)
+
+      {:idle?, from, ref} ->
+        send(from, {:lane_idle, ref, self()})
+        loop(lane)
+
+      {:worker_down, _reason, _executing} ->
+        retired(lane)
+
+      {:DOWN, monitor, :process, _worker, _reason} when monitor == lane.monitor ->
+        retired(lane)
+
+      :stop ->
+        :ok
+    end
+  end
+
+  # The worker is gone: jobs are given back until the scheduler has taken the lease back.
+  defp retired(lane) do
+    receive do
+      %Job{} = job ->
+        answer(job, :requeue)
+        retired(lane)
+
+      {:idle?, from, ref} ->
+        send(from, {:lane_idle, ref, self()})
+        retired(lane)
+
+      :stop ->
+        :ok
+    end
+  end
+
+  defp answer(%Job{reply_to: reply_to, tag: tag, ref: ref}, outcome),
+    do: send(reply_to, {tag, {:done, ref, outcome}})
+
+  defp call(job, lane) do
+    started = System.monotonic_time()
+    {count, encoded, bad} = encode(job.payloads, 0, 0, [], %{})
+    times = %{encode: 0, wire: 0, decode: 0, handler: 0, worker: lane.slot}
+
+    if count == 0 do
+      {:ok, Enum.map(job.payloads, fn _ -> nil end), bad, times}
+    else
+      id = (lane.round - 1) * lane.count + lane.index + 1
+      frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
+      size = IO.iodata_length(frame)
+      sent = System.monotonic_time()
+      times = %{times | encode: sent - started}
+
+      if size > lane.max_frame,
+        do: {:error, too_large(size, lane.max_frame, count), times},
+        else: exchange(frame, id, job, bad, {lane, sent, times})
+    end
+  end
+
+  defp encode([payload | rest], index, count, acc, bad) do
+    case Encoder.encode(payload) do
+      {:ok, iodata} -> encode(rest, index + 1, count + 1, [acc | iodata], bad)
+      {:error, why} -> encode(rest, index + 1, count, acc, Map.put(bad, index, unsendable(why)))
+    end
+  end
+
+  defp encode([], _index, count, acc, bad), do: {count, acc, bad}
+
+  defp exchange(frame, id, job, bad, {lane, sent, times}) do
+    send(lane.worker, {:sent, id, job.timeout, job.run})
+
+    # A port that has closed raises; the worker's exit then answers.
+    try do
+      Port.command(lane.port, frame)
+    rescue
+      ArgumentError -> :ok
+    end
+
+    monitor = lane.monitor
+
+    receive do
+      {:reply, ^id, body} ->
+        received = System.monotonic_time()
+        outcome = decode(body, job, bad)
+        decoded = System.monotonic_time()
+        times = %{times | wire: received - sent, decode: decoded - received}
+        finish(outcome, times)
+
+      {:worker_down, reason, executing} ->
+        send(self(), {:worker_down, reason, executing})
+        if executing == id, do: {:died, reason, times}, else: :requeue
+
+      {:DOWN, ^monitor, :process, _worker, reason} ->
+        send(self(), {:worker_down, reason, nil})
+        {:died, crashed(reason), times}
+    end
+  end
+
+  defp decode(body, job, bad) do
+    case Frame.decode(body) do
+      {:ok, {:result, _id, results, errors, timing}} -> merge(results, errors, timing, job, bad)
+      {:ok, {:error, _id, error}} -> {:error, Slither.Python.Fault.to_error(error)}
+      {:error, why} -> {:error, broken(why)}
+    end
+  end
+
+  defp merge(results, errors, [_decode, handler, _encode], job, bad) when is_integer(handler) do
+    expected = length(job.payloads) - map_size(bad)
+
+    if length(results) == expected do
+      errors = Map.new(errors || %{}, fn {i, e} -> {i, Slither.Python.Fault.to_error(e)} end)
+      {results, errors} = spread(results, errors, bad)
+      {:ok, results, errors, handler}
+    else
+      {:error, broken("#{length(results)} results for #{expected} items")}
+    end
+  end
+
+  defp merge(_results, _errors, timing, _job, _bad),
+    do: {:error, broken("timing #{inspect(timing)}")}
+
+  # Puts the items that were never sent back in their places.
+  defp spread(results, errors, bad) when map_size(bad) == 0, do: {results, errors}
+
+  defp spread(results, errors, bad) do
+    total = length(results) + map_size(bad)
+
+    {placed, [], _next, moved} =
+      Enum.reduce(0..(total - 1), {[], results, 0, bad}, fn index, {placed, rest, next, moved} ->
+        if is_map_key(bad, index) do
+          {[nil | placed], rest, next, moved}
+        else
+          moved = if e = errors[next], do: Map.put(moved, index, e), else: moved
+          {[hd(rest) | placed], tl(rest), next + 1, moved}
+        end
+      end)
+
+    {Enum.reverse(placed), moved}
+  end
+
+  defp finish({:ok, results, errors, handler}, times) do
+    handler = System.convert_time_unit(handler, :microsecond, :native)
+    {:ok, results, errors, %{times | handler: handler}}
+  end
+
+  defp finish({:error, error}, times), do: {:error, error, times}
+
+  defp unsendable(why), do: %Error{reason: :not_encodable, message: why}
+
+  defp too_large(size, limit, count) do
+    %Error{
+      reason: :too_large,
+      message: "a batch of #{count} items takes #{size} bytes; a frame holds #{limit}",
+      hint: "lower batch_size, or batch by weight",
+      details: %{size: size, limit: limit}
+    }
+  end
+
+  defp broken(why),
+    do: %Error{reason: :protocol_error, message: "the worker's answer can't be read: #{why}"}
+
+  defp crashed(reason) do
+    %Error{
+      reason: :worker_died,
+      message: "the worker's owner ended: #{Exception.format_exit(reason)}"
+    }
+  end
+end

@@ -1,0 +1,32 @@
+defmodule Slither.Python.OSProcess do
+  @moduledoc false
+  # Ends worker processes for good: a worker leads its own process group, so that what its
+  # handlers started goes with it.
+
+  @doc "Kills the process group of `os_pid` with SIGKILL."
+  @spec kill_group(pos_integer) :: :ok
+  def kill_group(os_pid) when is_integer(os_pid) and os_pid > 1 do
+    pid = Integer.to_string(os_pid)
+    # The shell's own kill is on every system; the group may be gone, then the process is too.
+    script = "kill -KILL -- -#{pid} 2>/dev/null || kill -KILL #{pid} 2>/dev/null"
+    {_output, _status} = System.cmd("/bin/sh", ["-c", script])
+    :ok
+  end
+
+  @doc "An exit status in words: the signal's name where the process was killed by one."
+  @spec describe(non_neg_integer) :: String.t()
+  def describe(status) when status > 128 and status < 160 do
+    "killed by signal #{status - 128}#{signal(status - 128)}"
+  end
+
+  def describe(status), do: "exit status #{status}"
+
+  defp signal(4), do: " (SIGILL)"
+  defp signal(6), do: " (SIGABRT)"
+  defp signal(7), do: " (SIGBUS)"
+  defp signal(8), do: " (SIGFPE)"
+  defp signal(9), do: " (SIGKILL)"
+  defp signal(11), do: " (SIGSEGV)"
+  defp signal(15), do: " (SIGTERM)"
+  defp signal(_other), do: ""
+end

@@ -1,0 +1,192 @@
+defmodule Slither.Python.Pool do
+  @options [
+    name: [type: :atom, required: true, doc: "The pool's name."],
+    size: [type: :pos_integer, default: 2, doc: "Workers, each one OS process."],
+    python: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc: "The interpreter; `nil` takes the project's `.venv`, else `python3`."
+    ],
+    preload: [
+      type: {:list, :string},
+      default: [],
+      doc: "Modules to import when a worker starts; handlers register themselves so."
+    ],
+    paths: [type: {:list, :string}, default: [], doc: "Folders to add to `sys.path`."],
+    env: [
+      type: {:or, [:keyword, {:list, :any}, :map]},
+      default: [],
+      doc: "Environment variables; `nil` removes one."
+    ],
+    cd: [type: {:or, [:string, {:in, [nil]}]}, default: nil, doc: "The workers' folder."],
+    window: [
+      type: :pos_integer,
+      default: 2,
+      doc: "Calls a worker may hold, so that it does not wait for BEAM between them."
+    ],
+    max_queue: [
+      type: :pos_integer,
+      default: 10_000,
+      doc: "Calls that may wait for a worker; beyond it they are `:saturated`."
+    ],
+    max_frame: [
+      type: :pos_integer,
+      default: 268_435_456,
+      doc: "Bytes that one call or one answer may take."
+    ],
+    startup_timeout: [
+      type: :timeout,
+      default: 60_000,
+      doc: "ms a worker may take to start, imports included."
+    ],
+    shutdown: [type: :pos_integer, default: 5_000, doc: "ms a stopping worker may take."],
+    capture: [
+      type: :boolean,
+      default: true,
+      doc: "Whether what handlers print goes to Logger; `false` leaves it on the terminal."
+    ]
+  ]
+
+  @moduledoc """
+  A named pool of Python workers.
+
+  Pools are started from configuration:
+
+      config :slither, pools: [default: [size: 2], gpu: [size: 1, preload: ["my_model"]]]
+
+  or under a supervisor of yours: `{Slither.Python.Pool, name: :scoring, size: 4}`.
+
+  A pool never blocks the start of your application: its workers start in parallel, and the
+  first call waits for the first of them. A pool whose workers can't start answers each call
+  with the reason, and tries again with growing pauses.
+
+  ## Options
+
+  #{Slither.Options.docs(@options)}
+  """
+
+  use Supervisor
+
+  alias Slither.{Error, Options}
+  alias Slither.Python.Pool.{Ledger.Waiter, Scheduler}
+
+  @type name :: atom
+  @type handle :: %{
+          scheduler: pid,
+          settings: map,
+          waiting: :atomics.atomics_ref()
+        }
+
+  @doc "Checks a pool's options; `{:error, error}` names the option at fault."
+  @spec check(keyword) :: {:ok, keyword} | {:error, Error.t()}
+  def check(options) do
+    name = if Keyword.keyword?(options), do: options[:name]
+    Options.validate(options, @options, "pool #{inspect(name)}")
+  end
+
+  @doc "A child specification, so that pools can stand under any supervisor."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{
+      id: {__MODULE__, options[:name]},
+      start: {__MODULE__, :start_link, [options]},
+      type: :supervisor
+    }
+  end
+
+  @doc "Starts a pool. Returns `{:error, error}` for options it can't use."
+  @spec start_link(keyword) :: Supervisor.on_start() | {:error, Error.t()}
+  def start_link(options) do
+    with {:ok, checked} <- check(options) do
+      # The view server is named in the application's environment, since what answers views
+      # stands above the pools.
+      views = Application.fetch_env!(:slither, :view_server)
+      Supervisor.start_link(__MODULE__, Map.put(Map.new(checked), :bridge, views))
+    end
+  end
+
+  @impl true
+  def init(settings) do
+    children = [
+      {DynamicSupervisor, name: worker_supervisor(settings), strategy: :one_for_one},
+      {Scheduler, settings}
+    ]
+
+    Supervisor.init(children, strategy: :one_for_all)
+  end
+
+  @doc """
+  What the pool does now: `size`, `queue` (calls that wait), `started` and `died` (workers),
+  `error` (why none can start) and `workers`, each with `status`, `os_pid` and `calls`.
+  """
+  @spec status(name) :: {:ok, map} | {:error, Error.t()}
+  def status(name) do
+    with {:ok, handle} <- handle(name), do: {:ok, GenServer.call(handle.scheduler, :status)}
+  end
+
+  @doc """
+  Waits until a worker is ready, for at most `timeout` ms.
+
+  Returns the reason when the pool's workers can't start.
+  """
+  @spec await_ready(name, timeout) :: :ok | {:error, Error.t()}
+  def await_ready(name, timeout \\ 60_000) do
+    with {:ok, handle} <- handle(name),
+         do: GenServer.call(handle.scheduler, :await_ready, timeout)
+  catch
+    :exit, {:timeout, _call} ->
+      {:error,
+       %Error{
+         reason: :start_timeout,
+         message: "no worker was ready after #{timeout} ms",
+         where: "pool #{inspect(name)}"
+       }}
+  end
+
+  @doc false
+  @spec handle(name) :: {:ok, handle} | {:error, Error.t()}
+  def handle(name) do
+    case Registry.lookup(Slither.Python.Registry, name) do
+      [{scheduler, handle}] -> {:ok, Map.put(handle, :scheduler, scheduler)}
+      [] -> {:error, Scheduler.unknown_pool(name)}
+    end
+  end
+
+  @doc false
+  # Asks for a lane: `{tag, {:granted, ref, lane}}` or `{tag, {:denied, ref, error}}` follows.
+  @spec request(handle, term, term, reference, keyword) :: :ok
+  def request(handle, reply_to, tag, ref, options) do
+    GenServer.cast(
+      handle.scheduler,
+      {:request,
+       %Waiter{
+         ref: ref,
+         owner: self(),
+         reply_to: reply_to,
+         tag: tag,
+         session: options[:session],
+         deadline: options[:deadline]
+       }}
+    )
+  end
+
+  @doc false
+  # Gives a lane back, or takes a request back.
+  @spec release(handle, reference) :: :ok
+  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
+
+  @doc false
+  # Gives a lane back whose answer nobody waits for.
+  @spec abandon(handle, reference) :: :ok
+  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+
+  @doc false
+  # Whether somebody waits: a holder then gives its lane back after each call.
+  @spec contended?(handle) :: boolean
+  def contended?(handle), do: :atomics.get(handle.waiting, 1) > 0
+
+  @doc false
+  @spec worker_supervisor(map) :: GenServer.name()
+  def worker_supervisor(%{name: name}),
+    do: {:via, Registry, {Slither.Python.Registry, {:workers, name}}}
+end

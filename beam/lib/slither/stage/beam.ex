@@ -1,0 +1,101 @@
+defmodule Slither.Stage.Beam do
+  @options [
+    handler: [
+      type: {:fun, [1, 2]},
+      doc: "Takes an item, and the context if it wants it; see `Slither.Stage`."
+    ],
+    batch_handler: [
+      type: {:fun, [1, 2]},
+      doc: "Takes a list of items instead, and returns a list of answers of the same length."
+    ],
+    cardinality: [
+      type: {:in, [:one, :many]},
+      default: :one,
+      doc: "With `:many` the handler returns a list, and each element becomes an item."
+    ]
+  ]
+
+  @moduledoc """
+  A stage that runs a function on BEAM.
+
+      stage :prepare, :beam, handler: fn item, _context -> %{"text" => item.payload} end
+
+  Exactly one of `handler` and `batch_handler` is given.
+
+  ## Options
+
+  #{Slither.Options.docs(@options)}
+  """
+
+  @behaviour Slither.Stage
+
+  alias Slither.Error
+
+  @doc false
+  @spec options() :: Slither.Options.table()
+  def options, do: @options
+
+  @doc false
+  @spec check(keyword, String.t()) :: :ok | {:error, Error.t()}
+  def check(options, where) do
+    case {options[:handler], options[:batch_handler]} do
+      {nil, nil} -> error(:missing_option, where, "a beam stage needs handler: or batch_handler:")
+      {_, nil} -> :ok
+      {nil, _} -> :ok
+      _ -> error(:invalid_option, where, "takes handler: or batch_handler:, not both")
+    end
+  end
+
+  @impl true
+  @spec init(keyword) :: {:ok, map}
+  def init(options) do
+    {:ok,
+     %{
+       handler: options[:handler] && binary(options[:handler]),
+       batch_handler: options[:batch_handler] && binary(options[:batch_handler]),
+       many: options[:cardinality] == :many
+     }}
+  end
+
+  @impl true
+  @spec handle_item(Slither.Item.t(), Slither.Context.t(), map) :: Slither.Stage.answer()
+  def handle_item(item, context, %{handler: nil} = state),
+    do: hd(handle_batch([item], context, state))
+
+  def handle_item(item, context, state), do: answer(state.handler.(item, context), state)
+
+  @impl true
+  @spec handle_batch([Slither.Item.t(), ...], Slither.Context.t(), map) :: [term]
+  def handle_batch(items, context, %{batch_handler: nil} = state),
+    do: Enum.map(items, &handle_item(&1, context, state))
+
+  def handle_batch(items, context, state) do
+    case state.batch_handler.(items, context) do
+      answers when is_list(answers) -> Enum.map(answers, &answer(&1, state))
+      other -> raise Error, reason: :invalid_return, message: not_a_list(other)
+    end
+  end
+
+  defp answer(payloads, %{many: true}) when is_list(payloads), do: {:many, payloads}
+  defp answer({:ok, payloads}, %{many: true}) when is_list(payloads), do: {:many, payloads}
+
+  defp answer({tag, _} = answer, %{many: true}) when tag in [:skip, :error], do: answer
+  defp answer({:route, _, _} = answer, %{many: true}), do: answer
+
+  defp answer(other, %{many: true}) do
+    raise Error,
+      reason: :invalid_return,
+      message: "a handler with cardinality: :many returns a list, got #{short(other)}"
+  end
+
+  defp answer(answer, _state), do: answer
+
+  defp binary(fun) when is_function(fun, 2), do: fun
+  defp binary(fun), do: fn items, _context -> fun.(items) end
+
+  defp not_a_list(other), do: "a batch_handler returns a list, got #{short(other)}"
+  defp short(value), do: inspect(value, limit: 5, printable_limit: 80)
+
+  defp error(reason, where, message),
+    do: {:error, %Error{reason: reason, message: message, where: where}}
+end

@@ -1,0 +1,60 @@
+defmodule Slither.Stage.Router do
+  @options [
+    routes: [
+      type: {:custom, "a list of {function of arity 1 or 2, output}", &__MODULE__.routes?/1},
+      required: true,
+      doc: "Tried in order; the first whose function is true takes the item."
+    ]
+  ]
+
+  @moduledoc """
+  A stage that sends items to outputs.
+
+      stage :route, :router,
+        routes: [
+          {fn item -> item.payload["score"] >= 0.8 end, :accept},
+          {fn item -> item.payload["score"] >= 0.4 end, :review}
+        ]
+
+  A routed item leaves the pipe here; one that no route takes flows on.
+
+  ## Options
+
+  #{Slither.Options.docs(@options)}
+  """
+
+  @behaviour Slither.Stage
+
+  @doc false
+  @spec options() :: Slither.Options.table()
+  def options, do: @options
+
+  @doc false
+  @spec routes?(term) :: boolean
+  def routes?(routes), do: is_list(routes) and Enum.all?(routes, &route?/1)
+
+  @doc false
+  @spec outputs(keyword) :: [atom]
+  def outputs(options), do: Enum.map(options[:routes], &elem(&1, 1))
+
+  @impl true
+  @spec init(keyword) :: {:ok, [{fun, atom}]}
+  def init(options), do: {:ok, options[:routes]}
+
+  @impl true
+  @spec handle_item(Slither.Item.t(), Slither.Context.t(), [{fun, atom}]) :: term
+  def handle_item(item, context, routes) do
+    case Enum.find(routes, fn {test, _output} -> test(test, item, context) end) do
+      {_test, output} -> {:route, output, item.payload}
+      nil -> {:ok, item.payload}
+    end
+  end
+
+  defp test(test, item, _context) when is_function(test, 1), do: test.(item)
+  defp test(test, item, context), do: test.(item, context)
+
+  defp route?({test, output}),
+    do: (is_function(test, 1) or is_function(test, 2)) and is_atom(output) and output != nil
+
+  defp route?(_other), do: false
+end

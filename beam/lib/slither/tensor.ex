@@ -1,0 +1,160 @@
+defmodule Slither.Tensor do
+  @moduledoc """
+  A typed, n-dimensional array: a NumPy array in Python.
+
+    * `dtype`: one of `:bool`, `:int8` … `:int64`, `:uint8` … `:uint64`, `:float16`,
+      `:float32`, `:float64`, `:complex64`, `:complex128`;
+    * `shape`: a tuple of dimensions, `{}` for a single element;
+    * `data`: the elements, little-endian, in C order (the last dimension varies fastest).
+
+  The data crosses without being looked at: a tensor from Python refers to the bytes of the
+  frame it came in.
+
+      iex> tensor = Slither.Tensor.new(:float64, {2, 2}, [1.0, 2.0, 3.0, 4.0])
+      iex> byte_size(tensor.data)
+      32
+      iex> Slither.Tensor.to_list(tensor)
+      [1.0, 2.0, 3.0, 4.0]
+  """
+
+  @enforce_keys [:dtype, :shape, :data]
+  defstruct [:dtype, :shape, :data]
+
+  @type dtype ::
+          :bool
+          | :int8
+          | :int16
+          | :int32
+          | :int64
+          | :uint8
+          | :uint16
+          | :uint32
+          | :uint64
+          | :float16
+          | :float32
+          | :float64
+          | :complex64
+          | :complex128
+  @type t :: %__MODULE__{dtype: dtype, shape: tuple, data: binary}
+
+  @sizes [
+    bool: 1,
+    int8: 1,
+    int16: 2,
+    int32: 4,
+    int64: 8,
+    uint8: 1,
+    uint16: 2,
+    uint32: 4,
+    uint64: 8,
+    float16: 2,
+    float32: 4,
+    float64: 8,
+    complex64: 8,
+    complex128: 16
+  ]
+
+  @doc """
+  A tensor from a flat list of numbers (booleans for `:bool`), of all but the complex dtypes.
+
+  Raises `Slither.Error` when the count does not fit the shape.
+
+      iex> Slither.Tensor.new(:int16, {2}, [1, 2])
+      %Slither.Tensor{dtype: :int16, shape: {2}, data: <<1, 0, 2, 0>>}
+  """
+  @spec new(dtype, tuple, [number | boolean]) :: t
+  def new(dtype, shape, elements) when is_tuple(shape) and is_list(elements) do
+    data = for element <- elements, into: <<>>, do: put(dtype, element)
+    tensor = %__MODULE__{dtype: dtype, shape: shape, data: data}
+
+    case check(tensor) do
+      :ok -> tensor
+      {:error, why} -> raise Slither.Error, reason: :invalid_tensor, message: why
+    end
+  end
+
+  @doc """
+  The elements as a flat list, in C order, of all but the complex dtypes.
+
+      iex> Slither.Tensor.to_list(%Slither.Tensor{dtype: :bool, shape: {2}, data: <<1, 0>>})
+      [true, false]
+  """
+  @spec to_list(t) :: [number | boolean | :nan | :infinity | :neg_infinity]
+  def to_list(%__MODULE__{dtype: dtype, data: data}) do
+    size = @sizes[dtype]
+    for <<element::binary-size(size) <- data>>, do: get(dtype, element)
+  end
+
+  @doc "The bytes one element takes; `nil` for an unknown dtype."
+  @spec element_size(atom) :: pos_integer | nil
+  def element_size(dtype), do: @sizes[dtype]
+
+  @doc false
+  @spec dtypes :: [dtype]
+  def dtypes, do: Keyword.keys(@sizes)
+
+  @doc false
+  @spec check(t) :: :ok | {:error, String.t()}
+  def check(%__MODULE__{dtype: dtype, shape: shape, data: data}) do
+    size = is_atom(dtype) && @sizes[dtype]
+
+    cond do
+      !size ->
+        {:error, "unknown dtype #{inspect(dtype)}; known: #{Enum.join(dtypes(), ", ")}"}
+
+      not is_tuple(shape) or tuple_size(shape) > 32 or
+          not Enum.all?(Tuple.to_list(shape), &(is_integer(&1) and &1 >= 0)) ->
+        {:error, "a tensor's shape is a tuple of at most 32 sizes, got #{inspect(shape)}"}
+
+      not is_binary(data) or byte_size(data) != Tuple.product(shape) * size ->
+        {:error,
+         "a #{dtype} tensor of shape #{inspect(shape)} takes " <>
+           "#{Tuple.product(shape) * size} bytes, got #{is_binary(data) && byte_size(data)}"}
+
+      true ->
+        :ok
+    end
+  end
+
+  defp put(:bool, value), do: if(value in [true, 1], do: <<1>>, else: <<0>>)
+  defp put(:int8, n), do: <<n::8>>
+  defp put(:uint8, n), do: <<n::8>>
+  defp put(:int16, n), do: <<n::16-little>>
+  defp put(:uint16, n), do: <<n::16-little>>
+  defp put(:int32, n), do: <<n::32-little>>
+  defp put(:uint32, n), do: <<n::32-little>>
+  defp put(:int64, n), do: <<n::64-little>>
+  defp put(:uint64, n), do: <<n::64-little>>
+  defp put(:float16, f), do: <<f::float-16-little>>
+  defp put(:float32, f), do: <<f::float-32-little>>
+  defp put(:float64, f), do: <<f::float-64-little>>
+
+  defp get(:bool, <<b>>), do: b != 0
+  defp get(:int8, <<n::signed>>), do: n
+  defp get(:uint8, <<n>>), do: n
+  defp get(:int16, <<n::signed-little-16>>), do: n
+  defp get(:uint16, <<n::little-16>>), do: n
+  defp get(:int32, <<n::signed-little-32>>), do: n
+  defp get(:uint32, <<n::little-32>>), do: n
+  defp get(:int64, <<n::signed-little-64>>), do: n
+  defp get(:uint64, <<n::little-64>>), do: n
+  defp get(:float16, <<f::float-little-16>>), do: f
+  defp get(:float32, <<f::float-little-32>>), do: f
+  defp get(:float64, <<f::float-little-64>>), do: f
+  defp get(_float, bits), do: special(bits)
+
+  # Matched only where the bits hold no finite float: its sign and mantissa tell which.
+  defp special(bits) do
+    size = byte_size(bits) * 8
+    <<n::size(size)-little>> = bits
+    exponent = %{16 => 5, 32 => 8, 64 => 11}[size]
+    mantissa = size - 1 - exponent
+    <<sign::1, _::size(exponent), fraction::size(mantissa)>> = <<n::size(size)>>
+
+    cond do
+      fraction != 0 -> :nan
+      sign == 0 -> :infinity
+      true -> :neg_infinity
+    end
+  end
+end
