@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from slither import _checks as c
 from slither._codec import decode
 from slither._errors import ProtocolError
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL = range(9, 18)
 
-LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 FRAME_DEPTH = 1_024
 
 
@@ -112,7 +112,7 @@ class Part(NamedTuple):
     """Results that come before the batch's result frame."""
 
     id: int
-    index: int
+    index: int  # type: ignore[assignment]
     results: list[Payload]
     errors: dict[int, dict[str, Payload]] | None
 
@@ -145,7 +145,7 @@ class Shutdown(NamedTuple):
 class Credit(NamedTuple):
     """Leave to send so many more log, progress and part frames."""
 
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 class Cancel(NamedTuple):
@@ -175,99 +175,25 @@ Frame = (
     | Cancel
 )
 
-Check = Callable[[object], bool]
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_id(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_map(value: object) -> bool:
-    return type(value) is dict
-
-
-def _is_list(value: object) -> bool:
-    return type(value) is list
-
-
-def _is_str(value: object) -> bool:
-    return type(value) is str
-
-
-def _is_any(value: object) -> bool:
-    return True
-
-
-def _is_flag(value: object) -> bool:
-    return type(value) is int and value in (0, 1)
-
-
-def _is_count_or_none(value: object) -> bool:
-    return value is None or _is_count(value)
-
-
-def _is_level(value: object) -> bool:
-    return type(value) is str and value in LEVELS
-
-
-def _is_error(value: object) -> bool:
-    return type(value) is dict and _is_str(value.get("kind")) and _is_str(value.get("message"))
-
-
-def _is_errors(value: object) -> bool:
-    if value is None:
-        return True
-    return type(value) is dict and all(_is_count(k) and _is_error(v) for k, v in value.items())
-
-
-def _is_target(value: object) -> bool:
-    if type(value) is not list or not value or not all(map(_is_str, value)):
-        return False
-    return {"function": 3, "command": 2, "pipes": 2}.get(value[0]) == len(value)
-
-
-def _is_context(value: object) -> bool:
-    if type(value) is not dict:
-        return False
-    names = map(value.get, ("run", "pipe", "stage", "session"))
-    return all(name is None or type(name) is str for name in names)
-
-
-def _is_timing(value: object) -> bool:
-    return type(value) is list and len(value) == 3 and all(map(_is_count, value))
-
-
-_MAP, _ANY, _STR, _LIST = ("map", _is_map), ("any", _is_any), ("str", _is_str), ("list", _is_list)
-_COUNT, _ID = ("int of 0 or more", _is_count), ("int of 1 or more", _is_id)
-_MAYBE = ("int of 0 or more, or nil", _is_count_or_none)
-_FLAG, _LEVEL = ("0 or 1", _is_flag), ("level", _is_level)
-_ERROR, _ERRORS = ("error", _is_error), ("map of errors, or nil", _is_errors)
-_TARGET, _CONTEXT = ("target", _is_target), ("map of context names", _is_context)
-_TIMING = ("list of three ints", _is_timing)
-
-TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, Check], ...]]] = {
-    HELLO: (Hello, (_COUNT, _MAP)),
-    WELCOME: (Welcome, (_COUNT, _MAP)),
-    READY: (Ready, (_MAP,)),
-    FAILED: (Failed, (_ERROR,)),
-    CALL: (Call, (_ID, _TARGET, _CONTEXT, _COUNT, _ID, _LIST)),
-    RESULT: (Result, (_ID, _LIST, _ERRORS, _TIMING)),
-    ERROR: (Error, (_COUNT, _ERROR)),
-    VIEW_CALL: (ViewCall, (_COUNT, _COUNT, _STR, _FLAG, _ANY, _MAYBE)),
-    VIEW_REPLY: (ViewReply, (_COUNT, _FLAG, _ANY)),
-    LOG: (Log, (_COUNT, _LEVEL, _STR, _STR, _COUNT)),
-    PROGRESS: (Progress, (_COUNT, _COUNT, _MAYBE)),
-    PART: (Part, (_ID, _COUNT, _LIST, _ERRORS)),
-    PING: (Ping, (_COUNT,)),
-    PONG: (Pong, (_COUNT,)),
-    PIPE: (Pipe, (_COUNT, _MAP)),
-    SHUTDOWN: (Shutdown, (_COUNT,)),
-    CREDIT: (Credit, (_COUNT,)),
-    CANCEL: (Cancel, (_ID,)),
+TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
+    HELLO: (Hello, (c.COUNT, c.MAP)),
+    WELCOME: (Welcome, (c.COUNT, c.MAP)),
+    READY: (Ready, (c.MAP,)),
+    FAILED: (Failed, (c.ERROR,)),
+    CALL: (Call, (c.ID, c.TARGET, c.CONTEXT, c.COUNT, c.ID, c.LIST)),
+    RESULT: (Result, (c.ID, c.LIST, c.ERRORS, c.TIMING)),
+    ERROR: (Error, (c.COUNT, c.ERROR)),
+    VIEW_CALL: (ViewCall, (c.COUNT, c.COUNT, c.STR, c.FLAG, c.ANYTHING, c.MAYBE)),
+    VIEW_REPLY: (ViewReply, (c.COUNT, c.FLAG, c.ANYTHING)),
+    LOG: (Log, (c.COUNT, c.LEVEL, c.STR, c.STR, c.COUNT)),
+    PROGRESS: (Progress, (c.COUNT, c.COUNT, c.MAYBE)),
+    PART: (Part, (c.ID, c.COUNT, c.LIST, c.ERRORS)),
+    PING: (Ping, (c.COUNT,)),
+    PONG: (Pong, (c.COUNT,)),
+    PIPE: (Pipe, (c.COUNT, c.MAP)),
+    SHUTDOWN: (Shutdown, (c.COUNT,)),
+    CREDIT: (Credit, (c.COUNT,)),
+    CANCEL: (Cancel, (c.ID,)),
 }
 
 
