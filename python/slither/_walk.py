@@ -22,8 +22,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 def encode_slowly(value: object, root: str, limit: int = MAX_DEPTH) -> bytes:
     """Encode ``value``, or raise :class:`EncodeError` with the path of what can't be sent."""
-    # autoreset=False: the pieces add up in the packer's buffer until bytes() takes them.
-    packer = Packer(use_bin_type=True, autoreset=False)
+    # autoreset=False: the pieces add up in the packer's buffer until bytes() takes them. An
+    # exception in pack() empties that buffer, so none may be caught and passed over.
+    packer = Packer(use_bin_type=True, autoreset=False, default=to_wire)
     stack: list[Iterator[tuple[str | None, object]]] = [iter([(None, value)])]
     steps: list[str | None] = []
     while stack:
@@ -92,9 +93,7 @@ def _leaf(packer: Payload, item: object) -> None:
         packer.pack(item)
     except UnicodeEncodeError:
         raise RefusedError("a str with a lone surrogate cannot be sent; send bytes") from None
-    except (TypeError, OverflowError):
-        packer.pack(to_wire(item))
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RefusedError(str(error)) from None
 
 
