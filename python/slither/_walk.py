@@ -128,5 +128,8 @@ def short(key: object) -> str:
     if isinstance(key, str):
         text = '"' + str.__str__(key)[:60].encode("utf-8", "backslashreplace").decode() + '"'
     else:
-        text = repr(key)
+        try:
+            text = repr(key)
+        except Exception:  # noqa: BLE001 - the user's code, or an integer too long to show
+            text = type(key).__name__
     return text if len(text) <= 80 else text[:79] + "…"

@@ -32,15 +32,15 @@ __all__ = [
     "session",
 ]
 
-F = TypeVar("F", bound=Callable[..., object])
-HookT = TypeVar("HookT", bound=Callable[[], object])
+_F = TypeVar("_F", bound=Callable[..., object])
+_HookT = TypeVar("_HookT", bound=Callable[[], object])
 
 
 @overload
-def batch_handler(target: F, /) -> F: ...
+def batch_handler(target: _F, /) -> _F: ...
 @overload
-def batch_handler(target: str, /) -> Callable[[F], F]: ...
-def batch_handler(target: F | str, /) -> F | Callable[[F], F]:
+def batch_handler(target: str, /) -> Callable[[_F], _F]: ...
+def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
     """Register a function as a command, under its own name or the one given.
 
     ``target`` is the function (bare decorator) or the command's name. The function stays as it
@@ -56,7 +56,7 @@ def batch_handler(target: F | str, /) -> F | Callable[[F], F]:
     if isinstance(target, str):
         name = target
 
-        def register(function: F) -> F:
+        def register(function: _F) -> _F:
             _registry.add_command(name, function)
             return function
 
@@ -67,7 +67,7 @@ def batch_handler(target: F | str, /) -> F | Callable[[F], F]:
     return target
 
 
-def on_start(hook: HookT) -> HookT:
+def on_start(hook: _HookT) -> _HookT:
     """Run a function once the preload modules are imported and before the first call.
 
     ``hook`` takes no arguments. When it raises, the worker does not start.
@@ -80,7 +80,7 @@ def on_start(hook: HookT) -> HookT:
     return hook
 
 
-def on_stop(hook: HookT) -> HookT:
+def on_stop(hook: _HookT) -> _HookT:
     """Run a function when the worker shuts down, last registered first.
 
     ``hook`` takes no arguments. It does not run when the worker is killed. An exception is

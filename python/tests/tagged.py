@@ -32,7 +32,9 @@ def untag(value: Payload) -> Payload:
         return (EPOCH + timedelta(seconds=seconds, microseconds=micros)).astimezone(zone)
     if tag == "tensor":
         return Tensor(inner["dtype"], tuple(inner["shape"]), bytes.fromhex(inner["data"]))
-    return {"int": int, "float": float, "bytes": bytes.fromhex}[tag](inner)
+    if tag == "bytes":
+        return bytes.fromhex(inner)
+    return int(inner) if tag == "int" else float(inner)
 
 
 def freeze(key: Payload) -> Payload:

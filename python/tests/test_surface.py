@@ -70,7 +70,8 @@ def test_a_name_is_taken_once(registry: dict[str, Callable[..., object]]) -> Non
         return handler
 
     make()
-    assert registry["same"] is make()
+    again = make()
+    assert registry["same"] is again
     with pytest.raises(ValueError, match="'same' is already taken by"):
         worker.batch_handler("same")(len)
 
