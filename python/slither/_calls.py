@@ -143,7 +143,7 @@ def _function(module_name: str, name: str) -> Callable[..., Payload]:
             raise TargetError(_missing(found, walked, part)) from None
         walked = f"{walked}.{part}"
     if not callable(found):
-        message = f"{walked} is a {type(found).__name__}, not a function"
+        message = f"{walked} is of type {type(found).__name__}, not a function"
         raise TargetError(describe("import", message))
     handler: Callable[..., Payload] = found
     return handler

@@ -142,6 +142,9 @@ class Link:
         with self._changed:
             if self._reading:
                 return
+            # Asked again under the lock: another thread may have read what was there.
+            if not self._port.has_input():
+                return
             self._reading = True
         self._read_one()
 

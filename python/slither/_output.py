@@ -33,6 +33,9 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format and send one record, or have it counted as dropped."""
+        if _state.link is None:
+            # A forked child: the connection is its parent's, and so are the locks.
+            return
         try:
             message = self.format(record)
         except Exception:  # noqa: BLE001 - the arguments' __str__ is the user's code
@@ -95,8 +98,8 @@ class Capture:
         os.set_blocking(read, False)
         if sys.platform == "linux":
             _enlarge(write)
+        # Our own copy stays open: a handler that redirects the descriptor must not end the pipe.
         os.dup2(write, target)
-        os.close(write)
         self._streams[read] = (name, level)
         self._rest[read] = b""
         self._poller.register(read, select.POLLIN)

@@ -61,6 +61,15 @@ def noisy(items: list[Payload]) -> list[Payload]:
 
 
 @batch_handler
+def redirects(items: list[int]) -> list[int]:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    sys.stderr.close()
+    os.close(2)
+    return items
+
+
+@batch_handler
 def flood(items: list[int]) -> list[int]:
     for count in items:
         os.write(1, b"line\n" * count)

@@ -84,3 +84,10 @@ def test_progress_and_cancel() -> None:
         worker.send(frames.CANCEL, identity)
         assert worker.expect(frames.Result)[:2] == (identity, [True, True])
         assert worker.expect(frames.Result)[:2] == (queued, [5])
+
+
+def test_a_handler_may_take_the_descriptors_away() -> None:
+    with Worker(capture=True, credits=0) as worker:
+        worker.ready()
+        assert worker.results("redirects", [1]) == [1]
+        assert worker.results("flood", [10]) == [10]

@@ -143,7 +143,7 @@ class TestCall:
             (function("f", "handlers.sub"), "handlers"),
             (function("f", ""), "module name"),
             (function("eccho"), "handlers has no attribute 'eccho'; did you mean echo"),
-            (function("constant"), "handlers.constant is a int, not a function"),
+            (function("constant"), "handlers.constant is of type int, not a function"),
             (["pipes", "handlers"], "no pipe definitions"),
         ],
     )
