@@ -121,6 +121,9 @@ def _failure(failure: Failure) -> dict[str, Payload]:
         return describe("failure", failure.reason)
     try:
         message = str(failure.reason)
+    except Exception:  # noqa: BLE001 - __str__ is the user's code, and fails this item only
+        message = f"a {type(failure.reason).__name__} (its str() failed)"
+    try:
         encode(failure.reason, "reason")
     except EncodeError:
         return describe("failure", message)

@@ -21,7 +21,7 @@ from tagged import load, show
 
 from slither import DecodeError, EncodeError, SlitherError, Tensor
 from slither import _frames as frames
-from slither._answer import encode_result
+from slither._answer import Failure, encode_result
 from slither._types import Payload
 from slither._walk import encode_slowly
 from slither.protocol import pack, unpack
@@ -181,6 +181,17 @@ def test_depth_and_cycles() -> None:
     got = frames.parse(b"".join(encode_result(1, [nest(1_000), nest(1_001)])))
     assert isinstance(got, frames.Result)
     assert list(got.errors or ()) == [1]
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise OSError("no words")
+
+
+def test_a_failure_whose_reason_breaks_fails_alone() -> None:
+    got = frames.parse(b"".join(encode_result(1, [1, Failure(Unspeakable())])))
+    assert isinstance(got, frames.Result)
+    assert got.errors == {1: {"kind": "failure", "message": "a Unspeakable (its str() failed)"}}
 
 
 def test_lossy_as_the_table_says() -> None:
