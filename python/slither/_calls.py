@@ -1,0 +1,176 @@
+"""One call: find its target, run it, and turn whatever happens into an answer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+import traceback
+import types
+from typing import TYPE_CHECKING
+
+from slither import _registry
+from slither._answer import Pieces, clean, describe, encode_error, encode_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slither._frames import Call
+    from slither._types import Payload
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_targets: dict[tuple[str, ...], Callable[..., Payload]] = {}
+
+
+class TargetError(Exception):
+    """A target that can't be called; ``error`` is the error map."""
+
+    def __init__(self, error: dict[str, Payload]) -> None:
+        """Keep the error map."""
+        super().__init__(error["message"])
+        self.error = error
+
+
+def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
+    """Run one call and build the frame that answers it; never raises."""
+    try:
+        handler = _resolve(call.target)
+        began = time.perf_counter_ns()
+        results = handler(call.items)
+        handler_us = (time.perf_counter_ns() - began) // 1_000
+        wrong = _check(results, len(call.items))
+        if wrong is not None:
+            return (encode_error(call.id, wrong),)
+        return encode_result(call.id, results, decode_us, handler_us, max_frame)
+    except TargetError as error:
+        return (encode_error(call.id, error.error),)
+    # A handler's sys.exit() fails its batch; only BEAM ends a worker.
+    except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+        return (encode_error(call.id, exception_error(error)),)
+
+
+def exception_error(error: BaseException) -> dict[str, Payload]:
+    """Describe an exception, with its traceback but without Slither's own frames."""
+    name = type(error).__name__
+    try:
+        message = str(error) or name
+    except Exception:  # noqa: BLE001 - __str__ is the user's code
+        message = f"{name} (its str() failed)"
+    try:
+        report = traceback.TracebackException.from_exception(error)
+        _strip(report)
+        text = "".join(report.format())
+    except Exception:  # noqa: BLE001 - the user's exception may break while it is shown
+        text = message
+    return describe("exception", message, type=clean(name), traceback=clean(text))
+
+
+def _strip(report: traceback.TracebackException) -> None:
+    seen: set[int] = set()
+    queue: list[traceback.TracebackException | None] = [report]
+    while queue:
+        part = queue.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        kept = [entry for entry in part.stack if not _is_ours(entry.filename)]
+        part.stack = traceback.StackSummary.from_list(kept)
+        queue += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+
+
+def _is_ours(filename: str) -> bool:
+    # importlib's own frames stand between ours and the module that failed.
+    return filename.startswith(_HERE) or filename.startswith("<frozen importlib")
+
+
+def _check(results: object, expected: int) -> dict[str, Payload] | None:
+    if not isinstance(results, list | tuple):
+        name = type(results).__name__
+        message = f"the handler returned {name}, not a list; {_hint(results)}"
+        return describe("not_a_list", message, got=name)
+    if len(results) != expected:
+        message = f"the handler returned {len(results)} results for {expected} items"
+        return describe("wrong_length", message, expected=expected, got=len(results))
+    return None
+
+
+def _hint(results: object) -> str:
+    if isinstance(results, types.CoroutineType):
+        # Or Python warns, some time later, that it was never awaited.
+        results.close()
+        return "handlers are plain functions: call asyncio.run() inside"
+    if isinstance(results, types.GeneratorType | types.AsyncGeneratorType):
+        return "handlers don't yield: return list(...)"
+    if results is None:
+        return "is a return missing?"
+    if hasattr(results, "tolist"):
+        return "return list(array) or array.tolist()"
+    return "it takes a list of items and returns a list of as many results"
+
+
+def _resolve(target: list[str]) -> Callable[..., Payload]:
+    key = tuple(target)
+    if target[0] == "command":
+        # Not cached: a module that is imported again replaces its handlers.
+        return _command(target[1])
+    if target[0] == "pipes":
+        message = "this version of slither has no pipe definitions"
+        raise TargetError(describe("import", message))
+    found = _targets.get(key)
+    if found is None:
+        found = _targets[key] = _function(target[1], target[2])
+    return found
+
+
+def _command(name: str) -> Callable[..., Payload]:
+    handler = _registry.commands.get(name)
+    if handler is None:
+        known = sorted(_registry.commands)
+        listed = ", ".join(known) or "none"
+        message = f"no command is named {name!r}; registered: {listed}"
+        raise TargetError(describe("unknown_command", message, known=[clean(k) for k in known]))
+    return handler
+
+
+def _function(module_name: str, name: str) -> Callable[..., Payload]:
+    found: Payload = load_module(module_name)
+    walked = module_name
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise TargetError(_missing(found, walked, part)) from None
+        walked = f"{walked}.{part}"
+    if not callable(found):
+        message = f"{walked} is of type {type(found).__name__}, not a function"
+        raise TargetError(describe("import", message))
+    handler: Callable[..., Payload] = found
+    return handler
+
+
+def load_module(name: str) -> types.ModuleType:
+    """Import a module, or raise :class:`TargetError` with what was not found."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(missing + "."):
+            message = f"no module is named {missing!r}; sys.path is {sys.path}"
+            raise TargetError(describe("import", message)) from None
+        facts = exception_error(error)
+        message = f"{name} could not be imported: {facts['message']}"
+        raise TargetError({**facts, "kind": "import", "message": clean(message)}) from None
+    except (ValueError, TypeError) as error:
+        if name.strip(".") and not name.startswith("."):
+            raise
+        raise TargetError(describe("import", f"{name!r} is no module name: {error}")) from None
+
+
+def _missing(owner: object, walked: str, part: str) -> dict[str, Payload]:
+    import difflib
+
+    names = [name for name in dir(owner) if not name.startswith("__")]
+    near = difflib.get_close_matches(part, names, 3)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return describe("import", f"{walked} has no attribute {part!r}{hint}", near=near)

@@ -1,0 +1,86 @@
+"""What the fields of frames may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+
+Check = Callable[[object], bool]
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_map(value: object) -> bool:
+    return type(value) is dict
+
+
+def _is_list(value: object) -> bool:
+    return type(value) is list
+
+
+def _is_str(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_any(value: object) -> bool:
+    return True
+
+
+def _is_flag(value: object) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def _is_count_or_none(value: object) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_level(value: object) -> bool:
+    return type(value) is str and value in LEVELS
+
+
+def _is_error(value: object) -> bool:
+    return type(value) is dict and _is_str(value.get("kind")) and _is_str(value.get("message"))
+
+
+def _is_errors(value: object) -> bool:
+    if value is None:
+        return True
+    return type(value) is dict and all(_is_count(k) and _is_error(v) for k, v in value.items())
+
+
+def _is_target(value: object) -> bool:
+    if type(value) is not list or not value or not all(map(_is_str, value)):
+        return False
+    return {"function": 3, "command": 2, "pipes": 2}.get(value[0]) == len(value)
+
+
+def _is_context(value: object) -> bool:
+    if type(value) is not dict:
+        return False
+    names = map(value.get, ("run", "pipe", "stage", "session"))
+    return all(name is None or type(name) is str for name in names)
+
+
+def _is_timing(value: object) -> bool:
+    return type(value) is list and len(value) == 3 and all(map(_is_count, value))
+
+
+MAP, ANYTHING, STR, LIST = (
+    ("map", _is_map),
+    ("any", _is_any),
+    ("str", _is_str),
+    ("list", _is_list),
+)
+COUNT, ID = ("int of 0 or more", _is_count), ("int of 1 or more", _is_id)
+MAYBE = ("int of 0 or more, or nil", _is_count_or_none)
+FLAG, LEVEL = ("0 or 1", _is_flag), ("level", _is_level)
+ERROR, ERRORS = ("error", _is_error), ("map of errors, or nil", _is_errors)
+TARGET, CONTEXT = ("target", _is_target), ("map of context names", _is_context)
+TIMING = ("list of three ints", _is_timing)

@@ -1,0 +1,94 @@
+"""Every exception that Slither raises on purpose.
+
+::
+
+    SlitherError
+    ├── ProtocolError          the other side broke the wire contract
+    ├── EncodeError            a value can't be sent; ``path`` says which
+    ├── DecodeError            bytes that are not a value of the protocol
+    └── ViewError              a view gave no answer; ``view`` names it
+        ├── UnknownView
+        ├── ViewFailed
+        ├── ViewTimeout
+        ├── ViewBusy
+        ├── SessionEnded
+        └── InvalidParams
+"""
+
+from __future__ import annotations
+
+
+class SlitherError(Exception):
+    """The base of everything that Slither raises."""
+
+
+class ProtocolError(SlitherError):
+    """A frame that breaks the wire contract."""
+
+
+class EncodeError(SlitherError):
+    """A value that the protocol does not carry.
+
+    Arguments: ``path``, where the value sits (``result["tags"][3]``), and ``reason``.
+
+    >>> str(EncodeError('result["tags"]', "a set cannot be sent; make it a list"))
+    'result["tags"]: a set cannot be sent; make it a list'
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the path and the reason."""
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Say where and why."""
+        return f"{self.path}: {self.reason}"
+
+
+class DecodeError(SlitherError):
+    """Bytes that are not one whole value of the protocol."""
+
+
+class ViewError(SlitherError):
+    """A view gave no answer.
+
+    Arguments: ``view``, its name, and ``reason``.
+
+    >>> str(ViewError("lookup", "the store is gone"))
+    "view 'lookup': the store is gone"
+    """
+
+    def __init__(self, view: str, reason: str) -> None:
+        """Keep the view's name and the reason."""
+        super().__init__(view, reason)
+        self.view = view
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Name the view and say why."""
+        return f"view {self.view!r}: {self.reason}"
+
+
+class UnknownView(ViewError):
+    """No view of that name is registered on the BEAM side."""
+
+
+class ViewFailed(ViewError):
+    """The view's handler failed, or its answer can't be sent."""
+
+
+class ViewTimeout(ViewError):
+    """The view did not answer in time."""
+
+
+class ViewBusy(ViewError):
+    """Too many view calls are out at once."""
+
+
+class SessionEnded(ViewError):
+    """A session's view was called after the session ended."""
+
+
+class InvalidParams(ViewError):
+    """The params have the wrong shape or can't be sent."""

@@ -1,0 +1,236 @@
+"""The frames of the protocol: builders for what a worker sends, a strict parser for all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from slither import _checks as c
+from slither._codec import decode
+from slither._errors import ProtocolError
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
+LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL = range(9, 18)
+
+FRAME_DEPTH = 1_024
+
+
+class Hello(NamedTuple):
+    """The worker's first words."""
+
+    version: int
+    facts: dict[str, Payload]
+
+
+class Welcome(NamedTuple):
+    """BEAM's answer to a hello."""
+
+    version: int
+    settings: dict[str, Payload]
+
+
+class Ready(NamedTuple):
+    """The worker takes calls from now on."""
+
+    facts: dict[str, Payload]
+
+
+class Failed(NamedTuple):
+    """The worker could not start."""
+
+    error: dict[str, Payload]
+
+
+class Call(NamedTuple):
+    """One batch for one handler."""
+
+    id: int
+    target: list[str]
+    context: dict[str, Payload]
+    batch: int
+    attempt: int
+    items: list[Payload]
+
+
+class Result(NamedTuple):
+    """One value for each item of a call."""
+
+    id: int
+    results: list[Payload]
+    errors: dict[int, dict[str, Payload]] | None
+    timing: list[int]
+
+
+class Error(NamedTuple):
+    """The whole batch failed."""
+
+    id: int
+    error: dict[str, Payload]
+
+
+class ViewCall(NamedTuple):
+    """A question to a view."""
+
+    id: int
+    call: int
+    name: str
+    mode: int
+    params: Payload
+    timeout: int | None
+
+
+class ViewReply(NamedTuple):
+    """A view's answer."""
+
+    id: int
+    status: int
+    value: Payload
+
+
+class Log(NamedTuple):
+    """One log record, and how many were dropped before it."""
+
+    call: int
+    level: str
+    logger: str
+    message: str
+    dropped: int
+
+
+class Progress(NamedTuple):
+    """How far a call is."""
+
+    call: int
+    done: int
+    total: int | None
+
+
+class Part(NamedTuple):
+    """Results that come before the batch's result frame."""
+
+    id: int
+    index: int  # type: ignore[assignment]
+    results: list[Payload]
+    errors: dict[int, dict[str, Payload]] | None
+
+
+class Ping(NamedTuple):
+    """A question whether the other side reads."""
+
+    token: int
+
+
+class Pong(NamedTuple):
+    """The answer to a ping."""
+
+    token: int
+
+
+class Pipe(NamedTuple):
+    """A pipe definition."""
+
+    id: int
+    document: dict[str, Payload]
+
+
+class Shutdown(NamedTuple):
+    """Finish what was received, then exit."""
+
+    grace: int
+
+
+class Credit(NamedTuple):
+    """Leave to send so many more log, progress and part frames."""
+
+    count: int  # type: ignore[assignment]
+
+
+class Cancel(NamedTuple):
+    """Nobody waits for this call any more."""
+
+    id: int
+
+
+Frame = (
+    Hello
+    | Welcome
+    | Ready
+    | Failed
+    | Call
+    | Result
+    | Error
+    | ViewCall
+    | ViewReply
+    | Log
+    | Progress
+    | Part
+    | Ping
+    | Pong
+    | Pipe
+    | Shutdown
+    | Credit
+    | Cancel
+)
+
+TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
+    HELLO: (Hello, (c.COUNT, c.MAP)),
+    WELCOME: (Welcome, (c.COUNT, c.MAP)),
+    READY: (Ready, (c.MAP,)),
+    FAILED: (Failed, (c.ERROR,)),
+    CALL: (Call, (c.ID, c.TARGET, c.CONTEXT, c.COUNT, c.ID, c.LIST)),
+    RESULT: (Result, (c.ID, c.LIST, c.ERRORS, c.TIMING)),
+    ERROR: (Error, (c.COUNT, c.ERROR)),
+    VIEW_CALL: (ViewCall, (c.COUNT, c.COUNT, c.STR, c.FLAG, c.ANYTHING, c.MAYBE)),
+    VIEW_REPLY: (ViewReply, (c.COUNT, c.FLAG, c.ANYTHING)),
+    LOG: (Log, (c.COUNT, c.LEVEL, c.STR, c.STR, c.COUNT)),
+    PROGRESS: (Progress, (c.COUNT, c.COUNT, c.MAYBE)),
+    PART: (Part, (c.ID, c.COUNT, c.LIST, c.ERRORS)),
+    PING: (Ping, (c.COUNT,)),
+    PONG: (Pong, (c.COUNT,)),
+    PIPE: (Pipe, (c.COUNT, c.MAP)),
+    SHUTDOWN: (Shutdown, (c.COUNT,)),
+    CREDIT: (Credit, (c.COUNT,)),
+    CANCEL: (Cancel, (c.ID,)),
+}
+
+
+def parse(body: bytes | bytearray) -> Frame:
+    """Read one frame's body, or raise :class:`DecodeError` or :class:`ProtocolError`."""
+    fields = decode(body, FRAME_DEPTH)
+    if type(fields) is not list or not fields:
+        raise ProtocolError("a frame is an array that begins with its kind")
+    kind = fields[0]
+    if type(kind) is not int or kind not in TABLE:
+        raise ProtocolError(f"no frame has the kind {kind!r:.40}")
+    build, checks = TABLE[kind]
+    name = getattr(build, "__name__", "").lower()
+    if len(fields) != len(checks) + 1:
+        raise ProtocolError(
+            f"frame {name} (kind {kind}) has {len(checks)} fields, not {len(fields) - 1}"
+        )
+    for index, (wanted, check) in enumerate(checks, 1):
+        if not check(fields[index]):
+            field = getattr(build, "_fields", ())[index - 1]
+            got = type(fields[index]).__name__
+            raise ProtocolError(f"frame {name} (kind {kind}): {field} is no {wanted} but a {got}")
+    return build(*fields[1:])
+
+
+def peek(body: bytes | bytearray) -> tuple[int | None, int]:
+    """Read the kind and the id of a frame that can't be parsed; None and 0 where it has none."""
+    from msgpack import Unpacker
+
+    head = Unpacker()
+    head.feed(bytes(body[:64]))
+    try:
+        if head.read_array_header() < 2:
+            return None, 0
+        kind, identity = head.unpack(), head.unpack()
+    except Exception:  # noqa: BLE001 - any bytes may stand here, and nothing depends on why
+        return None, 0
+    if type(kind) is not int or type(identity) is not int or not 0 < identity < 1 << 64:
+        return None, 0
+    return kind, identity

@@ -1,0 +1,197 @@
+"""The worker's connection: one reader at a time, who sorts what comes for all threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from slither import _frames as frames
+from slither._answer import Pieces, clean, describe, encode_error, frame
+from slither._codec import encode, encode_view
+from slither._errors import DecodeError, ProtocolError, SlitherError
+from slither._walk import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+    from slither.erlport import Port
+
+
+class Incoming(NamedTuple):
+    """A call that waits for its turn, and what reading it took in microseconds."""
+
+    call: frames.Call
+    decode_us: int
+
+
+class Link:
+    """Frames in and out. Every method is safe from any thread."""
+
+    def __init__(self, port: Port) -> None:
+        """Take the port; nothing is read yet."""
+        self._port = port
+        self._changed = threading.Condition()
+        self._reading = False
+        self._calls: deque[Incoming] = deque()
+        self._waiting: dict[int, frames.ViewReply | None] = {}
+        self._view_ids = 0
+        self._cancelled: set[int] = set()
+        self._credit_lock = threading.Lock()
+        self._credits = 0
+        self._dropped = 0
+        self._stopping = False
+        self.ended = False
+        """Whether no more frames are to come."""
+        self.welcome: frames.Welcome | None = None
+
+    def send(self, pieces: Pieces) -> None:
+        """Send one frame."""
+        self._port.write(*pieces)
+
+    def next_call(self) -> Incoming | None:
+        """Wait for a call; None when the worker is to stop."""
+        self._pump(lambda: bool(self._calls) or self._stopping)
+        with self._changed:
+            return self._calls.popleft() if self._calls else None
+
+    def await_welcome(self) -> frames.Welcome | None:
+        """Wait for the welcome; None when the other side is gone."""
+        self._pump(lambda: self.welcome is not None)
+        return self.welcome
+
+    def ask_view(
+        self, call: int, name: str, mode: int, params: Payload, timeout: int | None
+    ) -> frames.ViewReply | None:
+        """Send a view call and wait for its reply, None at the end of the connection.
+
+        Other threads may ask meanwhile.
+        """
+        with self._changed:
+            self._view_ids += 1
+            identity = self._view_ids
+            self._waiting[identity] = None
+        try:
+            fields = frames.VIEW_CALL, identity, call, clean(name), mode
+            head = b"\x97" + b"".join(map(encode, fields))
+            depth = MAX_DEPTH + mode
+            self._port.write(head, encode_view(params, "params", depth), encode(timeout))
+            self._pump(lambda: self._waiting[identity] is not None)
+            return self._waiting[identity]
+        finally:
+            with self._changed:
+                del self._waiting[identity]
+
+    def is_cancelled(self, call: int) -> bool:
+        """Tell whether the caller of ``call`` is gone, after a look at what has come."""
+        if threading.current_thread() is threading.main_thread():
+            while not self.ended and not self._reading and self._port.has_input():
+                self._pump_once()
+        return call in self._cancelled or self.ended
+
+    def forget(self, call: int) -> None:
+        """Drop what is known about a call that is answered."""
+        if self._cancelled:
+            self._cancelled = {other for other in self._cancelled if other > call}
+
+    def add_credit(self, count: int) -> None:
+        """Allow ``count`` more log, progress and part frames."""
+        with self._credit_lock:
+            self._credits += count
+
+    def log(self, call: int, level: str, logger: str, message: str) -> None:
+        """Send a log frame, or count it as dropped."""
+        with self._credit_lock:
+            if self._credits < 1:
+                self._dropped += 1
+                return
+            self._credits -= 1
+            dropped, self._dropped = self._dropped, 0
+        body = frame(frames.LOG, call, level, clean(logger, 255), clean(message), dropped)
+        self._send_quietly(body)
+
+    def progress(self, call: int, done: int, total: int | None) -> None:
+        """Send a progress frame, or count it as dropped."""
+        with self._credit_lock:
+            if self._credits < 1:
+                self._dropped += 1
+                return
+            self._credits -= 1
+        self._send_quietly(frame(frames.PROGRESS, call, done, total))
+
+    def _send_quietly(self, body: bytes) -> None:
+        try:
+            self._port.write(body)
+        except (OSError, ProtocolError):
+            # Nobody is left to read it; the main loop learns of the end by itself.
+            return
+
+    def _pump(self, ready: Callable[[], bool]) -> None:
+        """Read until ``ready`` or the end; one thread reads, the others wait for it."""
+        while True:
+            with self._changed:
+                while self._reading and not ready():
+                    self._changed.wait()
+                if ready() or self.ended:
+                    return
+                self._reading = True
+            self._read_one()
+
+    def _pump_once(self) -> None:
+        with self._changed:
+            if self._reading:
+                return
+            # Asked again under the lock: another thread may have read what was there.
+            if not self._port.has_input():
+                return
+            self._reading = True
+        self._read_one()
+
+    def _read_one(self) -> None:
+        # The next reader starts after this frame is sorted in: calls keep their order.
+        try:
+            self._take_one()
+        except (EOFError, OSError):
+            self.ended = True
+        finally:
+            with self._changed:
+                self._reading = False
+                self._changed.notify_all()
+
+    def _take_one(self) -> None:
+        body: bytes | bytearray = b""
+        try:
+            body = self._port.read_body()
+            began = time.perf_counter_ns()
+            self._take(frames.parse(body), began)
+        except (DecodeError, ProtocolError) as error:
+            self._refuse(body, error)
+
+    def _take(self, got: frames.Frame, began: int) -> None:
+        if isinstance(got, frames.Ping):
+            self._port.write(frame(frames.PONG, got.token))
+            return
+        with self._changed:
+            if isinstance(got, frames.Call):
+                self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
+            elif isinstance(got, frames.ViewReply) and got.id in self._waiting:
+                self._waiting[got.id] = got
+            elif isinstance(got, frames.Credit):
+                self.add_credit(got.count)
+            elif isinstance(got, frames.Cancel):
+                self._cancelled.add(got.id)
+            elif isinstance(got, frames.Shutdown):
+                self._stopping = True
+            elif isinstance(got, frames.Welcome) and self.welcome is None:
+                self.welcome = got
+            elif not isinstance(got, frames.Pong):
+                name = type(got).__name__.lower()
+                raise ProtocolError(f"a worker expects no {name} frame here")
+
+    def _refuse(self, body: bytes | bytearray, error: SlitherError) -> None:
+        kind, identity = frames.peek(body)
+        identity = identity if kind in (frames.CALL, frames.CANCEL) else 0
+        unread = kind == frames.CALL and isinstance(error, DecodeError)
+        name = "not_decodable" if unread else "protocol"
+        self._port.write(encode_error(identity, describe(name, str(error))))

@@ -1,0 +1,221 @@
+"""The worker's main loop, from hello to exit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import struct
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from slither import _calls, _registry, _state
+from slither import _frames as frames
+from slither._answer import describe, encode_error, frame
+from slither._errors import ProtocolError
+from slither._link import Incoming, Link
+from slither._output import Capture, install_logging
+from slither._process import settle
+from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
+from slither.erlport import Port
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+_DEFAULT_CREDITS = 100
+# What is left of the process after the stop hooks, should threads of the user's not end.
+_LAST_SECONDS = 1.0
+
+
+class _StartFailed(Exception):
+    def __init__(self, error: dict[str, Payload]) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+class _Marker:
+    """The 8 bytes by which BEAM knows what a dead worker was executing."""
+
+    def __init__(self, path: str | None) -> None:
+        self._map: mmap.mmap | bytearray = bytearray(8)
+        if path is not None:
+            with open(path, "r+b" if os.path.exists(path) else "w+b") as file:
+                if os.fstat(file.fileno()).st_size < 8:
+                    file.truncate(8)
+                self._map = mmap.mmap(file.fileno(), 8)
+
+    def set(self, identity: int) -> None:
+        struct.pack_into("<Q", self._map, 0, identity)
+
+
+class Runtime:
+    """One worker."""
+
+    def __init__(self, port: Port) -> None:
+        """Take the port; nothing is sent yet."""
+        self._port = port
+        self._link = Link(port)
+        self._capture: Capture | None = None
+        self._marker = _Marker(None)
+        self._pid = os.getpid()
+
+    def run(self) -> int:
+        """Shake hands, serve calls until the end, and return the exit status."""
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+        try:
+            self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts()),))
+            welcome = self._link.await_welcome()
+            if welcome is None:
+                return 1
+            self._start(welcome)
+        except _StartFailed as failure:
+            return self._fail(failure.error)
+        except OSError as error:
+            return self._fail(_calls.exception_error(error))
+        handlers = sorted(_registry.commands)
+        self._link.send((frame(frames.READY, {"handlers": handlers}),))
+        # Writing fails when BEAM is gone: what follows is the same as after an end of file.
+        with contextlib.suppress(OSError):
+            self._serve()
+        if os.getpid() != self._pid:
+            # A handler forked, and its child came back here: the call is the parent's.
+            os._exit(0)
+        self._stop()
+        return 0
+
+    def _start(self, welcome: frames.Welcome) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            message = (
+                f"BEAM speaks protocol version {welcome.version}, "
+                f"slither {__version__} for Python speaks {PROTOCOL_VERSION}"
+            )
+            facts = {"beam": welcome.version, "python": PROTOCOL_VERSION}
+            raise _StartFailed(describe("version_mismatch", message, **facts))
+        settings = _settings(welcome.settings)
+        self._port.max_frame = settings["max_frame"]
+        self._link.add_credit(settings["credits"])
+        self._marker = _Marker(settings["marker"])
+        _state.link = self._link
+        install_logging(self._link)
+        if settings["capture"]:
+            self._capture = Capture(self._link)
+        sys.path[:0] = settings["paths"]
+        try:
+            for name in settings["preload"]:
+                _calls.load_module(name)
+            for hook in list(_registry.start_hooks.values()):
+                hook()
+        except _calls.TargetError as error:
+            raise _StartFailed(error.error) from None
+        except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+            raise _StartFailed(_calls.exception_error(error)) from None
+
+    def _fail(self, error: dict[str, Payload]) -> int:
+        self._flush()
+        try:
+            self._link.send((frame(frames.FAILED, error),))
+        except OSError:
+            # BEAM left first; the exit status says the same.
+            return 1
+        _exit_soon(1)
+        return 1
+
+    def _serve(self) -> None:
+        while True:
+            incoming = self._link.next_call()
+            if incoming is None:
+                return
+            self._execute(incoming)
+
+    def _execute(self, incoming: Incoming) -> None:
+        call, decode_us = incoming
+        self._marker.set(call.id)
+        _state.enter(call)
+        try:
+            answer = _calls.answer(call, decode_us, self._port.max_frame)
+            self._flush()
+        finally:
+            _state.leave()
+        self._link.forget(call.id)
+        try:
+            self._link.send(answer)
+        except ProtocolError as error:
+            self._link.send((encode_error(call.id, describe("too_large", str(error))),))
+        # After the answer: a worker that dies while it sends has executed this call.
+        self._marker.set(0)
+
+    def _flush(self) -> None:
+        if self._capture is not None:
+            self._capture.flush()
+
+    def _stop(self) -> None:
+        for hook in reversed(list(_registry.stop_hooks.values())):
+            try:
+                hook()
+            except BaseException:
+                logging.getLogger("slither").exception("a stop hook failed")
+        self._flush()
+        _exit_soon(0)
+
+    def _leave_to_parent(self) -> None:
+        self._port.close()
+        _state.link = None
+
+
+def _exit_soon(status: int) -> None:
+    # Threads that are no daemons hold up an exit for as long as they like.
+    timer = threading.Timer(_LAST_SECONDS, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
+def _facts() -> dict[str, Payload]:
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "slither": __version__,
+        "msgpack": ".".join(map(str, msgpack.version)),
+        "pid": os.getpid(),
+        "executable": sys.executable or "",
+    }
+
+
+def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
+    known: dict[str, tuple[Payload, tuple[type, ...]]] = {
+        "max_frame": (MAX_FRAME, (int,)),
+        "preload": ([], (list,)),
+        "paths": ([], (list,)),
+        "credits": (_DEFAULT_CREDITS, (int,)),
+        "marker": (None, (str, type(None))),
+        "capture": (False, (bool,)),
+    }
+    settings: dict[str, Payload] = {}
+    for name, (default, kinds) in known.items():
+        value = given.get(name, default)
+        wrong = type(value) not in kinds
+        if type(value) is list:
+            wrong = wrong or not all(type(part) is str for part in value)
+        if type(value) is int:
+            wrong = wrong or value < 0
+        if wrong:
+            message = f"the welcome's setting {name} can't be {value!r}"
+            raise _StartFailed(describe("protocol", message))
+        settings[name] = value
+    return settings
+
+
+def main() -> int:
+    """Run a worker on descriptors 3 and 4 and return its exit status."""
+    try:
+        os.fstat(3)
+        os.fstat(4)
+    except OSError:
+        sys.stderr.write(
+            "slither.worker is started by a Slither pool, with a port on descriptors 3 and 4\n"
+        )
+        return 2
+    settle()
+    return Runtime(Port()).run()

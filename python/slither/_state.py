@@ -1,0 +1,88 @@
+"""The state of the worker's one current call."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slither._errors import SlitherError
+
+if TYPE_CHECKING:
+    from slither._frames import Call
+    from slither._link import Link
+    from slither._types import Payload
+
+MAX_RUNS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What BEAM said about the call that runs: see :func:`slither.worker.context`.
+
+    ``run``, ``pipe``, ``stage`` and ``session`` are names or None; ``batch`` counts a run's
+    batches from 0, ``attempt`` the tries of this batch from 1.
+    """
+
+    run: str | None
+    pipe: str | None
+    stage: str | None
+    session: str | None
+    batch: int
+    attempt: int
+
+
+link: Link | None = None
+call_id = 0
+_call: Call | None = None
+_sessions: dict[str, dict[str, Payload]] = {}
+_runs: OrderedDict[str | None, dict[str, Payload]] = OrderedDict()
+
+
+def enter(call: Call) -> None:
+    """Make ``call`` the current one."""
+    global _call, call_id
+    _call, call_id = call, call.id
+
+
+def leave() -> None:
+    """End the current call."""
+    global _call, call_id
+    _call, call_id = None, 0
+    # Without a run there is nothing that could ask for this state again.
+    _runs.pop(None, None)
+
+
+def context() -> Context:
+    """Return the current call's context."""
+    call = _current("context()")
+    names = call.context.get
+    return Context(
+        names("run"),
+        names("pipe"),
+        names("stage"),
+        names("session"),
+        call.batch,
+        call.attempt,
+    )
+
+
+def session() -> dict[str, Payload]:
+    """Return the state of the current call's session, or of its run."""
+    call = _current("session()")
+    name = call.context.get("session")
+    if name is not None:
+        return _sessions.setdefault(name, {})
+    run = call.context.get("run")
+    state = _runs.setdefault(run, {})
+    _runs.move_to_end(run)
+    while len(_runs) > MAX_RUNS:
+        _runs.popitem(last=False)
+    return state
+
+
+def _current(what: str) -> Call:
+    call = _call
+    if call is None:
+        raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
+    return call

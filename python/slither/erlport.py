@@ -1,0 +1,186 @@
+"""A port in ErlPort's shape: length-prefixed messages on file descriptors 3 and 4."""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+import threading
+
+from slither._errors import ProtocolError
+from slither._version import MAX_FRAME
+
+__all__ = ["Port"]
+
+_READ_AHEAD = 65_536
+_HEADERS = {1: struct.Struct(">B"), 2: struct.Struct(">H"), 4: struct.Struct(">I")}
+
+
+class Port:
+    """One side of an Erlang port opened with ``{:packet, n}``.
+
+    Arguments: ``packet``, the bytes of a length, 1, 2 or 4; ``use_stdio``, descriptors 0 and 1
+    in place of 3 and 4; ``compressed`` is not supported; ``descriptors``, a pair (read, write)
+    in place of both; ``max_frame``, the longest message in bytes.
+
+    One thread may read at a time; any number may write.
+
+    >>> import os
+    >>> read, write = os.pipe()
+    >>> port = Port(descriptors=(read, write))
+    >>> port.write(b"hello")
+    5
+    >>> port.read()
+    b'hello'
+    >>> port.close()
+    """
+
+    def __init__(
+        self,
+        packet: int = 4,
+        use_stdio: bool = False,
+        compressed: bool = False,
+        descriptors: tuple[int, int] | None = None,
+        max_frame: int = MAX_FRAME,
+    ) -> None:
+        """Take the descriptors; nothing is read or written yet."""
+        if packet not in _HEADERS:
+            raise ValueError(f"packet must be 1, 2 or 4, not {packet!r}")
+        if compressed:
+            raise ValueError("compressed terms are not supported; messages are plain bytes")
+        self._header = _HEADERS[packet]
+        self._in, self._out = descriptors or ((0, 1) if use_stdio else (3, 4))
+        self.max_frame = max_frame
+        self._longest = 256**packet - 1
+        self._buffer = b""
+        self._at = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._torn = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def read(self) -> bytes:
+        """Return the next message.
+
+        Raises EOFError at the end, and :class:`slither.ProtocolError` for a length of 0 or over
+        ``max_frame``; such a message is skipped, so that the next one can be read.
+        """
+        return bytes(self.read_body())
+
+    def read_body(self) -> bytes | bytearray:
+        """Return the next message as :meth:`read` does, a long one without its last copy."""
+        head = self._header.size
+        while len(self._buffer) - self._at < head:
+            self._fill()
+        (size,) = self._header.unpack_from(self._buffer, self._at)
+        self._at += head
+        if size == 0:
+            raise ProtocolError("a frame of length 0")
+        if size > self.max_frame:
+            self._skip(size)
+            raise ProtocolError(f"a frame of {size} bytes is over the limit of {self.max_frame}")
+        end = self._at + size
+        if size > _READ_AHEAD and end > len(self._buffer):
+            return self._read_long(size)
+        while end > len(self._buffer):
+            self._fill()
+            end = self._at + size
+        body = self._buffer[self._at : end]
+        self._at = end
+        return body
+
+    def has_input(self) -> bool:
+        """Tell, without waiting, whether a read would find bytes or the end."""
+        if len(self._buffer) > self._at:
+            return True
+        return _wait(self._in, select.POLLIN, 0)
+
+    def write(self, *message: bytes | memoryview) -> int:
+        """Send one message, given whole or in pieces, and return its length in bytes.
+
+        Safe from any thread. Raises :class:`slither.ProtocolError` for an empty message or one
+        over the limit, and OSError when the other side is gone.
+        """
+        size = sum(map(len, message))
+        limit = min(self.max_frame, self._longest)
+        if not 0 < size <= limit:
+            raise ProtocolError(f"a message of {size} bytes; the limits are 1 and {limit}")
+        with self._lock:
+            if self._closed or self._torn:
+                raise BrokenPipeError("the port is closed")
+            self._send([self._header.pack(size), *message])
+        return size
+
+    def close(self) -> None:
+        """Close both descriptors; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._in)
+            if self._out != self._in:
+                os.close(self._out)
+
+    def _fill(self) -> None:
+        chunk = self._read_some()
+        self._buffer = self._buffer[self._at :] + chunk if self._at < len(self._buffer) else chunk
+        self._at = 0
+
+    def _read_some(self, size: int = _READ_AHEAD) -> bytes:
+        while True:
+            if self._closed:
+                raise EOFError("the port is closed")
+            try:
+                chunk = os.read(self._in, size)
+            except BlockingIOError:
+                _wait(self._in, select.POLLIN, None)
+                continue
+            if not chunk:
+                raise EOFError("the other side closed the port")
+            return chunk
+
+    def _read_long(self, size: int) -> bytearray:
+        body = bytearray(size)
+        view = memoryview(body)
+        have = len(self._buffer) - self._at
+        view[:have] = memoryview(self._buffer)[self._at :]
+        self._buffer, self._at = b"", 0
+        while have < size:
+            try:
+                count = os.readv(self._in, [view[have:]])
+            except BlockingIOError:
+                _wait(self._in, select.POLLIN, None)
+                continue
+            if count == 0:
+                raise EOFError("the other side closed the port within a frame")
+            have += count
+        return body
+
+    def _skip(self, size: int) -> None:
+        while size > len(self._buffer) - self._at:
+            size -= len(self._buffer) - self._at
+            self._buffer, self._at = self._read_some(), 0
+        self._at += size
+
+    def _send(self, pieces: list[bytes | memoryview]) -> None:
+        # Half a frame can't be taken back: after an interruption nothing may follow it.
+        self._torn = True
+        while pieces:
+            try:
+                count = os.writev(self._out, pieces)
+            except BlockingIOError:
+                _wait(self._out, select.POLLOUT, None)
+                continue
+            while pieces and count >= len(pieces[0]):
+                count -= len(pieces.pop(0))
+            if count:
+                pieces[0] = memoryview(pieces[0])[count:]
+        self._torn = False
+
+
+def _wait(descriptor: int, event: int, timeout: int | None) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, event)
+    return bool(poller.poll(timeout))

@@ -1,0 +1,37 @@
+"""Values to bytes and back, for whoever wants to speak Slither's protocol outside a worker."""
+
+from __future__ import annotations
+
+from slither._codec import decode, encode
+from slither._types import Payload
+from slither._version import MAX_FRAME
+from slither._version import PROTOCOL_VERSION as VERSION
+from slither._walk import MAX_DEPTH
+
+__all__ = ["MAX_DEPTH", "MAX_FRAME", "VERSION", "Payload", "pack", "unpack"]
+
+
+def pack(value: Payload) -> bytes:
+    """Encode one value.
+
+    ``value`` is anything of the protocol's table: None, booleans, integers of any size, floats,
+    str, bytes, lists, tuples (sent as lists), dicts, aware datetimes and NumPy arrays or
+    :class:`slither.Tensor`. Raises :class:`slither.EncodeError`, whose ``path`` names the
+    offending part.
+
+    >>> pack({"a": [1, True]}).hex()
+    '81a1619201c3'
+    """
+    return encode(value)
+
+
+def unpack(data: bytes | bytearray | memoryview) -> Payload:
+    """Decode the bytes of exactly one value.
+
+    Arrays are read-only views of memory that they share with nothing else: ``.copy()`` one to
+    write to it. Raises :class:`slither.DecodeError` for anything else than one whole value.
+
+    >>> unpack(pack({"a": [1, 2.5, (b"x", None)]}))
+    {'a': [1, 2.5, [b'x', None]]}
+    """
+    return decode(data)

@@ -1,0 +1,105 @@
+"""Read BEAM state from a handler: every view is a function of this module.
+
+``views.lookup_feature(key="user:42")`` calls the view ``lookup_feature`` with its keyword
+arguments as one map. All durations are milliseconds, as everywhere in Slither. Views work from
+any thread of a worker. Each failure is a :class:`slither.ViewError` that names the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from slither import _state
+from slither._errors import (
+    EncodeError,
+    InvalidParams,
+    ProtocolError,
+    SessionEnded,
+    SlitherError,
+    UnknownView,
+    ViewBusy,
+    ViewError,
+    ViewFailed,
+    ViewTimeout,
+)
+from slither._types import Payload
+
+__all__ = ["call", "map"]
+
+_KINDS: dict[str, type[ViewError]] = {
+    "unknown_view": UnknownView,
+    "view_failed": ViewFailed,
+    "view_timeout": ViewTimeout,
+    "view_busy": ViewBusy,
+    "session_ended": SessionEnded,
+    "invalid_params": InvalidParams,
+}
+
+
+def call(name: str, params: Payload = None, timeout: int | None = None) -> Payload:
+    """Call a view with one argument and return its answer.
+
+    ``name`` is the view's, ``params`` any value, ``timeout`` in **milliseconds**, where it is
+    shorter than the view's own. Raises :class:`slither.ViewError`, or
+    :class:`slither.SlitherError` outside a worker.
+
+    >>> call("lookup_feature", {"key": "user:42"}, timeout=500)
+    Traceback (most recent call last):
+        ...
+    slither._errors.SlitherError: view 'lookup_feature' was called outside a worker; ...
+    """
+    return _ask(name, 0, params, timeout)
+
+
+def map(name: str, params: Sequence[Payload], timeout: int | None = None) -> list[Payload]:
+    """Call a view once for each argument, in one round trip, and return the list of answers.
+
+    ``params`` is a list of arguments; ``timeout`` in **milliseconds** is for the whole. Raises
+    as :func:`call` does.
+
+    >>> map("lookup_feature", [{"key": "a"}, {"key": "b"}])
+    Traceback (most recent call last):
+        ...
+    slither._errors.SlitherError: view 'lookup_feature' was called outside a worker; ...
+    """
+    arguments = list(params)
+    answers = _ask(name, 1, arguments, timeout)
+    if not isinstance(answers, list) or len(answers) != len(arguments):
+        raise ViewFailed(name, f"the answer is no list of {len(arguments)} values")
+    return answers
+
+
+def __getattr__(name: str) -> Callable[..., Payload]:
+    # Tools that look around (doctest, pydoc, pytest) ask for such names; no view has them.
+    if name.startswith(("_", "pytest")):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def view(**params: Payload) -> Payload:
+        return _ask(name, 0, params, None)
+
+    view.__name__ = view.__qualname__ = name
+    return view
+
+
+def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
+    if timeout is not None and (type(timeout) is not int or timeout < 1):
+        raise ValueError(f"timeout is a whole number of milliseconds, 1 or more, not {timeout!r}")
+    link = _state.link
+    if link is None:
+        raise SlitherError(
+            f"view {name!r} was called outside a worker; views answer in code that a Slither "
+            "pool runs"
+        )
+    try:
+        reply = link.ask_view(_state.call_id, name, mode, params, timeout)
+    except (EncodeError, ProtocolError) as error:
+        raise InvalidParams(name, str(error)) from None
+    except (EOFError, OSError) as error:
+        raise ViewFailed(name, f"BEAM closed the connection: {error}") from None
+    if reply is None:
+        raise ViewFailed(name, "BEAM closed the connection")
+    if reply.status == 0:
+        return reply.value
+    facts = reply.value if isinstance(reply.value, dict) else {}
+    kind = _KINDS.get(str(facts.get("kind")), ViewError)
+    raise kind(name, str(facts.get("message", "no reason given")))

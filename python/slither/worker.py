@@ -1,0 +1,153 @@
+"""The worker's side of a pool: register handlers, and ask about the call that runs.
+
+``python -m slither.worker`` is what a pool starts. A handler takes a list of items and returns
+a list of as many results, in the same order::
+
+    from slither.worker import batch_handler
+
+    @batch_handler
+    def double(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, overload
+
+from slither import _registry, _state
+from slither._answer import Failure
+from slither._state import Context
+from slither._types import Payload
+
+__all__ = [
+    "Context",
+    "Failure",
+    "batch_handler",
+    "cancelled",
+    "context",
+    "on_start",
+    "on_stop",
+    "progress",
+    "session",
+]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+_HookT = TypeVar("_HookT", bound=Callable[[], object])
+
+
+@overload
+def batch_handler(target: _F, /) -> _F: ...
+@overload
+def batch_handler(target: str, /) -> Callable[[_F], _F]: ...
+def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
+    """Register a function as a command, under its own name or the one given.
+
+    ``target`` is the function (bare decorator) or the command's name. The function stays as it
+    is. Raises ValueError when another function has the name; the same function may be imported
+    again.
+
+    >>> @batch_handler("score")
+    ... def score(items: list[float]) -> list[float]:
+    ...     return [item * 0.5 for item in items]
+    >>> score([4.0])
+    [2.0]
+    """
+    if isinstance(target, str):
+        name = target
+
+        def register(function: _F) -> _F:
+            _registry.add_command(name, function)
+            return function
+
+        return register
+    if not callable(target):
+        raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
+    _registry.add_command(getattr(target, "__name__", type(target).__name__), target)
+    return target
+
+
+def on_start(hook: _HookT) -> _HookT:
+    """Run a function once the preload modules are imported and before the first call.
+
+    ``hook`` takes no arguments. When it raises, the worker does not start.
+
+    >>> @on_start
+    ... def load_model() -> None:
+    ...     pass
+    """
+    _registry.start_hooks[_registry.origin(hook)] = hook
+    return hook
+
+
+def on_stop(hook: _HookT) -> _HookT:
+    """Run a function when the worker shuts down, last registered first.
+
+    ``hook`` takes no arguments. It does not run when the worker is killed. An exception is
+    logged.
+
+    >>> @on_stop
+    ... def close_model() -> None:
+    ...     pass
+    """
+    _registry.stop_hooks[_registry.origin(hook)] = hook
+    return hook
+
+
+def context() -> Context:
+    """Return the context of the call that runs; :class:`slither.SlitherError` outside one.
+
+    >>> context()
+    Traceback (most recent call last):
+        ...
+    slither._errors.SlitherError: context() was called outside a call; only a handler ...
+    """
+    return _state.context()
+
+
+def session() -> dict[str, Payload]:
+    """Return the state that belongs to the call's session, a dict that the handler may fill.
+
+    Without a session it belongs to the run; a worker keeps the 1,000 runs used last. The state
+    lives in this worker only. Raises :class:`slither.SlitherError` outside a call.
+
+    >>> session()
+    Traceback (most recent call last):
+        ...
+    slither._errors.SlitherError: session() was called outside a call; only a handler ...
+    """
+    return _state.session()
+
+
+def progress(done: int, total: int | None = None) -> None:
+    """Report how far the call is: ``done`` units of ``total``, both 0 or more.
+
+    Dropped when BEAM has given no credit, and ignored outside a worker.
+
+    >>> progress(3, total=10)
+    """
+    if done < 0 or (total is not None and total < 0):
+        raise ValueError("done and total are 0 or more")
+    if _state.link is not None:
+        _state.link.progress(_state.call_id, int(done), None if total is None else int(total))
+
+
+def cancelled() -> bool:
+    """Tell whether nobody waits for the call's answer any more; False outside a worker.
+
+    It looks for new frames without waiting, in the main thread; other threads see what the main
+    thread saw.
+
+    >>> cancelled()
+    False
+    """
+    return _state.link is not None and _state.link.is_cancelled(_state.call_id)
+
+
+if __name__ == "__main__":
+    # The registry lives in a module of its own: this file is imported twice when it is run.
+    import sys
+
+    from slither._runtime import main
+
+    sys.exit(main())

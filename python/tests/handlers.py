@@ -1,0 +1,253 @@
+"""Handlers that test workers preload."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import logging
+import os
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+from slither import SlitherError, views
+from slither._types import Payload
+from slither.worker import (
+    Failure,
+    batch_handler,
+    cancelled,
+    context,
+    on_start,
+    on_stop,
+    progress,
+    session,
+)
+
+started: list[str] = []
+
+
+@on_start
+def begin() -> None:
+    started.append("yes")
+
+
+@on_stop
+def end() -> None:
+    path = os.environ.get("SLITHER_TEST_STOPPED")
+    if path:
+        with open(path, "a") as file:
+            file.write("stopped\n")
+
+
+@batch_handler
+def echo(items: list[Payload]) -> list[Payload]:
+    return items
+
+
+@batch_handler("was_started")
+def was_started(items: list[Payload]) -> list[Payload]:
+    return [started for _ in items]
+
+
+@batch_handler
+def noisy(items: list[Payload]) -> list[Payload]:
+    print("printed", "twice")
+    print("unfinished", end="")
+    os.write(1, b"\x00\x00\x00\x01raw\n")
+    ctypes.CDLL(None).puts(b"from C")
+    print("to stderr", file=sys.stderr)
+    return items
+
+
+@batch_handler
+def redirects(items: list[int]) -> list[int]:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    sys.stderr.close()
+    os.close(2)
+    return items
+
+
+@batch_handler
+def flood(items: list[int]) -> list[int]:
+    for count in items:
+        os.write(1, b"line\n" * count)
+    return items
+
+
+@batch_handler
+def logs(items: list[str]) -> list[str]:
+    for item in items:
+        logging.getLogger("mine").info("said %s", item)
+    return items
+
+
+@batch_handler
+def warns(items: list[str]) -> list[str]:
+    warnings.warn("careful", UserWarning, stacklevel=1)
+    try:
+        raise KeyError("k")
+    except KeyError:
+        logging.getLogger("mine").exception("broken \udcff")
+    return items
+
+
+@batch_handler
+def raises(items: list[str]) -> list[str]:
+    try:
+        raise ValueError("inner")
+    except ValueError as error:
+        raise RuntimeError(f"no {items[0]} \ud800") from error
+
+
+@batch_handler
+def exits(items: list[str]) -> list[str]:
+    if items == ["interrupt"]:
+        raise KeyboardInterrupt
+    sys.exit(3)
+
+
+@batch_handler
+def fewer(items: list[int]) -> list[int]:
+    return items[1:]
+
+
+@batch_handler
+def wrong_kind(items: list[str]) -> Payload:
+    async def later() -> None:
+        return None
+
+    made: dict[str, Payload] = {"none": None, "str": "abc", "dict": {}, "tuple": (1,)}
+    if items[0] == "coroutine":
+        return later()
+    if items[0] == "generator":
+        return (item for item in items)
+    return made[items[0]]
+
+
+@batch_handler
+def mixed(items: list[str]) -> list[Payload]:
+    made = {
+        "set": {"tags": [1, 2, 3, {4}]},
+        "naive": datetime.datetime(2020, 1, 1),
+        "failure": Failure("not this one"),
+        "facts": Failure({"code": 7}),
+        "bad facts": Failure(object),
+        "nested": [Failure("inside")],
+        "surrogate": "\udc00",
+        "nan": {float("nan"): 1, float("nan") * 1: 2},
+        "fine": "fine",
+    }
+    return [made[item] for item in items]
+
+
+@batch_handler
+def large(items: list[int]) -> list[bytes]:
+    return [bytes(item) for item in items]
+
+
+@batch_handler
+def where(items: list[int]) -> list[Payload]:
+    here = context()
+    facts = [here.run, here.pipe, here.stage, here.session, here.batch, here.attempt]
+    return [facts for _ in items]
+
+
+@batch_handler
+def count(items: list[int]) -> list[int]:
+    state = session()
+    answers = []
+    for item in items:
+        state["sum"] = state.get("sum", 0) + item
+        answers.append(state["sum"])
+    return answers
+
+
+@batch_handler
+def look_up(items: list[Payload]) -> list[Payload]:
+    return [views.feature(key=item) for item in items]
+
+
+@batch_handler
+def look_up_all(items: list[Payload]) -> list[Payload]:
+    return views.map("feature", items, timeout=50)
+
+
+@batch_handler
+def try_view(items: list[Payload]) -> list[Payload]:
+    answers = []
+    for item in items:
+        try:
+            answers.append(views.call("v", item))
+        except SlitherError as error:
+            answers.append([type(error).__name__, str(error)])
+    return answers
+
+
+@batch_handler
+def bad_params(items: list[Payload]) -> list[Payload]:
+    try:
+        views.call("v", {"tags": {1}})
+    except SlitherError as error:
+        return [[type(error).__name__, str(error)] for _ in items]
+    return items
+
+
+@batch_handler
+def from_threads(items: list[int]) -> list[Payload]:
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(lambda item: views.call("v", item), items))
+
+
+@batch_handler
+def leave_thread(items: list[int]) -> list[int]:
+    """A thread that outlives its call asks a view while the main thread reads."""
+
+    def ask() -> None:
+        gate.wait()
+        answer = views.call("late", 1)
+        logging.getLogger("late").info("%s", answer)
+
+    gate = threading.Event()
+    threading.Thread(target=ask, daemon=True).start()
+    gate.set()
+    return items
+
+
+@batch_handler
+def until_cancelled(items: list[int]) -> list[bool]:
+    progress(0, len(items))
+    while not cancelled():
+        pass
+    return [True for _ in items]
+
+
+@batch_handler
+def spin(items: list[int]) -> list[int]:
+    progress(0)
+    while True:
+        pass
+
+
+@batch_handler
+def forks(items: list[int]) -> list[int]:
+    child = os.fork()
+    if child == 0:
+        return items
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for _ in items]
+
+
+@batch_handler
+def descriptors(items: list[int]) -> list[Payload]:
+    inheritable = [os.get_inheritable(fd) for fd in (3, 4)]
+    return [[os.read(0, 1), inheritable, os.getpgrp() == os.getpid()] for _ in items]
+
+
+class Tools:
+    @staticmethod
+    def double(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+
+
+constant = 5

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import math
+import struct
+import subprocess
+import sys
+import zoneinfo
+from collections.abc import Iterator
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tagged import load, show
+
+from slither import DecodeError, EncodeError, SlitherError, Tensor
+from slither import _frames as frames
+from slither._answer import Failure, encode_result
+from slither._types import Payload
+from slither._walk import encode_slowly
+from slither.protocol import pack, unpack
+
+UTC = datetime.timezone.utc
+zones = st.integers(-86_399, 86_399).map(
+    lambda seconds: datetime.timezone(datetime.timedelta(seconds=seconds))
+)
+moments = st.datetimes(
+    datetime.datetime(2, 1, 1), datetime.datetime(9998, 12, 31), timezones=zones
+)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary()
+    | moments
+)
+keys = st.recursive(leaves, lambda inner: st.tuples(inner, inner), max_leaves=3)
+
+
+def has_nan(key: Payload) -> bool:
+    return any(map(has_nan, key)) if isinstance(key, tuple) else key != key  # noqa: PLR0124
+
+
+def one_nan(value: dict[Payload, Payload]) -> bool:
+    return sum(map(has_nan, value)) < 2
+
+
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=5).filter(one_nan)
+    ),
+    max_leaves=20,
+)
+
+
+@given(values)
+def test_the_law(value: Payload) -> None:
+    packed = pack(value)
+    assert show(unpack(packed)) == show(value)
+    assert encode_slowly(value, "value") == packed
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for read in (unpack, frames.parse):
+        try:
+            read(data)
+        except SlitherError:
+            continue
+
+
+@given(st.sampled_from(load("frames") + load("values")[:90]), st.data())
+def test_damaged_bytes_are_read_or_refused(row: dict[str, Payload], data: st.DataObject) -> None:
+    body = bytearray.fromhex(row["hex"])
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    for read in (unpack, frames.parse):
+        try:
+            read(bytes(body))
+        except SlitherError:
+            continue
+
+
+@given(st.lists(values | st.just({1, 2}), max_size=5))
+def test_a_result_frame_always_parses(results: list[Payload]) -> None:
+    got = frames.parse(b"".join(encode_result(7, results)))
+    assert isinstance(got, frames.Result)
+    assert len(got.results) == len(results)
+    bad = {index for index, result in enumerate(results) if isinstance(result, set)}
+    assert set(got.errors or ()) == bad
+
+
+def test_plain_msgpack_agrees() -> None:
+    for value in (None, 5, -7, "é", b"x", [1, [2]], {"a": 1.5}, 2**64 - 1, list(range(70_000))):
+        assert pack(value) == msgpack.packb(value, use_bin_type=True)
+    assert unpack(pack("x" * 65_535)) == "x" * 65_535
+    assert pack(b"x" * 65_536)[:5] == b"\xc6\x00\x01\x00\x00"
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+class Weekday(enum.IntEnum):
+    MON = 2**70
+
+
+NAN = float("nan")
+
+
+def iter_nothing() -> Iterator[int]:
+    yield from ()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"tags": [1, 2, 3, {4}]}, 'value["tags"][3]: a set cannot be sent; make it a list'),
+        ([frozenset()], "value[0]: a frozenset cannot be sent; make it a list"),
+        (datetime.datetime(2020, 1, 1), "value: a naive datetime cannot be sent; give it"),
+        ({"d": datetime.date(2020, 1, 1)}, 'value["d"]: a date cannot be sent; send a datetime'),
+        (decimal.Decimal("1.5"), "value: a Decimal cannot be sent; send a float or str()"),
+        ([Point(1)], "value[0]: a Point cannot be sent; send dataclasses.asdict(value)"),
+        (Color.RED, "value: a Color cannot be sent; send .value"),
+        ("\ud800", "value: a str with a lone surrogate cannot be sent"),
+        ({"\ud800": 1}, 'value: the key "\\ud800": a str with a lone surrogate'),
+        (1j, "value: a complex cannot be sent; send [value.real, value.imag]"),
+        ({1: {(1, frozenset()): 2}}, "value[1]: the key"),
+        ({NAN: 1, -NAN: 2}, "value: the key nan appears twice"),
+        ([{(1, NAN): 1, (1, -NAN): 2}], "value[0]: the key (1, nan) appears twice"),
+        (np.array([None]), "value: an array of dtype object cannot be sent; call .tolist()"),
+        (np.array(["a"]), "value: an array of dtype <U1 cannot be sent; call .tolist()"),
+        (np.ma.array([1], mask=[True]), "value: a masked array cannot be sent"),
+        (np.complex128(1), "value: a numpy.complex128 cannot be sent"),
+        (np.datetime64("2020"), "value: a numpy.datetime64 cannot be sent"),
+        (Tensor("int8", (2,), b"x"), "value: the tensor's data has 1 bytes instead of 2"),
+        (Tensor("int7", (1,), b"x"), "value: no tensor has the dtype 'int7'"),
+        (1 << (8 * 65_536), "value: an integer of 65537 bytes cannot be sent"),
+        (iter_nothing(), "value: a generator cannot be sent; make it a list"),
+    ],
+    # Python refuses to show an integer as long as the one above.
+    ids=lambda part: part[:40] if type(part) is str and part.startswith("value") else "",
+)
+def test_what_cannot_be_sent_is_named(value: Payload, message: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        pack(value)
+    assert str(caught.value).startswith(message)
+    assert caught.value.path.startswith("value")
+
+
+def nest(depth: int) -> Payload:
+    value: Payload = None
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_depth_and_cycles() -> None:
+    assert pack(nest(1_000)) == b"\x91" * 1_000 + b"\xc0"
+    assert unpack(b"\x91" * 1_000 + b"\xc0")
+    cycle: list[Payload] = []
+    cycle.append(cycle)
+    for value in (nest(1_001), nest(5_000), cycle):
+        with pytest.raises(EncodeError, match="nests more than 1,000"):
+            pack(value)
+    got = frames.parse(b"".join(encode_result(1, [nest(1_000), nest(1_001)])))
+    assert isinstance(got, frames.Result)
+    assert list(got.errors or ()) == [1]
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise OSError("no words")
+
+
+def test_a_failure_whose_reason_breaks_fails_alone() -> None:
+    got = frames.parse(b"".join(encode_result(1, [1, Failure(Unspeakable())])))
+    assert isinstance(got, frames.Result)
+    assert got.errors == {1: {"kind": "failure", "message": "a Unspeakable (its str() failed)"}}
+
+
+def test_lossy_as_the_table_says() -> None:
+    pair = collections.namedtuple("pair", "a b")
+    odd: list[tuple[Payload, Payload]] = [
+        ((1, (2,)), [1, [2]]),
+        (pair(1, 2), [1, 2]),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        (bytearray(b"x"), b"x"),
+        (memoryview(b"x"), b"x"),
+        (Weekday.MON, 2**70),
+        (np.float32(0.5), 0.5),
+        (np.int8(-3), -3),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.bool_(True), True),
+    ]
+    for value, sent in odd:
+        assert show(unpack(pack(value))) == show(sent)
+        assert encode_slowly(value, "value") == pack(value)
+
+
+def test_a_zone_becomes_its_offset_even_where_time_is_ambiguous() -> None:
+    zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    for fold in (0, 1):
+        moment = datetime.datetime(2024, 10, 27, 2, 30, tzinfo=zone, fold=fold)
+        got = unpack(pack([moment]))[0]
+        assert got.timestamp() == moment.timestamp()
+        assert got.utcoffset() == moment.utcoffset()
+        other = moment.astimezone(UTC)
+        with pytest.raises(EncodeError, match="twice"):
+            pack({moment: 1, other: 2})
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=">f8").reshape(2, 3),
+        np.arange(12).reshape(3, 4)[:, ::2],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(5, dtype=np.float16),
+        np.zeros((0, 3), np.complex64),
+        np.zeros((2, 0), bool),
+        np.array([1 + 2j], dtype=">c16"),
+        np.array([True, False]),
+    ],
+)
+def test_arrays(array: Payload) -> None:
+    got = unpack(b"\x92\x01" + pack(array))[1]
+    assert got.shape == array.shape
+    assert got.dtype == array.dtype.newbyteorder("<")
+    assert got.flags.aligned
+    assert not got.flags.writeable
+    np.testing.assert_array_equal(got, array)
+
+
+def test_without_numpy_a_tensor_arrives_and_leaves() -> None:
+    script = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "from slither.protocol import pack, unpack\n"
+        "data = bytes.fromhex(sys.argv[1])\n"
+        "tensor = unpack(data)\n"
+        "assert type(tensor).__name__ == 'Tensor', tensor\n"
+        "assert pack(tensor) == data\n"
+        "try: unpack(b'\\x81' + data + b'\\x01')\n"
+        "except Exception as error: print(type(error).__name__)\n"
+    )
+    data = pack(np.arange(3, dtype=np.int16)).hex()
+    done = subprocess.run(
+        [sys.executable, "-c", script, data], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "DecodeError\n"
+
+
+def test_a_timestamp_is_found_among_lookalikes() -> None:
+    lookalike = {"a": [b"\xd6\xff", {(1, b"\xd7\xff"): struct.unpack(">I", b"\xd6\xff\0\0")[0]}]}
+    assert unpack(pack(lookalike)) == lookalike
+    for bad in (b"\x81\xd6\xff\0\0\0\0\x01", b"\x91\x91\xd7\xff" + bytes(8)):
+        with pytest.raises(DecodeError, match="type -1"):
+            unpack(bad)
+    assert math.isnan(unpack(b"\xca\x7f\xc0\x00\x00"))
