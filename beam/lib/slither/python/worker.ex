@@ -119,8 +119,6 @@ defmodule Slither.Python.Worker do
     {:stop, :normal, down(state, nil)}
   end
 
-  def handle_info({:EXIT, _pid, reason}, state), do: {:stop, reason, state}
-
   def handle_info({:sent, id, timeout, run}, state) do
     call = {id, timeout, run}
     state = %{state | calls: state.calls ++ [call]}
@@ -430,13 +428,13 @@ defmodule Slither.Python.Worker do
     error = state.reason || ended(state, status)
     executing = executing(state)
 
-    for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
-    Marker.close(state.marker)
-
+    # The scheduler first: a lane's answer brings its lease back, to be granted again.
     if ready?,
       do: send(state.scheduler, {:worker_down, state.slot, self(), error}),
       else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
 
+    for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
+    Marker.close(state.marker)
     metadata = Map.put(identity(state), :reason, error.reason)
     lifetime = System.monotonic_time() - state.monotonic
     Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)

@@ -119,21 +119,18 @@ defmodule Slither.Python.Pool.Scheduler do
     {:noreply, settle(%{state | ledger: ledger}, grants)}
   end
 
-  def handle_info({:worker_down, slot, _pid, _error}, state) do
-    {idle_lanes, ledger} = Ledger.drop_worker(state.ledger, slot)
-    Enum.each(idle_lanes, &send(&1, :stop))
-    state = lose_sessions(%{state | ledger: ledger, died: state.died + 1})
-    {:noreply, start_worker(state, slot)}
+  def handle_info({:worker_down, slot, pid, _error}, state) do
+    case state.workers[slot] do
+      %{pid: ^pid} -> {:noreply, worker_down(state, slot)}
+      _ -> {:noreply, state}
+    end
   end
 
-  def handle_info({:worker_failed, slot, _pid, error}, state) do
-    failures = state.failures + 1
-    state = %{state | failures: failures, workers: Map.delete(state.workers, slot)}
-    delay = min(@longest_delay, @first_delay * Integer.pow(2, min(failures - 1, 10)))
-    delay = div(delay, 2) + :rand.uniform(div(delay, 2))
-    Process.send_after(self(), {:start_worker, slot}, delay)
-    hopeless? = failures >= @patience and map_size(state.ledger.workers) == 0
-    {:noreply, if(hopeless?, do: give_up(state, error), else: state)}
+  def handle_info({:worker_failed, slot, pid, error}, state) do
+    case state.workers[slot] do
+      %{pid: ^pid} -> {:noreply, worker_failed(state, slot, error)}
+      _ -> {:noreply, state}
+    end
   end
 
   def handle_info({:start_worker, slot}, state), do: {:noreply, start_worker(state, slot)}
@@ -149,12 +146,38 @@ defmodule Slither.Python.Pool.Scheduler do
 
   def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
     case Map.pop(state.lanes, monitor) do
-      {nil, _lanes} -> {:noreply, owner_down(state, pid)}
+      {nil, _lanes} -> {:noreply, process_down(state, pid, reason)}
       {lane, lanes} -> {:noreply, lane_down(%{state | lanes: lanes}, lane, reason)}
     end
   end
 
   def handle_info(_late, state), do: {:noreply, state}
+
+  # A worker reports its own end; one that crashed could not.
+  defp process_down(state, pid, reason) do
+    case Enum.find(state.workers, fn {_slot, worker} -> worker.pid == pid end) do
+      {slot, %{status: :ready}} -> worker_down(state, slot)
+      {slot, %{status: :starting}} -> worker_failed(state, slot, crashed(reason))
+      nil -> owner_down(state, pid)
+    end
+  end
+
+  defp worker_down(state, slot) do
+    {idle_lanes, ledger} = Ledger.drop_worker(state.ledger, slot)
+    Enum.each(idle_lanes, &send(&1, :stop))
+    state = lose_sessions(%{state | ledger: ledger, died: state.died + 1})
+    start_worker(state, slot)
+  end
+
+  defp worker_failed(state, slot, error) do
+    failures = state.failures + 1
+    state = %{state | failures: failures, workers: Map.delete(state.workers, slot)}
+    delay = min(@longest_delay, @first_delay * Integer.pow(2, min(failures - 1, 10)))
+    delay = div(delay, 2) + :rand.uniform(div(delay, 2))
+    Process.send_after(self(), {:start_worker, slot}, delay)
+    hopeless? = failures >= @patience and map_size(state.ledger.workers) == 0
+    if hopeless?, do: give_up(state, error), else: state
+  end
 
   ## Leases
 
@@ -236,6 +259,7 @@ defmodule Slither.Python.Pool.Scheduler do
   defp start_worker(state, slot) do
     arg = {state.settings, slot, self()}
     {:ok, pid} = DynamicSupervisor.start_child(state.supervisor, {Worker, arg})
+    Process.monitor(pid)
     worker = %{pid: pid, status: :starting, os_pid: nil, facts: %{}}
     %{state | workers: Map.put(state.workers, slot, worker)}
   end
@@ -319,6 +343,12 @@ defmodule Slither.Python.Pool.Scheduler do
       details: %{session: session}
     }
   end
+
+  defp crashed(reason),
+    do: %Error{
+      reason: :start_failed,
+      message: "its owner ended: #{Exception.format_exit(reason)}"
+    }
 
   defp lane_lost(reason),
     do: %Error{reason: :worker_died, message: "a lane failed: #{inspect(reason)}"}
