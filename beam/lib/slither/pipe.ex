@@ -56,9 +56,11 @@ defmodule Slither.Pipe do
   Declares the module's pipe: `stage`, `store`, `output` and `on_error` statements.
   """
   defmacro pipe(name, do: block) do
-    if Module.defines?(__CALLER__.module, {:__pipe_definition__, 0}) do
+    if Module.get_attribute(__CALLER__.module, :slither_pipe) do
       compile_error(__CALLER__, __CALLER__.line, "a module has one pipe")
     end
+
+    Module.put_attribute(__CALLER__.module, :slither_pipe, true)
 
     statements = for node <- statements(block), do: statement(node, __CALLER__)
 

@@ -246,10 +246,11 @@ defmodule Slither.Pipe.Engine do
     case elem(engine.stages, index) do
       %Queue{} = queue ->
         engine = %{engine | tally: count(engine, queue.name, :in, entries)}
-        engine = engine |> leave_early(index, exits)
         {groups, batcher} = Batcher.add(queue.batcher, entries)
         fed = queue.fed + length(entries)
-        put(engine, index, %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups})
+        queue = %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups}
+        # Fed first: an exit must not pass an entry that came with it.
+        engine |> put(index, queue) |> leave_early(index, exits)
 
       %Inline{} = stage ->
         result = Inline.run(stage, entries)
@@ -281,9 +282,11 @@ defmodule Slither.Pipe.Engine do
 
   defp pump(engine, index) do
     case elem(engine.stages, index) do
-      %Queue{} = queue ->
-        engine = if downstream_room?(engine, index), do: drain(engine, index, queue), else: engine
-        engine |> submit(index) |> flush_batcher(index) |> pump(index - 1)
+      %Queue{} ->
+        {taken?, engine} = drain(engine, index)
+        engine = engine |> submit(index) |> flush_batcher(index)
+        # What was taken may have been the last that a later stage waited for.
+        if taken?, do: pump(engine), else: pump(engine, index - 1)
 
       _inline ->
         pump(engine, index - 1)
@@ -304,26 +307,16 @@ defmodule Slither.Pipe.Engine do
     end
   end
 
-  defp drain(engine, index, queue) do
-    case Flow.take(queue.flow) do
-      {[], _flow} ->
-        engine
+  defp drain(engine, index) do
+    queue = elem(engine.stages, index)
 
-      {chunks, flow} ->
-        engine = put(engine, index, %{queue | flow: flow})
-        engine = Enum.reduce(chunks, engine, &chunk(&2, index, &1))
-        # What was released may have made room upstream for what comes after it.
-        resubmit(engine, index + 1)
+    with true <- downstream_room?(engine, index),
+         {[_ | _] = chunks, flow} <- Flow.take(queue.flow) do
+      engine = put(engine, index, %{queue | flow: flow})
+      {true, Enum.reduce(chunks, engine, &chunk(&2, index, &1))}
+    else
+      _ -> {false, engine}
     end
-  end
-
-  defp resubmit(engine, index) do
-    Enum.reduce(index..(engine.count - 1)//1, engine, fn later, engine ->
-      case elem(engine.stages, later) do
-        %Queue{} -> submit(engine, later)
-        _inline -> engine
-      end
-    end)
   end
 
   defp chunk(engine, index, {:ok, entries}) do
