@@ -476,7 +476,7 @@ defmodule Slither.Python.Worker do
   end
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
-  defp hint(139), do: "a crash in C code; faulthandler's report is in the log"
+  defp hint(139), do: "a crash in C code; its stack is on standard error"
   defp hint(_status), do: nil
 
   defp stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}

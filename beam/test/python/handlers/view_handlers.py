@@ -1,0 +1,39 @@
+"""Handlers that call views, and say how it went."""
+
+from slither import (
+    SessionEnded,
+    SlitherError,
+    UnknownView,
+    ViewError,
+    ViewFailed,
+    ViewTimeout,
+    views,
+)
+
+
+def look_up(keys):
+    return [views.lookup_feature(key=key) for key in keys]
+
+
+def call(requests):
+    return [views.call(r["view"], r["params"], timeout=r.get("timeout")) for r in requests]
+
+
+def call_many(requests):
+    return [views.map(r["view"], r["params"]) for r in requests]
+
+
+def outcome(requests):
+    """The class of the exception, whether it names the view, and what it says."""
+    answers = []
+    for request in requests:
+        try:
+            value = views.call(request["view"], request["params"], timeout=request.get("timeout"))
+            answers.append({"value": value})
+        except (UnknownView, ViewFailed, ViewTimeout, SessionEnded) as error:
+            assert isinstance(error, ViewError)
+            assert isinstance(error, SlitherError)
+            answers.append(
+                {"error": type(error).__name__, "view": error.view, "message": str(error)}
+            )
+    return answers
