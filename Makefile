@@ -1,0 +1,40 @@
+# The commands of Slither. Each target that needs it sets the machine up first; that is done once,
+# and again only when what it depends on changes (see scripts/setup).
+
+VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
+EXAMPLE ?= text_analysis
+
+# Elixir wants a UTF-8 locale; a bare machine has none set.
+export LANG := C.UTF-8
+export LC_ALL := C.UTF-8
+export ELIXIR_ERL_OPTIONS ?= +fnu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup example test check format clean distclean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing: Elixir (apt), .venv, the Python package and its tools
+	@scripts/setup
+
+example: setup ## Run an example: text_analysis, or EXAMPLE=name
+	@$(VENV) mix slither.example $(EXAMPLE)
+
+test: setup ## Run both test suites, ExUnit and pytest
+	@$(VENV) scripts/test
+
+check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Python
+	@scripts/setup dialyzer
+	@$(VENV) scripts/check
+
+format: setup ## Format all code
+	@$(VENV) mix format
+	@$(VENV) ruff format
+	@$(VENV) ruff check --fix
+
+clean: ## Remove what builds and checks left behind
+	@rm -rf _build .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+distclean: clean ## Remove what the set-up left behind in this directory, too
+	@rm -rf .venv python/*.egg-info
