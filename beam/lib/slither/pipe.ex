@@ -44,6 +44,9 @@ defmodule Slither.Pipe do
 
   @statements [:stage, :store, :output, :on_error]
 
+  # Their only use outside a pipe block is to say so.
+  @dialyzer :no_return
+
   @doc false
   defmacro __using__(_options) do
     quote do

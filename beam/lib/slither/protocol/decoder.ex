@@ -165,22 +165,27 @@ defmodule Slither.Protocol.Decoder do
 
   defp extended(3, <<size, name::binary-size(size), rank, rest::binary>>) when rank <= 32 do
     padding = rem(16 - rem(2 + size + rank * 8, 16), 16)
+    dtype = @dtypes[name] || bad("a tensor of unknown dtype #{inspect(name)}")
 
-    with %{^name => dtype} <- @dtypes,
-         <<dims::binary-size(rank)-unit(64), 0::size(padding)-unit(8), data::binary>> <- rest,
-         shape = List.to_tuple(for <<dim::64 <- dims>>, do: dim),
-         tensor = %Tensor{dtype: dtype, shape: shape, data: data},
-         :ok <- Tensor.check(tensor) do
-      tensor
-    else
-      {:error, why} -> bad(why)
-      %{} -> bad("a tensor of unknown dtype #{inspect(name)}")
-      _ -> bad("a malformed tensor")
+    case rest do
+      <<dims::binary-size(rank)-unit(64), 0::size(padding)-unit(8), data::binary>> ->
+        shape = List.to_tuple(for <<dim::64 <- dims>>, do: dim)
+        checked(%Tensor{dtype: dtype, shape: shape, data: data})
+
+      _ ->
+        bad("a malformed tensor")
     end
   end
 
   defp extended(3, _data), do: bad("a malformed tensor")
   defp extended(type, _data), do: bad("an unknown extension type #{type}")
+
+  defp checked(tensor) do
+    case Tensor.check(tensor) do
+      :ok -> tensor
+      {:error, why} -> bad(why)
+    end
+  end
 
   defp datetime(seconds, microsecond, 0) do
     %{DateTime.from_unix!(seconds) | microsecond: {microsecond, 6}}

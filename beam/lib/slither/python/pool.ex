@@ -68,6 +68,8 @@ defmodule Slither.Python.Pool do
   use Supervisor
 
   alias Slither.{Error, Options}
+  alias Slither.Protocol.Frame
+  alias Slither.Python.Lane
   alias Slither.Python.Pool.{Ledger.Waiter, Scheduler}
 
   @type name :: atom
@@ -101,14 +103,16 @@ defmodule Slither.Python.Pool do
       # The view server is named in the application's environment, since what answers views
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
-      Supervisor.start_link(__MODULE__, Map.put(Map.new(checked), :bridge, views))
+      workers = {:via, Registry, {Slither.Python.Registry, {:workers, checked[:name]}}}
+      settings = checked |> Map.new() |> Map.merge(%{bridge: views, workers: workers})
+      Supervisor.start_link(__MODULE__, settings)
     end
   end
 
   @impl true
   def init(settings) do
     children = [
-      {DynamicSupervisor, name: worker_supervisor(settings), strategy: :one_for_one},
+      {DynamicSupervisor, name: settings.workers, strategy: :one_for_one},
       {Scheduler, settings}
     ]
 
@@ -141,6 +145,67 @@ defmodule Slither.Python.Pool do
          message: "no worker was ready after #{timeout} ms",
          where: "pool #{inspect(name)}"
        }}
+  end
+
+  @doc """
+  Runs one call, without a dispatch around it.
+
+  `target` is `["function", module, name]` or `["command", name]`. Returns the results with the
+  errors of single items by their index, or the error of the call. Options: `timeout`, ms the
+  call may run (30,000), and `session_id`.
+  """
+  @spec call(name, [String.t()], [term], keyword) ::
+          {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
+  def call(name, target, payloads, options \\ []) do
+    with {:ok, handle} <- handle(name) do
+      alias = :erlang.alias()
+      ref = make_ref()
+      monitor = Process.monitor(handle.scheduler)
+      request(handle, alias, alias, ref, session: options[:session_id])
+
+      try do
+        await_call(%{alias: alias, ref: ref, monitor: monitor}, fn lane ->
+          Lane.run(lane, %Lane.Job{
+            reply_to: alias,
+            tag: alias,
+            ref: ref,
+            head: Frame.call_head(target, %{"session" => options[:session_id]}),
+            run: options[:run],
+            timeout: options[:timeout] || 30_000,
+            payloads: payloads
+          })
+        end)
+      after
+        :erlang.unalias(alias)
+        Process.demonitor(monitor, [:flush])
+        abandon(handle, ref)
+      end
+    end
+  end
+
+  defp await_call(%{alias: alias, ref: ref, monitor: monitor} = call, start) do
+    receive do
+      {^alias, {:granted, ^ref, lane}} ->
+        start.(lane)
+        await_call(call, start)
+
+      {^alias, {:done, ^ref, {:ok, results, errors, _times}}} ->
+        {:ok, results, errors}
+
+      {^alias, {:done, ^ref, {kind, error, _times}}} when kind in [:error, :died] ->
+        {:error, error}
+
+      {^alias, {:done, ^ref, :requeue}} ->
+        {:error,
+         %Error{reason: :worker_died, message: "the worker ended before it began the call"}}
+
+      {^alias, {kind, ^ref, error}} when kind in [:denied, :lane_lost] ->
+        {:error, error}
+
+      {:DOWN, ^monitor, :process, _pid, reason} ->
+        message = "the pool stopped: #{Exception.format_exit(reason)}"
+        {:error, %Error{reason: :pool_unavailable, message: message}}
+    end
   end
 
   @doc false
@@ -184,9 +249,4 @@ defmodule Slither.Python.Pool do
   # Whether somebody waits: a holder then gives its lane back after each call.
   @spec contended?(handle) :: boolean
   def contended?(handle), do: :atomics.get(handle.waiting, 1) > 0
-
-  @doc false
-  @spec worker_supervisor(map) :: GenServer.name()
-  def worker_supervisor(%{name: name}),
-    do: {:via, Registry, {Slither.Python.Registry, {:workers, name}}}
 end

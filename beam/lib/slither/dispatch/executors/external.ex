@@ -2,6 +2,8 @@ defmodule Slither.Dispatch.Executors.External do
   @moduledoc false
   # The real SnakeBridge and Snakepit, where a project has them.
 
+  alias Slither.Python.Pool
+
   @doc "Whether the application is loaded in this node."
   @spec loaded?(atom) :: boolean
   def loaded?(application),
@@ -19,17 +21,17 @@ defmodule Slither.Dispatch.Executors.External do
   end
 
   @doc "One batch through the built-in pool, for those who call an executor by hand."
-  @spec dispatch(module, [Slither.Item.t()], Slither.Context.t(), keyword) ::
+  @spec run_call([String.t()], [Slither.Item.t()], Slither.Context.t(), keyword) ::
           {:ok, list} | {:error, term}
-  def dispatch(executor, items, context, options) do
-    options =
-      options
-      |> Keyword.take([:module, :function, :command, :pool, :timeout, :session_id])
-      |> Keyword.merge(executor: executor, metadata: context.metadata)
+  def run_call(target, items, context, options) do
+    payloads = Enum.map(items, & &1.payload)
+    run = :erlang.term_to_binary(context)
+    call = Keyword.take(options, [:timeout, :session_id])
 
-    case Slither.Dispatch.call_batch(items, options) do
-      {:ok, results} -> {:ok, Enum.map(results, & &1.payload)}
-      {:error, error, _partial} -> {:error, error}
+    case Pool.call(options[:pool] || :default, target, payloads, [run: run] ++ call) do
+      {:ok, results, errors} when errors == %{} -> {:ok, results}
+      {:ok, _results, errors} -> {:error, errors |> Map.values() |> hd()}
+      {:error, error} -> {:error, error}
     end
   end
 end

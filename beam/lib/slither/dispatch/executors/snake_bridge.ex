@@ -37,8 +37,8 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
         arguments = [to_string(options[:module]), to_string(options[:function]), [payloads]]
         External.call(SnakeBridge, :call, arguments)
 
-      {:ok, _target} ->
-        External.dispatch(__MODULE__, items, context, options)
+      {:ok, target} ->
+        External.run_call(target, items, context, options)
 
       {:error, error} ->
         {:error, error}

@@ -38,8 +38,8 @@ defmodule Slither.Dispatch.Executors.Snakepit do
         command = to_string(options[:command])
         External.call(Snakepit, :execute, [command, arguments, [timeout: options[:timeout]]])
 
-      {:ok, _target} ->
-        External.dispatch(__MODULE__, items, context, options)
+      {:ok, target} ->
+        External.run_call(target, items, context, options)
 
       {:error, error} ->
         {:error, error}

@@ -10,9 +10,11 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
 
   @behaviour Slither.Dispatch.Strategy
 
+  alias Slither.Dispatch.Strategy
+
   @impl true
   @spec batch(Enumerable.t(), keyword) :: Enumerable.t()
-  def batch(items, options), do: Slither.Dispatch.Strategy.stream(__MODULE__, items, options)
+  def batch(items, options), do: Strategy.stream(__MODULE__, items, options)
 
   @impl true
   @spec init(keyword) :: map
@@ -23,7 +25,7 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
   def want(%{size: size, count: count}), do: size - count
 
   @impl true
-  @spec add(list, map) :: {list, map}
+  @spec add([Strategy.entry()], map) :: {[Strategy.group()], map}
   def add(entries, %{size: size, count: count, held: held} = state) do
     case Enum.split(entries, size - count) do
       {taken, []} when length(taken) < size - count ->
@@ -36,7 +38,7 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
   end
 
   @impl true
-  @spec flush(map) :: list
+  @spec flush(map) :: [Strategy.group()]
   def flush(%{held: []}), do: []
   def flush(%{held: held}), do: [[Enum.reverse(held)]]
 end

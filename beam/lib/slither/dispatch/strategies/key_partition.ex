@@ -15,11 +15,13 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
 
   @behaviour Slither.Dispatch.Strategy
 
+  alias Slither.Dispatch.Strategy
+
   @window 1_000
 
   @impl true
   @spec batch(Enumerable.t(), keyword) :: Enumerable.t()
-  def batch(items, options), do: Slither.Dispatch.Strategy.stream(__MODULE__, items, options)
+  def batch(items, options), do: Strategy.stream(__MODULE__, items, options)
 
   @impl true
   @spec init(keyword) :: map
@@ -37,7 +39,7 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
   def want(%{window: window, count: count}), do: window - count
 
   @impl true
-  @spec add(list, map) :: {list, map}
+  @spec add([Strategy.entry()], map) :: {[Strategy.group()], map}
   def add(entries, state) do
     case Enum.split(entries, state.window - state.count) do
       {taken, []} when length(taken) < state.window - state.count ->
@@ -52,7 +54,7 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
   end
 
   @impl true
-  @spec flush(map) :: list
+  @spec flush(map) :: [Strategy.group()]
   def flush(%{held: []}), do: []
 
   # Batches in the order in which their keys first occur.

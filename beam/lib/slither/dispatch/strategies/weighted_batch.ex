@@ -13,9 +13,11 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
 
   @behaviour Slither.Dispatch.Strategy
 
+  alias Slither.Dispatch.Strategy
+
   @impl true
   @spec batch(Enumerable.t(), keyword) :: Enumerable.t()
-  def batch(items, options), do: Slither.Dispatch.Strategy.stream(__MODULE__, items, options)
+  def batch(items, options), do: Strategy.stream(__MODULE__, items, options)
 
   @impl true
   @spec init(keyword) :: map
@@ -33,11 +35,11 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
   def want(_state), do: 1
 
   @impl true
-  @spec add(list, map) :: {list, map}
+  @spec add([Strategy.entry()], map) :: {[Strategy.group()], map}
   def add(entries, state), do: add(entries, state, [])
 
   @impl true
-  @spec flush(map) :: list
+  @spec flush(map) :: [Strategy.group()]
   def flush(%{held: []}), do: []
   def flush(%{held: held}), do: [[Enum.reverse(held)]]
 

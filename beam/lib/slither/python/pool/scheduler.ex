@@ -5,7 +5,7 @@ defmodule Slither.Python.Pool.Scheduler do
   use GenServer
 
   alias Slither.{Error, Options}
-  alias Slither.Python.{Pool, Worker}
+  alias Slither.Python.Worker
   alias Slither.Python.Pool.{Ledger, Ledger.Waiter}
 
   # Back-off between failing starts, in ms; doubled each time.
@@ -18,7 +18,6 @@ defmodule Slither.Python.Pool.Scheduler do
     @moduledoc false
     defstruct [
       :settings,
-      :supervisor,
       :waiting,
       :error,
       ledger: %Ledger{},
@@ -54,8 +53,6 @@ defmodule Slither.Python.Pool.Scheduler do
 
   @impl true
   def handle_continue(:start, state) do
-    supervisor = Pool.worker_supervisor(state.settings)
-    state = %{state | supervisor: supervisor}
     {:noreply, Enum.reduce(0..(state.settings.size - 1), state, &start_worker(&2, &1))}
   end
 
@@ -258,7 +255,7 @@ defmodule Slither.Python.Pool.Scheduler do
 
   defp start_worker(state, slot) do
     arg = {state.settings, slot, self()}
-    {:ok, pid} = DynamicSupervisor.start_child(state.supervisor, {Worker, arg})
+    {:ok, pid} = DynamicSupervisor.start_child(state.settings.workers, {Worker, arg})
     Process.monitor(pid)
     worker = %{pid: pid, status: :starting, os_pid: nil, facts: %{}}
     %{state | workers: Map.put(state.workers, slot, worker)}
