@@ -1,0 +1,98 @@
+defmodule Slither.Store.Boot do
+  @moduledoc false
+  # How an owner comes by its tables: from the heir, or from `load/1` and the log.
+
+  require Logger
+
+  alias Slither.Telemetry
+  alias Slither.Store.{Builder, Config, Directory, Heir, Journal, Table}
+
+  @doc "Runs in the owner, which traps exits."
+  @spec run(Config.t(), pid, :ets.tid()) ::
+          {:ok, Directory.t(), Journal.t() | nil} | {:error, term}
+  def run(config, heir, aux) do
+    directory = Directory.get(config.store)
+    tids = for {_name, table} <- tables(directory), tid <- Table.tids(table), do: tid
+
+    # An owner died and we replace it: readers never noticed.
+    if directory && Heir.claim(heir, tids, directory.generation),
+      do: resume(directory, config),
+      else: load(config, heir, aux)
+  end
+
+  @doc "Names the heir of tables that readers are about to see."
+  @spec bequeath([Table.t()], pid) :: :ok
+  def bequeath(tables, heir) do
+    for table <- tables,
+        tid <- Table.tids(table),
+        do: :ets.setopts(tid, {:heir, heir, __MODULE__})
+
+    :ok
+  end
+
+  @spec durable([Table.t()]) :: [Table.t()]
+  def durable(tables), do: Enum.filter(tables, & &1.durable)
+
+  @spec rows([Table.t()]) :: non_neg_integer
+  def rows(tables), do: tables |> Enum.map(&:ets.info(&1.tid, :size)) |> Enum.sum()
+
+  defp tables(nil), do: []
+  defp tables(directory), do: directory.tables
+
+  defp resume(%{dir: nil} = directory, _config), do: {:ok, directory, nil}
+
+  defp resume(%{dir: dir} = directory, config) do
+    with {:ok, journal} <- Journal.reopen(dir, config.store), do: {:ok, directory, journal}
+  end
+
+  defp load(config, heir, aux) do
+    started = System.monotonic_time()
+    event(config, :start, %{system_time: System.system_time()}, %{})
+
+    with {:ok, tables} <- build(config),
+         {:ok, journal} <- open_journal(config, tables),
+         :ok <- Heir.register_views(heir, config.views) do
+      bequeath(tables, heir)
+      directory = directory(config, tables, aux)
+      Directory.publish(directory)
+      event(config, :stop, %{duration: since(started), rows: rows(tables)}, %{})
+      {:ok, directory, journal}
+    else
+      {:error, reason} ->
+        event(config, :exception, %{duration: since(started), rows: 0}, %{reason: reason})
+        {:error, reason}
+    end
+  end
+
+  defp directory(config, tables, aux) do
+    %Directory{
+      store: config.store,
+      module: config.module,
+      generation: 1,
+      tables: Map.new(tables, &{&1.name, &1}),
+      aux: aux,
+      dir: config.dir
+    }
+  end
+
+  defp build(%{on_load_error: on_error} = config) do
+    case Builder.build(config.module, config.tables) do
+      {:error, reason} when on_error == :start_empty ->
+        Logger.error("store #{inspect(config.store)} starts empty: #{inspect(reason)}")
+        {:ok, Enum.map(config.tables, &Table.create/1)}
+
+      result ->
+        result
+    end
+  end
+
+  defp open_journal(%{dir: nil}, _tables), do: {:ok, nil}
+  defp open_journal(config, tables), do: Journal.open(config.dir, config.store, durable(tables))
+
+  defp since(started), do: System.monotonic_time() - started
+
+  defp event(config, phase, measurements, metadata) do
+    metadata = Map.put(metadata, :store, config.store)
+    Telemetry.execute([:slither, :store, :load, phase], measurements, metadata)
+  end
+end

@@ -1,0 +1,68 @@
+defmodule Slither.Store.Heir do
+  @moduledoc false
+  # Does nothing, so that nothing can go wrong with it. ETS hands it the tables of an owner that
+  # died; the next owner claims them. It also holds what must outlive an owner: the registered
+  # views, and the auxiliary table of pins and watchers.
+
+  use GenServer
+
+  alias Slither.Store.{Directory, Reaper, Views}
+
+  @spec start_link(Slither.Store.Config.t()) :: GenServer.on_start()
+  def start_link(config),
+    do: GenServer.start_link(__MODULE__, config, name: Directory.via(config.store, :heir))
+
+  @doc "The heir's pid and the auxiliary table."
+  @spec fetch(term) :: {pid, :ets.tid()}
+  def fetch(store),
+    do: GenServer.call(Directory.via(store, :heir), {__MODULE__, :fetch}, :infinity)
+
+  @doc "Gives the tables to the caller; `false` when one of them is gone."
+  @spec claim(pid, [:ets.tid()], pos_integer) :: boolean
+  def claim(heir, tids, generation),
+    do: GenServer.call(heir, {__MODULE__, :claim, tids, generation}, :infinity)
+
+  @doc "Registers the views for as long as the store lives."
+  @spec register_views(pid, [map]) :: :ok | {:error, Slither.Error.t()}
+  def register_views(heir, views),
+    do: GenServer.call(heir, {__MODULE__, :views, views}, :infinity)
+
+  @impl true
+  def init(config) do
+    Process.flag(:trap_exit, true)
+    # What a killed predecessor left behind points at tables that are gone.
+    Directory.erase(config.store)
+    aux = :ets.new(__MODULE__, [:set, :public, read_concurrency: true, write_concurrency: true])
+    {:ok, %{store: config.store, aux: aux, views: nil}}
+  end
+
+  @impl true
+  def handle_call({__MODULE__, :fetch}, _from, state), do: {:reply, {self(), state.aux}, state}
+
+  def handle_call({__MODULE__, :claim, tids, generation}, {owner, _tag}, state) do
+    held = Enum.all?(tids, &(:ets.info(&1, :owner) == self()))
+    if held, do: Enum.each(tids, &:ets.give_away(&1, owner, __MODULE__))
+
+    # What is left belongs to a reload that the old owner did not see through.
+    left = for tid <- :ets.all(), tid != state.aux, :ets.info(tid, :owner) == self(), do: tid
+    Reaper.start(left, state.aux, generation - 1, self())
+    {:reply, held, state}
+  end
+
+  def handle_call({__MODULE__, :views, views}, _from, %{views: nil} = state) do
+    case Views.register(views) do
+      :ok -> {:reply, :ok, %{state | views: views}}
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({__MODULE__, :views, _views}, _from, state), do: {:reply, :ok, state}
+
+  @impl true
+  # The registry died: without it nobody finds this store.
+  def handle_info({:EXIT, _from, reason}, state), do: {:stop, reason, state}
+  def handle_info(_table_transfer, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state), do: Directory.erase(state.store)
+end

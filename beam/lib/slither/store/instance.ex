@@ -1,0 +1,28 @@
+defmodule Slither.Store.Instance do
+  @moduledoc false
+  # One running store. The heir starts first and outlives the owner: an owner that dies is
+  # replaced and claims its tables; if the heir dies, both start anew.
+
+  use Supervisor
+
+  alias Slither.Store.{Directory, Heir, Owner}
+
+  @spec start_link(Slither.Store.Config.t()) :: {:ok, pid} | {:error, term}
+  def start_link(config) do
+    case Supervisor.start_link(__MODULE__, config, name: Directory.via(config.store, :instance)) do
+      # The reason of the load, not the supervisor's wrapping of it.
+      {:error, {:shutdown, {:failed_to_start_child, _child, reason}}} -> {:error, reason}
+      other -> other
+    end
+  end
+
+  @impl true
+  def init(config) do
+    # A generous budget: an owner that comes back has lost nothing.
+    Supervisor.init([{Heir, config}, {Owner, config}],
+      strategy: :rest_for_one,
+      max_restarts: 20,
+      max_seconds: 5
+    )
+  end
+end

@@ -1,0 +1,87 @@
+defmodule Slither.Store.Plan do
+  @moduledoc false
+  # What a write does, worked out from the rows it meets: a reply and the effects on the table.
+  # Effects are plain rows and keys, never functions, so that the same list is applied, written
+  # to the journal and replayed over a reloaded table.
+
+  alias Slither.Error
+  alias Slither.Store.Table
+
+  @type op ::
+          {:insert, [tuple]}
+          | {:insert_new, tuple}
+          | {:delete, term}
+          | {:take, term}
+          | {:swap, term, [tuple], tuple}
+          | {:counter, term, integer, integer | nil}
+          | {:expire, [term]}
+
+  @spec run(op, Table.t()) :: {{:ok, term} | {:error, Error.t()} | :changed, [Table.effect()]}
+  def run({:insert, []}, _table), do: {{:ok, :ok}, []}
+  def run({:insert, records}, table), do: {{:ok, :ok}, [insert(table, records)]}
+
+  def run({:insert_new, record}, table) do
+    case Table.lookup(table, elem(record, table.keypos - 1)) do
+      [] -> {{:ok, true}, [insert(table, [record])]}
+      _ -> {{:ok, false}, []}
+    end
+  end
+
+  def run({:delete, key}, _table), do: {{:ok, :ok}, [{:delete, [key]}]}
+
+  def run({:take, key}, table) do
+    records = Table.lookup(table, key)
+    effects = if records == [], do: [], else: [{:delete, [key]}]
+    {{:ok, Table.entry(table, records)}, effects}
+  end
+
+  def run({:swap, key, seen, record}, table) do
+    if Table.lookup(table, key) === seen,
+      do: {{:ok, :ok}, [insert(table, [record])]},
+      else: {:changed, []}
+  end
+
+  def run({:counter, key, by, default}, table) do
+    case {Table.lookup(table, key), default} do
+      {[{_key, count}], _} when is_integer(count) ->
+        {{:ok, count + by}, [insert(table, [{key, count + by}])]}
+
+      {[], default} when is_integer(default) ->
+        {{:ok, default + by}, [insert(table, [{key, default + by}])]}
+
+      {records, _} ->
+        {{:error, not_a_counter(table, key, records)}, []}
+    end
+  end
+
+  # The caller saw these keys expired; a write may have come between.
+  def run({:expire, keys}, table) do
+    case Enum.filter(keys, &Table.expired?(table, &1)) do
+      [] -> {{:ok, :ok}, []}
+      keys -> {{:ok, :ok}, [{:delete, keys}]}
+    end
+  end
+
+  @doc "How many rows or keys the effects touch, and which keys."
+  @spec keys(Table.t(), [Table.effect()]) :: [term]
+  def keys(table, effects) do
+    Enum.flat_map(effects, fn
+      {:insert, records, _deadline} -> Enum.map(records, &elem(&1, table.keypos - 1))
+      {:delete, keys} -> keys
+    end)
+  end
+
+  defp insert(table, records), do: {:insert, records, Table.deadline(table)}
+
+  defp not_a_counter(table, key, records) do
+    found = if records == [], do: "nothing", else: inspect(hd(records), limit: 5)
+
+    %Error{
+      reason: :not_a_counter,
+      where: "Slither.Store.Server.update_counter/5",
+      message: "key #{inspect(key)} of table #{inspect(table.name)} holds #{found}",
+      hint: "it must hold an integer, or a default must be given",
+      details: %{table: table.name, key: key}
+    }
+  end
+end

@@ -1,0 +1,201 @@
+defmodule Slither.Store.Reads do
+  @moduledoc false
+  # Reads in the caller's process. A reader may hold a table that a reload has retired: short
+  # reads find it deleted and start again with the new one; `fold` and `stream` pin the
+  # generation they began with, and its tables live until they are done.
+
+  alias Slither.Error
+  alias Slither.Store.{Directory, Table}
+
+  @chunk 500
+
+  @spec get(term, atom, term) :: term
+  def get(store, name, key) do
+    case Directory.table!(store, name) do
+      # The common shape, kept short: guides/store.md says what it may cost.
+      %Table{shape: :value, tid: tid} ->
+        try do
+          :ets.lookup(tid, key)
+        rescue
+          ArgumentError -> read(store, name, &Table.entry(&1, :ets.lookup(&1.tid, key)))
+        else
+          [{_key, value}] -> value
+          [] -> nil
+          [record] -> record
+        end
+
+      _table ->
+        read(store, name, &Table.entry(&1, Table.lookup(&1, key)))
+    end
+  end
+
+  @spec lookup(term, atom, term) :: [tuple]
+  def lookup(store, name, key), do: read(store, name, &Table.lookup(&1, key))
+
+  @spec entry(term, atom, term) :: {:ok, term} | :error
+  def entry(store, name, key) do
+    read(store, name, fn table ->
+      case Table.lookup(table, key) do
+        [] -> :error
+        records -> {:ok, Table.entry(table, records)}
+      end
+    end)
+  end
+
+  @spec get_many(term, atom, [term]) :: map
+  def get_many(store, name, keys) do
+    read(store, name, fn table ->
+      for key <- keys, [_ | _] = rows <- [Table.lookup(table, key)], into: %{} do
+        {key, Table.entry(table, rows)}
+      end
+    end)
+  end
+
+  @spec match(term, atom, term) :: [list]
+  def match(store, name, pattern), do: select(store, name, [{pattern, [], [:"$$"]}])
+
+  @spec select(term, atom, list) :: [term]
+  def select(store, name, spec) do
+    read(store, name, fn table ->
+      case Table.expired(table) do
+        [] ->
+          :ets.select(table.tid, spec)
+
+        dead ->
+          rows = live(table, :ets.tab2list(table.tid), dead)
+          :ets.match_spec_run(rows, :ets.match_spec_compile(spec))
+      end
+    end)
+  end
+
+  @spec size(term, atom) :: non_neg_integer
+  def size(store, name) do
+    read(store, name, fn table ->
+      gone = for key <- Table.expired(table), do: length(:ets.lookup(table.tid, key))
+
+      case :ets.info(table.tid, :size) do
+        :undefined -> raise ArgumentError
+        size -> size - Enum.sum(gone)
+      end
+    end)
+  end
+
+  @spec keys(term, atom) :: [term]
+  def keys(store, name) do
+    read(store, name, fn table ->
+      dead = Table.expired(table)
+      # A pattern has a fixed size and records may be longer: take the key by its place.
+      found = :ets.select(table.tid, [{:"$1", [], [{:element, table.keypos, :"$1"}]}])
+      found = if table.type == :bag, do: Enum.uniq(found), else: found
+      without(found, dead, & &1)
+    end)
+  end
+
+  @spec fold(term, atom, acc, (tuple, acc -> acc)) :: acc when acc: term
+  def fold(store, name, acc, fun), do: store |> stream(name) |> Enum.reduce(acc, fun)
+
+  @spec stream(term, atom) :: Enumerable.t()
+  def stream(store, name) do
+    # A wrong name is the caller's error now, not when the stream is run.
+    _ = Directory.table!(store, name)
+    Stream.resource(fn -> open(store, name) end, &next/1, &close/1)
+  end
+
+  defp open(store, name) do
+    {directory, pin} = pin(store)
+    table = Map.fetch!(directory.tables, name)
+    :ets.safe_fixtable(table.tid, true)
+    {directory, pin, table, :start}
+  rescue
+    ArgumentError -> reraise Directory.unavailable(store), __STACKTRACE__
+  end
+
+  defp next({directory, pin, table, at}) do
+    dead = Table.expired(table)
+
+    case if(at == :start,
+           do: :ets.match_object(table.tid, :_, @chunk),
+           else: :ets.match_object(at)
+         ) do
+      :"$end_of_table" -> {:halt, {directory, pin, table, :"$end_of_table"}}
+      {rows, more} -> {live(table, rows, dead), {directory, pin, table, more}}
+    end
+  rescue
+    # Pinned tables go only when the store itself goes.
+    ArgumentError -> reraise Directory.unavailable(directory.store), __STACKTRACE__
+  end
+
+  defp close({directory, pin, table, _at}) do
+    :ets.safe_fixtable(table.tid, false)
+    unpin(directory, pin)
+  rescue
+    ArgumentError -> :ok
+  end
+
+  # The pin counts only if the generation is still current once the pin can be seen: whoever
+  # retires it looks for pins after the swap.
+  defp pin(store) do
+    directory = Directory.get!(store)
+    pin = {:pin, directory.generation, make_ref()}
+    :ets.insert(directory.aux, {pin, self()})
+
+    if Directory.get!(store).generation == directory.generation do
+      {directory, pin}
+    else
+      unpin(directory, pin)
+      pin(store)
+    end
+  end
+
+  defp unpin(%{aux: aux, generation: generation}, pin) do
+    :ets.delete(aux, pin)
+
+    case :ets.lookup(aux, {:reaper, generation}) do
+      [{_key, reaper}] -> send(reaper, {Slither.Store.Reaper, :unpinned, pin})
+      [] -> :ok
+    end
+  end
+
+  defp live(table, rows, dead), do: without(rows, dead, &elem(&1, table.keypos - 1))
+
+  defp without(found, [], _key), do: found
+
+  defp without(found, dead, key) do
+    dead = MapSet.new(dead)
+    Enum.reject(found, &MapSet.member?(dead, key.(&1)))
+  end
+
+  defp read(store, name, fun) do
+    directory = Directory.get!(store)
+    table = Directory.table_in!(directory, name)
+
+    try do
+      fun.(table)
+    rescue
+      error in ArgumentError -> retry(directory, table, fun, error, __STACKTRACE__)
+    end
+  end
+
+  # Retired under our hands: again, with the tables of today. Else the arguments were bad.
+  defp retry(%{store: store} = directory, table, fun, error, stacktrace) do
+    cond do
+      Directory.get!(store).generation != directory.generation ->
+        read(store, table.name, fun)
+
+      :ets.info(table.tid) == :undefined ->
+        reraise Directory.unavailable(store), stacktrace
+
+      true ->
+        reraise refused(directory, table, error), stacktrace
+    end
+  end
+
+  defp refused(directory, table, error) do
+    %Error{
+      reason: :invalid_argument,
+      where: "store #{inspect(directory.store)}, table #{inspect(table.name)}",
+      message: "ETS refuses the pattern or match specification: #{Exception.message(error)}",
+      details: %{store: directory.store, table: table.name}
+    }
+  end
+end

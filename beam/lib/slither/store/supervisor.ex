@@ -1,0 +1,23 @@
+defmodule Slither.Store.Supervisor do
+  @moduledoc false
+  # The registry of names and views first; if it dies, the stores that registered there restart.
+
+  use Supervisor
+
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options), do: Supervisor.start_link(__MODULE__, options, name: __MODULE__)
+
+  @impl true
+  def init(options) do
+    stores = Enum.map(Keyword.get(options, :stores, []), &Slither.Store.Server.child_spec/1)
+
+    configured = %{
+      id: :configured,
+      type: :supervisor,
+      start: {Supervisor, :start_link, [stores, [strategy: :one_for_one]]}
+    }
+
+    registry = {Registry, keys: :unique, name: Slither.Store.Registry}
+    Supervisor.init([registry, configured], strategy: :rest_for_one)
+  end
+end

@@ -1,0 +1,208 @@
+defmodule Slither.Store.Table do
+  @moduledoc false
+  # One table of one generation: its checked spec, its ETS ids, and how rows get in and out.
+  # A table with a `ttl` has a second ETS table, `expiry`, of `{key, deadline}`. Rows keep the
+  # shape the user gave them, and tables without a ttl pay nothing.
+
+  alias Slither.{Error, Options}
+
+  @specs [
+    name: [type: :atom, required: true, doc: "How reads and writes call the table."],
+    type: [type: {:in, [:set, :bag, :ordered_set]}, default: :set, doc: "As in ETS."],
+    keypos: [type: :pos_integer, default: 1, doc: "Which element of a record is its key."],
+    read_concurrency: [type: :boolean, default: true, doc: "As in ETS."],
+    write_concurrency: [type: :boolean, default: false, doc: "As in ETS."],
+    compressed: [type: :boolean, default: false, doc: "As in ETS."],
+    durable: [type: :boolean, default: false, doc: "Whether writes survive the VM."],
+    ttl: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc: "Milliseconds a record lives after it was written; `nil`: for ever."
+    ],
+    python: [type: :boolean, default: false, doc: "Whether Python may read it without a view."]
+  ]
+
+  @chunk 500
+
+  defstruct [:name, :tid, :expiry, :ttl, :clock, :type, :keypos, :shape, :durable, :python, :ets]
+
+  @type t :: %__MODULE__{}
+  @type effect :: {:insert, [tuple], deadline :: integer | nil} | {:delete, [term]}
+
+  @spec docs() :: String.t()
+  def docs, do: Options.docs(@specs)
+
+  @doc "Checks the specs of a store; the tables have no ETS table yet."
+  @spec check([map | keyword], module, (() -> integer)) :: {:ok, [t]} | {:error, Error.t()}
+  def check(specs, module, clock) when is_list(specs) and specs != [] do
+    specs
+    |> Enum.with_index(1)
+    |> Enum.reduce_while({:ok, []}, fn {spec, index}, {:ok, done} ->
+      case check_one(spec, index, module, done) do
+        {:ok, checked} -> {:cont, {:ok, [build(checked, clock) | done]}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+    |> case do
+      {:ok, tables} -> {:ok, Enum.reverse(tables)}
+      error -> error
+    end
+  end
+
+  def check(specs, module, _clock) do
+    {:error,
+     %Error{
+       reason: :invalid_tables,
+       where: inspect(module),
+       message: "tables/0 must return a list of at least one table, got #{inspect(specs)}"
+     }}
+  end
+
+  defp check_one(spec, index, module, done) do
+    where = "table #{label(spec, index)} of #{inspect(module)}"
+    spec = if is_map(spec) and not is_struct(spec), do: Map.to_list(spec), else: spec
+
+    with {:ok, checked} <- Options.validate(spec, @specs, where) do
+      if Enum.any?(done, &(&1.name == checked[:name])),
+        do: {:error, %Error{reason: :duplicate_table, where: where, message: "is named twice"}},
+        else: {:ok, checked}
+    end
+  end
+
+  defp label(%{name: name}, _index), do: inspect(name)
+  defp label([{_, _} | _] = spec, index), do: inspect(Keyword.get(spec, :name, index))
+  defp label(_spec, index), do: inspect(index)
+
+  defp build(checked, clock) do
+    shape = if checked[:type] != :bag and checked[:keypos] == 1, do: :value, else: :record
+
+    ets =
+      [checked[:type], :protected, keypos: checked[:keypos]] ++
+        Keyword.take(checked, [:read_concurrency, :write_concurrency]) ++
+        if(checked[:compressed], do: [:compressed], else: [])
+
+    %__MODULE__{
+      name: checked[:name],
+      ttl: checked[:ttl],
+      clock: clock,
+      type: checked[:type],
+      keypos: checked[:keypos],
+      shape: if(checked[:ttl], do: :checked, else: shape),
+      durable: checked[:durable],
+      python: checked[:python],
+      ets: ets
+    }
+  end
+
+  @doc "Makes the ETS tables, owned by the caller."
+  @spec create(t) :: t
+  def create(table) do
+    expiry = if table.ttl, do: :ets.new(__MODULE__, [:set, :protected, read_concurrency: true])
+    %{table | tid: :ets.new(table.name, table.ets), expiry: expiry}
+  end
+
+  @spec tids(t) :: [:ets.tid()]
+  def tids(%{expiry: nil} = table), do: [table.tid]
+  def tids(table), do: [table.tid, table.expiry]
+
+  @spec deadline(t) :: integer | nil
+  def deadline(%{ttl: nil}), do: nil
+  def deadline(table), do: table.clock.() + table.ttl
+
+  @doc "Gives every row that `load/1` inserted its deadline."
+  @spec stamp(t) :: :ok
+  def stamp(%{ttl: nil}), do: :ok
+
+  def stamp(table) do
+    deadline = deadline(table)
+    each_chunk(table, fn rows -> mark(table, rows, deadline) end)
+  end
+
+  # Readers ask `expiry` first and the record second. So a new deadline must not appear while
+  # an outlived record is still there, and a record must not appear before its deadline.
+  @spec apply_effect(t, effect) :: :ok
+  def apply_effect(table, {:insert, records, deadline}) do
+    if deadline do
+      case records
+           |> Enum.map(&elem(&1, table.keypos - 1))
+           |> Enum.filter(&expired?(table, &1)) do
+        [] -> :ok
+        outlived -> Enum.each(outlived, &:ets.delete(table.tid, &1))
+      end
+
+      mark(table, records, deadline)
+    end
+
+    true = :ets.insert(table.tid, records)
+    :ok
+  end
+
+  def apply_effect(table, {:delete, keys}) do
+    Enum.each(keys, fn key ->
+      :ets.delete(table.tid, key)
+      if table.expiry, do: :ets.delete(table.expiry, key)
+    end)
+  end
+
+  defp mark(table, records, deadline),
+    do: :ets.insert(table.expiry, for(r <- records, do: {elem(r, table.keypos - 1), deadline}))
+
+  @spec expired?(t, term) :: boolean
+  def expired?(%{expiry: nil}, _key), do: false
+
+  def expired?(table, key) do
+    case :ets.lookup(table.expiry, key) do
+      [{_key, deadline}] -> deadline <= table.clock.()
+      [] -> false
+    end
+  end
+
+  @doc "Keys that are past their deadline and not swept yet."
+  @spec expired(t) :: [term]
+  def expired(%{expiry: nil}), do: []
+
+  def expired(table),
+    do: :ets.select(table.expiry, [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}])
+
+  @doc "As `expired/1`, but at most a chunk of them: what one sweep takes."
+  @spec some_expired(t) :: [term]
+  def some_expired(table) do
+    spec = [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}]
+
+    case :ets.select(table.expiry, spec, @chunk) do
+      {keys, _more} -> keys
+      :"$end_of_table" -> []
+    end
+  end
+
+  @doc "Live records under `key`."
+  @spec lookup(t, term) :: [tuple]
+  def lookup(table, key) do
+    if expired?(table, key), do: [], else: :ets.lookup(table.tid, key)
+  end
+
+  @doc "What `get` gives for the records under a key."
+  @spec entry(t, [tuple]) :: term
+  def entry(%{type: :bag} = table, records), do: Enum.map(records, &value(table, &1))
+  def entry(_table, []), do: nil
+  def entry(table, [record]), do: value(table, record)
+
+  defp value(%{keypos: 1}, {_key, value}), do: value
+  defp value(_table, record), do: record
+
+  @doc "Calls `fun` with lists of rows; a row is seen once, however long it takes."
+  @spec each_chunk(t, ([tuple] -> any)) :: :ok
+  def each_chunk(table, fun) do
+    :ets.safe_fixtable(table.tid, true)
+    each(:ets.match_object(table.tid, :_, @chunk), fun)
+    :ets.safe_fixtable(table.tid, false)
+    :ok
+  end
+
+  defp each(:"$end_of_table", _fun), do: :ok
+
+  defp each({rows, more}, fun) do
+    fun.(rows)
+    each(:ets.match_object(more), fun)
+  end
+end
