@@ -7,6 +7,8 @@ defmodule Slither.Protocol.Frame do
 
   @version 1
   @max_frame 268_435_456
+  # What a frame may nest: a value's own limit, and some for the frame around it.
+  @max_depth 1_024
 
   @frames [
     {0, :hello, [:int, :map]},
@@ -103,7 +105,7 @@ defmodule Slither.Protocol.Frame do
   @doc "A body's frame, or why it is none."
   @spec decode(binary) :: {:ok, tuple} | {:error, String.t()}
   def decode(body) do
-    case Decoder.decode(body) do
+    case Decoder.decode(body, @max_depth) do
       {:ok, [kind | fields]} when is_integer(kind) -> check(kind, fields)
       {:ok, _other} -> {:error, "a frame is an array that begins with its kind"}
       {:error, why} -> {:error, why}
