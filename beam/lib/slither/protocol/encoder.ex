@@ -169,14 +169,14 @@ defmodule Slither.Protocol.Encoder do
   defp extension_header(type, size) when size < 0x10000, do: <<0xC8, size::16, type>>
   defp extension_header(type, size), do: <<0xC9, size::32, type>>
 
-  defp check_keys([{key, _} | rest]) when is_binary(key), do: string_keys(rest, key)
-  defp check_keys(pairs), do: if(plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
+  @doc false
+  # Throws as encoding does; the decoder asks too, since Python's keys are not BEAM's.
+  @spec check_keys([{term, term}]) :: :ok
+  def check_keys(pairs),
+    do: if(strings?(pairs) or plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
 
-  defp string_keys([{key, _} | rest], _) when is_binary(key), do: string_keys(rest, key)
-  defp string_keys([], _), do: :ok
-  # to_list sorts small maps by term order, so a map with a string key ends in string keys;
-  # a large one may hold anything anywhere.
-  defp string_keys(rest, first), do: mixed_keys([{first, nil} | rest])
+  defp strings?([{key, _} | rest]) when is_binary(key), do: strings?(rest)
+  defp strings?(rest), do: rest == []
 
   defp plain_atoms?([{key, _} | rest]) when is_atom(key), do: plain_atoms?(rest)
   defp plain_atoms?(rest), do: rest == []
