@@ -117,7 +117,10 @@ defmodule Slither.Protocol.Decoder do
     room(2 * count, rest, depth)
     {pairs, rest} = pairs(count, rest, depth - 1, copy, [])
     map = :maps.from_list(pairs)
-    if map_size(map) == count, do: {map, rest}, else: bad("a map with a repeated key")
+    if map_size(map) != count, do: bad("a map with a repeated key")
+    # Keys that differ here can be one in Python, and some can be no key there.
+    Encoder.check_keys(pairs)
+    {map, rest}
   end
 
   defp pairs(0, rest, _depth, _copy, acc), do: {acc, rest}
