@@ -127,6 +127,16 @@ defmodule Slither.Test.Pools do
     end
   end
 
+  @doc "Whether a process that was killed ends; a kill takes effect when the kernel comes to it."
+  @spec ends?(pos_integer, non_neg_integer) :: boolean
+  def ends?(os_pid, tries \\ 60_000) do
+    cond do
+      not alive?(os_pid) -> true
+      tries == 0 -> false
+      true -> :erlang.yield() && ends?(os_pid, tries - 1)
+    end
+  end
+
   @doc "An executable that a pool takes for Python; `script` is of /bin/sh."
   @spec interpreter(String.t()) :: String.t()
   def interpreter(script) do
