@@ -181,8 +181,10 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
-  def terminate(_reason, %State{os_pid: os_pid, phase: phase}) when phase != :down do
+  def terminate(_reason, %State{os_pid: os_pid, phase: phase} = state) when phase != :down do
     if os_pid, do: OSProcess.kill_group(os_pid)
+    # A worker that was still starting has not hidden it.
+    Marker.close(state.marker)
   end
 
   def terminate(_reason, _state), do: :ok
