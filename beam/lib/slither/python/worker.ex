@@ -304,7 +304,7 @@ defmodule Slither.Python.Worker do
         state = %{state | calls: rest}
         if head?, do: started(state), else: state
 
-      nil when id == 0 ->
+      nil when id == 0 or state.lanes == {} ->
         end_process(state, protocol_error(state, "an answer to no call"))
 
       nil ->
