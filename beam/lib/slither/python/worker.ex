@@ -80,7 +80,7 @@ defmodule Slither.Python.Worker do
     with {:ok, python} <- Environment.interpreter(settings.python),
          {:ok, port} <- open(python, variables, settings) do
       {:os_pid, os_pid} = Port.info(port, :os_pid)
-      timer = Process.send_after(self(), :startup_timeout, settings.startup_timeout)
+      timer = startup_timer(settings.startup_timeout)
 
       {:noreply,
        %{
@@ -191,6 +191,9 @@ defmodule Slither.Python.Worker do
 
   ## Start
 
+  defp startup_timer(:infinity), do: nil
+  defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)
+
   defp open(python, variables, settings) do
     options = [
       :binary,
@@ -239,7 +242,7 @@ defmodule Slither.Python.Worker do
   end
 
   defp control_frame({:ready, facts}, %State{phase: :starting} = state) do
-    Process.cancel_timer(state.startup)
+    if state.startup, do: Process.cancel_timer(state.startup)
     Marker.hide(state.marker)
     window = state.settings.window
 
