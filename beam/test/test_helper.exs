@@ -1,1 +1,2 @@
-ExUnit.start()
+# What a test logs is shown only where it fails.
+ExUnit.start(capture_log: true)

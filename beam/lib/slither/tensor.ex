@@ -37,6 +37,8 @@ defmodule Slither.Tensor do
           | :complex128
   @type t :: %__MODULE__{dtype: dtype, shape: tuple, data: binary}
 
+  # A size is sent as an unsigned integer of 64 bits.
+  @max_size 0xFFFFFFFFFFFFFFFF
   @sizes [
     bool: 1,
     int8: 1,
@@ -103,7 +105,7 @@ defmodule Slither.Tensor do
         {:error, "unknown dtype #{inspect(dtype)}; known: #{Enum.join(dtypes(), ", ")}"}
 
       not is_tuple(shape) or tuple_size(shape) > 32 or
-          not Enum.all?(Tuple.to_list(shape), &(is_integer(&1) and &1 >= 0)) ->
+          not Enum.all?(Tuple.to_list(shape), &(is_integer(&1) and &1 in 0..@max_size)) ->
         {:error, "a tensor's shape is a tuple of at most 32 sizes, got #{inspect(shape)}"}
 
       not is_binary(data) or byte_size(data) != Tuple.product(shape) * size ->

@@ -8,17 +8,17 @@ defmodule Slither.Protocol.Decoder do
   alias Slither.Protocol.Encoder
   alias Slither.{Bytes, Tensor}
 
-  @max_depth 1_024
+  @max_depth 1_000
   @max_magnitude 65_536
   @dtypes Map.new(Tensor.dtypes(), &{Atom.to_string(&1), &1})
 
-  @doc "Decodes exactly one value from all of `bytes`."
-  @spec decode(binary) :: {:ok, term} | {:error, String.t()}
-  def decode(bytes) do
+  @doc "Decodes exactly one value from all of `bytes`, of at most `depth` nested containers."
+  @spec decode(binary, pos_integer) :: {:ok, term} | {:error, String.t()}
+  def decode(bytes, depth \\ @max_depth) do
     # Small pieces of a large frame are copied, so that keeping one does not keep the frame.
     copy = bytes |> byte_size() |> div(8) |> max(64) |> min(65_536)
 
-    case value(bytes, @max_depth, copy) do
+    case value(bytes, depth, copy) do
       {term, <<>>} -> {:ok, term}
       {_term, rest} -> {:error, "#{byte_size(rest)} bytes after the value"}
     end
@@ -117,7 +117,10 @@ defmodule Slither.Protocol.Decoder do
     room(2 * count, rest, depth)
     {pairs, rest} = pairs(count, rest, depth - 1, copy, [])
     map = :maps.from_list(pairs)
-    if map_size(map) == count, do: {map, rest}, else: bad("a map with a repeated key")
+    if map_size(map) != count, do: bad("a map with a repeated key")
+    # Keys that differ here can be one in Python, and some can be no key there.
+    Encoder.check_keys(pairs)
+    {map, rest}
   end
 
   defp pairs(0, rest, _depth, _copy, acc), do: {acc, rest}
@@ -128,7 +131,7 @@ defmodule Slither.Protocol.Decoder do
     pairs(count - 1, rest, depth, copy, [{key, value} | acc])
   end
 
-  defp room(_count, _rest, 0), do: bad("more than #{@max_depth} nested containers")
+  defp room(_count, _rest, 0), do: bad("the value nests too many containers")
 
   defp room(count, rest, _depth) do
     if count > byte_size(rest),

@@ -9,6 +9,7 @@ defmodule Slither.Protocol.Encoder do
 
   @max_depth 1_000
   @max_magnitude 65_536
+  @no_datetime "a DateTime outside the years 1 to 9999"
   @ascii 0x80808080808080
 
   @doc "Encodes a term; on failure says where and why."
@@ -129,13 +130,13 @@ defmodule Slither.Protocol.Encoder do
   end
 
   defp wrapped(%DateTime{} = datetime) do
+    seconds = unix(datetime, :second)
     {microsecond, _precision} = datetime.microsecond
-    seconds = DateTime.to_unix(datetime)
     offset = datetime.utc_offset + datetime.std_offset
 
     if in_years?(seconds) and in_years?(seconds + offset) and abs(offset) < 86_400,
       do: extension(2, <<seconds::64, microsecond::32, offset::32>>),
-      else: bad("a DateTime outside the years 1 to 9999")
+      else: bad(@no_datetime)
   end
 
   defp wrapped(%Tensor{} = tensor) do
@@ -155,6 +156,13 @@ defmodule Slither.Protocol.Encoder do
 
   defp wrapped(other), do: bad(advice(other))
 
+  # The calendar raises for years before 0, and for fields that a struct was given by hand.
+  defp unix(datetime, unit) do
+    DateTime.to_unix(datetime, unit)
+  rescue
+    _ -> bad(@no_datetime)
+  end
+
   # The years 1 to 9999, which is what a Python datetime can hold.
   defp in_years?(seconds), do: seconds >= -62_135_596_800 and seconds <= 253_402_300_799
 
@@ -169,14 +177,14 @@ defmodule Slither.Protocol.Encoder do
   defp extension_header(type, size) when size < 0x10000, do: <<0xC8, size::16, type>>
   defp extension_header(type, size), do: <<0xC9, size::32, type>>
 
-  defp check_keys([{key, _} | rest]) when is_binary(key), do: string_keys(rest, key)
-  defp check_keys(pairs), do: if(plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
+  @doc false
+  # Throws as encoding does; the decoder asks too, since Python's keys are not BEAM's.
+  @spec check_keys([{term, term}]) :: :ok
+  def check_keys(pairs),
+    do: if(strings?(pairs) or plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
 
-  defp string_keys([{key, _} | rest], _) when is_binary(key), do: string_keys(rest, key)
-  defp string_keys([], _), do: :ok
-  # to_list sorts small maps by term order, so a map with a string key ends in string keys;
-  # a large one may hold anything anywhere.
-  defp string_keys(rest, first), do: mixed_keys([{first, nil} | rest])
+  defp strings?([{key, _} | rest]) when is_binary(key), do: strings?(rest)
+  defp strings?(rest), do: rest == []
 
   defp plain_atoms?([{key, _} | rest]) when is_atom(key), do: plain_atoms?(rest)
   defp plain_atoms?(rest), do: rest == []
@@ -196,9 +204,14 @@ defmodule Slither.Protocol.Encoder do
   defp as_python(key) when key in [nil, :nan, :infinity, :neg_infinity], do: {:atom, key}
   defp as_python(key) when is_atom(key), do: Atom.to_string(key)
   defp as_python(key) when is_float(key), do: if(trunc(key) == key, do: trunc(key), else: key)
-  defp as_python(key) when is_list(key), do: Enum.map(key, &as_python/1)
+
+  defp as_python(key) when is_list(key) do
+    _ = proper_length(key)
+    Enum.map(key, &as_python/1)
+  end
+
   defp as_python(key) when is_tuple(key), do: key |> Tuple.to_list() |> as_python()
-  defp as_python(%DateTime{} = key), do: {:datetime, DateTime.to_unix(key, :microsecond)}
+  defp as_python(%DateTime{} = key), do: {:datetime, unix(key, :microsecond)}
   defp as_python(%Bytes{} = key), do: key
   defp as_python(%Tensor{}), do: bad("a tensor can't be a key of a map in Python")
   defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
@@ -269,6 +282,8 @@ defmodule Slither.Protocol.Encoder do
 
     "%#{inspect(name)}{} can't be sent; " <> advice
   end
+
+  defp advice(_map), do: "a map whose __struct__ is no module can't be sent"
 
   defp kind(term) when is_pid(term), do: "a pid"
   defp kind(term) when is_function(term), do: "a function"

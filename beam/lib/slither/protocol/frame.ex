@@ -7,6 +7,8 @@ defmodule Slither.Protocol.Frame do
 
   @version 1
   @max_frame 268_435_456
+  # What a frame may nest: a value's own limit, and some for the frame around it.
+  @max_depth 1_024
 
   @frames [
     {0, :hello, [:int, :map]},
@@ -14,11 +16,11 @@ defmodule Slither.Protocol.Frame do
     {2, :ready, [:map]},
     {3, :failed, [:error]},
     {4, :call, [:int, :list, :map, :int, :int, :list]},
-    {5, :result, [:int, :list, {:maybe, :map}, :list]},
+    {5, :result, [:int, :list, {:maybe, :map}, :timing]},
     {6, :error, [:int, :error]},
-    {7, :view_call, [:int, :int, :string, :int, :any, {:maybe, :int}]},
+    {7, :view_call, [:int, :int, :string, :mode, :any, {:maybe, :int}]},
     {8, :view_reply, [:int, :int, :any]},
-    {9, :log, [:int, :string, :string, :string, :int]},
+    {9, :log, [:int, :level, :string, :string, :int]},
     {10, :progress, [:int, :int, {:maybe, :int}]},
     {11, :part, [:int, :int, :list, {:maybe, :map}]},
     {12, :ping, [:int]},
@@ -28,6 +30,8 @@ defmodule Slither.Protocol.Frame do
     {16, :credit, [:int]},
     {17, :cancel, [:int]}
   ]
+
+  @levels ~w(debug info warning error critical)
 
   @kinds Map.new(@frames, fn {kind, name, types} -> {kind, {name, types}} end)
   @names Map.new(@frames, fn {kind, name, types} -> {name, {kind, types}} end)
@@ -103,7 +107,7 @@ defmodule Slither.Protocol.Frame do
   @doc "A body's frame, or why it is none."
   @spec decode(binary) :: {:ok, tuple} | {:error, String.t()}
   def decode(body) do
-    case Decoder.decode(body) do
+    case Decoder.decode(body, @max_depth) do
       {:ok, [kind | fields]} when is_integer(kind) -> check(kind, fields)
       {:ok, _other} -> {:error, "a frame is an array that begins with its kind"}
       {:error, why} -> {:error, why}
@@ -137,6 +141,12 @@ defmodule Slither.Protocol.Frame do
   defp type?(:list, value), do: is_list(value)
   defp type?(:map, value), do: plain_map?(value)
   defp type?(:any, _value), do: true
+  defp type?(:mode, value), do: value in [0, 1]
+  defp type?(:level, value), do: value in @levels
+
+  defp type?(:timing, [_, _, _] = value), do: Enum.all?(value, &type?(:int, &1))
+  defp type?(:timing, _value), do: false
+
   defp type?({:maybe, type}, value), do: value == nil or type?(type, value)
 
   defp type?(:error, %{"kind" => kind, "message" => message} = error),
@@ -149,5 +159,8 @@ defmodule Slither.Protocol.Frame do
   defp describe({:maybe, type}), do: "#{describe(type)} or nil"
   defp describe(:int), do: "an integer of 0 or more"
   defp describe(:error), do: "a map with a kind and a message"
+  defp describe(:mode), do: "0 or 1"
+  defp describe(:level), do: "one of #{Enum.join(@levels, ", ")}"
+  defp describe(:timing), do: "a list of three integers"
   defp describe(type), do: "a #{type}"
 end

@@ -20,7 +20,8 @@ defmodule Slither.Python.Fault do
 
   @doc "A `Slither.Error` of an error map from the wire."
   @spec to_error(term) :: Error.t()
-  def to_error(%{"kind" => kind, "message" => message} = fault) do
+  def to_error(%{"kind" => kind, "message" => message} = fault)
+      when is_binary(kind) and is_binary(message) do
     %Error{
       reason: Map.get(@reasons, kind, :python_error),
       message: text(fault, message),
@@ -38,12 +39,14 @@ defmodule Slither.Python.Fault do
     do: Map.merge(%{"kind" => kind, "message" => message}, facts)
 
   # The traceback ends with type and message, so that a sentence with both would say it twice.
-  defp text(%{"type" => type, "traceback" => _}, message), do: "#{type}: #{message}"
-  defp text(_fault, message), do: to_string(message)
+  defp text(%{"type" => type, "traceback" => _}, message) when is_binary(type),
+    do: "#{type}: #{message}"
 
-  defp python(%{"type" => type, "traceback" => traceback} = fault)
+  defp text(_fault, message), do: message
+
+  defp python(%{"type" => type, "traceback" => traceback, "message" => message})
        when is_binary(type) and is_binary(traceback),
-       do: %{type: type, message: to_string(fault["message"]), traceback: traceback}
+       do: %{type: type, message: message, traceback: traceback}
 
   defp python(_fault), do: nil
 end

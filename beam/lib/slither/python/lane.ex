@@ -153,7 +153,7 @@ defmodule Slither.Python.Lane do
         outcome = decode(body, job, bad)
         decoded = System.monotonic_time()
         times = %{times | wire: received - sent, decode: decoded - received}
-        finish(outcome, times)
+        finish(outcome, times, lane)
 
       {:worker_down, reason, executing} ->
         send(self(), {:worker_down, reason, executing})
@@ -169,11 +169,11 @@ defmodule Slither.Python.Lane do
     case Frame.decode(body) do
       {:ok, {:result, _id, results, errors, timing}} -> merge(results, errors, timing, job, bad)
       {:ok, {:error, _id, error}} -> {:error, Slither.Python.Fault.to_error(error)}
-      {:error, why} -> {:error, broken(why)}
+      {:error, why} -> {:broken, why}
     end
   end
 
-  defp merge(results, errors, [_decode, handler, _encode], job, bad) when is_integer(handler) do
+  defp merge(results, errors, [_decode, handler, _encode], job, bad) do
     expected = length(job.payloads) - map_size(bad)
 
     if length(results) == expected do
@@ -181,12 +181,9 @@ defmodule Slither.Python.Lane do
       {results, errors} = spread(results, errors, bad)
       {:ok, results, errors, handler}
     else
-      {:error, broken("#{length(results)} results for #{expected} items")}
+      {:broken, "#{length(results)} results for #{expected} items"}
     end
   end
-
-  defp merge(_results, _errors, timing, _job, _bad),
-    do: {:error, broken("timing #{inspect(timing)}")}
 
   # Puts the items that were never sent back in their places.
   defp spread(results, errors, bad) when map_size(bad) == 0, do: {results, errors}
@@ -207,12 +204,19 @@ defmodule Slither.Python.Lane do
     {Enum.reverse(placed), moved}
   end
 
-  defp finish({:ok, results, errors, handler}, times) do
+  defp finish({:ok, results, errors, handler}, times, _lane) do
     handler = System.convert_time_unit(handler, :microsecond, :native)
     {:ok, results, errors, %{times | handler: handler}}
   end
 
-  defp finish({:error, error}, times), do: {:error, error, times}
+  defp finish({:error, error}, times, _lane), do: {:error, error, times}
+
+  # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
+  defp finish({:broken, why}, times, lane) do
+    error = broken(lane.slot, why)
+    GenServer.cast(lane.worker, {:kill, error})
+    {:error, error, times}
+  end
 
   defp unsendable(why), do: %Error{reason: :not_encodable, message: why}
 
@@ -225,8 +229,12 @@ defmodule Slither.Python.Lane do
     }
   end
 
-  defp broken(why),
-    do: %Error{reason: :protocol_error, message: "the worker's answer can't be read: #{why}"}
+  defp broken(slot, why) do
+    %Error{
+      reason: :protocol_error,
+      message: "Python worker #{slot} broke the protocol: #{why}"
+    }
+  end
 
   defp crashed(reason) do
     %Error{

@@ -8,7 +8,8 @@ defmodule Slither.Python.OSProcess do
   def kill_group(os_pid) when is_integer(os_pid) and os_pid > 1 do
     pid = Integer.to_string(os_pid)
     # The shell's own kill is on every system; the group may be gone, then the process is too.
-    script = "kill -KILL -- -#{pid} 2>/dev/null || kill -KILL #{pid} 2>/dev/null"
+    # Of the ways to name a group, dash knows no "-KILL --".
+    script = "kill -s KILL -- -#{pid} 2>/dev/null || kill -s KILL #{pid} 2>/dev/null"
     {_output, _status} = System.cmd("/bin/sh", ["-c", script])
     :ok
   end

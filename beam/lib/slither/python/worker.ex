@@ -80,7 +80,7 @@ defmodule Slither.Python.Worker do
     with {:ok, python} <- Environment.interpreter(settings.python),
          {:ok, port} <- open(python, variables, settings) do
       {:os_pid, os_pid} = Port.info(port, :os_pid)
-      timer = Process.send_after(self(), :startup_timeout, settings.startup_timeout)
+      timer = startup_timer(settings.startup_timeout)
 
       {:noreply,
        %{
@@ -181,13 +181,18 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
-  def terminate(_reason, %State{os_pid: os_pid, phase: phase}) when phase != :down do
+  def terminate(_reason, %State{os_pid: os_pid, phase: phase} = state) when phase != :down do
     if os_pid, do: OSProcess.kill_group(os_pid)
+    # A worker that was still starting has not hidden it.
+    Marker.close(state.marker)
   end
 
   def terminate(_reason, _state), do: :ok
 
   ## Start
+
+  defp startup_timer(:infinity), do: nil
+  defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)
 
   defp open(python, variables, settings) do
     options = [
@@ -237,7 +242,7 @@ defmodule Slither.Python.Worker do
   end
 
   defp control_frame({:ready, facts}, %State{phase: :starting} = state) do
-    Process.cancel_timer(state.startup)
+    if state.startup, do: Process.cancel_timer(state.startup)
     Marker.hide(state.marker)
     window = state.settings.window
 
@@ -302,7 +307,7 @@ defmodule Slither.Python.Worker do
         state = %{state | calls: rest}
         if head?, do: started(state), else: state
 
-      nil when id == 0 ->
+      nil when id == 0 or state.lanes == {} ->
         end_process(state, protocol_error(state, "an answer to no call"))
 
       nil ->

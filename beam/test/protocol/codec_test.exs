@@ -1,0 +1,357 @@
+defmodule Slither.Protocol.CodecTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Generators
+
+  alias Slither.{Bytes, Error, Protocol, Tensor}
+  alias Slither.Protocol.{Decoder, Encoder}
+
+  doctest Slither.Protocol
+  doctest Slither.Bytes
+  doctest Slither.Tensor
+
+  describe "pack/1 and unpack/1" do
+    test "bring any value back as it was" do
+      check_all(1_500, &value/0, fn value ->
+        assert {:ok, bytes} = Protocol.pack(value)
+        assert {:ok, again} = Protocol.unpack(bytes)
+        assert same?(again, value)
+        assert Protocol.pack(again) == {:ok, bytes}
+      end)
+    end
+
+    test "bring integers of any size back" do
+      check_all(2_000, &integer/0, &assert_round_trip/1)
+      longest = Bitwise.bsl(1, 8 * 65_536) - 1
+      for n <- [longest, -longest], do: assert_round_trip(n)
+    end
+
+    test "bring any float back, bit by bit" do
+      check_all(2_000, &float/0, &assert_round_trip/1)
+      assert_round_trip(-0.0)
+    end
+
+    test "bring any text, bytes, datetime and tensor back" do
+      for generator <- [&text/0, &bytes/0, &datetime/0, &tensor/0],
+          do: check_all(500, generator, &assert_round_trip/1)
+    end
+
+    test "bring text and bytes of each header's lengths back" do
+      for size <- [0, 31, 32, 255, 256, 65_535, 65_536] do
+        assert_round_trip(String.duplicate("a", size))
+        assert_round_trip(Bytes.new(:binary.copy(<<255>>, size)))
+        assert_round_trip(List.duplicate(nil, size))
+        assert_round_trip(Map.new(many(size, fn -> 0 end), &{&1, nil}))
+        assert_round_trip(if size == 0, do: %{}, else: Map.new(1..size, &{&1, nil}))
+      end
+    end
+
+    test "bring maps with keys of every kind back" do
+      check_all(500, fn -> map(2) end, &assert_round_trip/1)
+    end
+
+    test "tuples become lists and atoms strings" do
+      assert {:ok, bytes} = Protocol.pack(%{key: {:value, {1, nil}}})
+      assert Protocol.unpack(bytes) == {:ok, %{"key" => ["value", [1, nil]]}}
+    end
+
+    test "a DateTime in a named zone keeps its instant and its offset" do
+      summer = %DateTime{
+        year: 2024,
+        month: 7,
+        day: 1,
+        hour: 12,
+        minute: 0,
+        second: 0,
+        microsecond: {5_000, 3},
+        utc_offset: 3_600,
+        std_offset: 3_600,
+        time_zone: "Europe/Paris",
+        zone_abbr: "CEST"
+      }
+
+      assert {:ok, bytes} = Protocol.pack(summer)
+      assert {:ok, again} = Protocol.unpack(bytes)
+      assert DateTime.compare(again, summer) == :eq
+      assert {again.utc_offset, again.std_offset} == {7_200, 0}
+      assert {again.time_zone, again.zone_abbr} == {"+02:00", "+02:00"}
+      assert again.microsecond == {5_000, 6}
+    end
+  end
+
+  describe "unpack/1 of bytes from anywhere" do
+    test "never raises and never makes an atom, whatever the bytes" do
+      # Whatever the code itself uses is loaded and named first.
+      for row <- Slither.Test.JSON.vectors("invalid"), do: Protocol.unpack(row["hex"])
+      _ = decoded?(:rand.bytes(8))
+      names = many(300, fn -> packed(&unused_name/0) end)
+      atoms = :erlang.system_info(:atom_count)
+
+      check_all(5_000, fn -> :rand.bytes(:rand.uniform(60)) end, &decoded?/1)
+      Enum.each(names, &assert(decoded?(&1)))
+
+      assert :erlang.system_info(:atom_count) - atoms < 50
+    end
+
+    test "never raises, whatever was changed in an encoding" do
+      check_all(1_500, &mutated/0, &decoded?/1)
+    end
+
+    test "refuses every part of an encoding, cut at any byte" do
+      check_all(200, fn -> packed(fn -> value(3) end) end, fn bytes ->
+        for size <- Enum.take_random(0..(byte_size(bytes) - 1), 40),
+            do: refute(decoded?(binary_part(bytes, 0, size)))
+
+        refute decoded?(bytes <> <<0>>)
+      end)
+    end
+
+    test "builds nothing for a count that the bytes don't hold" do
+      for header <- [<<0xDD>>, <<0xDF>>, <<0xDB>>, <<0xC6>>, <<0xC9>>],
+          nested <- [<<>>, String.duplicate(<<0x91>>, 500), <<0xDD, 5::32>>] do
+        bytes = nested <> header <> <<0xFFFFFFFF::32>> <> :binary.copy(<<1>>, 1_000)
+        assert {:error, _why} = decode_in_small_heap(bytes)
+      end
+
+      tensor = <<5, "uint8", 32>> <> :binary.copy(<<0xFF>>, 32 * 8)
+      padding = :binary.copy(<<0>>, rem(16 - rem(byte_size(tensor), 16), 16))
+      data = tensor <> padding
+      assert {:error, why} = decode_in_small_heap(<<0xC8, byte_size(data)::16, 3>> <> data)
+      assert why =~ "takes"
+    end
+
+    test "takes no more memory than in proportion to the bytes" do
+      for filler <- [<<0xC0>>, <<0x90>>, <<0x80>>, <<0xA0>>] do
+        count = 100_000
+        bytes = <<0xDD, count::32>> <> :binary.copy(filler, count)
+        assert {:ok, _list} = decode_in_heap(bytes, 32 * count)
+      end
+    end
+  end
+
+  describe "depth" do
+    test "1,000 containers go through, of any kind" do
+      for wrap <- [&[&1], &%{"k" => &1}, &[1, &1, 2]] do
+        deep = nested(1_000, wrap)
+        assert_round_trip(deep)
+      end
+    end
+
+    test "one more is refused on the way out, with words of a sane length" do
+      for depth <- [1_001, 1_002, 3_000], wrap <- [&[&1], &%{"k" => &1}, &{&1}] do
+        assert {:error, %Error{reason: :not_encodable, message: message}} =
+                 Protocol.pack(nested(depth, wrap))
+
+        assert message =~ ~r/\Apayload.*: nests more than 1000 containers\z/
+      end
+    end
+
+    test "one more is refused on the way in" do
+      for {header, inner} <- [{<<0x91>>, <<0x90>>}, {<<0x81, 0xA1, ?k>>, <<0x80>>}] do
+        assert decoded?(String.duplicate(header, 999) <> inner)
+        refute decoded?(String.duplicate(header, 1_000) <> inner)
+        refute decoded?(String.duplicate(header, 200_000) <> inner)
+      end
+    end
+  end
+
+  describe "what can't be sent" do
+    @cases [
+      {"a pid", quote(do: self()), "a pid can't be sent"},
+      {"a function", quote(do: &is_atom/1), "a function can't be sent"},
+      {"a reference", quote(do: make_ref()), "a reference can't be sent"},
+      {"a port", quote(do: hd(Port.list())), "a port can't be sent"},
+      {"a bitstring", quote(do: <<5::3>>), "a bitstring of 3 bits can't be sent"},
+      {"an improper list", quote(do: [1 | 2]), "an improper list can't be sent"},
+      {"bytes that are no text", quote(do: <<255, 0>>),
+       "a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes"},
+      {"a lone surrogate", quote(do: <<0xED, 0xA0, 0x80>>),
+       "a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes"},
+      {"a naive datetime", quote(do: ~N[2024-01-01 00:00:00]),
+       "%NaiveDateTime{} can't be sent; make it a DateTime: " <>
+         "DateTime.from_naive!(value, \"Etc/UTC\")"},
+      {"a date", quote(do: ~D[2024-01-01]), "%Date{} can't be sent; send Date.to_iso8601(value)"},
+      {"a time", quote(do: ~T[00:00:00]), "%Time{} can't be sent; send Time.to_iso8601(value)"},
+      {"a set", quote(do: MapSet.new([1])),
+       "%MapSet{} can't be sent; send MapSet.to_list(value)"},
+      {"a range", quote(do: 1..2), "%Range{} can't be sent; send Enum.to_list(value)"},
+      {"another struct", quote(do: %URI{}),
+       "%URI{} can't be sent; send a map: Map.from_struct(value)"},
+      {"a year before 1", quote(do: %{~U[2024-01-01 00:00:00Z] | year: -1}),
+       "a DateTime outside the years 1 to 9999"},
+      {"the year 0", quote(do: %{~U[2024-01-01 00:00:00Z] | year: 0}),
+       "a DateTime outside the years 1 to 9999"},
+      {"a year after 9999", quote(do: %{~U[2024-01-01 00:00:00Z] | year: 10_000}),
+       "a DateTime outside the years 1 to 9999"},
+      {"a DateTime without its day", quote(do: %{~U[2024-01-01 00:00:00Z] | day: nil}),
+       "a DateTime outside the years 1 to 9999"},
+      {"an integer too long", quote(do: Bitwise.bsl(1, 8 * 65_536)),
+       "an integer of more than 65536 bytes"},
+      {"a tensor of a wrong size",
+       quote(do: %Slither.Tensor{dtype: :int8, shape: {2}, data: <<1>>}),
+       "a int8 tensor of shape {2} takes 2 bytes, got 1"},
+      {"a map that says it is a struct", quote(do: %{__struct__: "name"}),
+       "a map whose __struct__ is no module can't be sent"},
+      {"a tensor as a key", quote(do: %{Slither.Tensor.new(:int8, {1}, [1]) => 1}),
+       "a tensor can't be a key of a map in Python"},
+      {"a map as a key", quote(do: %{%{} => 1}), "a map can't be a key of a map in Python"}
+    ]
+
+    for {name, value, words} <- @cases do
+      test "#{name} is refused with its path and what to do" do
+        value = unquote(value)
+        assert fault(value) == "payload: #{unquote(words)}"
+        assert fault([1, %{"a" => value}]) == "payload[1][\"a\"]: #{unquote(words)}"
+        assert fault({:ok, %{a: [value]}}) == "payload[1][:a][0]: #{unquote(words)}"
+      end
+    end
+
+    test "a tensor of an unknown dtype, shape or data says so" do
+      ok = Tensor.new(:int8, {1}, [1])
+      assert fault(%{ok | dtype: :int4}) =~ "unknown dtype :int4; known: bool, int8"
+      assert fault(%{ok | dtype: "int8"}) =~ "unknown dtype \"int8\""
+      assert fault(%{ok | shape: [1]}) =~ "a tensor's shape is a tuple of at most 32 sizes"
+      assert fault(%{ok | shape: {-1}}) =~ "a tensor's shape is a tuple of at most 32 sizes"
+      assert fault(%{ok | shape: Tuple.duplicate(1, 33)}) =~ "at most 32 sizes"
+      assert fault(%{ok | shape: {0, Bitwise.bsl(1, 64)}, data: ""}) =~ "at most 32 sizes"
+      assert fault(%{ok | data: [1]}) =~ "takes 1 bytes"
+    end
+
+    test "a value at fault within a key has its own path" do
+      assert fault(%{[self()] => 1}) =~ ~r/\Apayload\.key\(\[#PID<.*>\]\)\[0\]: a pid/
+    end
+
+    test "an improper list or a year before 1 as a key is refused too" do
+      assert fault(%{[1 | 2] => 1}) =~ ~r/\Apayload.*: an improper list can't be sent/
+      assert fault(%{%{~U[2024-01-01 00:00:00Z] | year: -1} => 1}) =~ "outside the years"
+    end
+
+    test "the path begins where the caller says" do
+      assert Encoder.encode([self()], "result") == {:error, "result[0]: a pid can't be sent"}
+    end
+  end
+
+  describe "keys that are one key in Python" do
+    @pairs [
+      {1, 1.0},
+      {1, true},
+      {0, false},
+      {1.0, true},
+      {:a, "a"},
+      {[1], [1.0]},
+      {{1}, [1]},
+      {[[:a]], [["a"]]},
+      {Bitwise.bsl(1, 70), 1.0 * Bitwise.bsl(1, 70)}
+    ]
+
+    test "can't share a map" do
+      for {one, other} <- @pairs do
+        assert fault([%{one => 1, other => 2}]) =~
+                 ~r/\Apayload\[0\]: keys .* are one key in Python/
+      end
+
+      here = ~U[2024-01-01 10:00:00.000000Z]
+      there = datetime(DateTime.to_unix(here), 0, 7_200)
+      assert fault(%{here => 1, there => 2}) =~ "are one key in Python"
+    end
+
+    test "can't share a map, however many other keys there are" do
+      for {one, other} <- @pairs, count <- [1, 20, 33, 200], filler <- [&"k#{&1}", & &1] do
+        map = Map.new(10..(10 + count), &{filler.(&1), nil})
+        assert fault(Map.merge(map, %{one => 1, other => 2})) =~ "are one key in Python"
+      end
+    end
+
+    test "that only look alike are taken" do
+      for map <- [
+            %{nil => 1, "nil" => 2, "None" => 3},
+            %{:nan => 1, "nan" => 2},
+            %{true => 1, "true" => 2},
+            %{1 => 1, "1" => 2, [1] => 3, [[1]] => 4, 1.5 => 5, 2 => 6},
+            %{Bytes.new("a") => 1, "a" => 2}
+          ],
+          do: assert_round_trip(map)
+    end
+
+    test "can't arrive in one map either" do
+      for {one, other} <- @pairs, not is_tuple(one) do
+        {:ok, <<_, one::binary>>} = Protocol.pack(%{one => 1})
+        {:ok, <<_, other::binary>>} = Protocol.pack(%{other => 2})
+        assert {:error, _why} = Decoder.decode(<<0x82>> <> one <> other)
+      end
+    end
+  end
+
+  defp assert_round_trip(value) do
+    assert {:ok, bytes} = Protocol.pack(value)
+    assert {:ok, again} = Protocol.unpack(bytes)
+    assert same?(again, value)
+  end
+
+  # Floats are compared by their bits: 0.0 == -0.0.
+  defp same?(a, b), do: a == b and :erlang.term_to_binary(a) == :erlang.term_to_binary(b)
+
+  defp fault(value) do
+    assert {:error, %Error{reason: :not_encodable, message: message}} = Protocol.pack(value)
+    message
+  end
+
+  defp decoded?(bytes) do
+    case Protocol.unpack(bytes) do
+      {:ok, _value} -> true
+      {:error, %Error{reason: :not_decodable, message: why}} when is_binary(why) -> false
+    end
+  end
+
+  defp packed(generator) do
+    {:ok, bytes} = Protocol.pack(generator.())
+    bytes
+  end
+
+  defp mutated do
+    Enum.reduce(1..:rand.uniform(4), packed(&value/0), fn _, bytes ->
+      at = :rand.uniform(byte_size(bytes)) - 1
+      <<before::binary-size(at), byte, rest::binary>> = bytes
+
+      case :rand.uniform(4) do
+        1 ->
+          <<before::binary, :rand.uniform(256) - 1, rest::binary>>
+
+        2 ->
+          <<before::binary, Bitwise.bxor(byte, Bitwise.bsl(1, :rand.uniform(8) - 1)),
+            rest::binary>>
+
+        3 ->
+          <<before::binary, byte, byte, rest::binary>>
+
+        4 ->
+          <<before::binary, rest::binary, 0>>
+      end
+    end)
+  end
+
+  defp unused_name, do: Base.encode16(:rand.bytes(20))
+
+  defp nested(depth, wrap), do: Enum.reduce(2..depth, wrap.(1), fn _, inner -> wrap.(inner) end)
+
+  defp decode_in_small_heap(bytes), do: decode_in_heap(bytes, 50_000)
+
+  # The process is killed, and the test fails, if decoding takes more words than that.
+  defp decode_in_heap(bytes, words) do
+    parent = self()
+    limit = %{size: words, kill: true, error_logger: false}
+
+    {_pid, monitor} =
+      :erlang.spawn_opt(
+        fn ->
+          outcome = Decoder.decode(bytes)
+          send(parent, {:decoded, self(), with({:ok, _value} <- outcome, do: {:ok, []})})
+        end,
+        [:monitor, max_heap_size: limit]
+      )
+
+    assert_receive {:DOWN, ^monitor, :process, pid, :normal}, 30_000
+    assert_received {:decoded, ^pid, outcome}
+    outcome
+  end
+end

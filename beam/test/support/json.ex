@@ -1,0 +1,128 @@
+defmodule Slither.Test.JSON do
+  @moduledoc false
+  # A small strict JSON reader for the golden vectors, and the tagged JSON of PROTOCOL.md.
+
+  alias Slither.{Bytes, Tensor}
+
+  @vectors Path.expand("../../../protocol/vectors", __DIR__)
+
+  @doc "The rows of one file of vectors, with their bytes as binaries."
+  @spec vectors(String.t()) :: [map]
+  def vectors(name) do
+    rows = @vectors |> Path.join(name <> ".json") |> File.read!() |> read!()
+    Enum.map(rows, &Map.update!(&1, "hex", fn hex -> Base.decode16!(hex, case: :lower) end))
+  end
+
+  @doc "The value of a JSON text; raises for anything else than one whole value."
+  @spec read!(String.t()) :: term
+  def read!(text) do
+    {value, rest} = text |> space() |> value()
+    if space(rest) == "", do: value, else: raise(ArgumentError, "text after the value: #{rest}")
+  end
+
+  @doc "The value of tagged JSON."
+  @spec untag(term) :: term
+  def untag(plain) when plain in [nil, true, false] or is_binary(plain), do: plain
+  def untag(%{"int" => digits}), do: String.to_integer(digits)
+  def untag(%{"float" => "nan"}), do: :nan
+  def untag(%{"float" => "inf"}), do: :infinity
+  def untag(%{"float" => "-inf"}), do: :neg_infinity
+  def untag(%{"float" => digits}), do: float(digits)
+  def untag(%{"bytes" => hex}), do: Bytes.new(Base.decode16!(hex, case: :lower))
+  def untag(%{"list" => list}), do: Enum.map(list, &untag/1)
+  def untag(%{"map" => pairs}), do: Map.new(pairs, fn [k, v] -> {untag(k), untag(v)} end)
+
+  def untag(%{"datetime" => parts}) do
+    [seconds, microseconds, offset] = Enum.map(parts, &String.to_integer/1)
+    Slither.Test.Generators.datetime(seconds, microseconds, offset)
+  end
+
+  def untag(%{"tensor" => %{"dtype" => dtype, "shape" => shape, "data" => hex}}) do
+    %Tensor{
+      dtype: String.to_existing_atom(dtype),
+      shape: List.to_tuple(shape),
+      data: Base.decode16!(hex, case: :lower)
+    }
+  end
+
+  # "1e+300" is a float to Python, and not to Elixir.
+  defp float(digits) do
+    {number, ""} = Float.parse(digits)
+    number
+  end
+
+  defp value("{" <> rest), do: members(space(rest), %{}, :first)
+  defp value("[" <> rest), do: elements(space(rest), [], :first)
+  defp value("\"" <> rest), do: string(rest, [])
+  defp value("true" <> rest), do: {true, rest}
+  defp value("false" <> rest), do: {false, rest}
+  defp value("null" <> rest), do: {nil, rest}
+
+  defp value(text) do
+    case Regex.run(~r/\A-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/, text) do
+      [digits] -> {String.to_integer(digits), after_prefix(text, digits)}
+      [digits | _] -> {float(digits), after_prefix(text, digits)}
+      nil -> raise ArgumentError, "no value begins with #{inspect(String.slice(text, 0, 20))}"
+    end
+  end
+
+  defp after_prefix(text, prefix), do: binary_part(text, byte_size(prefix), rest(text, prefix))
+  defp rest(text, prefix), do: byte_size(text) - byte_size(prefix)
+
+  defp members("}" <> rest, map, :first), do: {map, rest}
+
+  defp members("\"" <> rest, map, _) do
+    {key, rest} = string(rest, [])
+    ":" <> rest = space(rest)
+    {value, rest} = rest |> space() |> value()
+    false = is_map_key(map, key)
+    map = Map.put(map, key, value)
+
+    case space(rest) do
+      "," <> rest -> members(space(rest), map, :next)
+      "}" <> rest -> {map, rest}
+    end
+  end
+
+  defp elements("]" <> rest, [], :first), do: {[], rest}
+
+  defp elements(text, list, _) do
+    {value, rest} = value(text)
+
+    case space(rest) do
+      "," <> rest -> elements(space(rest), [value | list], :next)
+      "]" <> rest -> {Enum.reverse([value | list]), rest}
+    end
+  end
+
+  defp string("\"" <> rest, acc), do: {acc |> Enum.reverse() |> IO.iodata_to_binary(), rest}
+
+  defp string("\\u" <> <<high::binary-4, "\\u", low::binary-4, rest::binary>> = text, acc) do
+    case {hex(high), hex(low)} do
+      {h, l} when h in 0xD800..0xDBFF and l in 0xDC00..0xDFFF ->
+        string(rest, [<<0x10000 + (h - 0xD800) * 0x400 + l - 0xDC00::utf8>> | acc])
+
+      _ ->
+        escape(text, acc)
+    end
+  end
+
+  defp string("\\" <> _ = text, acc), do: escape(text, acc)
+
+  defp string(<<c::utf8, rest::binary>>, acc) when c >= 0x20,
+    do: string(rest, [<<c::utf8>> | acc])
+
+  defp escape("\\u" <> <<code::binary-4, rest::binary>>, acc),
+    do: string(rest, [<<hex(code)::utf8>> | acc])
+
+  for {letter, char} <-
+        [{"\"", "\""}, {"\\", "\\"}, {"/", "/"}, {"b", "\b"}] ++
+          [{"f", "\f"}, {"n", "\n"}, {"r", "\r"}, {"t", "\t"}] do
+    defp escape("\\" <> unquote(letter) <> rest, acc), do: string(rest, [unquote(char) | acc])
+  end
+
+  defp hex(digits), do: String.to_integer(digits, 16)
+
+  defp space(<<c, rest::binary>>) when c in ' \t\n\r', do: space(rest)
+  defp space(text), do: text
+end
