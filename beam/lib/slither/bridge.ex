@@ -13,7 +13,8 @@ defmodule Slither.Bridge do
   view holds up nobody but its caller.
   """
 
-  alias Slither.{Context, Options, Store, Telemetry}
+  alias Slither.{Context, Options, Telemetry}
+  alias Slither.Store.Views
 
   @type fault :: %{required(String.t()) => term}
   @type limit :: (pos_integer, fault -> term)
@@ -51,12 +52,12 @@ defmodule Slither.Bridge do
   end
 
   defp fetch(name) do
-    case Store.Views.fetch(name) do
+    case Views.fetch(name) do
       {:ok, view} ->
         {:ok, view}
 
       :error ->
-        known = Store.Views.all() |> Enum.map(&to_string(&1.name)) |> Enum.sort()
+        known = Views.all() |> Enum.map(&to_string(&1.name)) |> Enum.sort()
         list = if known == [], do: "no store declares one", else: Enum.join(known, ", ")
 
         message = "no view #{inspect(name)}.#{Options.nearest(name, known)} Known views: #{list}"

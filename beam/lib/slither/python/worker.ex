@@ -146,17 +146,26 @@ defmodule Slither.Python.Worker do
   # The view's process is killed; its end then sends the fault.
   def handle_info({:view_deadline, pid, fault}, state) do
     Process.exit(pid, :kill)
-    {:noreply, %{state | views: Map.replace_lazy(state.views, pid, &%{&1 | fault: fault})}}
+
+    case Enum.find(state.views, fn {_ref, view} -> view.pid == pid end) do
+      {ref, view} -> {:noreply, put_in(state.views[ref], %{view | fault: fault})}
+      nil -> {:noreply, state}
+    end
   end
 
-  def handle_info({:DOWN, _ref, :process, pid, reason}, state) do
-    case Map.pop(state.views, pid) do
-      {%{id: id, fault: fault}, views} when reason != :normal ->
+  def handle_info({ref, _written}, state) when is_map_key(state.views, ref) do
+    Process.demonitor(ref, [:flush])
+    {:noreply, %{state | views: Map.delete(state.views, ref)}}
+  end
+
+  def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
+    case Map.pop(state.views, ref) do
+      {nil, _views} ->
+        {:noreply, state}
+
+      {%{id: id, fault: fault}, views} ->
         fault = fault || Fault.to_wire("view_failed", Exception.format_exit(reason))
         {:noreply, answer_in_task(%{state | views: views}, id, fault)}
-
-      {_view, views} ->
-        {:noreply, %{state | views: views}}
     end
   end
 
@@ -308,12 +317,20 @@ defmodule Slither.Python.Worker do
         if head?, do: started(state), else: state
 
       nil when id == 0 or state.lanes == {} ->
-        end_process(state, protocol_error(state, "an answer to no call"))
+        end_process(state, protocol_error(state, no_call(body)))
 
       nil ->
         # The lane's note can be behind the reply; the lane itself is not.
         send(lane(state, id), {:reply, id, body})
         state
+    end
+  end
+
+  # With id 0 a worker answers a frame that it can't read: what it says of it is the clue.
+  defp no_call(body) do
+    case Frame.decode(body) do
+      {:ok, {:error, 0, %{"message" => message}}} -> "it refused a frame: #{message}"
+      _ -> "an answer to no call"
     end
   end
 
@@ -375,10 +392,10 @@ defmodule Slither.Python.Worker do
     state
   end
 
+  # The task begins once it is monitored, so that its end can't be missed.
   defp task(state, id, fun) do
-    {:ok, pid} = Task.Supervisor.start_child(Slither.TaskSupervisor, fun)
-    Process.monitor(pid)
-    %{state | views: Map.put(state.views, pid, %{id: id, fault: nil})}
+    task = Task.Supervisor.async_nolink(Slither.TaskSupervisor, fun)
+    %{state | views: Map.put(state.views, task.ref, %{id: id, pid: task.pid, fault: nil})}
   end
 
   defp caller(state, body) do
