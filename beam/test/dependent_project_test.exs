@@ -113,14 +113,16 @@ defmodule Slither.DependentProjectTest do
     silver = Slither.Store.Server.get(MyApp.FeatureStore, :features, "user:99")
     {:ok, status} = Slither.Python.Pool.status(:default)
 
-    IO.inspect({
+    result = {
       Enum.map(accepted_payloads, & &1["text"]),
       Enum.map(review_payloads, & &1["text"]),
       length(results),
       hd(results).payload["tier"],
       silver,
       status.size
-    })
+    }
+
+    IO.puts(inspect(result, width: :infinity))
     """
   }
 

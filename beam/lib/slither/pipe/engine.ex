@@ -134,6 +134,9 @@ defmodule Slither.Pipe.Engine do
     policy = Map.get(definition.on_error, stage.name, Map.get(definition.on_error, :*, :halt))
     settings = Keyword.merge(stage.options, on_error: policy, session_id: options[:session_id])
 
+    # Only the last stage of a run may hold what it likes: it holds what the run collects.
+    bounded = bounded or Enum.any?(rest, &(&1.type == :python))
+
     case Plan.new(settings, %{context | stage: stage.name}, bounded) do
       {:ok, plan} ->
         # Its place in the pipe is the tag of its messages.

@@ -115,7 +115,7 @@ defmodule Slither.Python.Worker do
     do: {:stop, :normal, down(state, status)}
 
   def handle_info({:EXIT, port, reason}, %State{port: port} = state) do
-    Logger.warning("the port of a Python worker closed: #{inspect(reason)}")
+    Logger.debug("the port of a Python worker closed: #{inspect(reason)}")
     {:stop, :normal, down(state, nil)}
   end
 
