@@ -13,19 +13,25 @@ from slither.worker import session
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 POSITIVE = frozenset(
-    """accurate allow allowed allows available best better clean complete convenient correct
+    re.findall(
+        r"\w+",
+        """accurate allow allowed allows available best better clean complete convenient correct
     correctly easily easy efficient enable enabled ensure exact fast faster flexible good great
     help helpful helps improve nice ok optimized perfect portable powerful preferred proper
     properly ready recommended reliable right robust safe safely secure simple simply stable
-    success successful successfully support supported supports useful valid well""".split()
+    success successful successfully support supported supports useful valid well""",
+    )
 )
 NEGATIVE = frozenset(
-    """abort bad broken bug cannot corrupt crash dangerous deadlock deprecated difficult error
+    re.findall(
+        r"\w+",
+        """abort bad broken bug cannot corrupt crash dangerous deadlock deprecated difficult error
     errors exception exceptions fail failed failing fails failure fatal forbidden harmful hard
     illegal impossible improper incompatible incorrect incorrectly insecure invalid leak lose
     lost malformed missing never obsolete problem problems raise raised raises refuse reject
     rejected slow slower unable undefined unexpected unsafe unsupported unusable vulnerable
-    warning warnings wrong""".split()
+    warning warnings wrong""",
+    )
 )
 
 

@@ -15,7 +15,7 @@ defmodule Slither.BridgeTest do
     @impl true
     def views do
       [
-        %{name: :lookup_feature, scope: :session, handler: &look_up/2},
+        %{name: :bridge_test_feature, scope: :session, handler: &look_up/2},
         %{name: :bridge_test_context, scope: :session, handler: &context/2},
         %{
           name: :bridge_test_global,
@@ -182,7 +182,7 @@ defmodule Slither.BridgeTest do
     assert {:ok, %{"got" => 1}} = Bridge.call(:bridge_test_global, 1)
 
     assert {:ok, %{"value" => _}} =
-             Bridge.call(:lookup_feature, %{"key" => "user:42"}, %Context{})
+             Bridge.call(:bridge_test_feature, %{"key" => "user:42"}, %Context{})
 
     assert {:error, %{"kind" => "unknown_view"}} = Bridge.call(:nowhere, %{})
     assert {:error, %{"kind" => "view_failed"}} = Bridge.call(:bridge_test_raise, %{})

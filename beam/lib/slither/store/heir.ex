@@ -40,11 +40,10 @@ defmodule Slither.Store.Heir do
   def handle_call({__MODULE__, :fetch}, _from, state), do: {:reply, {self(), state.aux}, state}
 
   def handle_call({__MODULE__, :claim, tids, generation}, {owner, _tag}, state) do
-    held = Enum.all?(tids, &(:ets.info(&1, :owner) == self()))
-    if held, do: Enum.each(tids, &:ets.give_away(&1, owner, __MODULE__))
+    held = Enum.all?(tids, &(:ets.info(&1, :owner) == self())) and give(tids, owner)
 
     # What is left belongs to a reload that the old owner did not see through.
-    left = for tid <- :ets.all(), tid != state.aux, :ets.info(tid, :owner) == self(), do: tid
+    left = for tid <- :ets.all() -- [state.aux | tids], :ets.info(tid, :owner) == self(), do: tid
     Reaper.start(left, state.aux, generation - 1, self())
     {:reply, held, state}
   end
@@ -65,4 +64,12 @@ defmodule Slither.Store.Heir do
 
   @impl true
   def terminate(_reason, state), do: Directory.erase(state.store)
+
+  defp give(tids, owner) do
+    Enum.each(tids, &:ets.give_away(&1, owner, __MODULE__))
+    true
+  rescue
+    # The owner died while it asked; what it got comes back to us, for the next one.
+    ArgumentError -> false
+  end
 end

@@ -1,0 +1,357 @@
+defmodule Slither.Store.ServerTest do
+  use ExUnit.Case, async: true
+
+  alias Slither.Error
+  alias Slither.Store.Server
+  alias Slither.Test.{FeatureStore, Stores}
+
+  @tables [
+    %{name: :items},
+    %{name: :events, type: :bag},
+    [name: :ranks, type: :ordered_set],
+    %{name: :rows, keypos: 2}
+  ]
+
+  describe "doctests" do
+    setup do
+      start_supervised!({Server, {FeatureStore, name: MyApp.FeatureStore, views: false}})
+      :ok
+    end
+
+    doctest Slither.Store.Server
+  end
+
+  describe "reads and writes" do
+    setup do: {:ok, store: Stores.start(tables: @tables)}
+
+    test "a pair reads as its value, nothing as nil", %{store: store} do
+      assert Server.put(store, :items, "a", %{x: 1}) == :ok
+      assert Server.get(store, :items, "a") == %{x: 1}
+      assert Server.get(store, :items, "b") == nil
+    end
+
+    test "a longer record, or one with its key elsewhere, reads whole", %{store: store} do
+      Server.bulk_insert(store, :items, [{"a", 1, 2}, {"b"}])
+      assert Server.get(store, :items, "a") == {"a", 1, 2}
+      assert Server.get(store, :items, "b") == {"b"}
+      Server.put(store, :rows, "k", {1, "k"})
+      assert Server.get(store, :rows, "k") == {1, "k"}
+    end
+
+    test "a bag adds, and reads as a list", %{store: store} do
+      assert Server.get(store, :events, 1) == []
+      Server.put(store, :events, 1, :a)
+      Server.put(store, :events, 1, :b)
+      Server.put(store, :events, 1, :a)
+      assert Enum.sort(Server.get(store, :events, 1)) == [:a, :b]
+      assert Server.keys(store, :events) == [1]
+      assert Enum.sort(Server.take(store, :events, 1)) == [:a, :b]
+      assert Server.get(store, :events, 1) == []
+    end
+
+    test "get! tells a stored nil from nothing", %{store: store} do
+      Server.put(store, :items, "a", nil)
+      assert Server.get!(store, :items, "a") == nil
+
+      error = assert_raise Error, fn -> Server.get!(store, :items, "b") end
+      assert error.reason == :not_found
+
+      assert Exception.message(error) ==
+               "store #{inspect(store)}, table :items: has nothing under key \"b\""
+    end
+
+    test "put_new writes only where there is nothing", %{store: store} do
+      assert Server.put_new(store, :items, 1, :a)
+      refute Server.put_new(store, :items, 1, :b)
+      assert Server.get(store, :items, 1) == :a
+    end
+
+    test "delete and take remove", %{store: store} do
+      Server.bulk_insert(store, :items, [{1, :a}, {2, :b}])
+      assert Server.delete(store, :items, 1) == :ok
+      assert Server.take(store, :items, 2) == :b
+      assert Server.take(store, :items, 2) == nil
+      assert Server.size(store, :items) == 0
+    end
+
+    test "update gives the function what get gives", %{store: store} do
+      assert Server.update(store, :items, 1, &{:was, &1}) == {:ok, {:was, nil}}
+      assert Server.update(store, :items, 1, &{:was, &1}) == {:ok, {:was, {:was, nil}}}
+      assert Server.update(store, :items, 2, 10, &(&1 + 1)) == {:ok, 10}
+      assert Server.update(store, :items, 2, 10, &(&1 + 1)) == {:ok, 11}
+      Server.bulk_insert(store, :items, [{3, :x, 1}])
+      Server.update(store, :items, 3, fn {3, :x, n} -> {3, :x, n + 1} end)
+      assert Server.get(store, :items, 3) == {3, :x, 2}
+      Server.update(store, :rows, "k", fn nil -> {0, "k"} end)
+      assert Server.get(store, :rows, "k") == {0, "k"}
+    end
+
+    test "concurrent updates of one key are all counted", %{store: store} do
+      work = fn _ -> for _ <- 1..50, do: Server.update(store, :items, :n, 1, &(&1 + 1)) end
+      1..8 |> Task.async_stream(work, timeout: :infinity) |> Stream.run()
+      assert Server.get(store, :items, :n) == 400
+    end
+
+    test "update_counter adds, and refuses what is no integer", %{store: store} do
+      assert Server.update_counter(store, :items, :n, 5, 10) == 15
+      assert Server.update_counter(store, :items, :n, -1) == 14
+      error = assert_raise Error, fn -> Server.update_counter(store, :items, :none, 1) end
+      assert error.reason == :not_a_counter
+      Server.put(store, :items, :s, "text")
+      assert_raise Error, fn -> Server.update_counter(store, :items, :s, 1, 0) end
+    end
+
+    test "match, select, fold, keys, size and stream see all records", %{store: store} do
+      Server.bulk_insert(store, :ranks, for(n <- 3..1, do: {n, n * n}))
+      assert Server.match(store, :ranks, {:"$1", 4}) == [[2]]
+      assert Server.select(store, :ranks, [{{:"$1", :"$2"}, [{:>, :"$2", 1}], [:"$1"]}]) == [2, 3]
+      assert Server.fold(store, :ranks, [], fn {k, _}, acc -> [k | acc] end) == [3, 2, 1]
+      assert Server.keys(store, :ranks) == [1, 2, 3]
+      assert Server.size(store, :ranks) == 3
+      assert store |> Server.stream(:ranks) |> Enum.to_list() == [{1, 1}, {2, 4}, {3, 9}]
+      assert Server.get_many(store, :ranks, [1, 3, 5]) == %{1 => 1, 3 => 9}
+    end
+
+    test "a stream holds one piece of the table at a time", %{store: store} do
+      Server.bulk_insert(store, :items, for(n <- 1..20_000, do: {n, List.duplicate(n, 20)}))
+
+      task =
+        Task.async(fn ->
+          store
+          |> Server.stream(:items)
+          |> Stream.chunk_every(1_000)
+          |> Enum.map(fn _ ->
+            :erlang.garbage_collect()
+            elem(Process.info(self(), :total_heap_size), 1)
+          end)
+          |> Enum.max()
+        end)
+
+      # The table is more than 20_000 * 45 words.
+      assert Task.await(task) < 200_000
+    end
+
+    test "an abandoned stream leaves nothing behind", %{store: store} do
+      Server.bulk_insert(store, :items, for(n <- 1..2_000, do: {n, n}))
+      assert store |> Server.stream(:items) |> Enum.take(3) |> length() == 3
+      assert [] = :ets.match(Slither.Store.Directory.get(store).aux, {{:pin, :_, :_}, :"$1"})
+    end
+  end
+
+  describe "mistakes" do
+    setup do: {:ok, store: Stores.start(tables: @tables)}
+
+    test "an unknown store is named with the nearest" do
+      start_supervised!({Server, {FeatureStore, name: My.LongName.Store, views: false}})
+      error = assert_raise Error, fn -> Server.get(My.LongNam.Store, :features, 1) end
+      assert error.reason == :unknown_store
+      assert Exception.message(error) =~ "store My.LongNam.Store: is not running."
+      assert Exception.message(error) =~ "Did you mean My.LongName.Store?"
+    end
+
+    test "an unknown table is named with the known ones", %{store: store} do
+      for read <- [
+            &Server.get(&1, :item, 1),
+            &Server.put(&1, :item, 1, 1),
+            &Server.stream(&1, :item)
+          ] do
+        error = assert_raise Error, fn -> read.(store) end
+
+        assert Exception.message(error) ==
+                 "store #{inspect(store)}: has no table :item. Did you mean :items? " <>
+                   "(its tables: :events, :items, :ranks, :rows)"
+      end
+    end
+
+    test "bad arguments are refused in the caller", %{store: store} do
+      owner = Stores.owner(store)
+
+      for bad <- [
+            fn -> Server.bulk_insert(store, :items, [{1, 1}, :two]) end,
+            fn -> Server.bulk_insert(store, :rows, [{1}]) end,
+            fn -> Server.put(store, :rows, "k", {1, "other"}) end,
+            fn -> Server.update(store, :items, 1, :no_function) end,
+            fn -> Server.update(store, :events, 1, & &1) end,
+            fn -> Server.update_counter(store, :items, 1, 1.5, 0) end,
+            fn -> Server.select(store, :items, [{:bad}]) end
+          ] do
+        error = assert_raise Error, bad
+        assert error.reason == :invalid_argument
+        assert Exception.message(error) =~ inspect(store)
+      end
+
+      assert Server.size(store, :items) == 0
+      assert Stores.owner(store) == owner
+    end
+
+    test "a function that fails in update fails its caller alone", %{store: store} do
+      owner = Stores.owner(store)
+      Server.put(store, :items, 1, :before)
+      assert_raise RuntimeError, fn -> Server.update(store, :items, 1, fn _ -> raise "no" end) end
+      assert catch_throw(Server.update(store, :items, 1, fn _ -> throw(:no) end)) == :no
+      assert catch_exit(Server.update(store, :items, 1, fn _ -> exit(:no) end)) == :no
+      assert Server.get(store, :items, 1) == :before
+      assert Stores.owner(store) == owner
+    end
+
+    test "a function that never returns holds up nobody else", %{store: store} do
+      test = self()
+
+      {:ok, stuck} =
+        Task.start(fn ->
+          Server.update(store, :items, 1, fn _ ->
+            send(test, :entered)
+            receive do: (:never -> :ok)
+          end)
+        end)
+
+      assert_receive :entered
+      assert Server.put(store, :items, 1, :written) == :ok
+      assert Server.get(store, :items, 1) == :written
+      Process.exit(stuck, :kill)
+    end
+  end
+
+  describe "instances" do
+    test "of one module live side by side, under any name" do
+      module = Stores.define()
+      start_supervised!({Server, {module, name: {:tenant, 1}}})
+      start_supervised!({Server, {module, name: "two"}})
+      Server.put({:tenant, 1}, :items, 1, :one)
+      assert Server.get("two", :items, 1) == nil
+      assert {:tenant, 1} in Server.stores()
+      assert "two" in Server.stores()
+    end
+
+    test "info says what a store holds" do
+      store = Stores.start(tables: [%{name: :items, ttl: 1_000}])
+      Server.put(store, :items, 1, 1)
+      info = Server.info(store)
+      assert %{module: ^store, store: ^store, generation: 1, dir: nil} = info
+      assert [%{name: :items, size: 1, durable: false, ttl: 1_000, type: :set}] = info.tables
+      assert info.memory_words > 0
+    end
+
+    test "a stopped store is unknown" do
+      store = Stores.start()
+      stop_supervised!({Server, store})
+      assert_raise Error, ~r/is not running/, fn -> Server.get(store, :items, 1) end
+      assert_raise Error, ~r/is not running/, fn -> Server.put(store, :items, 1, 1) end
+      refute store in Server.stores()
+    end
+  end
+
+  describe "watch/2" do
+    setup do: {:ok, store: Stores.start(tables: @tables)}
+
+    test "tells of each change of the table", %{store: store} do
+      ref = Server.watch(store, :items)
+      Server.put(store, :items, 1, :a)
+      Server.put(store, :ranks, 1, :a)
+      Server.bulk_insert(store, :items, [{2, :b}, {3, :c}])
+      Server.delete(store, :items, 2)
+
+      assert_receive {Slither.Store, ^ref, change}
+      assert change == %{store: store, table: :items, kind: :put, keys: [1], generation: 1}
+      assert_receive {Slither.Store, ^ref, %{kind: :bulk_insert, keys: [2, 3]}}
+      assert_receive {Slither.Store, ^ref, %{kind: :delete, keys: [2]}}
+      refute_received {Slither.Store, ^ref, _}
+    end
+
+    test "ends with unwatch", %{store: store} do
+      ref = Server.watch(store, :items)
+      Server.unwatch(store, ref)
+      Server.put(store, :items, 1, :a)
+      refute_received {Slither.Store, ^ref, _}
+    end
+
+    test "ends with the watcher", %{store: store} do
+      watcher = Task.async(fn -> Server.watch(store, :items) end)
+      Task.await(watcher)
+      aux = Slither.Store.Directory.get(store).aux
+      Stores.until(fn -> :ets.match(aux, {{:watch, :_}, :"$1", :_}) == [] end)
+    end
+
+    test "survives the owner", %{store: store} do
+      ref = Server.watch(store, :items)
+      Stores.kill_owner(store)
+      Server.put(store, :items, 1, :a)
+      assert_receive {Slither.Store, ^ref, %{kind: :put}}
+    end
+  end
+
+  describe "ttl" do
+    setup do
+      clock = :atomics.new(1, [])
+      tables = [%{name: :items, ttl: 100}, %{name: :events, type: :bag, ttl: 100}]
+      load = fn tables -> :ets.insert(tables[:items], {:loaded, 1}) && :ok end
+      options = [clock: fn -> :atomics.get(clock, 1) end, sweep_interval: 3_600_000]
+      {:ok, clock: clock, store: Stores.start([tables: tables, load: load], options)}
+    end
+
+    test "no read sees a record past its time", %{store: store, clock: clock} do
+      :atomics.put(clock, 1, 50)
+      Server.put(store, :items, :put, 2)
+      Server.put(store, :events, 1, :a)
+      assert Server.size(store, :items) == 2
+
+      :atomics.put(clock, 1, 100)
+      assert Server.get(store, :items, :loaded) == nil
+      assert Server.get(store, :items, :put) == 2
+      assert Server.get_many(store, :items, [:loaded, :put]) == %{put: 2}
+      assert Server.keys(store, :items) == [:put]
+      assert Server.size(store, :items) == 1
+      assert Server.match(store, :items, {:"$1", :_}) == [[:put]]
+      assert store |> Server.stream(:items) |> Enum.to_list() == [{:put, 2}]
+      assert_raise Error, fn -> Server.get!(store, :items, :loaded) end
+
+      :atomics.put(clock, 1, 150)
+      assert Server.get(store, :events, 1) == []
+      assert Server.size(store, :events) == 0
+    end
+
+    test "a write meets nothing where a record is past its time", %{store: store, clock: clock} do
+      :atomics.put(clock, 1, 100)
+      assert Server.update(store, :items, :loaded, :fresh, & &1) == {:ok, :fresh}
+      :atomics.put(clock, 1, 199)
+      assert Server.get(store, :items, :loaded) == :fresh
+      Server.put(store, :events, 1, :old)
+      :atomics.put(clock, 1, 300)
+      Server.put(store, :events, 1, :new)
+      assert Server.get(store, :events, 1) == [:new]
+      assert Server.take(store, :items, :loaded) == nil
+      assert Server.put_new(store, :items, :loaded, 1)
+    end
+
+    test "a sweep removes what is past its time", %{store: store, clock: clock} do
+      ref = Server.watch(store, :items)
+      Server.bulk_insert(store, :items, for(n <- 1..1_200, do: {n, n}))
+      :atomics.put(clock, 1, 100)
+      send(Stores.owner(store), {Slither.Store.Owner, :sweep})
+      assert_receive {Slither.Store, ^ref, %{kind: :bulk_insert}}
+
+      swept =
+        for _ <- 1..3 do
+          assert_receive {Slither.Store, ^ref, %{kind: :expire, keys: keys}}, 5_000
+          keys
+        end
+
+      assert swept |> List.flatten() |> Enum.uniq() |> length() == 1_201
+      assert Server.info(store).tables |> Enum.map(& &1.size) == [0, 0]
+    end
+  end
+
+  describe "telemetry" do
+    test "a write is told with its count and kind" do
+      store = Stores.start()
+      test = self()
+      handler = fn event, measured, meta, _ -> send(test, {event, measured, meta}) end
+      Slither.Telemetry.attach({__MODULE__, store}, [:slither, :store, :write], handler, nil)
+      on_exit(fn -> Slither.Telemetry.detach({__MODULE__, store}) end)
+
+      Server.bulk_insert(store, :items, [{1, 1}, {2, 2}])
+      meta = %{store: store, table: :items, kind: :bulk_insert}
+      assert_received {[:slither, :store, :write], %{count: 2}, ^meta}
+    end
+  end
+end
