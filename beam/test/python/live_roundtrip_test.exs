@@ -12,13 +12,14 @@ defmodule Slither.Python.LiveRoundTripTest do
   test "values that went to Python and back are the same", %{pool: pool} do
     values = many(800, &value/0)
 
-    for {value, again} <- Enum.zip(values, send_all(pool, "identity", values)) do
-      assert same?(value, again), """
+    for {value, again} <- Enum.zip(values, send_all(pool, "identity", values)),
+        not same?(value, again) do
+      flunk("""
       with --seed #{ExUnit.configuration()[:seed]}
       #{inspect(value, limit: :infinity)}
       came back as
       #{inspect(again, limit: :infinity)}
-      """
+      """)
     end
   end
 

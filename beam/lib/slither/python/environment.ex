@@ -30,14 +30,15 @@ defmodule Slither.Python.Environment do
     user = for {name, value} <- extra, do: {to_string(name), value}
 
     for {name, value} <- [{"PYTHONPATH", python_path()} | limits] ++ user do
-      {to_charlist(name), value && to_charlist(value)}
+      # A port takes a variable away where it is false.
+      {to_charlist(name), value != nil && to_charlist(value)}
     end
   end
 
   @doc "Why an interpreter cannot run a worker, in its own words."
   @spec probe(String.t(), [{charlist, charlist | false}]) :: String.t()
   def probe(python, variables) do
-    env = for {name, value} <- variables, do: {to_string(name), value && to_string(value)}
+    env = for {name, value} <- variables, do: {to_string(name), if(value, do: to_string(value))}
 
     case System.cmd(python, ["-c", "import slither.worker"], stderr_to_stdout: true, env: env) do
       {_output, 0} -> "the worker ended before it said hello"

@@ -217,9 +217,9 @@ defmodule Slither.Python.Worker do
     options = if settings.cd, do: [{:cd, settings.cd} | options], else: options
     {:ok, Port.open({:spawn_executable, python}, options)}
   rescue
-    error in ErlangError ->
-      {:error,
-       %Error{reason: :no_interpreter, message: "#{python} can't be run: #{error.original}"}}
+    error in [ErlangError, ArgumentError] ->
+      why = Exception.message(error)
+      {:error, %Error{reason: :no_interpreter, message: "#{python} can't be run: #{why}"}}
   end
 
   defp control(body, state) do

@@ -192,13 +192,21 @@ defmodule Slither.Python.Pool.Scheduler do
 
     waiting = Ledger.waiting(state.ledger)
     :atomics.put(state.waiting, 1, waiting)
-    if waiting > 0 and state.timer == nil, do: arm(state), else: state
+    if waiting > 0, do: arm(state), else: state
   end
 
+  # A timer that is early finds nobody to deny; only one that would be late is replaced.
   defp arm(state) do
-    case Ledger.next_deadline(state.ledger) do
-      nil -> state
-      at -> %{state | timer: Process.send_after(self(), :expire, at, abs: true)}
+    case {Ledger.next_deadline(state.ledger), state.timer} do
+      {nil, _timer} ->
+        state
+
+      {at, {_ref, armed}} when armed <= at ->
+        state
+
+      {at, timer} ->
+        if timer, do: Process.cancel_timer(elem(timer, 0))
+        %{state | timer: {Process.send_after(self(), :expire, at, abs: true), at}}
     end
   end
 

@@ -1,0 +1,90 @@
+"""A worker that speaks the protocol, and then breaks it in the way it is told."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import sys
+
+import msgpack
+
+mode = sys.argv[1]
+VERSION = 99 if "version" in mode else 1
+
+
+def send(body):
+    if not isinstance(body, bytes):
+        body = msgpack.packb(body)
+    os.write(4, struct.pack(">I", len(body)) + body)
+
+
+def read():
+    size = struct.unpack(">I", exactly(4))[0]
+    return msgpack.unpackb(exactly(size), strict_map_key=False)
+
+
+def exactly(size):
+    data = b""
+    while len(data) < size:
+        chunk = os.read(3, size - len(data))
+        if not chunk:
+            sys.exit(0)
+        data += chunk
+    return data
+
+
+if mode == "silent":
+    signal.pause()
+if mode == "noise at start":
+    send(b"\xc1" + random.randbytes(100))
+    signal.pause()
+if mode == "ends at start":
+    sys.exit(7)
+
+send([0, VERSION, {"pid": os.getpid()}])
+if mode == "version, ends":
+    sys.exit(1)
+welcome = read()
+marker = os.open(welcome[2]["marker"], os.O_RDWR)
+if VERSION == 99:
+    send([3, {"kind": "version_mismatch", "message": f"{welcome[1]} and {VERSION}"}])
+    sys.exit(1)
+if mode == "result before ready":
+    send([5, 1, [], None, [0, 0, 0]])
+    signal.pause()
+if mode == "odd failure":
+    send([3, {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]}])
+    sys.exit(1)
+send([2, {"handlers": []}])
+while True:
+    frame = read()
+    if frame[0] != 4:
+        continue
+    call, items = frame[1], frame[6]
+    os.pwrite(marker, struct.pack("<Q", call), 0)
+    fine = [5, call, items, None, [0, 0, 0]]
+    answers = {
+        "noise": b"\xc1" + random.randbytes(100),
+        "unknown kind": [77, call],
+        "empty frame": b"",
+        "no array": {"result": call},
+        "welcome": [1, 1, {}],
+        "hello again": [0, 1, {}],
+        "ready again": [2, {}],
+        "fields": [5, call],
+        "results": [5, call, None, None, [0, 0, 0]],
+        "timing": [5, call, items, None, []],
+        "count": [5, call, [*items, 1], None, [0, 0, 0]],
+        "cut": msgpack.packb(fine)[:-1],
+        "error": [6, call, {"kind": "exception"}],
+        "no call": [6, 0, {"kind": "protocol", "message": "m"}],
+        "odd item errors": [5, call, items, {0: {"kind": [], "message": {}}}, [0, 0, 0]],
+        "odd error": [
+            6,
+            call,
+            {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]},
+        ],
+    }
+    send(answers[mode])

@@ -1,0 +1,1 @@
+import slither_test_no_such_dependency  # noqa: F401

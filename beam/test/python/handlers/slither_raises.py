@@ -1,0 +1,1 @@
+raise RuntimeError("this module has no model to load")

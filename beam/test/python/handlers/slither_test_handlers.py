@@ -1,0 +1,140 @@
+"""Handlers that the pools' tests call."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+from slither.worker import Failure, batch_handler, progress, session
+
+
+def identity(items):
+    return items
+
+
+@batch_handler("named")
+def double(items):
+    return [2 * item for item in items]
+
+
+def pid(items):
+    return [os.getpid() for _ in items]
+
+
+def hold(items):
+    """Say that it runs, then wait until the file of each item is there; return the pid."""
+    for path in items:
+        if path.startswith("/"):
+            progress(1)
+            while not os.path.exists(path):
+                time.sleep(0.002)
+    return [os.getpid() for _ in items]
+
+
+def spin(items):
+    progress(1)
+    while True:
+        pass
+
+
+def with_child(items):
+    """Start a process that would outlive us, tell its pid, and wait for ever."""
+    child = subprocess.Popen(["sleep", "1000"])
+    progress(child.pid)
+    signal.pause()
+    return items
+
+
+def leave(items):
+    os._exit(items[0])
+
+
+def kill_self(items):
+    os.kill(os.getpid(), items[0])
+    signal.pause()
+
+
+def crash(items):
+    ctypes.string_at(0)
+    return items
+
+
+def once(items):
+    """Die at the first call with a path, answer at the second."""
+    for path in items:
+        if not os.path.exists(path):
+            with open(path, "w"):
+                os._exit(3)
+    return items
+
+
+def raises(items):
+    raise ValueError(f"no luck with {items[0]!r}")
+
+
+def fails(items):
+    return [Failure("odd") if item % 2 else item for item in items]
+
+
+def unsendable(items):
+    return [{"tags": [{1}]} if item == "bad" else item for item in items]
+
+
+def fewer(items):
+    return items[1:]
+
+
+def no_list(items):
+    return {"items": items}
+
+
+def count(items):
+    state = session()
+    state["calls"] = state.get("calls", 0) + 1
+    return [[os.getpid(), state["calls"]] for _ in items]
+
+
+def noisy(items):
+    """Write to both outputs in every way there is."""
+    os.write(1, b"\x00\x00\x00\x05hello\n\xff\xfe raw bytes\n")
+    os.write(2, b"straight to descriptor 2\n")
+    print("printed")
+    print("printed to stderr", file=sys.stderr)
+    sys.stdout.write("no end of line")
+    sys.stdout.flush()
+    ctypes.CDLL(None).puts(b"put by C")
+    subprocess.run(["sh", "-c", "echo from a child; echo child error >&2"], check=True)
+    logging.getLogger("mine").error("logged")
+    warnings.warn("warned", stacklevel=1)
+    return items
+
+
+def flood(items):
+    for _ in range(items[0]):
+        print("x" * 100)
+        progress(1)
+    return items
+
+
+def size(items):
+    return [bytes(item) for item in items]
+
+
+def environment(items):
+    return [os.environ.get(name) for name in items]
+
+
+def folder(items):
+    return [os.getcwd() for _ in items]
+
+
+def marker(items):
+    """The lines of our memory map that are a marker file."""
+    with open("/proc/self/maps") as maps:
+        return [[line.strip() for line in maps if "/slither-" in line] for _ in items]

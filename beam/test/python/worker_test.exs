@@ -1,0 +1,382 @@
+defmodule Slither.Python.WorkerTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.{DispatchError, Error}
+  alias Slither.Python.{OSProcess, Pool}
+
+  describe "a handler's output" do
+    test "never gets among the frames, however it is written" do
+      pool = ready_pool()
+      values = Enum.map(1..50, &%{"n" => &1})
+      options = options(pool, "noisy", batch_size: 5)
+      assert {:ok, results} = Slither.dispatch(values, options)
+      assert Enum.map(results, & &1.payload) == values
+    end
+
+    test "goes to Logger with the pool, the worker and the call" do
+      pool = ready_pool()
+      listen(pool)
+      assert {:ok, 1} = call(pool, "noisy", 1)
+
+      # A call's lines are sent before its answer.
+      logs = logged()
+
+      for {level, text} <- [
+            {:info, "printed"},
+            {:info, "no end of line"},
+            {:info, "put by C"},
+            {:info, "from a child"},
+            {:info, "\uFFFD\uFFFD raw bytes"},
+            {:warning, "printed to stderr"},
+            {:warning, "straight to descriptor 2"},
+            {:warning, "child error"},
+            {:warning, "UserWarning: warned"},
+            {:error, "logged"}
+          ] do
+        line = Enum.find(logs, fn {at, line, _metadata} -> at == level and line =~ text end)
+        assert {_level, _line, metadata} = line, "no #{level} with #{text} in #{inspect(logs)}"
+        assert %{pool: ^pool, worker: 0, call: 1} = metadata
+        assert is_binary(metadata.python_logger) and is_integer(metadata.os_pid)
+      end
+    end
+
+    test "is dropped and counted rather than waited for" do
+      pool = ready_pool()
+      listen(pool)
+      assert {:ok, 5_000} = call(pool, "flood", 5_000)
+      lines = for {:info, _line, _metadata} <- logged(), do: :line
+      assert length(lines) < 5_000
+      # What was dropped is counted in the next line that there is credit for.
+      assert await_dropped(pool, 5_000) > 0
+    end
+
+    test "stays on the terminal with capture: false" do
+      pool = ready_pool(capture: false)
+      listen(pool)
+      assert {:ok, 1} = call(pool, "identity", 1)
+      refute_received {:log, :info, _text, _metadata}
+    end
+  end
+
+  describe "a worker that dies" do
+    test "fails only the call it was running, and names the signal" do
+      pool = ready_pool(window: 3)
+      path = path("go")
+      options = options(pool, "hold", batch_size: 1, on_error: :skip)
+      task = Task.async(fn -> Slither.dispatch([path, "a", "b", "c"], options) end)
+      os_pid = await_running(pool)
+      for _ <- 1..3, do: assert_receive({:start, ^pool, _metadata}, patience())
+      signal(os_pid, "KILL")
+
+      assert {:ok, [first | rest]} = Task.await(task, patience())
+      assert %DispatchError{reason: :worker_died, cause: %Error{} = error} = first.meta.error
+      assert error.message == "Python worker 0 (pid #{os_pid}) died: killed by signal 9 (SIGKILL)"
+      assert error.details == %{status: 137, os_pid: os_pid}
+      assert error.where == "pool #{inspect(pool)}"
+
+      second = await_up(pool)
+      assert second != os_pid
+      assert Enum.map(rest, & &1.payload) == [second, second, second]
+      refute Enum.any?(rest, & &1.meta[:skipped])
+      assert await_down(pool, os_pid) == :worker_died
+    end
+
+    test "gives what it held to a worker that lives" do
+      pool = ready_pool(size: 2, window: 2)
+      go = path("go")
+      # Each worker gets one call that holds it and one behind it.
+      options = options(pool, "hold", batch_size: 1, on_error: :skip, ordering: :as_completed)
+      stop = path("stop")
+      task = Task.async(fn -> Slither.dispatch([go, stop, "a", "b"], options) end)
+      one = await_running(pool)
+      two = await_running(pool)
+      for _ <- 1..4, do: assert_receive({:start, ^pool, _metadata}, patience())
+      signal(one, "KILL")
+      assert await_down(pool, one) == :worker_died
+      for path <- [go, stop], do: File.touch!(path)
+      assert {:ok, results} = Task.await(task, patience())
+      {failed, good} = Enum.split_with(results, & &1.meta[:skipped])
+      assert [%{meta: %{error: %{reason: :worker_died}}}] = failed
+      assert length(good) == 3
+      assert two in Enum.map(good, & &1.payload)
+    end
+
+    test "says with which status it left" do
+      pool = ready_pool()
+      assert {:error, %DispatchError{reason: :worker_died} = error} = call(pool, "leave", 3)
+      assert Exception.message(error) =~ ~r/died: exit status 3$/
+    end
+
+    test "says which signal ended it" do
+      pool = ready_pool()
+
+      for {signal, name} <- [{15, "SIGTERM"}, {6, "SIGABRT"}, {9, "SIGKILL"}] do
+        assert {:error, %DispatchError{reason: :worker_died} = error} =
+                 call(pool, "kill_self", signal)
+
+        assert Exception.message(error) =~ "killed by signal #{signal} (#{name})"
+      end
+
+      assert {:error, %DispatchError{reason: :worker_died} = error} = call(pool, "crash", 1)
+      assert Exception.message(error) =~ "killed by signal 11 (SIGSEGV)"
+      assert {:ok, 1} = call(pool, "identity", 1)
+    end
+
+    test "may be retried" do
+      pool = ready_pool()
+      path = path("once")
+      retry = {:retry, max_attempts: 2, base_ms: 1}
+      assert {:ok, ^path} = call(pool, "once", path, on_error: retry)
+    end
+
+    test "is counted, and its place is filled" do
+      pool = ready_pool(size: 2)
+      os_pid = os_pid(pool, 1)
+      signal(os_pid, "KILL")
+      await_down(pool, os_pid)
+      next = await_up(pool, 1)
+      assert {:ok, %{died: 1, started: 3, workers: workers}} = Pool.status(pool)
+      assert [%{status: :ready}, %{status: :ready, os_pid: ^next}] = workers
+    end
+
+    test "takes the processes that its handlers started with it" do
+      pool = ready_pool()
+      test = self()
+
+      id = {__MODULE__, pool}
+      event = [:slither, :worker, :progress]
+
+      report = fn _, %{done: done}, %{pool: p}, _ ->
+        if p == pool, do: send(test, {:child, done})
+      end
+
+      :ok = Slither.Telemetry.attach(id, event, report, nil)
+      on_exit(fn -> Slither.Telemetry.detach(id) end)
+
+      task = Task.async(fn -> call(pool, "with_child", 1) end)
+      assert_receive {:child, child}, patience()
+      assert alive?(child)
+      os_pid = await_running(pool)
+      signal(os_pid, "KILL")
+      assert {:error, %{reason: :worker_died}} = Task.await(task, patience())
+      assert ends?(child)
+    end
+  end
+
+  describe "timeout:" do
+    test "kills a worker that is busy in Python, and replaces it" do
+      pool = ready_pool()
+      started = System.monotonic_time(:millisecond)
+
+      assert {:error, %DispatchError{reason: :timeout} = error} =
+               call(pool, "spin", 1, timeout: 100)
+
+      assert System.monotonic_time(:millisecond) - started < 10_000
+
+      assert Exception.message(error) =~
+               "the call ran for more than 100 ms; its worker was killed " <>
+                 "(raise timeout:, or lower batch_size)"
+
+      os_pid = await_running(pool)
+      assert ends?(os_pid)
+      assert await_down(pool, os_pid) == :timeout
+      assert {:ok, again} = call(pool, "pid", 1)
+      assert again != os_pid
+    end
+
+    test "counts from when the call begins to run, not from when it was sent" do
+      pool = ready_pool(window: 2)
+      go = path("go")
+      options = options(pool, "hold", batch_size: 1, timeout: :infinity)
+      task = Task.async(fn -> Slither.dispatch([go], options) end)
+      await_running(pool)
+      behind = Task.async(fn -> call(pool, "identity", 1, timeout: 50) end)
+      assert_receive {:start, ^pool, _metadata}, patience()
+      assert_receive {:start, ^pool, _metadata}, patience()
+      assert Task.yield(behind, 200) == nil
+      File.touch!(go)
+      assert {:ok, [_result]} = Task.await(task, patience())
+      assert {:ok, 1} = Task.await(behind, patience())
+    end
+
+    test "fails only the call that ran too long" do
+      pool = ready_pool(window: 3)
+      options = options(pool, "hold", batch_size: 1, on_error: :skip, timeout: 300)
+      never = path("never")
+      assert {:ok, [late, a, b]} = Slither.dispatch([never, "a", "b"], options)
+      assert late.meta.error.reason == :timeout
+      assert is_integer(a.payload) and is_integer(b.payload)
+    end
+  end
+
+  describe "what Python answers" do
+    setup do
+      %{pool: ready_pool()}
+    end
+
+    test "an exception comes with its type, message and traceback", %{pool: pool} do
+      assert {:error, %DispatchError{reason: :python_exception, cause: cause} = error} =
+               call(pool, "raises", "x")
+
+      assert cause.python.type == "ValueError"
+      assert cause.python.message == "no luck with 'x'"
+      assert cause.python.traceback =~ ~r/slither_test_handlers.py", line \d+, in raises/
+      assert Exception.message(error) =~ "ValueError: no luck with 'x'"
+      assert {:ok, 1} = call(pool, "identity", 1)
+    end
+
+    test "a failed item fails alone", %{pool: pool} do
+      options = options(pool, "fails", on_error: :skip)
+      assert {:ok, [zero, one, two]} = Slither.dispatch([0, 1, 2], options)
+      assert {zero.payload, two.payload} == {0, 2}
+      assert %{reason: :handler_failure, cause: %{message: "odd"}} = one.meta.error
+    end
+
+    test "an item that can't be sent fails alone, either way", %{pool: pool} do
+      options = options(pool, "unsendable", on_error: :skip)
+      items = ["a", self(), "bad", <<255>>, "b"]
+      assert {:ok, [a, pid, bad, bytes, b]} = Slither.dispatch(items, options)
+      assert {a.payload, b.payload} == {"a", "b"}
+      assert pid.meta.error.cause.message == "payload: a pid can't be sent"
+      assert bytes.meta.error.cause.message =~ "Slither.Bytes.new/1"
+      assert bad.meta.error.cause.message =~ ~s(result["tags"][0]: a set cannot be sent)
+      for item <- [pid, bad, bytes], do: assert(item.meta.error.reason == :not_encodable)
+    end
+
+    test "an item that no encoder knows costs no worker", %{pool: pool} do
+      for odd <- [%{__struct__: 1}, %{~U[2024-01-01 00:00:00Z] | year: -5}, %{[1 | 2] => 1}] do
+        assert {:error, %DispatchError{reason: :not_encodable}} = call(pool, "identity", odd)
+      end
+
+      assert {:ok, %{died: 0, started: 1}} = Pool.status(pool)
+    end
+
+    test "too few results, or no list, is an error", %{pool: pool} do
+      assert {:error, %DispatchError{reason: :wrong_result} = fewer} = call(pool, "fewer", 1)
+      assert Exception.message(fewer) =~ "the handler returned 0 results for 1 items"
+      assert {:error, %DispatchError{reason: :wrong_result} = other} = call(pool, "no_list", 1)
+      assert Exception.message(other) =~ "the handler returned dict, not a list"
+    end
+
+    test "a module, function or command that is not there is named", %{pool: pool} do
+      assert {:error, %{reason: :import_failed} = error} = call(pool, "f", 1, module: "no_module")
+      assert Exception.message(error) =~ "no module is named 'no_module'"
+      assert {:error, %{reason: :import_failed} = error} = call(pool, "identiti", 1)
+      assert Exception.message(error) =~ "did you mean identity?"
+
+      snakepit = [pool: pool, executor: Slither.Dispatch.Executors.Snakepit, command: "nmed"]
+      assert {:error, %{reason: :unknown_command} = error, []} = Slither.dispatch([1], snakepit)
+      assert Exception.message(error) =~ "no command is named 'nmed'; registered: named"
+    end
+  end
+
+  describe "max_frame:" do
+    test "bounds calls and answers, and costs no worker" do
+      pool = ready_pool(max_frame: 100_000)
+      text = String.duplicate("a", 200_000)
+      assert {:error, %DispatchError{reason: :too_large} = error} = call(pool, "identity", text)
+      assert Exception.message(error) =~ "a frame holds 100000 (lower batch_size"
+      assert {:error, %DispatchError{reason: :too_large} = error} = call(pool, "size", 200_000)
+      assert Exception.message(error) =~ "the limit is 100000"
+      assert {:ok, %Slither.Bytes{data: data}} = call(pool, "size", 90_000)
+      assert byte_size(data) == 90_000
+      assert {:ok, %{died: 0}} = Pool.status(pool)
+    end
+  end
+
+  describe "a worker that breaks the protocol" do
+    for mode <-
+          ["noise", "unknown kind", "empty frame", "no array", "welcome", "hello again"] ++
+            ["ready again", "fields", "results", "timing", "count", "cut", "error", "no call"] do
+      test "with #{mode} is ended, named and replaced" do
+        pool = ready_pool(python: fake(unquote(mode)))
+        first = os_pid(pool, 0)
+        assert {:error, %DispatchError{reason: :protocol_error} = error} = call(pool, "f", 1)
+        assert Exception.message(error) =~ ~r/broke the protocol: ./
+        assert await_down(pool, first) == :protocol_error
+        assert await_up(pool) != first
+        assert ends?(first)
+      end
+    end
+
+    test "within an error map costs its call alone" do
+      pool = ready_pool(python: fake("odd item errors"))
+      assert {:error, %DispatchError{reason: :protocol_error}} = call(pool, "f", 1)
+
+      pool = ready_pool(python: fake("odd error"))
+      assert {:error, %DispatchError{reason: :python_exception} = error} = call(pool, "f", 1)
+      assert Exception.message(error) =~ "m"
+      assert {:ok, %{died: 0}} = Pool.status(pool)
+    end
+  end
+
+  describe "the marker file" do
+    test "has no name while a worker runs" do
+      pool = ready_pool()
+      assert {:ok, [line]} = call(pool, "marker", 1)
+      assert line =~ ~r/slither-\d+-\d+ \(deleted\)$/
+    end
+
+    test "is gone when a pool ends while its worker starts" do
+      pool = unique(:test_pool)
+      listen(pool)
+      start_pool(name: pool, preload: ["slither_never_ready"])
+      assert_receive {:log, :info, "marker " <> path, _metadata}, patience()
+      assert File.exists?(path)
+      stop_supervised!(pool)
+      refute File.exists?(path)
+    end
+  end
+
+  describe "a pool that ends" do
+    test "leaves no process, whatever its workers do" do
+      pool = ready_pool(size: 2)
+      Process.flag(:trap_exit, true)
+      task = Task.async(fn -> call(pool, "spin", 1) end)
+      busy = await_running(pool)
+      idle = Enum.find([os_pid(pool, 0), os_pid(pool, 1)], &(&1 != busy))
+      stop_supervised!(pool)
+      assert {:error, %DispatchError{} = error} = Task.await(task, patience())
+      assert error.reason in [:pool_unavailable, :worker_died, :worker_stopped]
+      # A worker's owner kills it before it ends itself; the kernel then takes a moment.
+      for os_pid <- [busy, idle], do: assert(ends?(os_pid))
+    end
+  end
+
+  describe "OSProcess.describe/1" do
+    test "names signals and statuses" do
+      assert OSProcess.describe(0) == "exit status 0"
+      assert OSProcess.describe(1) == "exit status 1"
+      assert OSProcess.describe(137) == "killed by signal 9 (SIGKILL)"
+      assert OSProcess.describe(138) == "killed by signal 10"
+      assert OSProcess.describe(255) == "exit status 255"
+    end
+  end
+
+  defp os_pid(pool, slot) do
+    {:ok, %{workers: workers}} = Pool.status(pool)
+    Enum.at(workers, slot).os_pid
+  end
+
+  # A line of a call that runs when credit has come says how many were dropped.
+  defp await_dropped(pool, calls) when calls > 0 do
+    assert {:ok, 1} = call(pool, "flood", 1)
+
+    dropped =
+      for {:warning, line, _metadata} <- logged(),
+          [_, count] <- [Regex.run(~r/^(\d+) Python log lines were dropped$/, line)],
+          do: String.to_integer(count)
+
+    if dropped == [], do: await_dropped(pool, calls - 1), else: Enum.sum(dropped)
+  end
+
+  defp logged do
+    receive do
+      {:log, level, line, metadata} -> [{level, line, metadata} | logged()]
+    after
+      0 -> []
+    end
+  end
+end
