@@ -135,7 +135,9 @@ def differs(want, got, path):
     if isinstance(want, list | tuple):
         if len(want) != len(got):
             return shown(want, got, path)
-        parts = [differs(w, g, f"{path}[{i}]") for i, (w, g) in enumerate(zip(want, got))]
+        parts = [
+            differs(w, g, f"{path}[{i}]") for i, (w, g) in enumerate(zip(want, got, strict=True))
+        ]
         return next(filter(None, parts), None)
     if isinstance(want, dict):
         left, right = dict(map(named, want.items())), dict(map(named, got.items()))

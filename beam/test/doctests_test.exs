@@ -1,0 +1,7 @@
+defmodule Slither.DoctestsTest do
+  use ExUnit.Case, async: true
+
+  doctest Slither.Dispatch.Strategies.FixedBatch
+  doctest Slither.Dispatch.Strategies.KeyPartition
+  doctest Slither.Dispatch.Strategies.WeightedBatch
+end
