@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import select
@@ -72,8 +71,8 @@ class Capture:
         self._rest: dict[int, bytes] = {}
         for target, name, level in ((1, "stdout", "info"), (2, "stderr", "warning")):
             self._replace(target, name, level)
-        _reopen_text(sys.stdout)
-        _reopen_text(sys.stderr)
+        sys.stdout = _text(1)
+        sys.stderr = _text(2)
         threading.Thread(target=self._run, name="slither-output", daemon=True).start()
 
     def flush(self) -> None:
@@ -147,6 +146,14 @@ def _enlarge(pipe: int) -> None:
         return
 
 
-def _reopen_text(stream: TextIO) -> None:
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+def _text(descriptor: int) -> TextIO:
+    # New objects, not the old ones set up anew: those believe that they can seek where the
+    # descriptor was a file before.
+    return open(
+        descriptor,
+        "w",
+        buffering=1,
+        encoding="utf-8",
+        errors="backslashreplace",
+        closefd=False,
+    )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from slither import _frames as frames
 from slither._answer import frame
@@ -21,7 +22,7 @@ CONTEXT = {"run": "r1", "pipe": "p", "stage": "s", "session": None}
 
 
 class Worker:
-    def __init__(self, **settings: Payload) -> None:
+    def __init__(self, output: int | IO[bytes] = subprocess.PIPE, **settings: Payload) -> None:
         child_in, self._out = os.pipe()
         self._in, child_out = os.pipe()
 
@@ -36,8 +37,8 @@ class Worker:
             [sys.executable, "-m", "slither.worker"],
             preexec_fn=place,  # noqa: PLW1509 - no test starts a worker from a thread
             close_fds=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
         )
         os.close(child_in)
         os.close(child_out)

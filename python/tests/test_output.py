@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from peer import Worker
 
 from slither import _frames as frames
@@ -35,6 +37,16 @@ def test_without_capture_output_goes_where_it_went() -> None:
         worker.close_input()
         out, _ = worker.process.communicate(timeout=60)
         assert b"printed twice" in out
+
+
+def test_output_is_captured_where_it_would_go_to_a_file(tmp_path: Path) -> None:
+    with (tmp_path / "log.txt").open("wb") as file:
+        file.write(b"begun\n")
+        file.flush()
+        with Worker(file, capture=True) as worker:
+            worker.ready()
+            logs = logs_of(worker, "noisy", [1])
+            assert "printed twice" in [log.message for log in logs]
 
 
 def test_a_flood_is_dropped_and_counted() -> None:

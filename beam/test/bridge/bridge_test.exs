@@ -151,6 +151,21 @@ defmodule Slither.BridgeTest do
     assert Task.await(gate) == [%{"gone" => true}]
   end
 
+  test "a session view has ended for a thread that outlives its call; a global one has not" do
+    for {view, expected} <- [
+          {"bridge_test_context",
+           "SessionEnded: view 'bridge_test_context'"},
+          {"bridge_test_global", "{'got': {}}"}
+        ] do
+      [go, answer] = for name <- ["go", "answer"], do: Pools.path(name)
+      for fifo <- [go, answer], do: {_, 0} = System.cmd("mkfifo", [fifo])
+      call!([%{"view" => view, "go" => go, "answer" => answer}], "call_when_told")
+      # The call is over; opening a pipe for writing waits for its reader.
+      File.write!(go, "now")
+      assert File.read!(answer) =~ expected
+    end
+  end
+
   test "a call's own timeout shortens the view's" do
     request = Map.put(request("bridge_test_gate"), "timeout", 20)
     test = self()
