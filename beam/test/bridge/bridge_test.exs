@@ -153,8 +153,7 @@ defmodule Slither.BridgeTest do
 
   test "a session view has ended for a thread that outlives its call; a global one has not" do
     for {view, expected} <- [
-          {"bridge_test_context",
-           "SessionEnded: view 'bridge_test_context'"},
+          {"bridge_test_context", "SessionEnded: view 'bridge_test_context'"},
           {"bridge_test_global", "{'got': {}}"}
         ] do
       [go, answer] = for name <- ["go", "answer"], do: Pools.path(name)

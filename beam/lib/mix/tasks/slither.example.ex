@@ -61,6 +61,7 @@ defmodule Mix.Tasks.Slither.Example do
     Mix.Task.run("app.start")
     failed = Enum.reject(names, &(run_one(&1, options) == :ok))
     # Stopped rather than halted, so that the workers are gone before we are.
+    Logger.configure(level: :warning)
     Application.stop(:slither)
 
     if failed != [] do
