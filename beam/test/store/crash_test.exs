@@ -20,7 +20,7 @@ defmodule Slither.Store.CrashTest do
       assert Server.put(store, :items, :alive, 1) == :ok
     end
 
-    for {key, true} <- writers |> Task.await_many(30_000) |> List.flatten() do
+    for {key, true} <- writers |> Task.await_many(120_000) |> List.flatten() do
       assert Server.get(store, :items, key) == key
     end
   end
@@ -72,7 +72,7 @@ defmodule Slither.Store.CrashTest do
       end)
 
     for _ <- 1..8, do: Stores.kill_owner(wait_for_owner(store))
-    Task.await(reloader, 30_000)
+    Task.await(reloader, 120_000)
     :atomics.put(stop, 1, 1)
     assert Task.await(reader) == :ok
 

@@ -94,7 +94,7 @@ defmodule Slither.Store.DurableTest do
     1..4
     |> Task.async_stream(
       fn id -> for n <- 1..300, do: Server.put(module, :items, {id, rem(n, 7)}, n) end,
-      timeout: 30_000
+      timeout: 120_000
     )
     |> Stream.run()
 
@@ -188,6 +188,7 @@ defmodule Slither.Store.DurableTest do
     @rounds 5
 
     for sync <- [:always, 5] do
+      @tag timeout: 600_000
       test "with sync: #{sync} loses nothing that was acknowledged before", %{tmp_dir: dir} do
         sync = unquote(sync)
 
@@ -227,7 +228,7 @@ defmodule Slither.Store.DurableTest do
       {^port, {:exit_status, status}} ->
         flunk("the VM ended with #{status}")
     after
-      60_000 -> flunk("the VM said nothing")
+      120_000 -> flunk("the VM said nothing")
     end
   end
 
@@ -252,7 +253,7 @@ defmodule Slither.Store.DurableTest do
       {^port, {:data, _torn}} -> drain(port, acknowledged)
       {^port, {:exit_status, _status}} -> acknowledged
     after
-      60_000 -> flunk("the VM did not die")
+      120_000 -> flunk("the VM did not die")
     end
   end
 

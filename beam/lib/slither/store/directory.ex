@@ -22,15 +22,31 @@ defmodule Slither.Store.Directory do
 
   @registry Slither.Store.Registry
 
+  # What a `get` needs of the tables whose records read as values lies on top: anything deeper
+  # was measured to cost too much.
   @spec publish(t) :: :ok
-  def publish(%__MODULE__{store: store} = directory),
-    do: :persistent_term.put({__MODULE__, store}, directory)
+  def publish(%__MODULE__{store: store} = directory) do
+    plain = for {name, %{shape: :value, tid: tid}} <- directory.tables, into: %{}, do: {name, tid}
+    :persistent_term.put({__MODULE__, store}, {plain, directory})
+  end
+
+  @doc "The ETS table of a plain table, where `get` is a lookup and nothing else."
+  defmacro plain(store, name) do
+    quote do
+      case :persistent_term.get({unquote(__MODULE__), unquote(store)}, nil) do
+        {%{^unquote(name) => tid}, _directory} -> tid
+        _ -> nil
+      end
+    end
+  end
 
   @spec erase(term) :: boolean
   def erase(store), do: :persistent_term.erase({__MODULE__, store})
 
   @spec get(term) :: t | nil
-  def get(store), do: :persistent_term.get({__MODULE__, store}, nil)
+  def get(store) do
+    with {_plain, directory} <- :persistent_term.get({__MODULE__, store}, nil), do: directory
+  end
 
   @spec get!(term) :: t
   def get!(store), do: get(store) || raise(unknown_store(store))

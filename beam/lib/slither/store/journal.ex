@@ -32,6 +32,7 @@ defmodule Slither.Store.Journal do
     journal = %__MODULE__{dir: dir, base: base(store)}
 
     with :ok <- File.mkdir_p(dir),
+         :ok <- remove_unfinished(journal),
          :ok <- replay(journal, tables),
          next = %{journal | seq: List.last(numbers(journal), 0) + 1},
          :ok <- snapshot(next, tables) do
@@ -78,6 +79,9 @@ defmodule Slither.Store.Journal do
          :ok <- Enum.each(tables, &write_rows(log, &1)),
          :ok <- :disk_log.sync(log),
          :ok <- :disk_log.close(log),
+         # Its rows may be newer than what is on disk of the segment. Until that has caught up,
+         # rows of one table could come back without the older ones of another.
+         :ok <- if(journal.log, do: sync(journal), else: :ok),
          :ok <- File.rename(temporary, final) do
       for kind <- ["snap", "log"], n <- numbers(journal, kind), n < journal.seq do
         File.rm(path(journal, n, kind))
@@ -85,6 +89,15 @@ defmodule Slither.Store.Journal do
 
       :ok
     end
+  end
+
+  # The VM or the owner ended while a snapshot was written.
+  defp remove_unfinished(%{dir: dir, base: base}) do
+    for file <- File.ls!(dir),
+        String.starts_with?(file, base <> ".") and String.ends_with?(file, ".snap.new"),
+        do: File.rm!(Path.join(dir, file))
+
+    :ok
   end
 
   defp write_rows(log, table) do

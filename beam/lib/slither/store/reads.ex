@@ -4,6 +4,8 @@ defmodule Slither.Store.Reads do
   # reads find it deleted and start again with the new one; `fold` and `stream` pin the
   # generation they began with, and its tables live until they are done.
 
+  require Slither.Store.Directory
+
   alias Slither.Error
   alias Slither.Store.{Directory, Table}
 
@@ -11,9 +13,12 @@ defmodule Slither.Store.Reads do
 
   @spec get(term, atom, term) :: term
   def get(store, name, key) do
-    case Directory.table!(store, name) do
-      # The common shape, kept short: guides/store.md says what it may cost.
-      %Table{shape: :value, tid: tid} ->
+    # The common shape, kept short: guides/store.md says what it may cost.
+    case Directory.plain(store, name) do
+      nil ->
+        read(store, name, &Table.entry(&1, Table.lookup(&1, key)))
+
+      tid ->
         try do
           :ets.lookup(tid, key)
         rescue
@@ -23,9 +28,6 @@ defmodule Slither.Store.Reads do
           [] -> nil
           [record] -> record
         end
-
-      _table ->
-        read(store, name, &Table.entry(&1, Table.lookup(&1, key)))
     end
   end
 
