@@ -1,7 +1,8 @@
 """The Python half of Slither: workers, views and transport for BEAM pipelines.
 
 A handler is registered with :func:`slither.worker.batch_handler` and reads BEAM state through
-:mod:`slither.views`. This module holds only what both need: the errors and :class:`Tensor`.
+:mod:`slither.views` and :mod:`slither.store`. This module holds only what all need: the errors
+and :class:`Tensor`.
 """
 
 from slither._errors import (
@@ -11,6 +12,9 @@ from slither._errors import (
     ProtocolError,
     SessionEnded,
     SlitherError,
+    TableError,
+    TableRefused,
+    UnknownTable,
     UnknownView,
     ViewBusy,
     ViewError,
@@ -30,7 +34,10 @@ __all__ = [
     "ProtocolError",
     "SessionEnded",
     "SlitherError",
+    "TableError",
+    "TableRefused",
     "Tensor",
+    "UnknownTable",
     "UnknownView",
     "ViewBusy",
     "ViewError",

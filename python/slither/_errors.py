@@ -6,13 +6,16 @@
     ├── ProtocolError          the other side broke the wire contract
     ├── EncodeError            a value can't be sent; ``path`` says which
     ├── DecodeError            bytes that are not a value of the protocol
-    └── ViewError              a view gave no answer; ``view`` names it
-        ├── UnknownView
-        ├── ViewFailed
-        ├── ViewTimeout
-        ├── ViewBusy
-        ├── SessionEnded
-        └── InvalidParams
+    ├── ViewError              a view gave no answer; ``view`` names it
+    │   ├── UnknownView
+    │   ├── ViewFailed
+    │   ├── ViewTimeout
+    │   ├── ViewBusy
+    │   ├── SessionEnded
+    │   └── InvalidParams
+    └── TableError             a table refused; ``table`` names it
+        ├── UnknownTable
+        └── TableRefused
 """
 
 from __future__ import annotations
@@ -92,3 +95,31 @@ class SessionEnded(ViewError):
 
 class InvalidParams(ViewError):
     """The params have the wrong shape or can't be sent."""
+
+
+class TableError(SlitherError):
+    """A table refused an operation.
+
+    Arguments: ``table``, its name, and ``reason``.
+
+    >>> str(TableError("features", "the store is gone"))
+    "table 'features': the store is gone"
+    """
+
+    def __init__(self, table: str, reason: str) -> None:
+        """Keep the table's name and the reason."""
+        super().__init__(table, reason)
+        self.table = table
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Name the table and say why."""
+        return f"table {self.table!r}: {self.reason}"
+
+
+class UnknownTable(TableError):
+    """No table of that name is declared for Python on the BEAM side."""
+
+
+class TableRefused(TableError):
+    """A write to a table that is declared read-only for Python."""

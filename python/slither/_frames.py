@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
-LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL = range(9, 18)
+LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(9, 19)
 
 FRAME_DEPTH = 1_024
 
@@ -82,8 +82,18 @@ class ViewCall(NamedTuple):
     timeout: int | None
 
 
+class TableCall(NamedTuple):
+    """An operation on a table."""
+
+    id: int
+    call: int
+    table: str
+    op: str
+    arguments: list[Payload]
+
+
 class ViewReply(NamedTuple):
-    """A view's answer."""
+    """A view's answer, or a table's."""
 
     id: int
     status: int
@@ -173,6 +183,7 @@ Frame = (
     | Shutdown
     | Credit
     | Cancel
+    | TableCall
 )
 
 TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
@@ -194,6 +205,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
     SHUTDOWN: (Shutdown, (c.COUNT,)),
     CREDIT: (Credit, (c.COUNT,)),
     CANCEL: (Cancel, (c.ID,)),
+    TABLE_CALL: (TableCall, (c.COUNT, c.COUNT, c.STR, c.STR, c.LIST)),
 }
 
 

@@ -68,15 +68,36 @@ class Link:
 
         Other threads may ask meanwhile.
         """
+        body = encode_view(params, "params", MAX_DEPTH + mode)
+        return self._ask(
+            lambda identity: (
+                b"\x97"
+                + b"".join(map(encode, (frames.VIEW_CALL, identity, call, clean(name), mode))),
+                body,
+                encode(timeout),
+            )
+        )
+
+    def ask_table(
+        self, call: int, table: str, op: str, arguments: list[Payload]
+    ) -> frames.ViewReply | None:
+        """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
+        body = encode_view(arguments, op, MAX_DEPTH + 3)
+        return self._ask(
+            lambda identity: (
+                b"\x96"
+                + b"".join(map(encode, (frames.TABLE_CALL, identity, call, clean(table), op))),
+                body,
+            )
+        )
+
+    def _ask(self, pieces: Callable[[int], Pieces]) -> frames.ViewReply | None:
         with self._changed:
             self._view_ids += 1
             identity = self._view_ids
             self._waiting[identity] = None
         try:
-            fields = frames.VIEW_CALL, identity, call, clean(name), mode
-            head = b"\x97" + b"".join(map(encode, fields))
-            depth = MAX_DEPTH + mode
-            self._port.write(head, encode_view(params, "params", depth), encode(timeout))
+            self._port.write(*pieces(identity))
             self._pump(lambda: self._waiting[identity] is not None)
             return self._waiting[identity]
         finally:
@@ -175,8 +196,10 @@ class Link:
         with self._changed:
             if isinstance(got, frames.Call):
                 self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
-            elif isinstance(got, frames.ViewReply) and got.id in self._waiting:
-                self._waiting[got.id] = got
+            elif isinstance(got, frames.ViewReply):
+                # A reply that nobody waits for any more is of no use, and no fault.
+                if got.id in self._waiting:
+                    self._waiting[got.id] = got
             elif isinstance(got, frames.Credit):
                 self.add_credit(got.count)
             elif isinstance(got, frames.Cancel):

@@ -10,8 +10,9 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
-from slither import SlitherError, views
+from slither import SlitherError, store, views
 from slither._types import Payload
 from slither.worker import (
     Failure,
@@ -251,3 +252,18 @@ class Tools:
 
 
 constant = 5
+
+
+@batch_handler
+def table_get(keys: list[Payload]) -> list[Payload]:
+    return [store.table("features")[key] for key in keys]
+
+
+@batch_handler
+def table_items(counts: list[int]) -> list[Payload]:
+    return [list(islice(store.table("features").items(), count)) for count in counts]
+
+
+@batch_handler
+def table_set_key(values: list[Payload]) -> list[Payload]:
+    return [store.table("features").get({value}) for value in values]

@@ -104,3 +104,8 @@ def test_outside_a_worker_it_says_so() -> None:
 def test_a_timeout_is_whole_milliseconds(timeout: int) -> None:
     with pytest.raises(ValueError, match="milliseconds"):
         views.call("x", {}, timeout=timeout)
+
+
+def test_a_reply_that_nobody_waits_for_is_dropped(worker: Worker) -> None:
+    worker.send(frames.VIEW_REPLY, 99, 0, "for nobody")
+    assert worker.results("echo", [1]) == [1]

@@ -270,7 +270,7 @@ class TestBadFrames:
             (b"\x97\x04\x07\xa1x\x80\x00\x01\x90", 7, "protocol"),
             (b"\x97\x04\x07\x92\xa7command\xa1e\x80\x00\x01\x91\xa1\xff", 7, "not_decodable"),
             (b"\x92\x05\x01", 0, "protocol"),
-            (b"\x94\x08\x63\x00\xc0", 0, "protocol"),
+            (b"\x94\x08\x63\x02\xc0", 0, "protocol"),
         ],
     )
     def test_they_are_answered_and_it_goes_on(

@@ -51,6 +51,15 @@ defmodule Slither.Bridge do
     end
   end
 
+  @doc false
+  # An operation of Python on a table that its store declares for it.
+  @spec table(String.t(), String.t(), list, pid) :: {:ok, term} | {:error, fault}
+  defdelegate table(name, op, arguments, worker), to: Slither.Bridge.Tables, as: :serve
+
+  @doc false
+  @spec quick?(String.t()) :: boolean
+  defdelegate quick?(op), to: Slither.Bridge.Tables
+
   defp fetch(name) do
     case Views.fetch(name) do
       {:ok, view} ->

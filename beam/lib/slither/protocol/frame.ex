@@ -28,7 +28,8 @@ defmodule Slither.Protocol.Frame do
     {14, :pipe, [:int, :map]},
     {15, :shutdown, [:int]},
     {16, :credit, [:int]},
-    {17, :cancel, [:int]}
+    {17, :cancel, [:int]},
+    {18, :table_call, [:int, :int, :string, :string, :list]}
   ]
 
   @levels ~w(debug info warning error critical)

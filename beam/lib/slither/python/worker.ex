@@ -11,11 +11,20 @@ defmodule Slither.Python.Worker do
 
   alias Slither.{Error, Telemetry}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Environment, Fault, Lane, Marker, OSProcess}
+
+  alias Slither.Python.{
+    Asks,
+    Environment,
+    Fault,
+    Lane,
+    Marker,
+    OSProcess,
+    PortWriter,
+    WorkerError
+  }
 
   @log_credits 200
   @credit_step 50
-  @max_views 64
   @kill_wait 2_000
 
   defmodule State do
@@ -25,6 +34,7 @@ defmodule Slither.Python.Worker do
       :slot,
       :scheduler,
       :port,
+      :asks,
       :os_pid,
       :python,
       :variables,
@@ -37,7 +47,6 @@ defmodule Slither.Python.Worker do
       phase: :starting,
       lanes: {},
       calls: [],
-      views: %{},
       owed: 0
     ]
   end
@@ -87,6 +96,7 @@ defmodule Slither.Python.Worker do
          state
          | port: port,
            os_pid: os_pid,
+           asks: Asks.new(port, settings.bridge, %{pool: settings.name, worker: state.slot}),
            python: python,
            variables: variables,
            startup: timer
@@ -99,14 +109,15 @@ defmodule Slither.Python.Worker do
       # Port.info is nil when the process has ended already.
       why = Environment.probe(settings.python || "python3", [])
       message = "#{why} (#{Exception.message(error)})"
-      {:stop, :normal, failed(state, start_error(state, message))}
+      {:stop, :normal, failed(state, WorkerError.start(state, message))}
   end
 
   @impl true
   def handle_info({port, {:data, body}}, %State{port: port} = state) do
     case Frame.peek(body) do
       {name, id} when name in [:result, :error] -> {:noreply, reply(state, id, body)}
-      {:view_call, id} -> {:noreply, view(state, id, body)}
+      {:view_call, id} -> {:noreply, ask(state, id, body)}
+      {:table_call, id} -> table(state, id, body)
       _ -> control(body, state)
     end
   end
@@ -131,45 +142,28 @@ defmodule Slither.Python.Worker do
     cond do
       state.deadline == nil -> {:noreply, state}
       System.monotonic_time(:millisecond) < state.deadline -> {:noreply, arm(state)}
-      true -> {:noreply, end_process(state, timed_out(state))}
+      true -> {:noreply, end_process(state, WorkerError.timed_out(state))}
     end
   end
 
   def handle_info(:startup_timeout, %State{phase: :starting} = state) do
     message = "it was not ready after #{state.settings.startup_timeout} ms"
     hint = "raise startup_timeout, or look at what its preload modules do"
-    {:noreply, end_process(state, %{start_error(state, message) | hint: hint})}
+    {:noreply, end_process(state, %{WorkerError.start(state, message) | hint: hint})}
   end
 
   def handle_info(:startup_timeout, state), do: {:noreply, state}
 
-  # The view's process is killed; its end then sends the fault.
-  def handle_info({:view_deadline, pid, fault}, state) do
-    Process.exit(pid, :kill)
+  def handle_info({:view_deadline, pid, fault}, state),
+    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, fault)}}
 
-    case Enum.find(state.views, fn {_ref, view} -> view.pid == pid end) do
-      {ref, view} -> {:noreply, put_in(state.views[ref], %{view | fault: fault})}
-      nil -> {:noreply, state}
-    end
-  end
+  def handle_info({ref, _written}, state) when is_reference(ref),
+    do: {:noreply, %{state | asks: Asks.done(state.asks, ref)}}
 
-  def handle_info({ref, _written}, state) when is_map_key(state.views, ref) do
-    Process.demonitor(ref, [:flush])
-    {:noreply, %{state | views: Map.delete(state.views, ref)}}
-  end
+  def handle_info({:DOWN, ref, :process, _pid, reason}, state),
+    do: {:noreply, %{state | asks: Asks.down(state.asks, ref, reason)}}
 
-  def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
-    case Map.pop(state.views, ref) do
-      {nil, _views} ->
-        {:noreply, state}
-
-      {%{id: id, fault: fault}, views} ->
-        fault = fault || Fault.to_wire("view_failed", Exception.format_exit(reason))
-        {:noreply, answer_in_task(%{state | views: views}, id, fault)}
-    end
-  end
-
-  def handle_info(:kill_now, state), do: {:noreply, end_process(state, stopped())}
+  def handle_info(:kill_now, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_info(:gone, state), do: {:stop, :normal, down(state, nil)}
 
   def handle_info(_late, state), do: {:noreply, state}
@@ -181,7 +175,7 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | phase: :stopping}}
   end
 
-  def handle_cast(:stop, state), do: {:noreply, end_process(state, stopped())}
+  def handle_cast(:stop, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
   def handle_cast({:cancel, id}, state) do
@@ -225,7 +219,7 @@ defmodule Slither.Python.Worker do
   defp control(body, state) do
     case Frame.decode(body) do
       {:ok, frame} -> control_frame(frame, state)
-      {:error, why} -> {:noreply, end_process(state, protocol_error(state, why))}
+      {:error, why} -> {:noreply, end_process(state, WorkerError.protocol(state, why))}
     end
   end
 
@@ -246,7 +240,7 @@ defmodule Slither.Python.Worker do
     }
 
     command(state, Frame.encode!({:welcome, Frame.version(), welcome}))
-    reason = if version != Frame.version(), do: mismatch(state, version)
+    reason = if version != Frame.version(), do: WorkerError.mismatch(state, version)
     {:noreply, %{state | marker: marker, reason: reason}}
   end
 
@@ -278,7 +272,7 @@ defmodule Slither.Python.Worker do
   end
 
   defp control_frame({:failed, fault}, %State{phase: :starting} = state) do
-    error = state.reason || start_failure(state, Fault.to_error(fault))
+    error = state.reason || WorkerError.start_failure(state, Fault.to_error(fault))
     {:noreply, %{state | reason: error}}
   end
 
@@ -303,7 +297,7 @@ defmodule Slither.Python.Worker do
 
   defp control_frame(frame, state) do
     why = "a #{elem(frame, 0)} frame is not for BEAM, or not now"
-    {:noreply, end_process(state, protocol_error(state, why))}
+    {:noreply, end_process(state, WorkerError.protocol(state, why))}
   end
 
   ## Calls
@@ -317,7 +311,7 @@ defmodule Slither.Python.Worker do
         if head?, do: started(state), else: state
 
       nil when id == 0 or state.lanes == {} ->
-        end_process(state, protocol_error(state, no_call(body)))
+        end_process(state, WorkerError.protocol(state, no_call(body)))
 
       nil ->
         # The lane's note can be behind the reply; the lane itself is not.
@@ -359,43 +353,18 @@ defmodule Slither.Python.Worker do
     %{state | timer: {ref, state.deadline}}
   end
 
-  ## Views
+  ## What Python asks of BEAM
 
-  defp view(state, id, _body) when map_size(state.views) >= @max_views do
-    why = "#{@max_views} view calls of this worker are being answered"
-    answer_in_task(state, id, Fault.to_wire("view_busy", why, %{"limit" => @max_views}))
-  end
-
-  defp view(state, id, body) do
+  defp ask(state, id, body) do
     {call, run} = caller(state, body)
-    owner = self()
-    port = state.port
-    facts = %{pool: state.settings.name, worker: state.slot, call: call, run: run}
-    bridge = state.settings.bridge
-
-    task(state, id, fn ->
-      limit = fn timeout, fault ->
-        Process.send_after(owner, {:view_deadline, self(), fault}, timeout)
-      end
-
-      write(port, answer_view(body, id, facts, bridge, limit))
-    end)
+    %{state | asks: Asks.view(state.asks, id, body, call, run)}
   end
 
-  defp answer_in_task(state, id, fault) do
-    port = state.port
-    frame = Frame.encode!({:view_reply, id, 1, fault})
-
-    {:ok, _pid} =
-      Task.Supervisor.start_child(Slither.TaskSupervisor, fn -> write(port, frame) end)
-
-    state
-  end
-
-  # The task begins once it is monitored, so that its end can't be missed.
-  defp task(state, id, fun) do
-    task = Task.Supervisor.async_nolink(Slither.TaskSupervisor, fun)
-    %{state | views: Map.put(state.views, task.ref, %{id: id, pid: task.pid, fault: nil})}
+  defp table(state, id, body) do
+    case Asks.table(state.asks, id, body) do
+      {:ok, asks} -> {:noreply, %{state | asks: asks}}
+      {:error, why} -> {:noreply, end_process(state, WorkerError.protocol(state, why))}
+    end
   end
 
   defp caller(state, body) do
@@ -406,30 +375,6 @@ defmodule Slither.Python.Worker do
       _ -> {0, nil}
     end
   end
-
-  defp answer_view(body, id, facts, bridge, limit) do
-    reply =
-      case Frame.decode(body) do
-        {:ok, {:view_call, ^id, _call, name, mode, params, timeout}} ->
-          facts = Map.merge(facts, %{view: name, mode: mode, params: params, timeout: timeout})
-          bridge.serve(facts, limit)
-
-        {:error, why} ->
-          {:error, Fault.to_wire("invalid_params", why)}
-      end
-
-    case view_reply(id, reply) do
-      {:ok, frame} ->
-        frame
-
-      {:error, why} ->
-        fault = Fault.to_wire("view_failed", "the view's answer can't be sent: " <> why)
-        Frame.encode!({:view_reply, id, 1, fault})
-    end
-  end
-
-  defp view_reply(id, {:ok, value}), do: Frame.encode({:view_reply, id, 0, value})
-  defp view_reply(id, {:error, fault}), do: Frame.encode({:view_reply, id, 1, fault})
 
   ## End
 
@@ -447,7 +392,7 @@ defmodule Slither.Python.Worker do
     # Children that a dead worker left in its group go now.
     if state.os_pid, do: OSProcess.kill_group(state.os_pid)
     ready? = state.lanes != {}
-    error = state.reason || ended(state, status)
+    error = state.reason || WorkerError.ended(state, status)
     executing = executing(state)
 
     # The scheduler first: a lane's answer brings its lease back, to be granted again.
@@ -477,71 +422,6 @@ defmodule Slither.Python.Worker do
     end
   end
 
-  defp ended(%State{phase: :stopping}, _status), do: stopped()
-
-  defp ended(%State{phase: :starting} = state, status) do
-    why = Environment.probe(state.python, state.variables)
-    message = if status, do: "#{why}; it ended with #{OSProcess.describe(status)}", else: why
-    start_error(state, message)
-  end
-
-  defp ended(state, status) do
-    how = if status, do: OSProcess.describe(status), else: "its port closed"
-
-    %Error{
-      reason: :worker_died,
-      message: "Python worker #{state.slot} (pid #{state.os_pid}) died: #{how}",
-      where: "pool #{inspect(state.settings.name)}",
-      hint: hint(status),
-      details: %{status: status, os_pid: state.os_pid}
-    }
-  end
-
-  defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
-  defp hint(139), do: "a crash in C code; its stack is on standard error"
-  defp hint(_status), do: nil
-
-  defp stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}
-
-  defp timed_out(%State{calls: [{_id, timeout, _run} | _]} = state) do
-    %Error{
-      reason: :timeout,
-      message: "the call ran for more than #{timeout} ms; its worker was killed",
-      where: "pool #{inspect(state.settings.name)}",
-      hint: "raise timeout:, or lower batch_size",
-      details: %{timeout: timeout}
-    }
-  end
-
-  defp start_error(state, message) do
-    %Error{
-      reason: :start_failed,
-      message: "a Python worker can't start: #{message}",
-      where: "pool #{inspect(state.settings.name)}",
-      details: %{python: state.python}
-    }
-  end
-
-  defp start_failure(state, error) do
-    %{start_error(state, error.message) | python: error.python, details: error.details}
-  end
-
-  defp mismatch(state, version) do
-    message =
-      "it speaks protocol #{version}, this BEAM speaks #{Frame.version()}; " <>
-        "install the slither-beam package of this version"
-
-    %{start_error(state, message) | reason: :version_mismatch}
-  end
-
-  defp protocol_error(state, why) do
-    %Error{
-      reason: :protocol_error,
-      message: "Python worker #{state.slot} broke the protocol: #{why}",
-      where: "pool #{inspect(state.settings.name)}"
-    }
-  end
-
   defp identity(state),
     do: %{pool: state.settings.name, worker: state.slot, os_pid: state.os_pid}
 
@@ -561,15 +441,5 @@ defmodule Slither.Python.Worker do
   end
 
   # Never suspends: an owner that waits for a full pipe could not enforce the deadline.
-  defp command(state, frame) do
-    :erlang.port_command(state.port, frame, [:nosuspend])
-  rescue
-    ArgumentError -> false
-  end
-
-  defp write(port, frame) do
-    Port.command(port, frame)
-  rescue
-    ArgumentError -> false
-  end
+  defp command(state, frame), do: PortWriter.offer(state.port, frame)
 end

@@ -64,6 +64,7 @@ defmodule Slither.Store.Config do
          {:ok, views} <- views(module, options[:views], store),
          {:ok, dir} <- dir(tables, options, where) do
       kept = Keyword.take(options, [:sync, :compact_after, :on_load_error, :sweep_interval])
+      views = if options[:views], do: views ++ Views.tables(tables, store), else: views
       own = [store: store, module: module, tables: tables, views: views, dir: dir]
       {:ok, struct!(__MODULE__, own ++ kept)}
     end

@@ -19,7 +19,12 @@ defmodule Slither.Store.Table do
       default: nil,
       doc: "Milliseconds a record lives after it was written; `nil`: for ever."
     ],
-    python: [type: :boolean, default: false, doc: "Whether Python may read it without a view."]
+    python: [
+      type: {:in, [false, :read, :read_write]},
+      default: false,
+      doc:
+        "Whether Python may use it as a mapping, without a view. Its name is then its store's alone."
+    ]
   ]
 
   @chunk 500
@@ -62,10 +67,21 @@ defmodule Slither.Store.Table do
     where = "table #{label(spec, index)} of #{inspect(module)}"
     spec = if is_map(spec) and not is_struct(spec), do: Map.to_list(spec), else: spec
 
-    with {:ok, checked} <- Options.validate(spec, @specs, where) do
+    with {:ok, checked} <- Options.validate(spec, @specs, where),
+         :ok <- mapping(checked, where) do
       if Enum.any?(done, &(&1.name == checked[:name])),
         do: {:error, %Error{reason: :duplicate_table, where: where, message: "is named twice"}},
         else: {:ok, checked}
+    end
+  end
+
+  # A mapping has one value for a key, which a bag has not.
+  defp mapping(checked, where) do
+    if checked[:python] && (checked[:type] == :bag or checked[:keypos] != 1) do
+      message = "python: takes a table of type :set or :ordered_set with keypos: 1"
+      {:error, %Error{reason: :invalid_option, where: where, message: message}}
+    else
+      :ok
     end
   end
 

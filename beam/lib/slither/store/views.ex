@@ -73,16 +73,37 @@ defmodule Slither.Store.Views do
     ArgumentError -> []
   end
 
-  @doc "Registers the views in the calling process's name: all of them or none."
-  @spec register([view]) :: :ok | {:error, Error.t()}
+  @doc "The tables of a store that Python may use, to be registered with its views."
+  @spec tables([Slither.Store.Table.t()], term) :: [map]
+  def tables(tables, store) do
+    for %{python: access} = table <- tables, access do
+      %{name: Atom.to_string(table.name), table: table.name, store: store, access: access}
+    end
+  end
+
+  @doc "The table of that name which Python may use."
+  @spec fetch_table(String.t()) :: {:ok, map} | :error
+  def fetch_table(name) do
+    case Registry.lookup(@registry, {:table, name}) do
+      [{_heir, table}] -> {:ok, table}
+      [] -> :error
+    end
+  end
+
+  @doc "The names of all tables that Python may use."
+  @spec table_names() :: [String.t()]
+  def table_names, do: Registry.select(@registry, [{{{:table, :"$1"}, :_, :_}, [], [:"$1"]}])
+
+  @doc "Registers views and tables in the calling process's name: all of them or none."
+  @spec register([map]) :: :ok | {:error, Error.t()}
   def register(views) do
     Enum.reduce_while(views, {:ok, []}, fn view, {:ok, done} ->
-      case Registry.register(@registry, {:view, view.name}, view) do
+      case Registry.register(@registry, key(view), view) do
         {:ok, _} ->
           {:cont, {:ok, [view | done]}}
 
         {:error, {:already_registered, _heir}} ->
-          Enum.each(done, &Registry.unregister(@registry, {:view, &1.name}))
+          Enum.each(done, &Registry.unregister(@registry, key(&1)))
           {:halt, {:error, taken(view)}}
       end
     end)
@@ -92,19 +113,24 @@ defmodule Slither.Store.Views do
     end
   end
 
+  defp key(%{access: _} = table), do: {:table, table.name}
+  defp key(view), do: {:view, view.name}
+
   defp taken(view) do
+    {kind, name} = key(view)
+
     other =
-      case fetch(view.name) do
-        {:ok, %{store: store}} -> "store #{inspect(store)}"
-        :error -> "another store"
+      case Registry.lookup(@registry, {kind, name}) do
+        [{_heir, %{store: store}}] -> "store #{inspect(store)}"
+        [] -> "another store"
       end
 
     %Error{
-      reason: :duplicate_view,
+      reason: if(kind == :view, do: :duplicate_view, else: :duplicate_table),
       where: "store #{inspect(view.store)}",
-      message: "view #{inspect(view.name)} is already served by #{other}",
+      message: "#{kind} #{inspect(name)} is already served to Python by #{other}",
       hint: "rename one, or start this store with `views: false`",
-      details: %{view: view.name, store: view.store}
+      details: %{kind => name, store: view.store}
     }
   end
 

@@ -1,0 +1,88 @@
+defmodule Slither.Python.WorkerError do
+  @moduledoc false
+  # What a worker's owner says of its ends, from its state.
+
+  alias Slither.Error
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Environment, OSProcess}
+
+  @doc "Why the process ended; `status` is nil where only the port's end was seen."
+  @spec ended(map, non_neg_integer | nil) :: Error.t()
+  def ended(%{phase: :stopping}, _status), do: stopped()
+
+  def ended(%{phase: :starting} = state, status) do
+    why = Environment.probe(state.python, state.variables)
+    message = if status, do: "#{why}; it ended with #{OSProcess.describe(status)}", else: why
+    start(state, message)
+  end
+
+  def ended(state, status) do
+    how = if status, do: OSProcess.describe(status), else: "its port closed"
+
+    %Error{
+      reason: :worker_died,
+      message: "Python worker #{state.slot} (pid #{state.os_pid}) died: #{how}",
+      where: where(state),
+      hint: hint(status),
+      details: %{status: status, os_pid: state.os_pid}
+    }
+  end
+
+  @doc "The process was told to stop."
+  @spec stopped() :: Error.t()
+  def stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}
+
+  @doc "The call that runs is over its time."
+  @spec timed_out(map) :: Error.t()
+  def timed_out(%{calls: [{_id, timeout, _run} | _]} = state) do
+    %Error{
+      reason: :timeout,
+      message: "the call ran for more than #{timeout} ms; its worker was killed",
+      where: where(state),
+      hint: "raise timeout:, or lower batch_size",
+      details: %{timeout: timeout}
+    }
+  end
+
+  @doc "The process can't start."
+  @spec start(map, String.t()) :: Error.t()
+  def start(state, message) do
+    %Error{
+      reason: :start_failed,
+      message: "a Python worker can't start: #{message}",
+      where: where(state),
+      details: %{python: state.python}
+    }
+  end
+
+  @doc "The process can't start, in Python's words."
+  @spec start_failure(map, Error.t()) :: Error.t()
+  def start_failure(state, error),
+    do: %{start(state, error.message) | python: error.python, details: error.details}
+
+  @doc "The process speaks another version of the protocol."
+  @spec mismatch(map, non_neg_integer) :: Error.t()
+  def mismatch(state, version) do
+    message =
+      "it speaks protocol #{version}, this BEAM speaks #{Frame.version()}; " <>
+        "install the slither-beam package of this version"
+
+    %{start(state, message) | reason: :version_mismatch}
+  end
+
+  @doc "The process broke the protocol."
+  @spec protocol(map, String.t()) :: Error.t()
+  def protocol(state, why) do
+    %Error{
+      reason: :protocol_error,
+      message: "Python worker #{state.slot} broke the protocol: #{why}",
+      where: where(state)
+    }
+  end
+
+  defp where(state), do: "pool #{inspect(state.settings.name)}"
+
+  defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
+  defp hint(139), do: "a crash in C code; its stack is on standard error"
+  defp hint(_status), do: nil
+end

@@ -1,0 +1,206 @@
+"""Tables of BEAM's stores as mappings, for handlers.
+
+A store declares a table ``python: :read`` or ``python: :read_write``; a handler then uses it
+like a dict that all workers and BEAM share::
+
+    from slither import store
+
+    features = store.table("features")
+
+
+    def score(keys: list[str]) -> list[float]:
+        known = features.get_many(keys)
+        return [known[key]["weight"] if key in known else 0.0 for key in keys]
+
+Each operation is one round trip, and sees and makes changes at once. Keys and values cross as
+everything does: text is ``str``, a ``tuple`` as a key is a list on BEAM. Tables work from any
+thread of a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
+from typing import Generic, TypeVar, overload
+
+from slither import _state
+from slither._errors import (
+    EncodeError,
+    ProtocolError,
+    SlitherError,
+    TableError,
+    TableRefused,
+    UnknownTable,
+)
+from slither._types import Payload
+
+__all__ = ["Table", "table"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+
+_KINDS: dict[str, type[TableError]] = {
+    "unknown_table": UnknownTable,
+    "table_refused": TableRefused,
+}
+
+
+def table(name: str) -> Table[Payload, Payload]:
+    """Return the mapping over the table ``name``; nothing is sent before it is used.
+
+    A table that is not declared for Python raises :class:`slither.UnknownTable` on first use,
+    and says how to declare it.
+
+    >>> table("features")
+    <slither.store.Table 'features'>
+    """
+    return Table(name)
+
+
+class Table(MutableMapping[K, V], Generic[K, V]):
+    """A table of a store, as a mutable mapping.
+
+    Writes to a table declared ``python: :read`` raise :class:`slither.TableRefused`; outside a
+    worker everything raises :class:`slither.SlitherError`.
+
+    >>> table("features")["user:42"]
+    Traceback (most recent call last):
+        ...
+    slither._errors.SlitherError: table 'features' was used outside a worker; ...
+    """
+
+    def __init__(self, name: str) -> None:
+        """Take the table's name."""
+        self.name = name
+
+    def __repr__(self) -> str:
+        """Name the table; its data stays where it is."""
+        return f"<slither.store.Table {self.name!r}>"
+
+    def __getitem__(self, key: K) -> V:
+        """Return the value, or raise ``KeyError``."""
+        found: list[V] = self._ask("get", key)
+        if not found:
+            raise KeyError(key)
+        return found[0]
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D) -> V | D: ...
+    def get(self, key: K, /, default: object = None) -> object:
+        """Return the value, or ``default``."""
+        found: list[V] = self._ask("get", key)
+        return found[0] if found else default
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Return the values of those keys that are there, in one round trip."""
+        found: dict[K, V] = self._ask("get_many", list(keys))
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether the key is there."""
+        return bool(self._ask("has", key))
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return int(self._ask("size"))
+
+    def __iter__(self) -> Iterator[K]:
+        """Walk over the keys; see :meth:`items`."""
+        for key, _ in self._pairs():
+            yield key
+
+    def items(self) -> ItemsView[K, V]:
+        """Walk over keys and values, a few hundred to a round trip.
+
+        The walk is over the table as it was when it began, should its store reload meanwhile;
+        what is written while it goes on may or may not be seen.
+        """
+        return _Items(self)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Put the value."""
+        self._ask("put", [[key, value]])
+
+    def __delitem__(self, key: K) -> None:
+        """Delete the record, or raise ``KeyError``."""
+        if not self._ask("take", key):
+            raise KeyError(key)
+
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, default: V | D, /) -> V | D: ...
+    def pop(self, key: K, /, *default: object) -> object:
+        """Take the value out, atomically; raise ``KeyError`` without a default."""
+        found: list[V] = self._ask("take", key)
+        if found:
+            return found[0]
+        if default:
+            return default[0]
+        raise KeyError(key)
+
+    def put_many(self, values: Mapping[K, V]) -> None:
+        """Put all values, in one round trip."""
+        self._ask("put", [[key, value] for key, value in values.items()])
+
+    def put_new(self, key: K, value: V) -> bool:
+        """Put the value where there is none, atomically; tell whether it was put."""
+        return bool(self._ask("put_new", key, value))
+
+    def setdefault(self, key: K, default: V) -> V:
+        """Put ``default`` where there is nothing, atomically; return what is there then."""
+        return default if self.put_new(key, default) else self[key]
+
+    def update_counter(self, key: K, by: int = 1, default: int = 0) -> int:
+        """Add to an integer, atomically, and return the sum; ``default`` where there is none."""
+        return int(self._ask("update_counter", key, by, default))
+
+    def _pairs(self) -> Iterator[tuple[K, V]]:
+        scan: int | None = None
+        try:
+            while True:
+                scan, part = self._ask("scan", scan)
+                yield from ((_hashable(key), value) for key, value in part)
+                if scan is None:
+                    return
+        finally:
+            if scan is not None:
+                self._ask("scan_end", scan)
+
+    def _ask(self, op: str, *arguments: object) -> Payload:
+        link = _state.link
+        if link is None:
+            raise SlitherError(
+                f"table {self.name!r} was used outside a worker; tables answer in code that a "
+                "Slither pool runs"
+            )
+        try:
+            reply = link.ask_table(_state.call_id, self.name, op, list(arguments))
+        except (EncodeError, ProtocolError) as error:
+            raise TableError(self.name, str(error)) from None
+        except (EOFError, OSError) as error:
+            raise TableError(self.name, f"BEAM closed the connection: {error}") from None
+        if reply is None:
+            raise TableError(self.name, "BEAM closed the connection")
+        if reply.status == 0:
+            return reply.value
+        facts = reply.value if isinstance(reply.value, dict) else {}
+        kind = _KINDS.get(str(facts.get("kind")), TableError)
+        raise kind(self.name, str(facts.get("message", "no reason given")))
+
+
+class _Items(ItemsView[K, V]):
+    """Items by parts, rather than a round trip for each."""
+
+    _mapping: Table[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """Walk over the table's pairs."""
+        return self._mapping._pairs()
+
+
+def _hashable(key: Payload) -> Payload:
+    # A list that comes as a value stands for a key here.
+    return tuple(map(_hashable, key)) if isinstance(key, list) else key
