@@ -167,7 +167,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "timeout:" do
     test "kills a worker that is busy in Python, and replaces it" do
-      pool = ready_pool()
+      pool = ready_pool(preload: ["slither_test_handlers"])
       started = System.monotonic_time(:millisecond)
 
       assert {:error, %DispatchError{reason: :timeout} = error} =
@@ -192,18 +192,18 @@ defmodule Slither.Python.WorkerTest do
       options = options(pool, "hold", batch_size: 1, timeout: :infinity)
       task = Task.async(fn -> Slither.dispatch([go], options) end)
       await_running(pool)
-      behind = Task.async(fn -> call(pool, "identity", 1, timeout: 50) end)
+      behind = Task.async(fn -> call(pool, "identity", 1, timeout: 1_000) end)
       assert_receive {:start, ^pool, _metadata}, patience()
       assert_receive {:start, ^pool, _metadata}, patience()
-      assert Task.yield(behind, 200) == nil
+      assert Task.yield(behind, 1_200) == nil
       File.touch!(go)
       assert {:ok, [_result]} = Task.await(task, patience())
       assert {:ok, 1} = Task.await(behind, patience())
     end
 
     test "fails only the call that ran too long" do
-      pool = ready_pool(window: 3)
-      options = options(pool, "hold", batch_size: 1, on_error: :skip, timeout: 300)
+      pool = ready_pool(window: 3, preload: ["slither_test_handlers"])
+      options = options(pool, "hold", batch_size: 1, on_error: :skip, timeout: 1_000)
       never = path("never")
       assert {:ok, [late, a, b]} = Slither.dispatch([never, "a", "b"], options)
       assert late.meta.error.reason == :timeout

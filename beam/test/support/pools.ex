@@ -137,12 +137,14 @@ defmodule Slither.Test.Pools do
   end
 
   @doc "Whether a process that was killed ends; a kill takes effect when the kernel comes to it."
-  @spec ends?(pos_integer, non_neg_integer) :: boolean
-  def ends?(os_pid, tries \\ 60_000) do
+  @spec ends?(pos_integer) :: boolean
+  def ends?(os_pid), do: ends?(os_pid, System.monotonic_time(:millisecond) + @patience)
+
+  defp ends?(os_pid, deadline) do
     cond do
       not alive?(os_pid) -> true
-      tries == 0 -> false
-      true -> :erlang.yield() && ends?(os_pid, tries - 1)
+      System.monotonic_time(:millisecond) > deadline -> false
+      true -> :erlang.yield() && ends?(os_pid, deadline)
     end
   end
 
