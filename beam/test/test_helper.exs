@@ -7,4 +7,5 @@ if is_nil(Process.whereis(Slither.Store.Supervisor)) do
   Process.unlink(pid)
 end
 
-ExUnit.start()
+# Generous, for busy machines: a message that comes is not waited for.
+ExUnit.start(assert_receive_timeout: 10_000)
