@@ -46,7 +46,7 @@ defmodule Slither.Store.CrashTest do
     assert_receive {:loading, loader, tables}
     monitor = Process.monitor(loader)
     Stores.kill_owner(store)
-    assert %Slither.Error{reason: :store_unavailable} = Task.await(reload)
+    assert %Slither.Error{reason: :store_unavailable} = Task.await(reload, 60_000)
     assert_receive {:DOWN, ^monitor, _, _, _}
     assert :ets.info(tables[:items]) == :undefined
     assert Server.get(store, :items, 1) == :kept
@@ -74,7 +74,7 @@ defmodule Slither.Store.CrashTest do
     for _ <- 1..8, do: Stores.kill_owner(wait_for_owner(store))
     Task.await(reloader, 120_000)
     :atomics.put(stop, 1, 1)
-    assert Task.await(reader) == :ok
+    assert Task.await(reader, 60_000) == :ok
 
     # Whatever generation they were of, no table is left but the current one.
     current = Directory.get(store).tables.items.tid

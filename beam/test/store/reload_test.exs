@@ -44,7 +44,7 @@ defmodule Slither.Store.ReloadTest do
 
   defp finish_reload({task, loader}, result \\ :ok) do
     send(loader, {:finish, result})
-    Task.await(task)
+    Task.await(task, 60_000)
   end
 
   describe "a reload" do
@@ -110,7 +110,7 @@ defmodule Slither.Store.ReloadTest do
       store = gated()
       {task, loader} = begin_reload(store)
       Process.exit(loader, :kill)
-      assert Task.await(task) == {:error, {:exit, :killed}}
+      assert Task.await(task, 60_000) == {:error, {:exit, :killed}}
       assert Server.put(store, :items, 1, 1) == :ok
     end
 
@@ -121,10 +121,10 @@ defmodule Slither.Store.ReloadTest do
       waiting = fn -> length(:sys.get_state(Stores.owner(store)).waiting) end
       Stores.until(fn -> waiting.() == 3 end)
       send(loader, {:finish, :ok})
-      assert Task.await(first) == :ok
+      assert Task.await(first, 60_000) == :ok
       assert_receive {:loading, loader}
       send(loader, {:finish, :ok})
-      assert Task.await_many(later) == [:ok, :ok, :ok]
+      assert Task.await_many(later, 60_000) == [:ok, :ok, :ok]
       assert Server.info(store).generation == 3
     end
 

@@ -128,7 +128,7 @@ defmodule Slither.Store.ServerTest do
         end)
 
       # The table is more than 20_000 * 45 words.
-      assert Task.await(task) < 200_000
+      assert Task.await(task, 60_000) < 200_000
     end
 
     test "an abandoned stream leaves nothing behind", %{store: store} do
@@ -267,7 +267,7 @@ defmodule Slither.Store.ServerTest do
 
     test "ends with the watcher", %{store: store} do
       watcher = Task.async(fn -> Server.watch(store, :items) end)
-      Task.await(watcher)
+      Task.await(watcher, 60_000)
       aux = Slither.Store.Directory.get(store).aux
       Stores.until(fn -> :ets.match(aux, {{:watch, :_}, :"$1", :_}) == [] end)
     end

@@ -104,7 +104,7 @@ defmodule Slither.Store.Owner do
   def terminate(_reason, %{journal: nil}), do: :ok
 
   def terminate(_reason, state) do
-    state = flush(state)
+    state = state |> flush() |> stop_snapshot()
     Journal.close(state.journal)
   end
 
@@ -206,6 +206,14 @@ defmodule Slither.Store.Owner do
   end
 
   defp compact(state), do: state
+
+  # Gone before we are: whoever comes next reads the very files it renames and removes.
+  defp stop_snapshot(%{snapshot: nil} = state), do: state
+
+  defp stop_snapshot(%{snapshot: pid} = state) do
+    Process.exit(pid, :kill)
+    receive do: ({:EXIT, ^pid, _reason} -> %{state | snapshot: nil})
+  end
 
   defp schedule_sweep(%{directory: %{tables: tables}, config: config}) do
     if Enum.any?(tables, fn {_name, table} -> table.ttl end),
