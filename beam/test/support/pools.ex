@@ -42,13 +42,10 @@ defmodule Slither.Test.Pools do
     name
   end
 
-  @doc "Starts a pool for all tests of a module, of two workers; returns its name when it is ready."
+  @doc "Starts a pool for all tests of a module, of two workers; returns its name when all are up."
   @spec start!(Pool.name(), keyword) :: Pool.name()
   def start!(name, options \\ []) do
-    options = Keyword.merge([name: name, size: 2, paths: [@handlers]], options)
-    start_supervised!({Pool, options})
-    :ok = Pool.await_ready(name)
-    name
+    ready_pool([name: name, size: 2] ++ options)
   end
 
   @doc "Waits until the worker of a slot is up; returns its OS pid."

@@ -4,7 +4,7 @@ defmodule Slither.Bridge.Tables do
 
   alias Slither.Bridge.Scan
   alias Slither.Options
-  alias Slither.Store.{Reads, Server, Views}
+  alias Slither.Store.{Reads, Server, Views, Writes}
 
   @reads ~w(get get_many has size scan scan_end)
   @writes ~w(take put put_new delete update_counter)
@@ -82,9 +82,9 @@ defmodule Slither.Bridge.Tables do
   defp op("scan_end", [scan], _store, _table, worker), do: Scan.stop(scan, worker)
 
   defp op("take", [key], store, table, _) do
-    case Server.take(store, table, key) do
-      nil -> []
-      value -> [value]
+    case Writes.take_entry(store, table, key) do
+      {true, value} -> [value]
+      {false, _nothing} -> []
     end
   end
 

@@ -32,7 +32,7 @@ defmodule Slither.Store.Plan do
   def run({:take, key}, table) do
     records = Table.lookup(table, key)
     effects = if records == [], do: [], else: [{:delete, [key]}]
-    {{:ok, Table.entry(table, records)}, effects}
+    {{:ok, {records != [], Table.entry(table, records)}}, effects}
   end
 
   def run({:swap, key, seen, record}, table) do

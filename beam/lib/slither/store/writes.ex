@@ -36,6 +36,13 @@ defmodule Slither.Store.Writes do
 
   @spec take(term, atom, term) :: term
   def take(store, name, key) do
+    {_found?, entry} = take_entry(store, name, key)
+    entry
+  end
+
+  @doc "As `take/3`, and whether there was a record: what was taken may be nil."
+  @spec take_entry(term, atom, term) :: {boolean, term}
+  def take_entry(store, name, key) do
     _ = Directory.table!(store, name)
     write!(store, name, :take, {:take, key})
   end
