@@ -6,9 +6,16 @@ defmodule Slither.Store.DurableTest do
   alias Slither.Store.Server
   alias Slither.Test.Stores
 
-  @moduletag :tmp_dir
   # Every write waits for the disk, and the disk for whoever else uses it.
   @moduletag timeout: 600_000
+
+  # Not ExUnit's tmp_dir, which two runs of the suite side by side would share.
+  setup do
+    name = "slither-#{System.pid()}-#{System.unique_integer([:positive])}"
+    dir = Path.join(System.tmp_dir!(), name)
+    on_exit(fn -> File.rm_rf!(dir) end)
+    {:ok, tmp_dir: dir}
+  end
 
   @tables [
     %{name: :items, durable: true},

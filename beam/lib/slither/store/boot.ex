@@ -54,7 +54,7 @@ defmodule Slither.Store.Boot do
          :ok <- Heir.register_views(heir, config.views) do
       bequeath(tables, heir)
       directory = directory(config, tables, aux)
-      Directory.publish(directory)
+      Heir.publish(heir, directory)
       event(config, :stop, %{duration: since(started), rows: rows(tables)}, %{})
       {:ok, directory, journal}
     else

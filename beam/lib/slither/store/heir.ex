@@ -1,6 +1,6 @@
 defmodule Slither.Store.Heir do
   @moduledoc false
-  # Does nothing, so that nothing can go wrong with it. ETS hands it the tables of an owner that
+  # Does next to nothing, so that nothing can go wrong with it. ETS hands it the tables of an owner that
   # died; the next owner claims them. It also holds what must outlive an owner: the registered
   # views, and the auxiliary table of pins and watchers.
 
@@ -22,6 +22,14 @@ defmodule Slither.Store.Heir do
   def claim(heir, tids, generation),
     do: GenServer.call(heir, {__MODULE__, :claim, tids, generation}, :infinity)
 
+  @doc """
+  Publishes a directory. Replacing a persistent term takes a while and may take effect after the
+  process that asked was killed; done here, the next owner, which asks us first, finds it done.
+  """
+  @spec publish(pid, Directory.t()) :: :ok
+  def publish(heir, directory),
+    do: GenServer.call(heir, {__MODULE__, :publish, directory}, :infinity)
+
   @doc "Registers the views for as long as the store lives."
   @spec register_views(pid, [map]) :: :ok | {:error, Slither.Error.t()}
   def register_views(heir, views),
@@ -38,6 +46,9 @@ defmodule Slither.Store.Heir do
 
   @impl true
   def handle_call({__MODULE__, :fetch}, _from, state), do: {:reply, {self(), state.aux}, state}
+
+  def handle_call({__MODULE__, :publish, directory}, _from, state),
+    do: {:reply, Directory.publish(directory), state}
 
   def handle_call({__MODULE__, :claim, tids, generation}, {owner, _tag}, state) do
     held = Enum.all?(tids, &(:ets.info(&1, :owner) == self())) and give(tids, owner)

@@ -256,7 +256,7 @@ defmodule Slither.Store.Owner do
     Boot.bequeath(tables, state.heir)
     generation = old.generation + 1
     directory = %{old | generation: generation, tables: Map.merge(old.tables, new)}
-    Directory.publish(directory)
+    Heir.publish(state.heir, directory)
 
     retired = for {name, _table} <- new, tid <- Table.tids(old.tables[name]), do: tid
     Reaper.start(retired, old.aux, old.generation, state.heir)
