@@ -4,6 +4,7 @@ defmodule Slither.DispatchTest do
   alias Slither.{Dispatch, DispatchError, Error, Item}
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.Strategies.{KeyPartition, WeightedBatch}
+  alias Slither.Python.Pool
   alias Slither.Test.{FunExecutor, GateExecutor, Pools, Telemetry}
 
   @pool __MODULE__
@@ -329,6 +330,51 @@ defmodule Slither.DispatchTest do
 
       assert {:ok, _} = Dispatch.run(1..10, python("identity", batch_size: 1))
     end
+
+    for kind <- [:error, :throw, :exit] do
+      test "what the caller's code ends with (#{kind}) leaves no lane taken while it lives" do
+        fail = fn -> :erlang.raise(unquote(kind), :broke, []) end
+        break = fn n, at -> if n == at, do: fail.(), else: n end
+        weigh = fn item -> if item.payload == 5, do: fail.(), else: 1 end
+        weights = [strategy: WeightedBatch, max_weight: 1, weight_fn: weigh]
+        pool = Pools.start_pool()
+        assert Pool.await_ready(pool) == :ok
+
+        options = [
+          pool: pool,
+          module: "slither_test_handlers",
+          function: "identity",
+          batch_size: 1
+        ]
+
+        runs = [
+          fn -> Dispatch.run(Stream.map(1..10, &break.(&1, 6)), options) end,
+          fn ->
+            1..10 |> Stream.map(&break.(&1, 6)) |> Dispatch.stream(options) |> Enum.to_list()
+          end,
+          fn -> Dispatch.run(1..10, options ++ weights) end,
+          fn ->
+            policy = {:route, fn _, _ -> fail.() end}
+            Dispatch.run([1, self(), self()], [on_error: policy] ++ options)
+          end
+        ]
+
+        for run <- runs, _ <- 1..2 do
+          assert {unquote(kind), _} = catch_any(run)
+          # The lanes of this process are taken by nobody: others get their turn.
+          task = Task.async(fn -> Dispatch.run(1..4, options) end)
+          assert {:ok, [_ | _]} = Task.await(task, Pools.patience())
+        end
+
+        refute_received {{_alias, _key}, _answer}
+      end
+    end
+  end
+
+  defp catch_any(fun) do
+    fun.()
+  catch
+    kind, reason -> {kind, reason}
   end
 
   describe "sessions" do

@@ -98,14 +98,17 @@ defmodule Slither.Pipe.Runner do
     end
   end
 
-  # An exception of the input itself passes through, once the workers are free.
+  # What the input itself raises or throws passes through, once the workers are free.
   defp next(engine) do
     Engine.next(engine)
-  rescue
-    exception ->
-      Engine.close(engine, exception)
-      reraise exception, __STACKTRACE__
+  catch
+    kind, reason ->
+      Engine.close(engine, raised(kind, reason))
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
+
+  defp raised(:error, reason), do: Exception.normalize(:error, reason)
+  defp raised(kind, reason), do: %ErlangError{original: {kind, reason}}
 
   defp gather(emitted, outputs) do
     Enum.reduce(emitted, outputs, fn {output, item}, outputs ->
