@@ -371,6 +371,50 @@ defmodule Slither.DispatchTest do
     end
   end
 
+  describe "a pool that stops while a run waits for it" do
+    # The input ends the pool before its last batches.
+    defp ending(count, fun),
+      do: Stream.map(1..count, fn n -> if(n == count, do: fun.() && n, else: n) end)
+
+    defp crash_scheduler(pool) do
+      {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+      Process.exit(scheduler, :kill)
+      :crashed
+    end
+
+    test "is used again when its supervisor has started it again" do
+      pool = Pools.ready_pool()
+      options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+      retry = {:retry, max_attempts: 10, base_ms: 50, then: :skip}
+      options = [batch_size: 1, max_in_flight: 2, on_error: retry] ++ options
+      crash = fn -> crash_scheduler(pool) end
+      assert {:ok, items} = Dispatch.run(ending(6, crash), options)
+      assert payloads(items) == Enum.to_list(1..6)
+      refute Enum.any?(items, & &1.meta[:skipped])
+    end
+
+    for policy <- [:skip, {:retry, max_attempts: 2, base_ms: 1, then: :skip}] do
+      test "gives every item its outcome under #{inspect(policy)}" do
+        pool = Pools.ready_pool()
+        options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+        options = options ++ [batch_size: 1, max_in_flight: 2, on_error: unquote(policy)]
+        stop = fn -> stop_supervised!(pool) end
+        assert {:ok, items} = Dispatch.run(Stream.concat(ending(6, stop), 7..10), options)
+        assert length(items) == 10
+        assert %{error: %DispatchError{reason: :pool_unavailable}} = List.last(items).meta
+      end
+    end
+
+    test "has lost the sessions it held" do
+      pool = Pools.ready_pool()
+      options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+      options = options ++ [batch_size: 1, max_in_flight: 1, on_error: :skip, session_id: "s"]
+      crash = fn -> crash_scheduler(pool) end
+      assert {:ok, items} = Dispatch.run(Stream.concat(ending(4, crash), 5..8), options)
+      assert %{error: %DispatchError{reason: :pool_unavailable}} = List.last(items).meta
+    end
+  end
+
   defp catch_any(fun) do
     fun.()
   catch

@@ -166,8 +166,12 @@ defmodule Slither.Dispatch.Flow do
         {batch, flow} = pop(flow)
         flow |> send_out(batch, lane, runner) |> advance()
 
-      :none ->
-        %{flow | runner: Runner.want(flow.runner, flow.todo_count, map_size(flow.out))}
+      {:none, runner} ->
+        %{flow | runner: Runner.want(runner, flow.todo_count, map_size(flow.out))}
+
+      {:gone, error} ->
+        {batch, flow} = pop(flow)
+        flow |> failed(batch, error) |> advance()
     end
   end
 
