@@ -218,16 +218,19 @@ defmodule Slither.Dispatch.Flow do
   defp done(flow, batch, {kind, error, _times}) when kind in [:error, :died],
     do: failed(flow, batch, error)
 
-  defp done(flow, %Batch{requeues: n} = batch, :requeue) when n < @max_requeues do
+  defp done(flow, %Batch{requeues: n} = batch, {:requeue, _error}) when n < @max_requeues do
     counts = Map.update!(flow.counts, :requeues, &(&1 + 1))
     batch = %{batch | requeues: n + 1}
     %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1, counts: counts}
   end
 
-  defp done(flow, batch, :requeue) do
+  defp done(flow, batch, {:requeue, last}) do
     error = %Error{
       reason: :worker_died,
-      message: "#{@max_requeues + 1} workers ended while they held this batch"
+      message:
+        "#{@max_requeues + 1} workers ended while they held this batch; the last: " <>
+          last.message,
+      where: last.where
     }
 
     failed(flow, batch, error)
