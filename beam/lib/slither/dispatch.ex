@@ -77,14 +77,14 @@ defmodule Slither.Dispatch do
   @spec call_batch(Enumerable.t(), keyword) ::
           {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
   def call_batch(items, options) do
-    items = Enum.to_list(items)
-    if items == [], do: {:ok, []}, else: run(items, one_batch(options, length(items)))
-  end
-
-  defp one_batch(options, count) when is_list(options) do
-    options
-    |> Keyword.drop([:strategy])
-    |> Keyword.merge(batch_size: count, max_in_flight: 1)
+    with true <- Keyword.keyword?(options), :ok <- enumerable(items) do
+      items = Enum.to_list(items)
+      one = [batch_size: max(1, length(items)), max_in_flight: 1]
+      run(items, options |> Keyword.drop([:strategy]) |> Keyword.merge(one))
+    else
+      # It says what is wrong with them.
+      _ -> run(items, options)
+    end
   end
 
   ## The driver: one flow, one source
@@ -124,7 +124,7 @@ defmodule Slither.Dispatch do
   end
 
   defp enumerable(items) do
-    if Enumerable.impl_for(items) do
+    if Source.enumerable?(items) do
       :ok
     else
       {:error,
@@ -137,7 +137,7 @@ defmodule Slither.Dispatch do
   end
 
   defp collect(state, acc) do
-    case next(state) do
+    case next_or_close(state) do
       {:items, items, state} ->
         collect(state, :lists.reverse(items, acc))
 
@@ -149,10 +149,24 @@ defmodule Slither.Dispatch do
         close(state)
         {:error, error, Enum.reverse(acc, items)}
     end
-  rescue
-    exception ->
+  end
+
+  defp next_or_close(state) do
+    next(state)
+  catch
+    kind, reason ->
       close(state)
-      reraise exception, __STACKTRACE__
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  # What the caller's code raises (the input, a strategy, a policy's function) passes through.
+  # Only the state of that moment knows what is out, so it is given back here.
+  defp guard(state, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      Flow.close(state.flow)
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   # The next results, waiting for them if need be.
@@ -180,13 +194,16 @@ defmodule Slither.Dispatch do
   end
 
   defp pull(state) do
-    count = Batcher.want(state.batcher)
-    {items, source} = Source.pull(state.source, count)
+    {groups, state} = guard(state, fn -> batches(state) end)
+    %{state | flow: Enum.reduce(groups, state.flow, &Flow.submit(&2, &1))}
+  end
+
+  defp batches(state) do
+    {items, source} = Source.pull(state.source, Batcher.want(state.batcher))
     {entries, next} = number(items, state.next, [])
     {groups, batcher} = Batcher.add(state.batcher, entries)
     groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
-    flow = Enum.reduce(groups, state.flow, &Flow.submit(&2, &1))
-    %{state | source: source, next: next, batcher: batcher, flow: flow}
+    {groups, %{state | source: source, next: next, batcher: batcher}}
   end
 
   defp number([item | items], next, acc),
@@ -197,15 +214,18 @@ defmodule Slither.Dispatch do
   defp await(%{alias: alias} = state) do
     receive do
       {{^alias, _key}, message} ->
-        %{state | flow: Flow.message(state.flow, message)}
+        deliver(state, message)
 
       {{^alias, _key}, monitor, :process, _pid, reason} ->
-        %{state | flow: Flow.message(state.flow, {:down, monitor, reason})}
+        deliver(state, {:down, monitor, reason})
 
       {:timeout, timer, {:slither_timer, {^alias, _key}}} ->
-        %{state | flow: Flow.message(state.flow, {:timer, timer})}
+        deliver(state, {:timer, timer})
     end
   end
+
+  defp deliver(state, message),
+    do: %{state | flow: guard(state, fn -> Flow.message(state.flow, message) end)}
 
   defp unpack([{:ok, entries} | chunks], acc, state),
     do: unpack(chunks, push(entries, acc), state)

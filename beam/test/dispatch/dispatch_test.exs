@@ -4,6 +4,7 @@ defmodule Slither.DispatchTest do
   alias Slither.{Dispatch, DispatchError, Error, Item}
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.Strategies.{KeyPartition, WeightedBatch}
+  alias Slither.Python.Pool
   alias Slither.Test.{FunExecutor, GateExecutor, Pools, Telemetry}
 
   @pool __MODULE__
@@ -329,6 +330,95 @@ defmodule Slither.DispatchTest do
 
       assert {:ok, _} = Dispatch.run(1..10, python("identity", batch_size: 1))
     end
+
+    for kind <- [:error, :throw, :exit] do
+      test "what the caller's code ends with (#{kind}) leaves no lane taken while it lives" do
+        fail = fn -> :erlang.raise(unquote(kind), :broke, []) end
+        break = fn n, at -> if n == at, do: fail.(), else: n end
+        weigh = fn item -> if item.payload == 5, do: fail.(), else: 1 end
+        weights = [strategy: WeightedBatch, max_weight: 1, weight_fn: weigh]
+        pool = Pools.start_pool()
+        assert Pool.await_ready(pool) == :ok
+
+        options = [
+          pool: pool,
+          module: "slither_test_handlers",
+          function: "identity",
+          batch_size: 1
+        ]
+
+        runs = [
+          fn -> Dispatch.run(Stream.map(1..10, &break.(&1, 6)), options) end,
+          fn ->
+            1..10 |> Stream.map(&break.(&1, 6)) |> Dispatch.stream(options) |> Enum.to_list()
+          end,
+          fn -> Dispatch.run(1..10, options ++ weights) end,
+          fn ->
+            policy = {:route, fn _, _ -> fail.() end}
+            Dispatch.run([1, self(), self()], [on_error: policy] ++ options)
+          end
+        ]
+
+        for run <- runs, _ <- 1..2 do
+          assert {unquote(kind), _} = catch_any(run)
+          # The lanes of this process are taken by nobody: others get their turn.
+          task = Task.async(fn -> Dispatch.run(1..4, options) end)
+          assert {:ok, [_ | _]} = Task.await(task, Pools.patience())
+        end
+
+        refute_received {{_alias, _key}, _answer}
+      end
+    end
+  end
+
+  describe "a pool that stops while a run waits for it" do
+    # The input ends the pool before its last batches.
+    defp ending(count, fun),
+      do: Stream.map(1..count, fn n -> if(n == count, do: fun.() && n, else: n) end)
+
+    defp crash_scheduler(pool) do
+      {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+      Process.exit(scheduler, :kill)
+      :crashed
+    end
+
+    test "is used again when its supervisor has started it again" do
+      pool = Pools.ready_pool()
+      options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+      retry = {:retry, max_attempts: 10, base_ms: 50, then: :skip}
+      options = [batch_size: 1, max_in_flight: 2, on_error: retry] ++ options
+      crash = fn -> crash_scheduler(pool) end
+      assert {:ok, items} = Dispatch.run(ending(6, crash), options)
+      assert payloads(items) == Enum.to_list(1..6)
+      refute Enum.any?(items, & &1.meta[:skipped])
+    end
+
+    for policy <- [:skip, {:retry, max_attempts: 2, base_ms: 1, then: :skip}] do
+      test "gives every item its outcome under #{inspect(policy)}" do
+        pool = Pools.ready_pool()
+        options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+        options = options ++ [batch_size: 1, max_in_flight: 2, on_error: unquote(policy)]
+        stop = fn -> stop_supervised!(pool) end
+        assert {:ok, items} = Dispatch.run(Stream.concat(ending(6, stop), 7..10), options)
+        assert length(items) == 10
+        assert %{error: %DispatchError{reason: :pool_unavailable}} = List.last(items).meta
+      end
+    end
+
+    test "has lost the sessions it held" do
+      pool = Pools.ready_pool()
+      options = [pool: pool, module: "slither_test_handlers", function: "identity"]
+      options = options ++ [batch_size: 1, max_in_flight: 1, on_error: :skip, session_id: "s"]
+      crash = fn -> crash_scheduler(pool) end
+      assert {:ok, items} = Dispatch.run(Stream.concat(ending(4, crash), 5..8), options)
+      assert %{error: %DispatchError{reason: :pool_unavailable}} = List.last(items).meta
+    end
+  end
+
+  defp catch_any(fun) do
+    fun.()
+  catch
+    kind, reason -> {kind, reason}
   end
 
   describe "sessions" do
@@ -374,6 +464,26 @@ defmodule Slither.DispatchTest do
         assert {:error, %Error{} = error, []} = Dispatch.run([1], options)
         assert Exception.message(error) =~ words
       end
+    end
+
+    test "that no timer takes, or that are no text, cost no worker" do
+      for {name, value} <- [timeout: 0x100000000, module: <<255>>, session_id: <<255>>] do
+        options = Keyword.put(python("double"), name, value)
+        assert {:error, %Error{reason: :invalid_option} = error, []} = Dispatch.run([1], options)
+        assert Exception.message(error) =~ "option #{inspect(name)} takes "
+      end
+    end
+
+    test "and input are checked by call_batch/2 too" do
+      for options <- [%{}, [:a], [bogus: 1]], items <- [[], [1]] do
+        assert {:error, %Error{}, []} = Dispatch.call_batch(items, options)
+      end
+
+      for run <- [&Dispatch.call_batch/2, &Dispatch.run/2], items <- [5, [1 | 2]] do
+        assert {:error, %Error{reason: :invalid_input}, []} = run.(items, python("double"))
+      end
+
+      assert {:ok, []} = Dispatch.call_batch([], python("double"))
     end
 
     test "that are missing are named" do

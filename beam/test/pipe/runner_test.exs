@@ -4,6 +4,7 @@ defmodule Slither.Pipe.RunnerTest do
   alias Slither.Dispatch.{Executors, Strategies}
   alias Slither.{DispatchError, Item, PipeError}
   alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Python.Pool
   alias Slither.Test.{FunExecutor, GateExecutor, Pools, Telemetry}
 
   @pool __MODULE__
@@ -444,6 +445,24 @@ defmodule Slither.Pipe.RunnerTest do
       sequence = Enum.map(items, fn %{payload: {n, _}} -> n end)
       assert sequence == Enum.sort(sequence)
     end
+  end
+
+  test "what the input throws leaves no lane taken while its process lives" do
+    name = Pools.start_pool()
+    assert Pool.await_ready(name) == :ok
+    options = [module: "slither_test_handlers", function: "identity", pool: name]
+    stage = {:stage, :p, :python, [batch_size: 1, max_in_flight: 2] ++ options}
+    input = Stream.map(1..10, fn n -> if n == 6, do: throw(:broke), else: n end)
+
+    for _ <- 1..3 do
+      assert catch_throw(Runner.run(pipe([stage]), input)) == :broke
+      assert catch_throw(pipe([stage]) |> Runner.stream(input) |> Enum.to_list()) == :broke
+      # The lanes of this process are taken by nobody: others get their turn.
+      task = Task.async(fn -> Slither.dispatch([1], options) end)
+      assert {:ok, [_]} = Task.await(task, Pools.patience())
+    end
+
+    refute_received {{_alias, _key}, _answer}
   end
 
   test "the SnakeBridge executor is a python stage's default" do

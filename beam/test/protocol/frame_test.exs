@@ -27,7 +27,8 @@ defmodule Slither.Protocol.FrameTest do
     {:pipe, 1, %{"name" => "p"}},
     {:shutdown, 5_000},
     {:credit, 50},
-    {:cancel, 9}
+    {:cancel, 9},
+    {:table_call, 3, 1, "features", "get", ["user:42"]}
   ]
 
   # One value of each type, and some that are not of it.

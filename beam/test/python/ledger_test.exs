@@ -126,6 +126,22 @@ defmodule Slither.Python.Pool.LedgerTest do
       assert {[], nil, ^ledger} = Ledger.release(ledger, :unknown)
     end
 
+    test "never grants a lane that crashed" do
+      {_slots, ledger} = granted(with_workers(1, 2), [:a])
+      [free] = ledger.workers[0].free
+      worker = worker(0)
+      lane = ledger.leases[:a].lane
+      assert {[{:grant, %Waiter{ref: :b}, ^free}], ledger} = request(ledger, :b)
+      {[], ledger} = request(ledger, :c)
+      assert {^worker, {:a, %{lane: ^lane}}, ledger} = Ledger.lose_lane(ledger, lane)
+      assert {[{:grant, %Waiter{ref: :c}, ^free}], nil, ledger} = Ledger.release(ledger, :b)
+      assert {[], nil, ledger} = Ledger.release(ledger, :c)
+      assert {^worker, nil, ledger} = Ledger.lose_lane(ledger, free)
+      assert {[], ledger} = request(ledger, :d)
+      assert %{free: [], lanes: [], leased: 0} = ledger.workers[0]
+      assert {nil, nil, ^ledger} = Ledger.lose_lane(ledger, lane)
+    end
+
     test "returns the lane of a worker that is gone" do
       {_slots, ledger} = granted(with_workers(1, 2), [:a])
       lane = ledger.leases[:a].lane

@@ -113,7 +113,7 @@ defmodule Slither.Python.PoolTest do
     end
 
     test "has an interpreter without the slither package" do
-      pool = start_pool(python: interpreter("unset PYTHONPATH\nexec python3 -I \"$@\""))
+      pool = start_pool(python: interpreter("unset PYTHONPATH\nexec python3 -I -S \"$@\""))
       error = unavailable(pool, :start_failed)
       assert error.message =~ "No module named 'slither'"
       assert error.message =~ "exit status 1"
@@ -459,6 +459,30 @@ defmodule Slither.Python.PoolTest do
       message -> [message | flush()]
     after
       0 -> []
+    end
+  end
+
+  describe "a lane" do
+    test "that crashes costs its call and its worker, and nobody waits for it" do
+      pool = ready_pool(window: 1)
+      {handle, ref, lane} = lease(pool)
+      {^handle, next, nil} = request(pool)
+      Process.exit(lane, :kill)
+      assert_receive {:lane, {:lane_lost, ^ref, %Error{reason: :worker_died}}}, patience()
+      assert_receive {:lane, {:granted, ^next, other}}, patience()
+      assert Process.alive?(other)
+      assert {:ok, %{died: 1, started: 2}} = Pool.status(pool)
+    end
+
+    test "ends with its pool" do
+      pool = ready_pool(window: 3)
+      {_handle, _ref, _lane} = lease(pool)
+      {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+      lanes = Map.values(:sys.get_state(scheduler).lanes)
+      assert length(lanes) == 3
+      monitors = Enum.map(lanes, &Process.monitor/1)
+      stop_supervised!(pool)
+      for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, _, _, _}, patience())
     end
   end
 

@@ -301,6 +301,24 @@ defmodule Slither.Python.WorkerTest do
       end
     end
 
+    for mode <- ["answers twice", "answers ahead"] do
+      test "and #{mode} gives no item the answer of another" do
+        pool = ready_pool(python: fake(unquote(mode)))
+        first = os_pid(pool, 0)
+        options = options(pool, "f", batch_size: 1, max_in_flight: 1, on_error: :skip)
+        assert {:ok, items} = Slither.dispatch(1..6, options)
+        for item <- items, do: assert(item.meta[:error] || is_integer(item.payload))
+        assert await_down(pool, first) == :protocol_error
+      end
+    end
+
+    test "without a call to fail is named by the batch that it could not keep" do
+      pool = ready_pool(python: fake("no call, no marker"))
+      assert {:error, %DispatchError{reason: :worker_died} = error} = call(pool, "f", 1)
+      assert Exception.message(error) =~ "4 workers ended while they held this batch; the last: "
+      assert Exception.message(error) =~ "broke the protocol: an answer to no call"
+    end
+
     test "within an error map costs its call alone" do
       pool = ready_pool(python: fake("odd item errors"))
       assert {:error, %DispatchError{reason: :protocol_error}} = call(pool, "f", 1)

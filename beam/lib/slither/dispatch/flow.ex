@@ -166,8 +166,12 @@ defmodule Slither.Dispatch.Flow do
         {batch, flow} = pop(flow)
         flow |> send_out(batch, lane, runner) |> advance()
 
-      :none ->
-        %{flow | runner: Runner.want(flow.runner, flow.todo_count, map_size(flow.out))}
+      {:none, runner} ->
+        %{flow | runner: Runner.want(runner, flow.todo_count, map_size(flow.out))}
+
+      {:gone, error} ->
+        {batch, flow} = pop(flow)
+        flow |> failed(batch, error) |> advance()
     end
   end
 
@@ -214,16 +218,19 @@ defmodule Slither.Dispatch.Flow do
   defp done(flow, batch, {kind, error, _times}) when kind in [:error, :died],
     do: failed(flow, batch, error)
 
-  defp done(flow, %Batch{requeues: n} = batch, :requeue) when n < @max_requeues do
+  defp done(flow, %Batch{requeues: n} = batch, {:requeue, _error}) when n < @max_requeues do
     counts = Map.update!(flow.counts, :requeues, &(&1 + 1))
     batch = %{batch | requeues: n + 1}
     %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1, counts: counts}
   end
 
-  defp done(flow, batch, :requeue) do
+  defp done(flow, batch, {:requeue, last}) do
     error = %Error{
       reason: :worker_died,
-      message: "#{@max_requeues + 1} workers ended while they held this batch"
+      message:
+        "#{@max_requeues + 1} workers ended while they held this batch; the last: " <>
+          last.message,
+      where: last.where
     }
 
     failed(flow, batch, error)

@@ -8,7 +8,8 @@ defmodule Slither.Dispatch.Runner do
   alias Slither.Python.{Lane, Pool}
 
   @enforce_keys [:plan, :alias, :tag]
-  defstruct [:plan, :alias, :tag, :monitor, idle: [], requested: %{}, lanes: %{}, tasks: %{}]
+  defstruct [:plan, :alias, :tag, :monitor, :gone] ++
+              [idle: [], requested: %{}, lanes: %{}, tasks: %{}]
 
   @type t :: %__MODULE__{}
 
@@ -18,23 +19,38 @@ defmodule Slither.Dispatch.Runner do
     tag = {alias, key}
     runner = %__MODULE__{plan: plan, alias: alias, tag: tag}
 
-    case plan.mode do
-      {:pool, handle, _head, _run} ->
-        %{runner | monitor: :erlang.monitor(:process, handle.scheduler, tag: tag)}
-
-      :task ->
-        runner
-    end
+    if plan.mode == :task, do: runner, else: watch(runner)
   end
 
-  @doc "A place to run the next batch."
-  @spec lane(t) :: {:ok, term, t} | :none
+  defp watch(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}}} = runner) do
+    monitor = :erlang.monitor(:process, handle.scheduler, tag: runner.tag)
+    %{runner | monitor: monitor, gone: nil}
+  end
+
+  @doc "A place to run the next batch, or why there will be none."
+  @spec lane(t) :: {:ok, term, t} | {:none, t} | {:gone, Error.t()}
   def lane(%__MODULE__{plan: %{mode: :task}} = runner) do
-    if map_size(runner.tasks) < runner.plan.capacity, do: {:ok, :task, runner}, else: :none
+    if map_size(runner.tasks) < runner.plan.capacity,
+      do: {:ok, :task, runner},
+      else: {:none, runner}
   end
 
   def lane(%__MODULE__{idle: [ref | idle]} = runner), do: {:ok, ref, %{runner | idle: idle}}
-  def lane(_runner), do: :none
+  def lane(%__MODULE__{gone: nil} = runner), do: {:none, runner}
+
+  # A pool that stopped may have been started again. Not for a session: its state is lost.
+  def lane(%__MODULE__{plan: %{session: nil} = plan} = runner) do
+    case Pool.handle(plan.options[:pool]) do
+      {:ok, handle} ->
+        mode = put_elem(plan.mode, 1, handle)
+        {:none, watch(%{runner | plan: %{plan | mode: mode}})}
+
+      {:error, _unknown} ->
+        {:gone, runner.gone}
+    end
+  end
+
+  def lane(runner), do: {:gone, runner.gone}
 
   @doc "Asks for as many lanes as `todo` batches can use while `out` are out."
   @spec want(t, non_neg_integer, non_neg_integer) :: t
@@ -130,7 +146,7 @@ defmodule Slither.Dispatch.Runner do
 
   def close(runner, out) do
     {:pool, handle, _head, _run} = runner.plan.mode
-    Process.demonitor(runner.monitor, [:flush])
+    if runner.monitor, do: Process.demonitor(runner.monitor, [:flush])
     _ = rest(runner)
     Enum.each(Map.keys(runner.requested), &Pool.release(handle, &1))
     Enum.each(out, &Pool.abandon(handle, &1))
@@ -157,7 +173,7 @@ defmodule Slither.Dispatch.Runner do
       where: "pool #{inspect(runner.plan.options[:pool])}"
     }
 
-    {:pool, error, emptied(runner)}
+    {:pool, error, %{emptied(runner) | monitor: nil, gone: error}}
   end
 
   def down(runner, monitor, reason) do

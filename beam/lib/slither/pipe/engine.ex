@@ -223,7 +223,7 @@ defmodule Slither.Pipe.Engine do
   defp room?(_queue), do: false
 
   defp pull(engine, count) do
-    {items, source} = Source.pull(engine.source, count)
+    {items, source} = guard(engine, fn -> Source.pull(engine.source, count) end)
     {entries, next} = number(items, engine.next, [])
     tally = Tally.run(engine.tally, :in, next - engine.next)
     process(%{engine | source: source, next: next, tally: tally}, 0, entries, [])
@@ -249,14 +249,14 @@ defmodule Slither.Pipe.Engine do
     case elem(engine.stages, index) do
       %Queue{} = queue ->
         engine = %{engine | tally: count(engine, queue.name, :in, entries)}
-        {groups, batcher} = Batcher.add(queue.batcher, entries)
+        {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
         fed = queue.fed + length(entries)
         queue = %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups}
         # Fed first: an exit must not pass an entry that came with it.
         engine |> put(index, queue) |> leave_early(index, exits)
 
       %Inline{} = stage ->
-        result = Inline.run(stage, entries)
+        result = guard(engine, fn -> Inline.run(stage, entries) end)
 
         tally =
           count(engine, stage.name, :in, entries)
@@ -384,7 +384,7 @@ defmodule Slither.Pipe.Engine do
     case elem(engine.stages, index) do
       %Queue{flushed: false} = queue ->
         if nothing_before?(engine, index) do
-          groups = queue.groups ++ Batcher.flush(queue.batcher)
+          groups = queue.groups ++ guard(engine, fn -> Batcher.flush(queue.batcher) end)
           engine |> put(index, %{queue | groups: groups, flushed: true}) |> submit(index)
         else
           engine
@@ -549,7 +549,18 @@ defmodule Slither.Pipe.Engine do
 
   defp deliver(engine, index, message) do
     queue = elem(engine.stages, index)
-    put(engine, index, %{queue | flow: Flow.message(queue.flow, message)})
+    flow = guard(engine, fn -> Flow.message(queue.flow, message) end)
+    put(engine, index, %{queue | flow: flow})
+  end
+
+  # What the caller's code raises (the input, a strategy, a policy's function) passes through.
+  # Only the engine of that moment knows what is out, so it is given back here.
+  defp guard(engine, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   defp flush(alias) do

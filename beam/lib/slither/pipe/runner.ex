@@ -19,6 +19,7 @@ defmodule Slither.Pipe.Runner do
   """
 
   alias Slither.{Error, Item, Options, PipeError}
+  alias Slither.Dispatch.Source
   alias Slither.Pipe.{Definition, Engine}
 
   @type pipe :: module | Definition.t()
@@ -98,14 +99,17 @@ defmodule Slither.Pipe.Runner do
     end
   end
 
-  # An exception of the input itself passes through, once the workers are free.
+  # What the input itself raises or throws passes through, once the workers are free.
   defp next(engine) do
     Engine.next(engine)
-  rescue
-    exception ->
-      Engine.close(engine, exception)
-      reraise exception, __STACKTRACE__
+  catch
+    kind, reason ->
+      Engine.close(engine, raised(kind, reason))
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
+
+  defp raised(:error, reason), do: Exception.normalize(:error, reason)
+  defp raised(kind, reason), do: %ErlangError{original: {kind, reason}}
 
   defp gather(emitted, outputs) do
     Enum.reduce(emitted, outputs, fn {output, item}, outputs ->
@@ -125,7 +129,7 @@ defmodule Slither.Pipe.Runner do
   end
 
   defp enumerable(definition, input) do
-    if Enumerable.impl_for(input) do
+    if Source.enumerable?(input) do
       :ok
     else
       {:error,

@@ -4,8 +4,8 @@ defmodule Slither.Python.Lane do
   # the results back: each worker has as many as calls it may hold, so that encoding and
   # decoding run in parallel and nothing large passes through the port's owner.
   #
-  # A lane outlives its worker until the scheduler stops it: whoever holds its lease always
-  # gets an answer, if only `:requeue`.
+  # A lane outlives its worker until the scheduler stops it, or is gone itself: whoever holds
+  # its lease always gets an answer, if only that the call was not begun.
 
   alias Slither.Error
   alias Slither.Protocol.{Encoder, Frame}
@@ -37,20 +37,21 @@ defmodule Slither.Python.Lane do
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
           | {:error, Error.t(), times}
           | {:died, Error.t(), times}
-          | :requeue
+          | {:requeue, Error.t()}
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
   @heap_words 65_536
 
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
-  def start(%{index: _, count: _, port: _, slot: _, max_frame: _} = facts) do
+  def start(%{index: _, count: _, port: _, slot: _, max_frame: _, scheduler: scheduler} = facts) do
     worker = self()
 
     :erlang.spawn_opt(
       fn ->
         facts
         |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0})
+        |> Map.put(:pool, Process.monitor(scheduler))
         |> loop()
       end,
       min_heap_size: @heap_words
@@ -76,11 +77,14 @@ defmodule Slither.Python.Lane do
         send(from, {:lane_idle, ref, self()})
         loop(lane)
 
-      {:worker_down, _reason, _executing} ->
-        retired(lane)
+      {:worker_down, error, _executing} ->
+        retired(error, lane)
 
-      {:DOWN, monitor, :process, _worker, _reason} when monitor == lane.monitor ->
-        retired(lane)
+      {:DOWN, monitor, :process, _worker, reason} when monitor == lane.monitor ->
+        retired(crashed(reason), lane)
+
+      {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
+        :ok
 
       :stop ->
         :ok
@@ -88,15 +92,18 @@ defmodule Slither.Python.Lane do
   end
 
   # The worker is gone: jobs are given back until the scheduler has taken the lease back.
-  defp retired(lane) do
+  defp retired(error, lane) do
     receive do
       %Job{} = job ->
-        answer(job, :requeue)
-        retired(lane)
+        answer(job, {:requeue, error})
+        retired(error, lane)
 
       {:idle?, from, ref} ->
         send(from, {:lane_idle, ref, self()})
-        retired(lane)
+        retired(error, lane)
+
+      {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
+        :ok
 
       :stop ->
         :ok
@@ -157,7 +164,7 @@ defmodule Slither.Python.Lane do
 
       {:worker_down, reason, executing} ->
         send(self(), {:worker_down, reason, executing})
-        if executing == id, do: {:died, reason, times}, else: :requeue
+        if executing == id, do: {:died, reason, times}, else: {:requeue, reason}
 
       {:DOWN, ^monitor, :process, _worker, reason} ->
         send(self(), {:worker_down, reason, nil})

@@ -195,9 +195,9 @@ defmodule Slither.Python.Pool do
       {^alias, {:done, ^ref, {kind, error, _times}}} when kind in [:error, :died] ->
         {:error, error}
 
-      {^alias, {:done, ^ref, :requeue}} ->
+      {^alias, {:done, ^ref, {:requeue, error}}} ->
         {:error,
-         %Error{reason: :worker_died, message: "the worker ended before it began the call"}}
+         %{error | message: "the worker ended before it began the call: " <> error.message}}
 
       {^alias, {kind, ^ref, error}} when kind in [:denied, :lane_lost] ->
         {:error, error}

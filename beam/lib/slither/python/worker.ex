@@ -256,6 +256,7 @@ defmodule Slither.Python.Worker do
           count: window,
           port: state.port,
           slot: state.slot,
+          scheduler: state.scheduler,
           max_frame: state.settings.max_frame
         })
       end
@@ -310,17 +311,13 @@ defmodule Slither.Python.Worker do
         state = %{state | calls: rest}
         if head?, do: started(state), else: state
 
-      nil when id == 0 or state.lanes == {} ->
-        end_process(state, WorkerError.protocol(state, no_call(body)))
-
       nil ->
-        # The lane's note can be behind the reply; the lane itself is not.
-        send(lane(state, id), {:reply, id, body})
-        state
+        end_process(state, WorkerError.protocol(state, no_call(body)))
     end
   end
 
-  # With id 0 a worker answers a frame that it can't read: what it says of it is the clue.
+  # A lane's note comes before its call, so every call that is out is known. An answer to any
+  # other would wait for the call that gets its number. With id 0 a worker answers a frame that it can't read: what it says of it is the clue.
   defp no_call(body) do
     case Frame.decode(body) do
       {:ok, {:error, 0, %{"message" => message}}} -> "it refused a frame: #{message}"

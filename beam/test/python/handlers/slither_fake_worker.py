@@ -63,6 +63,9 @@ while True:
     if frame[0] != 4:
         continue
     call, items = frame[1], frame[6]
+    if mode == "no call, no marker":
+        send([5, 0, [], None, [0, 0, 0]])
+        continue
     os.pwrite(marker, struct.pack("<Q", call), 0)
     fine = [5, call, items, None, [0, 0, 0]]
     answers = {
@@ -87,4 +90,11 @@ while True:
             {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]},
         ],
     }
-    send(answers[mode])
+    if mode == "answers twice":
+        send(fine)
+        send(fine)
+    elif mode == "answers ahead":
+        send([5, call + 1, ["forged"], None, [0, 0, 0]])
+        send(fine)
+    else:
+        send(answers[mode])

@@ -71,6 +71,33 @@ defmodule Slither.Python.Pool.Ledger do
     end
   end
 
+  @doc "Takes out a lane that crashed, with the lease on it; returns its worker and the lease."
+  @spec lose_lane(t, pid) :: {pid | nil, {reference, map} | nil, t}
+  def lose_lane(ledger, lane) do
+    lease = Enum.find(ledger.leases, fn {_ref, lease} -> lease.lane == lane end)
+    found = Enum.find(ledger.workers, fn {_slot, worker} -> lane in worker.lanes end)
+
+    ledger =
+      case lease do
+        {ref, %{session: session}} ->
+          idle_session(%{ledger | leases: Map.delete(ledger.leases, ref)}, session)
+
+        nil ->
+          ledger
+      end
+
+    case found do
+      {slot, worker} ->
+        leased = if lease, do: worker.leased - 1, else: worker.leased
+        lanes = List.delete(worker.lanes, lane)
+        worker = %{worker | lanes: lanes, free: List.delete(worker.free, lane), leased: leased}
+        {worker.pid, lease, %{ledger | workers: Map.put(ledger.workers, slot, worker)}}
+
+      nil ->
+        {nil, lease, ledger}
+    end
+  end
+
   @doc "Takes out every waiter for which `fun` is true."
   @spec reject(t, (%Waiter{} -> boolean)) :: {[%Waiter{}], t}
   def reject(ledger, fun) do

@@ -239,13 +239,13 @@ defmodule Slither.Python.Pool.Scheduler do
   defp lane_down(state, _lane, :normal), do: state
 
   defp lane_down(state, lane, reason) do
-    holders = for {ref, %{lane: ^lane} = lease} <- state.ledger.leases, do: {ref, lease}
+    {worker, holder, ledger} = Ledger.lose_lane(state.ledger, lane)
+    if worker, do: Worker.kill(worker, lane_lost(reason))
 
-    Enum.reduce(holders, state, fn {ref, lease}, state ->
-      send(lease.reply_to, {lease.tag, {:lane_lost, ref, lane_lost(reason)}})
-      Worker.kill(lease.worker, lane_lost(reason))
-      release(state, ref)
-    end)
+    with {ref, lease} <- holder,
+         do: send(lease.reply_to, {lease.tag, {:lane_lost, ref, lane_lost(reason)}})
+
+    %{state | ledger: ledger}
   end
 
   defp lose_sessions(state) do
