@@ -18,8 +18,9 @@ defmodule Slither.MixProject do
       deps: [],
       package: [
         licenses: ["MIT"],
-        files: ~w(beam/lib python/slither protocol examples guides mix.exs README.md CHANGELOG.md
-                  LICENSE)
+        files:
+          ~w(beam/lib python/slither protocol examples guides mix.exs pyproject.toml README.md
+                  CHANGELOG.md LICENSE)
       ]
     ]
   end

@@ -21,8 +21,23 @@ defmodule Slither.Application do
   end
 
   defp pools do
-    for {name, options} <- Application.get_env(:slither, :pools, []) do
-      {Pool, Keyword.put(options, :name, name)}
+    pools = Application.get_env(:slither, :pools, [])
+
+    unless Keyword.keyword?(pools) and Enum.all?(Keyword.values(pools), &Keyword.keyword?/1) do
+      raise Slither.Error,
+        reason: :invalid_option,
+        where: "config :slither",
+        message: "pools: takes options by name, got #{inspect(pools)}",
+        hint: "write pools: [default: [size: 2]]"
     end
+
+    with [twice | _] <- Keyword.keys(pools) -- Enum.uniq(Keyword.keys(pools)) do
+      raise Slither.Error,
+        reason: :duplicate,
+        where: "config :slither",
+        message: "pool #{inspect(twice)} is there twice"
+    end
+
+    for {name, options} <- pools, do: {Pool, Keyword.put(options, :name, name)}
   end
 end

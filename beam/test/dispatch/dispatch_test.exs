@@ -512,7 +512,7 @@ defmodule Slither.DispatchTest do
 
   describe "telemetry" do
     test "each batch has a start and a stop, with what it took" do
-      Telemetry.listen([
+      Telemetry.listen_own([
         [:slither, :dispatch, :batch, :start],
         [:slither, :dispatch, :batch, :stop]
       ])
@@ -529,7 +529,7 @@ defmodule Slither.DispatchTest do
     end
 
     test "a failed batch has an exception, with its reason" do
-      Telemetry.listen([[:slither, :dispatch, :batch, :exception]])
+      Telemetry.listen_own([[:slither, :dispatch, :batch, :exception]])
       assert {:error, _, _} = Dispatch.run([7], python("fail_on_seven"))
       assert_receive {:event, _, %{duration: _, size: 1}, %{pool: @pool} = metadata}
       assert metadata.reason == :python_exception

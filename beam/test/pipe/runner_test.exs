@@ -287,7 +287,7 @@ defmodule Slither.Pipe.RunnerTest do
     end
 
     test ":skip drops the items, counted" do
-      Telemetry.listen([[:slither, :pipe, :run, :stop], [:slither, :pipe, :stage, :stop]])
+      Telemetry.listen_own([[:slither, :pipe, :run, :stop], [:slither, :pipe, :stage, :stop]])
       statements = [python(:fails, "fail_on_seven", batch_size: 2), {:on_error, :*, :skip}]
       assert run!(statements, 1..10).default == [1, 2, 3, 4, 5, 6, 9, 10]
 
@@ -358,7 +358,7 @@ defmodule Slither.Pipe.RunnerTest do
   end
 
   test "any pipe, input and failures: in + expanded = out + skipped + routed + failed, in order" do
-    Telemetry.listen([[:slither, :pipe, :run, :stop], [:slither, :pipe, :run, :exception]])
+    Telemetry.listen_own([[:slither, :pipe, :run, :stop], [:slither, :pipe, :run, :exception]])
 
     for _round <- 1..80 do
       count = :rand.uniform(40) - 1

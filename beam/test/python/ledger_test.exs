@@ -167,7 +167,7 @@ defmodule Slither.Python.Pool.LedgerTest do
       assert Enum.sort(Ledger.held_by(ledger, self())) == [:a, :b]
       lane = ledger.leases[:a].lane
       other = worker(50)
-      assert {^lane, ledger} = Ledger.adopt(ledger, :a, other)
+      assert {%{lane: ^lane}, ledger} = Ledger.adopt(ledger, :a, other)
       assert Ledger.held_by(ledger, other) == [:a]
       assert {nil, _ledger} = Ledger.adopt(ledger, :unknown, other)
     end

@@ -261,12 +261,21 @@ defmodule Slither.Dispatch.Flow do
 
   defp fail_items(flow, _batch, [], _scope), do: flow
 
-  defp fail_items(flow, batch, [{_entry, %{reason: reason}} | _] = bad, scope) do
-    case Policy.pause(flow.plan.policy, batch.attempt, reason) do
-      :no -> conclude(flow, batch, bad, scope)
-      pause -> retry(flow, batch, Enum.map(bad, &elem(&1, 0)), pause)
-    end
+  # Items of a batch may fail for different reasons: those that can be mended are tried again
+  # together, after the longest pause that any of them asks for.
+  defp fail_items(flow, batch, bad, scope) do
+    pauses = for {_, %{reason: reason}} <- bad, do: pause(flow, batch, reason)
+    {final, again} = bad |> Enum.zip(pauses) |> Enum.split_with(&(elem(&1, 1) == :no))
+    flow = if final == [], do: flow, else: conclude(flow, batch, firsts(final), scope)
+
+    if again == [],
+      do: flow,
+      else:
+        retry(flow, batch, firsts(firsts(again)), again |> Enum.map(&elem(&1, 1)) |> Enum.max())
   end
+
+  defp pause(flow, batch, reason), do: Policy.pause(flow.plan.policy, batch.attempt, reason)
+  defp firsts(pairs), do: Enum.map(pairs, &elem(&1, 0))
 
   defp retry(flow, batch, entries, pause) do
     again = %{batch | entries: entries, attempt: batch.attempt + 1, requeues: 0}
@@ -360,8 +369,10 @@ defmodule Slither.Dispatch.Flow do
         # Later groups are of no use to anyone now.
         :ok = Runner.close(flow.runner, Map.keys(flow.out))
         runner = Runner.emptied(flow.runner)
+        for {timer, _batch} <- flow.pausing, do: :erlang.cancel_timer(timer)
         flow = make_ready(flow, [{:halt, seq, error}])
-        %{flow | groups: %{}, out: %{}, runner: runner, todo: :queue.new(), todo_count: 0}
+        flow = %{flow | groups: %{}, out: %{}, pausing: %{}, runner: runner}
+        %{flow | todo: :queue.new(), todo_count: 0}
     end
   end
 

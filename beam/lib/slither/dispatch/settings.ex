@@ -75,6 +75,8 @@ defmodule Slither.Dispatch.Settings do
 
   defp configured do
     dispatch = Application.get_env(:slither, :dispatch, [])
+    table = for {name, key} <- @from_config, do: {key, @table[name]}
+    _ = Options.validate!(dispatch, table, "config :slither, dispatch:")
     for {name, key} <- @from_config, Keyword.has_key?(dispatch, key), do: {name, dispatch[key]}
   end
 

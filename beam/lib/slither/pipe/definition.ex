@@ -9,6 +9,7 @@ defmodule Slither.Pipe.Definition do
     * `on_error`: policies by stage name, `:*` for all others.
   """
 
+  alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.{Policy, Settings}
   alias Slither.{Error, Options}
   alias Slither.Stage.{Beam, Python, Router}
@@ -43,7 +44,8 @@ defmodule Slither.Pipe.Definition do
   def build(name, statements) do
     definition = %__MODULE__{name: name, outputs: outputs(statements)}
 
-    with :ok <- unique(statements, :stage),
+    with :ok <- names(statements),
+         :ok <- unique(statements, :stage),
          :ok <- unique(statements, :output),
          :ok <- unique(statements, :store),
          :ok <- unique(statements, :on_error),
@@ -64,6 +66,18 @@ defmodule Slither.Pipe.Definition do
   defp outputs(statements) do
     declared = for {:output, _line, name} <- statements, do: name
     Enum.uniq(declared ++ [:default])
+  end
+
+  defp names(statements) do
+    case Enum.find(statements, &(not is_atom(elem(&1, 2)) or elem(&1, 2) == nil)) do
+      nil ->
+        :ok
+
+      statement ->
+        kind = elem(statement, 0)
+        name = inspect(elem(statement, 2))
+        error(statement, :invalid_name, "#{kind} takes an atom as its name, got #{name}")
+    end
   end
 
   defp unique(statements, kind) do
@@ -88,8 +102,11 @@ defmodule Slither.Pipe.Definition do
   defp add({:output, _line, _name}, definition), do: {:ok, definition}
   defp add({:on_error, _, stage, policy}, d), do: {:ok, put_in(d.on_error[stage], policy)}
 
-  defp add({:store, _line, name, module}, definition),
-    do: {:ok, put_in(definition.stores[name], module)}
+  defp add({:store, _line, name, module} = statement, definition) do
+    if is_atom(module) and match?("Elixir." <> _, Atom.to_string(module)),
+      do: {:ok, put_in(definition.stores[name], module)},
+      else: error(statement, :invalid_store, "a store is a module, got #{inspect(module)}")
+  end
 
   defp add({:stage, line, name, type, options} = statement, definition) do
     with {:ok, type, module} <- type(statement, type),
@@ -133,6 +150,9 @@ defmodule Slither.Pipe.Definition do
     at_line(statement, Options.validate(options, Router.options(), where(statement)))
   end
 
+  defp options(statement, _type, options) when not is_list(options),
+    do: at_line(statement, Options.validate(options, [], where(statement)))
+
   defp options(statement, :python, options) do
     misplaced = Enum.find(Python.not_here(), &Keyword.has_key?(options, &1))
 
@@ -140,11 +160,26 @@ defmodule Slither.Pipe.Definition do
       message = "option #{inspect(misplaced)} belongs to the pipe: #{place(misplaced)}"
       error(statement, :unknown_option, message)
     else
-      at_line(statement, Settings.check(options, where(statement)))
+      with {:ok, checked} <- at_line(statement, Settings.check(options, where(statement))),
+           :ok <- at_line(statement, target(checked)) do
+        {:ok, checked}
+      end
     end
   end
 
   defp options(_statement, :module, options), do: {:ok, options}
+
+  # What our own executors need is known before there is a pool.
+  defp target(options) do
+    executor = options[:executor]
+
+    with true <- executor in [SnakeBridge, Snakepit],
+         {:error, error} <- executor.target(options) do
+      {:error, error}
+    else
+      _ -> :ok
+    end
+  end
 
   defp place(:on_error), do: "write on_error STAGE, POLICY below the stages"
   defp place(_option), do: "give it to Slither.run_pipe/3"
@@ -220,6 +255,7 @@ defmodule Slither.Pipe.Definition do
   end
 
   defp at_line(_statement, {:ok, value}), do: {:ok, value}
+  defp at_line(_statement, :ok), do: :ok
 
   defp at_line(statement, {:error, error}),
     do: {:error, elem(statement, 1), located(error, statement)}

@@ -39,6 +39,13 @@ defmodule Slither.Python.Pool do
       default: 60_000,
       doc: "ms a worker may take to start, imports included."
     ],
+    cancel_grace: [
+      type: :pos_integer,
+      default: 5_000,
+      doc:
+        "ms a call may go on after its caller is gone (`slither.worker.cancelled()` tells it); " <>
+          "then its worker is killed."
+    ],
     shutdown: [type: :pos_integer, default: 5_000, doc: "ms a stopping worker may take."],
     capture: [
       type: :boolean,

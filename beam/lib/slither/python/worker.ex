@@ -25,6 +25,7 @@ defmodule Slither.Python.Worker do
 
   @log_credits 200
   @credit_step 50
+  @flood 10_000
   @kill_wait 2_000
 
   defmodule State do
@@ -63,9 +64,12 @@ defmodule Slither.Python.Worker do
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
 
-  @doc "Tells Python that nobody waits for call `id` any more."
-  @spec cancel(pid, pos_integer) :: :ok
-  def cancel(worker, id), do: GenServer.cast(worker, {:cancel, id})
+  @doc """
+  Nobody waits any more for what `lane` has out: Python is told, and the process is killed if it
+  is still at it when the pool's `cancel_grace` is over.
+  """
+  @spec cancel(pid, pid) :: :ok
+  def cancel(worker, lane), do: GenServer.cast(worker, {:cancel, lane})
 
   @impl true
   def init({settings, slot, scheduler}) do
@@ -163,6 +167,20 @@ defmodule Slither.Python.Worker do
   def handle_info({:DOWN, ref, :process, _pid, reason}, state),
     do: {:noreply, %{state | asks: Asks.down(state.asks, ref, reason)}}
 
+  # A call that has not begun holds up nobody yet: it gets its grace when it has.
+  def handle_info({:cancel_grace, id}, state) do
+    case state.calls do
+      [{^id, _timeout, _run} | _] ->
+        {:noreply, end_process(state, WorkerError.cancelled(state))}
+
+      calls ->
+        if List.keymember?(calls, id, 0),
+          do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
+
+        {:noreply, state}
+    end
+  end
+
   def handle_info(:kill_now, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_info(:gone, state), do: {:stop, :normal, down(state, nil)}
 
@@ -178,8 +196,12 @@ defmodule Slither.Python.Worker do
   def handle_cast(:stop, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
-  def handle_cast({:cancel, id}, state) do
-    if List.keymember?(state.calls, id, 0), do: command(state, Frame.encode!({:cancel, id}))
+  def handle_cast({:cancel, lane}, state) do
+    for {id, _timeout, _run} <- state.calls, lane(state, id) == lane do
+      command(state, Frame.encode!({:cancel, id}))
+      Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
+    end
+
     {:noreply, state}
   end
 
@@ -216,7 +238,17 @@ defmodule Slither.Python.Worker do
       {:error, %Error{reason: :no_interpreter, message: "#{python} can't be run: #{why}"}}
   end
 
+  # An honest worker has no more to say than its credits allow; one that floods its owner would
+  # keep it from enforcing the deadline.
   defp control(body, state) do
+    {:message_queue_len, waiting} = Process.info(self(), :message_queue_len)
+
+    if waiting > @flood,
+      do: {:noreply, end_process(state, WorkerError.protocol(state, "a flood of frames"))},
+      else: control_one(body, state)
+  end
+
+  defp control_one(body, state) do
     case Frame.decode(body) do
       {:ok, frame} -> control_frame(frame, state)
       {:error, why} -> {:noreply, end_process(state, WorkerError.protocol(state, why))}

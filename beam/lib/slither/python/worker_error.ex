@@ -32,6 +32,18 @@ defmodule Slither.Python.WorkerError do
   @spec stopped() :: Error.t()
   def stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}
 
+  @doc "The call that ran was nobody's any more."
+  @spec cancelled(map) :: Error.t()
+  def cancelled(state) do
+    %Error{
+      reason: :cancelled,
+      message:
+        "the caller is gone, and the call went on for #{state.settings.cancel_grace} ms; its " <>
+          "worker was killed",
+      where: where(state)
+    }
+  end
+
   @doc "The call that runs is over its time."
   @spec timed_out(map) :: Error.t()
   def timed_out(%{calls: [{_id, timeout, _run} | _]} = state) do

@@ -116,12 +116,12 @@ defmodule Slither.Python.Pool.Ledger do
   @spec held_by(t, pid) :: [reference]
   def held_by(ledger, owner), do: for({ref, %{owner: ^owner}} <- ledger.leases, do: ref)
 
-  @doc "Makes over a lease whose owner is gone, until its lane is idle; returns the lane."
-  @spec adopt(t, reference, pid) :: {pid | nil, t}
+  @doc "Makes over a lease whose owner is gone, until its lane is idle; returns it."
+  @spec adopt(t, reference, pid) :: {map | nil, t}
   def adopt(ledger, ref, owner) do
     case ledger.leases[ref] do
       nil -> {nil, forget(ledger, ref)}
-      lease -> {lease.lane, put_in(ledger.leases[ref], %{lease | owner: owner})}
+      lease -> {lease, put_in(ledger.leases[ref], %{lease | owner: owner})}
     end
   end
 

@@ -4,6 +4,8 @@ defmodule Slither.Python.Pool.Scheduler do
 
   use GenServer
 
+  require Logger
+
   alias Slither.{Error, Options}
   alias Slither.Python.Worker
   alias Slither.Python.Pool.{Ledger, Ledger.Waiter}
@@ -227,8 +229,13 @@ defmodule Slither.Python.Pool.Scheduler do
   defp orphan(state, refs) do
     ledger =
       Enum.reduce(refs, state.ledger, fn ref, ledger ->
-        {lane, ledger} = Ledger.adopt(ledger, ref, self())
-        if lane, do: send(lane, {:idle?, self(), ref})
+        {lease, ledger} = Ledger.adopt(ledger, ref, self())
+
+        if lease do
+          send(lease.lane, {:idle?, self(), ref})
+          Worker.cancel(lease.worker, lease.lane)
+        end
+
         ledger
       end)
 
@@ -270,6 +277,10 @@ defmodule Slither.Python.Pool.Scheduler do
   end
 
   defp give_up(state, error) do
+    Logger.error(
+      "pool #{inspect(state.settings.name)} has no worker: #{Exception.message(error)}"
+    )
+
     state = %{state | error: error}
     {waiters, ledger} = Ledger.reject(state.ledger, fn _waiter -> true end)
     Enum.each(waiters, &deny(&1, unavailable(state)))
