@@ -32,14 +32,45 @@ def encode_view(value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
     spare = _MSGPACK_DEPTH - depth
     for _ in range(spare):
         wrapped = [wrapped]
-    try:
-        packed = Packer(use_bin_type=True, default=_default).pack(wrapped)
-    except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
+    packed = _pack(wrapped)
+    if packed is None:
         return memoryview(encode_slowly(value, root, depth))
     # A NaN is the one plain key that Python tells apart from itself and BEAM does not.
     if (b"\xcb\x7f" in packed or b"\xcb\xff" in packed) and _repeats_nan(value):
         return memoryview(encode_slowly(value, root, depth))
     return memoryview(packed)[spare:]
+
+
+def encode_small(value: object) -> bytes | None:
+    """Encode a value where that takes one pass; None where it is large, or takes a closer look."""
+    packed = _pack(value)
+    # Each container takes a byte: so few bytes hold no value that nests too deep.
+    if (
+        packed is None
+        or len(packed) > MAX_DEPTH
+        or b"\xcb\x7f" in packed
+        or b"\xcb\xff" in packed
+    ):
+        return None
+    return packed
+
+
+# A packer costs more to make than most values to pack. One that failed keeps what it had
+# packed by then, so it is not used again.
+_idle: list[Packer] = []
+
+
+def _pack(value: object) -> bytes | None:
+    try:
+        packer = _idle.pop()
+    except IndexError:
+        packer = Packer(use_bin_type=True, default=_default)
+    try:
+        packed: bytes = packer.pack(value)
+    except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
+        return None
+    _idle.append(packer)
+    return packed
 
 
 def _default(value: object) -> object:

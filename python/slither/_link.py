@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slither import _frames as frames
 from slither._answer import Pieces, clean, describe, encode_error, frame
-from slither._codec import encode, encode_view
+from slither._codec import encode, encode_small, encode_view
 from slither._errors import DecodeError, ProtocolError, SlitherError
 from slither._walk import MAX_DEPTH
 
@@ -68,28 +68,32 @@ class Link:
 
         Other threads may ask meanwhile.
         """
-        body = encode_view(params, "params", MAX_DEPTH + mode)
-        return self._ask(
-            lambda identity: (
-                b"\x97"
-                + b"".join(map(encode, (frames.VIEW_CALL, identity, call, clean(name), mode))),
-                body,
-                encode(timeout),
-            )
-        )
+
+        def pieces(identity: int) -> Pieces:
+            small = encode_small([frames.VIEW_CALL, identity, call, name, mode, params, timeout])
+            if small is not None:
+                return (small,)
+            head = frames.VIEW_CALL, identity, call, clean(name), mode
+            body = encode_view(params, "params", MAX_DEPTH + mode)
+            return b"\x97" + b"".join(map(encode, head)), body, encode(timeout)
+
+        return self._ask(pieces)
 
     def ask_table(
         self, call: int, table: str, op: str, arguments: list[Payload]
     ) -> frames.ViewReply | None:
         """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
-        body = encode_view(arguments, op, MAX_DEPTH + 3)
-        return self._ask(
-            lambda identity: (
-                b"\x96"
-                + b"".join(map(encode, (frames.TABLE_CALL, identity, call, clean(table), op))),
-                body,
+
+        def pieces(identity: int) -> Pieces:
+            small = encode_small([frames.TABLE_CALL, identity, call, table, op, arguments])
+            if small is not None:
+                return (small,)
+            head = frames.TABLE_CALL, identity, call, clean(table), op
+            return b"\x96" + b"".join(map(encode, head)), encode_view(
+                arguments, op, MAX_DEPTH + 3
             )
-        )
+
+        return self._ask(pieces)
 
     def _ask(self, pieces: Callable[[int], Pieces]) -> frames.ViewReply | None:
         with self._changed:
