@@ -42,7 +42,7 @@ def encode_view(value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
 
 
 def encode_small(value: object) -> bytes | None:
-    """Encode a value where that takes one pass; None where it is large, or takes a closer look."""
+    """Encode in one pass; None for what is large, or takes a closer look."""
     packed = _pack(value)
     # Each container takes a byte: so few bytes hold no value that nests too deep.
     if (
