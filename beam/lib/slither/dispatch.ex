@@ -77,14 +77,14 @@ defmodule Slither.Dispatch do
   @spec call_batch(Enumerable.t(), keyword) ::
           {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
   def call_batch(items, options) do
-    items = Enum.to_list(items)
-    if items == [], do: {:ok, []}, else: run(items, one_batch(options, length(items)))
-  end
-
-  defp one_batch(options, count) when is_list(options) do
-    options
-    |> Keyword.drop([:strategy])
-    |> Keyword.merge(batch_size: count, max_in_flight: 1)
+    with true <- Keyword.keyword?(options), :ok <- enumerable(items) do
+      items = Enum.to_list(items)
+      one = [batch_size: max(1, length(items)), max_in_flight: 1]
+      run(items, options |> Keyword.drop([:strategy]) |> Keyword.merge(one))
+    else
+      # It says what is wrong with them.
+      _ -> run(items, options)
+    end
   end
 
   ## The driver: one flow, one source
@@ -124,7 +124,7 @@ defmodule Slither.Dispatch do
   end
 
   defp enumerable(items) do
-    if Enumerable.impl_for(items) do
+    if Source.enumerable?(items) do
       :ok
     else
       {:error,

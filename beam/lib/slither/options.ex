@@ -23,6 +23,9 @@ defmodule Slither.Options do
 
   @type table :: [{atom, keyword}]
 
+  # What a timer takes: some 49 days.
+  @longest 0xFFFFFFFF
+
   @doc "Checks `options` against `table` and fills in defaults; raises `Slither.Error`."
   @spec validate!(keyword, table, String.t()) :: keyword
   def validate!(options, table, where) do
@@ -58,11 +61,11 @@ defmodule Slither.Options do
   def describe(:non_neg_integer), do: "an integer of 0 or more"
   def describe(:boolean), do: "true or false"
   def describe(:atom), do: "an atom"
-  def describe(:string), do: "a string"
-  def describe(:name), do: "a string or an atom"
+  def describe(:string), do: "a string (UTF-8)"
+  def describe(:name), do: "a string (UTF-8) or an atom"
   def describe(:keyword), do: "a keyword list"
   def describe(:map), do: "a map"
-  def describe(:timeout), do: "milliseconds (1 or more) or :infinity"
+  def describe(:timeout), do: "milliseconds (1 to #{@longest}) or :infinity"
   def describe(:any), do: "anything"
   def describe({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
   def describe({:fun, arity}) when is_integer(arity), do: "a function of arity #{arity}"
@@ -167,11 +170,17 @@ defmodule Slither.Options do
   defp valid?(:non_neg_integer, value), do: is_integer(value) and value >= 0
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:atom, value), do: is_atom(value)
-  defp valid?(:string, value), do: is_binary(value)
-  defp valid?(:name, value), do: is_binary(value) or (is_atom(value) and not is_nil(value))
+  defp valid?(:string, value), do: is_binary(value) and String.valid?(value)
+
+  defp valid?(:name, value),
+    do: valid?(:string, value) or (is_atom(value) and not is_nil(value))
+
   defp valid?(:keyword, value), do: Keyword.keyword?(value)
   defp valid?(:map, value), do: is_map(value)
-  defp valid?(:timeout, value), do: value == :infinity or (is_integer(value) and value > 0)
+
+  defp valid?(:timeout, value),
+    do: value == :infinity or (is_integer(value) and value in 1..@longest)
+
   defp valid?(:any, _value), do: true
   defp valid?({:in, values}, value), do: value in values
   defp valid?({:fun, arity}, value) when is_integer(arity), do: is_function(value, arity)

@@ -458,12 +458,32 @@ defmodule Slither.DispatchTest do
             {:timeout, -1, "milliseconds"},
             {:strategy, String, "a module with batch/2"},
             {:executor, String, "execute_batch/3"},
-            {:session_id, 3, "a string"}
+            {:session_id, 3, "a string (UTF-8)"}
           ] do
         options = python("double", [{option, value}])
         assert {:error, %Error{} = error, []} = Dispatch.run([1], options)
         assert Exception.message(error) =~ words
       end
+    end
+
+    test "that no timer takes, or that are no text, cost no worker" do
+      for {name, value} <- [timeout: 0x100000000, module: <<255>>, session_id: <<255>>] do
+        options = Keyword.put(python("double"), name, value)
+        assert {:error, %Error{reason: :invalid_option} = error, []} = Dispatch.run([1], options)
+        assert Exception.message(error) =~ "option #{inspect(name)} takes "
+      end
+    end
+
+    test "and input are checked by call_batch/2 too" do
+      for options <- [%{}, [:a], [bogus: 1]], items <- [[], [1]] do
+        assert {:error, %Error{}, []} = Dispatch.call_batch(items, options)
+      end
+
+      for run <- [&Dispatch.call_batch/2, &Dispatch.run/2], items <- [5, [1 | 2]] do
+        assert {:error, %Error{reason: :invalid_input}, []} = run.(items, python("double"))
+      end
+
+      assert {:ok, []} = Dispatch.call_batch([], python("double"))
     end
 
     test "that are missing are named" do

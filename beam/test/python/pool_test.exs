@@ -15,13 +15,13 @@ defmodule Slither.Python.PoolTest do
             {[size: 1], "pool nil: option :name is required: an atom"},
             {[name: "p"], "pool \"p\": option :name takes an atom, got \"p\""},
             {[name: :p, preload: "m"],
-             "pool :p: option :preload takes a list, each element a string, got \"m\""},
+             "pool :p: option :preload takes a list, each element a string (UTF-8), got \"m\""},
             {[name: :p, preload: [:m]],
-             "pool :p: option :preload takes a list, each element a string, got [:m]"},
+             "pool :p: option :preload takes a list, each element a string (UTF-8), got [:m]"},
             {[name: :p, startup_timeout: 0],
-             "pool :p: option :startup_timeout takes milliseconds (1 or more) or :infinity, got 0"},
+             "pool :p: option :startup_timeout takes milliseconds (1 to 4294967295) or :infinity, got 0"},
             {[name: :p, python: :python],
-             "pool :p: option :python takes a string, or one of nil, got :python"},
+             "pool :p: option :python takes a string (UTF-8), or one of nil, got :python"},
             {[name: :p, capture: nil], "pool :p: option :capture takes true or false, got nil"},
             {%{name: :p}, "pool nil: takes a keyword list, got %{name: :p}"}
           ] do

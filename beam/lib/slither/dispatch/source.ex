@@ -4,6 +4,11 @@ defmodule Slither.Dispatch.Source do
 
   @type t :: {:list, list} | {:suspended, fun} | :done
 
+  @doc "Whether a term can be a source; an improper list can't."
+  @spec enumerable?(term) :: boolean
+  def enumerable?(list) when is_list(list), do: List.improper?(list) == false
+  def enumerable?(term), do: Enumerable.impl_for(term) != nil
+
   @doc "A source of the enumerable; nothing is pulled yet."
   @spec new(Enumerable.t()) :: t
   def new(list) when is_list(list), do: {:list, list}

@@ -19,6 +19,7 @@ defmodule Slither.Pipe.Runner do
   """
 
   alias Slither.{Error, Item, Options, PipeError}
+  alias Slither.Dispatch.Source
   alias Slither.Pipe.{Definition, Engine}
 
   @type pipe :: module | Definition.t()
@@ -128,7 +129,7 @@ defmodule Slither.Pipe.Runner do
   end
 
   defp enumerable(definition, input) do
-    if Enumerable.impl_for(input) do
+    if Source.enumerable?(input) do
       :ok
     else
       {:error,
