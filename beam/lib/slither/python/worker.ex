@@ -16,6 +16,8 @@ defmodule Slither.Python.Worker do
   @log_credits 200
   @credit_step 50
   @max_views 64
+  # Beyond this, a worker asks and does not read: each answer would wait for ever.
+  @max_asked 4_096
   @kill_wait 2_000
 
   defmodule State do
@@ -103,11 +105,26 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
+  def handle_info({port, {:data, body}}, %State{port: port} = state)
+      when byte_size(body) > state.settings.max_frame do
+    why = "a frame of #{byte_size(body)} bytes; one holds #{state.settings.max_frame}"
+    {:noreply, end_process(state, protocol_error(state, why))}
+  end
+
   def handle_info({port, {:data, body}}, %State{port: port} = state) do
     case Frame.peek(body) do
-      {name, id} when name in [:result, :error] -> {:noreply, reply(state, id, body)}
-      {:view_call, id} -> {:noreply, view(state, id, body)}
-      _ -> control(body, state)
+      # Of a process that is killed, only what it had answered still counts.
+      {name, _id} when state.phase == :killed and name not in [:result, :error] ->
+        {:noreply, state}
+
+      {name, id} when name in [:result, :error] ->
+        {:noreply, reply(state, id, body)}
+
+      {:view_call, id} ->
+        {:noreply, view(state, id, body)}
+
+      _ ->
+        control(body, state)
     end
   end
 
@@ -250,7 +267,7 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | marker: marker, reason: reason}}
   end
 
-  defp control_frame({:ready, facts}, %State{phase: :starting} = state) do
+  defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
     Marker.hide(state.marker)
     window = state.settings.window
@@ -358,6 +375,11 @@ defmodule Slither.Python.Worker do
 
   ## Views
 
+  defp view(state, _id, _body) when map_size(state.views) >= @max_asked do
+    why = "it has asked #{@max_asked} views and reads no answer"
+    end_process(state, protocol_error(state, why))
+  end
+
   defp view(state, id, _body) when map_size(state.views) >= @max_views do
     why = "#{@max_views} view calls of this worker are being answered"
     answer_in_task(state, id, Fault.to_wire("view_busy", why, %{"limit" => @max_views}))
@@ -383,10 +405,7 @@ defmodule Slither.Python.Worker do
     port = state.port
     frame = Frame.encode!({:view_reply, id, 1, fault})
 
-    {:ok, _pid} =
-      Task.Supervisor.start_child(Slither.TaskSupervisor, fn -> write(port, frame) end)
-
-    state
+    task(state, id, fn -> write(port, frame) end)
   end
 
   # The task begins once it is monitored, so that its end can't be missed.
