@@ -458,7 +458,7 @@ defmodule Slither.DispatchTest do
             {:timeout, -1, "milliseconds"},
             {:strategy, String, "a module with batch/2"},
             {:executor, String, "execute_batch/3"},
-            {:session_id, 3, "a string"}
+            {:session_id, 3, "a string (UTF-8)"}
           ] do
         options = python("double", [{option, value}])
         assert {:error, %Error{} = error, []} = Dispatch.run([1], options)

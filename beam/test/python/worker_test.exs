@@ -301,6 +301,19 @@ defmodule Slither.Python.WorkerTest do
       end
     end
 
+    for {mode, why} <- [
+          {"asks and does not read", "it has asked 4096 questions"},
+          {"too long", "a frame of 20000"}
+        ] do
+      test "and #{mode} is ended before its call is over time" do
+        pool = ready_pool(python: fake(unquote(mode)), max_frame: 1_000_000)
+        assert {:error, %DispatchError{reason: reason} = error} = call(pool, "f", 1)
+        assert reason == :protocol_error
+        assert Exception.message(error) =~ unquote(why)
+        assert Task.Supervisor.children(Slither.TaskSupervisor) |> length() < 4_096
+      end
+    end
+
     for mode <- ["answers twice", "answers ahead"] do
       test "and #{mode} gives no item the answer of another" do
         pool = ready_pool(python: fake(unquote(mode)))

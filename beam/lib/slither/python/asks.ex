@@ -1,19 +1,23 @@
 defmodule Slither.Python.Asks do
   @moduledoc false
-  # What Python asks of BEAM while it works: views, and tables. Each is answered by a task that
-  # writes the answer to the port itself, so that a slow one holds up nobody; a read that
-  # neither waits nor takes long is answered at once, since a task would cost more than it.
+  # What Python asks of BEAM while it works: views, and tables. Each question goes to a task of
+  # its own, so that a slow one holds up nobody; tasks that are done wait for the next question,
+  # since starting one costs more than most answers. A read that neither waits nor takes long is
+  # answered at once.
   #
   # Runs in the worker's owner, which hands on the messages of the tasks.
 
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Fault, PortWriter}
+  alias Slither.Python.{Answerer, Fault, PortWriter}
 
   # A worker is one thread, mostly: whoever asks for so much at once has lost count.
   @limit 64
+  # Beyond this it asks and does not read: each answer would wait for ever.
+  @flood 4_096
+  @spare 4
 
   @enforce_keys [:port, :bridge, :facts]
-  defstruct [:port, :bridge, :facts, tasks: %{}]
+  defstruct [:port, :bridge, :facts, busy: %{}, idle: []]
 
   @type t :: %__MODULE__{}
 
@@ -22,120 +26,112 @@ defmodule Slither.Python.Asks do
   def new(port, bridge, facts), do: %__MODULE__{port: port, bridge: bridge, facts: facts}
 
   @doc "Answers a view call made in call `call` of a run, whose context is `run`."
-  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) :: t
-  def view(%__MODULE__{tasks: tasks} = asks, id, _body, _call, _run)
-      when map_size(tasks) >= @limit do
+  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) ::
+          {:ok, t} | {:error, String.t()}
+  def view(%__MODULE__{busy: busy}, _id, _body, _call, _run) when map_size(busy) >= @flood,
+    do: {:error, "it has asked #{@flood} questions and reads no answer"}
+
+  def view(%__MODULE__{busy: busy} = asks, id, _body, _call, _run)
+      when map_size(busy) >= @limit do
     why = "#{@limit} view calls of this worker are being answered"
-    refuse(asks, id, Fault.to_wire("view_busy", why, %{"limit" => @limit}))
+    {:ok, start(asks, id, fn -> {:error, Fault.to_wire("view_busy", why)} end)}
   end
 
   def view(asks, id, body, call, run) do
-    owner = self()
     facts = Map.merge(asks.facts, %{call: call, run: run})
-
-    limit = fn timeout, fault ->
-      Process.send_after(owner, {:view_deadline, self(), fault}, timeout)
-    end
-
-    start(asks, id, fn -> serve_view(body, facts, asks.bridge, limit) end)
+    bridge = asks.bridge
+    owner = self()
+    {:ok, start(asks, id, fn -> serve_view(body, facts, bridge, {owner, id}) end)}
   end
 
   @doc "Answers a table call."
   @spec table(t, pos_integer, binary) :: {:ok, t} | {:error, String.t()}
   def table(asks, id, body) do
     with {:ok, {:table_call, ^id, _call, table, op, arguments}} <- Frame.decode(body) do
+      %{bridge: bridge, port: port} = asks
       worker = self()
-      serve = fn -> asks.bridge.table(table, op, arguments, worker) end
 
-      {:ok,
-       if(asks.bridge.quick?(op), do: at_once(asks, id, serve), else: start(asks, id, serve))}
+      if bridge.quick?(op) do
+        # Who waits for this answer reads until it comes: the pipe does not stay full.
+        answer = bridge.table(table, op, arguments, worker)
+        PortWriter.write(port, Answerer.frame(id, answer))
+        {:ok, asks}
+      else
+        {:ok, start(asks, id, fn -> bridge.table(table, op, arguments, worker) end)}
+      end
     end
   end
 
-  @doc "The time of a task is up: it is killed, and its end then sends the fault."
-  @spec expire(t, pid, map) :: t
-  def expire(asks, pid, fault) do
-    case Enum.find(asks.tasks, fn {_ref, task} -> task.pid == pid end) do
-      {ref, task} ->
+  @doc "The time of a question is up: its task is killed, and its end then sends the fault."
+  @spec expire(t, pid, pos_integer, map) :: t
+  def expire(asks, pid, id, fault) do
+    case asks.busy do
+      %{^pid => %{id: ^id} = question} ->
         Process.exit(pid, :kill)
-        put_in(asks.tasks[ref], %{task | fault: fault})
+        put_in(asks.busy[pid], %{question | fault: fault})
 
-      nil ->
+      _ ->
         asks
     end
   end
 
   @doc "A task has written its answer."
-  @spec done(t, reference) :: t
-  def done(asks, ref) do
-    Process.demonitor(ref, [:flush])
-    %{asks | tasks: Map.delete(asks.tasks, ref)}
+  @spec answered(t, pid) :: t
+  def answered(%__MODULE__{busy: busy, idle: idle} = asks, pid) do
+    case Map.pop(busy, pid) do
+      {nil, _busy} ->
+        asks
+
+      {question, busy} when length(idle) < @spare ->
+        %{asks | busy: busy, idle: [{pid, question.monitor} | idle]}
+
+      {question, busy} ->
+        Process.demonitor(question.monitor, [:flush])
+        Process.exit(pid, :kill)
+        %{asks | busy: busy}
+    end
   end
 
   @doc "A task ended before it answered."
-  @spec down(t, reference, term) :: t
-  def down(asks, ref, reason) do
-    case Map.pop(asks.tasks, ref) do
-      {nil, _tasks} ->
-        asks
+  @spec down(t, pid, term) :: t
+  def down(asks, pid, reason) do
+    case Map.pop(asks.busy, pid) do
+      {nil, _busy} ->
+        %{asks | idle: List.keydelete(asks.idle, pid, 0)}
 
-      {%{id: id, fault: fault}, tasks} ->
+      {%{id: id, fault: fault}, busy} ->
         fault = fault || Fault.to_wire("view_failed", Exception.format_exit(reason))
-        refuse(%{asks | tasks: tasks}, id, fault)
+        start(%{asks | busy: busy}, id, fn -> {:error, fault} end)
     end
   end
 
-  # The task begins once it is monitored, so that its end can't be missed.
-  defp start(asks, id, serve) do
-    port = asks.port
-
-    task =
-      Task.Supervisor.async_nolink(Slither.TaskSupervisor, fn ->
-        PortWriter.write(port, reply(id, serve.()))
-      end)
-
-    put_in(asks.tasks[task.ref], %{id: id, pid: task.pid, fault: nil})
+  # A task is monitored before it gets its question, so that its end can't be missed.
+  defp start(%__MODULE__{idle: []} = asks, id, serve) do
+    pid = Answerer.start(asks.port)
+    give(asks, pid, Process.monitor(pid), id, serve)
   end
 
-  defp at_once(asks, id, serve), do: offer(asks, reply(id, serve.()))
+  defp start(%__MODULE__{idle: [{pid, monitor} | idle]} = asks, id, serve),
+    do: give(%{asks | idle: idle}, pid, monitor, id, serve)
 
-  defp refuse(asks, id, fault), do: offer(asks, reply(id, {:error, fault}))
-
-  defp offer(asks, frame) do
-    port = asks.port
-
-    unless PortWriter.offer(port, frame) do
-      {:ok, _pid} =
-        Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
-          PortWriter.write(port, frame)
-        end)
-    end
-
-    asks
+  defp give(asks, pid, monitor, id, serve) do
+    Answerer.serve(pid, id, serve)
+    question = %{id: id, monitor: monitor, fault: nil}
+    %{asks | busy: Map.put(asks.busy, pid, question)}
   end
 
-  defp serve_view(body, facts, bridge, limit) do
+  defp serve_view(body, facts, bridge, {owner, id}) do
     case Frame.decode(body) do
       {:ok, {:view_call, _id, _call, name, mode, params, timeout}} ->
         asked = %{view: name, mode: mode, params: params, timeout: timeout}
-        bridge.serve(Map.merge(facts, asked), limit)
+        answerer = self()
+
+        bridge.serve(Map.merge(facts, asked), fn timeout, fault ->
+          Answerer.arm(owner, {:view_deadline, answerer, id, fault}, timeout)
+        end)
 
       {:error, why} ->
         {:error, Fault.to_wire("invalid_params", why)}
     end
   end
-
-  defp reply(id, answer) do
-    case encode(id, answer) do
-      {:ok, frame} ->
-        frame
-
-      {:error, why} ->
-        fault = Fault.to_wire("view_failed", "the answer can't be sent: " <> why)
-        Frame.encode!({:view_reply, id, 1, fault})
-    end
-  end
-
-  defp encode(id, {:ok, value}), do: Frame.encode({:view_reply, id, 0, value})
-  defp encode(id, {:error, fault}), do: Frame.encode({:view_reply, id, 1, fault})
 end

@@ -117,12 +117,29 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
+  def handle_info({port, {:data, body}}, %State{port: port} = state)
+      when byte_size(body) > state.settings.max_frame do
+    why = "a frame of #{byte_size(body)} bytes; one holds #{state.settings.max_frame}"
+    {:noreply, end_process(state, WorkerError.protocol(state, why))}
+  end
+
   def handle_info({port, {:data, body}}, %State{port: port} = state) do
     case Frame.peek(body) do
-      {name, id} when name in [:result, :error] -> {:noreply, reply(state, id, body)}
-      {:view_call, id} -> {:noreply, ask(state, id, body)}
-      {:table_call, id} -> table(state, id, body)
-      _ -> control(body, state)
+      # Of a process that is killed, only what it had answered still counts.
+      {name, _id} when state.phase == :killed and name not in [:result, :error] ->
+        {:noreply, state}
+
+      {name, id} when name in [:result, :error] ->
+        {:noreply, reply(state, id, body)}
+
+      {:view_call, id} ->
+        {:noreply, ask(state, id, body)}
+
+      {:table_call, id} ->
+        {:noreply, table(state, id, body)}
+
+      _ ->
+        control(body, state)
     end
   end
 
@@ -158,14 +175,14 @@ defmodule Slither.Python.Worker do
 
   def handle_info(:startup_timeout, state), do: {:noreply, state}
 
-  def handle_info({:view_deadline, pid, fault}, state),
-    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, fault)}}
+  def handle_info({:view_deadline, pid, id, fault}, state),
+    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, fault)}}
 
-  def handle_info({ref, _written}, state) when is_reference(ref),
-    do: {:noreply, %{state | asks: Asks.done(state.asks, ref)}}
+  def handle_info({:answered, pid}, state),
+    do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
 
-  def handle_info({:DOWN, ref, :process, _pid, reason}, state),
-    do: {:noreply, %{state | asks: Asks.down(state.asks, ref, reason)}}
+  def handle_info({:DOWN, _ref, :process, pid, reason}, state),
+    do: {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
 
   # A call that has not begun holds up nobody yet: it gets its grace when it has.
   def handle_info({:cancel_grace, id}, state) do
@@ -276,7 +293,7 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | marker: marker, reason: reason}}
   end
 
-  defp control_frame({:ready, facts}, %State{phase: :starting} = state) do
+  defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
     Marker.hide(state.marker)
     window = state.settings.window
@@ -386,15 +403,15 @@ defmodule Slither.Python.Worker do
 
   defp ask(state, id, body) do
     {call, run} = caller(state, body)
-    %{state | asks: Asks.view(state.asks, id, body, call, run)}
+    asked(state, Asks.view(state.asks, id, body, call, run))
   end
 
   defp table(state, id, body) do
-    case Asks.table(state.asks, id, body) do
-      {:ok, asks} -> {:noreply, %{state | asks: asks}}
-      {:error, why} -> {:noreply, end_process(state, WorkerError.protocol(state, why))}
-    end
+    asked(state, Asks.table(state.asks, id, body))
   end
+
+  defp asked(state, {:ok, asks}), do: %{state | asks: asks}
+  defp asked(state, {:error, why}), do: end_process(state, WorkerError.protocol(state, why))
 
   defp caller(state, body) do
     with {:ok, call} <- Frame.second_integer(body),

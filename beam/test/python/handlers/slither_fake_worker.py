@@ -90,7 +90,12 @@ while True:
             {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]},
         ],
     }
-    if mode == "answers twice":
+    if mode == "asks and does not read":
+        for asked in range(100_000):
+            send([7, asked, call, "v", 0, "x" * 1_000, None])
+    elif mode == "too long":
+        send([5, call, ["x" * 2_000_000], None, [0, 0, 0]])
+    elif mode == "answers twice":
         send(fine)
         send(fine)
     elif mode == "answers ahead":

@@ -1,0 +1,70 @@
+defmodule Slither.Python.Answerer do
+  @moduledoc false
+  # A task that answers what Python asks, one question after the other, and writes the answers
+  # to the port itself: should the pipe be full, it is the one that waits. It ends with the
+  # worker's owner.
+
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Fault, PortWriter}
+
+  @doc "Starts one for the calling owner of `port`."
+  @spec start(port) :: pid
+  def start(port) do
+    owner = self()
+
+    {:ok, pid} =
+      Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
+        loop(owner, Process.monitor(owner), port)
+      end)
+
+    pid
+  end
+
+  @doc "Has it write what `serve` gives as the answer to question `id`; `{:answered, pid}` follows."
+  @spec serve(pid, pos_integer, (() -> {:ok, term} | {:error, map})) :: :ok
+  def serve(pid, id, serve) do
+    send(pid, {:serve, id, serve})
+    :ok
+  end
+
+  @doc "The frame of an answer."
+  @spec frame(pos_integer, {:ok, term} | {:error, map}) :: iodata
+  def frame(id, answer) do
+    case encode(id, answer) do
+      {:ok, frame} ->
+        frame
+
+      {:error, why} ->
+        fault = Fault.to_wire("view_failed", "the answer can't be sent: " <> why)
+        Frame.encode!({:view_reply, id, 1, fault})
+    end
+  end
+
+  defp loop(owner, monitor, port) do
+    receive do
+      {:serve, id, serve} ->
+        PortWriter.write(port, frame(id, serve.()))
+        disarm()
+        send(owner, {:answered, self()})
+        loop(owner, monitor, port)
+
+      {:DOWN, ^monitor, :process, _owner, _reason} ->
+        :ok
+    end
+  end
+
+  @doc "Sends `message` to `owner` unless the question is answered within `timeout` ms."
+  @spec arm(pid, term, pos_integer) :: :ok
+  def arm(owner, message, timeout) do
+    Process.put(__MODULE__, Process.send_after(owner, message, timeout))
+    :ok
+  end
+
+  defp disarm do
+    timer = Process.delete(__MODULE__)
+    if timer, do: Process.cancel_timer(timer, async: true, info: false)
+  end
+
+  defp encode(id, {:ok, value}), do: Frame.encode({:view_reply, id, 0, value})
+  defp encode(id, {:error, fault}), do: Frame.encode({:view_reply, id, 1, fault})
+end
