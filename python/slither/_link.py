@@ -34,6 +34,7 @@ class Link:
         self._port = port
         self._changed = threading.Condition()
         self._reading = False
+        self._waiters = 0
         self._calls: deque[Incoming] = deque()
         self._waiting: dict[int, frames.ViewReply | None] = {}
         self._view_ids = 0
@@ -154,14 +155,23 @@ class Link:
 
     def _pump(self, ready: Callable[[], bool]) -> None:
         """Read until ``ready`` or the end; one thread reads, the others wait for it."""
-        while True:
-            with self._changed:
-                while self._reading and not ready():
-                    self._changed.wait()
+        with self._changed:
+            while True:
                 if ready() or self.ended:
                     return
-                self._reading = True
-            self._read_one()
+                if not self._reading:
+                    break
+                self._waiters += 1
+                try:
+                    self._changed.wait()
+                finally:
+                    self._waiters -= 1
+            self._reading = True
+        try:
+            while not (ready() or self.ended):
+                self._take_one()
+        finally:
+            self._stop_reading()
 
     def _pump_once(self) -> None:
         with self._changed:
@@ -171,17 +181,15 @@ class Link:
             if not self._port.has_input():
                 return
             self._reading = True
-        self._read_one()
-
-    def _read_one(self) -> None:
-        # The next reader starts after this frame is sorted in: calls keep their order.
         try:
             self._take_one()
-        except (EOFError, OSError):
-            self.ended = True
         finally:
-            with self._changed:
-                self._reading = False
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        with self._changed:
+            self._reading = False
+            if self._waiters:
                 self._changed.notify_all()
 
     def _take_one(self) -> None:
@@ -192,12 +200,16 @@ class Link:
             self._take(frames.parse(body), began)
         except (DecodeError, ProtocolError) as error:
             self._refuse(body, error)
+        except (EOFError, OSError):
+            self.ended = True
 
     def _take(self, got: frames.Frame, began: int) -> None:
         if isinstance(got, frames.Ping):
             self._port.write(frame(frames.PONG, got.token))
             return
         with self._changed:
+            if self._waiters:
+                self._changed.notify_all()
             if isinstance(got, frames.Call):
                 self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
             elif isinstance(got, frames.ViewReply):

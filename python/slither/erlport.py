@@ -13,6 +13,7 @@ from slither._version import MAX_FRAME
 __all__ = ["Port"]
 
 _READ_AHEAD = 65_536
+_SHORT = 4_096
 _HEADERS = {1: struct.Struct(">B"), 2: struct.Struct(">H"), 4: struct.Struct(">I")}
 
 
@@ -109,10 +110,15 @@ class Port:
         limit = min(self.max_frame, self._longest)
         if not 0 < size <= limit:
             raise ProtocolError(f"a message of {size} bytes; the limits are 1 and {limit}")
+        header = self._header.pack(size)
+        # Joining a few bytes costs less than telling the system of two places.
+        pieces: list[bytes | memoryview] = [header, *message]
+        if size <= _SHORT:
+            pieces = [b"".join(pieces)]
         with self._lock:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
-            self._send([self._header.pack(size), *message])
+            self._send(pieces)
         return size
 
     def close(self) -> None:
@@ -169,7 +175,8 @@ class Port:
         self._torn = True
         while pieces:
             try:
-                count = os.writev(self._out, pieces)
+                one = len(pieces) == 1
+                count = os.write(self._out, pieces[0]) if one else os.writev(self._out, pieces)
             except BlockingIOError:
                 _wait(self._out, select.POLLOUT, None)
                 continue
