@@ -7,7 +7,7 @@ defmodule Slither.Dispatch.Flow do
   # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
-  alias Slither.{DispatchError, Error, Item, Telemetry}
+  alias Slither.{DispatchError, Error, Item, Receipt, Telemetry}
   alias Slither.Dispatch.{Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
@@ -37,7 +37,8 @@ defmodule Slither.Dispatch.Flow do
     pausing: %{},
     held: 0,
     ready: :queue.new(),
-    counts: %{batches: 0, retries: 0, splits: 0, requeues: 0}
+    abandoned: [],
+    work: Receipt.no_work()
   ]
 
   @type t :: %__MODULE__{}
@@ -60,7 +61,7 @@ defmodule Slither.Dispatch.Flow do
   @doc "Takes in a group of batches."
   @spec submit(t, [list, ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do
-    group = %{left: length(batches), chunks: [], halt: nil}
+    group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0}
     flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
 
     batches
@@ -109,7 +110,7 @@ defmodule Slither.Dispatch.Flow do
   def message(flow, {:done, ref, outcome}) do
     case Map.pop(flow.out, ref) do
       {nil, _out} ->
-        flow
+        unexpected(flow, ref)
 
       {batch, out} ->
         # A lane that gave the batch back has lost its worker.
@@ -177,13 +178,14 @@ defmodule Slither.Dispatch.Flow do
     metadata = metadata(flow, batch)
     sizes = %{system_time: System.system_time(), size: length(batch.entries)}
     Telemetry.execute([:slither, :dispatch, :batch, :start], sizes, metadata)
-    counts = Map.update!(flow.counts, :batches, &(&1 + 1))
-    %{flow | out: Map.put(flow.out, ref, batch), runner: runner, counts: counts}
+    count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner}, :batches)
   end
 
   ## Results
 
   defp done(flow, batch, {:ok, values, errors, times}) when errors == %{} do
+    flow = spent(flow, batch, times)
+
     if length(values) == length(batch.entries) do
       stopped(flow, batch, times, 0)
       settle(flow, batch, [{:ok, fill(batch.entries, values, batch.attempt)}])
@@ -193,6 +195,7 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp done(flow, batch, {:ok, values, errors, times}) do
+    flow = spent(flow, batch, times)
     stopped(flow, batch, times, map_size(errors))
 
     {good, bad} =
@@ -211,13 +214,13 @@ defmodule Slither.Dispatch.Flow do
     |> close_batch(batch)
   end
 
-  defp done(flow, batch, {kind, error, _times}) when kind in [:error, :died],
-    do: failed(flow, batch, error)
+  defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
+    do: flow |> spent(batch, times) |> failed(batch, error)
 
   defp done(flow, %Batch{requeues: n} = batch, :requeue) when n < @max_requeues do
-    counts = Map.update!(flow.counts, :requeues, &(&1 + 1))
     batch = %{batch | requeues: n + 1}
-    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1, counts: counts}
+    flow = count(flow, :requeues)
+    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1}
   end
 
   defp done(flow, batch, :requeue) do
@@ -231,6 +234,7 @@ defmodule Slither.Dispatch.Flow do
 
   defp failed(flow, batch, error) do
     exception(flow, batch, error)
+    flow = if short?(error), do: count(flow, :short), else: flow
 
     if flow.plan.isolate and length(batch.entries) > 1 and error.reason in @splittable do
       split(flow, batch)
@@ -244,9 +248,8 @@ defmodule Slither.Dispatch.Flow do
   defp split(flow, batch) do
     {left, right} = Enum.split(batch.entries, div(length(batch.entries), 2))
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
-    counts = Map.update!(flow.counts, :splits, &(&1 + 1))
 
-    Enum.reduce([left, right], %{flow | counts: counts}, fn entries, flow ->
+    Enum.reduce([left, right], count(flow, :splits), fn entries, flow ->
       half = %{batch | entries: entries, number: flow.number, requeues: 0}
       enqueue(%{flow | number: flow.number + 1}, half)
     end)
@@ -265,8 +268,7 @@ defmodule Slither.Dispatch.Flow do
     again = %{batch | entries: entries, attempt: batch.attempt + 1, requeues: 0}
     timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
-    counts = Map.update!(flow.counts, :retries, &(&1 + 1))
-    %{flow | pausing: Map.put(flow.pausing, timer, again), counts: counts}
+    count(%{flow | pausing: Map.put(flow.pausing, timer, again)}, :retries)
   end
 
   defp conclude(flow, batch, bad, scope) do
@@ -315,7 +317,12 @@ defmodule Slither.Dispatch.Flow do
     do: update_group(flow, batch.group, &%{&1 | chunks: chunks ++ &1.chunks})
 
   defp close_batch(flow, batch) do
-    flow = update_group(flow, batch.group, &%{&1 | left: &1.left - 1})
+    now = System.monotonic_time()
+
+    flow =
+      update_group(flow, batch.group, fn group ->
+        %{group | left: group.left - 1, settled: group.settled + 1, since: group.since + now}
+      end)
 
     case {flow.groups[batch.group], flow.plan.ordering} do
       {%{left: 0}, :preserve} ->
@@ -343,7 +350,10 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp release(flow, id, group) do
-    flow = make_ready(%{flow | groups: Map.delete(flow.groups, id)}, merge(group))
+    waited = group.settled * System.monotonic_time() - group.since
+    work = Map.update!(flow.work, :reorder, &(&1 + waited))
+    groups = Map.delete(flow.groups, id)
+    flow = make_ready(%{flow | groups: groups, work: work}, merge(group))
 
     case group.halt do
       nil ->
@@ -354,7 +364,9 @@ defmodule Slither.Dispatch.Flow do
         :ok = Runner.close(flow.runner, Map.keys(flow.out))
         runner = Runner.emptied(flow.runner)
         flow = make_ready(flow, [{:halt, seq, error}])
-        %{flow | groups: %{}, out: %{}, runner: runner, todo: :queue.new(), todo_count: 0}
+        abandoned = Map.keys(flow.out)
+        flow = %{flow | groups: %{}, out: %{}, abandoned: abandoned}
+        %{flow | runner: runner, todo: :queue.new(), todo_count: 0}
     end
   end
 
@@ -385,6 +397,21 @@ defmodule Slither.Dispatch.Flow do
       _ -> flow
     end
   end
+
+  ## The account
+
+  defp count(flow, key), do: %{flow | work: Map.update!(flow.work, key, &(&1 + 1))}
+
+  defp spent(flow, batch, times),
+    do: %{flow | work: Receipt.add_times(flow.work, batch.sent - batch.queued, times)}
+
+  # An answer that nobody waits for changes nothing but the count of such.
+  defp unexpected(flow, ref),
+    do: count(flow, if(ref in flow.abandoned, do: :late, else: :duplicate))
+
+  defp short?(%{reason: :wrong_result}), do: true
+  defp short?(%{details: %{short: true}}), do: true
+  defp short?(_error), do: false
 
   defp inside(flow), do: flow.todo_count + map_size(flow.out) + map_size(flow.pausing)
 

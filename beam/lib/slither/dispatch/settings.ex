@@ -43,6 +43,11 @@ defmodule Slither.Dispatch.Settings do
     weight_fn: [type: {:fun, 1}, doc: "WeightedBatch: an item's weight."],
     key_fn: [type: {:fun, 1}, doc: "KeyPartition: an item's key."],
     window: [type: :pos_integer, doc: "KeyPartition: the items looked at together."],
+    receipt: [
+      type: :boolean,
+      default: false,
+      doc: "Whether `run/2` adds a `Slither.Receipt` to its answer."
+    ],
     session_id: [type: :string, doc: "Pins the run's calls to one worker, in order."],
     metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
     executor_options: [type: :keyword, default: [], doc: "For executors of your own."]

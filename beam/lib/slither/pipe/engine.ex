@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Engine do
   # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
   # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
 
-  alias Slither.{Context, DispatchError, Item, PipeError, Telemetry}
+  alias Slither.{Context, DispatchError, Item, PipeError, Receipt, Telemetry}
   alias Slither.Dispatch.{Batcher, Flow, Plan, Source}
   alias Slither.Pipe.{Definition, Inline, Tally}
 
@@ -101,16 +101,16 @@ defmodule Slither.Pipe.Engine do
   end
 
   @doc "Ends the run: frees the workers and the input, and closes the account."
-  @spec close(t, Exception.t() | nil) :: map
+  @spec close(t, Exception.t() | nil) :: Receipt.t()
   def close(engine, error) do
     for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
     for %Inline{} = stage <- Tuple.to_list(engine.stages), do: shutdown(stage)
     Source.close(engine.source)
     :erlang.unalias(engine.alias)
     flush(engine.alias)
-    account = Tally.close(engine.tally)
-    finish_events(engine, account, error)
-    account
+    receipt = account(engine)
+    finish_events(engine, receipt, error)
+    receipt
   end
 
   ## Stages
@@ -256,7 +256,9 @@ defmodule Slither.Pipe.Engine do
         engine |> put(index, queue) |> leave_early(index, exits)
 
       %Inline{} = stage ->
+        started = System.monotonic_time()
         result = Inline.run(stage, entries)
+        time = System.monotonic_time() - started
 
         tally =
           count(engine, stage.name, :in, entries)
@@ -265,6 +267,7 @@ defmodule Slither.Pipe.Engine do
           |> Tally.both(stage.name, :routed, result.routed)
           |> Tally.run(:out, result.out)
           |> Tally.stage(stage.name, :out, result.out + length(result.on))
+          |> Tally.handler(stage.name, time)
 
         engine = halt(%{engine | tally: tally}, index, result.halt)
         exits = if result.exits == [], do: exits, else: exits ++ result.exits
@@ -576,15 +579,24 @@ defmodule Slither.Pipe.Engine do
     end
   end
 
-  defp finish_events(engine, account, error) do
+  defp account(engine) do
     now = System.monotonic_time()
+
+    stages =
+      for {stage, index} <- Enum.with_index(Tuple.to_list(engine.stages)) do
+        work = if is_struct(stage, Queue), do: stage.flow.work, else: Receipt.no_work()
+        {stage.name, work, now - Map.get(engine.stage_started, index, now)}
+      end
+
+    Tally.close(engine.tally, stages, now - engine.started)
+  end
+
+  defp finish_events(engine, receipt, error) do
     failed_stage = error && Map.get(error, :stage)
 
-    for {index, started} <- engine.stage_started do
+    for {index, _started} <- engine.stage_started do
       stage = Enum.at(engine.definition.stages, index)
-      counts = engine.tally.stages[stage.name]
-      kept = counts.in + counts.expanded - counts.out - counts.skipped - counts.routed
-      measurements = Map.merge(counts, %{duration: now - started, failed: kept})
+      measurements = Receipt.measurements(receipt.stages[stage.name])
       facts = stage_facts(engine, stage)
 
       if stage.name == failed_stage,
@@ -592,7 +604,7 @@ defmodule Slither.Pipe.Engine do
         else: stage_event(:stop, measurements, facts)
     end
 
-    measurements = Map.put(account, :duration, now - engine.started)
+    measurements = Receipt.measurements(receipt)
 
     if error,
       do: event(engine, :exception, measurements, reason(error)),

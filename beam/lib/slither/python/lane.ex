@@ -27,11 +27,12 @@ defmodule Slither.Python.Lane do
   end
 
   @type times :: %{
-          encode: integer,
-          wire: integer,
-          decode: integer,
-          handler: integer,
-          worker: non_neg_integer
+          required(:encode) => integer,
+          required(:wire) => integer,
+          required(:decode) => integer,
+          required(:handler) => integer,
+          required(:worker) => non_neg_integer,
+          optional(:duplicate) => pos_integer
         }
   @type outcome ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
@@ -50,7 +51,7 @@ defmodule Slither.Python.Lane do
     :erlang.spawn_opt(
       fn ->
         facts
-        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0})
+        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0, duplicate: 0})
         |> loop()
       end,
       min_heap_size: @heap_words
@@ -70,7 +71,11 @@ defmodule Slither.Python.Lane do
       %Job{} = job ->
         lane = %{lane | round: lane.round + 1}
         answer(job, call(job, lane))
-        loop(lane)
+        loop(%{lane | duplicate: 0})
+
+      # A second answer to a call, left over from the last exchange: the next answer reports it.
+      {:reply, _id, _body} ->
+        loop(%{lane | duplicate: lane.duplicate + 1})
 
       {:idle?, from, ref} ->
         send(from, {:lane_idle, ref, self()})
@@ -110,6 +115,7 @@ defmodule Slither.Python.Lane do
     started = System.monotonic_time()
     {count, encoded, bad} = encode(job.payloads, 0, 0, [], %{})
     times = %{encode: 0, wire: 0, decode: 0, handler: 0, worker: lane.slot}
+    times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
 
     if count == 0 do
       {:ok, Enum.map(job.payloads, fn _ -> nil end), bad, times}
@@ -181,7 +187,7 @@ defmodule Slither.Python.Lane do
       {results, errors} = spread(results, errors, bad)
       {:ok, results, errors, handler}
     else
-      {:broken, "#{length(results)} results for #{expected} items"}
+      {:broken, "#{length(results)} results for #{expected} items", %{short: true}}
     end
   end
 
@@ -211,9 +217,11 @@ defmodule Slither.Python.Lane do
 
   defp finish({:error, error}, times, _lane), do: {:error, error, times}
 
+  defp finish({:broken, why}, times, lane), do: finish({:broken, why, %{}}, times, lane)
+
   # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
-  defp finish({:broken, why}, times, lane) do
-    error = broken(lane.slot, why)
+  defp finish({:broken, why, details}, times, lane) do
+    error = %{broken(lane.slot, why) | details: details}
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}
   end
