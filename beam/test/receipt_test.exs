@@ -36,7 +36,7 @@ defmodule Slither.ReceiptTest do
 
       took =
         for _ <- 1..4 do
-          assert_receive {:event, _, %{duration: duration, queue: queue}, _}
+          assert_receive {:event, _, %{duration: duration, queue: queue}, %{pool: @pool}}
           duration + queue
         end
 
@@ -91,7 +91,7 @@ defmodule Slither.ReceiptTest do
     test "is what the run's stop event says" do
       Telemetry.listen([[:slither, :dispatch, :run, :stop]])
       assert {:ok, _, receipt} = dispatch(1..10, python("double", batch_size: 5))
-      assert_receive {:event, _, %{duration: duration} = numbers, %{run: "run-" <> _}}
+      assert_receive {:event, _, %{duration: duration} = numbers, %{pool: @pool}}
       assert duration == receipt.duration
       assert Map.take(numbers, [:in, :out, :batches]) == %{in: 10, out: 10, batches: 2}
       assert numbers.handler == receipt.times.handler

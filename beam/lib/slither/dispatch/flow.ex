@@ -8,7 +8,7 @@ defmodule Slither.Dispatch.Flow do
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
   alias Slither.{DispatchError, Error, Item, Receipt, Telemetry}
-  alias Slither.Dispatch.{Plan, Policy, Runner}
+  alias Slither.Dispatch.{Load, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -19,7 +19,7 @@ defmodule Slither.Dispatch.Flow do
   defmodule Batch do
     @moduledoc false
     @enforce_keys [:group, :number, :entries]
-    defstruct [:group, :number, :entries, :queued, :sent, attempt: 1, requeues: 0]
+    defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, requeues: 0]
   end
 
   @enforce_keys [:plan, :runner]
@@ -36,6 +36,7 @@ defmodule Slither.Dispatch.Flow do
     out: %{},
     pausing: %{},
     held: 0,
+    load: nil,
     ready: :queue.new(),
     abandoned: [],
     work: Receipt.no_work()
@@ -46,12 +47,14 @@ defmodule Slither.Dispatch.Flow do
   @doc "An empty flow of a plan; messages for it carry `tag` and go to `alias`."
   @spec new(Plan.t(), reference, term) :: t
   def new(%Plan{} = plan, alias, tag),
-    do: %__MODULE__{plan: plan, runner: Runner.new(plan, alias, tag)}
+    do: %__MODULE__{plan: plan, runner: Runner.new(plan, alias, tag), load: Load.new(plan)}
 
   @doc "How many more batches it takes now."
   @spec free(t) :: integer
   def free(%__MODULE__{} = flow) do
-    if flow.halted, do: 0, else: flow.plan.max_in_flight - inside(flow) - held(flow)
+    if flow.halted != nil or Load.full?(flow.load),
+      do: 0,
+      else: flow.plan.max_in_flight - inside(flow) - held(flow)
   end
 
   @doc "Whether nothing is waiting, out, or held."
@@ -61,13 +64,13 @@ defmodule Slither.Dispatch.Flow do
   @doc "Takes in a group of batches."
   @spec submit(t, [list, ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do
-    group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0}
+    group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0, bytes: 0}
     flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
 
     batches
     |> Enum.reduce(flow, fn entries, flow ->
       batch = %Batch{group: id, number: flow.number, entries: entries}
-      enqueue(%{flow | number: flow.number + 1}, batch)
+      admit(%{flow | number: flow.number + 1}, batch)
     end)
     |> advance()
   end
@@ -77,7 +80,12 @@ defmodule Slither.Dispatch.Flow do
   def take(%__MODULE__{ready: ready} = flow),
     do:
       {:queue.to_list(ready),
-       %{flow | ready: :queue.new(), held: Enum.count(flow.groups, &complete?/1)}}
+       %{
+         flow
+         | ready: :queue.new(),
+           held: Enum.count(flow.groups, &complete?/1),
+           load: Load.taken(flow.load)
+       }}
 
   defp complete?({_id, group}), do: group.left == 0
 
@@ -116,14 +124,14 @@ defmodule Slither.Dispatch.Flow do
         # A lane that gave the batch back has lost its worker.
         keep? = is_tuple(outcome) and elem(outcome, 0) in [:ok, :error]
         flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, keep?)}
-        flow |> done(batch, outcome) |> advance()
+        flow |> back(batch) |> done(batch, outcome) |> advance()
     end
   end
 
   def message(flow, {:lane_lost, ref, error}) do
     case Map.pop(flow.out, ref) do
       {nil, _out} -> %{flow | runner: Runner.lost(flow.runner, ref)}
-      {batch, out} -> %{flow | out: out} |> failed(batch, error) |> advance()
+      {batch, out} -> %{flow | out: out} |> back(batch) |> failed(batch, error) |> advance()
     end
   end
 
@@ -147,6 +155,14 @@ defmodule Slither.Dispatch.Flow do
 
   ## Sending
 
+  # A batch's bytes are counted from here until it is settled.
+  defp admit(flow, batch) do
+    {bytes, load} = Load.admit(flow.load, batch.entries)
+    enqueue(%{flow | load: load}, %{batch | bytes: bytes})
+  end
+
+  defp back(flow, batch), do: %{flow | load: Load.back(flow.load, batch.bytes)}
+
   defp enqueue(flow, batch) do
     batch = %{batch | queued: System.monotonic_time()}
     %{flow | todo: :queue.in(batch, flow.todo), todo_count: flow.todo_count + 1}
@@ -162,6 +178,17 @@ defmodule Slither.Dispatch.Flow do
   defp advance(%__MODULE__{todo_count: 0} = flow), do: flow
 
   defp advance(flow) do
+    if Load.fits?(flow.load, next_bytes(flow)), do: advance_next(flow), else: flow
+  end
+
+  defp next_bytes(%{load: nil}), do: 0
+
+  defp next_bytes(flow) do
+    {:value, batch} = :queue.peek(flow.todo)
+    batch.bytes
+  end
+
+  defp advance_next(flow) do
     case Runner.lane(flow.runner) do
       {:ok, lane, runner} ->
         {batch, flow} = pop(flow)
@@ -178,7 +205,8 @@ defmodule Slither.Dispatch.Flow do
     metadata = metadata(flow, batch)
     sizes = %{system_time: System.system_time(), size: length(batch.entries)}
     Telemetry.execute([:slither, :dispatch, :batch, :start], sizes, metadata)
-    count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner}, :batches)
+    load = Load.sent(flow.load, batch.bytes)
+    count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner, load: load}, :batches)
   end
 
   ## Results
@@ -188,6 +216,7 @@ defmodule Slither.Dispatch.Flow do
 
     if length(values) == length(batch.entries) do
       stopped(flow, batch, times, 0)
+      flow = keep(flow, batch, times)
       settle(flow, batch, [{:ok, fill(batch.entries, values, batch.attempt)}])
     else
       failed(flow, batch, wrong_length(batch, values))
@@ -197,6 +226,7 @@ defmodule Slither.Dispatch.Flow do
   defp done(flow, batch, {:ok, values, errors, times}) do
     flow = spent(flow, batch, times)
     stopped(flow, batch, times, map_size(errors))
+    flow = keep(flow, batch, times)
 
     {good, bad} =
       batch.entries
@@ -248,10 +278,11 @@ defmodule Slither.Dispatch.Flow do
   defp split(flow, batch) do
     {left, right} = Enum.split(batch.entries, div(length(batch.entries), 2))
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
+    flow = %{flow | load: Load.gone(flow.load, batch.bytes)}
 
     Enum.reduce([left, right], count(flow, :splits), fn entries, flow ->
       half = %{batch | entries: entries, number: flow.number, requeues: 0}
-      enqueue(%{flow | number: flow.number + 1}, half)
+      admit(%{flow | number: flow.number + 1}, half)
     end)
   end
 
@@ -265,7 +296,9 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp retry(flow, batch, entries, pause) do
-    again = %{batch | entries: entries, attempt: batch.attempt + 1, requeues: 0}
+    {bytes, load} = Load.admit(flow.load, entries)
+    flow = %{flow | load: load}
+    again = %{batch | entries: entries, bytes: bytes, attempt: batch.attempt + 1, requeues: 0}
     timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
     count(%{flow | pausing: Map.put(flow.pausing, timer, again)}, :retries)
@@ -306,6 +339,15 @@ defmodule Slither.Dispatch.Flow do
 
   ## Turns
 
+  # What came back is held until its turn.
+  defp keep(%{load: nil} = flow, _batch, _times), do: flow
+
+  defp keep(flow, batch, times) do
+    bytes = Map.get(times, :result_bytes, 0)
+    flow = update_group(flow, batch.group, &%{&1 | bytes: &1.bytes + bytes})
+    %{flow | load: Load.held(flow.load, bytes)}
+  end
+
   defp settle(flow, batch, chunks), do: flow |> chunk(batch, chunks) |> close_batch(batch)
 
   defp chunk(flow, _batch, []), do: flow
@@ -317,6 +359,7 @@ defmodule Slither.Dispatch.Flow do
     do: update_group(flow, batch.group, &%{&1 | chunks: chunks ++ &1.chunks})
 
   defp close_batch(flow, batch) do
+    flow = %{flow | load: Load.gone(flow.load, batch.bytes)}
     now = System.monotonic_time()
 
     flow =
@@ -353,7 +396,9 @@ defmodule Slither.Dispatch.Flow do
     waited = group.settled * System.monotonic_time() - group.since
     work = Map.update!(flow.work, :reorder, &(&1 + waited))
     groups = Map.delete(flow.groups, id)
-    flow = make_ready(%{flow | groups: groups, work: work}, merge(group))
+    chunks = merge(group)
+    load = Load.ready(flow.load, group.bytes)
+    flow = make_ready(%{flow | groups: groups, work: work, load: load}, chunks)
 
     case group.halt do
       nil ->
@@ -421,7 +466,8 @@ defmodule Slither.Dispatch.Flow do
 
   defp drain(flow) do
     batches = :queue.to_list(flow.todo) ++ Map.values(flow.out)
-    {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}}}
+    load = Enum.reduce(flow.out, flow.load, fn {_ref, b}, load -> Load.back(load, b.bytes) end)
+    {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}, load: load}}
   end
 
   defp fill([{seq, item} | entries], [value | values], 1),
@@ -463,7 +509,9 @@ defmodule Slither.Dispatch.Flow do
     now = System.monotonic_time()
 
     measurements =
-      Map.merge(times, %{
+      Map.merge(%{bytes: 0, result_bytes: 0}, times)
+      |> Map.merge(%{
+        held_bytes: Load.inside(flow.load),
         duration: now - batch.sent,
         queue: batch.sent - batch.queued,
         size: length(batch.entries),

@@ -13,6 +13,12 @@ defmodule Slither.Dispatch.Settings do
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
     batch_size: [type: :pos_integer, default: 64, doc: "Items in one batch."],
     max_in_flight: [type: :pos_integer, default: 8, doc: "Batches that may be out at once."],
+    max_in_flight_bytes: [
+      type: :pos_integer,
+      doc:
+        "Bytes that may be out at once, and held for their turn, as encoded; one batch may go " <>
+          "beyond it, so that a large item can go at all."
+    ],
     ordering: [
       type: {:in, [:preserve, :as_completed]},
       default: :preserve,

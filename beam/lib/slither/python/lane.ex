@@ -32,6 +32,8 @@ defmodule Slither.Python.Lane do
           required(:decode) => integer,
           required(:handler) => integer,
           required(:worker) => non_neg_integer,
+          required(:bytes) => non_neg_integer,
+          required(:result_bytes) => non_neg_integer,
           optional(:duplicate) => pos_integer
         }
   @type outcome ::
@@ -114,7 +116,8 @@ defmodule Slither.Python.Lane do
   defp call(job, lane) do
     started = System.monotonic_time()
     {count, encoded, bad} = encode(job.payloads, 0, 0, [], %{})
-    times = %{encode: 0, wire: 0, decode: 0, handler: 0, worker: lane.slot}
+    times = %{encode: 0, wire: 0, decode: 0, handler: 0, bytes: 0, result_bytes: 0}
+    times = Map.put(times, :worker, lane.slot)
     times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
 
     if count == 0 do
@@ -124,7 +127,7 @@ defmodule Slither.Python.Lane do
       frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
       size = IO.iodata_length(frame)
       sent = System.monotonic_time()
-      times = %{times | encode: sent - started}
+      times = %{times | encode: sent - started, bytes: size}
 
       if size > lane.max_frame,
         do: {:error, too_large(size, lane.max_frame, count), times},
@@ -159,6 +162,7 @@ defmodule Slither.Python.Lane do
         outcome = decode(body, job, bad)
         decoded = System.monotonic_time()
         times = %{times | wire: received - sent, decode: decoded - received}
+        times = %{times | result_bytes: byte_size(body)}
         finish(outcome, times, lane)
 
       {:worker_down, reason, executing} ->
