@@ -142,7 +142,7 @@ defmodule Slither.ReceiptTest do
       statements = [
         {:stage, :split, :beam, [cardinality: :many, handler: &[&1.payload, &1.payload + 100]]},
         {:stage, :double, :python, python("double", batch_size: 4)},
-        {:stage, :big, :router, [routes: [{&(&1.payload > 200), :big}]]},
+        {:stage, :route, :router, [routes: [{&(&1.payload > 200), :big}]]},
         {:output, :big}
       ]
 
@@ -150,10 +150,10 @@ defmodule Slither.ReceiptTest do
       assert length(outputs.big) == 8
       assert %{in: 8, expanded: 8, out: 16, failed: 0, batches: 4} = receipt
 
-      assert [split: split, double: double, big: big] = receipt.stages
+      assert [split: split, double: double, route: route] = receipt.stages
       assert %{in: 8, expanded: 8, out: 16} = split
       assert %{in: 16, out: 16, batches: 4} = double
-      assert %{in: 16, out: 16} = big
+      assert %{in: 16, out: 16} = route
       assert double.times.handler > 0 and split.times.handler > 0
       assert receipt.times.handler >= double.times.handler + split.times.handler
     end

@@ -57,7 +57,8 @@ defmodule Slither.Dispatch.Batcher do
     if push?(strategy), do: strategy.flush(state), else: window(strategy, state)
   end
 
-  defp push?(strategy), do: function_exported?(strategy, :add, 2)
+  defp push?(strategy),
+    do: Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2)
 
   defp window(_strategy, %{held: []}), do: []
 

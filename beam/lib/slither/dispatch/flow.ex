@@ -7,7 +7,7 @@ defmodule Slither.Dispatch.Flow do
   # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
-  alias Slither.{DispatchError, Error, Item, Receipt, Telemetry}
+  alias Slither.{DispatchError, Error, Item, PipeError, Receipt, Telemetry}
   alias Slither.Dispatch.{Load, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
@@ -307,6 +307,7 @@ defmodule Slither.Dispatch.Flow do
   defp conclude(flow, batch, bad, scope) do
     Enum.reduce_while(bad, {flow, []}, fn {{seq, item}, error}, {flow, outcomes} ->
       error = dispatch_error(flow, batch, item, error, scope)
+      item = tried(item, batch.attempt)
 
       case Policy.outcome(flow.plan.policy, item, error) do
         :halt -> {:halt, {halt(flow, batch, seq, error), outcomes}}
@@ -319,6 +320,9 @@ defmodule Slither.Dispatch.Flow do
         else: chunk(flow, batch, [{:mixed, Enum.reverse(outcomes)}])
     end)
   end
+
+  defp tried(item, 1), do: item
+  defp tried(item, attempts), do: Item.put_meta(item, attempts: attempts)
 
   # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
   defp halt(flow, batch, seq, error) do
@@ -481,6 +485,10 @@ defmodule Slither.Dispatch.Flow do
   end
 
   ## Errors and events
+
+  # A handler on BEAM has said already what went wrong, and where.
+  defp dispatch_error(_flow, _batch, item, %PipeError{} = error, _scope),
+    do: %{error | item: item.id}
 
   defp dispatch_error(flow, batch, item, error, scope) do
     %DispatchError{
