@@ -200,10 +200,10 @@ defmodule Slither.Dispatch do
   end
 
   defp pull(state) do
-    count = Batcher.want(state.batcher)
-    {items, source} = Source.pull(state.source, count)
+    batcher = Batcher.resize(state.batcher, Flow.batch_size(state.flow))
+    {items, source} = Source.pull(state.source, Batcher.want(batcher))
     {entries, next} = number(items, state.next, [])
-    {groups, batcher} = Batcher.add(state.batcher, entries)
+    {groups, batcher} = Batcher.add(batcher, entries)
     groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
     flow = Enum.reduce(groups, state.flow, &Flow.submit(&2, &1))
     %{state | source: source, next: next, batcher: batcher, flow: flow}

@@ -12,7 +12,7 @@ defmodule Slither.Telemetry do
   | event | measurements | metadata |
   | --- | --- | --- |
   | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `batch`, `attempt` |
-  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
+  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `batch_size` (the one asked for, or found by `:auto`), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
   | `[:slither, :dispatch, :batch, :exception]` | `duration`, `size` | the same, `reason`, `error` |
   | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
   | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |

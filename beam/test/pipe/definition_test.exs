@@ -108,7 +108,7 @@ defmodule Slither.Pipe.DefinitionTest do
           {"unknown option", ["stage :p, :python, modul: \"m\""], 5,
            "unknown option :modul. Did you mean :module?"},
           {"wrong type", ["stage :p, :python, batch_size: \"3\""], 5,
-           "option :batch_size takes an integer of 1 or more, got \"3\""},
+           "option :batch_size takes an integer of 1 or more, or one of :auto, got \"3\""},
           {"option of the run", ["stage :p, :python, session_id: \"s\""], 5,
            "belongs to the pipe"},
           {"unknown policy", ["on_error :first, :explode"], 5, "got :explode"},

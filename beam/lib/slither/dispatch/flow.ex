@@ -8,7 +8,7 @@ defmodule Slither.Dispatch.Flow do
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
   alias Slither.{DispatchError, Error, Item, PipeError, Receipt, Telemetry}
-  alias Slither.Dispatch.{Load, Plan, Policy, Runner}
+  alias Slither.Dispatch.{AutoSize, Load, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -37,6 +37,7 @@ defmodule Slither.Dispatch.Flow do
     pausing: %{},
     held: 0,
     load: nil,
+    auto: nil,
     ready: :queue.new(),
     abandoned: [],
     work: Receipt.no_work()
@@ -46,8 +47,11 @@ defmodule Slither.Dispatch.Flow do
 
   @doc "An empty flow of a plan; messages for it carry `tag` and go to `alias`."
   @spec new(Plan.t(), reference, term) :: t
-  def new(%Plan{} = plan, alias, tag),
-    do: %__MODULE__{plan: plan, runner: Runner.new(plan, alias, tag), load: Load.new(plan)}
+  def new(%Plan{} = plan, alias, tag) do
+    auto = if plan.options[:batch_size] == :auto, do: AutoSize.new(plan.options)
+    runner = Runner.new(plan, alias, tag)
+    %__MODULE__{plan: plan, runner: runner, load: Load.new(plan), auto: auto}
+  end
 
   @doc "How many more batches it takes now."
   @spec free(t) :: integer
@@ -56,6 +60,11 @@ defmodule Slither.Dispatch.Flow do
       do: 0,
       else: flow.plan.max_in_flight - inside(flow) - held(flow)
   end
+
+  @doc "The batch size it has found, if it looks for one."
+  @spec batch_size(t) :: pos_integer | nil
+  def batch_size(%__MODULE__{auto: nil}), do: nil
+  def batch_size(%__MODULE__{auto: auto}), do: auto.size
 
   @doc "Whether nothing is waiting, out, or held."
   @spec idle?(t) :: boolean
@@ -122,8 +131,7 @@ defmodule Slither.Dispatch.Flow do
 
       {batch, out} ->
         # A lane that gave the batch back has lost its worker.
-        keep? = is_tuple(outcome) and elem(outcome, 0) in [:ok, :error]
-        flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, keep?)}
+        flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, served(outcome))}
         flow |> back(batch) |> done(batch, outcome) |> advance()
     end
   end
@@ -152,6 +160,10 @@ defmodule Slither.Dispatch.Flow do
         Enum.reduce(batches, flow, &failed(&2, &1, error))
     end
   end
+
+  defp served({:ok, _values, _errors, times}), do: times.worker
+  defp served({:error, _error, %{worker: slot}}), do: slot
+  defp served(_outcome), do: nil
 
   ## Sending
 
@@ -451,8 +463,16 @@ defmodule Slither.Dispatch.Flow do
 
   defp count(flow, key), do: %{flow | work: Map.update!(flow.work, key, &(&1 + 1))}
 
-  defp spent(flow, batch, times),
-    do: %{flow | work: Receipt.add_times(flow.work, batch.sent - batch.queued, times)}
+  defp spent(flow, batch, times) do
+    flow = %{flow | work: Receipt.add_times(flow.work, batch.sent - batch.queued, times)}
+    if flow.auto != nil and times != nil, do: measured(flow, batch, times), else: flow
+  end
+
+  # Items that could not be sent take the handler no time, and say nothing.
+  defp measured(flow, _batch, %{handler: 0}), do: flow
+
+  defp measured(flow, batch, times),
+    do: %{flow | auto: AutoSize.measured(flow.auto, times.handler, length(batch.entries))}
 
   # An answer that nobody waits for changes nothing but the count of such.
   defp unexpected(flow, ref),
@@ -520,6 +540,7 @@ defmodule Slither.Dispatch.Flow do
       Map.merge(%{bytes: 0, result_bytes: 0}, times)
       |> Map.merge(%{
         held_bytes: Load.inside(flow.load),
+        batch_size: batch_size(flow) || flow.plan.options[:batch_size] || length(batch.entries),
         duration: now - batch.sent,
         queue: batch.sent - batch.queued,
         size: length(batch.entries),

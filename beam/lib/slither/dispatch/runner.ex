@@ -6,6 +6,7 @@ defmodule Slither.Dispatch.Runner do
   alias Slither.{DispatchError, Error}
   alias Slither.Dispatch.{Hand, Plan}
   alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.Pool.Pace
 
   @enforce_keys [:plan, :alias, :tag]
   defstruct [:plan, :alias, :tag, :monitor, idle: [], requested: %{}, lanes: %{}, tasks: %{}]
@@ -95,19 +96,25 @@ defmodule Slither.Dispatch.Runner do
     {ref, runner}
   end
 
-  @doc "The batch of a reference is answered; its lane is kept if it can serve again."
-  @spec done(t, reference, boolean) :: t
-  def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _keep?), do: end_task(runner, ref)
+  @doc """
+  The batch of a reference is answered by worker `slot`; its lane is kept if that is not nil.
 
-  def done(%__MODULE__{plan: %{mode: {:local, _}}} = runner, ref, _keep?) do
+  A lane of a worker whose calls are long goes back: it may be its second, which is granted
+  only for short ones.
+  """
+  @spec done(t, reference, non_neg_integer | nil) :: t
+  def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _slot), do: end_task(runner, ref)
+
+  def done(%__MODULE__{plan: %{mode: {:local, _}}} = runner, ref, _slot) do
     {hand, tasks} = Map.pop!(runner.tasks, ref)
     %{runner | tasks: tasks, idle: [hand | runner.idle]}
   end
 
-  def done(runner, ref, keep?) do
+  def done(runner, ref, slot) do
     {:pool, handle, _head, _run} = runner.plan.mode
+    keep? = slot != nil and not Pool.contended?(handle)
 
-    if keep? and not Pool.contended?(handle) do
+    if keep? and not Pace.long?(handle.settings.pace, slot) do
       %{runner | idle: [ref | runner.idle]}
     else
       Pool.release(handle, ref)

@@ -11,7 +11,14 @@ defmodule Slither.Dispatch.Settings do
     function: [type: :name, doc: "The function in it (SnakeBridge executor)."],
     command: [type: :name, doc: "The registered handler (Snakepit executor)."],
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
-    batch_size: [type: :pos_integer, default: 64, doc: "Items in one batch."],
+    batch_size: [
+      type: {:or, [:pos_integer, {:in, [:auto]}]},
+      default: 64,
+      doc: "Items in one batch; `:auto` finds how many take the handler `target_ms`."
+    ],
+    target_ms: [type: :pos_integer, default: 50, doc: "`:auto`: ms a batch should take."],
+    min_batch_size: [type: :pos_integer, default: 1, doc: "`:auto`: the smallest batch."],
+    max_batch_size: [type: :pos_integer, default: 1_000, doc: "`:auto`: the largest batch."],
     max_in_flight: [type: :pos_integer, default: 8, doc: "Batches that may be out at once."],
     max_in_flight_bytes: [
       type: :pos_integer,
@@ -102,6 +109,10 @@ defmodule Slither.Dispatch.Settings do
     missing = Enum.find(needed, &(options[&1] == nil))
 
     cond do
+      options[:batch_size] == :auto and strategy != Strategies.FixedBatch ->
+        message = "batch_size: :auto goes with #{inspect(Strategies.FixedBatch)}"
+        error(:invalid_option, where, message)
+
       missing ->
         error(:missing_option, where, "#{inspect(strategy)} needs option #{inspect(missing)}")
 

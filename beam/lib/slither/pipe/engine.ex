@@ -272,7 +272,13 @@ defmodule Slither.Pipe.Engine do
     end
   end
 
-  defp feed(engine, queue), do: engine |> pull(Batcher.want(queue.batcher)) |> pump() |> fill()
+  defp feed(engine, queue) do
+    count = queue |> sized() |> Map.fetch!(:batcher) |> Batcher.want()
+    engine |> pull(count) |> pump() |> fill()
+  end
+
+  defp sized(queue),
+    do: %{queue | batcher: Batcher.resize(queue.batcher, Flow.batch_size(queue.flow))}
 
   defp first_queue(engine),
     do: engine.stages |> Tuple.to_list() |> Enum.find(&is_struct(&1, Queue))
@@ -336,7 +342,7 @@ defmodule Slither.Pipe.Engine do
         engine |> put(index, wait(group, past)) |> regrouped(index, made, exits)
 
       %Queue{} = queue ->
-        queue = wait(queue, past)
+        queue = queue |> wait(past) |> sized()
         engine = %{engine | tally: count(engine, queue.name, :in, entries)}
         {groups, batcher} = Batcher.add(queue.batcher, entries)
         fed = queue.fed + length(entries)

@@ -8,6 +8,7 @@ defmodule Slither.Python.Lane do
   # gets an answer, if only `:requeue`.
 
   alias Slither.Error
+  alias Slither.Python.Pool.Pace
   alias Slither.Protocol.{Encoder, Frame}
 
   defmodule Job do
@@ -47,7 +48,7 @@ defmodule Slither.Python.Lane do
 
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
-  def start(%{index: _, count: _, port: _, slot: _, max_frame: _} = facts) do
+  def start(%{index: _, count: _, port: _, slot: _, pace: _, max_frame: _} = facts) do
     worker = self()
 
     :erlang.spawn_opt(
@@ -214,7 +215,8 @@ defmodule Slither.Python.Lane do
     {Enum.reverse(placed), moved}
   end
 
-  defp finish({:ok, results, errors, handler}, times, _lane) do
+  defp finish({:ok, results, errors, handler}, times, lane) do
+    Pace.took(lane.pace, lane.slot, handler)
     handler = System.convert_time_unit(handler, :microsecond, :native)
     {:ok, results, errors, %{times | handler: handler}}
   end

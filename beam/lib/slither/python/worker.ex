@@ -256,6 +256,7 @@ defmodule Slither.Python.Worker do
           count: window,
           port: state.port,
           slot: state.slot,
+          pace: state.settings.pace,
           max_frame: state.settings.max_frame
         })
       end
