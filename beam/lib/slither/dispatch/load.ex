@@ -14,7 +14,7 @@ defmodule Slither.Dispatch.Load do
   @type t :: %__MODULE__{} | nil
 
   @doc "The load of a plan."
-  @spec new(%{max_bytes: pos_integer | nil}) :: t
+  @spec new(Slither.Dispatch.Plan.t()) :: t
   def new(%{max_bytes: nil}), do: nil
   def new(%{max_bytes: limit}), do: %__MODULE__{limit: limit}
 
