@@ -9,7 +9,7 @@ defmodule Slither do
   This module is the short way to the last two.
   """
 
-  alias Slither.{Dispatch, Item, Pipe}
+  alias Slither.{Dispatch, Item, Pipe, Receipt}
 
   @doc """
   Runs a pipe; see `Slither.Pipe.Runner.run/3`.
@@ -18,7 +18,7 @@ defmodule Slither do
       Enum.map(outputs.accept, & &1.payload)
   """
   @spec run_pipe(Pipe.Runner.pipe(), Enumerable.t(), keyword) ::
-          {:ok, Pipe.Runner.outputs()} | {:error, Exception.t(), Pipe.Runner.outputs()}
+          Pipe.Runner.result()
   def run_pipe(pipe, input, options \\ []), do: Pipe.Runner.run(pipe, input, options)
 
   @doc "Runs a pipe lazily; see `Slither.Pipe.Runner.stream/3`."
@@ -32,6 +32,9 @@ defmodule Slither do
       {:ok, results} = Slither.dispatch(items, module: "my_model", function: "predict_batch")
   """
   @spec dispatch(Enumerable.t(), keyword) ::
-          {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
+          {:ok, [Item.t()]}
+          | {:error, Exception.t(), [Item.t()]}
+          | {:ok, [Item.t()], Receipt.t()}
+          | {:error, Exception.t(), [Item.t()], Receipt.t()}
   def dispatch(items, options), do: Dispatch.run(items, options)
 end

@@ -34,27 +34,33 @@ defmodule Slither.Dispatch do
   #{Slither.Dispatch.Policy.retry_docs()}
   """
 
-  alias Slither.{Context, Error, Item}
+  alias Slither.{Context, Error, Item, Receipt, Telemetry}
   alias Slither.Dispatch.{Batcher, Flow, Plan, Settings, Source}
 
   # Where results are collected, a heap that is large from the start saves copying it again
   # and again while it grows.
   @heap_words 1_000_000
 
+  @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
+
   @doc """
   Runs all items; returns their results in order.
 
   `{:ok, items}`, or `{:error, error, partial}`: the `Slither.DispatchError` of the first
   failure under `:halt` and the results before it, or a `Slither.Error` for options, pools and
-  workers that can't be used.
+  workers that can't be used. With `receipt: true` either has a `Slither.Receipt` as its last
+  element.
   """
   @spec run(Enumerable.t(), keyword) ::
-          {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
+          {:ok, [Item.t()]}
+          | {:error, Exception.t(), [Item.t()]}
+          | {:ok, [Item.t()], Receipt.t()}
+          | {:error, Exception.t(), [Item.t()], Receipt.t()}
   def run(items, options) do
     with_large_heap(fn ->
       case open(items, options, false) do
         {:ok, state} -> collect(state, [])
-        {:error, error} -> {:error, error, []}
+        {:error, error} -> answer({:error, error, []}, %Receipt{}, options)
       end
     end)
   end
@@ -75,7 +81,10 @@ defmodule Slither.Dispatch do
   Takes the options of `run/2` and returns the same.
   """
   @spec call_batch(Enumerable.t(), keyword) ::
-          {:ok, [Item.t()]} | {:error, Exception.t(), [Item.t()]}
+          {:ok, [Item.t()]}
+          | {:error, Exception.t(), [Item.t()]}
+          | {:ok, [Item.t()], Receipt.t()}
+          | {:error, Exception.t(), [Item.t()], Receipt.t()}
   def call_batch(items, options) do
     with true <- Keyword.keyword?(options), :ok <- enumerable(items) do
       items = Enum.to_list(items)
@@ -102,14 +111,20 @@ defmodule Slither.Dispatch do
          {:ok, plan} <- Plan.new(options, context(options), bounded) do
       alias = :erlang.alias()
 
-      {:ok,
-       %{
-         alias: alias,
-         source: Source.new(items),
-         next: 0,
-         batcher: Batcher.new(options),
-         flow: Flow.new(plan, alias, :dispatch)
-       }}
+      state = %{
+        alias: alias,
+        source: Source.new(items),
+        next: 0,
+        batcher: Batcher.new(options),
+        flow: Flow.new(plan, alias, :dispatch),
+        facts: %{run: plan.context.runtime.run, pool: options[:pool]},
+        receipt: options[:receipt],
+        started: System.monotonic_time(),
+        counts: @counts
+      }
+
+      event(state, :start, %{system_time: System.system_time()}, %{})
+      {:ok, state}
     end
   end
 
@@ -142,12 +157,10 @@ defmodule Slither.Dispatch do
         collect(state, :lists.reverse(items, acc))
 
       {:done, state} ->
-        close(state)
-        {:ok, Enum.reverse(acc)}
+        answer({:ok, Enum.reverse(acc)}, close(state, nil), state)
 
       {:halted, items, error, state} ->
-        close(state)
-        {:error, error, Enum.reverse(acc, items)}
+        answer({:error, error, Enum.reverse(acc, items)}, close(state, error), state)
     end
   end
 
@@ -155,9 +168,12 @@ defmodule Slither.Dispatch do
     next(state)
   catch
     kind, reason ->
-      close(state)
+      close(state, raised(kind, reason))
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
+
+  defp raised(:error, %{__exception__: true} = exception), do: exception
+  defp raised(kind, reason), do: Exception.normalize(:error, {kind, reason})
 
   # What the caller's code raises (the input, a strategy, a policy's function) passes through.
   # Only the state of that moment knows what is out, so it is given back here.
@@ -167,6 +183,12 @@ defmodule Slither.Dispatch do
     kind, reason ->
       Flow.close(state.flow)
       :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  defp answer(result, receipt, options) do
+    if (is_map(options) or Keyword.keyword?(options)) and options[:receipt],
+      do: Tuple.append(result, receipt),
+      else: result
   end
 
   # The next results, waiting for them if need be.
@@ -199,9 +221,10 @@ defmodule Slither.Dispatch do
   end
 
   defp batches(state) do
-    {items, source} = Source.pull(state.source, Batcher.want(state.batcher))
+    batcher = Batcher.resize(state.batcher, Flow.batch_size(state.flow))
+    {items, source} = Source.pull(state.source, Batcher.want(batcher))
     {entries, next} = number(items, state.next, [])
-    {groups, batcher} = Batcher.add(state.batcher, entries)
+    {groups, batcher} = Batcher.add(batcher, entries)
     groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
     {groups, %{state | source: source, next: next, batcher: batcher}}
   end
@@ -228,11 +251,16 @@ defmodule Slither.Dispatch do
     do: %{state | flow: guard(state, fn -> Flow.message(state.flow, message) end)}
 
   defp unpack([{:ok, entries} | chunks], acc, state),
-    do: unpack(chunks, push(entries, acc), state)
+    do: unpack(chunks, push(entries, acc), count(state, :out, length(entries)))
 
-  defp unpack([{:mixed, outcomes} | chunks], acc, state),
-    do:
-      unpack(chunks, Enum.reduce(outcomes, acc, fn {_, _, item}, acc -> [item | acc] end), state)
+  defp unpack([{:mixed, outcomes} | chunks], acc, state) do
+    {acc, state} =
+      Enum.reduce(outcomes, {acc, state}, fn {_seq, outcome, item}, {acc, state} ->
+        {[item | acc], count(state, key(outcome), 1)}
+      end)
+
+    unpack(chunks, acc, state)
+  end
 
   defp unpack([{:halt, _seq, error} | _chunks], acc, state),
     do: {:halted, Enum.reverse(acc), error, state}
@@ -241,6 +269,13 @@ defmodule Slither.Dispatch do
 
   defp push([{_seq, item} | entries], acc), do: push(entries, [item | acc])
   defp push([], acc), do: acc
+
+  defp key(:ok), do: :out
+  defp key(:skipped), do: :skipped
+  defp key({:routed, _output}), do: :routed
+
+  defp count(state, key, count),
+    do: %{state | counts: Map.update!(state.counts, key, &(&1 + count))}
 
   # A stream yields what came before a failure, and raises when it is read further.
   defp step({:failed, error, _state}), do: raise(error)
@@ -253,14 +288,35 @@ defmodule Slither.Dispatch do
     end
   end
 
-  defp close({:failed, _error, state}), do: close(state)
+  defp close({:failed, error, state}), do: close(state, error)
+  defp close(state), do: close(state, nil)
 
-  defp close(state) do
+  defp close(state, error) do
     Flow.close(state.flow)
     Source.close(state.source)
     :erlang.unalias(state.alias)
     flush(state.alias)
+
+    duration = System.monotonic_time() - state.started
+    receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
+    measurements = Receipt.measurements(receipt)
+
+    if error,
+      do: event(state, :exception, measurements, reason(error)),
+      else: event(state, :stop, measurements, %{})
+
+    receipt
   end
+
+  defp event(state, name, measurements, more) do
+    Telemetry.execute(
+      [:slither, :dispatch, :run, name],
+      measurements,
+      Map.merge(state.facts, more)
+    )
+  end
+
+  defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
 
   defp flush(alias) do
     receive do

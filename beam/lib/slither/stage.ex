@@ -19,7 +19,8 @@ defmodule Slither.Stage do
     * `{:many, payloads}`: any number of items in place of the one;
     * `{:skip, reason}`: the item is dropped, and counted as skipped;
     * `{:error, reason}`: the stage's error policy decides; so it does for exceptions;
-    * `{:route, output, payload}`: the item leaves the pipe at that output;
+    * `{:route, output, payload}`: the item leaves the pipe at that output, or goes on at the
+      later stage of that name;
     * a `Slither.Item`, to change `meta` as well.
 
   A stage with `c:handle_batch/3` gets the items that arrive together, and returns a list of

@@ -12,13 +12,16 @@ defmodule Slither.Telemetry do
   | event | measurements | metadata |
   | --- | --- | --- |
   | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `batch`, `attempt` |
-  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `failed`, `queue`, `encode`, `wire`, `decode`, `handler` | the same, `worker` |
+  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `batch_size` (the one asked for, or found by `:auto`), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
   | `[:slither, :dispatch, :batch, :exception]` | `duration`, `size` | the same, `reason`, `error` |
+  | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
+  | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |
+  | `[:slither, :dispatch, :run, :exception]` | as `:stop` | `run`, `pool`, `reason`, `error` |
   | `[:slither, :pipe, :run, :start]` | `system_time` | `run`, `pipe` |
-  | `[:slither, :pipe, :run, :stop]` | `duration`, `in`, `expanded`, `out`, `skipped`, `routed`, `failed` | `run`, `pipe` |
+  | `[:slither, :pipe, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pipe` |
   | `[:slither, :pipe, :run, :exception]` | as `:stop` | `run`, `pipe`, `reason`, `error` |
   | `[:slither, :pipe, :stage, :start]` | `system_time` | `run`, `pipe`, `stage`, `type` |
-  | `[:slither, :pipe, :stage, :stop]` | `duration`, `in`, `out`, `skipped`, `routed`, `failed` | `run`, `pipe`, `stage`, `type` |
+  | `[:slither, :pipe, :stage, :stop]` | as of the run, for the stage | `run`, `pipe`, `stage`, `type` |
   | `[:slither, :pipe, :stage, :exception]` | as `:stop` | as `:stop`, `reason`, `error` |
   | `[:slither, :store, :write]` | `count` | `store`, `table`, `kind` |
   | `[:slither, :store, :load, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `reason` |

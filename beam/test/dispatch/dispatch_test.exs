@@ -450,7 +450,7 @@ defmodule Slither.DispatchTest do
 
     test "of the wrong type say what they got and what they take" do
       for {option, value, words} <- [
-            {:batch_size, 0, "takes an integer of 1 or more, got 0"},
+            {:batch_size, 0, "takes an integer of 1 or more, or one of :auto, got 0"},
             {:max_in_flight, :many, "got :many"},
             {:ordering, :random, "one of :preserve, :as_completed"},
             {:on_error, :explode, ":halt, :skip, {:route, output_or_fun}"},

@@ -50,6 +50,23 @@ defmodule Slither.Pipe.DefinitionTest do
     end
   end
 
+  describe "a pipe as a stage" do
+    test "gives its stages to the outer pipe, with their own policies" do
+      module =
+        compile([
+          @first,
+          "stage :inner, :pipe, pipe: Slither.Test.InnerPipe, outputs: [odd: :strange]",
+          "output :strange",
+          "on_error :inner, :skip"
+        ])
+
+      stages = module.__pipe_definition__().stages
+      assert Enum.map(stages, & &1.name) == [:first, :"inner.check", :"inner.split"]
+      assert Enum.map(stages, & &1.policy) == [nil, {:route, :odd}, :skip]
+      assert %{odd: {:output, :strange}} = Enum.at(stages, 1).policy_targets
+    end
+  end
+
   describe "a mistake is a compile error with its line:" do
     for {name, lines, line, words} <- [
           {"unknown stage in on_error", ["on_error :frist, :skip"], 5,
@@ -57,6 +74,26 @@ defmodule Slither.Pipe.DefinitionTest do
           {"route to an undeclared output",
            ["output :good", "stage :r, :router, routes: [{fn _ -> true end, :god}]"], 6,
            "output :god is not declared. Did you mean :good?"},
+          {"route to an earlier stage",
+           [
+             "stage :r, :router, routes: [{fn _ -> true end, :first}]",
+             "stage :last, :batch, size: 2"
+           ], 5, ":first is not a later stage; an item can't go back. Later: :last"},
+          {"output with a stage's name", ["output :first"], 5, ":first is a stage and an output"},
+          {"stage with an output's name", ["output :x", "stage :x, :batch"], 6,
+           ":x is a stage and an output"},
+          {"stage named as the output that is always there", ["stage :default, :batch"], 5,
+           ":default is an output"},
+          {"size of a batch", ["stage :b, :batch, size: 0"], 5, "option :size takes an integer"},
+          {"pipe that is none", ["stage :p, :pipe, pipe: String"], 5,
+           "takes a module with a pipe, got String"},
+          {"output of an inner pipe that is not declared",
+           ["stage :p, :pipe, pipe: Slither.Test.InnerPipe"], 5, "output :odd is not declared"},
+          {"mapping of an output that the inner pipe has not",
+           [
+             "output :odd",
+             "stage :p, :pipe, pipe: Slither.Test.InnerPipe, outputs: [od: :odd]"
+           ], 6, "has no output :od. Did you mean :odd?"},
           {"policy that routes to an undeclared output", ["on_error :*, {:route, :bad}"], 5,
            "output :bad is not declared"},
           {"missing option", ["stage :r, :router"], 5, "option :routes is required"},
@@ -71,7 +108,7 @@ defmodule Slither.Pipe.DefinitionTest do
           {"unknown option", ["stage :p, :python, modul: \"m\""], 5,
            "unknown option :modul. Did you mean :module?"},
           {"wrong type", ["stage :p, :python, batch_size: \"3\""], 5,
-           "option :batch_size takes an integer of 1 or more, got \"3\""},
+           "option :batch_size takes an integer of 1 or more, or one of :auto, got \"3\""},
           {"option of the run", ["stage :p, :python, session_id: \"s\""], 5,
            "belongs to the pipe"},
           {"unknown policy", ["on_error :first, :explode"], 5, "got :explode"},
@@ -86,6 +123,12 @@ defmodule Slither.Pipe.DefinitionTest do
         assert error.line == unquote(line)
         assert error.file =~ "sample.ex"
         assert error.description =~ unquote(words)
+      end
+    end
+
+    test "a pipe that holds itself" do
+      assert_raise CompileError, ~r/would hold itself/, fn ->
+        compile([@first, "stage :again, :pipe, pipe: __MODULE__"])
       end
     end
 

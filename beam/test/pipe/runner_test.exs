@@ -364,8 +364,9 @@ defmodule Slither.Pipe.RunnerTest do
       count = :rand.uniform(40) - 1
       outputs = [{:output, :a}, {:output, :b}]
       statements = random_stages() ++ outputs ++ random_policies()
-      result = Runner.run(pipe(statements), Enum.map(1..count//1, &{&1, 0}))
-      assert_receive {:event, _, sums, _}
+      name = make_ref()
+      result = Runner.run(%{pipe(statements) | name: name}, Enum.map(1..count//1, &{&1, 0}))
+      assert_receive {:event, _, sums, %{pipe: ^name}}
       assert sums.in + sums.expanded == sums.out + sums.skipped + sums.routed + sums.failed
 
       case result do
@@ -382,16 +383,17 @@ defmodule Slither.Pipe.RunnerTest do
   end
 
   defp random_stages do
-    for n <- 1..:rand.uniform(4) do
+    count = :rand.uniform(4)
+
+    for n <- 1..count do
       name = :"stage#{n}"
+      later = Enum.random([:b | for(k <- (n + 1)..count//1, do: :"stage#{k}")])
       bad = :rand.uniform(12)
 
-      case :rand.uniform(4) do
+      case :rand.uniform(7) do
         1 ->
           beam(name, fn item, _ ->
-            {n, _} = item.payload
-
-            case rem(n, 12) do
+            case rem(key(item), 12) do
               ^bad -> {:error, :bad}
               r when r == bad - 1 -> {:route, :a, item.payload}
               r when r == bad - 2 -> {:skip, :dull}
@@ -400,15 +402,15 @@ defmodule Slither.Pipe.RunnerTest do
           end)
 
         2 ->
-          many = fn %{payload: {n, m}} -> for k <- 1..rem(n, 3)//1, do: {n, m * 4 + k} end
+          many = fn item -> for _ <- 1..rem(key(item), 3)//1, do: item.payload end
           {:stage, name, :beam, [cardinality: :many, handler: many]}
 
         3 ->
-          {:stage, name, :router, [routes: [{&(rem(elem(&1.payload, 0), 5) == 0), :b}]]}
+          {:stage, name, :router, [routes: [{&(rem(key(&1), 5) == 0), later}]]}
 
         4 ->
           fun = fn payloads ->
-            if Enum.any?(payloads, &(rem(elem(&1, 0), 12) == bad)),
+            if Enum.any?(payloads, &(rem(key(&1), 12) == bad)),
               do: {:error, :bad},
               else: {:ok, payloads}
           end
@@ -418,12 +420,36 @@ defmodule Slither.Pipe.RunnerTest do
             max_in_flight: :rand.uniform(3),
             isolate: :rand.uniform(2) == 1,
             strategy: Enum.random([Strategies.FixedBatch, Strategies.KeyPartition]),
-            key_fn: &rem(elem(&1.payload, 0), 3),
-            window: 7
+            key_fn: &rem(key(&1), 3),
+            window: 7,
+            max_in_flight_bytes: Enum.random([1, 100, 10_000])
           )
+
+        5 ->
+          {:stage, name, :batch, [size: :rand.uniform(4), timeout: Enum.random([1, :infinity])]}
+
+        6 ->
+          handler = fn item ->
+            case rem(key(item), 12) do
+              ^bad -> {:error, :bad}
+              r when r == bad - 1 -> {:many, [item.payload, item.payload]}
+              r when r == bad - 2 -> {:route, later, item.payload}
+              _ -> item.payload
+            end
+          end
+
+          {:stage, name, :beam, [handler: handler, concurrency: :rand.uniform(3)]}
+
+        7 ->
+          {:stage, name, :pipe, [pipe: Slither.Test.MixedPipe, outputs: [odd: :a]]}
       end
     end
   end
+
+  # A group has the place of its last item.
+  defp key(%Item{payload: payload}), do: key(payload)
+  defp key(list) when is_list(list), do: key(List.last(list))
+  defp key({n, _}), do: n
 
   defp random_policies do
     policy =
@@ -432,7 +458,8 @@ defmodule Slither.Pipe.RunnerTest do
         :skip,
         :skip,
         {:route, :a},
-        {:retry, max_attempts: 2, base_ms: 0, then: :skip}
+        {:retry, max_attempts: 2, base_ms: 0, then: :skip},
+        {:retry, max_attempts: 2, base_ms: 1, then: {:route, :b}}
       ])
 
     [{:on_error, :*, policy}]
@@ -442,7 +469,7 @@ defmodule Slither.Pipe.RunnerTest do
 
   defp check_order(outputs) do
     for {_name, items} <- outputs do
-      sequence = Enum.map(items, fn %{payload: {n, _}} -> n end)
+      sequence = Enum.map(items, &key/1)
       assert sequence == Enum.sort(sequence)
     end
   end

@@ -216,7 +216,7 @@ defmodule Slither.Python.PoolTest do
 
   describe "status/1" do
     test "says what each worker does" do
-      pool = ready_pool(size: 2, window: 2)
+      pool = quick_pool(size: 2, window: 2)
       assert {:ok, status} = Pool.status(pool)
       assert %{name: ^pool, size: 2, queue: 0, started: 2, died: 0, error: nil} = status
 
@@ -241,7 +241,7 @@ defmodule Slither.Python.PoolTest do
 
   describe "lanes" do
     test "are granted up to the window, then in the order of requests" do
-      pool = ready_pool(window: 2)
+      pool = quick_pool(window: 2)
       {handle, one, _lane} = lease(pool)
       {_handle, _two, _lane} = lease(pool)
       {_handle, first, nil} = request(pool)

@@ -8,7 +8,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "a handler's output" do
     test "never gets among the frames, however it is written" do
-      pool = ready_pool()
+      pool = quick_pool()
       values = Enum.map(1..50, &%{"n" => &1})
       options = options(pool, "noisy", batch_size: 5)
       assert {:ok, results} = Slither.dispatch(values, options)
@@ -16,7 +16,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "goes to Logger with the pool, the worker and the call" do
-      pool = ready_pool()
+      pool = quick_pool()
       listen(pool)
       assert {:ok, 1} = call(pool, "noisy", 1)
 
@@ -43,7 +43,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "is dropped and counted rather than waited for" do
-      pool = ready_pool()
+      pool = quick_pool()
       listen(pool)
       assert {:ok, 5_000} = call(pool, "flood", 5_000)
       lines = for {:info, _line, _metadata} <- logged(), do: :line
@@ -53,7 +53,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "stays on the terminal with capture: false" do
-      pool = ready_pool(capture: false)
+      pool = quick_pool(capture: false)
       listen(pool)
       assert {:ok, 1} = call(pool, "identity", 1)
       refute_received {:log, :info, _text, _metadata}
@@ -62,7 +62,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "a worker that dies" do
     test "fails only the call it was running, and names the signal" do
-      pool = ready_pool(window: 3)
+      pool = quick_pool(window: 3)
       path = path("go")
       options = options(pool, "hold", batch_size: 1, on_error: :skip)
       task = Task.async(fn -> Slither.dispatch([path, "a", "b", "c"], options) end)
@@ -84,7 +84,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "gives what it held to a worker that lives" do
-      pool = ready_pool(size: 2, window: 2)
+      pool = quick_pool(size: 2, window: 2)
       go = path("go")
       # Each worker gets one call that holds it and one behind it.
       options = options(pool, "hold", batch_size: 1, on_error: :skip, ordering: :as_completed)
@@ -104,13 +104,13 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "says with which status it left" do
-      pool = ready_pool()
+      pool = quick_pool()
       assert {:error, %DispatchError{reason: :worker_died} = error} = call(pool, "leave", 3)
       assert Exception.message(error) =~ ~r/died: exit status 3$/
     end
 
     test "says which signal ended it" do
-      pool = ready_pool()
+      pool = quick_pool()
 
       for {signal, name} <- [{15, "SIGTERM"}, {6, "SIGABRT"}, {9, "SIGKILL"}] do
         assert {:error, %DispatchError{reason: :worker_died} = error} =
@@ -125,14 +125,14 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "may be retried" do
-      pool = ready_pool()
+      pool = quick_pool()
       path = path("once")
       retry = {:retry, max_attempts: 2, base_ms: 1}
       assert {:ok, ^path} = call(pool, "once", path, on_error: retry)
     end
 
     test "is counted, and its place is filled" do
-      pool = ready_pool(size: 2)
+      pool = quick_pool(size: 2)
       os_pid = os_pid(pool, 1)
       signal(os_pid, "KILL")
       await_down(pool, os_pid)
@@ -142,7 +142,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "takes the processes that its handlers started with it" do
-      pool = ready_pool()
+      pool = quick_pool()
       test = self()
 
       id = {__MODULE__, pool}
@@ -167,7 +167,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "timeout:" do
     test "kills a worker that is busy in Python, and replaces it" do
-      pool = ready_pool(preload: ["slither_test_handlers"])
+      pool = quick_pool(preload: ["slither_test_handlers"])
       started = System.monotonic_time(:millisecond)
 
       assert {:error, %DispatchError{reason: :timeout} = error} =
@@ -187,7 +187,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "counts from when the call begins to run, not from when it was sent" do
-      pool = ready_pool(window: 2)
+      pool = quick_pool(window: 2)
       go = path("go")
       options = options(pool, "hold", batch_size: 1, timeout: :infinity)
       task = Task.async(fn -> Slither.dispatch([go], options) end)
@@ -202,7 +202,7 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "fails only the call that ran too long" do
-      pool = ready_pool(window: 3, preload: ["slither_test_handlers"])
+      pool = quick_pool(window: 3, preload: ["slither_test_handlers"])
       options = options(pool, "hold", batch_size: 1, on_error: :skip, timeout: 1_000)
       never = path("never")
       assert {:ok, [late, a, b]} = Slither.dispatch([never, "a", "b"], options)
@@ -213,7 +213,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "what Python answers" do
     setup do
-      %{pool: ready_pool()}
+      %{pool: quick_pool()}
     end
 
     test "an exception comes with its type, message and traceback", %{pool: pool} do
@@ -274,7 +274,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "max_frame:" do
     test "bounds calls and answers, and costs no worker" do
-      pool = ready_pool(max_frame: 100_000)
+      pool = quick_pool(max_frame: 100_000)
       text = String.duplicate("a", 200_000)
       assert {:error, %DispatchError{reason: :too_large} = error} = call(pool, "identity", text)
       assert Exception.message(error) =~ "a frame holds 100000 (lower batch_size"
@@ -291,7 +291,7 @@ defmodule Slither.Python.WorkerTest do
           ["noise", "unknown kind", "empty frame", "no array", "welcome", "hello again"] ++
             ["ready again", "fields", "results", "timing", "count", "cut", "error", "no call"] do
       test "with #{mode} is ended, named and replaced" do
-        pool = ready_pool(python: fake(unquote(mode)))
+        pool = quick_pool(python: fake(unquote(mode)))
         first = os_pid(pool, 0)
         assert {:error, %DispatchError{reason: :protocol_error} = error} = call(pool, "f", 1)
         assert Exception.message(error) =~ ~r/broke the protocol: ./
@@ -333,10 +333,10 @@ defmodule Slither.Python.WorkerTest do
     end
 
     test "within an error map costs its call alone" do
-      pool = ready_pool(python: fake("odd item errors"))
+      pool = quick_pool(python: fake("odd item errors"))
       assert {:error, %DispatchError{reason: :protocol_error}} = call(pool, "f", 1)
 
-      pool = ready_pool(python: fake("odd error"))
+      pool = quick_pool(python: fake("odd error"))
       assert {:error, %DispatchError{reason: :python_exception} = error} = call(pool, "f", 1)
       assert Exception.message(error) =~ "m"
       assert {:ok, %{died: 0}} = Pool.status(pool)
@@ -345,7 +345,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "the marker file" do
     test "has no name while a worker runs" do
-      pool = ready_pool()
+      pool = quick_pool()
       assert {:ok, [line]} = call(pool, "marker", 1)
       assert line =~ ~r/slither-\d+-\d+ \(deleted\)$/
     end
@@ -363,7 +363,7 @@ defmodule Slither.Python.WorkerTest do
 
   describe "a pool that ends" do
     test "leaves no process, whatever its workers do" do
-      pool = ready_pool(size: 2)
+      pool = quick_pool(size: 2)
       Process.flag(:trap_exit, true)
       task = Task.async(fn -> call(pool, "spin", 1) end)
       busy = await_running(pool)

@@ -6,6 +6,7 @@ defmodule Slither.Test.Pools do
 
   alias Slither.{Item, Telemetry}
   alias Slither.Python.{Environment, Pool}
+  alias Slither.Python.Pool.Pace
 
   @handlers Path.expand("../python/handlers", __DIR__)
   # Long enough for a busy machine; nothing waits for it unless something is wrong.
@@ -39,6 +40,15 @@ defmodule Slither.Test.Pools do
     name = start_pool(options)
     assert Pool.await_ready(name) == :ok
     for slot <- 0..(Keyword.get(options, :size, 1) - 1), do: await_up(name, slot)
+    name
+  end
+
+  @doc "As `ready_pool/1`, whose workers' calls are known to be short: they get their whole window."
+  @spec quick_pool(keyword) :: Pool.name()
+  def quick_pool(options \\ []) do
+    name = ready_pool(options)
+    {:ok, handle} = Pool.handle(name)
+    for slot <- 0..(handle.settings.size - 1), do: Pace.took(handle.settings.pace, slot, 1)
     name
   end
 

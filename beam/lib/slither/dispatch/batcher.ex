@@ -33,6 +33,11 @@ defmodule Slither.Dispatch.Batcher do
     if push?(strategy), do: strategy.want(state), else: state.window - state.count
   end
 
+  @doc "The batcher with the batch size that a flow has found, if it looks for one."
+  @spec resize(t, pos_integer | nil) :: t
+  def resize(batcher, nil), do: batcher
+  def resize(batcher, size), do: %{batcher | state: batcher.strategy.resize(batcher.state, size)}
+
   @doc "Feeds entries; gives complete groups of batches."
   @spec add(t, list) :: {list, t}
   def add(%__MODULE__{strategy: strategy, state: state} = batcher, entries) do
@@ -57,7 +62,8 @@ defmodule Slither.Dispatch.Batcher do
     if push?(strategy), do: strategy.flush(state), else: window(strategy, state)
   end
 
-  defp push?(strategy), do: function_exported?(strategy, :add, 2)
+  defp push?(strategy),
+    do: Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2)
 
   defp window(_strategy, %{held: []}), do: []
 

@@ -7,8 +7,8 @@ defmodule Slither.Dispatch.Flow do
   # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
-  alias Slither.{DispatchError, Error, Item, Telemetry}
-  alias Slither.Dispatch.{Plan, Policy, Runner}
+  alias Slither.{DispatchError, Error, Item, PipeError, Receipt, Telemetry}
+  alias Slither.Dispatch.{AutoSize, Load, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -19,7 +19,7 @@ defmodule Slither.Dispatch.Flow do
   defmodule Batch do
     @moduledoc false
     @enforce_keys [:group, :number, :entries]
-    defstruct [:group, :number, :entries, :queued, :sent, attempt: 1, requeues: 0]
+    defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, requeues: 0]
   end
 
   @enforce_keys [:plan, :runner]
@@ -36,22 +36,35 @@ defmodule Slither.Dispatch.Flow do
     out: %{},
     pausing: %{},
     held: 0,
+    load: nil,
+    auto: nil,
     ready: :queue.new(),
-    counts: %{batches: 0, retries: 0, splits: 0, requeues: 0}
+    abandoned: [],
+    work: Receipt.no_work()
   ]
 
   @type t :: %__MODULE__{}
 
   @doc "An empty flow of a plan; messages for it carry `tag` and go to `alias`."
   @spec new(Plan.t(), reference, term) :: t
-  def new(%Plan{} = plan, alias, tag),
-    do: %__MODULE__{plan: plan, runner: Runner.new(plan, alias, tag)}
+  def new(%Plan{} = plan, alias, tag) do
+    auto = if plan.options[:batch_size] == :auto, do: AutoSize.new(plan.options)
+    runner = Runner.new(plan, alias, tag)
+    %__MODULE__{plan: plan, runner: runner, load: Load.new(plan), auto: auto}
+  end
 
   @doc "How many more batches it takes now."
   @spec free(t) :: integer
   def free(%__MODULE__{} = flow) do
-    if flow.halted, do: 0, else: flow.plan.max_in_flight - inside(flow) - held(flow)
+    if flow.halted != nil or Load.full?(flow.load),
+      do: 0,
+      else: flow.plan.max_in_flight - inside(flow) - held(flow)
   end
+
+  @doc "The batch size it has found, if it looks for one."
+  @spec batch_size(t) :: pos_integer | nil
+  def batch_size(%__MODULE__{auto: nil}), do: nil
+  def batch_size(%__MODULE__{auto: auto}), do: auto.size
 
   @doc "Whether nothing is waiting, out, or held."
   @spec idle?(t) :: boolean
@@ -60,13 +73,13 @@ defmodule Slither.Dispatch.Flow do
   @doc "Takes in a group of batches."
   @spec submit(t, [list, ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do
-    group = %{left: length(batches), chunks: [], halt: nil}
+    group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0, bytes: 0}
     flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
 
     batches
     |> Enum.reduce(flow, fn entries, flow ->
       batch = %Batch{group: id, number: flow.number, entries: entries}
-      enqueue(%{flow | number: flow.number + 1}, batch)
+      admit(%{flow | number: flow.number + 1}, batch)
     end)
     |> advance()
   end
@@ -76,7 +89,12 @@ defmodule Slither.Dispatch.Flow do
   def take(%__MODULE__{ready: ready} = flow),
     do:
       {:queue.to_list(ready),
-       %{flow | ready: :queue.new(), held: Enum.count(flow.groups, &complete?/1)}}
+       %{
+         flow
+         | ready: :queue.new(),
+           held: Enum.count(flow.groups, &complete?/1),
+           load: Load.taken(flow.load)
+       }}
 
   defp complete?({_id, group}), do: group.left == 0
 
@@ -109,20 +127,19 @@ defmodule Slither.Dispatch.Flow do
   def message(flow, {:done, ref, outcome}) do
     case Map.pop(flow.out, ref) do
       {nil, _out} ->
-        flow
+        unexpected(flow, ref)
 
       {batch, out} ->
         # A lane that gave the batch back has lost its worker.
-        keep? = is_tuple(outcome) and elem(outcome, 0) in [:ok, :error]
-        flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, keep?)}
-        flow |> done(batch, outcome) |> advance()
+        flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, served(outcome))}
+        flow |> back(batch) |> done(batch, outcome) |> advance()
     end
   end
 
   def message(flow, {:lane_lost, ref, error}) do
     case Map.pop(flow.out, ref) do
       {nil, _out} -> %{flow | runner: Runner.lost(flow.runner, ref)}
-      {batch, out} -> %{flow | out: out} |> failed(batch, error) |> advance()
+      {batch, out} -> %{flow | out: out} |> back(batch) |> failed(batch, error) |> advance()
     end
   end
 
@@ -144,7 +161,19 @@ defmodule Slither.Dispatch.Flow do
     end
   end
 
+  defp served({:ok, _values, _errors, times}), do: times.worker
+  defp served({:error, _error, %{worker: slot}}), do: slot
+  defp served(_outcome), do: nil
+
   ## Sending
+
+  # A batch's bytes are counted from here until it is settled.
+  defp admit(flow, batch) do
+    {bytes, load} = Load.admit(flow.load, batch.entries)
+    enqueue(%{flow | load: load}, %{batch | bytes: bytes})
+  end
+
+  defp back(flow, batch), do: %{flow | load: Load.back(flow.load, batch.bytes)}
 
   defp enqueue(flow, batch) do
     batch = %{batch | queued: System.monotonic_time()}
@@ -161,6 +190,17 @@ defmodule Slither.Dispatch.Flow do
   defp advance(%__MODULE__{todo_count: 0} = flow), do: flow
 
   defp advance(flow) do
+    if Load.fits?(flow.load, next_bytes(flow)), do: advance_next(flow), else: flow
+  end
+
+  defp next_bytes(%{load: nil}), do: 0
+
+  defp next_bytes(flow) do
+    {:value, batch} = :queue.peek(flow.todo)
+    batch.bytes
+  end
+
+  defp advance_next(flow) do
     case Runner.lane(flow.runner) do
       {:ok, lane, runner} ->
         {batch, flow} = pop(flow)
@@ -181,15 +221,18 @@ defmodule Slither.Dispatch.Flow do
     metadata = metadata(flow, batch)
     sizes = %{system_time: System.system_time(), size: length(batch.entries)}
     Telemetry.execute([:slither, :dispatch, :batch, :start], sizes, metadata)
-    counts = Map.update!(flow.counts, :batches, &(&1 + 1))
-    %{flow | out: Map.put(flow.out, ref, batch), runner: runner, counts: counts}
+    load = Load.sent(flow.load, batch.bytes)
+    count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner, load: load}, :batches)
   end
 
   ## Results
 
   defp done(flow, batch, {:ok, values, errors, times}) when errors == %{} do
+    flow = spent(flow, batch, times)
+
     if length(values) == length(batch.entries) do
       stopped(flow, batch, times, 0)
+      flow = keep(flow, batch, times)
       settle(flow, batch, [{:ok, fill(batch.entries, values, batch.attempt)}])
     else
       failed(flow, batch, wrong_length(batch, values))
@@ -197,7 +240,9 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp done(flow, batch, {:ok, values, errors, times}) do
+    flow = spent(flow, batch, times)
     stopped(flow, batch, times, map_size(errors))
+    flow = keep(flow, batch, times)
 
     {good, bad} =
       batch.entries
@@ -215,13 +260,13 @@ defmodule Slither.Dispatch.Flow do
     |> close_batch(batch)
   end
 
-  defp done(flow, batch, {kind, error, _times}) when kind in [:error, :died],
-    do: failed(flow, batch, error)
+  defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
+    do: flow |> spent(batch, times) |> failed(batch, error)
 
   defp done(flow, %Batch{requeues: n} = batch, {:requeue, _error}) when n < @max_requeues do
-    counts = Map.update!(flow.counts, :requeues, &(&1 + 1))
     batch = %{batch | requeues: n + 1}
-    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1, counts: counts}
+    flow = count(flow, :requeues)
+    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1}
   end
 
   defp done(flow, batch, {:requeue, last}) do
@@ -238,6 +283,7 @@ defmodule Slither.Dispatch.Flow do
 
   defp failed(flow, batch, error) do
     exception(flow, batch, error)
+    flow = if short?(error), do: count(flow, :short), else: flow
 
     if flow.plan.isolate and length(batch.entries) > 1 and error.reason in @splittable do
       split(flow, batch)
@@ -251,11 +297,11 @@ defmodule Slither.Dispatch.Flow do
   defp split(flow, batch) do
     {left, right} = Enum.split(batch.entries, div(length(batch.entries), 2))
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
-    counts = Map.update!(flow.counts, :splits, &(&1 + 1))
+    flow = %{flow | load: Load.gone(flow.load, batch.bytes)}
 
-    Enum.reduce([left, right], %{flow | counts: counts}, fn entries, flow ->
+    Enum.reduce([left, right], count(flow, :splits), fn entries, flow ->
       half = %{batch | entries: entries, number: flow.number, requeues: 0}
-      enqueue(%{flow | number: flow.number + 1}, half)
+      admit(%{flow | number: flow.number + 1}, half)
     end)
   end
 
@@ -278,16 +324,18 @@ defmodule Slither.Dispatch.Flow do
   defp firsts(pairs), do: Enum.map(pairs, &elem(&1, 0))
 
   defp retry(flow, batch, entries, pause) do
-    again = %{batch | entries: entries, attempt: batch.attempt + 1, requeues: 0}
+    {bytes, load} = Load.admit(flow.load, entries)
+    flow = %{flow | load: load}
+    again = %{batch | entries: entries, bytes: bytes, attempt: batch.attempt + 1, requeues: 0}
     timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
-    counts = Map.update!(flow.counts, :retries, &(&1 + 1))
-    %{flow | pausing: Map.put(flow.pausing, timer, again), counts: counts}
+    count(%{flow | pausing: Map.put(flow.pausing, timer, again)}, :retries)
   end
 
   defp conclude(flow, batch, bad, scope) do
     Enum.reduce_while(bad, {flow, []}, fn {{seq, item}, error}, {flow, outcomes} ->
       error = dispatch_error(flow, batch, item, error, scope)
+      item = tried(item, batch.attempt)
 
       case Policy.outcome(flow.plan.policy, item, error) do
         :halt -> {:halt, {halt(flow, batch, seq, error), outcomes}}
@@ -300,6 +348,9 @@ defmodule Slither.Dispatch.Flow do
         else: chunk(flow, batch, [{:mixed, Enum.reverse(outcomes)}])
     end)
   end
+
+  defp tried(item, 1), do: item
+  defp tried(item, attempts), do: Item.put_meta(item, attempts: attempts)
 
   # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
   defp halt(flow, batch, seq, error) do
@@ -320,6 +371,15 @@ defmodule Slither.Dispatch.Flow do
 
   ## Turns
 
+  # What came back is held until its turn.
+  defp keep(%{load: nil} = flow, _batch, _times), do: flow
+
+  defp keep(flow, batch, times) do
+    bytes = Map.get(times, :result_bytes, 0)
+    flow = update_group(flow, batch.group, &%{&1 | bytes: &1.bytes + bytes})
+    %{flow | load: Load.held(flow.load, bytes)}
+  end
+
   defp settle(flow, batch, chunks), do: flow |> chunk(batch, chunks) |> close_batch(batch)
 
   defp chunk(flow, _batch, []), do: flow
@@ -331,7 +391,13 @@ defmodule Slither.Dispatch.Flow do
     do: update_group(flow, batch.group, &%{&1 | chunks: chunks ++ &1.chunks})
 
   defp close_batch(flow, batch) do
-    flow = update_group(flow, batch.group, &%{&1 | left: &1.left - 1})
+    flow = %{flow | load: Load.gone(flow.load, batch.bytes)}
+    now = System.monotonic_time()
+
+    flow =
+      update_group(flow, batch.group, fn group ->
+        %{group | left: group.left - 1, settled: group.settled + 1, since: group.since + now}
+      end)
 
     case {flow.groups[batch.group], flow.plan.ordering} do
       {%{left: 0}, :preserve} ->
@@ -359,7 +425,12 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp release(flow, id, group) do
-    flow = make_ready(%{flow | groups: Map.delete(flow.groups, id)}, merge(group))
+    waited = group.settled * System.monotonic_time() - group.since
+    work = Map.update!(flow.work, :reorder, &(&1 + waited))
+    groups = Map.delete(flow.groups, id)
+    chunks = merge(group)
+    load = Load.ready(flow.load, group.bytes)
+    flow = make_ready(%{flow | groups: groups, work: work, load: load}, chunks)
 
     case group.halt do
       nil ->
@@ -371,8 +442,9 @@ defmodule Slither.Dispatch.Flow do
         runner = Runner.emptied(flow.runner)
         for {timer, _batch} <- flow.pausing, do: :erlang.cancel_timer(timer)
         flow = make_ready(flow, [{:halt, seq, error}])
-        flow = %{flow | groups: %{}, out: %{}, pausing: %{}, runner: runner}
-        %{flow | todo: :queue.new(), todo_count: 0}
+        abandoned = Map.keys(flow.out)
+        flow = %{flow | groups: %{}, out: %{}, pausing: %{}, abandoned: abandoned}
+        %{flow | runner: runner, todo: :queue.new(), todo_count: 0}
     end
   end
 
@@ -404,6 +476,29 @@ defmodule Slither.Dispatch.Flow do
     end
   end
 
+  ## The account
+
+  defp count(flow, key), do: %{flow | work: Map.update!(flow.work, key, &(&1 + 1))}
+
+  defp spent(flow, batch, times) do
+    flow = %{flow | work: Receipt.add_times(flow.work, batch.sent - batch.queued, times)}
+    if flow.auto != nil and times != nil, do: measured(flow, batch, times), else: flow
+  end
+
+  # Items that could not be sent take the handler no time, and say nothing.
+  defp measured(flow, _batch, %{handler: 0}), do: flow
+
+  defp measured(flow, batch, times),
+    do: %{flow | auto: AutoSize.measured(flow.auto, times.handler, length(batch.entries))}
+
+  # An answer that nobody waits for changes nothing but the count of such.
+  defp unexpected(flow, ref),
+    do: count(flow, if(ref in flow.abandoned, do: :late, else: :duplicate))
+
+  defp short?(%{reason: :wrong_result}), do: true
+  defp short?(%{details: %{short: true}}), do: true
+  defp short?(_error), do: false
+
   defp inside(flow), do: flow.todo_count + map_size(flow.out) + map_size(flow.pausing)
 
   # A stream's results that wait to be taken count as in flight; a run keeps them all anyway.
@@ -412,7 +507,8 @@ defmodule Slither.Dispatch.Flow do
 
   defp drain(flow) do
     batches = :queue.to_list(flow.todo) ++ Map.values(flow.out)
-    {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}}}
+    load = Enum.reduce(flow.out, flow.load, fn {_ref, b}, load -> Load.back(load, b.bytes) end)
+    {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}, load: load}}
   end
 
   defp fill([{seq, item} | entries], [value | values], 1),
@@ -426,6 +522,10 @@ defmodule Slither.Dispatch.Flow do
   end
 
   ## Errors and events
+
+  # A handler on BEAM has said already what went wrong, and where.
+  defp dispatch_error(_flow, _batch, item, %PipeError{} = error, _scope),
+    do: %{error | item: item.id}
 
   defp dispatch_error(flow, batch, item, error, scope) do
     %DispatchError{
@@ -454,7 +554,10 @@ defmodule Slither.Dispatch.Flow do
     now = System.monotonic_time()
 
     measurements =
-      Map.merge(times, %{
+      Map.merge(%{bytes: 0, result_bytes: 0}, times)
+      |> Map.merge(%{
+        held_bytes: Load.inside(flow.load),
+        batch_size: batch_size(flow) || flow.plan.options[:batch_size] || length(batch.entries),
         duration: now - batch.sent,
         queue: batch.sent - batch.queued,
         size: length(batch.entries),

@@ -15,6 +15,7 @@ defmodule Slither.Dispatch.Plan do
     :ordering,
     :isolate,
     :max_in_flight,
+    :max_bytes,
     :capacity,
     :bounded,
     :timeout,
@@ -39,6 +40,7 @@ defmodule Slither.Dispatch.Plan do
          ordering: options[:ordering],
          isolate: options[:isolate],
          max_in_flight: options[:max_in_flight],
+         max_bytes: options[:max_in_flight_bytes],
          capacity: capacity(mode, options),
          bounded: bounded,
          timeout: options[:timeout],
@@ -56,6 +58,32 @@ defmodule Slither.Dispatch.Plan do
          }
        }}
     end
+  end
+
+  @doc "The plan of a function that runs batches in `hands` processes on BEAM."
+  @spec local((list -> tuple), Policy.t(), Context.t(), pos_integer, boolean) :: t
+  def local(fun, policy, context, hands, bounded) do
+    %__MODULE__{
+      mode: {:local, fun},
+      policy: policy,
+      context: context,
+      ordering: :preserve,
+      isolate: false,
+      max_in_flight: 2 * hands,
+      capacity: hands,
+      bounded: bounded,
+      timeout: :infinity,
+      queue_timeout: :infinity,
+      options: [],
+      metadata: %{
+        run: context.runtime[:run],
+        pipe: context.pipe,
+        stage: context.stage,
+        pool: nil,
+        batch: 0,
+        attempt: 1
+      }
+    }
   end
 
   defp mode(options, context) do

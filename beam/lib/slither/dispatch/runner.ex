@@ -4,8 +4,9 @@ defmodule Slither.Dispatch.Runner do
   # that are not ours. A lane is kept from batch to batch while nobody else waits for one.
 
   alias Slither.{DispatchError, Error}
-  alias Slither.Dispatch.Plan
+  alias Slither.Dispatch.{Hand, Plan}
   alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.Pool.Pace
 
   @enforce_keys [:plan, :alias, :tag]
   defstruct [:plan, :alias, :tag, :monitor, :gone] ++
@@ -19,7 +20,11 @@ defmodule Slither.Dispatch.Runner do
     tag = {alias, key}
     runner = %__MODULE__{plan: plan, alias: alias, tag: tag}
 
-    if plan.mode == :task, do: runner, else: watch(runner)
+    case plan.mode do
+      {:pool, _handle, _head, _run} -> watch(runner)
+      {:local, _fun} -> Enum.reduce(1..plan.capacity, runner, fn _, runner -> hire(runner) end)
+      :task -> runner
+    end
   end
 
   defp watch(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}}} = runner) do
@@ -55,6 +60,7 @@ defmodule Slither.Dispatch.Runner do
   @doc "Asks for as many lanes as `todo` batches can use while `out` are out."
   @spec want(t, non_neg_integer, non_neg_integer) :: t
   def want(%__MODULE__{plan: %{mode: :task}} = runner, _todo, _out), do: runner
+  def want(%__MODULE__{plan: %{mode: {:local, _}}} = runner, _todo, _out), do: runner
 
   def want(runner, todo, out) do
     requested = map_size(runner.requested)
@@ -83,6 +89,12 @@ defmodule Slither.Dispatch.Runner do
   @spec run(t, term, map) :: {reference, t}
   def run(runner, :task, batch), do: start_task(runner, batch)
 
+  def run(runner, hand, batch) when is_pid(hand) do
+    ref = make_ref()
+    Hand.run(hand, runner.alias, runner.tag, ref, batch.entries)
+    {ref, %{runner | tasks: Map.put(runner.tasks, ref, hand)}}
+  end
+
   def run(runner, ref, batch) do
     {:pool, _handle, head, run} = runner.plan.mode
 
@@ -101,14 +113,25 @@ defmodule Slither.Dispatch.Runner do
     {ref, runner}
   end
 
-  @doc "The batch of a reference is answered; its lane is kept if it can serve again."
-  @spec done(t, reference, boolean) :: t
-  def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _keep?), do: end_task(runner, ref)
+  @doc """
+  The batch of a reference is answered by worker `slot`; its lane is kept if that is not nil.
 
-  def done(runner, ref, keep?) do
+  A lane of a worker whose calls are long goes back: it may be its second, which is granted
+  only for short ones.
+  """
+  @spec done(t, reference, non_neg_integer | nil) :: t
+  def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _slot), do: end_task(runner, ref)
+
+  def done(%__MODULE__{plan: %{mode: {:local, _}}} = runner, ref, _slot) do
+    {hand, tasks} = Map.pop!(runner.tasks, ref)
+    %{runner | tasks: tasks, idle: [hand | runner.idle]}
+  end
+
+  def done(runner, ref, slot) do
     {:pool, handle, _head, _run} = runner.plan.mode
+    keep? = slot != nil and not Pool.contended?(handle)
 
-    if keep? and not Pool.contended?(handle) do
+    if keep? and not Pace.long?(handle.settings.pace, slot) do
       %{runner | idle: [ref | runner.idle]}
     else
       Pool.release(handle, ref)
@@ -125,6 +148,7 @@ defmodule Slither.Dispatch.Runner do
   @doc "Gives idle lanes back."
   @spec rest(t) :: t
   def rest(%__MODULE__{idle: []} = runner), do: runner
+  def rest(%__MODULE__{plan: %{mode: {:local, _}}} = runner), do: runner
 
   def rest(runner) do
     {:pool, handle, _head, _run} = runner.plan.mode
@@ -144,6 +168,10 @@ defmodule Slither.Dispatch.Runner do
     :ok
   end
 
+  def close(%__MODULE__{plan: %{mode: {:local, _}}} = runner, _out) do
+    Enum.each(runner.lanes, fn {monitor, hand} -> Hand.stop(hand, monitor) end)
+  end
+
   def close(runner, out) do
     {:pool, handle, _head, _run} = runner.plan.mode
     if runner.monitor, do: Process.demonitor(runner.monitor, [:flush])
@@ -158,6 +186,8 @@ defmodule Slither.Dispatch.Runner do
 
   @doc "A timer ran out: the task it watched is killed."
   @spec timer(t, reference) :: t
+  def timer(%__MODULE__{plan: %{mode: {:local, _}}} = runner, _timer), do: runner
+
   def timer(runner, timer) do
     for {_ref, %{timer: ^timer, pid: pid}} <- runner.tasks, do: Process.exit(pid, :kill)
     runner
@@ -176,10 +206,29 @@ defmodule Slither.Dispatch.Runner do
     {:pool, error, %{emptied(runner) | monitor: nil, gone: error}}
   end
 
+  def down(%__MODULE__{plan: %{mode: {:local, _}}} = runner, monitor, reason) do
+    {hand, lanes} = Map.pop!(runner.lanes, monitor)
+    {ref, _hand} = Enum.find(runner.tasks, {nil, nil}, fn {_ref, pid} -> pid == hand end)
+    idle = List.delete(runner.idle, hand)
+    runner = %{runner | lanes: lanes, tasks: Map.delete(runner.tasks, ref), idle: idle}
+
+    error = %Error{
+      reason: :executor_failed,
+      message: "the handler's process ended: #{Exception.format_exit(reason)}"
+    }
+
+    {:task, ref, error, hire(runner)}
+  end
+
   def down(runner, monitor, reason) do
     {ref, task} = Enum.find(runner.tasks, {nil, nil}, fn {_, task} -> task.monitor == monitor end)
     error = if task, do: task_error(task, runner.plan.timeout, reason)
     {:task, ref, error, end_task(runner, ref)}
+  end
+
+  defp hire(%{plan: %{mode: {:local, fun}}} = runner) do
+    {hand, monitor} = Hand.start(fun, runner.tag)
+    %{runner | lanes: Map.put(runner.lanes, monitor, hand), idle: [hand | runner.idle]}
   end
 
   defp request(runner) do

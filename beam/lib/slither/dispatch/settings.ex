@@ -11,8 +11,21 @@ defmodule Slither.Dispatch.Settings do
     function: [type: :name, doc: "The function in it (SnakeBridge executor)."],
     command: [type: :name, doc: "The registered handler (Snakepit executor)."],
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
-    batch_size: [type: :pos_integer, default: 64, doc: "Items in one batch."],
+    batch_size: [
+      type: {:or, [:pos_integer, {:in, [:auto]}]},
+      default: 64,
+      doc: "Items in one batch; `:auto` finds how many take the handler `target_ms`."
+    ],
+    target_ms: [type: :pos_integer, default: 50, doc: "`:auto`: ms a batch should take."],
+    min_batch_size: [type: :pos_integer, default: 1, doc: "`:auto`: the smallest batch."],
+    max_batch_size: [type: :pos_integer, default: 1_000, doc: "`:auto`: the largest batch."],
     max_in_flight: [type: :pos_integer, default: 8, doc: "Batches that may be out at once."],
+    max_in_flight_bytes: [
+      type: :pos_integer,
+      doc:
+        "Bytes that may be out at once, and held for their turn, as encoded; one batch may go " <>
+          "beyond it, so that a large item can go at all."
+    ],
     ordering: [
       type: {:in, [:preserve, :as_completed]},
       default: :preserve,
@@ -43,6 +56,11 @@ defmodule Slither.Dispatch.Settings do
     weight_fn: [type: {:fun, 1}, doc: "WeightedBatch: an item's weight."],
     key_fn: [type: {:fun, 1}, doc: "KeyPartition: an item's key."],
     window: [type: :pos_integer, doc: "KeyPartition: the items looked at together."],
+    receipt: [
+      type: :boolean,
+      default: false,
+      doc: "Whether `run/2` adds a `Slither.Receipt` to its answer."
+    ],
     session_id: [type: :string, doc: "Pins the run's calls to one worker, in order."],
     metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
     executor_options: [type: :keyword, default: [], doc: "For executors of your own."]
@@ -93,6 +111,10 @@ defmodule Slither.Dispatch.Settings do
     missing = Enum.find(needed, &(options[&1] == nil))
 
     cond do
+      options[:batch_size] == :auto and strategy != Strategies.FixedBatch ->
+        message = "batch_size: :auto goes with #{inspect(Strategies.FixedBatch)}"
+        error(:invalid_option, where, message)
+
       missing ->
         error(:missing_option, where, "#{inspect(strategy)} needs option #{inspect(missing)}")
 

@@ -3,7 +3,8 @@ defmodule Slither.Pipe.Definition do
   A pipe as data: what `MyPipe.__pipe_definition__/0` gives and `Slither.Pipe.Runner` runs.
 
     * `name`: the pipe's name;
-    * `stages`: in order, each with `name`, `type`, `module`, `options` and `line`;
+    * `stages`: in order, each with `name`, `type`, `module`, `options` and `line`; those of
+      an inner pipe in its place;
     * `outputs`: the declared ones and `:default`;
     * `stores`: store modules by the names the pipe gives them;
     * `on_error`: policies by stage name, `:*` for all others.
@@ -12,12 +13,15 @@ defmodule Slither.Pipe.Definition do
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.{Policy, Settings}
   alias Slither.{Error, Options}
-  alias Slither.Stage.{Beam, Python, Router}
+  alias Slither.Stage.{Batch, Beam, Pipe, Python, Router}
 
   defmodule Stage do
     @moduledoc false
+    # `targets` and `policy_targets` say where a handler's and a policy's route leads: to
+    # `{:output, name}`, or on to `{:stage, index}`.
     @enforce_keys [:name, :type, :module, :options]
-    defstruct [:name, :type, :module, :options, :line]
+    defstruct [:name, :type, :module, :options, :line, :policy] ++
+                [targets: %{}, policy_targets: %{}, stores: %{}]
   end
 
   @enforce_keys [:name]
@@ -49,18 +53,13 @@ defmodule Slither.Pipe.Definition do
          :ok <- unique(statements, :output),
          :ok <- unique(statements, :store),
          :ok <- unique(statements, :on_error),
+         :ok <- no_clash(statements),
          {:ok, definition} <- each(statements, definition, &add/2),
          :ok <- some_stage(definition),
+         :ok <- routes(definition),
          :ok <- policies(statements, definition) do
-      {:ok, %{definition | stages: Enum.reverse(definition.stages)}}
+      {:ok, flatten(definition)}
     end
-  end
-
-  @doc false
-  @spec policy(t, atom) :: Policy.t()
-  def policy(definition, stage) do
-    default = Map.get(definition.on_error, :*, :halt)
-    Policy.new!(Map.get(definition.on_error, stage, default))
   end
 
   defp outputs(statements) do
@@ -111,7 +110,7 @@ defmodule Slither.Pipe.Definition do
   defp add({:stage, line, name, type, options} = statement, definition) do
     with {:ok, type, module} <- type(statement, type),
          {:ok, options} <- options(statement, type, options),
-         :ok <- routes(statement, type, options, definition) do
+         :ok <- inner_outputs(statement, type, options, definition) do
       stage = %Stage{name: name, type: type, module: module, options: options, line: line}
       {:ok, %{definition | stages: [stage | definition.stages]}}
     end
@@ -121,15 +120,18 @@ defmodule Slither.Pipe.Definition do
   defp type(_statement, :python), do: {:ok, :python, Python}
   defp type(_statement, :router), do: {:ok, :router, Router}
 
+  defp type(_statement, type) when type in [:batch, :window], do: {:ok, :batch, Batch}
+  defp type(_statement, :pipe), do: {:ok, :pipe, Pipe}
+
   defp type(statement, other) do
     if is_atom(other) and match?("Elixir." <> _, Atom.to_string(other)) do
       {:ok, :module, other}
     else
-      types = [:beam, :python, :router]
+      types = [:beam, :python, :router, :batch, :window, :pipe]
 
       message =
         "unknown stage type #{inspect(other)}.#{Options.nearest(other, types)} " <>
-          "Known: :beam, :python, :router, or a module that implements Slither.Stage"
+          "Known: #{Enum.map_join(types, ", ", &inspect/1)}, or a module that implements Slither.Stage"
 
       error(statement, :unknown_stage_type, message)
     end
@@ -167,6 +169,18 @@ defmodule Slither.Pipe.Definition do
     end
   end
 
+  defp options(statement, :batch, options),
+    do: at_line(statement, Options.validate(options, Batch.options(), where(statement)))
+
+  defp options(statement, :pipe, options) do
+    with {:ok, checked} <- Options.validate(options, Pipe.options(), where(statement)),
+         {:ok, inner} <- Pipe.definition(checked[:pipe], where(statement)) do
+      {:ok, Keyword.put(checked, :definition, inner)}
+    else
+      {:error, error} -> {:error, elem(statement, 1), error}
+    end
+  end
+
   defp options(_statement, :module, options), do: {:ok, options}
 
   # What our own executors need is known before there is a pool.
@@ -184,14 +198,151 @@ defmodule Slither.Pipe.Definition do
   defp place(:on_error), do: "write on_error STAGE, POLICY below the stages"
   defp place(_option), do: "give it to Slither.run_pipe/3"
 
-  defp routes(statement, :router, options, definition) do
-    case Router.outputs(options) -- definition.outputs do
-      [] -> :ok
-      [unknown | _] -> undeclared(statement, unknown, definition)
+  defp no_clash(statements) do
+    named = fn kind -> for s <- statements, elem(s, 0) == kind, do: elem(s, 2) end
+    both = MapSet.intersection(MapSet.new(named.(:stage)), MapSet.new(named.(:output)))
+
+    statements
+    |> Enum.filter(&(elem(&1, 0) in [:stage, :output] and elem(&1, 2) in both))
+    |> Enum.max_by(&elem(&1, 1), fn -> nil end)
+    |> case do
+      nil -> default_clash(statements)
+      later -> error(later, :duplicate, "#{inspect(elem(later, 2))} is a stage and an output")
     end
   end
 
-  defp routes(_statement, _type, _options, _definition), do: :ok
+  defp default_clash(statements) do
+    case Enum.find(statements, &match?({:stage, _, :default, _, _}, &1)) do
+      nil -> :ok
+      stage -> error(stage, :duplicate, ":default is an output; a stage needs another name")
+    end
+  end
+
+  # A router's targets: outputs, and stages that are still ahead.
+  defp routes(%{stages: [_ | _] = stages} = definition) do
+    stages
+    |> Enum.reduce_while([], fn stage, later ->
+      known = definition.outputs ++ later
+      unknown = if stage.type == :router, do: Router.outputs(stage.options) -- known, else: []
+
+      if unknown == [],
+        do: {:cont, [stage.name | later]},
+        else: {:halt, unknown_route(stage, hd(unknown), later, definition)}
+    end)
+    |> case do
+      {:error, _line, _error} = error -> error
+      _names -> :ok
+    end
+  end
+
+  defp unknown_route(stage, target, later, definition) do
+    statement = {:stage, stage.line, stage.name}
+
+    if Enum.any?(definition.stages, &(&1.name == target)) do
+      ahead = if later == [], do: "none", else: Enum.map_join(later, ", ", &inspect/1)
+
+      error(
+        statement,
+        :unknown_output,
+        "#{inspect(target)} is not a later stage; an item can't go back. Later: #{ahead}"
+      )
+    else
+      undeclared(statement, target, definition)
+    end
+  end
+
+  # What leaves an inner pipe must have somewhere to go.
+  defp inner_outputs(statement, :pipe, options, definition) do
+    inner = options[:definition].outputs -- [:default]
+    given = options[:outputs]
+    astray = Enum.find(Keyword.keys(given), &(&1 not in inner))
+    missing = Enum.find(inner, &(Keyword.get(given, &1, &1) not in definition.outputs))
+
+    cond do
+      astray ->
+        error(
+          statement,
+          :unknown_output,
+          "#{inspect(options[:pipe])} has no output #{inspect(astray)}." <>
+            Options.nearest(astray, inner)
+        )
+
+      missing ->
+        undeclared(statement, Keyword.get(given, missing, missing), definition)
+
+      true ->
+        :ok
+    end
+  end
+
+  defp inner_outputs(_statement, _type, _options, _definition), do: :ok
+
+  ## The stages of inner pipes take their stage's place
+
+  defp flatten(definition) do
+    stages = Enum.reverse(definition.stages)
+    {starts, total} = Enum.map_reduce(stages, 0, &{&2, &2 + width(&1)})
+    outputs = Map.new(definition.outputs, &{&1, {:output, &1}})
+
+    flat =
+      stages
+      |> Enum.zip(starts)
+      |> Enum.flat_map(fn {stage, start} ->
+        later = for {s, at} <- Enum.zip(stages, starts), at > start, do: {s.name, {:stage, at}}
+        policy = definition.on_error[stage.name] || definition.on_error[:*]
+        targets = Map.merge(outputs, Map.new(later))
+
+        place(
+          %{
+            stage
+            | targets: targets,
+              policy_targets: outputs,
+              policy: policy,
+              stores: definition.stores
+          },
+          start,
+          total
+        )
+      end)
+
+    %{definition | stages: flat}
+  end
+
+  defp width(%{type: :pipe, options: options}), do: length(options[:definition].stages)
+  defp width(_stage), do: 1
+
+  defp place(%{type: :pipe} = outer, start, total) do
+    inner = outer.options[:definition]
+    past = start + length(inner.stages)
+    on = if past == total, do: {:output, :default}, else: {:stage, past}
+
+    move = fn
+      {:stage, index} -> {:stage, start + index}
+      {:output, :default} -> on
+      {:output, name} -> {:output, Keyword.get(outer.options[:outputs], name, name)}
+    end
+
+    for stage <- inner.stages do
+      moved = fn targets -> Map.new(targets, fn {name, target} -> {name, move.(target)} end) end
+
+      {policy, policy_targets} =
+        if stage.policy,
+          do: {stage.policy, moved.(stage.policy_targets)},
+          else: {outer.policy, outer.policy_targets}
+
+      %{
+        stage
+        | name: :"#{outer.name}.#{stage.name}",
+          line: outer.line,
+          targets: moved.(stage.targets),
+          policy: policy,
+          policy_targets: policy_targets,
+          stores: Map.merge(outer.stores, stage.stores)
+      }
+    end
+  end
+
+  defp place(stage, _start, _total), do: [stage]
 
   defp some_stage(%{stages: []} = definition) do
     {:error, nil,

@@ -8,15 +8,21 @@ defmodule Slither.Pipe.Engine do
   # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
   # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
 
-  alias Slither.{Context, DispatchError, Item, PipeError, Telemetry}
-  alias Slither.Dispatch.{Batcher, Flow, Plan, Source}
-  alias Slither.Pipe.{Definition, Inline, Tally}
+  alias Slither.{Context, DispatchError, Item, PipeError, Receipt, Telemetry}
+  alias Slither.Dispatch.{Batcher, Flow, Plan, Policy, Source, Strategies}
+  alias Slither.Pipe.{Definition, Inline, Regroup, Tally}
+
+  # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
+  @most_beside 1_000
 
   defmodule Queue do
     @moduledoc false
-    # A Python stage: what waits to be batched, what is in its flow, and what has passed.
-    @enforce_keys [:name, :batcher, :flow]
-    defstruct [:name, :batcher, :flow, groups: [], fed: 0, left: 0, passed: nil, flushed: false]
+    # A stage with a flow: what waits to be batched, what is in the flow, what has passed, and
+    # `past`, what goes on behind it in its place in the order without being handled. A BEAM
+    # stage whose handler runs beside the engine has its `handler` to read the answers.
+    @enforce_keys [:name, :batcher, :fresh, :flow]
+    defstruct [:name, :batcher, :fresh, :flow, :handler, :passed] ++
+                [targets: %{}, groups: [], past: [], fed: 0, left: 0, flushed: false]
   end
 
   @enforce_keys [:definition, :alias, :source, :stages, :count, :tally, :context]
@@ -32,6 +38,7 @@ defmodule Slither.Pipe.Engine do
     :started,
     :stage_started,
     next: 0,
+    jumps: false,
     held: [],
     emitted: []
   ]
@@ -101,16 +108,16 @@ defmodule Slither.Pipe.Engine do
   end
 
   @doc "Ends the run: frees the workers and the input, and closes the account."
-  @spec close(t, Exception.t() | nil) :: map
+  @spec close(t, Exception.t() | nil) :: Receipt.t()
   def close(engine, error) do
     for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
-    for %Inline{} = stage <- Tuple.to_list(engine.stages), do: shutdown(stage)
+    for stage <- Tuple.to_list(engine.stages), do: shutdown(stage)
     Source.close(engine.source)
     :erlang.unalias(engine.alias)
     flush(engine.alias)
-    account = Tally.close(engine.tally)
-    finish_events(engine, account, error)
-    account
+    receipt = account(engine)
+    finish_events(engine, receipt, error)
+    receipt
   end
 
   ## Stages
@@ -131,8 +138,9 @@ defmodule Slither.Pipe.Engine do
 
   defp build([%{type: :python} = stage | rest], definition, context, run, stages) do
     {alias, options, bounded} = run
-    policy = Map.get(definition.on_error, stage.name, Map.get(definition.on_error, :*, :halt))
+    policy = stage.policy || :halt
     settings = Keyword.merge(stage.options, on_error: policy, session_id: options[:session_id])
+    context = %{context | stores: stage.stores}
 
     # Only the last stage of a run may hold what it likes: it holds what the run collects.
     bounded = bounded or Enum.any?(rest, &(&1.type == :python))
@@ -141,7 +149,16 @@ defmodule Slither.Pipe.Engine do
       {:ok, plan} ->
         # Its place in the pipe is the tag of its messages.
         flow = Flow.new(plan, alias, length(stages))
-        queue = %Queue{name: stage.name, batcher: Batcher.new(settings), flow: flow}
+        batcher = Batcher.new(settings)
+
+        queue = %Queue{
+          name: stage.name,
+          batcher: batcher,
+          fresh: batcher,
+          flow: flow,
+          targets: stage.policy_targets
+        }
+
         build(rest, definition, context, run, [queue | stages])
 
       {:error, error} ->
@@ -150,24 +167,56 @@ defmodule Slither.Pipe.Engine do
     end
   end
 
+  defp build([%{type: :batch} = stage | rest], definition, context, run, stages) do
+    tag = {elem(run, 0), length(stages)}
+    options = stage.options
+    group = %Regroup{name: stage.name, size: options[:size], timeout: options[:timeout], tag: tag}
+    build(rest, definition, context, run, [group | stages])
+  end
+
   defp build([stage | rest], definition, context, run, stages) do
     with {:ok, state} <- init(stage) do
       inline = %Inline{
         name: stage.name,
         module: stage.module,
         state: state,
-        context: %{context | stage: stage.name},
-        policy: Definition.policy(definition, stage.name),
+        context: %{context | stage: stage.name, stores: stage.stores},
+        policy: Policy.new!(stage.policy || :halt),
         pipe: definition.name,
-        outputs: definition.outputs,
+        targets: stage.targets,
+        policy_targets: stage.policy_targets,
         batch?: batch?(stage, state)
       }
 
-      build(rest, definition, context, run, [inline | stages])
+      build(rest, definition, context, run, [beside(inline, stage, rest, run, stages) | stages])
     else
       {:error, reason} ->
         Enum.each(stages, &abort/1)
         {:error, stage_error(definition, stage, reason)}
+    end
+  end
+
+  # A handler runs in place, unless it is to be shared out or to pause between attempts: then it
+  # has a flow, and the other stages go on.
+  defp beside(inline, stage, rest, {alias, _options, bounded}, stages) do
+    hands = if stage.type == :beam, do: stage.options[:concurrency], else: 1
+
+    if hands > 1 or inline.policy.retry do
+      answers = &Inline.answers(inline, &1)
+      bounded = bounded or Enum.any?(rest, &(&1.type == :python))
+      plan = Plan.local(answers, inline.policy, inline.context, hands, bounded)
+      batcher = Batcher.new(strategy: Strategies.Arrival, hands: hands)
+
+      %Queue{
+        name: stage.name,
+        batcher: batcher,
+        fresh: batcher,
+        flow: Flow.new(plan, alias, length(stages)),
+        handler: inline,
+        targets: stage.policy_targets
+      }
+    else
+      inline
     end
   end
 
@@ -187,12 +236,18 @@ defmodule Slither.Pipe.Engine do
   defp batch?(%{type: :router}, _state), do: false
   defp batch?(%{module: module}, _state), do: function_exported?(module, :handle_batch, 3)
 
-  defp abort(%Queue{flow: flow}), do: Flow.close(flow)
-  defp abort(%Inline{} = stage), do: shutdown(stage)
+  defp abort(stage) do
+    if is_struct(stage, Queue), do: Flow.close(stage.flow)
+    shutdown(stage)
+  end
 
   defp shutdown(%Inline{module: module, state: state}) do
     if function_exported?(module, :shutdown, 1), do: module.shutdown(state)
   end
+
+  defp shutdown(%Queue{handler: %Inline{} = handler}), do: shutdown(handler)
+  defp shutdown(%Regroup{} = group), do: Regroup.stop(group)
+  defp shutdown(_stage), do: :ok
 
   defp stage_error(definition, stage, error) do
     reason =
@@ -209,18 +264,35 @@ defmodule Slither.Pipe.Engine do
 
   defp fill(engine) do
     case first_queue(engine) do
-      nil -> if engine.emitted == [], do: engine |> pull(1) |> pump() |> fill(), else: engine
-      queue -> if room?(queue), do: feed(engine, queue), else: engine
+      nil ->
+        if engine.emitted == [], do: engine |> pull(1) |> pump() |> fill(), else: engine
+
+      queue ->
+        if room?(engine, queue) and not full?(engine), do: feed(engine, queue), else: engine
     end
   end
 
-  defp feed(engine, queue), do: engine |> pull(Batcher.want(queue.batcher)) |> pump() |> fill()
+  defp feed(engine, queue) do
+    count = queue |> sized() |> Map.fetch!(:batcher) |> Batcher.want()
+    engine |> pull(count) |> pump() |> fill()
+  end
+
+  defp sized(queue),
+    do: %{queue | batcher: Batcher.resize(queue.batcher, Flow.batch_size(queue.flow))}
 
   defp first_queue(engine),
     do: engine.stages |> Tuple.to_list() |> Enum.find(&is_struct(&1, Queue))
 
-  defp room?(%Queue{groups: [], flow: flow}), do: Flow.free(flow) > 0
-  defp room?(_queue), do: false
+  defp room?(engine, %Queue{groups: [], flow: flow} = queue),
+    do: Flow.free(flow) > 0 and not crowded?(engine, queue)
+
+  defp room?(_engine, _queue), do: false
+
+  # Where nearly all leave early, a Python stage has room for ever.
+  defp full?(engine), do: length(engine.emitted) > @most_beside
+
+  defp crowded?(engine, stage),
+    do: length(engine.held) > @most_beside or length(stage.past) > @most_beside
 
   defp pull(engine, count) do
     {items, source} = guard(engine, fn -> Source.pull(engine.source, count) end)
@@ -243,33 +315,109 @@ defmodule Slither.Pipe.Engine do
     leave(engine, index, if(exits == [], do: tail, else: exits ++ tail))
   end
 
-  defp process(engine, index, entries, exits) do
+  defp process(%__MODULE__{jumps: true} = engine, index, entries, exits) do
+    {past, here} = Enum.split_with(entries, &match?({_, {:to, to, _}} when to > index, &1))
+    handle(engine, index, Enum.map(here, &arrived/1), past, exits)
+  end
+
+  defp process(engine, index, entries, exits), do: handle(engine, index, entries, [], exits)
+
+  defp arrived({seq, {:to, _index, item}}), do: {seq, item}
+  defp arrived(entry), do: entry
+
+  defp handle(engine, index, [], past, exits) do
+    case elem(engine.stages, index) do
+      %Inline{} -> process(engine, index + 1, past, exits)
+      stage -> engine |> put(index, wait(stage, past)) |> pass(index, [], exits)
+    end
+  end
+
+  defp handle(engine, index, entries, past, exits) do
     engine = begun(engine, index)
 
     case elem(engine.stages, index) do
+      %Regroup{} = group ->
+        engine = %{engine | tally: count(engine, group.name, :in, entries)}
+        {made, group} = Regroup.add(group, entries)
+        engine |> put(index, wait(group, past)) |> regrouped(index, made, exits)
+
       %Queue{} = queue ->
+        queue = queue |> wait(past) |> sized()
         engine = %{engine | tally: count(engine, queue.name, :in, entries)}
         {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
         fed = queue.fed + length(entries)
         queue = %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups}
         # Fed first: an exit must not pass an entry that came with it.
-        engine |> put(index, queue) |> leave_early(index, exits)
+        engine = put(engine, index, queue)
+        if past == [], do: leave_early(engine, index, exits), else: pass(engine, index, [], exits)
 
       %Inline{} = stage ->
+        started = System.monotonic_time()
         result = guard(engine, fn -> Inline.run(stage, entries) end)
+        time = System.monotonic_time() - started
 
-        tally =
-          count(engine, stage.name, :in, entries)
-          |> Tally.both(stage.name, :skipped, result.skipped)
-          |> Tally.both(stage.name, :expanded, result.expanded)
-          |> Tally.both(stage.name, :routed, result.routed)
-          |> Tally.run(:out, result.out)
-          |> Tally.stage(stage.name, :out, result.out + length(result.on))
-
-        engine = halt(%{engine | tally: tally}, index, result.halt)
+        tally = engine |> count(stage.name, :in, entries) |> Tally.handler(stage.name, time)
+        engine = result(%{engine | tally: tally}, index, result)
         exits = if result.exits == [], do: exits, else: exits ++ result.exits
-        process(engine, index + 1, result.on, exits)
+        process(engine, index + 1, merge(result.on, past), exits)
     end
+  end
+
+  # Counts what a handler's answers made of its items.
+  defp result(engine, index, result) do
+    name = elem(engine.stages, index).name
+
+    tally =
+      engine.tally
+      |> Tally.both(name, :skipped, result.skipped)
+      |> Tally.both(name, :expanded, result.expanded)
+      |> Tally.both(name, :routed, result.routed)
+      |> Tally.run(:out, result.out)
+      |> Tally.stage(name, :out, result.out + length(result.on))
+
+    engine = jumped(%{engine | tally: tally}, result.on)
+    halt(engine, index, result.halt)
+  end
+
+  defp jumped(%__MODULE__{jumps: true} = engine, _entries), do: engine
+
+  defp jumped(engine, entries),
+    do: %{engine | jumps: Enum.any?(entries, &match?({_seq, {:to, _, _}}, &1))}
+
+  defp merge(entries, []), do: entries
+  defp merge([], entries), do: entries
+  defp merge(one, other), do: :lists.merge(&(elem(&1, 0) <= elem(&2, 0)), one, other)
+
+  ## Entries that pass a stage by
+
+  defp wait(stage, []), do: stage
+  defp wait(stage, past), do: %{stage | past: stage.past ++ past}
+
+  # Entries go on from a stage, with those that waited for them to pass.
+  defp pass(engine, index, entries, exits) do
+    stage = elem(engine.stages, index)
+    {go, stay} = Enum.split_while(stage.past, fn {seq, _to} -> by?(stage, seq) end)
+    engine = if go == [], do: engine, else: put(engine, index, %{stage | past: stay})
+
+    case merge(entries, go) do
+      [] -> leave_early(engine, index, exits)
+      on -> process(engine, index + 1, on, exits)
+    end
+  end
+
+  defp by?(%Queue{flow: %{plan: %{ordering: :as_completed}}}, _seq), do: true
+  defp by?(stage, seq), do: clear?(stage) or (stage.passed != nil and stage.passed >= seq)
+
+  # What one made of many is that many fewer.
+  defp regrouped(engine, index, made, exits) do
+    name = elem(engine.stages, index).name
+
+    tally =
+      Enum.reduce(made, engine.tally, fn {_entry, size}, tally ->
+        tally |> Tally.both(name, :expanded, 1 - size) |> Tally.stage(name, :out, 1)
+      end)
+
+    pass(%{engine | tally: tally}, index, Enum.map(made, &elem(&1, 0)), exits)
   end
 
   defp count(engine, name, key, entries),
@@ -290,6 +438,14 @@ defmodule Slither.Pipe.Engine do
         engine = engine |> submit(index) |> flush_batcher(index)
         # What was taken may have been the last that a later stage waited for.
         if taken?, do: pump(engine), else: pump(engine, index - 1)
+
+      %Regroup{count: count} = group when count > 0 ->
+        if nothing_before?(engine, index) or crowded?(engine, group) do
+          {made, group} = Regroup.flush(group)
+          engine |> put(index, group) |> regrouped(index, made, []) |> pump()
+        else
+          pump(engine, index - 1)
+        end
 
       _inline ->
         pump(engine, index - 1)
@@ -316,35 +472,47 @@ defmodule Slither.Pipe.Engine do
     with true <- downstream_room?(engine, index),
          {[_ | _] = chunks, flow} <- Flow.take(queue.flow) do
       engine = put(engine, index, %{queue | flow: flow})
-      {true, Enum.reduce(chunks, engine, &chunk(&2, index, &1))}
+      {true, Enum.reduce(chunks, engine, &chunk(&2, index, ahead(&2, index, &1)))}
     else
       _ -> {false, engine}
     end
   end
 
+  # What comes behind an item that has halted this stage goes nowhere.
+  defp ahead(%__MODULE__{halted: {limit, at, _error}}, index, {kind, entries})
+       when at == index and kind in [:ok, :mixed],
+       do: {kind, Enum.filter(entries, &(elem(&1, 0) < limit))}
+
+  defp ahead(_engine, _index, chunk), do: chunk
+
+  defp chunk(engine, _index, {kind, []}) when kind in [:ok, :mixed], do: engine
+
   defp chunk(engine, index, {:ok, entries}) do
     engine = passed(engine, index, length(entries), entries)
-    name = elem(engine.stages, index).name
-    tally = Tally.stage(engine.tally, name, :out, length(entries))
-    process(%{engine | tally: tally}, index + 1, entries, [])
+    {engine, on, exits} = answered(engine, index, entries)
+    pass(engine, index, on, exits)
   end
 
   defp chunk(engine, index, {:mixed, outcomes}) do
     engine = passed(engine, index, length(outcomes), outcomes)
-    name = elem(engine.stages, index).name
+    %Queue{name: name, targets: targets} = elem(engine.stages, index)
     ok = for {seq, :ok, item} <- outcomes, do: {seq, item}
-    routed = for {seq, {:routed, output}, item} <- outcomes, do: {seq, output, item}
-    skipped = length(outcomes) - length(ok) - length(routed)
-    {routed, unknown} = Enum.split_with(routed, &(elem(&1, 1) in engine.definition.outputs))
+    all = for {seq, {:routed, route}, item} <- outcomes, do: {seq, targets[route], item}
+    routed = for {seq, {:output, to}, item} <- all, do: {seq, to, %{item | route: to}}
+    jumps = for {seq, {:stage, to}, item} <- all, do: {seq, {:to, to, %{item | route: nil}}}
+    unknown = for {seq, nil, item} <- all, do: {seq, item.route, item}
 
     tally =
       engine.tally
-      |> Tally.stage(name, :out, length(ok))
+      |> Tally.stage(name, :out, length(jumps))
       |> Tally.both(name, :routed, length(routed))
-      |> Tally.both(name, :skipped, skipped)
+      |> Tally.both(name, :skipped, length(outcomes) - length(ok) - length(all))
 
-    engine = halt(%{engine | tally: tally}, index, unknown_output(engine, name, unknown))
-    process(engine, index + 1, ok, routed)
+    engine = jumped(%{engine | tally: tally}, jumps)
+    {engine, on, exits} = answered(engine, index, ok)
+    engine = halt(engine, index, unknown_output(engine, name, unknown))
+    exits = Enum.sort_by(routed ++ exits, &elem(&1, 0))
+    pass(engine, index, merge(on, jumps), exits)
   end
 
   defp chunk(engine, index, {:halt, seq, error}) do
@@ -354,6 +522,18 @@ defmodule Slither.Pipe.Engine do
     engine = put(engine, index, %{queue | left: queue.fed, groups: []})
 
     halt(engine, index, {seq, pipe_error(engine, name, error)})
+  end
+
+  # What went well in a flow: results of Python, or answers of a handler that are to be read.
+  defp answered(engine, index, entries) do
+    case elem(engine.stages, index) do
+      %Queue{handler: nil, name: name} ->
+        {%{engine | tally: count(engine, name, :out, entries)}, entries, []}
+
+      %Queue{handler: handler} ->
+        result = Inline.settle_all(handler, entries)
+        {result(engine, index, result), result.on, result.exits}
+    end
   end
 
   defp passed(engine, index, count, [_ | _] = entries) do
@@ -383,9 +563,12 @@ defmodule Slither.Pipe.Engine do
   defp flush_batcher(engine, index) do
     case elem(engine.stages, index) do
       %Queue{flushed: false} = queue ->
-        if nothing_before?(engine, index) do
+        over? = nothing_before?(engine, index)
+
+        if over? or crowded?(engine, queue) do
           groups = queue.groups ++ guard(engine, fn -> Batcher.flush(queue.batcher) end)
-          engine |> put(index, %{queue | groups: groups, flushed: true}) |> submit(index)
+          queue = %{queue | groups: groups, batcher: queue.fresh, flushed: over?}
+          engine |> put(index, queue) |> submit(index)
         else
           engine
         end
@@ -405,8 +588,11 @@ defmodule Slither.Pipe.Engine do
     over? and Enum.all?(from..(index - 1)//1, &empty?(elem(engine.stages, &1)))
   end
 
-  defp empty?(%Queue{fed: fed, left: left}), do: fed == left
-  defp empty?(_inline), do: true
+  defp empty?(%Inline{}), do: true
+  defp empty?(stage), do: stage.past == [] and clear?(stage)
+
+  defp clear?(%Queue{fed: fed, left: left}), do: fed == left
+  defp clear?(%Regroup{count: count}), do: count == 0
 
   ## Leaving
 
@@ -437,7 +623,7 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp later_queue?(engine, index) do
-    Enum.any?(index..(engine.count - 1)//1, &is_struct(elem(engine.stages, &1), Queue))
+    Enum.any?(index..(engine.count - 1)//1, &(not is_struct(elem(engine.stages, &1), Inline)))
   end
 
   defp in_order?([{a, _, _} | [{b, _, _} | _] = rest]), do: a <= b and in_order?(rest)
@@ -453,9 +639,8 @@ defmodule Slither.Pipe.Engine do
   defp passed?(engine, {seq, index, _output, _item}) do
     Enum.all?(index..(engine.count - 1)//1, fn later ->
       case elem(engine.stages, later) do
-        %Queue{flow: %{plan: %{ordering: :as_completed}}} -> true
-        %Queue{passed: passed} = queue -> empty?(queue) or (passed != nil and passed >= seq)
-        _inline -> true
+        %Inline{} -> true
+        stage -> by?(stage, seq)
       end
     end)
   end
@@ -495,7 +680,7 @@ defmodule Slither.Pipe.Engine do
     engine.source == :done and
       Enum.all?(Tuple.to_list(engine.stages), fn
         %Queue{flushed: flushed} = queue -> flushed and empty?(queue)
-        _inline -> true
+        stage -> empty?(stage)
       end)
   end
 
@@ -512,6 +697,8 @@ defmodule Slither.Pipe.Engine do
        cause: item.meta[:error]
      }}
   end
+
+  defp pipe_error(_engine, _name, %PipeError{} = error), do: error
 
   defp pipe_error(engine, name, %DispatchError{} = error) do
     %PipeError{
@@ -548,9 +735,15 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp deliver(engine, index, message) do
-    queue = elem(engine.stages, index)
-    flow = guard(engine, fn -> Flow.message(queue.flow, message) end)
-    put(engine, index, %{queue | flow: flow})
+    case {elem(engine.stages, index), message} do
+      {%Regroup{} = group, {:timer, timer}} ->
+        {made, group} = Regroup.timer(group, timer)
+        engine |> put(index, group) |> regrouped(index, made, [])
+
+      {%Queue{} = queue, message} ->
+        flow = guard(engine, fn -> Flow.message(queue.flow, message) end)
+        put(engine, index, %{queue | flow: flow})
+    end
   end
 
   # What the caller's code raises (the input, a strategy, a policy's function) passes through.
@@ -587,15 +780,24 @@ defmodule Slither.Pipe.Engine do
     end
   end
 
-  defp finish_events(engine, account, error) do
+  defp account(engine) do
     now = System.monotonic_time()
+
+    stages =
+      for {stage, index} <- Enum.with_index(Tuple.to_list(engine.stages)) do
+        work = if is_struct(stage, Queue), do: stage.flow.work, else: Receipt.no_work()
+        {stage.name, work, now - Map.get(engine.stage_started, index, now)}
+      end
+
+    Tally.close(engine.tally, stages, now - engine.started)
+  end
+
+  defp finish_events(engine, receipt, error) do
     failed_stage = error && Map.get(error, :stage)
 
-    for {index, started} <- engine.stage_started do
+    for {index, _started} <- engine.stage_started do
       stage = Enum.at(engine.definition.stages, index)
-      counts = engine.tally.stages[stage.name]
-      kept = counts.in + counts.expanded - counts.out - counts.skipped - counts.routed
-      measurements = Map.merge(counts, %{duration: now - started, failed: kept})
+      measurements = Receipt.measurements(receipt.stages[stage.name])
       facts = stage_facts(engine, stage)
 
       if stage.name == failed_stage,
@@ -603,7 +805,7 @@ defmodule Slither.Pipe.Engine do
         else: stage_event(:stop, measurements, facts)
     end
 
-    measurements = Map.put(account, :duration, now - engine.started)
+    measurements = Receipt.measurements(receipt)
 
     if error,
       do: event(engine, :exception, measurements, reason(error)),

@@ -1,13 +1,15 @@
 defmodule Slither.Pipe.Inline do
   @moduledoc false
   # A stage that runs within the engine's process: it turns entries into those that go on and
-  # those that leave, under the stage's error policy.
+  # those that leave, under the stage's error policy. An entry that is to go on at a later stage
+  # is `{seq, {:to, index, item}}`.
 
   alias Slither.Dispatch.Policy
   alias Slither.{Item, PipeError}
 
   @enforce_keys [:name, :module, :state, :context, :policy, :pipe]
-  defstruct [:name, :module, :state, :context, :policy, :pipe, :outputs, batch?: false]
+  defstruct [:name, :module, :state, :context, :policy, :pipe, batch?: false] ++
+              [targets: %{}, policy_targets: %{}]
 
   defmodule Result do
     @moduledoc false
@@ -20,81 +22,92 @@ defmodule Slither.Pipe.Inline do
   @doc "Runs entries through the stage; results are in order."
   @spec run(t, [entry]) :: %Result{}
   def run(%__MODULE__{} = stage, entries) do
-    result = if stage.batch?, do: batch(stage, entries), else: each(stage, entries, %Result{})
-    %{result | on: Enum.reverse(result.on), exits: Enum.reverse(result.exits)}
+    in_order(if stage.batch?, do: batch(stage, entries), else: each(stage, entries))
   end
 
-  defp each(_stage, [], result), do: result
+  @doc "Runs entries elsewhere: the answers, not yet read, as an executor gives results."
+  @spec answers(t, [entry]) :: tuple
+  def answers(stage, entries) do
+    started = System.monotonic_time()
+    items = Enum.map(entries, &elem(&1, 1))
 
-  defp each(stage, [{_seq, item} = entry | rest], result) do
-    answer = attempt(stage, item, 1)
+    answers =
+      if stage.batch?, do: call_batch(stage, items), else: Enum.map(items, &call(stage, &1))
 
-    case settle(stage, entry, answer, result) do
-      %Result{halt: nil} = result -> each(stage, rest, result)
-      result -> result
+    time = System.monotonic_time() - started
+    times = %{encode: 0, wire: 0, decode: 0, handler: time, worker: nil}
+
+    case answers do
+      {:error, reason} ->
+        {:error, failure(stage, hd(items), reason), times}
+
+      answers ->
+        errors =
+          for {{:error, reason}, index} <- Enum.with_index(answers), into: %{} do
+            {index, failure(stage, Enum.at(items, index), reason)}
+          end
+
+        {:ok, answers, errors, times}
     end
+  end
+
+  @doc "Reads answers that were given elsewhere, each in its item's payload."
+  @spec settle_all(t, [entry]) :: %Result{}
+  def settle_all(stage, entries) do
+    in_order(
+      Enum.reduce_while(entries, %Result{}, fn {_seq, item} = entry, result ->
+        continue(settle(stage, entry, item.payload, result))
+      end)
+    )
+  end
+
+  defp in_order(result),
+    do: %{result | on: Enum.reverse(result.on), exits: Enum.reverse(result.exits)}
+
+  defp continue(%Result{halt: nil} = result), do: {:cont, result}
+  defp continue(result), do: {:halt, result}
+
+  defp each(stage, entries) do
+    Enum.reduce_while(entries, %Result{}, fn {_seq, item} = entry, result ->
+      continue(settle(stage, entry, call(stage, item), result))
+    end)
   end
 
   # A batch handler that fails, fails all its items.
   defp batch(stage, entries) do
-    items = Enum.map(entries, &elem(&1, 1))
-    answers = attempt_batch(stage, items, 1)
+    answers =
+      case call_batch(stage, Enum.map(entries, &elem(&1, 1))) do
+        {:error, _reason} = error -> List.duplicate(error, length(entries))
+        answers -> answers
+      end
 
     entries
     |> Enum.zip(answers)
     |> Enum.reduce_while(%Result{}, fn {entry, answer}, result ->
-      case settle(stage, entry, answer, result) do
-        %Result{halt: nil} = result -> {:cont, result}
-        result -> {:halt, result}
-      end
+      continue(settle(stage, entry, answer, result))
     end)
   end
 
-  defp attempt(stage, item, attempt) do
-    answer =
-      try do
-        stage.module.handle_item(item, stage.context, stage.state)
-      rescue
-        exception -> {:error, raised(exception, __STACKTRACE__)}
-      catch
-        kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
-      end
-
-    again(stage, answer, attempt, &attempt(stage, item, &1))
+  defp call(stage, item) do
+    stage.module.handle_item(item, stage.context, stage.state)
+  rescue
+    exception -> {:error, raised(exception, __STACKTRACE__)}
+  catch
+    kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
   end
 
-  defp attempt_batch(stage, items, attempt) do
+  defp call_batch(stage, items) do
     count = length(items)
 
-    answer =
-      try do
-        case stage.module.handle_batch(items, stage.context, stage.state) do
-          answers when is_list(answers) and length(answers) == count -> answers
-          other -> {:error, {:invalid_return, wrong_count(other, count)}}
-        end
-      rescue
-        exception -> {:error, raised(exception, __STACKTRACE__)}
-      catch
-        kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
-      end
-
-    case again(stage, answer, attempt, &attempt_batch(stage, items, &1)) do
-      {:error, _reason} = error -> List.duplicate(error, count)
-      {:failed, _reason, _attempts} = failed -> List.duplicate(failed, count)
-      answers -> answers
+    case stage.module.handle_batch(items, stage.context, stage.state) do
+      answers when is_list(answers) and length(answers) == count -> answers
+      other -> {:error, {:invalid_return, wrong_count(other, count)}}
     end
+  rescue
+    exception -> {:error, raised(exception, __STACKTRACE__)}
+  catch
+    kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
   end
-
-  # A handler on BEAM is tried again at once: nobody else's work waits on a pause here, and a
-  # handler that needs one knows how long.
-  defp again(stage, {:error, reason}, attempt, retry) do
-    case Policy.pause(stage.policy, attempt, reason_atom(reason)) do
-      :no -> {:failed, reason, attempt}
-      _pause -> retry.(attempt + 1)
-    end
-  end
-
-  defp again(_stage, answer, _attempt, _retry), do: answer
 
   defp settle(stage, {seq, item}, answer, result) do
     case answer do
@@ -110,11 +123,8 @@ defmodule Slither.Pipe.Inline do
       {:many, payloads} ->
         many(result, {seq, item}, payloads)
 
-      {:failed, reason, attempts} ->
-        fail(stage, result, seq, item, reason, attempts)
-
       {:error, reason} ->
-        fail(stage, result, seq, item, reason, 1)
+        fail(stage, result, seq, item, reason)
 
       %Item{} = changed ->
         on(result, seq, changed)
@@ -147,19 +157,23 @@ defmodule Slither.Pipe.Inline do
   defp child_seq(seq, index), do: seq ++ [index]
 
   defp exit_at(stage, result, seq, output, item) do
-    if output in stage.outputs do
-      exits = [{seq, output, %{item | route: output}} | result.exits]
-      %{result | exits: exits, out: result.out + 1}
-    else
-      known = Enum.map_join(stage.outputs, ", ", &inspect/1)
-      message = "the handler routed to #{inspect(output)}; declared outputs: #{known}"
-      %{result | halt: {seq, error(stage, item, :unknown_output, message, nil)}}
+    case stage.targets do
+      %{^output => {:output, name}} ->
+        exits = [{seq, name, %{item | route: name}} | result.exits]
+        %{result | exits: exits, out: result.out + 1}
+
+      %{^output => {:stage, index}} ->
+        %{result | on: [{seq, {:to, index, item}} | result.on]}
+
+      _ ->
+        known = stage.targets |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
+        message = "the handler routed to #{inspect(output)}; declared outputs: #{known}"
+        %{result | halt: {seq, error(stage, item, :unknown_output, message, nil)}}
     end
   end
 
-  defp fail(stage, result, seq, item, reason, attempts) do
+  defp fail(stage, result, seq, item, reason) do
     error = failure(stage, item, reason)
-    item = if attempts > 1, do: Item.put_meta(item, attempts: attempts), else: item
 
     case Policy.outcome(stage.policy, item, error) do
       :halt ->
@@ -169,11 +183,17 @@ defmodule Slither.Pipe.Inline do
         %{result | skipped: result.skipped + 1}
 
       {{:routed, output}, item} ->
-        if output in stage.outputs do
-          %{result | exits: [{seq, output, item} | result.exits], routed: result.routed + 1}
-        else
-          message = "the error policy routed to #{inspect(output)}, which is not declared"
-          %{result | halt: {seq, error(stage, item, :unknown_output, message, reason)}}
+        case stage.policy_targets do
+          %{^output => {:output, name}} ->
+            exits = [{seq, name, %{item | route: name}} | result.exits]
+            %{result | exits: exits, routed: result.routed + 1}
+
+          %{^output => {:stage, index}} ->
+            %{result | on: [{seq, {:to, index, %{item | route: nil}}} | result.on]}
+
+          _ ->
+            message = "the error policy routed to #{inspect(output)}, which is not declared"
+            %{result | halt: {seq, error(stage, item, :unknown_output, message, reason)}}
         end
     end
   end
@@ -197,10 +217,6 @@ defmodule Slither.Pipe.Inline do
       cause: cause
     }
   end
-
-  defp reason_atom({:raised, _text, _cause}), do: :handler_raised
-  defp reason_atom({:invalid_return, _text}), do: :invalid_return
-  defp reason_atom(_reason), do: :handler_error
 
   defp raised(exception, stacktrace),
     do: {:raised, Exception.format(:error, exception, stacktrace), exception}

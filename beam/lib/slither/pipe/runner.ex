@@ -4,7 +4,12 @@ defmodule Slither.Pipe.Runner do
       type: :string,
       doc: "Pins the run's Python calls to one worker, in order; its state lives there."
     ],
-    metadata: [type: :map, default: %{}, doc: "Facts for handlers and views, in the context."]
+    metadata: [type: :map, default: %{}, doc: "Facts for handlers and views, in the context."],
+    receipt: [
+      type: :boolean,
+      default: false,
+      doc: "Whether `run/3` adds a `Slither.Receipt` to its answer."
+    ]
   ]
 
   @moduledoc """
@@ -18,12 +23,17 @@ defmodule Slither.Pipe.Runner do
   #{Slither.Options.docs(@options)}
   """
 
-  alias Slither.{Error, Item, Options, PipeError}
+  alias Slither.{Error, Item, Options, PipeError, Receipt}
   alias Slither.Dispatch.Source
   alias Slither.Pipe.{Definition, Engine}
 
   @type pipe :: module | Definition.t()
   @type outputs :: %{required(atom) => [Item.t()]}
+  @type result ::
+          {:ok, outputs}
+          | {:error, Exception.t(), outputs}
+          | {:ok, outputs, Receipt.t()}
+          | {:error, Exception.t(), outputs, Receipt.t()}
 
   # As in a dispatch: the process that keeps the results starts with room for them.
   @heap_words 1_000_000
@@ -33,10 +43,10 @@ defmodule Slither.Pipe.Runner do
 
   Takes the pipe's module, any enumerable of payloads or `Slither.Item`s, and options. Returns
   `{:ok, outputs}`, a map of every declared output and `:default` to its items in order, or
-  `{:error, error, partial}` with what had reached the outputs before the failed item.
+  `{:error, error, partial}` with what had reached the outputs before the failed item. With
+  `receipt: true` either has a `Slither.Receipt` as its last element.
   """
-  @spec run(pipe, Enumerable.t(), keyword) ::
-          {:ok, outputs} | {:error, Exception.t(), outputs}
+  @spec run(pipe, Enumerable.t(), keyword) :: result
   def run(pipe, input, options \\ []) do
     previous = Process.flag(:min_heap_size, @heap_words)
 
@@ -45,11 +55,18 @@ defmodule Slither.Pipe.Runner do
            {:ok, engine} <- open(definition, input, options, false) do
         collect(engine, Map.new(definition.outputs, &{&1, []}))
       else
-        {:error, error} -> {:error, error, empty(pipe)}
+        {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
       end
     after
       Process.flag(:min_heap_size, previous)
     end
+    |> answer(options)
+  end
+
+  defp answer({result, receipt}, options) do
+    if Keyword.keyword?(options) and options[:receipt],
+      do: Tuple.append(result, receipt),
+      else: result
   end
 
   @doc """
@@ -90,12 +107,10 @@ defmodule Slither.Pipe.Runner do
         collect(engine, gather(emitted, outputs))
 
       {:done, engine} ->
-        Engine.close(engine, nil)
-        {:ok, in_order(outputs)}
+        {{:ok, in_order(outputs)}, Engine.close(engine, nil)}
 
       {:halted, emitted, error, engine} ->
-        Engine.close(engine, error)
-        {:error, error, in_order(gather(emitted, outputs))}
+        {{:error, error, in_order(gather(emitted, outputs))}, Engine.close(engine, error)}
     end
   end
 

@@ -3,13 +3,16 @@ defmodule Slither.Pipe.Tally do
   # The account of a run and of each of its stages. For a run,
   # in + expanded = out + skipped + routed + failed.
 
-  @zero %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0, failed: 0}
+  alias Slither.Receipt
 
-  @type t :: %{run: map, stages: %{optional(atom) => map}}
+  @zero %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
+
+  @type t :: %{run: map, stages: %{optional(atom) => map}, handler: %{optional(atom) => integer}}
 
   @doc "An account with nothing in it."
   @spec new([atom]) :: t
-  def new(stages), do: %{run: @zero, stages: Map.new(stages, &{&1, @zero})}
+  def new(stages),
+    do: %{run: @zero, stages: Map.new(stages, &{&1, @zero}), handler: Map.new(stages, &{&1, 0})}
 
   @doc "Adds to the run's account."
   @spec run(t, atom, integer) :: t
@@ -25,9 +28,30 @@ defmodule Slither.Pipe.Tally do
   @spec both(t, atom, atom, integer) :: t
   def both(tally, stage, key, count), do: tally |> run(key, count) |> stage(stage, key, count)
 
-  @doc "The run's account at its end: what reached no end has failed."
-  @spec close(t) :: map
-  def close(%{run: run}) do
-    %{run | failed: run.in + run.expanded - run.out - run.skipped - run.routed}
+  @doc "Adds handler time to a stage that runs in place."
+  @spec handler(t, atom, integer) :: t
+  def handler(tally, stage, time), do: update_in(tally.handler[stage], &(&1 + time))
+
+  @doc """
+  The receipt of a run, from its stages in order as `{name, work, duration}`, where work is
+  what a flow counted.
+  """
+  @spec close(t, [{atom, map, integer}], integer) :: Receipt.t()
+  def close(tally, stages, duration) do
+    stages =
+      for {name, work, time} <- stages do
+        work = Map.update!(work, :handler, &(&1 + tally.handler[name]))
+        {name, work, time}
+      end
+
+    all =
+      Enum.reduce(stages, Receipt.no_work(), fn {_, work, _}, sum ->
+        Receipt.add_work(sum, work)
+      end)
+
+    parts =
+      for {name, work, time} <- stages, do: {name, Receipt.new(tally.stages[name], work, time)}
+
+    %{Receipt.new(tally.run, all, duration) | stages: parts}
   end
 end

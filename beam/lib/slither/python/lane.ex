@@ -8,6 +8,7 @@ defmodule Slither.Python.Lane do
   # its lease always gets an answer, if only that the call was not begun.
 
   alias Slither.Error
+  alias Slither.Python.Pool.Pace
   alias Slither.Protocol.{Encoder, Frame}
 
   defmodule Job do
@@ -27,11 +28,14 @@ defmodule Slither.Python.Lane do
   end
 
   @type times :: %{
-          encode: integer,
-          wire: integer,
-          decode: integer,
-          handler: integer,
-          worker: non_neg_integer
+          required(:encode) => integer,
+          required(:wire) => integer,
+          required(:decode) => integer,
+          required(:handler) => integer,
+          required(:worker) => non_neg_integer,
+          required(:bytes) => non_neg_integer,
+          required(:result_bytes) => non_neg_integer,
+          optional(:duplicate) => pos_integer
         }
   @type outcome ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
@@ -44,13 +48,16 @@ defmodule Slither.Python.Lane do
 
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
-  def start(%{index: _, count: _, port: _, slot: _, max_frame: _, scheduler: scheduler} = facts) do
+  def start(
+        %{index: _, count: _, port: _, slot: _, pace: _, max_frame: _, scheduler: scheduler} =
+          facts
+      ) do
     worker = self()
 
     :erlang.spawn_opt(
       fn ->
         facts
-        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0})
+        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0, duplicate: 0})
         |> Map.put(:pool, Process.monitor(scheduler))
         |> loop()
       end,
@@ -71,7 +78,11 @@ defmodule Slither.Python.Lane do
       %Job{} = job ->
         lane = %{lane | round: lane.round + 1}
         answer(job, call(job, lane))
-        loop(lane)
+        loop(%{lane | duplicate: 0})
+
+      # A second answer to a call, left over from the last exchange: the next answer reports it.
+      {:reply, _id, _body} ->
+        loop(%{lane | duplicate: lane.duplicate + 1})
 
       {:idle?, from, ref} ->
         send(from, {:lane_idle, ref, self()})
@@ -116,7 +127,9 @@ defmodule Slither.Python.Lane do
   defp call(job, lane) do
     started = System.monotonic_time()
     {count, encoded, bad} = encode(job.payloads, 0, 0, [], %{})
-    times = %{encode: 0, wire: 0, decode: 0, handler: 0, worker: lane.slot}
+    times = %{encode: 0, wire: 0, decode: 0, handler: 0, bytes: 0, result_bytes: 0}
+    times = Map.put(times, :worker, lane.slot)
+    times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
 
     if count == 0 do
       {:ok, Enum.map(job.payloads, fn _ -> nil end), bad, times}
@@ -125,7 +138,7 @@ defmodule Slither.Python.Lane do
       frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
       size = IO.iodata_length(frame)
       sent = System.monotonic_time()
-      times = %{times | encode: sent - started}
+      times = %{times | encode: sent - started, bytes: size}
 
       if size > lane.max_frame,
         do: {:error, too_large(size, lane.max_frame, count), times},
@@ -160,6 +173,7 @@ defmodule Slither.Python.Lane do
         outcome = decode(body, job, bad)
         decoded = System.monotonic_time()
         times = %{times | wire: received - sent, decode: decoded - received}
+        times = %{times | result_bytes: byte_size(body)}
         finish(outcome, times, lane)
 
       {:worker_down, reason, executing} ->
@@ -188,7 +202,7 @@ defmodule Slither.Python.Lane do
       {results, errors} = spread(results, errors, bad)
       {:ok, results, errors, handler}
     else
-      {:broken, "#{length(results)} results for #{expected} items"}
+      {:broken, "#{length(results)} results for #{expected} items", %{short: true}}
     end
   end
 
@@ -211,16 +225,19 @@ defmodule Slither.Python.Lane do
     {Enum.reverse(placed), moved}
   end
 
-  defp finish({:ok, results, errors, handler}, times, _lane) do
+  defp finish({:ok, results, errors, handler}, times, lane) do
+    Pace.took(lane.pace, lane.slot, handler)
     handler = System.convert_time_unit(handler, :microsecond, :native)
     {:ok, results, errors, %{times | handler: handler}}
   end
 
   defp finish({:error, error}, times, _lane), do: {:error, error, times}
 
+  defp finish({:broken, why}, times, lane), do: finish({:broken, why, %{}}, times, lane)
+
   # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
-  defp finish({:broken, why}, times, lane) do
-    error = broken(lane.slot, why)
+  defp finish({:broken, why, details}, times, lane) do
+    error = %{broken(lane.slot, why) | details: details}
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}
   end

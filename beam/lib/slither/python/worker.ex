@@ -306,6 +306,7 @@ defmodule Slither.Python.Worker do
           port: state.port,
           slot: state.slot,
           scheduler: state.scheduler,
+          pace: state.settings.pace,
           max_frame: state.settings.max_frame
         })
       end

@@ -12,6 +12,11 @@ defmodule Slither.Stage.Beam do
       type: {:in, [:one, :many]},
       default: :one,
       doc: "With `:many` the handler returns a list, and each element becomes an item."
+    ],
+    concurrency: [
+      type: :pos_integer,
+      default: 1,
+      doc: "Processes that share the items, for handlers that take long; the order is kept."
     ]
   ]
 
@@ -20,7 +25,9 @@ defmodule Slither.Stage.Beam do
 
       stage :prepare, :beam, handler: fn item, _context -> %{"text" => item.payload} end
 
-  Exactly one of `handler` and `batch_handler` is given.
+  Exactly one of `handler` and `batch_handler` is given. It runs in the process of the run;
+  with `concurrency:` above 1, or where the stage's policy is `{:retry, …}`, in processes beside
+  it that live as long as the run does: other stages go on while one waits to try again.
 
   ## Options
 

@@ -4,11 +4,11 @@ defmodule Slither.Stage.Python do
 
       stage :predict, :python, module: "my_model", function: "predict_batch", batch_size: 32
 
-  Its options are those of `Slither.Dispatch`, except `on_error`, `session_id` and `metadata`,
-  which belong to the pipe and its run.
+  Its options are those of `Slither.Dispatch`, except `on_error`, `session_id`, `metadata` and
+  `receipt`, which belong to the pipe and its run.
   """
 
-  @not_here [:on_error, :session_id, :metadata]
+  @not_here [:on_error, :session_id, :metadata, :receipt]
 
   @doc false
   @spec names() :: [atom]

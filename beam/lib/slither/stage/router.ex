@@ -1,7 +1,9 @@
 defmodule Slither.Stage.Router do
   @options [
     routes: [
-      type: {:custom, "a list of {function of arity 1 or 2, output}", &__MODULE__.routes?/1},
+      type:
+        {:custom, "a list of {function of arity 1 or 2, output or later stage}",
+         &__MODULE__.routes?/1},
       required: true,
       doc: "Tried in order; the first whose function is true takes the item."
     ]
@@ -16,7 +18,8 @@ defmodule Slither.Stage.Router do
           {fn item -> item.payload["score"] >= 0.4 end, :review}
         ]
 
-  A routed item leaves the pipe here; one that no route takes flows on.
+  A routed item leaves the pipe here, or with the name of a later stage goes on there, in its
+  place in the order; one that no route takes flows on.
 
   ## Options
 

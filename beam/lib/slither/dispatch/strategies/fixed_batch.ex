@@ -18,7 +18,16 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
 
   @impl true
   @spec init(keyword) :: map
-  def init(options), do: %{size: options[:batch_size] || 64, count: 0, held: []}
+  def init(options), do: %{size: size(options[:batch_size], options), count: 0, held: []}
+
+  @doc false
+  # Another size from the next batch on; one that holds more already goes as it is.
+  @spec resize(map, pos_integer) :: map
+  def resize(state, size), do: %{state | size: max(size, state.count + 1)}
+
+  defp size(nil, _options), do: 64
+  defp size(:auto, options), do: options[:min_batch_size] || 1
+  defp size(size, _options), do: size
 
   @impl true
   @spec want(map) :: pos_integer

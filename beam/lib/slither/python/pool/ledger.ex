@@ -9,11 +9,22 @@ defmodule Slither.Python.Pool.Ledger do
     defstruct [:ref, :owner, :reply_to, :tag, :session, :deadline]
   end
 
-  defstruct workers: %{}, leases: %{}, queue: :queue.new(), pinned: %{}, sessions: %{}
+  # `quick?` says of a busy worker's slot whether its calls are short enough to queue another
+  # behind them.
+  defstruct workers: %{},
+            leases: %{},
+            queue: :queue.new(),
+            pinned: %{},
+            sessions: %{},
+            quick?: &__MODULE__.always/1
 
   @type slot :: non_neg_integer
   @type grant :: {:grant, %Waiter{}, lane :: pid} | {:lost_session, %Waiter{}}
   @type t :: %__MODULE__{}
+
+  @doc false
+  @spec always(slot) :: true
+  def always(_slot), do: true
 
   @doc "A ready worker with its free lanes."
   @spec add_worker(t, slot, pid, [pid]) :: {[grant], t}
@@ -159,10 +170,15 @@ defmodule Slither.Python.Pool.Ledger do
 
   defp least_busy(ledger) do
     ledger.workers
-    |> Enum.filter(fn {_slot, worker} -> worker.free != [] and not worker.draining end)
+    |> Enum.filter(fn {slot, worker} -> open?(ledger, slot, worker) end)
     |> Enum.min_by(fn {slot, worker} -> {worker.leased, slot} end, fn -> {nil, nil} end)
     |> elem(0)
   end
+
+  defp open?(_ledger, _slot, %{free: []}), do: false
+  defp open?(_ledger, _slot, %{draining: true}), do: false
+  defp open?(_ledger, _slot, %{leased: 0}), do: true
+  defp open?(ledger, slot, _worker), do: ledger.quick?.(slot)
 
   ## A session's calls go to one worker, one at a time, which keeps their order
 

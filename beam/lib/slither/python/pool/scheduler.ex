@@ -8,7 +8,7 @@ defmodule Slither.Python.Pool.Scheduler do
 
   alias Slither.{Error, Options}
   alias Slither.Python.Worker
-  alias Slither.Python.Pool.{Ledger, Ledger.Waiter}
+  alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Pace}
 
   # Back-off between failing starts, in ms; doubled each time.
   @first_delay 100
@@ -42,11 +42,14 @@ defmodule Slither.Python.Pool.Scheduler do
   @impl true
   def init(settings) do
     waiting = :atomics.new(1, signed: false)
+    pace = Pace.new(settings.size)
+    settings = Map.put(settings, :pace, pace)
     handle = %{settings: settings, waiting: waiting}
+    ledger = %Ledger{quick?: &Pace.short?(pace, &1)}
 
     case Registry.register(Slither.Python.Registry, settings.name, handle) do
       {:ok, _owner} ->
-        {:ok, %State{settings: settings, waiting: waiting}, {:continue, :start}}
+        {:ok, %State{settings: settings, waiting: waiting, ledger: ledger}, {:continue, :start}}
 
       {:error, {:already_registered, pid}} ->
         {:stop, {:already_started, pid}}
@@ -114,6 +117,7 @@ defmodule Slither.Python.Pool.Scheduler do
         started: state.started + 1
     }
 
+    Pace.reset(state.settings.pace, slot)
     {grants, ledger} = Ledger.add_worker(state.ledger, slot, pid, lanes)
     {:noreply, settle(%{state | ledger: ledger}, grants)}
   end

@@ -1,0 +1,62 @@
+defmodule Slither.Stage.Pipe do
+  @options [
+    pipe: [type: :atom, required: true, doc: "The module of the inner pipe."],
+    outputs: [
+      type: :keyword,
+      default: [],
+      doc: "Outputs of the inner pipe as outputs of this one: `[inner: :outer]`."
+    ]
+  ]
+
+  @moduledoc """
+  A pipe as a stage of another.
+
+      stage :clean, :pipe, pipe: MyApp.CleanPipe, outputs: [bad: :rejected]
+
+  What ends in the inner pipe's `:default` flows on. Its other outputs are named in `outputs:`
+  or have a declared output of the same name. Its stages become stages of the outer pipe,
+  `:"clean.NAME"` in errors, events and receipts, so that they overlap with the others. Its own
+  error policies hold; stages without one follow the outer `on_error` of `:clean`.
+
+  ## Options
+
+  #{Slither.Options.docs(@options)}
+  """
+
+  alias Slither.{Error, Options}
+  alias Slither.Pipe.Definition
+
+  @doc false
+  @spec options() :: Options.table()
+  def options, do: @options
+
+  @doc false
+  # The inner pipe's definition; one that holds itself would have no end.
+  @spec definition(module, String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
+  def definition(module, where) do
+    within = Process.get(__MODULE__, [])
+
+    cond do
+      module in within ->
+        error(where, "pipe #{inspect(module)} would hold itself")
+
+      not match?({:module, _}, Code.ensure_compiled(module)) or
+          not function_exported?(module, :__pipe_definition__, 0) ->
+        error(where, "option :pipe takes a module with a pipe, got #{inspect(module)}")
+
+      true ->
+        Process.put(__MODULE__, [module | within])
+
+        try do
+          {:ok, module.__pipe_definition__()}
+        rescue
+          error in Error -> {:error, error}
+        after
+          Process.put(__MODULE__, within)
+        end
+    end
+  end
+
+  defp error(where, message),
+    do: {:error, %Error{reason: :invalid_option, message: message, where: where}}
+end

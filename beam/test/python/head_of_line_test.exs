@@ -1,0 +1,97 @@
+defmodule Slither.Python.HeadOfLineTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.Dispatch
+  alias Slither.Python.Pool
+  alias Slither.Python.Pool.Pace
+
+  # Batches of one path each, which return when the path's file is there.
+  defp hold(pool, paths) do
+    Task.async(fn -> Dispatch.run(paths, options(pool, "hold", batch_size: 1)) end)
+  end
+
+  defp pids({:ok, items}), do: Enum.map(items, & &1.payload)
+
+  describe "a long call" do
+    test "has no other behind it while another worker is free" do
+      # Both workers are known for short calls.
+      pool = quick_pool(size: 2)
+      [one, two] = paths = [path("one"), path("two")]
+      run = hold(pool, paths)
+      running = [await_running(pool), await_running(pool)]
+      assert length(Enum.uniq(running)) == 2
+      Enum.each([one, two], &File.write!(&1, ""))
+      assert Enum.sort(pids(Task.await(run))) == Enum.sort(running)
+    end
+
+    test "does not hold up a short one that comes while both workers are busy" do
+      pool = ready_pool(size: 2)
+      [one, two] = [path("one"), path("two")]
+      long = hold(pool, [one])
+      first = await_running(pool)
+      other = hold(pool, [two])
+      second = await_running(pool)
+      assert first != second
+
+      # Nobody knows how long the calls of either worker take: the short one waits for whichever
+      # is free first, and goes ahead though the other is still at its long call.
+      short = Task.async(fn -> call(pool, "pid", 0) end)
+      await_queue(pool, 1)
+      File.write!(two, "")
+      assert Task.await(short) == {:ok, second}
+      assert Task.yield(long, 0) == nil
+      File.write!(one, "")
+      assert pids(Task.await(long)) == [first]
+      assert pids(Task.await(other)) == [second]
+    end
+
+    test "waits for a worker that starts, rather than behind another" do
+      pool = ready_pool(size: 1)
+      [one, two] = [path("one"), path("two")]
+      first = hold(pool, [one])
+      _pid = await_running(pool)
+      second = hold(pool, [two])
+      await_queue(pool, 1)
+      assert {:ok, %{workers: [%{calls: 1}]}} = Pool.status(pool)
+      for path <- [one, two], do: File.write!(path, "")
+      assert [_] = pids(Task.await(first))
+      assert [_] = pids(Task.await(second))
+    end
+  end
+
+  # Looks until as many calls wait, or the test's own time is over.
+  defp await_queue(pool, count) do
+    {:ok, %{queue: queue}} = Pool.status(pool)
+    if queue == count, do: :ok, else: await_queue(pool, count)
+  end
+
+  describe "the pace of a worker" do
+    test "is short only where its calls are known to be" do
+      pace = Pace.new(2)
+      refute Pace.short?(pace, 0)
+      Pace.took(pace, 0, 100)
+      assert Pace.short?(pace, 0)
+      refute Pace.short?(pace, 1)
+    end
+
+    test "is long after a long call, and forgets it by halves" do
+      pace = Pace.new(1)
+      Pace.took(pace, 0, 100)
+      Pace.took(pace, 0, 100_000)
+      refute Pace.short?(pace, 0)
+      assert Pace.long?(pace, 0)
+      for _ <- 1..5, do: Pace.took(pace, 0, 100)
+      assert Pace.short?(pace, 0)
+    end
+
+    test "is unknown for a worker that takes the place of another" do
+      pace = Pace.new(1)
+      Pace.took(pace, 0, 100)
+      Pace.reset(pace, 0)
+      refute Pace.short?(pace, 0)
+      refute Pace.long?(pace, 0)
+    end
+  end
+end
