@@ -10,7 +10,7 @@ export LC_ALL := C.UTF-8
 export ELIXIR_ERL_OPTIONS ?= +fnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup example test check format clean distclean
+.PHONY: help setup example test check bench format clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,10 @@ test: setup ## Run both test suites, ExUnit and pytest
 check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Python
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
+
+bench: setup ## Measure shared state against a bare port, a Manager's dict and Redis
+	@scripts/setup bench
+	@$(VENV) mix run beam/bench/store.exs
 
 format: setup ## Format all code
 	@$(VENV) mix format

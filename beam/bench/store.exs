@@ -39,6 +39,8 @@ defmodule Slither.Bench.Store do
 
   def run do
     Logger.configure(level: :warning)
+    # What is linked here stops before this script does.
+    Process.flag(:trap_exit, true)
     {:ok, _} = Server.start_link(Features)
     {:ok, _} = Slither.Python.Pool.start_link(name: :bench, size: 1, paths: [@python])
     :ok = Slither.Python.Pool.await_ready(:bench)

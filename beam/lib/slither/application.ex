@@ -13,7 +13,8 @@ defmodule Slither.Application do
     children =
       [
         {Registry, keys: :unique, name: Slither.Python.Registry},
-        {Task.Supervisor, name: Slither.TaskSupervisor},
+        # What Python asks at one time, in all pools: beyond it, views are busy.
+        {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
         {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])}
       ] ++ pools()
 

@@ -7,17 +7,17 @@ defmodule Slither.Python.Answerer do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Fault, PortWriter}
 
-  @doc "Starts one for the calling owner of `port`."
-  @spec start(port) :: pid
+  @doc "Starts one for the calling owner of `port`; `:busy` where the node has too many."
+  @spec start(port) :: {:ok, pid} | :busy
   def start(port) do
     owner = self()
 
-    {:ok, pid} =
-      Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
-        loop(owner, Process.monitor(owner), port)
-      end)
-
-    pid
+    case Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
+           loop(owner, Process.monitor(owner), port)
+         end) do
+      {:ok, pid} -> {:ok, pid}
+      {:error, :max_children} -> :busy
+    end
   end
 
   @doc "Has it write what `serve` gives as the answer to question `id`; `{:answered, pid}` follows."

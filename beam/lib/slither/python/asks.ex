@@ -107,8 +107,16 @@ defmodule Slither.Python.Asks do
 
   # A task is monitored before it gets its question, so that its end can't be missed.
   defp start(%__MODULE__{idle: []} = asks, id, serve) do
-    pid = Answerer.start(asks.port)
-    give(asks, pid, Process.monitor(pid), id, serve)
+    case Answerer.start(asks.port) do
+      {:ok, pid} ->
+        give(asks, pid, Process.monitor(pid), id, serve)
+
+      :busy ->
+        # Who asked waits for this answer, and reads.
+        fault = Fault.to_wire("view_busy", "too many views are being answered on this node")
+        PortWriter.write(asks.port, Answerer.frame(id, {:error, fault}))
+        asks
+    end
   end
 
   defp start(%__MODULE__{idle: [{pid, monitor} | idle]} = asks, id, serve),
