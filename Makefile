@@ -28,9 +28,10 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: setup ## Measure shared state against a bare port, a Manager's dict and Redis
+bench: setup ## Measure shared state and the overlap of stages, as ratios to peers
 	@scripts/setup bench
 	@$(VENV) mix run beam/bench/store.exs
+	@$(VENV) mix run beam/bench/overlap.exs
 
 format: setup ## Format all code
 	@$(VENV) mix format

@@ -38,6 +38,17 @@ class Failure:
         return f"Failure({self.reason!r})"
 
 
+class Raised(Failure):
+    """Stands in the place of one result whose handler raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: dict[str, Payload]) -> None:
+        """Keep the error map."""
+        super().__init__(error["message"])
+        self.error = error
+
+
 def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Make a text sendable: no lone surrogates, and no more than ``limit`` characters."""
     if len(text) > limit:
@@ -105,7 +116,7 @@ def _encode_each(
     errors: dict[int, dict[str, Payload]] = {}
     for index, item in enumerate(results):
         if isinstance(item, Failure):
-            errors[index] = _failure(item)
+            errors[index] = item.error if isinstance(item, Raised) else _failure(item)
             encoded.append(b"\xc0")
             continue
         try:

@@ -11,7 +11,7 @@ import types
 from typing import TYPE_CHECKING
 
 from slither import _registry
-from slither._answer import Pieces, clean, describe, encode_error, encode_result
+from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
     try:
         handler = _resolve(call.target)
         began = time.perf_counter_ns()
-        results = handler(call.items)
+        results = _run(handler, call.items)
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
         if wrong is not None:
@@ -48,6 +48,19 @@ def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
         return (encode_error(call.id, exception_error(error)),)
+
+
+def _run(handler: Callable[..., Payload], items: list[Payload]) -> Payload:
+    if getattr(handler, _registry.ITEM_MARK, False):
+        return [_run_one(handler, item) for item in items]
+    return handler(items)
+
+
+def _run_one(handler: Callable[..., Payload], item: Payload) -> Payload:
+    try:
+        return handler(item)
+    except BaseException as error:  # noqa: BLE001 - as above, for one item
+        return Raised(exception_error(error))
 
 
 def exception_error(error: BaseException) -> dict[str, Payload]:

@@ -9,6 +9,9 @@ from slither._types import Payload
 Handler = Callable[..., Payload]
 Hook = Callable[[], object]
 
+# Marks a function that takes one item, not a list.
+ITEM_MARK = "__slither_item_handler__"
+
 commands: dict[str, Handler] = {}
 start_hooks: dict[tuple[str, str], Hook] = {}
 stop_hooks: dict[tuple[str, str], Hook] = {}

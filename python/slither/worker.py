@@ -26,6 +26,7 @@ __all__ = [
     "batch_handler",
     "cancelled",
     "context",
+    "item_handler",
     "on_start",
     "on_stop",
     "progress",
@@ -65,6 +66,41 @@ def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
         raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
     _registry.add_command(getattr(target, "__name__", type(target).__name__), target)
     return target
+
+
+@overload
+def item_handler(target: _F, /) -> _F: ...
+@overload
+def item_handler(target: str, /) -> Callable[[_F], _F]: ...
+def item_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
+    """Register a function of one item, whose exception fails that item and no other.
+
+    As :func:`batch_handler`, for functions that take one item and return one result. The
+    function may also be named by module and name. Raises TypeError for what can't be marked,
+    such as a built-in function.
+
+    >>> @item_handler
+    ... def halve(item: float) -> float:
+    ...     return item / 2
+    >>> halve(4.0)
+    2.0
+    """
+    if isinstance(target, str):
+        name = target
+
+        def register(function: _F) -> _F:
+            return batch_handler(name)(_mark(function))
+
+        return register
+    return batch_handler(_mark(target))
+
+
+def _mark(function: _F) -> _F:
+    try:
+        setattr(function, _registry.ITEM_MARK, True)
+    except AttributeError:
+        raise TypeError(f"item_handler takes a function of yours, not {function!r}") from None
+    return function
 
 
 def on_start(hook: _HookT) -> _HookT:

@@ -19,6 +19,7 @@ from slither.worker import (
     batch_handler,
     cancelled,
     context,
+    item_handler,
     on_start,
     on_stop,
     progress,
@@ -39,6 +40,12 @@ def end() -> None:
     if path:
         with open(path, "a") as file:
             file.write("stopped\n")
+
+
+@item_handler
+def halve(number: float) -> float:
+    """Raises for what is no number."""
+    return number / 2
 
 
 @batch_handler

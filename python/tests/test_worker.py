@@ -10,6 +10,7 @@ from peer import Worker
 import slither
 from slither import _frames as frames
 from slither._types import Payload
+from slither.worker import item_handler
 
 
 def function(name: str, module: str = "handlers") -> list[str]:
@@ -325,3 +326,22 @@ class TestParentGone:
             parent.wait()
             assert select.select([watched], [], [], 2.0)[0], "the worker lives on"
             os.close(watched)
+
+
+class TestItemHandlers:
+    def test_an_exception_fails_its_item_alone(self, worker: Worker) -> None:
+        worker.call("halve", [4, "four", 2])
+        result = worker.expect(frames.Result)
+        assert result.results == [2.0, None, 1.0]
+        assert list(result.errors) == [1]
+        error = result.errors[1]
+        assert (error["kind"], error["type"]) == ("exception", "TypeError")
+        assert "in halve" in error["traceback"]
+        assert "_calls.py" not in error["traceback"]
+
+    def test_one_may_be_named_by_module_and_name(self, worker: Worker) -> None:
+        assert worker.results(["function", "handlers", "halve"], [4]) == [2.0]
+
+    def test_what_cannot_be_marked_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="a function of yours"):
+            item_handler(len)

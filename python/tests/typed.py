@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slither.worker import batch_handler, on_start
+from slither.worker import batch_handler, item_handler, on_start
 
 
 @batch_handler
@@ -23,6 +23,16 @@ def prepare() -> None:
     return None
 
 
+@item_handler
+def typed_item(item: int) -> str:
+    return str(item)
+
+
+@item_handler("typed_item_named")
+def typed_item_named(item: str) -> int:
+    return len(item)
+
+
 if TYPE_CHECKING:
     from typing_extensions import assert_type
 
@@ -31,3 +41,5 @@ if TYPE_CHECKING:
     exact: Callable[[list[int]], list[str]] = bare
     wrong: Callable[[list[str]], list[str]] = bare  # type: ignore[assignment]
     started: Callable[[], None] = prepare
+    assert_type(typed_item(1), str)
+    assert_type(typed_item_named("a"), int)

@@ -302,6 +302,34 @@ defmodule Slither.DispatchTest do
       end
     end
 
+    test "a per-item handler's exception fails its item alone, with its traceback" do
+      assert {:ok, items} = Dispatch.run([1, "two", 3], python("square", on_error: :skip))
+      assert payloads(items) == [1, "two", 9]
+      assert [nil, %DispatchError{reason: :python_exception} = error, nil] = errors(items)
+      assert error.cause.python.type == "TypeError"
+      assert error.cause.python.traceback =~ "in square"
+    end
+
+    test "of 2,000 items isolate loses the 52 poison ones, with few extra calls" do
+      # 50 raise, one kills the interpreter, one never returns.
+      options = [isolate: true, on_error: :skip, batch_size: 64, timeout: 400, receipt: true]
+      assert {:ok, items, receipt} = Dispatch.run(1..2_000, python("poisoned", options))
+      failed = for i <- items, e = i.meta[:error], do: {i.payload, e.reason}
+      raised = for n <- 40..2_000//40, do: {n, :python_exception}
+      assert Enum.sort(failed) == Enum.sort([{13, :worker_died}, {777, :timeout} | raised])
+      assert payloads(items) == Enum.to_list(1..2_000)
+      # Halving a batch of 64 down to one item takes 6 splits for each of them at most.
+      assert receipt.splits <= 52 * 6
+      assert {receipt.in, receipt.out, receipt.skipped} == {2_000, 1_948, 52}
+    end
+
+    test "and one poison item alone, in a logarithm of calls" do
+      options = [isolate: true, on_error: :skip, batch_size: 64, receipt: true]
+      assert {:ok, items, receipt} = Dispatch.run(1..2_000, python("fail_on_seven", options))
+      assert for(i <- items, i.meta[:error], do: i.payload) == [7]
+      assert receipt.splits == 6
+    end
+
     test "the other batches are unaffected when a worker dies" do
       options = python("die_on_seven", batch_size: 4, on_error: :skip)
       assert {:ok, items} = Dispatch.run(1..400, options)

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from slither.worker import Failure, batch_handler, context, session
+from slither.worker import Failure, batch_handler, context, item_handler, session
 
 
 def double(numbers):
@@ -88,3 +88,22 @@ def shout(texts):
 @batch_handler("add-one")
 def add_one(numbers):
     return [number + 1 for number in numbers]
+
+
+@item_handler
+def square(number):
+    return number * number
+
+
+_DEADLY = {"exit": 13, "loop": 777}
+
+
+def poisoned(numbers):
+    """Raises for multiples of 40, and has one item that kills and one that hangs."""
+    if _DEADLY["exit"] in numbers:
+        os._exit(7)
+    while _DEADLY["loop"] in numbers:
+        pass
+    if any(number % 40 == 0 for number in numbers):
+        raise ValueError("poison")
+    return numbers
