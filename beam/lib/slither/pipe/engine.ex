@@ -181,6 +181,20 @@ defmodule Slither.Pipe.Engine do
 
   ## Fed by its driver
 
+  @doc "Whether a run could begin: its pools are there, and its executors can be used."
+  @spec check(Definition.t(), keyword) :: :ok | {:error, Exception.t()}
+  def check(definition, options) do
+    context = context(definition, options)
+
+    Enum.find_value(definition.stages, :ok, fn stage ->
+      with :python <- stage.type, {:error, error} <- Plan.new(stage.options, context, true) do
+        {:error, stage_error(definition, stage, error)}
+      else
+        _fine -> nil
+      end
+    end)
+  end
+
   @doc "How many more items it can use now."
   @spec want(t) :: non_neg_integer
   def want(%__MODULE__{source: :fed, halted: nil} = engine) do
@@ -552,7 +566,8 @@ defmodule Slither.Pipe.Engine do
       %Queue{flushed: false} = queue ->
         if nothing_before?(engine, index) do
           groups = queue.groups ++ Batcher.flush(queue.batcher)
-          engine |> put(index, %{queue | groups: groups, flushed: true}) |> submit(index)
+          queue = %{queue | groups: groups, batched: queue.fed, flushed: true}
+          engine |> put(index, queue) |> submit(index)
         else
           engine
         end

@@ -21,6 +21,8 @@ defmodule Slither.Pipe.Runner do
   alias Slither.{Error, Item, Options, PipeError}
   alias Slither.Pipe.{Definition, Engine}
 
+  @where "Slither.run_pipe/3"
+
   @type pipe :: module | Definition.t()
   @type outputs :: %{required(atom) => [Item.t()]}
 
@@ -40,7 +42,7 @@ defmodule Slither.Pipe.Runner do
     previous = Process.flag(:min_heap_size, @heap_words)
 
     try do
-      with {:ok, definition} <- definition(pipe),
+      with {:ok, definition} <- definition(pipe, @where),
            {:ok, engine} <- open(definition, input, options, false) do
         collect(engine, Map.new(definition.outputs, &{&1, []}))
       else
@@ -62,7 +64,7 @@ defmodule Slither.Pipe.Runner do
   end
 
   defp start!(pipe, input, options) do
-    with {:ok, definition} <- definition(pipe),
+    with {:ok, definition} <- definition(pipe, @where),
          {:ok, engine} <- open(definition, input, options, true) do
       {:running, engine}
     else
@@ -118,7 +120,7 @@ defmodule Slither.Pipe.Runner do
     do: Map.new(outputs, fn {name, items} -> {name, Enum.reverse(items)} end)
 
   defp open(definition, input, options, bounded) do
-    with {:ok, options} <- Options.validate(options, @options, "Slither.run_pipe/3"),
+    with {:ok, options} <- Options.validate(options, @options, @where),
          :ok <- enumerable(definition, input) do
       Engine.new(definition, input, options, bounded)
     end
@@ -137,9 +139,11 @@ defmodule Slither.Pipe.Runner do
     end
   end
 
-  defp definition(%Definition{} = definition), do: {:ok, definition}
+  @doc false
+  @spec definition(term, String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
+  def definition(%Definition{} = definition, _where), do: {:ok, definition}
 
-  defp definition(pipe) do
+  def definition(pipe, where) do
     if is_atom(pipe) and Code.ensure_loaded?(pipe) and
          function_exported?(pipe, :__pipe_definition__, 0) do
       {:ok, pipe.__pipe_definition__()}
@@ -148,14 +152,14 @@ defmodule Slither.Pipe.Runner do
        %Error{
          reason: :unknown_pipe,
          message: "#{inspect(pipe)} is not a pipe",
-         where: "Slither.run_pipe/3",
+         where: where,
          hint: "give a module with use Slither.Pipe and a pipe block"
        }}
     end
   end
 
   defp empty(pipe) do
-    case definition(pipe) do
+    case definition(pipe, @where) do
       {:ok, definition} -> Map.new(definition.outputs, &{&1, []})
       {:error, _error} -> %{}
     end
