@@ -7,13 +7,11 @@ defmodule Slither.Pipe.Ranges do
 
   @doc "The set of positions, given in any order."
   @spec new([non_neg_integer]) :: t
-  def new(positions), do: positions |> Enum.sort() |> Enum.map(&{&1, &1}) |> join()
+  def new(positions), do: positions |> Enum.map(&{&1, &1}) |> union()
 
-  @doc "Both sets together."
-  @spec union(t, t) :: t
-  def union(left, []), do: left
-  def union([], right), do: right
-  def union(left, right), do: join(Enum.sort(left ++ right))
+  @doc "Ranges in any order, which may touch or overlap, as a set."
+  @spec union(t) :: t
+  def union(ranges), do: ranges |> Enum.sort() |> join()
 
   @doc "Whether a position is in the set, and the set without what lies before the position."
   @spec pop(t, non_neg_integer) :: {boolean, t}

@@ -4,7 +4,11 @@ defmodule Slither.Pipe.Runner do
       type: :string,
       doc: "Pins the run's Python calls to one worker, in order; its state lives there."
     ],
-    metadata: [type: :map, default: %{}, doc: "Facts for handlers and views, in the context."]
+    metadata: [type: :map, default: %{}, doc: "Facts for handlers and views, in the context."],
+    checkpoint: [
+      type: :string,
+      doc: "A file in which the run records what is finished, and from which it goes on."
+    ]
   ]
 
   @moduledoc """
@@ -16,10 +20,26 @@ defmodule Slither.Pipe.Runner do
   ## Options
 
   #{Slither.Options.docs(@options)}
+
+  ## Resumable runs
+
+  With `checkpoint: path`, each input item that is finished is recorded in the file, with all
+  that reached an output from it, before the run hands it on. The same call after a crash reads
+  those results from the file, runs what is left, and returns the whole, each result once:
+
+      {:ok, outputs} = Slither.run_pipe(MyApp.ScorePipe, rows, checkpoint: "scores.checkpoint")
+
+  Items are known by their position, so the input must give the same items in the same order.
+  Whatever was not recorded runs again. A file of another pipe is refused
+  (`:other_checkpoint`), with the parts that differ; what only tunes a run (`batch_size`,
+  `max_in_flight`, `pool`, the timeouts) and the code of handlers may change between runs.
+  Other errors: `:checkpoint_in_use`, `:checkpoint_damaged`, `:not_a_checkpoint` and
+  `:checkpoint_failed` (the file system said no), as `Slither.Error`. The file stays when the
+  run has ended, and is yours to remove.
   """
 
   alias Slither.{Error, Item, Options, PipeError}
-  alias Slither.Pipe.{Definition, Engine}
+  alias Slither.Pipe.{Definition, Engine, Resume}
 
   @where "Slither.run_pipe/3"
 
@@ -75,15 +95,15 @@ defmodule Slither.Pipe.Runner do
   defp step({:failed, error, _engine}), do: raise(error)
 
   defp step({:running, engine}) do
-    case Engine.next(engine) do
+    case advance(engine) do
       {:outputs, outputs, engine} -> {outputs, {:running, engine}}
       {:done, engine} -> {:halt, {:running, engine}}
       {:halted, outputs, error, engine} -> {outputs, {:failed, error, engine}}
     end
   end
 
-  defp stop({:running, engine}), do: Engine.close(engine, nil)
-  defp stop({:failed, error, engine}), do: Engine.close(engine, error)
+  defp stop({:running, engine}), do: close(engine, nil)
+  defp stop({:failed, error, engine}), do: close(engine, error)
 
   defp collect(engine, outputs) do
     case next(engine) do
@@ -91,23 +111,30 @@ defmodule Slither.Pipe.Runner do
         collect(engine, gather(emitted, outputs))
 
       {:done, engine} ->
-        Engine.close(engine, nil)
+        close(engine, nil)
         {:ok, in_order(outputs)}
 
       {:halted, emitted, error, engine} ->
-        Engine.close(engine, error)
+        close(engine, error)
         {:error, error, in_order(gather(emitted, outputs))}
     end
   end
 
   # An exception of the input itself passes through, once the workers are free.
   defp next(engine) do
-    Engine.next(engine)
+    advance(engine)
   rescue
     exception ->
-      Engine.close(engine, exception)
+      close(engine, exception)
       reraise exception, __STACKTRACE__
   end
+
+  # A run with a checkpoint looks like any other.
+  defp advance(%Engine{} = engine), do: Engine.next(engine)
+  defp advance(%Resume{} = resume), do: Resume.next(resume)
+
+  defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
+  defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
 
   defp gather(emitted, outputs) do
     Enum.reduce(emitted, outputs, fn {output, item}, outputs ->
@@ -121,8 +148,16 @@ defmodule Slither.Pipe.Runner do
 
   defp open(definition, input, options, bounded) do
     with {:ok, options} <- Options.validate(options, @options, @where),
-         :ok <- enumerable(definition, input) do
-      Engine.new(definition, input, options, bounded)
+         :ok <- enumerable(definition, input),
+         {:ok, engine} <- Engine.new(definition, input, options, bounded) do
+      if options[:checkpoint], do: resume(definition, engine, options), else: {:ok, engine}
+    end
+  end
+
+  defp resume(definition, engine, options) do
+    with {:error, error} <- Resume.new(definition, engine, options[:checkpoint], options) do
+      Engine.close(engine, error)
+      {:error, error}
     end
   end
 
