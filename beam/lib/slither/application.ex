@@ -1,6 +1,7 @@
 defmodule Slither.Application do
   @moduledoc false
-  # Stores start before pools, so that no handler runs before the state it reads is there.
+  # Stores start before pools, so that no handler runs before the state it reads is there; pools
+  # before long-running pipes, so that these can finish what is in them when all stops.
 
   use Application
 
@@ -16,7 +17,7 @@ defmodule Slither.Application do
         # What Python asks at one time, in all pools: beyond it, views are busy.
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
         {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])}
-      ] ++ pools()
+      ] ++ pools() ++ [Slither.Pipe.Names, Slither.Pipe.Supervisor]
 
     Supervisor.start_link(children, strategy: :rest_for_one, name: Slither.Supervisor)
   end

@@ -38,9 +38,26 @@ defmodule Slither.Pipe do
   Error policies, by stage or for all with `:*`: `:halt` (the default), `:skip` (dropped, and
   counted), `{:route, output}` (sent there, with the error in `meta`) and `{:retry, options}`
   (see `Slither.Dispatch`).
+
+  ## Long-running pipes
+
+  `Slither.run_pipe/3` runs an input to its end. A long-running pipe takes items as they come,
+  from any process, and gives what reaches an output to a function:
+
+      children = [
+        {Slither.Python.Pool, name: :default},
+        {Slither.Pipe, {MyApp.ScorePipe, sinks: [accept: &MyApp.accepted/1]}}
+      ]
+
+      :ok = Slither.Pipe.push(MyApp.ScorePipe, ["first", "second"])
+      :ok = Slither.Pipe.drain(MyApp.ScorePipe)
+      {:ok, %{counts: counts}} = Slither.Pipe.status(MyApp.ScorePipe)
+
+  See `start_link/2`, `push/3`, `drain/2`, `status/1` and `stop/2`. `Slither.Pipe.Supervisor`
+  has a place for pipes that have no other.
   """
 
-  alias Slither.Pipe.Definition
+  alias Slither.Pipe.{Definition, Instance, Runner}
 
   @statements [:stage, :store, :output, :on_error]
 
@@ -93,6 +110,103 @@ defmodule Slither.Pipe do
 
   @doc "What becomes of items that fail in a stage, or with `:*` in any other."
   defmacro on_error(_stage, _policy), do: outside(__CALLER__, :on_error)
+
+  ## Long-running pipes
+
+  @typedoc "A long-running pipe: its name, or the pid that `start_link/2` gave."
+  @type running :: term
+
+  @doc """
+  Starts a long-running pipe: takes its module (or definition) and options.
+
+  #{Instance.docs()}
+
+  Returns `{:ok, pid}`, the pid being the pipe's supervisor, or `{:error, error}`: a
+  `Slither.Error` for options, outputs and names, a `Slither.PipeError` for a stage that can't
+  be used, as when its pool is not running, or `{:already_started, pid}`.
+
+  A sink runs in the pipe's own sink process, one item at a time, in order; while it is slow,
+  the pipe fills up and pushes wait. One that raises is logged and counted (`sink_errors`), and
+  its item counts as delivered. What reaches an output without a sink is counted there.
+
+  `on_error` works as in a run. `:halt` stops the pipe: what was ahead of the failed item is
+  delivered, what was behind it in the stages has `failed`, what waited at the entry is `lost`,
+  and the pipe starts again. With `max_restarts` used up in `max_seconds`, it ends for good.
+  """
+  @spec start_link(Runner.pipe(), keyword) ::
+          {:ok, pid} | {:error, Exception.t() | {:already_started, pid} | term}
+  def start_link(pipe, options \\ []), do: Instance.start_link(pipe, options)
+
+  @doc """
+  A child specification of `{pipe, options}` or `pipe`, so that it can stand under any supervisor.
+  """
+  @spec child_spec({Runner.pipe(), keyword} | Runner.pipe()) :: Supervisor.child_spec()
+  def child_spec({pipe, options}), do: Instance.child_spec({pipe, options})
+  def child_spec(pipe), do: Instance.child_spec({pipe, []})
+
+  @doc """
+  Gives a list of payloads or `Slither.Item`s to a pipe; waits while it is full.
+
+  `timeout:` is how long, in ms (`:infinity` unless set); with 0 it does not wait at all.
+
+    * `:ok`: the pipe has taken them all, and each will end in exactly one outcome or be
+      reported as lost;
+    * `{:error, :saturated}`: there is no room now (`timeout: 0`);
+    * `{:error, :timeout}`: there was none within the time;
+    * `{:error, :draining}`: a drain is going on;
+    * `{:error, error}`: the pipe is not running, has stopped or crashed meanwhile, or can
+      never take so many at once (`max_waiting`).
+
+  After any error, none of the items was taken. Pushes that wait are served in turn.
+
+      :ok = Slither.Pipe.push(MyApp.ScorePipe, [%{"text" => "hello"}])
+      {:error, :saturated} = Slither.Pipe.push(MyApp.ScorePipe, many, timeout: 0)
+
+  A sink that pushes to its own pipe waits for itself where the pipe is full.
+  """
+  @spec push(running, [term], keyword) ::
+          :ok | {:error, :saturated | :timeout | :draining | Exception.t()}
+  def push(pipe, items, options \\ []), do: Instance.push(pipe, items, options)
+
+  @doc """
+  Waits until all that is in the pipe has reached its end and its sink; refuses pushes meanwhile.
+
+  Then the pipe goes on. After `timeout` ms it is `{:error, :timeout}`, and the pipe goes on as
+  well; `{:error, error}` when it is not running, or stops.
+
+      :ok = Slither.Pipe.drain(MyApp.ScorePipe, 60_000)
+  """
+  @spec drain(running, timeout) :: :ok | {:error, :timeout | Exception.t()}
+  def drain(pipe, timeout \\ :infinity), do: Instance.drain(pipe, timeout)
+
+  @doc """
+  What a pipe does now, as `{:ok, map}`, or `{:error, error}` when it is not running:
+
+    * `state`: `:running`, `:draining`, `:stopping`, or `:waiting_for_pool` with its `error`;
+    * `counts`: since it was first started, restarts included, `in`, `expanded`, `out`,
+      `skipped`, `routed` (by an error policy), `failed`, `lost`, `inside` and `sink_errors`;
+      `in + expanded = out + skipped + routed + failed + lost + inside`;
+    * `outputs`: how many items have reached each;
+    * `rates`: items per second, `in` and `out`, over about the last ten seconds;
+    * `restarts`: how often it has started again;
+    * `waiting`: items at the entry; `blocked`: pushes that wait for room; `delivering`: items
+      on their way to the sinks;
+    * `stages`: each with `name`, `type`, its counts since the last restart, and `waiting`: how
+      many items are `batching` (in a batch that is not full), `queued`, `running`, `retrying`
+      (waiting for their next attempt) and `finished` (waiting for their turn or for room).
+
+  It is answered between two calls of the pipe's BEAM handlers.
+  """
+  @spec status(running) :: {:ok, map} | {:error, Exception.t()}
+  def status(pipe), do: Instance.status(pipe)
+
+  @doc """
+  Stops a pipe for good, once it has drained or `timeout` ms have passed (5,000 unless given).
+
+  Returns its last `counts`, as in `status/1`; what was inside is `lost`.
+  """
+  @spec stop(running, timeout) :: {:ok, map} | {:error, Exception.t()}
+  def stop(pipe, timeout \\ 5_000), do: Instance.stop(pipe, timeout)
 
   @doc false
   @spec __after_compile__(Macro.Env.t(), binary) :: :ok

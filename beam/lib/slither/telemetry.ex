@@ -23,6 +23,8 @@ defmodule Slither.Telemetry do
   | `[:slither, :pipe, :stage, :start]` | `system_time` | `run`, `pipe`, `stage`, `type` |
   | `[:slither, :pipe, :stage, :stop]` | as of the run, for the stage | `run`, `pipe`, `stage`, `type` |
   | `[:slither, :pipe, :stage, :exception]` | as `:stop` | as `:stop`, `reason`, `error` |
+  | `[:slither, :pipe, :restart]` | `lost` | `name`, `pipe` |
+  | `[:slither, :pipe, :sink, :exception]` | `count` | `name`, `pipe`, `output`, `item`, `reason` |
   | `[:slither, :store, :write]` | `count` | `store`, `table`, `kind` |
   | `[:slither, :store, :load, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `reason` |
   | `[:slither, :store, :reload, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `generation`, `reason` |

@@ -70,6 +70,22 @@ defmodule Slither.Dispatch.Flow do
   @spec idle?(t) :: boolean
   def idle?(%__MODULE__{} = flow), do: flow.groups == %{} and :queue.is_empty(flow.ready)
 
+  @doc "How many items wait for a worker, are with one, and wait for their next attempt."
+  @spec where(t) :: %{
+          queued: non_neg_integer,
+          running: non_neg_integer,
+          retrying: non_neg_integer
+        }
+  def where(%__MODULE__{} = flow) do
+    %{
+      queued: items(:queue.to_list(flow.todo)),
+      running: items(Map.values(flow.out)),
+      retrying: items(Map.values(flow.pausing))
+    }
+  end
+
+  defp items(batches), do: batches |> Enum.map(&length(&1.entries)) |> Enum.sum()
+
   @doc "Takes in a group of batches."
   @spec submit(t, [list, ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do

@@ -2,7 +2,8 @@ defmodule Slither.Dispatch.Source do
   @moduledoc false
   # Any enumerable, pulled a few elements at a time and not one further.
 
-  @type t :: {:list, list} | {:suspended, fun} | :done
+  @typedoc "`:fed` is never pulled: a pipe's driver hands its items in."
+  @type t :: {:list, list} | {:suspended, fun} | :fed | :done
 
   @doc "Whether a term can be a source; an improper list can't."
   @spec enumerable?(term) :: boolean
@@ -10,7 +11,8 @@ defmodule Slither.Dispatch.Source do
   def enumerable?(term), do: Enumerable.impl_for(term) != nil
 
   @doc "A source of the enumerable; nothing is pulled yet."
-  @spec new(Enumerable.t()) :: t
+  @spec new(Enumerable.t() | :fed) :: t
+  def new(:fed), do: :fed
   def new(list) when is_list(list), do: {:list, list}
 
   def new(enumerable) do

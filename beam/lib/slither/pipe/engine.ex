@@ -5,12 +5,16 @@ defmodule Slither.Pipe.Engine do
   # stage, and collects what reaches an output. Stages overlap because every flow is fed as
   # soon as the one before it has results and it has room.
   #
+  # `step/1` and `message/2` never wait, so that a process with other messages can drive it;
+  # `next/1` is the same with a wait. With the input `:fed` nothing is pulled: the driver gives
+  # `feed/2` as many items as `want/1` asks for.
+  #
   # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
   # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
 
   alias Slither.{Context, DispatchError, Item, PipeError, Receipt, Telemetry}
   alias Slither.Dispatch.{Batcher, Flow, Plan, Policy, Source, Strategies}
-  alias Slither.Pipe.{Definition, Inline, Regroup, Tally}
+  alias Slither.Pipe.{Definition, Inline, Live, Regroup, Tally}
 
   # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
   @most_beside 1_000
@@ -22,7 +26,7 @@ defmodule Slither.Pipe.Engine do
     # stage whose handler runs beside the engine has its `handler` to read the answers.
     @enforce_keys [:name, :batcher, :fresh, :flow]
     defstruct [:name, :batcher, :fresh, :flow, :handler, :passed] ++
-                [targets: %{}, groups: [], past: [], fed: 0, left: 0, flushed: false]
+                [targets: %{}, groups: [], past: [], fed: 0, batched: 0, left: 0, flushed: false]
   end
 
   @enforce_keys [:definition, :alias, :source, :stages, :count, :tally, :context]
@@ -37,6 +41,7 @@ defmodule Slither.Pipe.Engine do
     :halted,
     :started,
     :stage_started,
+    :live,
     next: 0,
     jumps: false,
     held: [],
@@ -45,9 +50,18 @@ defmodule Slither.Pipe.Engine do
 
   @type t :: %__MODULE__{}
   @type output :: {atom, Item.t()}
+  @typedoc "An output of a run that is tracked: the first of its seq is the input's position."
+  @type tracked :: {seq :: [non_neg_integer, ...], atom, Item.t()}
+  @type step ::
+          {:outputs, [output] | [tracked], t}
+          | {:done, t}
+          | {:halted, [output] | [tracked], Exception.t(), t}
+
+  # A pipe without Python has no batches to fill; so many items are run before it looks up.
+  @handful 64
 
   @doc "A run that is ready to begin."
-  @spec new(Definition.t(), Enumerable.t(), keyword, boolean) ::
+  @spec new(Definition.t(), Enumerable.t() | :fed, keyword, boolean) ::
           {:ok, t} | {:error, Exception.t()}
   def new(definition, input, options, bounded) do
     alias = :erlang.alias()
@@ -82,8 +96,17 @@ defmodule Slither.Pipe.Engine do
   @doc """
   What comes out next, waiting for it if need be: outputs in order, and whether there is more.
   """
-  @spec next(t) :: {:outputs, [output], t} | {:done, t} | {:halted, [output], Exception.t(), t}
+  @spec next(t) :: step
   def next(engine) do
+    case step(engine) do
+      {:wait, engine} -> engine |> await() |> next()
+      answer -> answer
+    end
+  end
+
+  @doc "As `next/1`, with `:wait` where nothing can be done before a message comes."
+  @spec step(t) :: step | {:wait, t}
+  def step(engine) do
     engine = engine |> pump() |> fill()
 
     cond do
@@ -103,9 +126,147 @@ defmodule Slither.Pipe.Engine do
           else: {:outputs, Enum.reverse(engine.emitted), %{engine | emitted: []}}
 
       true ->
-        engine |> rest() |> await() |> next()
+        {:wait, rest(engine)}
     end
   end
+
+  @doc "Waits for a message of the run and takes it in."
+  @spec await(t) :: t
+  def await(%__MODULE__{alias: alias} = engine) do
+    receive do
+      {{^alias, _index}, _message} = message -> take!(engine, message)
+      {{^alias, _index}, _monitor, :process, _pid, _reason} = message -> take!(engine, message)
+      {:timeout, _timer, {:slither_timer, {^alias, _index}}} = message -> take!(engine, message)
+    end
+  end
+
+  @doc "Takes in a message, if it is one of the run; `:pool_down` says that a pool has ended."
+  @spec message(t, term) :: {:ok, t} | {:pool_down, t} | :unknown
+  def message(%__MODULE__{alias: alias} = engine, message) do
+    case message do
+      {{^alias, index}, message} ->
+        {:ok, deliver(engine, index, message)}
+
+      {{^alias, index}, monitor, :process, _pid, reason} ->
+        pool? = elem(engine.stages, index).flow.runner.monitor == monitor
+        engine = deliver(engine, index, {:down, monitor, reason})
+        {if(pool?, do: :pool_down, else: :ok), engine}
+
+      {:timeout, timer, {:slither_timer, {^alias, index}}} ->
+        {:ok, deliver(engine, index, {:timer, timer})}
+
+      _other ->
+        :unknown
+    end
+  end
+
+  defp take!(engine, message) do
+    {_ok_or_pool_down, engine} = message(engine, message)
+    engine
+  end
+
+  @doc "Has the run say which inputs are finished, and leave out those that `done` names."
+  @spec track(t, Slither.Pipe.Ranges.t()) :: t
+  def track(engine, done), do: %{engine | live: Live.new(done)}
+
+  @doc "The positions of the inputs that have finished since it was last asked."
+  @spec finished(t) :: {[non_neg_integer], t}
+  def finished(engine) do
+    {positions, live} = Live.take(engine.live)
+    {positions, %{engine | live: live}}
+  end
+
+  ## Fed by its driver
+
+  @doc "Whether a run could begin: its pools are there, and its executors can be used."
+  @spec check(Definition.t(), keyword) :: :ok | {:error, Exception.t()}
+  def check(definition, options) do
+    context = context(definition, options)
+
+    Enum.find_value(definition.stages, :ok, fn stage ->
+      with :python <- stage.type, {:error, error} <- Plan.new(stage.options, context, true) do
+        {:error, stage_error(definition, stage, error)}
+      else
+        _fine -> nil
+      end
+    end)
+  end
+
+  @doc "How many more items it can use now."
+  @spec want(t) :: non_neg_integer
+  def want(%__MODULE__{source: :fed, halted: nil} = engine) do
+    case first_queue(engine) do
+      nil -> if engine.emitted == [], do: @handful, else: 0
+      queue -> if room?(engine, queue), do: wanted(queue), else: 0
+    end
+  end
+
+  def want(_engine), do: 0
+
+  @doc "Takes items in."
+  @spec feed(t, [term]) :: t
+  def feed(%__MODULE__{source: :fed} = engine, items), do: take_in(engine, items)
+
+  @doc "Says that no more items come: partial batches go as soon as nothing can join them."
+  @spec finish(t) :: t
+  def finish(%__MODULE__{source: :fed} = engine), do: %{engine | source: :done}
+  def finish(engine), do: engine
+
+  @doc "Takes items again, after `finish/1`."
+  @spec reopen(t) :: t
+  def reopen(%__MODULE__{source: :done} = engine) do
+    stages =
+      for stage <- Tuple.to_list(engine.stages) do
+        if match?(%Queue{flushed: true}, stage),
+          do: %{emptied(stage) | flushed: false},
+          else: stage
+      end
+
+    %{engine | source: :fed, stages: List.to_tuple(stages)}
+  end
+
+  def reopen(engine), do: engine
+
+  @doc "Sends off the partial batch of a stage."
+  @spec flush_stage(t, non_neg_integer) :: t
+  def flush_stage(engine, index) do
+    queue = elem(engine.stages, index)
+    groups = Batcher.flush(queue.batcher)
+    put(engine, index, %{emptied(queue) | groups: queue.groups ++ groups})
+  end
+
+  defp emptied(%Queue{} = queue),
+    do: %{queue | batcher: queue.fresh, batched: queue.fed}
+
+  @doc "The stages whose batches are partly filled, each with how many items it has ever had."
+  @spec partial(t) :: [{index :: non_neg_integer, fed :: pos_integer}]
+  def partial(engine) do
+    for index <- 0..(engine.count - 1)//1,
+        %Queue{fed: fed, batched: batched} <- [elem(engine.stages, index)],
+        fed > batched,
+        do: {index, fed}
+  end
+
+  @doc "What has passed each stage, and what waits where."
+  @spec status(t) :: [map]
+  def status(engine) do
+    for {stage, state} <- Enum.zip(engine.definition.stages, Tuple.to_list(engine.stages)) do
+      engine.tally.stages[stage.name]
+      |> Map.delete(:failed)
+      |> Map.merge(%{name: stage.name, type: stage.type, waiting: waiting(state)})
+    end
+  end
+
+  defp waiting(%Queue{} = queue) do
+    flow = Flow.where(queue.flow)
+    queued = queue.groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum()
+    batching = queue.fed - queue.batched
+    inside = queue.fed - queue.left
+    finished = inside - batching - queued - flow.queued - flow.running - flow.retrying
+    Map.merge(flow, %{batching: batching, queued: queued + flow.queued, finished: finished})
+  end
+
+  defp waiting(_inline), do: %{batching: 0, queued: 0, running: 0, retrying: 0, finished: 0}
 
   @doc "Ends the run: frees the workers and the input, and closes the account."
   @spec close(t, Exception.t() | nil) :: Receipt.t()
@@ -259,7 +420,7 @@ defmodule Slither.Pipe.Engine do
   ## Moving entries along
 
   # The input is pulled only for the first Python stage, as far as that one has room.
-  defp fill(%__MODULE__{source: :done} = engine), do: engine
+  defp fill(%__MODULE__{source: source} = engine) when source in [:done, :fed], do: engine
   defp fill(%__MODULE__{halted: halted} = engine) when halted != nil, do: engine
 
   defp fill(engine) do
@@ -268,14 +429,13 @@ defmodule Slither.Pipe.Engine do
         if engine.emitted == [], do: engine |> pull(1) |> pump() |> fill(), else: engine
 
       queue ->
-        if room?(engine, queue) and not full?(engine), do: feed(engine, queue), else: engine
+        if room?(engine, queue) and not full?(engine), do: refill(engine, queue), else: engine
     end
   end
 
-  defp feed(engine, queue) do
-    count = queue |> sized() |> Map.fetch!(:batcher) |> Batcher.want()
-    engine |> pull(count) |> pump() |> fill()
-  end
+  defp refill(engine, queue), do: engine |> pull(wanted(queue)) |> pump() |> fill()
+
+  defp wanted(queue), do: queue |> sized() |> Map.fetch!(:batcher) |> Batcher.want()
 
   defp sized(queue),
     do: %{queue | batcher: Batcher.resize(queue.batcher, Flow.batch_size(queue.flow))}
@@ -296,9 +456,14 @@ defmodule Slither.Pipe.Engine do
 
   defp pull(engine, count) do
     {items, source} = guard(engine, fn -> Source.pull(engine.source, count) end)
+    take_in(%{engine | source: source}, items)
+  end
+
+  defp take_in(engine, items) do
     {entries, next} = number(items, engine.next, [])
-    tally = Tally.run(engine.tally, :in, next - engine.next)
-    process(%{engine | source: source, next: next, tally: tally}, 0, entries, [])
+    {entries, live} = Live.begin(engine.live, entries)
+    tally = Tally.run(engine.tally, :in, length(entries))
+    process(%{engine | next: next, live: live, tally: tally}, 0, entries, [])
   end
 
   defp number([item | items], next, acc),
@@ -346,7 +511,9 @@ defmodule Slither.Pipe.Engine do
         engine = %{engine | tally: count(engine, queue.name, :in, entries)}
         {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
         fed = queue.fed + length(entries)
-        queue = %{queue | batcher: batcher, fed: fed, groups: queue.groups ++ groups}
+        batched = queue.batched + (groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum())
+        queue = %{queue | batcher: batcher, fed: fed, batched: batched}
+        queue = %{queue | groups: queue.groups ++ groups}
         # Fed first: an exit must not pass an entry that came with it.
         engine = put(engine, index, queue)
         if past == [], do: leave_early(engine, index, exits), else: pass(engine, index, [], exits)
@@ -357,7 +524,8 @@ defmodule Slither.Pipe.Engine do
         time = System.monotonic_time() - started
 
         tally = engine |> count(stage.name, :in, entries) |> Tally.handler(stage.name, time)
-        engine = result(%{engine | tally: tally}, index, result)
+        live = Live.pass(engine.live, entries, result)
+        engine = result(%{engine | tally: tally, live: live}, index, result)
         exits = if result.exits == [], do: exits, else: exits ++ result.exits
         process(engine, index + 1, merge(result.on, past), exits)
     end
@@ -508,7 +676,9 @@ defmodule Slither.Pipe.Engine do
       |> Tally.both(name, :routed, length(routed))
       |> Tally.both(name, :skipped, length(outcomes) - length(ok) - length(all))
 
-    engine = jumped(%{engine | tally: tally}, jumps)
+    gone = for {seq, :skipped, _item} <- outcomes, do: seq
+    engine = %{engine | tally: tally, live: Live.ended(engine.live, gone)}
+    engine = jumped(engine, jumps)
     {engine, on, exits} = answered(engine, index, ok)
     engine = halt(engine, index, unknown_output(engine, name, unknown))
     exits = Enum.sort_by(routed ++ exits, &elem(&1, 0))
@@ -532,6 +702,7 @@ defmodule Slither.Pipe.Engine do
 
       %Queue{handler: handler} ->
         result = Inline.settle_all(handler, entries)
+        engine = %{engine | live: Live.pass(engine.live, entries, result)}
         {result(engine, index, result), result.on, result.exits}
     end
   end
@@ -567,7 +738,8 @@ defmodule Slither.Pipe.Engine do
 
         if over? or crowded?(engine, queue) do
           groups = queue.groups ++ guard(engine, fn -> Batcher.flush(queue.batcher) end)
-          queue = %{queue | groups: groups, batcher: queue.fresh, flushed: over?}
+          queue = %{queue | batcher: queue.fresh, batched: queue.fed, flushed: over?}
+          queue = %{queue | groups: groups}
           engine |> put(index, queue) |> submit(index)
         else
           engine
@@ -652,11 +824,12 @@ defmodule Slither.Pipe.Engine do
         {limit, _index, _error} -> Enum.filter(exits, &(elem(&1, 0) < limit))
       end
 
-    emitted =
-      Enum.reduce(exits, engine.emitted, fn {_, output, item}, acc -> [{output, item} | acc] end)
-
-    %{engine | emitted: emitted}
+    live = engine.live && Live.ended(engine.live, Enum.map(exits, &elem(&1, 0)))
+    %{engine | live: live, emitted: Enum.reduce(exits, engine.emitted, &[shape(engine, &1) | &2])}
   end
+
+  defp shape(%__MODULE__{live: nil}, {_seq, output, item}), do: {output, item}
+  defp shape(_tracked, exit), do: exit
 
   ## Halting: what is ahead of the failed item still finishes
 
@@ -719,19 +892,6 @@ defmodule Slither.Pipe.Engine do
       end
 
     %{engine | stages: List.to_tuple(stages)}
-  end
-
-  defp await(%__MODULE__{alias: alias} = engine) do
-    receive do
-      {{^alias, index}, message} ->
-        deliver(engine, index, message)
-
-      {{^alias, index}, monitor, :process, _pid, reason} ->
-        deliver(engine, index, {:down, monitor, reason})
-
-      {:timeout, timer, {:slither_timer, {^alias, index}}} ->
-        deliver(engine, index, {:timer, timer})
-    end
   end
 
   defp deliver(engine, index, message) do

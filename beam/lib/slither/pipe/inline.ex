@@ -18,6 +18,7 @@ defmodule Slither.Pipe.Inline do
 
   @type t :: %__MODULE__{}
   @type entry :: {term, Item.t()}
+  @type result :: %Result{}
 
   @doc "Runs entries through the stage; results are in order."
   @spec run(t, [entry]) :: %Result{}

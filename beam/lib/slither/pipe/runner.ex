@@ -9,6 +9,10 @@ defmodule Slither.Pipe.Runner do
       type: :boolean,
       default: false,
       doc: "Whether `run/3` adds a `Slither.Receipt` to its answer."
+    ],
+    checkpoint: [
+      type: :string,
+      doc: "A file in which the run records what is finished, and from which it goes on."
     ]
   ]
 
@@ -21,11 +25,29 @@ defmodule Slither.Pipe.Runner do
   ## Options
 
   #{Slither.Options.docs(@options)}
+
+  ## Resumable runs
+
+  With `checkpoint: path`, each input item that is finished is recorded in the file, with all
+  that reached an output from it, before the run hands it on. The same call after a crash reads
+  those results from the file, runs what is left, and returns the whole, each result once:
+
+      {:ok, outputs} = Slither.run_pipe(MyApp.ScorePipe, rows, checkpoint: "scores.checkpoint")
+
+  Items are known by their position, so the input must give the same items in the same order.
+  Whatever was not recorded runs again. A file of another pipe is refused
+  (`:other_checkpoint`), with the parts that differ; what only tunes a run (`batch_size`,
+  `max_in_flight`, `pool`, the timeouts) and the code of handlers may change between runs.
+  Other errors: `:checkpoint_in_use`, `:checkpoint_damaged`, `:not_a_checkpoint` and
+  `:checkpoint_failed` (the file system said no), as `Slither.Error`. The file stays when the
+  run has ended, and is yours to remove.
   """
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}
   alias Slither.Dispatch.Source
-  alias Slither.Pipe.{Definition, Engine}
+  alias Slither.Pipe.{Definition, Engine, Resume}
+
+  @where "Slither.run_pipe/3"
 
   @type pipe :: module | Definition.t()
   @type outputs :: %{required(atom) => [Item.t()]}
@@ -51,7 +73,7 @@ defmodule Slither.Pipe.Runner do
     previous = Process.flag(:min_heap_size, @heap_words)
 
     try do
-      with {:ok, definition} <- definition(pipe),
+      with {:ok, definition} <- definition(pipe, @where),
            {:ok, engine} <- open(definition, input, options, false) do
         collect(engine, Map.new(definition.outputs, &{&1, []}))
       else
@@ -80,7 +102,7 @@ defmodule Slither.Pipe.Runner do
   end
 
   defp start!(pipe, input, options) do
-    with {:ok, definition} <- definition(pipe),
+    with {:ok, definition} <- definition(pipe, @where),
          {:ok, engine} <- open(definition, input, options, true) do
       {:running, engine}
     else
@@ -91,15 +113,15 @@ defmodule Slither.Pipe.Runner do
   defp step({:failed, error, _engine}), do: raise(error)
 
   defp step({:running, engine}) do
-    case Engine.next(engine) do
+    case advance(engine) do
       {:outputs, outputs, engine} -> {outputs, {:running, engine}}
       {:done, engine} -> {:halt, {:running, engine}}
       {:halted, outputs, error, engine} -> {outputs, {:failed, error, engine}}
     end
   end
 
-  defp stop({:running, engine}), do: Engine.close(engine, nil)
-  defp stop({:failed, error, engine}), do: Engine.close(engine, error)
+  defp stop({:running, engine}), do: close(engine, nil)
+  defp stop({:failed, error, engine}), do: close(engine, error)
 
   defp collect(engine, outputs) do
     case next(engine) do
@@ -107,24 +129,31 @@ defmodule Slither.Pipe.Runner do
         collect(engine, gather(emitted, outputs))
 
       {:done, engine} ->
-        {{:ok, in_order(outputs)}, Engine.close(engine, nil)}
+        {{:ok, in_order(outputs)}, close(engine, nil)}
 
       {:halted, emitted, error, engine} ->
-        {{:error, error, in_order(gather(emitted, outputs))}, Engine.close(engine, error)}
+        {{:error, error, in_order(gather(emitted, outputs))}, close(engine, error)}
     end
   end
 
   # What the input itself raises or throws passes through, once the workers are free.
   defp next(engine) do
-    Engine.next(engine)
+    advance(engine)
   catch
     kind, reason ->
-      Engine.close(engine, raised(kind, reason))
+      close(engine, raised(kind, reason))
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   defp raised(:error, reason), do: Exception.normalize(:error, reason)
   defp raised(kind, reason), do: %ErlangError{original: {kind, reason}}
+
+  # A run with a checkpoint looks like any other.
+  defp advance(%Engine{} = engine), do: Engine.next(engine)
+  defp advance(%Resume{} = resume), do: Resume.next(resume)
+
+  defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
+  defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
 
   defp gather(emitted, outputs) do
     Enum.reduce(emitted, outputs, fn {output, item}, outputs ->
@@ -137,9 +166,17 @@ defmodule Slither.Pipe.Runner do
     do: Map.new(outputs, fn {name, items} -> {name, Enum.reverse(items)} end)
 
   defp open(definition, input, options, bounded) do
-    with {:ok, options} <- Options.validate(options, @options, "Slither.run_pipe/3"),
-         :ok <- enumerable(definition, input) do
-      Engine.new(definition, input, options, bounded)
+    with {:ok, options} <- Options.validate(options, @options, @where),
+         :ok <- enumerable(definition, input),
+         {:ok, engine} <- Engine.new(definition, input, options, bounded) do
+      if options[:checkpoint], do: resume(definition, engine, options), else: {:ok, engine}
+    end
+  end
+
+  defp resume(definition, engine, options) do
+    with {:error, error} <- Resume.new(definition, engine, options[:checkpoint], options) do
+      Engine.close(engine, error)
+      {:error, error}
     end
   end
 
@@ -156,9 +193,11 @@ defmodule Slither.Pipe.Runner do
     end
   end
 
-  defp definition(%Definition{} = definition), do: {:ok, definition}
+  @doc false
+  @spec definition(term, String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
+  def definition(%Definition{} = definition, _where), do: {:ok, definition}
 
-  defp definition(pipe) do
+  def definition(pipe, where) do
     if is_atom(pipe) and Code.ensure_loaded?(pipe) and
          function_exported?(pipe, :__pipe_definition__, 0) do
       {:ok, pipe.__pipe_definition__()}
@@ -167,14 +206,14 @@ defmodule Slither.Pipe.Runner do
        %Error{
          reason: :unknown_pipe,
          message: "#{inspect(pipe)} is not a pipe",
-         where: "Slither.run_pipe/3",
+         where: where,
          hint: "give a module with use Slither.Pipe and a pipe block"
        }}
     end
   end
 
   defp empty(pipe) do
-    case definition(pipe) do
+    case definition(pipe, @where) do
       {:ok, definition} -> Map.new(definition.outputs, &{&1, []})
       {:error, _error} -> %{}
     end

@@ -1,0 +1,240 @@
+defmodule Slither.Pipe.Instance do
+  @options [
+    name: [type: :any, doc: "Names this pipe among those that run; the pipe's module unless set."],
+    sinks: [
+      type: :keyword,
+      default: [],
+      doc: "A function of one item for each output, as in `[accept: fn item -> … end]`."
+    ],
+    max_waiting: [
+      type: :pos_integer,
+      default: 1_000,
+      doc: "Items that may wait at the entry; one push may not have more."
+    ],
+    flush_after: [
+      type: :timeout,
+      default: 100,
+      doc: "ms without a new item after which a stage's partial batch goes."
+    ],
+    shutdown: [
+      type: :non_neg_integer,
+      default: 5_000,
+      doc: "ms it may take to finish what is in when its supervisor stops it."
+    ],
+    max_restarts: [type: :non_neg_integer, default: 3, doc: "Restarts in `max_seconds`."],
+    max_seconds: [type: :pos_integer, default: 5, doc: "See `max_restarts`."],
+    session_id: [type: :string, doc: "Pins the pipe's Python calls to one worker, in order."],
+    metadata: [type: :map, default: %{}, doc: "Facts for handlers and views, in the context."]
+  ]
+
+  @push [
+    timeout: [
+      type: {:custom, "milliseconds (0 or more) or :infinity", &__MODULE__.patience?/1},
+      default: :infinity,
+      doc: "ms to wait for room."
+    ]
+  ]
+
+  @moduledoc false
+  # A long-running pipe: its sink process and its server, which stand and fall together, under
+  # a supervisor that keeps their account. The server is last to start, so it is the first to
+  # stop, and can still deliver.
+
+  use Supervisor
+
+  alias Slither.{Error, Options, PipeError}
+  alias Slither.Pipe.{Counts, Definition, Engine, Names, Runner, Server, Sink}
+
+  @where "Slither.Pipe.start_link/2"
+
+  # What a server may need beyond the time it was given.
+  @grace 1_000
+
+  @doc "The options as Markdown."
+  @spec docs() :: String.t()
+  def docs, do: Options.docs(@options)
+
+  @spec child_spec({module | Definition.t(), keyword}) :: Supervisor.child_spec()
+  def child_spec({pipe, options}) do
+    # A pipe that has used up its restarts ends with :shutdown, and takes nobody with it.
+    %{
+      id: {__MODULE__, name(pipe, options)},
+      start: {__MODULE__, :start_link, [pipe, options]},
+      type: :supervisor,
+      restart: :transient
+    }
+  end
+
+  @spec start_link(module | Definition.t(), keyword) ::
+          {:ok, pid} | {:error, Exception.t() | {:already_started, pid} | term}
+  def start_link(pipe, options) do
+    with {:ok, definition} <- Runner.definition(pipe, @where),
+         {:ok, checked} <- Options.validate(options, @options, @where),
+         :ok <- sinks(checked[:sinks], definition),
+         :ok <- Engine.check(definition, checked) do
+      counts = Counts.new(definition.outputs)
+      Counts.put(counts, :capacity, checked[:max_waiting])
+
+      settings =
+        checked
+        |> Map.new()
+        |> Map.merge(%{
+          name: name(pipe, checked),
+          definition: definition,
+          counts: counts,
+          sinks: Map.new(checked[:sinks])
+        })
+
+      start(settings)
+    end
+  end
+
+  defp start(settings) do
+    via = Names.via(:instance, settings.name, settings.counts)
+
+    case Supervisor.start_link(__MODULE__, settings, name: via) do
+      {:error, {:shutdown, {:failed_to_start_child, _child, reason}}} -> {:error, reason}
+      answer -> answer
+    end
+  end
+
+  @impl true
+  def init(settings) do
+    server = %{
+      id: Server,
+      start: {Server, :start_link, [settings]},
+      shutdown: settings.shutdown + @grace
+    }
+
+    Supervisor.init([{Sink, settings}, server],
+      strategy: :one_for_all,
+      max_restarts: settings.max_restarts,
+      max_seconds: settings.max_seconds
+    )
+  end
+
+  @spec push(term, list, keyword) ::
+          :ok | {:error, :saturated | :timeout | :draining | Exception.t()}
+  def push(pipe, items, options) when is_list(items) do
+    count = length(items)
+
+    with {:ok, options} <- Options.validate(options, @push, "Slither.Pipe.push/3"),
+         {:ok, server, counts} <- Names.find(:server, pipe) do
+      timeout = options[:timeout]
+      # A full pipe says so without being asked.
+      fits? = count <= Counts.get(counts, :free) or count > Counts.get(counts, :capacity)
+
+      if timeout == 0 and not fits?,
+        do: {:error, :saturated},
+        else: call(pipe, server, {:push, items, count, timeout})
+    end
+  end
+
+  def push(_pipe, other, _options) do
+    message = "takes a list of items, got #{inspect(other, limit: 5)}"
+    {:error, %Error{reason: :invalid_input, where: "Slither.Pipe.push/3", message: message}}
+  end
+
+  @doc false
+  @spec patience?(term) :: boolean
+  def patience?(timeout), do: timeout == :infinity or (is_integer(timeout) and timeout >= 0)
+
+  @spec drain(term, timeout) :: :ok | {:error, :timeout | Exception.t()}
+  def drain(pipe, timeout), do: call(pipe, {:drain, timeout})
+
+  @spec status(term) :: {:ok, map} | {:error, Exception.t()}
+  def status(pipe), do: call(pipe, :status)
+
+  @spec stop(term, timeout) :: {:ok, map} | {:error, Exception.t()}
+  def stop(pipe, timeout) do
+    with {:ok, instance, counts} <- Names.find(:instance, pipe) do
+      drain_for(pipe, timeout)
+      shut(instance)
+      # What is left inside has nobody who would finish it.
+      Counts.lose(counts)
+      {:ok, Counts.read(counts)}
+    end
+  end
+
+  # A handler that never returns keeps the server from answering, but not from being stopped.
+  defp drain_for(pipe, timeout) do
+    with {:ok, server, _counts} <- Names.find(:server, pipe) do
+      patience = if timeout == :infinity, do: :infinity, else: timeout + @grace
+      drained = GenServer.call(server, {:drain, timeout}, patience)
+      if drained != :ok, do: Server.give_up(server)
+    end
+  catch
+    :exit, _reason -> :ok
+  end
+
+  defp shut(instance) do
+    Supervisor.stop(instance, :normal, :infinity)
+  catch
+    # Another has stopped it.
+    :exit, _reason -> :ok
+  end
+
+  defp call(pipe, request) do
+    with {:ok, server, _counts} <- Names.find(:server, pipe), do: call(pipe, server, request)
+  end
+
+  # The server alone decides when time is up: so nobody is told that a push failed which was
+  # accepted after all, and each process has one request at most in the mailbox.
+  defp call(pipe, server, request) do
+    GenServer.call(server, request, :infinity)
+  catch
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, down(pipe, reason)}
+  end
+
+  defp down(pipe, reason) do
+    %PipeError{
+      pipe: pipe,
+      reason: :pipe_down,
+      message:
+        "ended before it answered; Slither.Pipe.status/1 says what was lost, once it is " <>
+          "back: " <> Exception.format_exit(reason),
+      cause: reason
+    }
+  end
+
+  defp sinks(sinks, definition) do
+    Enum.find_value(sinks, :ok, fn {output, sink} ->
+      cond do
+        output not in definition.outputs -> {:error, unknown_output(output, definition)}
+        not is_function(sink, 1) -> {:error, no_sink(output, sink)}
+        true -> nil
+      end
+    end)
+  end
+
+  defp unknown_output(output, definition) do
+    known = Enum.map_join(definition.outputs, ", ", &inspect/1)
+    nearest = Options.nearest(output, definition.outputs)
+
+    %Error{
+      reason: :unknown_output,
+      where: @where,
+      message:
+        "pipe #{inspect(definition.name)} has no output #{inspect(output)}.#{nearest} " <>
+          "Outputs: #{known}",
+      details: %{output: output}
+    }
+  end
+
+  defp no_sink(output, sink) do
+    %Error{
+      reason: :invalid_option,
+      where: @where,
+      message:
+        "the sink of #{inspect(output)} is a function of arity 1, got #{inspect(sink, limit: 5)}",
+      details: %{option: :sinks}
+    }
+  end
+
+  defp name(pipe, options) do
+    case is_list(options) and Keyword.keyword?(options) and Keyword.fetch(options, :name) do
+      {:ok, name} -> name
+      _none -> if is_struct(pipe, Definition), do: pipe.name, else: pipe
+    end
+  end
+end

@@ -1,0 +1,25 @@
+defmodule Slither.Pipe.Rate do
+  @moduledoc false
+  # Events in a second, over about the last ten: each counts less the older it is, so that
+  # nothing has to be kept but one number, and no timer has to look at it.
+
+  @over_ms 10_000
+
+  defstruct value: 0.0, at: nil
+
+  @type t :: %__MODULE__{}
+
+  @doc "Counts events at a moment, in ms."
+  @spec mark(t, non_neg_integer, integer) :: t
+  def mark(rate, count, now),
+    do: %__MODULE__{value: faded(rate, now) + count * 1_000 / @over_ms, at: now}
+
+  @doc "Events per second at a moment."
+  @spec per_second(t, integer) :: float
+  def per_second(rate, now), do: Float.round(faded(rate, now), 2)
+
+  defp faded(%__MODULE__{at: nil}, _now), do: 0.0
+  # Beyond that nothing is left, and exp/1 would say so with an error.
+  defp faded(%__MODULE__{at: at}, now) when now - at > 50 * @over_ms, do: 0.0
+  defp faded(%__MODULE__{value: value, at: at}, now), do: value * :math.exp((at - now) / @over_ms)
+end

@@ -1,0 +1,186 @@
+defmodule Slither.Pipe.Resume do
+  @moduledoc false
+  # A run with a checkpoint: first what earlier runs have recorded, from the file; then the run
+  # of the rest. Its outputs are handed on once they are recorded, and an input's outputs are
+  # recorded together, when all that was made of it has ended.
+
+  alias Slither.Pipe.{Checkpoint, Definition, Engine}
+  alias Slither.PipeError
+
+  # Changing these changes how a run goes, not what comes out.
+  @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
+            [:window, :concurrency, :target_ms, :max_in_flight_bytes]
+  # A stage of any other type may make one item of several, which have no position of their own.
+  @types [:beam, :python, :router, :module]
+  # A run that never has to wait records at least so often, in items.
+  @often 100
+
+  @enforce_keys [:checkpoint, :engine, :at]
+  defstruct [:checkpoint, :engine, :at, unfinished: [], finished: []]
+
+  @type t :: %__MODULE__{}
+
+  @doc "A run that goes on where the checkpoint at `path` ends."
+  @spec new(Definition.t(), Engine.t(), String.t(), keyword) ::
+          {:ok, t} | {:error, Exception.t()}
+  def new(definition, engine, path, options) do
+    with :ok <- resumable(definition),
+         {:ok, checkpoint} <- Checkpoint.open(path, parts(definition, options)) do
+      engine = Engine.track(engine, checkpoint.done)
+      at = Checkpoint.first(checkpoint)
+      {:ok, %__MODULE__{checkpoint: checkpoint, engine: engine, at: at}}
+    end
+  end
+
+  @doc "As `Engine.next/1`."
+  @spec next(t) ::
+          {:outputs, [Engine.output()], t}
+          | {:done, t}
+          | {:halted, [Engine.output()], Exception.t(), t}
+  def next(%__MODULE__{at: :end} = resume), do: go_on(resume)
+
+  def next(%__MODULE__{checkpoint: checkpoint, at: at} = resume) do
+    case Checkpoint.outputs(checkpoint, at) do
+      {:ok, [], next} -> next(%{resume | at: next})
+      {:ok, outputs, next} -> {:outputs, plain(outputs), %{resume | at: next}}
+      :done -> next(%{resume | at: :end})
+    end
+  end
+
+  @doc "Ends the run; returns its account, which is of this run alone."
+  @spec close(t, Exception.t() | nil) :: map
+  def close(resume, error) do
+    account = Engine.close(resume.engine, error)
+    Checkpoint.close(resume.checkpoint)
+    account
+  end
+
+  defp go_on(resume) do
+    case Engine.step(resume.engine) do
+      {:outputs, outputs, engine} ->
+        resume = note(resume, engine, outputs)
+        if length(resume.finished) >= @often, do: hand_on(resume), else: go_on(resume)
+
+      {:wait, engine} ->
+        resume = note(resume, engine, [])
+
+        if resume.finished == [],
+          do: go_on(%{resume | engine: Engine.await(resume.engine)}),
+          else: hand_on(resume)
+
+      {:done, engine} ->
+        resume = note(resume, engine, [])
+        if resume.finished == [], do: {:done, resume}, else: hand_on(resume)
+
+      {:halted, outputs, error, engine} ->
+        case resume |> note(engine, outputs) |> record() do
+          {:ok, recorded, resume} -> {:halted, recorded, error, resume}
+          {:error, unrecorded, resume} -> {:halted, [], unrecorded, resume}
+        end
+    end
+  end
+
+  defp note(resume, engine, outputs) do
+    {finished, engine} = Engine.finished(engine)
+
+    %{
+      resume
+      | engine: engine,
+        finished: finished ++ resume.finished,
+        unfinished: Enum.reverse(outputs, resume.unfinished)
+    }
+  end
+
+  defp hand_on(resume) do
+    case record(resume) do
+      {:ok, [], resume} -> go_on(resume)
+      {:ok, recorded, resume} -> {:outputs, recorded, resume}
+      # A disk that is full, say: what is not recorded is not handed on.
+      {:error, error, resume} -> {:halted, [], error, resume}
+    end
+  end
+
+  defp record(%__MODULE__{finished: []} = resume), do: {:ok, [], resume}
+
+  defp record(%__MODULE__{} = resume) do
+    finished = MapSet.new(resume.finished)
+
+    {ready, unfinished} =
+      resume.unfinished
+      |> Enum.reverse()
+      |> Enum.split_with(fn {[position | _], _output, _item} -> position in finished end)
+
+    case Checkpoint.append(resume.checkpoint, resume.finished, ready) do
+      {:ok, checkpoint} ->
+        unfinished = Enum.reverse(unfinished)
+        resume = %{resume | checkpoint: checkpoint, finished: [], unfinished: unfinished}
+        {:ok, plain(ready), resume}
+
+      {:error, error} ->
+        {:error, error, resume}
+    end
+  end
+
+  defp plain(outputs), do: for({_seq, output, item} <- outputs, do: {output, item})
+
+  ## What a checkpoint belongs to
+
+  defp resumable(definition) do
+    case Enum.find(definition.stages, &(&1.type not in @types)) do
+      nil ->
+        :ok
+
+      stage ->
+        {:error,
+         %PipeError{
+           pipe: definition.name,
+           stage: stage.name,
+           reason: :not_resumable,
+           message: "a stage of type #{inspect(stage.type)} can't run with checkpoint:"
+         }}
+    end
+  end
+
+  defp parts(definition, options) do
+    stages =
+      for {stage, place} <- Enum.with_index(definition.stages, 1) do
+        chosen = Keyword.drop(stage.options, @tuning)
+        {"stage #{inspect(stage.name)}", {place, stage.type, stage.module, chosen}}
+      end
+
+    policies =
+      for {stage, policy} <- definition.on_error, do: {"on_error #{inspect(stage)}", policy}
+
+    parts =
+      [
+        {"name", definition.name},
+        {"outputs", Enum.sort(definition.outputs)},
+        {"stores", definition.stores},
+        {"option :metadata", options[:metadata]}
+      ] ++ stages ++ policies
+
+    for {name, term} <- Enum.sort(parts),
+        do: {name, :erlang.md5(:erlang.term_to_binary(lasting(term)))}
+  end
+
+  # What a term is in the next BEAM as well. Of a function of a module's own making that is only
+  # its arity: a handler may be mended between two runs, and the next one goes on with it.
+  defp lasting(fun) when is_function(fun) do
+    case Function.info(fun, :type) do
+      {:type, :external} -> {:external, Function.info(fun, :module), Function.info(fun, :name)}
+      _local -> {:function, Function.info(fun, :arity)}
+    end
+  end
+
+  defp lasting(list) when is_list(list), do: lasting_list(list)
+  defp lasting(tuple) when is_tuple(tuple), do: {:tuple, lasting(Tuple.to_list(tuple))}
+
+  defp lasting(map) when is_map(map),
+    do: {:map, map |> :maps.to_list() |> Enum.sort() |> lasting()}
+
+  defp lasting(pid) when is_pid(pid) or is_reference(pid) or is_port(pid), do: :of_the_moment
+  defp lasting(term), do: term
+
+  defp lasting_list([head | tail]), do: [lasting(head) | lasting_list(tail)]
+  defp lasting_list(tail), do: if(tail == [], do: [], else: lasting(tail))
+end
