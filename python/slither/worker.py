@@ -79,7 +79,7 @@ def item_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
     function may also be named by module and name. Raises TypeError for what can't be marked,
     such as a built-in function.
 
-    >>> @item_handler
+    >>> @item_handler("halve-it")
     ... def halve(item: float) -> float:
     ...     return item / 2
     >>> halve(4.0)
