@@ -264,6 +264,17 @@ defmodule Slither.DispatchTest do
       assert error.attempts == 1
     end
 
+    test "{:retry, …} mends worker deaths and timeouts as it does exceptions" do
+      for function <- ["dies_at_first", "hangs_at_first"] do
+        policy = {:retry, max_attempts: 2, base_ms: 1}
+        options = python(function, on_error: policy, timeout: 300, receipt: true)
+        assert {:ok, items, receipt} = Dispatch.run(1..4, options)
+        assert payloads(items) == [1, 2, 3, 4]
+        assert Enum.uniq(Enum.map(items, & &1.meta)) == [%{attempts: 2}]
+        assert receipt.retries == 1
+      end
+    end
+
     test "a handler can fail single items" do
       assert {:ok, items} = Dispatch.run(1..4, python("fail_items", on_error: :skip))
       assert for(i <- items, i.meta[:skipped], do: i.payload) == [1, 3]

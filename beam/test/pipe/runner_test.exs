@@ -160,6 +160,9 @@ defmodule Slither.Pipe.RunnerTest do
 
   describe "stages overlap" do
     test "the second starts while the first still works" do
+      events = for name <- [:start, :stop], do: [:slither, :pipe, :stage, name]
+      Telemetry.listen(events)
+
       gate = fn name ->
         options = [executor: GateExecutor, executor_options: [test: self()]]
         {:stage, name, :python, [batch_size: 1, max_in_flight: 1] ++ options}
@@ -173,11 +176,14 @@ defmodule Slither.Pipe.RunnerTest do
       # Item 1 is in the second stage and item 2 in the first, at the same time.
       assert_receive {:entered, :two, second, [1]}
       assert_receive {:entered, :one, other, [2]}
+      assert_receive {:event, [_, _, _, :start], _, %{stage: :two, run: run_id, pipe: :sample}}
+      refute_received {:event, [_, _, _, :stop], _, %{stage: :one, run: ^run_id}}
       send(other, :release)
       send(second, :release)
       assert_receive {:entered, :two, last, [2]}
       send(last, :release)
       assert {:ok, %{default: [_, _]}} = Task.await(run)
+      assert_receive {:event, [_, _, _, :stop], _, %{stage: :one, run: ^run_id}}
     end
 
     test "a slow later stage holds up the input" do

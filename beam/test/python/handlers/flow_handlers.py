@@ -107,3 +107,15 @@ def poisoned(numbers):
     if any(number % 40 == 0 for number in numbers):
         raise ValueError("poison")
     return numbers
+
+
+def dies_at_first(values):
+    if context().attempt == 1:
+        os._exit(9)
+    return values
+
+
+def hangs_at_first(values):
+    while context().attempt == 1:
+        pass
+    return values
