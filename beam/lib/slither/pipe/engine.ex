@@ -12,22 +12,12 @@ defmodule Slither.Pipe.Engine do
   # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
   # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
 
-  alias Slither.{Context, DispatchError, Item, PipeError, Receipt, Telemetry}
-  alias Slither.Dispatch.{Batcher, Flow, Plan, Policy, Source, Strategies}
-  alias Slither.Pipe.{Definition, Inline, Live, Regroup, Tally}
+  alias Slither.{DispatchError, Item, PipeError, Receipt}
+  alias Slither.Dispatch.{Batcher, Flow, Plan, Source}
+  alias Slither.Pipe.{Definition, Events, Inline, Live, Queue, Regroup, Stages, Tally}
 
   # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
   @most_beside 1_000
-
-  defmodule Queue do
-    @moduledoc false
-    # A stage with a flow: what waits to be batched, what is in the flow, what has passed, and
-    # `past`, what goes on behind it in its place in the order without being handled. A BEAM
-    # stage whose handler runs beside the engine has its `handler` to read the answers.
-    @enforce_keys [:name, :batcher, :fresh, :flow]
-    defstruct [:name, :batcher, :fresh, :flow, :handler, :passed] ++
-                [targets: %{}, groups: [], past: [], fed: 0, batched: 0, left: 0, flushed: false]
-  end
 
   @enforce_keys [:definition, :alias, :source, :stages, :count, :tally, :context]
   defstruct [
@@ -65,9 +55,9 @@ defmodule Slither.Pipe.Engine do
           {:ok, t} | {:error, Exception.t()}
   def new(definition, input, options, bounded) do
     alias = :erlang.alias()
-    context = context(definition, options)
+    context = Stages.context(definition, options)
 
-    case build(definition.stages, definition, context, {alias, options, bounded}, []) do
+    case Stages.build(definition, context, {alias, options, bounded}) do
       {:ok, stages} ->
         names = Enum.map(definition.stages, & &1.name)
         now = System.monotonic_time()
@@ -84,7 +74,7 @@ defmodule Slither.Pipe.Engine do
           stage_started: %{}
         }
 
-        event(engine, :start, %{system_time: System.system_time()}, %{})
+        Events.started(engine)
         {:ok, engine}
 
       {:error, error} ->
@@ -181,11 +171,11 @@ defmodule Slither.Pipe.Engine do
   @doc "Whether a run could begin: its pools are there, and its executors can be used."
   @spec check(Definition.t(), keyword) :: :ok | {:error, Exception.t()}
   def check(definition, options) do
-    context = context(definition, options)
+    context = Stages.context(definition, options)
 
     Enum.find_value(definition.stages, :ok, fn stage ->
       with :python <- stage.type, {:error, error} <- Plan.new(stage.options, context, true) do
-        {:error, stage_error(definition, stage, error)}
+        {:error, Stages.error(definition, stage, error)}
       else
         _fine -> nil
       end
@@ -272,149 +262,13 @@ defmodule Slither.Pipe.Engine do
   @spec close(t, Exception.t() | nil) :: Receipt.t()
   def close(engine, error) do
     for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
-    for stage <- Tuple.to_list(engine.stages), do: shutdown(stage)
+    for stage <- Tuple.to_list(engine.stages), do: Stages.shutdown(stage)
     Source.close(engine.source)
     :erlang.unalias(engine.alias)
     flush(engine.alias)
-    receipt = account(engine)
-    finish_events(engine, receipt, error)
+    receipt = Events.account(engine)
+    Events.finished(engine, receipt, error)
     receipt
-  end
-
-  ## Stages
-
-  defp context(definition, options) do
-    run = "run-#{System.unique_integer([:positive])}"
-
-    %Context{
-      pipe: definition.name,
-      session_id: options[:session_id] || run,
-      stores: definition.stores,
-      metadata: options[:metadata],
-      runtime: %{run: run}
-    }
-  end
-
-  defp build([], _definition, _context, _run, stages), do: {:ok, Enum.reverse(stages)}
-
-  defp build([%{type: :python} = stage | rest], definition, context, run, stages) do
-    {alias, options, bounded} = run
-    policy = stage.policy || :halt
-    settings = Keyword.merge(stage.options, on_error: policy, session_id: options[:session_id])
-    context = %{context | stores: stage.stores}
-
-    # Only the last stage of a run may hold what it likes: it holds what the run collects.
-    bounded = bounded or Enum.any?(rest, &(&1.type == :python))
-
-    case Plan.new(settings, %{context | stage: stage.name}, bounded) do
-      {:ok, plan} ->
-        # Its place in the pipe is the tag of its messages.
-        flow = Flow.new(plan, alias, length(stages))
-        batcher = Batcher.new(settings)
-
-        queue = %Queue{
-          name: stage.name,
-          batcher: batcher,
-          fresh: batcher,
-          flow: flow,
-          targets: stage.policy_targets
-        }
-
-        build(rest, definition, context, run, [queue | stages])
-
-      {:error, error} ->
-        Enum.each(stages, &abort/1)
-        {:error, stage_error(definition, stage, error)}
-    end
-  end
-
-  defp build([%{type: :batch} = stage | rest], definition, context, run, stages) do
-    tag = {elem(run, 0), length(stages)}
-    options = stage.options
-    group = %Regroup{name: stage.name, size: options[:size], timeout: options[:timeout], tag: tag}
-    build(rest, definition, context, run, [group | stages])
-  end
-
-  defp build([stage | rest], definition, context, run, stages) do
-    with {:ok, state} <- init(stage) do
-      inline = %Inline{
-        name: stage.name,
-        module: stage.module,
-        state: state,
-        context: %{context | stage: stage.name, stores: stage.stores},
-        policy: Policy.new!(stage.policy || :halt),
-        pipe: definition.name,
-        targets: stage.targets,
-        policy_targets: stage.policy_targets,
-        batch?: batch?(stage, state)
-      }
-
-      build(rest, definition, context, run, [beside(inline, stage, rest, run, stages) | stages])
-    else
-      {:error, reason} ->
-        Enum.each(stages, &abort/1)
-        {:error, stage_error(definition, stage, reason)}
-    end
-  end
-
-  # A handler runs in place, unless it is to be shared out or to pause between attempts: then it
-  # has a flow, and the other stages go on.
-  defp beside(inline, stage, rest, {alias, _options, bounded}, stages) do
-    hands = if stage.type == :beam, do: stage.options[:concurrency], else: 1
-
-    if hands > 1 or inline.policy.retry do
-      answers = &Inline.answers(inline, &1)
-      bounded = bounded or Enum.any?(rest, &(&1.type == :python))
-      plan = Plan.local(answers, inline.policy, inline.context, hands, bounded)
-      batcher = Batcher.new(strategy: Strategies.Arrival, hands: hands)
-
-      %Queue{
-        name: stage.name,
-        batcher: batcher,
-        fresh: batcher,
-        flow: Flow.new(plan, alias, length(stages)),
-        handler: inline,
-        targets: stage.policy_targets
-      }
-    else
-      inline
-    end
-  end
-
-  defp init(%{module: module} = stage) do
-    if Code.ensure_loaded?(module) and function_exported?(module, :init, 1) do
-      module.init(stage.options)
-    else
-      {:error,
-       %Slither.Error{
-         reason: :invalid_stage,
-         message: "#{inspect(module)} does not implement Slither.Stage"
-       }}
-    end
-  end
-
-  defp batch?(%{type: :beam}, state), do: state.batch_handler != nil
-  defp batch?(%{type: :router}, _state), do: false
-  defp batch?(%{module: module}, _state), do: function_exported?(module, :handle_batch, 3)
-
-  defp abort(stage) do
-    if is_struct(stage, Queue), do: Flow.close(stage.flow)
-    shutdown(stage)
-  end
-
-  defp shutdown(%Inline{module: module, state: state}) do
-    if function_exported?(module, :shutdown, 1), do: module.shutdown(state)
-  end
-
-  defp shutdown(%Queue{handler: %Inline{} = handler}), do: shutdown(handler)
-  defp shutdown(%Regroup{} = group), do: Regroup.stop(group)
-  defp shutdown(_stage), do: :ok
-
-  defp stage_error(definition, stage, error) do
-    reason =
-      if is_exception(error), do: Map.get(error, :reason, :invalid_stage), else: :invalid_stage
-
-    %PipeError{pipe: definition.name, stage: stage.name, reason: reason, cause: error}
   end
 
   ## Moving entries along
@@ -498,7 +352,7 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp handle(engine, index, entries, past, exits) do
-    engine = begun(engine, index)
+    engine = Events.begun(engine, index)
 
     case elem(engine.stages, index) do
       %Regroup{} = group ->
@@ -925,69 +779,4 @@ defmodule Slither.Pipe.Engine do
       0 -> :ok
     end
   end
-
-  ## Events
-
-  defp begun(engine, index) do
-    if is_map_key(engine.stage_started, index) do
-      engine
-    else
-      stage = Enum.at(engine.definition.stages, index)
-      times = %{system_time: System.system_time()}
-      Telemetry.execute([:slither, :pipe, :stage, :start], times, stage_facts(engine, stage))
-      started = Map.put(engine.stage_started, index, System.monotonic_time())
-      %{engine | stage_started: started}
-    end
-  end
-
-  defp account(engine) do
-    now = System.monotonic_time()
-
-    stages =
-      for {stage, index} <- Enum.with_index(Tuple.to_list(engine.stages)) do
-        work = if is_struct(stage, Queue), do: stage.flow.work, else: Receipt.no_work()
-        {stage.name, work, now - Map.get(engine.stage_started, index, now)}
-      end
-
-    Tally.close(engine.tally, stages, now - engine.started)
-  end
-
-  defp finish_events(engine, receipt, error) do
-    failed_stage = error && Map.get(error, :stage)
-
-    for {index, _started} <- engine.stage_started do
-      stage = Enum.at(engine.definition.stages, index)
-      measurements = Receipt.measurements(receipt.stages[stage.name])
-      facts = stage_facts(engine, stage)
-
-      if stage.name == failed_stage,
-        do: stage_event(:exception, measurements, Map.merge(facts, reason(error))),
-        else: stage_event(:stop, measurements, facts)
-    end
-
-    measurements = Receipt.measurements(receipt)
-
-    if error,
-      do: event(engine, :exception, measurements, reason(error)),
-      else: event(engine, :stop, measurements, %{})
-  end
-
-  defp stage_event(name, measurements, metadata),
-    do: Telemetry.execute([:slither, :pipe, :stage, name], measurements, metadata)
-
-  defp event(engine, name, measurements, more) do
-    facts = Map.merge(%{run: engine.context.runtime.run, pipe: engine.definition.name}, more)
-    Telemetry.execute([:slither, :pipe, :run, name], measurements, facts)
-  end
-
-  defp stage_facts(engine, stage) do
-    %{
-      run: engine.context.runtime.run,
-      pipe: engine.definition.name,
-      stage: stage.name,
-      type: stage.type
-    }
-  end
-
-  defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
 end
