@@ -46,6 +46,8 @@ Logger.configure(level: :error)
 for {output, item} <-
       Slither.stream_pipe(Resumable.Pipe, 1..String.to_integer(count), checkpoint: path) do
   IO.puts("got #{output} #{item.payload}")
+  # Until it is told to go on, or killed; its stages work meanwhile.
+  "\n" = IO.read(:line)
 end
 
 {:ok, outputs} = Slither.run_pipe(Resumable.Pipe, 1..String.to_integer(count), checkpoint: path)
