@@ -358,7 +358,9 @@ defmodule Slither.Pipe.Engine do
       %Regroup{} = group ->
         engine = %{engine | tally: count(engine, group.name, :in, entries)}
         {made, group} = Regroup.add(group, entries)
-        engine |> put(index, wait(group, past)) |> regrouped(index, made, exits)
+        engine = engine |> put(index, wait(group, past)) |> hold(index, exits)
+        # Held, not carried along: an exit must not pass what the group still keeps.
+        engine |> regrouped(index, made, []) |> release_held(:passed)
 
       %Queue{} = queue ->
         queue = queue |> wait(past) |> sized()
@@ -625,9 +627,14 @@ defmodule Slither.Pipe.Engine do
   # Exits before a Python stage wait for the items ahead of them that are still inside.
   defp leave_early(engine, _index, []), do: engine
 
-  defp leave_early(engine, index, exits) do
+  defp leave_early(engine, index, exits),
+    do: engine |> hold(index, exits) |> release_held(:passed)
+
+  defp hold(engine, _index, []), do: engine
+
+  defp hold(engine, index, exits) do
     held = Enum.map(exits, fn {seq, output, item} -> {seq, index, output, item} end)
-    release_held(%{engine | held: Enum.sort(engine.held ++ held)}, :passed)
+    %{engine | held: Enum.sort(engine.held ++ held)}
   end
 
   defp leave(engine, _index, []), do: release_held(engine, :passed)
