@@ -417,7 +417,9 @@ defmodule Slither.DispatchTest do
 
     defp crash_scheduler(pool) do
       {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+      monitor = Process.monitor(scheduler)
       Process.exit(scheduler, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^scheduler, :killed}
       :crashed
     end
 
