@@ -63,7 +63,7 @@ def describe(kind: str, message: str, **facts: Payload) -> dict[str, Payload]:
 
 def frame(kind: int, *fields: Payload) -> bytes:
     """Encode a frame whose fields are known to be sendable."""
-    return bytes(encode_view([kind, *fields], "frame", frames.FRAME_DEPTH))
+    return bytes(encode_view([kind, *fields], "frame", MAX_DEPTH + 8))
 
 
 def encode_error(identity: int, error: dict[str, Payload]) -> bytes:

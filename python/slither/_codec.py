@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgpack
-from msgpack import Packer, Timestamp
+from msgpack import Packer, Timestamp, unpackb
 
 from slither._errors import DecodeError
 from slither._walk import MAX_DEPTH, encode_slowly
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 # msgpack stops at this depth by itself, both ways. Wrapping a value in the rest of it
 # enforces a lower limit in C.
 _MSGPACK_DEPTH = 1_024
+_SHORT = 4_096
 _LEAVES = frozenset({int, float, str, bytes, bool, type(None), bytearray, memoryview, datetime})
 
 
@@ -28,49 +31,51 @@ def encode(value: object, root: str = "value") -> bytes:
 
 def encode_view(value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
     """Encode as :func:`encode` does, without the last copy; at most ``depth`` containers."""
-    wrapped = value
-    spare = _MSGPACK_DEPTH - depth
-    for _ in range(spare):
-        wrapped = [wrapped]
-    packed = _pack(wrapped)
+    packed = encode_once(value, depth)
     if packed is None:
         return memoryview(encode_slowly(value, root, depth))
+    return memoryview(packed)
+
+
+def encode_once(value: object, depth: int) -> bytes | memoryview | None:
+    """Encode in one pass, without the last copy; None for what needs the walk that says why.
+
+    ``depth`` is less than what msgpack allows.
+    """
+    spare = _MSGPACK_DEPTH - depth
+    idle = _idle[spare]
+    packing = idle.pop() if idle else _packing(spare)
+    pack, place, whole = packing
+    place[0] = value
+    try:
+        packed: bytes = pack(whole)
+    except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
+        # A packer that failed keeps what it had packed by then: it is not used again.
+        return None
+    place[0] = None
+    idle.append(packing)
     # A NaN is the one plain key that Python tells apart from itself and BEAM does not.
-    if (b"\xcb\x7f" in packed or b"\xcb\xff" in packed) and _repeats_nan(value):
-        return memoryview(encode_slowly(value, root, depth))
-    return memoryview(packed)[spare:]
-
-
-def encode_small(value: object) -> bytes | None:
-    """Encode in one pass; None for what is large, or takes a closer look."""
-    packed = _pack(value)
-    # Each container takes a byte: so few bytes hold no value that nests too deep.
     if (
-        packed is None
-        or len(packed) > MAX_DEPTH
-        or b"\xcb\x7f" in packed
-        or b"\xcb\xff" in packed
+        b"\xcb" in packed
+        and (b"\xcb\x7f" in packed or b"\xcb\xff" in packed)
+        and _repeats_nan(value)
     ):
         return None
-    return packed
+    return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
 
 
-# A packer costs more to make than most values to pack. One that failed keeps what it had
-# packed by then, so it is not used again.
-_idle: list[Packer] = []
+# A packer, and lists that leave its value only so much depth, with the place of the value: each
+# costs more to make than most values to pack.
+_Packing: TypeAlias = tuple[Callable[[object], bytes], list[object], list[object]]
+_idle: defaultdict[int, list[_Packing]] = defaultdict(list)
 
 
-def _pack(value: object) -> bytes | None:
-    try:
-        packer = _idle.pop()
-    except IndexError:
-        packer = Packer(use_bin_type=True, default=_default)
-    try:
-        packed: bytes = packer.pack(value)
-    except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
-        return None
-    _idle.append(packer)
-    return packed
+def _packing(spare: int) -> _Packing:
+    place: list[object] = [None]
+    whole = place
+    for _ in range(spare - 1):
+        whole = [whole]
+    return Packer(use_bin_type=True, default=_default).pack, place, whole
 
 
 def _default(value: object) -> object:
@@ -102,15 +107,16 @@ def _has_nan(key: object) -> bool:
 def decode(data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payload:
     """Decode exactly one value, or raise :class:`DecodeError`; at most ``depth`` containers."""
     spare = _MSGPACK_DEPTH - depth
-    value = _unpack(b"".join((b"\x91" * spare, data)) if spare else data)
+    value = decode_frame(b"".join((b"\x91" * spare, data)))
     for _ in range(spare):
         value = value[0]
     return value
 
 
-def _unpack(data: bytes | bytearray | memoryview) -> Payload:
+def decode_frame(data: bytes | bytearray) -> Payload:
+    """Decode as :func:`decode` does, of the depth that a frame may have."""
     try:
-        value = _unpackb(data)
+        value = unpackb(data, strict_map_key=False, ext_hook=from_wire)
     except TypeError:
         value = _again_with_tuples(data)
     except DecodeError:
@@ -125,19 +131,16 @@ def _unpack(data: bytes | bytearray | memoryview) -> Payload:
         raise DecodeError(f"a str is not UTF-8: {error.reason}") from None
     except (ValueError, msgpack.UnpackException, OverflowError) as error:
         raise DecodeError(str(error) or "not msgpack") from None
-    if _may_hold_timestamp(data) and _holds_timestamp(value):
+    # msgpack reads its own timestamps, which have the type -1, without asking the hook.
+    if b"\xff" in data and _may_hold_timestamp(data) and _holds_timestamp(value):
         raise DecodeError("no extension has the type -1")
     return value
 
 
-def _unpackb(data: bytes | bytearray | memoryview, **options: Payload) -> Payload:
-    return msgpack.unpackb(data, strict_map_key=False, ext_hook=from_wire, **options)
-
-
-def _again_with_tuples(data: bytes | bytearray | memoryview) -> Payload:
+def _again_with_tuples(data: bytes | bytearray) -> Payload:
     """Decode a value that has lists as keys, which a plain dict refuses."""
     try:
-        return _unpackb(data, object_pairs_hook=_pairs)
+        return unpackb(data, strict_map_key=False, ext_hook=from_wire, object_pairs_hook=_pairs)
     except DecodeError:
         raise
     except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
@@ -161,10 +164,8 @@ def _hashable(key: Payload) -> Payload:
     return key
 
 
-def _may_hold_timestamp(data: bytes | bytearray | memoryview) -> bool:
-    # msgpack reads its own timestamps without asking the hook: look for their three heads.
-    raw = bytes(data) if isinstance(data, memoryview) else data
-    return b"\xd6\xff" in raw or b"\xd7\xff" in raw or b"\xc7\x0c\xff" in raw
+def _may_hold_timestamp(data: bytes | bytearray) -> bool:
+    return b"\xd6\xff" in data or b"\xd7\xff" in data or b"\xc7\x0c\xff" in data
 
 
 def _holds_timestamp(value: object) -> bool:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slither import _checks as c
-from slither._codec import decode
+from slither._codec import decode_frame
 from slither._errors import ProtocolError
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(9, 19)
 
-FRAME_DEPTH = 1_024
+Answer = tuple[int, Payload]
+"""The status and the value of a view reply."""
+
+_REPLY_HEAD = bytes((0x94, VIEW_REPLY))
 
 
 class Hello(NamedTuple):
@@ -211,7 +212,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
 
 def parse(body: bytes | bytearray) -> Frame:
     """Read one frame's body, or raise :class:`DecodeError` or :class:`ProtocolError`."""
-    fields = decode(body, FRAME_DEPTH)
+    fields = decode_frame(body)
     if type(fields) is not list or not fields:
         raise ProtocolError("a frame is an array that begins with its kind")
     kind = fields[0]
@@ -229,6 +230,24 @@ def parse(body: bytes | bytearray) -> Frame:
             got = type(fields[index]).__name__
             raise ProtocolError(f"frame {name} (kind {kind}): {field} is no {wanted} but a {got}")
     return build(*fields[1:])
+
+
+def parse_reply(body: bytes | bytearray) -> tuple[int, int, Payload] | None:
+    """Read a view reply's id, status and value; None for any other frame.
+
+    The same checks as :func:`parse` makes, without what they cost there: a handler waits.
+    """
+    if body[:2] != _REPLY_HEAD:
+        return None
+    _, identity, status, value = decode_frame(body)
+    if (
+        type(identity) is not int
+        or identity < 0
+        or type(status) is not int
+        or not 0 <= status <= 1
+    ):
+        parse(body)
+    return identity, status, value
 
 
 def peek(body: bytes | bytearray) -> tuple[int | None, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slither import _frames as frames
 from slither._answer import Pieces, clean, describe, encode_error, frame
-from slither._codec import encode, encode_small, encode_view
+from slither._codec import encode, encode_once, encode_view
 from slither._errors import DecodeError, ProtocolError, SlitherError
+from slither._patience import Patience
 from slither._walk import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ class Link:
     def __init__(self, port: Port) -> None:
         """Take the port; nothing is read yet."""
         self._port = port
+        self._patience = Patience()
+        self._turn = threading.Lock()
+        """Whoever holds it reads."""
         self._changed = threading.Condition()
-        self._reading = False
         self._waiters = 0
         self._calls: deque[Incoming] = deque()
-        self._waiting: dict[int, frames.ViewReply | None] = {}
-        self._view_ids = 0
+        self._waiting: dict[int, frames.Answer | None] = {}
+        self._next_id = itertools.count(1).__next__
         self._cancelled: set[int] = set()
         self._credit_lock = threading.Lock()
         self._credits = 0
@@ -64,45 +68,53 @@ class Link:
 
     def ask_view(
         self, call: int, name: str, mode: int, params: Payload, timeout: int | None
-    ) -> frames.ViewReply | None:
+    ) -> frames.Answer | None:
         """Send a view call and wait for its reply, None at the end of the connection.
 
         Other threads may ask meanwhile.
         """
-
-        def pieces(identity: int) -> Pieces:
-            small = encode_small([frames.VIEW_CALL, identity, call, name, mode, params, timeout])
-            if small is not None:
-                return (small,)
-            head = frames.VIEW_CALL, identity, call, clean(name), mode
-            body = encode_view(params, "params", MAX_DEPTH + mode)
-            return b"\x97" + b"".join(map(encode, head)), body, encode(timeout)
-
-        return self._ask(pieces)
+        identity = self._next_id()
+        fields = [frames.VIEW_CALL, identity, call, name, mode, params, timeout]
+        body = encode_once(fields, MAX_DEPTH + mode + 1)
+        if body is not None:
+            return self._ask(identity, body)
+        head = frames.VIEW_CALL, identity, call, clean(name), mode
+        view = encode_view(params, "params", MAX_DEPTH + mode)
+        return self._ask(identity, b"\x97" + b"".join(map(encode, head)), view, encode(timeout))
 
     def ask_table(
-        self, call: int, table: str, op: str, arguments: list[Payload]
-    ) -> frames.ViewReply | None:
+        self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
+    ) -> frames.Answer | None:
         """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
+        identity = self._next_id()
+        fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
+        body = encode_once(fields, MAX_DEPTH + 4)
+        if body is not None:
+            return self._ask(identity, body)
+        head = frames.TABLE_CALL, identity, call, clean(table), op
+        view = encode_view(arguments, op, MAX_DEPTH + 3)
+        return self._ask(identity, b"\x96" + b"".join(map(encode, head)), view)
 
-        def pieces(identity: int) -> Pieces:
-            small = encode_small([frames.TABLE_CALL, identity, call, table, op, arguments])
-            if small is not None:
-                return (small,)
-            head = frames.TABLE_CALL, identity, call, clean(table), op
-            return b"\x96" + b"".join(map(encode, head)), encode_view(
-                arguments, op, MAX_DEPTH + 3
-            )
-
-        return self._ask(pieces)
-
-    def _ask(self, pieces: Callable[[int], Pieces]) -> frames.ViewReply | None:
+    def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer | None:
+        # The turn is taken before the question goes out: nobody else can read its reply, and
+        # most replies are read by whoever asked, without a word to other threads.
+        if self._turn.acquire(blocking=False):
+            try:
+                began = time.perf_counter_ns()
+                self._port.write(*pieces)
+                if self._patience.looks:
+                    self._port.look_for_input()
+                answer = None
+                while answer is None and not self.ended:
+                    answer = self._take_one(identity)
+                self._patience.took(time.perf_counter_ns() - began)
+                return answer
+            finally:
+                self._give_turn()
         with self._changed:
-            self._view_ids += 1
-            identity = self._view_ids
             self._waiting[identity] = None
         try:
-            self._port.write(*pieces(identity))
+            self._port.write(*pieces)
             self._pump(lambda: self._waiting[identity] is not None)
             return self._waiting[identity]
         finally:
@@ -112,8 +124,8 @@ class Link:
     def is_cancelled(self, call: int) -> bool:
         """Tell whether the caller of ``call`` is gone, after a look at what has come."""
         if threading.current_thread() is threading.main_thread():
-            while not self.ended and not self._reading and self._port.has_input():
-                self._pump_once()
+            while not self.ended and self._read_one():
+                continue
         return call in self._cancelled or self.ended
 
     def forget(self, call: int) -> None:
@@ -156,54 +168,72 @@ class Link:
     def _pump(self, ready: Callable[[], bool]) -> None:
         """Read until ``ready`` or the end; one thread reads, the others wait for it."""
         with self._changed:
-            while True:
-                if ready() or self.ended:
-                    return
-                if not self._reading:
-                    break
-                self._waiters += 1
-                try:
+            self._waiters += 1
+            try:
+                while True:
+                    if ready() or self.ended:
+                        return
+                    # Counted as a waiter before this: who gives the turn back then sees one.
+                    if self._turn.acquire(blocking=False):
+                        break
                     self._changed.wait()
-                finally:
-                    self._waiters -= 1
-            self._reading = True
+            finally:
+                self._waiters -= 1
         try:
             while not (ready() or self.ended):
                 self._take_one()
         finally:
-            self._stop_reading()
+            self._give_turn()
 
-    def _pump_once(self) -> None:
-        with self._changed:
-            if self._reading:
-                return
-            # Asked again under the lock: another thread may have read what was there.
-            if not self._port.has_input():
-                return
-            self._reading = True
+    def _read_one(self) -> bool:
+        """Read a frame that is there; False where none is, or another thread reads."""
+        if not self._turn.acquire(blocking=False):
+            return False
         try:
+            if not self._port.has_input():
+                return False
             self._take_one()
+            return True
         finally:
-            self._stop_reading()
+            self._give_turn()
 
-    def _stop_reading(self) -> None:
-        with self._changed:
-            self._reading = False
-            if self._waiters:
+    def _give_turn(self) -> None:
+        self._turn.release()
+        if self._waiters:
+            with self._changed:
                 self._changed.notify_all()
 
-    def _take_one(self) -> None:
+    def _take_one(self, identity: int = 0) -> frames.Answer | None:
+        """Read one frame: the reply to ``identity`` is returned, all else kept for its reader."""
         body: bytes | bytearray = b""
         try:
             body = self._port.read_body()
-            began = time.perf_counter_ns()
-            self._take(frames.parse(body), began)
+            reply = frames.parse_reply(body)
+            if reply is None:
+                self._take(body)
+            elif reply[0] == identity:
+                return reply[1:]
+            else:
+                self._keep(reply)
         except (DecodeError, ProtocolError) as error:
             self._refuse(body, error)
         except (EOFError, OSError):
             self.ended = True
+        return None
 
-    def _take(self, got: frames.Frame, began: int) -> None:
+    def _keep(self, reply: tuple[int, int, Payload]) -> None:
+        with self._changed:
+            # A reply that nobody waits for any more is of no use, and no fault.
+            if reply[0] in self._waiting:
+                self._waiting[reply[0]] = reply[1:]
+                self._changed.notify_all()
+
+    def _take(self, body: bytes | bytearray) -> None:
+        began = time.perf_counter_ns()
+        got = frames.parse(body)
+        if isinstance(got, frames.ViewReply):
+            self._keep(got)
+            return
         if isinstance(got, frames.Ping):
             self._port.write(frame(frames.PONG, got.token))
             return
@@ -212,10 +242,6 @@ class Link:
                 self._changed.notify_all()
             if isinstance(got, frames.Call):
                 self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
-            elif isinstance(got, frames.ViewReply):
-                # A reply that nobody waits for any more is of no use, and no fault.
-                if got.id in self._waiting:
-                    self._waiting[got.id] = got
             elif isinstance(got, frames.Credit):
                 self.add_credit(got.count)
             elif isinstance(got, frames.Cancel):

@@ -6,6 +6,7 @@ import os
 import select
 import struct
 import threading
+from collections.abc import Callable
 
 from slither._errors import ProtocolError
 from slither._version import MAX_FRAME
@@ -13,6 +14,8 @@ from slither._version import MAX_FRAME
 __all__ = ["Port"]
 
 _READ_AHEAD = 65_536
+_LOOKS = 150
+_yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 _SHORT = 4_096
 _HEADERS = {1: struct.Struct(">B"), 2: struct.Struct(">H"), 4: struct.Struct(">I")}
 
@@ -24,7 +27,8 @@ class Port:
     in place of 3 and 4; ``compressed`` is not supported; ``descriptors``, a pair (read, write)
     in place of both; ``max_frame``, the longest message in bytes.
 
-    One thread may read at a time; any number may write.
+    One thread may read, or ask whether there is something to read, at a time; any number may
+    write.
 
     >>> import os
     >>> read, write = os.pipe()
@@ -53,6 +57,8 @@ class Port:
         self._in, self._out = descriptors or ((0, 1) if use_stdio else (3, 4))
         self.max_frame = max_frame
         self._longest = 256**packet - 1
+        self._poller = select.poll()
+        self._poller.register(self._in, select.POLLIN)
         self._buffer = b""
         self._at = 0
         self._lock = threading.Lock()
@@ -78,27 +84,39 @@ class Port:
         while len(self._buffer) - self._at < head:
             self._fill()
         (size,) = self._header.unpack_from(self._buffer, self._at)
-        self._at += head
+        at = self._at = self._at + head
+        if not 0 < size <= self.max_frame:
+            self._refuse(size)
+        end = at + size
+        if end > len(self._buffer):
+            if size > _READ_AHEAD:
+                return self._read_long(size)
+            while self._at + size > len(self._buffer):
+                self._fill()
+            at, end = self._at, self._at + size
+        self._at = end
+        return self._buffer[at:end]
+
+    def _refuse(self, size: int) -> None:
         if size == 0:
             raise ProtocolError("a frame of length 0")
-        if size > self.max_frame:
-            self._skip(size)
-            raise ProtocolError(f"a frame of {size} bytes is over the limit of {self.max_frame}")
-        end = self._at + size
-        if size > _READ_AHEAD and end > len(self._buffer):
-            return self._read_long(size)
-        while end > len(self._buffer):
-            self._fill()
-            end = self._at + size
-        body = self._buffer[self._at : end]
-        self._at = end
-        return body
+        self._skip(size)
+        raise ProtocolError(f"a frame of {size} bytes is over the limit of {self.max_frame}")
 
     def has_input(self) -> bool:
         """Tell, without waiting, whether a read would find bytes or the end."""
-        if len(self._buffer) > self._at:
+        return len(self._buffer) > self._at or bool(self._poller.poll(0))
+
+    def look_for_input(self) -> bool:
+        """Look for bytes for some 150 µs, without sleeping; other threads may run meanwhile."""
+        if self.has_input():
             return True
-        return _wait(self._in, select.POLLIN, 0)
+        poll = self._poller.poll
+        for _ in range(_LOOKS):
+            _yield()
+            if poll(0):
+                return True
+        return False
 
     def write(self, *message: bytes | memoryview) -> int:
         """Send one message, given whole or in pieces, and return its length in bytes.
@@ -106,19 +124,22 @@ class Port:
         Safe from any thread. Raises :class:`slither.ProtocolError` for an empty message or one
         over the limit, and OSError when the other side is gone.
         """
-        size = sum(map(len, message))
-        limit = min(self.max_frame, self._longest)
-        if not 0 < size <= limit:
+        size = len(message[0]) if len(message) == 1 else sum(map(len, message))
+        if not 0 < size <= self.max_frame or size > self._longest:
+            limit = min(self.max_frame, self._longest)
             raise ProtocolError(f"a message of {size} bytes; the limits are 1 and {limit}")
-        header = self._header.pack(size)
-        # Joining a few bytes costs less than telling the system of two places.
-        pieces: list[bytes | memoryview] = [header, *message]
-        if size <= _SHORT:
-            pieces = [b"".join(pieces)]
+        pieces = (self._header.pack(size), *message)
         with self._lock:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
-            self._send(pieces)
+            # Half a frame can't be taken back: after an interruption nothing may follow it.
+            self._torn = True
+            # Joining a few bytes costs less than telling the system of two places.
+            if size <= _SHORT:
+                self._send(b"".join(pieces))
+            else:
+                self._send_pieces(list(pieces))
+            self._torn = False
         return size
 
     def close(self) -> None:
@@ -131,21 +152,21 @@ class Port:
 
     def _fill(self) -> None:
         chunk = self._read_some()
-        self._buffer = self._buffer[self._at :] + chunk if self._at < len(self._buffer) else chunk
+        left = len(self._buffer) - self._at
+        self._buffer = self._buffer[self._at :] + chunk if left else chunk
         self._at = 0
 
-    def _read_some(self, size: int = _READ_AHEAD) -> bytes:
-        while True:
-            if self._closed:
-                raise EOFError("the port is closed")
+    def _read_some(self) -> bytes:
+        while not self._closed:
             try:
-                chunk = os.read(self._in, size)
+                chunk = os.read(self._in, _READ_AHEAD)
             except BlockingIOError:
-                _wait(self._in, select.POLLIN, None)
+                _wait(self._in, select.POLLIN)
                 continue
             if not chunk:
                 raise EOFError("the other side closed the port")
             return chunk
+        raise EOFError("the port is closed")
 
     def _read_long(self, size: int) -> bytearray:
         body = bytearray(size)
@@ -157,7 +178,7 @@ class Port:
             try:
                 count = os.readv(self._in, [view[have:]])
             except BlockingIOError:
-                _wait(self._in, select.POLLIN, None)
+                _wait(self._in, select.POLLIN)
                 continue
             if count == 0:
                 raise EOFError("the other side closed the port within a frame")
@@ -170,24 +191,31 @@ class Port:
             self._buffer, self._at = self._read_some(), 0
         self._at += size
 
-    def _send(self, pieces: list[bytes | memoryview]) -> None:
-        # Half a frame can't be taken back: after an interruption nothing may follow it.
-        self._torn = True
+    def _send(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                count = os.write(self._out, data)
+            except BlockingIOError:
+                _wait(self._out, select.POLLOUT)
+                continue
+            if count == len(data):
+                return
+            data = memoryview(data)[count:]
+
+    def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
         while pieces:
             try:
-                one = len(pieces) == 1
-                count = os.write(self._out, pieces[0]) if one else os.writev(self._out, pieces)
+                count = os.writev(self._out, pieces)
             except BlockingIOError:
-                _wait(self._out, select.POLLOUT, None)
+                _wait(self._out, select.POLLOUT)
                 continue
             while pieces and count >= len(pieces[0]):
                 count -= len(pieces.pop(0))
             if count:
                 pieces[0] = memoryview(pieces[0])[count:]
-        self._torn = False
 
 
-def _wait(descriptor: int, event: int, timeout: int | None) -> bool:
+def _wait(descriptor: int, event: int) -> None:
     poller = select.poll()
     poller.register(descriptor, event)
-    return bool(poller.poll(timeout))
+    poller.poll()

@@ -95,8 +95,13 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return the values of those keys that are there, in one round trip."""
-        found: dict[K, V] = self._ask("get_many", list(keys))
-        return found
+        wanted = list(keys)
+        values, missing = self._ask("get_many", wanted)
+        if not missing:
+            return dict(zip(wanted, values, strict=True))
+        gone = set(missing)
+        pairs = enumerate(zip(wanted, values, strict=True))
+        return {key: value for index, (key, value) in pairs if index not in gone}
 
     def __contains__(self, key: object) -> bool:
         """Tell whether the key is there."""
@@ -177,16 +182,17 @@ class Table(MutableMapping[K, V], Generic[K, V]):
                 "Slither pool runs"
             )
         try:
-            reply = link.ask_table(_state.call_id, self.name, op, list(arguments))
+            reply = link.ask_table(_state.call_id, self.name, op, arguments)
         except (EncodeError, ProtocolError) as error:
             raise TableError(self.name, str(error)) from None
         except (EOFError, OSError) as error:
             raise TableError(self.name, f"BEAM closed the connection: {error}") from None
         if reply is None:
             raise TableError(self.name, "BEAM closed the connection")
-        if reply.status == 0:
-            return reply.value
-        facts = reply.value if isinstance(reply.value, dict) else {}
+        status, value = reply
+        if status == 0:
+            return value
+        facts = value if isinstance(value, dict) else {}
         kind = _KINDS.get(str(facts.get("kind")), TableError)
         raise kind(self.name, str(facts.get("message", "no reason given")))
 

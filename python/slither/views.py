@@ -98,8 +98,9 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
         raise ViewFailed(name, f"BEAM closed the connection: {error}") from None
     if reply is None:
         raise ViewFailed(name, "BEAM closed the connection")
-    if reply.status == 0:
-        return reply.value
-    facts = reply.value if isinstance(reply.value, dict) else {}
+    status, value = reply
+    if status == 0:
+        return value
+    facts = value if isinstance(value, dict) else {}
     kind = _KINDS.get(str(facts.get("kind")), ViewError)
     raise kind(name, str(facts.get("message", "no reason given")))

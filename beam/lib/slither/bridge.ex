@@ -17,7 +17,7 @@ defmodule Slither.Bridge do
   alias Slither.Store.Views
 
   @type fault :: %{required(String.t()) => term}
-  @type limit :: (pos_integer, fault -> term)
+  @type limit :: (pos_integer, (pos_integer -> fault) -> term)
 
   @doc """
   Calls a view from Elixir, as a handler of the session of `context` would.
@@ -66,7 +66,7 @@ defmodule Slither.Bridge do
         {:ok, view}
 
       :error ->
-        known = Views.all() |> Enum.map(&to_string(&1.name)) |> Enum.sort()
+        known = Views.all() |> Enum.map(& &1.name) |> Enum.sort()
         list = if known == [], do: "no store declares one", else: Enum.join(known, ", ")
 
         message = "no view #{inspect(name)}.#{Options.nearest(name, known)} Known views: #{list}"
@@ -77,10 +77,10 @@ defmodule Slither.Bridge do
 
   defp live(%{scope: :session} = view, nil) do
     message =
-      "view #{inspect(to_string(view.name))} has scope :session, and the call's session has " <>
+      "view #{inspect(view.name)} has scope :session, and the call's session has " <>
         "ended; call it before the handler returns, or declare it scope: :global"
 
-    {:error, fault("session_ended", to_string(view.name), message)}
+    {:error, fault("session_ended", view.name, message)}
   end
 
   defp live(_view, _run), do: :ok
@@ -94,13 +94,10 @@ defmodule Slither.Bridge do
   end
 
   defp run(view, facts, limit) do
-    name = to_string(view.name)
-    timeout = min(view.timeout_ms, facts.timeout || view.timeout_ms)
     context = context(facts)
     metadata = metadata(view, context)
     count = if facts.mode == 1, do: length(facts.params), else: 1
-    message = "view #{inspect(name)} did not answer within #{timeout} ms"
-    limit.(timeout, fault("view_timeout", name, message, %{"timeout_ms" => timeout}))
+    limit.(min(view.timeout_ms, facts.timeout || view.timeout_ms), &timed_out(view.name, &1))
 
     started = System.monotonic_time()
     event(:start, %{system_time: System.system_time(), count: count}, metadata)
@@ -114,8 +111,13 @@ defmodule Slither.Bridge do
 
       {:error, why} ->
         event(:exception, measurements, Map.put(metadata, :reason, why))
-        {:error, fault("view_failed", name, "view #{inspect(name)} failed: #{why}")}
+        {:error, fault("view_failed", view.name, "view #{inspect(view.name)} failed: #{why}")}
     end
+  end
+
+  defp timed_out(name, timeout) do
+    message = "view #{inspect(name)} did not answer within #{timeout} ms"
+    fault("view_timeout", name, message, %{"timeout_ms" => timeout})
   end
 
   defp handle(%{mode: :batch} = view, %{mode: 1, params: params}, context),
@@ -166,14 +168,27 @@ defmodule Slither.Bridge do
   end
 
   defp context(facts) do
-    context = if facts.run, do: :erlang.binary_to_term(facts.run), else: %Context{}
+    context = if facts.run, do: run_context(facts.run), else: %Context{}
     here = %{pool: facts.pool, worker: facts.worker, view: facts.view}
     %{context | runtime: Map.merge(context.runtime, here)}
   end
 
+  # Who answers views answers many of one run, one after the other.
+  defp run_context(run) do
+    case Process.get(__MODULE__) do
+      {^run, context} ->
+        context
+
+      _ ->
+        context = :erlang.binary_to_term(run)
+        Process.put(__MODULE__, {run, context})
+        context
+    end
+  end
+
   defp metadata(view, context) do
     %{
-      view: to_string(view.name),
+      view: view.name,
       mode: view.mode,
       scope: view.scope,
       store: view.store,

@@ -66,7 +66,7 @@ defmodule Slither.Telemetry do
     else
       # The id row is the lock: only one caller can insert it.
       if :ets.insert_new(@table, {{:id, id}, events}) do
-        :ets.insert(@table, for(event <- events, do: {{:event, event, id}, fun, config}))
+        :ets.insert(@table, for(event <- Enum.uniq(events), do: {event, id, fun, config}))
         :ok
       else
         {:error, :already_exists}
@@ -81,7 +81,7 @@ defmodule Slither.Telemetry do
       apply(:telemetry, :detach, [id])
     else
       case :ets.take(@table, {:id, id}) do
-        [{_key, events}] -> Enum.each(events, &:ets.delete(@table, {:event, &1, id}))
+        [{_key, events}] -> Enum.each(events, &:ets.match_delete(@table, {&1, id, :_, :_}))
         [] -> {:error, :not_found}
       end
     end
@@ -106,18 +106,17 @@ defmodule Slither.Telemetry do
     external = Application.load(:telemetry) in [:ok, {:error, {:already_loaded, :telemetry}}]
     external = external and match?({:ok, _}, Application.ensure_all_started(:telemetry))
     :persistent_term.put({__MODULE__, :external}, external)
-    :ets.new(@table, [:named_table, :public, :ordered_set, read_concurrency: true])
+    :ets.new(@table, [:named_table, :public, :bag, read_concurrency: true])
     :ok
   end
 
-  # An ordered table makes the rows of one event a prefix, so that no event costs a full scan.
   defp handlers(event) do
-    :ets.select(@table, [{{{:event, event, :"$1"}, :"$2", :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
+    :ets.lookup(@table, event)
   rescue
     ArgumentError -> []
   end
 
-  defp call({id, fun, config}, event, measurements, metadata) do
+  defp call({_event, id, fun, config}, event, measurements, metadata) do
     fun.(event, measurements, metadata, config)
   catch
     kind, reason ->

@@ -72,7 +72,7 @@ defmodule Slither.Bridge.Tables do
   defp op("size", [], store, table, _), do: Server.size(store, table)
 
   defp op("get_many", [keys], store, table, _) when is_list(keys),
-    do: Server.get_many(store, table, keys)
+    do: Reads.get_each(store, table, keys)
 
   defp op("scan", [nil], store, table, worker), do: Scan.start(store, table, worker)
 

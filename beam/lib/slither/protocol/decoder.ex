@@ -26,66 +26,74 @@ defmodule Slither.Protocol.Decoder do
     {:bad, why} -> {:error, why}
   end
 
-  defp value(<<tag, rest::binary>>, depth, copy), do: tagged(tag, rest, depth, copy)
-  defp value(<<>>, _depth, _copy), do: bad("the bytes end within a value")
+  # What is frequent comes first; each head matches a value's tag and what follows it at once.
+  defp value(<<0::1, n::7, rest::binary>>, _depth, _copy), do: {n, rest}
 
-  defp tagged(tag, rest, _depth, _copy) when tag < 0x80, do: {tag, rest}
+  defp value(<<0b101::3, n::5, text::binary-size(n), rest::binary>>, _depth, copy),
+    do: {string(text, n, copy), rest}
 
-  defp tagged(tag, rest, _depth, copy) when tag >= 0xA0 and tag < 0xC0,
-    do: string(tag - 0xA0, rest, copy)
+  defp value(<<0b1000::4, n::4, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
+  defp value(<<0b1001::4, n::4, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+  defp value(<<0xC0, rest::binary>>, _depth, _copy), do: {nil, rest}
+  defp value(<<0xC2, rest::binary>>, _depth, _copy), do: {false, rest}
+  defp value(<<0xC3, rest::binary>>, _depth, _copy), do: {true, rest}
+  defp value(<<0xCB, f::float, rest::binary>>, _depth, _copy), do: {f, rest}
+  defp value(<<0xCC, n, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xCD, n::16, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xCE, n::32, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xCF, n::64, rest::binary>>, _depth, _copy), do: {n, rest}
 
-  defp tagged(tag, rest, depth, copy) when tag < 0x90, do: map(tag - 0x80, rest, depth, copy)
-  defp tagged(tag, rest, depth, copy) when tag < 0xA0, do: array(tag - 0x90, rest, depth, copy)
-  defp tagged(tag, rest, _depth, _copy) when tag >= 0xE0, do: {tag - 0x100, rest}
-  defp tagged(0xC0, rest, _depth, _copy), do: {nil, rest}
-  defp tagged(0xC2, rest, _depth, _copy), do: {false, rest}
-  defp tagged(0xC3, rest, _depth, _copy), do: {true, rest}
-  defp tagged(0xCB, <<f::float, rest::binary>>, _depth, _copy), do: {f, rest}
+  defp value(<<0xD9, n, text::binary-size(n), rest::binary>>, _depth, copy),
+    do: {string(text, n, copy), rest}
 
-  defp tagged(0xCB, <<sign::1, 0x7FF::11, fraction::52, rest::binary>>, _depth, _copy),
+  defp value(<<0xDA, n::16, text::binary-size(n), rest::binary>>, _depth, copy),
+    do: {string(text, n, copy), rest}
+
+  defp value(<<0xDB, n::32, text::binary-size(n), rest::binary>>, _depth, copy),
+    do: {string(text, n, copy), rest}
+
+  defp value(<<0xDC, n::16, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+  defp value(<<0xDD, n::32, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+  defp value(<<0xDE, n::16, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
+  defp value(<<0xDF, n::32, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
+  defp value(<<0b111::3, n::5, rest::binary>>, _depth, _copy), do: {n - 32, rest}
+  defp value(<<0xD0, n::signed, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xD1, n::signed-16, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xD2, n::signed-32, rest::binary>>, _depth, _copy), do: {n, rest}
+  defp value(<<0xD3, n::signed-64, rest::binary>>, _depth, _copy), do: {n, rest}
+
+  defp value(<<0xCB, sign::1, 0x7FF::11, fraction::52, rest::binary>>, _depth, _copy),
     do: {special(sign, fraction), rest}
 
-  defp tagged(0xCA, <<f::float-32, rest::binary>>, _depth, _copy), do: {f, rest}
+  defp value(<<0xCA, f::float-32, rest::binary>>, _depth, _copy), do: {f, rest}
 
-  defp tagged(0xCA, <<sign::1, 0xFF::8, fraction::23, rest::binary>>, _depth, _copy),
+  defp value(<<0xCA, sign::1, 0xFF::8, fraction::23, rest::binary>>, _depth, _copy),
     do: {special(sign, fraction), rest}
 
-  defp tagged(0xCC, <<n, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xCD, <<n::16, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xCE, <<n::32, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xCF, <<n::64, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xD0, <<n::signed, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xD1, <<n::signed-16, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xD2, <<n::signed-32, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xD3, <<n::signed-64, rest::binary>>, _depth, _copy), do: {n, rest}
-  defp tagged(0xD9, <<n, rest::binary>>, _depth, copy), do: string(n, rest, copy)
-  defp tagged(0xDA, <<n::16, rest::binary>>, _depth, copy), do: string(n, rest, copy)
-  defp tagged(0xDB, <<n::32, rest::binary>>, _depth, copy), do: string(n, rest, copy)
-  defp tagged(0xC4, <<n, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp tagged(0xC5, <<n::16, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp tagged(0xC6, <<n::32, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp tagged(0xDC, <<n::16, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
-  defp tagged(0xDD, <<n::32, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
-  defp tagged(0xDE, <<n::16, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
-  defp tagged(0xDF, <<n::32, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
-  defp tagged(0xD4, rest, _depth, copy), do: extension(1, rest, copy)
-  defp tagged(0xD5, rest, _depth, copy), do: extension(2, rest, copy)
-  defp tagged(0xD6, rest, _depth, copy), do: extension(4, rest, copy)
-  defp tagged(0xD7, rest, _depth, copy), do: extension(8, rest, copy)
-  defp tagged(0xD8, rest, _depth, copy), do: extension(16, rest, copy)
-  defp tagged(0xC7, <<n, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
-  defp tagged(0xC8, <<n::16, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
-  defp tagged(0xC9, <<n::32, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
-  defp tagged(0xC1, _rest, _depth, _copy), do: bad("the reserved byte 0xC1")
-  defp tagged(_tag, _rest, _depth, _copy), do: bad("the bytes end within a value")
+  defp value(<<0xC4, n, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp value(<<0xC5, n::16, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp value(<<0xC6, n::32, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
+  defp value(<<0xD4, rest::binary>>, _depth, copy), do: extension(1, rest, copy)
+  defp value(<<0xD5, rest::binary>>, _depth, copy), do: extension(2, rest, copy)
+  defp value(<<0xD6, rest::binary>>, _depth, copy), do: extension(4, rest, copy)
+  defp value(<<0xD7, rest::binary>>, _depth, copy), do: extension(8, rest, copy)
+  defp value(<<0xD8, rest::binary>>, _depth, copy), do: extension(16, rest, copy)
+  defp value(<<0xC7, n, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp value(<<0xC8, n::16, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp value(<<0xC9, n::32, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp value(<<0xC1, _rest::binary>>, _depth, _copy), do: bad("the reserved byte 0xC1")
+  defp value(<<0b101::3, n::5, rest::binary>>, _depth, _copy), do: short(n, rest)
+  defp value(<<0xD9, n, rest::binary>>, _depth, _copy), do: short(n, rest)
+  defp value(<<0xDA, n::16, rest::binary>>, _depth, _copy), do: short(n, rest)
+  defp value(<<0xDB, n::32, rest::binary>>, _depth, _copy), do: short(n, rest)
+  defp value(_rest, _depth, _copy), do: bad("the bytes end within a value")
 
   defp special(_sign, fraction) when fraction != 0, do: :nan
   defp special(0, _fraction), do: :infinity
   defp special(1, _fraction), do: :neg_infinity
 
-  defp string(size, rest, copy) do
-    {text, rest} = take(size, rest, copy)
-    if Encoder.utf8?(text), do: {text, rest}, else: bad("a string that is not UTF-8")
+  defp string(text, size, copy) do
+    if Encoder.utf8?(text), do: own(text, size, copy), else: bad("a string that is not UTF-8")
   end
 
   defp bytes(size, rest, copy) do
@@ -95,11 +103,16 @@ defmodule Slither.Protocol.Decoder do
 
   defp take(size, rest, copy) do
     case rest do
-      <<part::binary-size(size), rest::binary>> when size < copy -> {:binary.copy(part), rest}
-      <<part::binary-size(size), rest::binary>> -> {part, rest}
-      _ -> bad("a length of #{size} where #{byte_size(rest)} bytes are left")
+      <<part::binary-size(size), rest::binary>> -> {own(part, size, copy), rest}
+      _ -> short(size, rest)
     end
   end
+
+  defp own(part, size, copy) when size < copy, do: :binary.copy(part)
+  defp own(part, _size, _copy), do: part
+
+  @spec short(non_neg_integer, binary) :: no_return
+  defp short(size, rest), do: bad("a length of #{size} where #{byte_size(rest)} bytes are left")
 
   defp array(count, rest, depth, copy) do
     room(count, rest, depth)

@@ -84,6 +84,14 @@ defmodule Slither.Protocol.Frame do
     ]
   end
 
+  @doc "The body of a view reply, which somebody waits for."
+  @spec view_reply(pos_integer, 0 | 1, term) :: {:ok, iodata} | {:error, String.t()}
+  def view_reply(id, status, value) do
+    with {:ok, encoded} <- Encoder.encode(value, "the answer") do
+      {:ok, [<<0x94, 8>>, Encoder.encode!(id), status | encoded]}
+    end
+  end
+
   @doc "The kind and the first integer field of a body, without decoding it."
   @spec peek(binary) :: {atom, non_neg_integer} | :error
   def peek(<<tag, kind, rest::binary>>) when tag > 0x91 and tag < 0xA0 do
@@ -117,25 +125,33 @@ defmodule Slither.Protocol.Frame do
 
   defp check(kind, fields) do
     case @kinds do
-      %{^kind => {name, types}} when length(types) == length(fields) ->
-        case Enum.find_index(Enum.zip(types, fields), fn {type, v} -> not type?(type, v) end) do
-          nil ->
-            {:ok, List.to_tuple([name | fields])}
-
-          index ->
-            {:error,
-             "field #{index + 1} of a #{name} frame is " <>
-               "#{inspect(Enum.at(fields, index), limit: 5, printable_limit: 40)}, " <>
-               "not #{describe(Enum.at(types, index))}"}
-        end
-
       %{^kind => {name, types}} ->
-        {:error, "a #{name} frame has #{length(types)} fields, got #{length(fields)}"}
+        case wrong(types, fields, 1) do
+          nil -> {:ok, List.to_tuple([name | fields])}
+          :count -> {:error, miscounted(name, types, fields)}
+          index -> {:error, mistyped(name, index, types, fields)}
+        end
 
       _ ->
         {:error, "unknown frame kind #{kind}"}
     end
   end
+
+  defp wrong([type | types], [field | fields], index),
+    do: if(type?(type, field), do: wrong(types, fields, index + 1), else: index)
+
+  defp wrong([], [], _index), do: nil
+  defp wrong(_types, _fields, _index), do: :count
+
+  defp miscounted(name, types, fields),
+    do: "a #{name} frame has #{length(types)} fields, got #{length(fields)}"
+
+  defp mistyped(name, index, types, fields) when length(types) == length(fields) do
+    got = inspect(Enum.at(fields, index - 1), limit: 5, printable_limit: 40)
+    "field #{index} of a #{name} frame is #{got}, not #{describe(Enum.at(types, index - 1))}"
+  end
+
+  defp mistyped(name, _index, types, fields), do: miscounted(name, types, fields)
 
   defp type?(:int, value), do: is_integer(value) and value >= 0
   defp type?(:string, value), do: is_binary(value)

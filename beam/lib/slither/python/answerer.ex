@@ -35,8 +35,8 @@ defmodule Slither.Python.Answerer do
         frame
 
       {:error, why} ->
-        fault = Fault.to_wire("view_failed", "the answer can't be sent: " <> why)
-        Frame.encode!({:view_reply, id, 1, fault})
+        {:ok, frame} = Frame.view_reply(id, 1, Fault.to_wire("view_failed", why))
+        frame
     end
   end
 
@@ -65,6 +65,6 @@ defmodule Slither.Python.Answerer do
     if timer, do: Process.cancel_timer(timer, async: true, info: false)
   end
 
-  defp encode(id, {:ok, value}), do: Frame.encode({:view_reply, id, 0, value})
-  defp encode(id, {:error, fault}), do: Frame.encode({:view_reply, id, 1, fault})
+  defp encode(id, {:ok, value}), do: Frame.view_reply(id, 0, value)
+  defp encode(id, {:error, fault}), do: Frame.view_reply(id, 1, fault)
 end

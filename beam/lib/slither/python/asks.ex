@@ -135,7 +135,7 @@ defmodule Slither.Python.Asks do
         answerer = self()
 
         bridge.serve(Map.merge(facts, asked), fn timeout, fault ->
-          Answerer.arm(owner, {:view_deadline, answerer, id, fault}, timeout)
+          Answerer.arm(owner, {:view_deadline, answerer, id, fault, timeout}, timeout)
         end)
 
       {:error, why} ->

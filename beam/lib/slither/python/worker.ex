@@ -175,8 +175,8 @@ defmodule Slither.Python.Worker do
 
   def handle_info(:startup_timeout, state), do: {:noreply, state}
 
-  def handle_info({:view_deadline, pid, id, fault}, state),
-    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, fault)}}
+  def handle_info({:view_deadline, pid, id, fault, timeout}, state),
+    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, fault.(timeout))}}
 
   def handle_info({:answered, pid}, state),
     do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}

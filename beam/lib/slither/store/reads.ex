@@ -53,6 +53,19 @@ defmodule Slither.Store.Reads do
     end)
   end
 
+  @doc "The values under the keys, nil where there is none, and the places of those, last first."
+  @spec get_each(term, atom, [term]) :: [list]
+  def get_each(store, name, keys), do: read(store, name, &each(&1, keys, 0, [], []))
+
+  defp each(table, [key | keys], place, values, missing) do
+    case Table.lookup(table, key) do
+      [] -> each(table, keys, place + 1, [nil | values], [place | missing])
+      rows -> each(table, keys, place + 1, [Table.entry(table, rows) | values], missing)
+    end
+  end
+
+  defp each(_table, [], _place, values, missing), do: [:lists.reverse(values), missing]
+
   @spec match(term, atom, term) :: [list]
   def match(store, name, pattern), do: select(store, name, [{pattern, [], [:"$$"]}])
 
