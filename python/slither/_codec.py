@@ -37,22 +37,28 @@ def encode_view(value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
     return memoryview(packed)
 
 
-def encode_once(value: object, depth: int) -> bytes | memoryview | None:
+def encode_once(value: object, depth: int, small: bool = False) -> bytes | memoryview | None:
     """Encode in one pass, without the last copy; None for what needs the walk that says why.
 
-    ``depth`` is less than what msgpack allows.
+    ``depth`` is less than what msgpack allows. ``small`` is a guess that saves time where it is
+    right.
     """
     spare = _MSGPACK_DEPTH - depth
     idle = _idle[spare]
     packing = idle.pop() if idle else _packing(spare)
     pack, place, whole = packing
-    place[0] = value
     try:
-        packed: bytes = pack(whole)
+        if small:
+            packed = pack(value)
+            # Each container takes a byte: so few bytes hold no value that nests too deep.
+            small = len(packed) <= depth
+        if not small:
+            place[0] = value
+            packed = pack(whole)
+            place[0] = None
     except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
         # A packer that failed keeps what it had packed by then: it is not used again.
         return None
-    place[0] = None
     idle.append(packing)
     # A NaN is the one plain key that Python tells apart from itself and BEAM does not.
     if (
@@ -61,6 +67,8 @@ def encode_once(value: object, depth: int) -> bytes | memoryview | None:
         and _repeats_nan(value)
     ):
         return None
+    if small:
+        return packed
     return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
 
 

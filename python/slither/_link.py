@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from slither.erlport import Port
 
 
+# Operations whose one argument is a list of many.
+_BULK = frozenset({"get_many", "put"})
+
+
 class Incoming(NamedTuple):
     """A call that waits for its turn, and what reading it took in microseconds."""
 
@@ -75,7 +79,7 @@ class Link:
         """
         identity = self._next_id()
         fields = [frames.VIEW_CALL, identity, call, name, mode, params, timeout]
-        body = encode_once(fields, MAX_DEPTH + mode + 1)
+        body = encode_once(fields, MAX_DEPTH + mode + 1, small=mode == 0)
         if body is not None:
             return self._ask(identity, body)
         head = frames.VIEW_CALL, identity, call, clean(name), mode
@@ -88,7 +92,7 @@ class Link:
         """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
         identity = self._next_id()
         fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
-        body = encode_once(fields, MAX_DEPTH + 4)
+        body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
         if body is not None:
             return self._ask(identity, body)
         head = frames.TABLE_CALL, identity, call, clean(table), op
@@ -98,7 +102,7 @@ class Link:
     def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer | None:
         # The turn is taken before the question goes out: nobody else can read its reply, and
         # most replies are read by whoever asked, without a word to other threads.
-        if self._turn.acquire(blocking=False):
+        if self._turn.acquire(False):
             try:
                 began = time.perf_counter_ns()
                 self._port.write(*pieces)
