@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from slither import _frames as frames
-from slither._codec import encode, encode_view
+from slither._codec import encode, encode_head, encode_once, encode_view
 from slither._errors import EncodeError
 from slither._version import MAX_FRAME
 from slither._walk import MAX_DEPTH
@@ -87,26 +87,23 @@ def encode_result(
     The timing is in microseconds. An answer over ``max_frame`` bytes becomes an error frame.
     """
     began = time.perf_counter_ns()
-    errors: dict[int, dict[str, Payload]] | None = None
-    body: list[bytes | memoryview]
-    try:
-        body = [_encode_list(results)]
-    except EncodeError:
+    fields = [frames.RESULT, identity, results]
+    # The frame and the list are not part of any item's depth.
+    head: Pieces
+    whole = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
+    if whole is not None:
+        head, errors = (b"\x95", memoryview(whole)[1:]), None
+    else:
         items, errors = _encode_each(results)
-        body = [b"".join((_array_head(len(items)), *items))]
+        head = (b"\x95\x05", encode(identity), _array_head(len(items)), *items)
     encode_us = (time.perf_counter_ns() - began) // 1_000
-    tail = encode(errors) + encode([decode_us, handler_us, encode_us])
-    pieces: Pieces = (b"\x95\x05" + encode(identity), *body, tail)
+    tail = encode_head([errors, [decode_us, handler_us, encode_us]])
+    pieces: Pieces = (*head, memoryview(tail)[1:])
     size = sum(map(len, pieces))
     if size <= max_frame:
         return pieces
     message = f"the answer has {size} bytes; the limit is {max_frame}"
     return (encode_error(identity, describe("too_large", message, size=size, limit=max_frame)),)
-
-
-def _encode_list(results: list[Payload] | tuple[Payload, ...]) -> memoryview:
-    # The list itself is not part of any item's depth.
-    return encode_view(results, "result", MAX_DEPTH + 1)
 
 
 def _encode_each(

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
+_TARGETS = {"function": 3, "command": 2, "pipes": 2}
+_NAMES = (str, type(None))
+
 Check = Callable[[object], bool]
 
 
@@ -58,14 +61,19 @@ def _is_errors(value: object) -> bool:
 def _is_target(value: object) -> bool:
     if type(value) is not list or not value or not all(map(_is_str, value)):
         return False
-    return {"function": 3, "command": 2, "pipes": 2}.get(value[0]) == len(value)
+    return _TARGETS.get(value[0]) == len(value)
 
 
 def _is_context(value: object) -> bool:
     if type(value) is not dict:
         return False
-    names = map(value.get, ("run", "pipe", "stage", "session"))
-    return all(name is None or type(name) is str for name in names)
+    get = value.get
+    return (
+        type(get("run")) in _NAMES
+        and type(get("pipe")) in _NAMES
+        and type(get("stage")) in _NAMES
+        and type(get("session")) in _NAMES
+    )
 
 
 def _is_timing(value: object) -> bool:

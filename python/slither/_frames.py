@@ -219,17 +219,24 @@ def parse(body: bytes | bytearray) -> Frame:
     if type(kind) is not int or kind not in TABLE:
         raise ProtocolError(f"no frame has the kind {kind!r:.40}")
     build, checks = TABLE[kind]
+    if len(fields) == len(checks) + 1:
+        for index, (_, check) in enumerate(checks, 1):
+            if not check(fields[index]):
+                raise ProtocolError(_mistyped(fields, index))
+        return build(*fields[1:])
     name = getattr(build, "__name__", "").lower()
-    if len(fields) != len(checks) + 1:
-        raise ProtocolError(
-            f"frame {name} (kind {kind}) has {len(checks)} fields, not {len(fields) - 1}"
-        )
-    for index, (wanted, check) in enumerate(checks, 1):
-        if not check(fields[index]):
-            field = getattr(build, "_fields", ())[index - 1]
-            got = type(fields[index]).__name__
-            raise ProtocolError(f"frame {name} (kind {kind}): {field} is no {wanted} but a {got}")
-    return build(*fields[1:])
+    raise ProtocolError(
+        f"frame {name} (kind {kind}) has {len(checks)} fields, not {len(fields) - 1}"
+    )
+
+
+def _mistyped(fields: list[Payload], index: int) -> str:
+    build, checks = TABLE[fields[0]]
+    name = getattr(build, "__name__", "").lower()
+    field = getattr(build, "_fields", ())[index - 1]
+    got = type(fields[index]).__name__
+    wanted = checks[index - 1][0]
+    return f"frame {name} (kind {fields[0]}): {field} is no {wanted} but a {got}"
 
 
 def parse_reply(body: bytes | bytearray) -> tuple[int, int, Payload] | None:

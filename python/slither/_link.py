@@ -61,9 +61,16 @@ class Link:
 
     def next_call(self) -> Incoming | None:
         """Wait for a call; None when the worker is to stop."""
-        self._pump(lambda: bool(self._calls) or self._stopping)
-        with self._changed:
-            return self._calls.popleft() if self._calls else None
+        while not (self._calls or self._stopping or self.ended):
+            if self._turn.acquire(False):
+                try:
+                    while not (self._calls or self._stopping or self.ended):
+                        self._take_one()
+                finally:
+                    self._give_turn()
+            else:
+                self._pump(lambda: bool(self._calls) or self._stopping)
+        return self._calls.popleft() if self._calls else None
 
     def await_welcome(self) -> frames.Welcome | None:
         """Wait for the welcome; None when the other side is gone."""
@@ -235,6 +242,12 @@ class Link:
     def _take(self, body: bytes | bytearray) -> None:
         began = time.perf_counter_ns()
         got = frames.parse(body)
+        if isinstance(got, frames.Call):
+            self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
+            if self._waiters:
+                with self._changed:
+                    self._changed.notify_all()
+            return
         if isinstance(got, frames.ViewReply):
             self._keep(got)
             return
@@ -244,9 +257,7 @@ class Link:
         with self._changed:
             if self._waiters:
                 self._changed.notify_all()
-            if isinstance(got, frames.Call):
-                self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
-            elif isinstance(got, frames.Credit):
+            if isinstance(got, frames.Credit):
                 self.add_credit(got.count)
             elif isinstance(got, frames.Cancel):
                 self._cancelled.add(got.id)
