@@ -11,7 +11,7 @@ defmodule Slither.Protocol.Encoder do
   @max_depth 1_000
   @max_magnitude 65_536
   @no_datetime "a DateTime outside the years 1 to 9999"
-  @ascii 0x80808080808080
+  @ascii 0x80808080
 
   @doc "Encodes a term; on failure says where and why."
   @spec encode(term, String.t()) :: {:ok, iodata} | {:error, String.t()}
@@ -228,18 +228,16 @@ defmodule Slither.Protocol.Encoder do
 
   @doc false
   @spec utf8?(binary) :: boolean
-  # Most texts are short and ASCII: a chunk at a time, with a head for each length of the last.
-  def utf8?(<<c::56, rest::binary>>) when (c &&& @ascii) == 0, do: utf8?(rest)
+  # Most texts are short and ASCII. Four bytes are read in place; other sizes take a call.
+  def utf8?(<<a::32, b::32, rest::binary>>) when ((a ||| b) &&& @ascii) == 0, do: utf8?(rest)
+  def utf8?(<<a::32, rest::binary>>) when (a &&& @ascii) == 0, do: utf8?(rest)
   def utf8?(<<>>), do: true
-  def utf8?(<<c::8>>) when c < 0x80, do: true
-  def utf8?(<<c::16>>) when (c &&& @ascii) == 0, do: true
-  def utf8?(<<c::24>>) when (c &&& @ascii) == 0, do: true
-  def utf8?(<<c::32>>) when (c &&& @ascii) == 0, do: true
-  def utf8?(<<c::40>>) when (c &&& @ascii) == 0, do: true
-  def utf8?(<<c::48>>) when (c &&& @ascii) == 0, do: true
+  def utf8?(<<a>>) when a < 0x80, do: true
+  def utf8?(<<a::16>>) when (a &&& @ascii) == 0, do: true
+  def utf8?(<<a::16, b>>) when ((a ||| b) &&& @ascii) == 0, do: true
   def utf8?(rest), do: mixed_utf8?(rest)
 
-  defp mixed_utf8?(<<c::56, rest::binary>>) when (c &&& @ascii) == 0, do: mixed_utf8?(rest)
+  defp mixed_utf8?(<<a::32, rest::binary>>) when (a &&& @ascii) == 0, do: mixed_utf8?(rest)
   defp mixed_utf8?(<<char, rest::binary>>) when char < 0x80, do: mixed_utf8?(rest)
   defp mixed_utf8?(<<_::utf8, rest::binary>>), do: mixed_utf8?(rest)
   defp mixed_utf8?(rest), do: rest == <<>>

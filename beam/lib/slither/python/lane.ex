@@ -44,7 +44,8 @@ defmodule Slither.Python.Lane do
           | {:requeue, Error.t()}
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
-  @heap_words 65_536
+  # Over 512 KB it would be mapped from the system anew each time.
+  @heap_words 30_000
 
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
