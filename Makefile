@@ -28,8 +28,9 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: setup ## Measure shared state and the overlap of stages, as ratios to peers
+bench: setup ## Measure throughput, latency, shared state and overlap, as ratios to peers
 	@scripts/setup bench
+	@$(VENV) mix run beam/bench/throughput.exs
 	@$(VENV) mix run beam/bench/store.exs
 	@$(VENV) mix run beam/bench/overlap.exs
 

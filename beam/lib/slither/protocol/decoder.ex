@@ -114,10 +114,56 @@ defmodule Slither.Protocol.Decoder do
   @spec short(non_neg_integer, binary) :: no_return
   defp short(size, rest), do: bad("a length of #{size} where #{byte_size(rest)} bytes are left")
 
+  # Most lists of maps are rows of one table. The keys of the first row are looked for in the
+  # others as they stand in its bytes: to read and to check them again costs twice as much.
+  defp array(count, <<0b1000::4, size::4, rest::binary>> = all, depth, copy) when count > 1 do
+    room(count, all, depth)
+    room(2 * size, rest, depth - 1)
+    {pairs, rest} = pairs(size, rest, depth - 2, copy, [])
+    first = from_pairs(pairs, size)
+
+    case shape(pairs, []) do
+      nil -> elements(count - 1, rest, depth - 1, copy, [first])
+      shape -> rows(count - 1, rest, depth - 1, copy, [first], size, shape)
+    end
+  end
+
   defp array(count, rest, depth, copy) do
     room(count, rest, depth)
     elements(count, rest, depth - 1, copy, [])
   end
+
+  defp shape([{key, _} | pairs], acc) when is_binary(key) and byte_size(key) < 32 do
+    size = byte_size(key)
+    shape(pairs, [{<<0xA0 ||| size, key::binary>>, size + 1, key} | acc])
+  end
+
+  defp shape([], acc), do: acc
+  defp shape(_pairs, _acc), do: nil
+
+  defp rows(0, rest, _depth, _copy, acc, _size, _shape), do: {:lists.reverse(acc), rest}
+
+  defp rows(count, rest, depth, copy, acc, size, shape) do
+    with <<0b1000::4, ^size::4, row::binary>> <- rest,
+         {map, rest} <- row(shape, row, depth - 1, copy, []) do
+      rows(count - 1, rest, depth, copy, [map | acc], size, shape)
+    else
+      _ -> elements(count, rest, depth, copy, acc)
+    end
+  end
+
+  defp row([{raw, size, key} | shape], rest, depth, copy, acc) do
+    case rest do
+      <<^raw::binary-size(size), rest::binary>> ->
+        {value, rest} = value(rest, depth, copy)
+        row(shape, rest, depth, copy, [{key, value} | acc])
+
+      _ ->
+        :other
+    end
+  end
+
+  defp row([], rest, _depth, _copy, acc), do: {:maps.from_list(acc), rest}
 
   defp elements(0, rest, _depth, _copy, acc), do: {:lists.reverse(acc), rest}
 
@@ -129,11 +175,15 @@ defmodule Slither.Protocol.Decoder do
   defp map(count, rest, depth, copy) do
     room(2 * count, rest, depth)
     {pairs, rest} = pairs(count, rest, depth - 1, copy, [])
+    {from_pairs(pairs, count), rest}
+  end
+
+  defp from_pairs(pairs, count) do
     map = :maps.from_list(pairs)
     if map_size(map) != count, do: bad("a map with a repeated key")
     # Keys that differ here can be one in Python, and some can be no key there.
     Encoder.check_keys(pairs)
-    {map, rest}
+    map
   end
 
   defp pairs(0, rest, _depth, _copy, acc), do: {acc, rest}

@@ -13,6 +13,9 @@ defmodule Slither.Protocol.Encoder do
   @no_datetime "a DateTime outside the years 1 to 9999"
   @ascii 0x80808080
 
+  # The keys of a map in the order in which it lists them, with their bytes.
+  @typep shape :: {byte | binary, [{term, iodata}]} | nil
+
   @doc "Encodes a term; on failure says where and why."
   @spec encode(term, String.t()) :: {:ok, iodata} | {:error, String.t()}
   def encode(term, root \\ "payload") do
@@ -23,11 +26,22 @@ defmodule Slither.Protocol.Encoder do
 
   @doc "Encodes a term that the caller knows to be encodable."
   @spec encode!(term) :: iodata
-  def encode!(term) do
-    case value(term, @max_depth) do
-      byte when is_integer(byte) -> <<byte>>
-      iodata -> iodata
-    end
+  def encode!(term), do: term |> value(@max_depth) |> whole()
+
+  # By itself a byte is no iodata.
+  defp whole(byte) when is_integer(byte), do: <<byte>>
+  defp whole(iodata), do: iodata
+
+  @doc """
+  Encodes a term that may be a row of the table that `shape` describes, as the last one was; nil
+  is no shape yet. Gives the shape for the next one.
+  """
+  @spec encode_row(term, shape) :: {:ok, iodata, shape} | {:error, String.t()}
+  def encode_row(row, shape) do
+    {encoded, shape} = row(row, shape, @max_depth)
+    {:ok, whole(encoded), shape}
+  catch
+    {:bad, _why} -> {:error, locate(row, "payload")}
   end
 
   @doc "The header of an array of `count` values."
@@ -50,12 +64,7 @@ defmodule Slither.Protocol.Encoder do
   defp value(list, depth) when is_list(list), do: list(list, depth)
   defp value(%{__struct__: _} = struct, _depth), do: wrapped(struct)
 
-  defp value(map, depth) when is_map(map) do
-    pairs = :maps.to_list(map)
-    check_keys(pairs)
-    [map_header(map_size(map)) | pairs(pairs, depth - 1)]
-  end
-
+  defp value(map, depth) when is_map(map), do: map |> row(nil, depth) |> elem(0)
   defp value(tuple, depth) when is_tuple(tuple), do: list(Tuple.to_list(tuple), depth)
   defp value(other, _depth), do: bad("#{kind(other)} can't be sent")
 
@@ -63,13 +72,49 @@ defmodule Slither.Protocol.Encoder do
     [array(proper_length(list)) | elements(list, depth - 1)]
   end
 
+  defp elements([head | tail], depth) when is_map(head), do: rows([head | tail], nil, depth)
   defp elements([head | tail], depth), do: [value(head, depth) | elements(tail, depth)]
   defp elements([], _depth), do: []
 
-  defp pairs([{key, value} | rest], depth),
-    do: [value(key, depth), value(value, depth) | pairs(rest, depth)]
+  # Most lists of maps are rows of one table, whose keys are checked and encoded once.
+  defp rows([head | tail], shape, depth) do
+    {encoded, shape} = row(head, shape, depth)
+    [encoded | rows(tail, shape, depth)]
+  end
 
-  defp pairs([], _depth), do: []
+  defp rows([], _shape, _depth), do: []
+
+  defp row(map, shape, depth)
+       when is_map(map) and not is_map_key(map, :__struct__) and depth > 0 do
+    pairs = :maps.to_list(map)
+
+    case shape do
+      {head, keys} ->
+        if like?(pairs, keys),
+          do: {[head | pairs(pairs, keys, depth - 1)], shape},
+          else: shaped(map, pairs, depth)
+
+      nil ->
+        shaped(map, pairs, depth)
+    end
+  end
+
+  defp row(other, shape, depth), do: {value(other, depth), shape}
+
+  defp shaped(map, pairs, depth) do
+    check_keys(pairs)
+    keys = for {key, _value} <- pairs, do: {key, value(key, depth - 1)}
+    head = map_header(map_size(map))
+    {[head | pairs(pairs, keys, depth - 1)], {head, keys}}
+  end
+
+  defp like?([{key, _value} | pairs], [{key, _raw} | keys]), do: like?(pairs, keys)
+  defp like?(pairs, keys), do: pairs == [] and keys == []
+
+  defp pairs([{_key, value} | pairs], [{_, raw} | keys], depth),
+    do: [raw, value(value, depth) | pairs(pairs, keys, depth)]
+
+  defp pairs([], [], _depth), do: []
 
   defp map_header(count) when count < 16, do: 0x80 ||| count
   defp map_header(count) when count < 0x10000, do: <<0xDE, count::16>>

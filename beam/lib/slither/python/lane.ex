@@ -127,7 +127,7 @@ defmodule Slither.Python.Lane do
 
   defp call(job, lane) do
     started = System.monotonic_time()
-    {count, encoded, bad} = encode(job.payloads, 0, 0, [], %{})
+    {count, encoded, bad} = encode(job.payloads, nil, {0, 0, [], %{}})
     times = %{encode: 0, wire: 0, decode: 0, handler: 0, bytes: 0, result_bytes: 0}
     times = Map.put(times, :worker, lane.slot)
     times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
@@ -147,14 +147,17 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  defp encode([payload | rest], index, count, acc, bad) do
-    case Encoder.encode(payload) do
-      {:ok, iodata} -> encode(rest, index + 1, count + 1, [acc | iodata], bad)
-      {:error, why} -> encode(rest, index + 1, count, acc, Map.put(bad, index, unsendable(why)))
+  defp encode([payload | rest], shape, {index, count, acc, bad}) do
+    case Encoder.encode_row(payload, shape) do
+      {:ok, iodata, shape} ->
+        encode(rest, shape, {index + 1, count + 1, [acc | iodata], bad})
+
+      {:error, why} ->
+        encode(rest, shape, {index + 1, count, acc, Map.put(bad, index, unsendable(why))})
     end
   end
 
-  defp encode([], _index, count, acc, bad), do: {count, acc, bad}
+  defp encode([], _shape, {_index, count, acc, bad}), do: {count, acc, bad}
 
   defp exchange(frame, id, job, bad, {lane, sent, times}) do
     send(lane.worker, {:sent, id, job.timeout, job.run})

@@ -1,0 +1,118 @@
+"""What a Python user would take instead: one process that runs one measure for each line read.
+
+Each measure is timed here, with its pool started and warm; its line of output is the answer.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Pool
+
+from bench_items import CHUNK, ITEMS, WORKERS, items, same
+
+Measure = Callable[[], object]
+
+
+def chunks(values: list[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    """Cut a list into chunks."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
+
+
+def joblib_map(data: list[dict[str, object]]) -> Measure:
+    """Prepare joblib, with its own batching."""
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=WORKERS, batch_size=CHUNK)
+    parallel.__enter__()
+    return lambda: parallel(delayed(same)(item) for item in data)
+
+
+def mpire_map(data: list[dict[str, object]]) -> Measure:
+    """Prepare mpire."""
+    from mpire import WorkerPool
+
+    pool = WorkerPool(n_jobs=WORKERS, keep_alive=True)
+    return lambda: pool.map(same, [(item,) for item in data], chunk_size=CHUNK)
+
+
+def ray_map(data: list[dict[str, object]]) -> Measure:
+    """Prepare an ActorPool of Ray, given chunks."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray.util import ActorPool
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR")
+
+    @ray.remote
+    class Actor:
+        def same(self, chunk: list[dict[str, object]]) -> list[dict[str, object]]:
+            return chunk
+
+        def ready(self) -> bool:
+            return True
+
+    actors = [Actor.remote() for _ in range(WORKERS)]
+    ray.get([actor.ready.remote() for actor in actors])
+    pool = ActorPool(actors)
+    return lambda: list(
+        pool.map(lambda actor, chunk: actor.same.remote(chunk), list(chunks(data)))
+    )
+
+
+def throughput(name: str) -> Measure:
+    """Prepare one way of sending the items there and back."""
+    data = items(ITEMS)
+    if name == "Pool.imap":
+        pool = Pool(WORKERS)
+        return lambda: list(pool.imap(same, data, CHUNK))
+    if name == "Pool.map":
+        pool = Pool(WORKERS)
+        return lambda: pool.map(same, data, CHUNK)
+    if name == "ProcessPoolExecutor.map":
+        executor = ProcessPoolExecutor(WORKERS)
+        return lambda: list(executor.map(same, data, chunksize=CHUNK))
+    return {"joblib": joblib_map, "mpire": mpire_map, "Ray ActorPool": ray_map}[name](data)
+
+
+def rate(measure: Measure) -> float:
+    """Return items a second, in thousands."""
+    began = time.perf_counter()
+    measure()
+    return ITEMS / (time.perf_counter() - began) / 1000
+
+
+def latency(count: int) -> dict[str, float]:
+    """Return percentiles of ``Pool.apply`` in µs."""
+    with Pool(1) as pool:
+        item = items(1)[0]
+        times = []
+        for _ in range(count):
+            began = time.perf_counter_ns()
+            pool.apply(same, (item,))
+            times.append((time.perf_counter_ns() - began) / 1000)
+    cuts = statistics.quantiles(times, n=1000)
+    return {"p50": cuts[499], "p99": cuts[989], "p99.9": cuts[998]}
+
+
+def main() -> None:
+    """Answer lines until the input ends."""
+    ready: dict[str, Measure] = {}
+    for line in sys.stdin:
+        kind, name = line.rstrip("\n").split(" ", 1)
+        if kind == "throughput":
+            if name not in ready:
+                ready[name] = throughput(name)
+                ready[name]()
+            print(rate(ready[name]), flush=True)
+        else:
+            print(*latency(int(name)).values(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
