@@ -3,8 +3,9 @@ defmodule Slither.Store.DurableTest do
 
   import ExUnit.CaptureLog
 
+  alias Slither.Error
   alias Slither.Store.Server
-  alias Slither.Test.Stores
+  alias Slither.Test.{DurableModel, Stores, VMs}
 
   # Every write waits for the disk, and the disk for whoever else uses it.
   @moduletag timeout: 600_000
@@ -111,8 +112,8 @@ defmodule Slither.Store.DurableTest do
     assert length(before) == 4 * 7 + 1
     restart(module, dir)
     assert rows(module, :items) == before
-    # One snapshot, one segment.
-    assert dir |> File.ls!() |> length() == 2
+    # One snapshot, one segment; and the lock.
+    assert dir |> File.ls!() |> Enum.map(&Path.extname/1) |> Enum.sort() == ~w(.lock .log .snap)
   end
 
   test "a stop in the middle of a compaction loses nothing", %{tmp_dir: dir} do
@@ -156,6 +157,162 @@ defmodule Slither.Store.DurableTest do
     assert Server.size(module, :items) == 21
   end
 
+  test "a log cut at any byte comes back up to there", %{tmp_dir: dir} do
+    module = seeded(tables: [%{name: :items, durable: true}, %{name: :cache}])
+    start(module, dir)
+    for n <- 1..6, do: Server.put(module, :items, n, String.duplicate("x", n))
+    stop_supervised!({Server, module})
+    [segment] = Path.wildcard(Path.join(dir, "*.log"))
+    [snapshot] = Path.wildcard(Path.join(dir, "*.snap"))
+    {whole, rows} = {File.read!(segment), File.read!(snapshot)}
+
+    counts =
+      for cut <- 0..byte_size(whole) do
+        Enum.each(File.ls!(dir), &File.rm!(Path.join(dir, &1)))
+        File.write!(snapshot, rows)
+        File.write!(segment, binary_part(whole, 0, cut))
+        if cut >= 8, do: mark_open(segment)
+
+        capture_log(fn -> start(module, dir) end)
+        found = for {n, text} when is_integer(n) <- rows(module, :items), do: {n, byte_size(text)}
+        # Whole records, from the first on.
+        assert found == for(n <- 1..length(found)//1, do: {n, n})
+        assert Server.put(module, :items, :more, cut) == :ok
+        stop_supervised!({Server, module})
+        length(found)
+      end
+
+    assert counts == Enum.sort(counts)
+    assert Enum.uniq(counts) == Enum.to_list(0..6)
+  end
+
+  test "a ttl may come and go: rows of before have the ttl of now", %{tmp_dir: dir} do
+    clock = :atomics.new(1, [])
+    options = [name: "ttl", clock: fn -> :atomics.get(clock, 1) end]
+    with_ttl = Stores.define(tables: [%{name: :items, durable: true, ttl: 100}])
+    without = Stores.define(tables: [%{name: :items, durable: true}])
+
+    # In the segment at first, in the snapshot then.
+    start(with_ttl, dir, options)
+    Server.put("ttl", :items, 1, :a)
+    stop_supervised!({Server, "ttl"})
+
+    for _ <- 1..2 do
+      start(without, dir, options)
+      :atomics.put(clock, 1, 1_000)
+      assert rows("ttl", :items) == [{1, :a}]
+      stop_supervised!({Server, "ttl"})
+    end
+
+    start(without, dir, options)
+    Server.put("ttl", :items, 2, :b)
+    stop_supervised!({Server, "ttl"})
+    start(with_ttl, dir, options)
+    :atomics.put(clock, 1, 1_099)
+    assert rows("ttl", :items) == [{1, :a}, {2, :b}]
+    :atomics.put(clock, 1, 1_100)
+    assert rows("ttl", :items) == []
+  end
+
+  test "what was swept stays away", %{tmp_dir: dir} do
+    clock = :atomics.new(1, [])
+    options = [name: "swept", clock: fn -> :atomics.get(clock, 1) end]
+    with_ttl = Stores.define(tables: [%{name: :items, durable: true, ttl: 100}])
+    start(with_ttl, dir, options)
+    Server.put("swept", :items, 1, :a)
+    :atomics.put(clock, 1, 100)
+    Slither.Store.Sweeper.sweep("swept")
+    Server.put("swept", :items, 2, :b)
+    stop_supervised!({Server, "swept"})
+    start(Stores.define(tables: [%{name: :items, durable: true}]), dir, options)
+    assert rows("swept", :items) == [{2, :b}]
+  end
+
+  test "a seed that failed is made up for by the next start", %{tmp_dir: dir} do
+    down = Stores.define(tables: @tables, load: fn _ -> {:error, :down} end)
+    options = [name: "late", on_load_error: :start_empty]
+
+    for round <- 1..3 do
+      capture_log(fn -> start(down, dir, options ++ [compact_after: 2]) end)
+      assert Server.get("late", :items, :seed) == nil
+      for n <- 1..9, do: Server.put("late", :items, n, round)
+      Stores.kill_owner("late")
+      for n <- 1..9, do: Server.put("late", :items, n, round)
+      stop_supervised!({Server, "late"})
+    end
+
+    start(seeded(), dir, options)
+    assert rows("late", :items) == for(n <- 1..9, do: {n, 3}) ++ [{:seed, 1}]
+    Server.delete("late", :items, :seed)
+    stop_supervised!({Server, "late"})
+    start(seeded(), dir, options)
+    assert Server.get("late", :items, :seed) == nil
+  end
+
+  test "a reload beside writes and compactions loses none of them", %{tmp_dir: dir} do
+    module = seeded()
+    start(module, dir, compact_after: 20)
+
+    writers =
+      for id <- 1..2 do
+        Task.async(fn -> for n <- 1..300, do: Server.put(module, :items, {id, rem(n, 11)}, n) end)
+      end
+
+    for _ <- 1..100, do: assert(Server.reload(module) == :ok)
+    Task.await_many(writers, 120_000)
+    before = rows(module, :items)
+    assert length(before) == 2 * 11 + 1
+    restart(module, dir)
+    assert rows(module, :items) == before
+  end
+
+  test "a directory of any length can be locked", %{tmp_dir: dir} do
+    deep = Path.join([dir | List.duplicate(String.duplicate("d", 60), 4)])
+    module = seeded()
+    assert capture_log(fn -> start(module, deep) end) == ""
+    assert deep |> Path.join("*.lock") |> Path.wildcard() |> length() == 1
+    stop_supervised!({Server, module})
+    assert deep |> Path.join("*.lock") |> Path.wildcard() == []
+  end
+
+  test "stores whose names begin alike leave each other's files alone", %{tmp_dir: dir} do
+    File.mkdir_p!(dir)
+    other = Path.join(dir, "Alike.Longer.7.snap.new")
+    own = Path.join(dir, "Alike.7.snap.new")
+    for file <- [other, own], do: File.write!(file, "half")
+    start(seeded(), dir, name: Alike)
+    assert File.exists?(other)
+    refute File.exists?(own)
+  end
+
+  @tag :capture_log
+  test "a directory or a log that can't be used stops the start, and says so", %{tmp_dir: dir} do
+    Process.flag(:trap_exit, true)
+    File.mkdir_p!(dir)
+    file = Path.join(dir, "file")
+    File.write!(file, "")
+
+    for {bad, words} <- [
+          {Path.join(file, "log"), "not a directory"},
+          {file, "file already exists"},
+          {"", "no such file or directory"}
+        ] do
+      assert {:error, error} = Server.start_link(seeded(), dir: bad)
+      assert %Error{reason: :log_unusable, details: %{dir: ^bad}} = error
+      assert Exception.message(error) =~ words
+    end
+
+    # Its records have no second element.
+    start(Stores.define(tables: [%{name: :items, durable: true}]), dir, name: "shape")
+    Server.bulk_insert("shape", :items, [{1}])
+    stop_supervised!({Server, "shape"})
+    changed = Stores.define(tables: [%{name: :items, durable: true, keypos: 2}])
+    assert {:error, error} = Server.start_link(changed, dir: dir, name: "shape")
+    assert %Error{reason: :log_unusable} = error
+    start(Stores.define(tables: [%{name: :items, durable: true}]), dir, name: "shape")
+    assert Server.get("shape", :items, 1) == {1}
+  end
+
   test "a log that is no log stops the start and is left alone", %{tmp_dir: dir} do
     Process.flag(:trap_exit, true)
     module = seeded()
@@ -163,7 +320,9 @@ defmodule Slither.Store.DurableTest do
     stop_supervised!({Server, module})
     [snapshot] = Path.wildcard(Path.join(dir, "*.snap"))
     File.write!(snapshot, String.duplicate("not a log", 10))
-    assert {:error, {:not_a_log_file, _}} = Server.start_link(module, dir: dir)
+    assert {:error, %Error{reason: :log_unusable} = error} = Server.start_link(module, dir: dir)
+    assert {:not_a_log_file, _} = error.details.cause
+    assert Exception.message(error) =~ "#{snapshot} is no log"
     assert File.read!(snapshot) =~ "not a log"
   end
 
@@ -206,79 +365,97 @@ defmodule Slither.Store.DurableTest do
   # A VM of its own, killed by the system while four processes write. It prints each write
   # after it was acknowledged; what was printed must be there when the next VM starts.
   describe "kill -9 of the VM" do
-    @rounds 5
+    @rounds 6
 
     for sync <- [:always, 5] do
       test "with sync: #{sync} loses nothing that was acknowledged before", %{tmp_dir: dir} do
         sync = unquote(sync)
 
         Enum.reduce(1..@rounds, %{}, fn round, acknowledged ->
-          vm = open_vm(dir, sync)
-          {found, _} = wait_for(vm, "found ")
-          found = found |> Base.decode64!() |> :erlang.binary_to_term()
+          vm = VMs.open("durable_writer.exs", [dir, inspect(sync)])
+          found = vm |> VMs.wait_for("found ") |> VMs.term()
 
-          for {writer, n} <- acknowledged, sync == :always do
-            assert Map.get(found, writer, 0) >= n, "#{inspect(writer)}: lost #{n}"
+          for writer <- 1..4 do
+            # Rows are those of some number of writes, in order: no hole, and nothing torn.
+            assert reached = DurableModel.reached(found, writer), "#{writer}: #{inspect(found)}"
+            acked = Map.get(acknowledged, writer, 0)
+            if sync == :always, do: assert(reached >= acked, "#{writer}: lost #{acked}")
           end
 
-          # With an interval, whole prefixes are kept: no hole before the last one found.
-          assert found[:holes] == []
-          kill_after(vm, 40 + 13 * round, acknowledged)
+          for _ <- 1..(60 + 13 * round), do: VMs.wait_for(vm, "ack ")
+          # Whatever it said before it died counts: each says more than those before.
+          VMs.kill(vm, acknowledged, &note/2)
         end)
       end
     end
-  end
 
-  defp open_vm(dir, sync) do
-    script = Path.expand("../support/durable_writer.exs", __DIR__)
-    paths = for path <- :code.get_path(), path = to_string(path), path =~ "_build", do: path
-    pa = Enum.flat_map(paths, &["-pa", &1])
-    args = pa ++ [script, dir, inspect(sync)]
-    options = [:binary, :exit_status, :hide, line: 1_000_000, args: args]
-    Port.open({:spawn_executable, System.find_executable("elixir")}, options)
-  end
-
-  defp wait_for(port, prefix) do
-    receive do
-      {^port, {:data, {:eol, line}}} ->
-        if String.starts_with?(line, prefix),
-          do: {String.replace_prefix(line, prefix, ""), port},
-          else: wait_for(port, prefix)
-
-      {^port, {:exit_status, status}} ->
-        flunk("the VM ended with #{status}")
-    after
-      120_000 -> flunk("the VM said nothing")
+    test "lets the next VM have the log, which it kept from others", %{tmp_dir: dir} do
+      Process.flag(:trap_exit, true)
+      module = Stores.define(tables: [%{name: :items, durable: true}])
+      vm = VMs.open("durable_writer.exs", [dir, ":always"])
+      VMs.wait_for(vm, "ack ")
+      options = [name: Writer.Store, dir: dir]
+      assert {:error, %Error{reason: :log_locked} = error} = Server.start_link(module, options)
+      assert Exception.message(error) =~ "another VM writes this log"
+      VMs.wait_for(vm, "ack ")
+      VMs.kill(vm, nil, fn _line, nil -> nil end)
+      start_supervised!({Server, {module, options}})
+      assert Server.size(Writer.Store, :items) > 0
     end
   end
 
-  defp kill_after(port, lines, acknowledged) do
-    acknowledged = read_lines(port, lines, acknowledged)
-    {:os_pid, pid} = Port.info(port, :os_pid)
-    {_, 0} = System.cmd("kill", ["-9", to_string(pid)])
-    # What it said before it died counts.
-    drain(port, acknowledged)
-  end
+  # The limit is of a file's size: what a full disk does to the log, and a new segment does not.
+  test "a disk that is full once costs no write that was acknowledged", %{tmp_dir: dir} do
+    for {sync, ending} <- [{":always", "stop"}, {":always", "kill"}, {"20", "stop"}] do
+      File.rm_rf!(dir)
+      # Blocks of 512 or 1,024 bytes, as the shell has it. A signal tells of the limit, too.
+      vm = VMs.open("full_disk.exs", [dir, sync], "trap '' XFSZ; ulimit -f 128")
+      assert VMs.wait_for(vm, "refused ") =~ ~r/not_synced|not_logged/
+      acknowledged = vm |> VMs.wait_for("acknowledged ") |> VMs.term()
 
-  defp read_lines(_port, 0, acknowledged), do: acknowledged
+      if ending == "kill",
+        do: VMs.kill(vm, nil, fn _line, nil -> nil end),
+        else: Port.command(vm, "stop\n") && VMs.rest(vm, nil, fn _line, nil -> nil end)
 
-  defp read_lines(port, lines, acknowledged) do
-    {line, _} = wait_for(port, "ack ")
-    read_lines(port, lines - 1, note(line, acknowledged))
-  end
-
-  defp drain(port, acknowledged) do
-    receive do
-      {^port, {:data, {:eol, "ack " <> line}}} -> drain(port, note(line, acknowledged))
-      {^port, {:data, _torn}} -> drain(port, acknowledged)
-      {^port, {:exit_status, _status}} -> acknowledged
-    after
-      120_000 -> flunk("the VM did not die")
+      module = Stores.define(tables: [%{name: :items, durable: true}])
+      log = capture_log(fn -> start(module, dir, name: "full") end)
+      refute log =~ "[error]"
+      for {key, n} <- acknowledged, do: assert(Server.get("full", :items, key) == n)
+      stop_supervised!({Server, "full"})
     end
   end
 
-  defp note(line, acknowledged) do
+  test "a log whose process ends goes on with the next segment", %{tmp_dir: dir} do
+    module = seeded()
+    start(module, dir)
+    Server.put(module, :items, 1, :before)
+    owner = Stores.owner(module)
+    {:links, links} = Process.info(owner, :links)
+    [log] = for pid <- links, is_pid(pid), log?(pid), do: pid
+    monitor = Process.monitor(log)
+    Process.exit(log, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}
+
+    assert capture_log(fn ->
+             error = assert_raise Error, fn -> Server.put(module, :items, 2, :refused) end
+             assert error.reason == :not_logged
+           end) =~ "log failed"
+
+    assert Server.put(module, :items, 3, :after) == :ok
+    assert Stores.owner(module) == owner
+    restart(module, dir)
+    assert rows(module, :items) == [{1, :before}, {3, :after}, {:seed, 1}]
+  end
+
+  defp log?(pid) do
+    {:dictionary, words} = Process.info(pid, :dictionary)
+    match?({:disk_log, _, _}, words[:"$initial_call"])
+  end
+
+  defp note("ack " <> line, acknowledged) do
     [writer, n] = line |> String.split() |> Enum.map(&String.to_integer/1)
     Map.put(acknowledged, writer, n)
   end
+
+  defp note(_line, acknowledged), do: acknowledged
 end

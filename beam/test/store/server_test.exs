@@ -327,7 +327,7 @@ defmodule Slither.Store.ServerTest do
       ref = Server.watch(store, :items)
       Server.bulk_insert(store, :items, for(n <- 1..1_200, do: {n, n}))
       :atomics.put(clock, 1, 100)
-      send(Stores.owner(store), {Slither.Store.Owner, :sweep})
+      assert Slither.Store.Sweeper.sweep(store) == :ok
       assert_receive {Slither.Store, ^ref, %{kind: :bulk_insert}}
 
       swept =

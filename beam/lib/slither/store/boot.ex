@@ -4,7 +4,7 @@ defmodule Slither.Store.Boot do
 
   require Logger
 
-  alias Slither.Telemetry
+  alias Slither.{Error, Telemetry}
   alias Slither.Store.{Builder, Config, Directory, Heir, Journal, Table}
 
   @doc "Runs in the owner, which traps exits."
@@ -42,15 +42,16 @@ defmodule Slither.Store.Boot do
   defp resume(%{dir: nil} = directory, _config), do: {:ok, directory, nil}
 
   defp resume(%{dir: dir} = directory, config) do
-    with {:ok, journal} <- Journal.reopen(dir, config.store), do: {:ok, directory, journal}
+    with {:ok, journal} <- log(config, fn -> Journal.reopen(dir, config.store) end),
+         do: {:ok, directory, journal}
   end
 
   defp load(config, heir, aux) do
     started = System.monotonic_time()
     event(config, :start, %{system_time: System.system_time()}, %{})
 
-    with {:ok, tables} <- build(config),
-         {:ok, journal} <- open_journal(config, tables),
+    with {:ok, tables, seeded?} <- build(config),
+         {:ok, journal} <- open_journal(config, tables, seeded?),
          :ok <- Heir.register_views(heir, config.views) do
       bequeath(tables, heir)
       directory = directory(config, tables, aux)
@@ -77,17 +78,61 @@ defmodule Slither.Store.Boot do
 
   defp build(%{on_load_error: on_error} = config) do
     case Builder.build(config.module, config.tables) do
+      {:ok, tables} ->
+        {:ok, tables, true}
+
       {:error, reason} when on_error == :start_empty ->
         Logger.error("store #{inspect(config.store)} starts empty: #{inspect(reason)}")
-        {:ok, Enum.map(config.tables, &Table.create/1)}
+        {:ok, Enum.map(config.tables, &Table.create/1), false}
 
-      result ->
-        result
+      {:error, reason} ->
+        {:error, reason}
     end
   end
 
-  defp open_journal(%{dir: nil}, _tables), do: {:ok, nil}
-  defp open_journal(config, tables), do: Journal.open(config.dir, config.store, durable(tables))
+  defp open_journal(%{dir: nil}, _tables, _seeded?), do: {:ok, nil}
+
+  defp open_journal(config, tables, seeded?),
+    do: log(config, fn -> Journal.open(config.dir, config.store, durable(tables), seeded?) end)
+
+  # Whatever is wrong with the log, its files are left as they are.
+  defp log(config, open) do
+    case open.() do
+      {:ok, journal} -> {:ok, journal}
+      {:error, reason} -> {:error, unusable(config, reason)}
+    end
+  rescue
+    error -> {:error, unusable(config, error)}
+  catch
+    :throw, reason -> {:error, unusable(config, reason)}
+  end
+
+  defp unusable(config, :locked) do
+    %Error{
+      reason: :log_locked,
+      where: "store #{inspect(config.store)}, directory #{config.dir}",
+      message: "another VM writes this log",
+      hint: "stop it, or give this one a directory of its own",
+      details: %{store: config.store, dir: config.dir}
+    }
+  end
+
+  defp unusable(config, reason) do
+    %Error{
+      reason: :log_unusable,
+      where: "store #{inspect(config.store)}, directory #{config.dir}",
+      message: "the durable tables' log can't be used: #{describe(reason)}",
+      hint: "its files are as they were",
+      details: %{store: config.store, dir: config.dir, cause: reason}
+    }
+  end
+
+  defp describe({:file_error, path, reason}), do: "#{path}: #{:file.format_error(reason)}"
+  defp describe({:not_a_log_file, path}), do: "#{path} is no log"
+  defp describe({:corrupt_log_file, path}), do: "#{path} was closed whole and is not whole now"
+  defp describe(reason) when is_atom(reason), do: to_string(:file.format_error(reason))
+  defp describe(reason) when is_exception(reason), do: Exception.message(reason)
+  defp describe(reason), do: inspect(reason)
 
   defp since(started), do: System.monotonic_time() - started
 

@@ -74,8 +74,12 @@ defmodule Slither.Store.Directory do
     ArgumentError -> []
   end
 
-  @spec via(term, :owner | :instance | :heir) :: {:via, module, term}
+  @spec via(term, :owner | :instance | :heir | :sweeper) :: {:via, module, term}
   def via(store, role), do: {:via, Registry, {@registry, {role, store}}}
+
+  @doc "The process of a store that is up; raises while it restarts."
+  @spec whereis(term, :owner | :heir) :: pid
+  def whereis(store, role), do: GenServer.whereis(via(store, role)) || raise(unavailable(store))
 
   @spec unavailable(term) :: Error.t()
   def unavailable(store) do

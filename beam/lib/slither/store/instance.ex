@@ -5,7 +5,7 @@ defmodule Slither.Store.Instance do
 
   use Supervisor
 
-  alias Slither.Store.{Directory, Heir, Owner}
+  alias Slither.Store.{Directory, Heir, Owner, Sweeper}
 
   @spec start_link(Slither.Store.Config.t()) :: {:ok, pid} | {:error, term}
   def start_link(config) do
@@ -19,7 +19,7 @@ defmodule Slither.Store.Instance do
   @impl true
   def init(config) do
     # A generous budget: an owner that comes back has lost nothing.
-    Supervisor.init([{Heir, config}, {Owner, config}],
+    Supervisor.init([{Heir, config}, {Owner, config}, {Sweeper, config}],
       strategy: :rest_for_one,
       max_restarts: 20,
       max_seconds: 5

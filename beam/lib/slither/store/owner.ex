@@ -5,14 +5,18 @@ defmodule Slither.Store.Owner do
   #
   # A write is planned, logged (durable tables), applied, kept for replay (while a reload runs),
   # and acknowledged. With `sync: :always` acknowledgements wait for one sync, which all writes
-  # that were in the mailbox when it was asked for share.
+  # that were in the mailbox when it was asked for share. After a failure of the log, durable
+  # writes are refused until a new segment can be opened.
 
   use GenServer
 
   require Logger
 
-  alias Slither.{Error, Telemetry}
+  alias Slither.Error
   alias Slither.Store.{Boot, Builder, Directory, Heir, Journal, Plan, Reaper, Table, Watchers}
+
+  # How long until a log that failed is tried again, without a write that asks for it.
+  @retry 1_000
 
   defstruct [:config, :heir, :directory, :journal, :watchers, :reload, :snapshot] ++
               [waiting: [], pending: [], logged: 0, dirty: false]
@@ -29,9 +33,9 @@ defmodule Slither.Store.Owner do
 
     case Boot.run(config, heir, aux) do
       {:ok, directory, journal} ->
-        state = %{state | directory: directory, journal: journal}
-        schedule_sweep(state)
-        {:ok, state}
+        # The owner before us may have died between a change and its telling.
+        for name <- Map.keys(directory.tables), do: tell(state, directory, name, :recover)
+        {:ok, %{state | directory: directory, journal: journal}}
 
       {:error, reason} ->
         {:stop, reason}
@@ -49,14 +53,15 @@ defmodule Slither.Store.Owner do
   def handle_call({__MODULE__, :reload}, from, %{reload: nil} = state),
     do: {:noreply, begin_reload(state, [from])}
 
+  def handle_call({__MODULE__, :reload}, {pid, _tag}, %{reload: %{pid: pid}} = state),
+    do: {:reply, {:error, reload_in_load(state)}, state}
+
   # One that comes later wants to see what changed since: it gets a load of its own, shared.
   def handle_call({__MODULE__, :reload}, from, state),
     do: {:noreply, %{state | waiting: [from | state.waiting]}}
 
-  def handle_call({__MODULE__, :watch, name}, {pid, _tag}, state) do
-    {ref, watchers} = Watchers.add(state.watchers, pid, name)
-    {:reply, ref, %{state | watchers: watchers}}
-  end
+  def handle_call({__MODULE__, :watch, name, ref}, {pid, _tag}, state),
+    do: {:reply, :ok, %{state | watchers: Watchers.add(state.watchers, ref, pid, name)}}
 
   def handle_call({__MODULE__, :unwatch, ref}, _from, state),
     do: {:reply, :ok, %{state | watchers: Watchers.remove(state.watchers, ref)}}
@@ -65,20 +70,25 @@ defmodule Slither.Store.Owner do
   def handle_info({__MODULE__, :flush}, state), do: {:noreply, flush(state)}
 
   def handle_info({__MODULE__, :sync}, state) do
-    with {:error, reason} <- Journal.sync(state.journal) do
-      Logger.error("store #{inspect(state.config.store)}: log not synced: #{inspect(reason)}")
+    state = %{state | dirty: false}
+
+    case Journal.sync(state.journal) do
+      :ok -> {:noreply, state}
+      {:error, reason} -> {:noreply, fail(state, reason)}
     end
-
-    {:noreply, %{state | dirty: false}}
   end
 
-  def handle_info({__MODULE__, :sweep}, state) do
-    schedule_sweep(state)
-    {:noreply, Enum.reduce(Map.values(state.directory.tables), state, &sweep/2)}
+  def handle_info({__MODULE__, :renew}, state) do
+    case renew(state) do
+      {:ok, state} -> {:noreply, state}
+      {:error, _reason} -> {:noreply, retry(state, :renew)}
+    end
   end
 
-  def handle_info({__MODULE__, :sweep_on, name}, state),
-    do: {:noreply, sweep(Map.fetch!(state.directory.tables, name), state)}
+  def handle_info({__MODULE__, :snapshot}, %{journal: %{failed: nil}, snapshot: nil} = state),
+    do: {:noreply, begin_snapshot(state)}
+
+  def handle_info({__MODULE__, :snapshot}, state), do: {:noreply, state}
 
   def handle_info({Builder, ref, {:ok, tables}}, %{reload: %{ref: ref}} = state),
     do: {:noreply, end_reload(swap(state, tables))}
@@ -91,8 +101,14 @@ defmodule Slither.Store.Owner do
     do: {:noreply, end_reload(refuse(state, {:exit, reason}))}
 
   def handle_info({:EXIT, pid, reason}, %{snapshot: pid} = state) do
-    if reason != :normal, do: Logger.error("log not compacted: #{inspect(reason)}")
-    {:noreply, %{state | snapshot: nil}}
+    state = %{state | snapshot: nil}
+
+    if reason == :normal do
+      {:noreply, state}
+    else
+      Logger.error("#{where(state)}: log not compacted: #{inspect(reason)}")
+      {:noreply, retry(state, :snapshot)}
+    end
   end
 
   def handle_info({:DOWN, ref, :process, _pid, _reason}, state),
@@ -123,12 +139,12 @@ defmodule Slither.Store.Owner do
       {:ok, state} ->
         Enum.each(effects, &Table.apply_effect(table, &1))
         # Not before the write is applied: the snapshot must hold all of the closed segment.
-        state = state |> remember(table, effects) |> compact()
+        state = state |> remember(table, kind, effects) |> compact()
         keys = Plan.keys(table, effects)
         answer = {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
         {:noreply, acknowledge(state, table, answer)}
 
-      {:error, reason} ->
+      {:error, reason, state} ->
         {:reply, {:error, not_logged(state, table, reason)}, state}
     end
   end
@@ -136,15 +152,30 @@ defmodule Slither.Store.Owner do
   defp log(state, %{durable: false}, _effects), do: {:ok, state}
 
   defp log(state, table, effects) do
-    with :ok <- Journal.append(state.journal, {table.name, effects}),
-         do: {:ok, %{state | logged: state.logged + 1}}
+    with {:ok, state} <- renew(state) do
+      case Journal.append(state.journal, {table.name, effects}) do
+        :ok -> {:ok, %{state | logged: state.logged + 1}}
+        {:error, reason} -> {:error, reason, fail(state, reason)}
+      end
+    else
+      {:error, reason} -> {:error, reason, state}
+    end
   end
 
+  # What is past its time in the old tables says nothing of what was loaded.
+  defp remember(state, _table, :expire, _effects), do: state
+
   # Only tables that the reload replaces need it; durable ones stay.
-  defp remember(%{reload: %{} = reload} = state, %{durable: false, name: name}, effects),
+  defp remember(%{reload: %{} = reload} = state, %{durable: false, name: name}, _kind, effects),
     do: %{state | reload: %{reload | replay: [{name, effects} | reload.replay]}}
 
-  defp remember(state, _table, _effects), do: state
+  defp remember(state, _table, _kind, _effects), do: state
+
+  defp acknowledge(%{journal: %{failed: reason}} = state, %{durable: true}, answer)
+       when reason != nil do
+    answer_unsynced(state, answer, reason)
+    state
+  end
 
   defp acknowledge(%{config: %{sync: :always}} = state, %{durable: true}, answer) do
     if state.pending == [], do: send(self(), {__MODULE__, :flush})
@@ -158,54 +189,74 @@ defmodule Slither.Store.Owner do
 
   defp answer(state, {from, reply, change}) do
     Watchers.notify(state.watchers, state.config.store, state.directory.generation, change)
-    if from, do: GenServer.reply(from, reply)
+    GenServer.reply(from, reply)
   end
+
+  defp answer_unsynced(state, {from, _reply, {name, _kind, _keys} = change}, reason),
+    do: answer(state, {from, {:error, not_synced(state, name, reason)}, change})
 
   defp sync_later(%{dirty: true} = state), do: state
 
   defp sync_later(state) do
-    # Expiry has no caller; with `:always` a sync of its own would serve nobody.
-    interval = if state.config.sync == :always, do: 0, else: state.config.sync
-    Process.send_after(self(), {__MODULE__, :sync}, interval)
+    Process.send_after(self(), {__MODULE__, :sync}, state.config.sync)
     %{state | dirty: true}
   end
 
   defp flush(%{pending: []} = state), do: state
 
   defp flush(%{pending: pending} = state) do
-    result = Journal.sync(state.journal)
+    case Journal.sync(state.journal) do
+      :ok ->
+        pending |> Enum.reverse() |> Enum.each(&answer(state, &1))
+        %{state | pending: []}
 
-    pending
-    |> Enum.reverse()
-    |> Enum.each(fn {from, _reply, {name, _kind, _keys}} = answer ->
-      case result do
-        :ok ->
-          answer(state, answer)
-
-        {:error, reason} ->
-          from && GenServer.reply(from, {:error, not_synced(state, name, reason)})
-      end
-    end)
-
-    %{state | pending: []}
+      {:error, reason} ->
+        fail(state, reason)
+    end
   end
 
-  # The snapshot reads while writes go on; see the journal for why that is right.
+  # Who waits for a sync learns that there is none.
+  defp fail(%{journal: %{failed: nil}} = state, reason) do
+    Logger.error("#{where(state)}: log failed: #{inspect(reason)}")
+    state.pending |> Enum.reverse() |> Enum.each(&answer_unsynced(state, &1, reason))
+    retry(%{state | journal: Journal.fail(state.journal, reason), pending: []}, :renew)
+  end
+
+  defp fail(state, _reason), do: state
+
+  defp renew(%{journal: %{failed: nil}} = state), do: {:ok, state}
+
+  defp renew(state) do
+    with {:ok, journal} <- Journal.renew(state.journal),
+         do: {:ok, begin_snapshot(stop_snapshot(%{state | journal: journal}))}
+  end
+
+  defp retry(state, what) do
+    Process.send_after(self(), {__MODULE__, what}, @retry)
+    state
+  end
+
   defp compact(%{snapshot: nil, config: config, logged: logged} = state)
        when logged > config.compact_after do
     case Journal.rotate(state.journal) do
-      {:ok, journal} ->
-        tables = Boot.durable(Map.values(state.directory.tables))
-        pid = spawn_link(fn -> :ok = Journal.snapshot(journal, tables) end)
-        %{state | journal: journal, snapshot: pid, logged: 0}
-
-      {:error, reason} ->
-        Logger.error("store #{inspect(config.store)}: log not rotated: #{inspect(reason)}")
-        %{state | logged: 0}
+      {:ok, journal} -> begin_snapshot(%{state | journal: journal})
+      {:error, reason} -> fail(state, reason)
     end
   end
 
   defp compact(state), do: state
+
+  # It reads while writes go on; see the journal for why that is right.
+  defp begin_snapshot(%{journal: journal} = state) do
+    tables = Boot.durable(Map.values(state.directory.tables))
+
+    pid =
+      spawn_link(fn ->
+        with {:error, reason} <- Journal.snapshot(journal, tables), do: exit(reason)
+      end)
+
+    %{state | snapshot: pid, logged: 0}
+  end
 
   # Gone before we are: whoever comes next reads the very files it renames and removes.
   defp stop_snapshot(%{snapshot: nil} = state), do: state
@@ -213,27 +264,6 @@ defmodule Slither.Store.Owner do
   defp stop_snapshot(%{snapshot: pid} = state) do
     Process.exit(pid, :kill)
     receive do: ({:EXIT, ^pid, _reason} -> %{state | snapshot: nil})
-  end
-
-  defp schedule_sweep(%{directory: %{tables: tables}, config: config}) do
-    if Enum.any?(tables, fn {_name, table} -> table.ttl end),
-      do: Process.send_after(self(), {__MODULE__, :sweep}, config.sweep_interval)
-  end
-
-  defp sweep(%{ttl: nil}, state), do: state
-
-  defp sweep(table, state) do
-    with [_ | _] = keys <- Table.some_expired(table),
-         {{:ok, :ok}, [_ | _] = effects} <- Plan.run({:expire, keys}, table),
-         {:noreply, state} <- commit(state, table, :expire, effects, nil, :ok) do
-      metadata = %{store: state.config.store, table: table.name, kind: :expire}
-      Telemetry.execute([:slither, :store, :write], %{count: length(keys)}, metadata)
-      # Another piece after the writes that wait.
-      send(self(), {__MODULE__, :sweep_on, table.name})
-      state
-    else
-      _nothing -> state
-    end
   end
 
   # Reloads
@@ -261,14 +291,15 @@ defmodule Slither.Store.Owner do
     retired = for {name, _table} <- new, tid <- Table.tids(old.tables[name]), do: tid
     Reaper.start(retired, old.aux, old.generation, state.heir)
 
-    for {name, _table} <- new do
-      Watchers.notify(state.watchers, old.store, generation, {name, :reload, :all})
-    end
+    for {name, _table} <- new, do: tell(state, directory, name, :reload)
 
     reply = {:ok, generation, Boot.rows(Map.values(directory.tables))}
     Enum.each(reload.from, &GenServer.reply(&1, reply))
     %{state | directory: directory}
   end
+
+  defp tell(state, %{store: store, generation: generation}, name, kind),
+    do: Watchers.notify(state.watchers, store, generation, {name, kind, :all})
 
   defp refuse(state, reason) do
     Enum.each(state.reload.from, &GenServer.reply(&1, {:error, reason}))
@@ -277,6 +308,14 @@ defmodule Slither.Store.Owner do
 
   defp end_reload(%{waiting: []} = state), do: %{state | reload: nil}
   defp end_reload(state), do: begin_reload(%{state | reload: nil, waiting: []}, state.waiting)
+
+  defp reload_in_load(state) do
+    %Error{
+      reason: :reload_in_load,
+      where: where(state),
+      message: "load/1 asked for a reload, which would wait for it"
+    }
+  end
 
   defp crashed(state, name, error),
     do: error(state, name, :store_failed, "write failed: #{Exception.message(error)}")
@@ -290,8 +329,10 @@ defmodule Slither.Store.Owner do
   end
 
   defp error(state, name, reason, message) do
-    where = "store #{inspect(state.config.store)}, table #{inspect(name)}"
+    where = "#{where(state)}, table #{inspect(name)}"
     details = %{store: state.config.store, table: name}
     %Error{reason: reason, where: where, message: message, details: details}
   end
+
+  defp where(state), do: "store #{inspect(state.config.store)}"
 end

@@ -72,14 +72,9 @@ defmodule Slither.Store.Reads do
   @spec select(term, atom, list) :: [term]
   def select(store, name, spec) do
     read(store, name, fn table ->
-      case Table.expired(table) do
-        [] ->
-          :ets.select(table.tid, spec)
-
-        dead ->
-          rows = live(table, :ets.tab2list(table.tid), dead)
-          :ets.match_spec_run(rows, :ets.match_spec_compile(spec))
-      end
+      if Table.some_expired(table) == [],
+        do: :ets.select(table.tid, spec),
+        else: select_live(table, spec)
     end)
   end
 
@@ -106,6 +101,24 @@ defmodule Slither.Store.Reads do
     end)
   end
 
+  @doc "Keys that are past their time and not swept yet: some of them."
+  @spec some_expired(term, atom) :: [term]
+  def some_expired(store, name), do: read(store, name, &Table.some_expired/1)
+
+  @doc "Forgets the pins of processes that ended in the middle of a stream."
+  @spec forget_dead(term) :: :ok
+  def forget_dead(store) do
+    directory = Directory.get!(store)
+
+    for [generation, ref, pid] <- :ets.match(directory.aux, {{:pin, :"$1", :"$2"}, :"$3"}),
+        not Process.alive?(pid),
+        do: unpin(%{directory | generation: generation}, {:pin, generation, ref})
+
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
   @spec fold(term, atom, acc, (tuple, acc -> acc)) :: acc when acc: term
   def fold(store, name, acc, fun), do: store |> stream(name) |> Enum.reduce(acc, fun)
 
@@ -126,14 +139,12 @@ defmodule Slither.Store.Reads do
   end
 
   defp next({directory, pin, table, at}) do
-    dead = Table.expired(table)
-
     case if(at == :start,
            do: :ets.match_object(table.tid, :_, @chunk),
            else: :ets.match_object(at)
          ) do
       :"$end_of_table" -> {:halt, {directory, pin, table, :"$end_of_table"}}
-      {rows, more} -> {live(table, rows, dead), {directory, pin, table, more}}
+      {rows, more} -> {Table.live(table, rows), {directory, pin, table, more}}
     end
   rescue
     # Pinned tables go only when the store itself goes.
@@ -171,7 +182,24 @@ defmodule Slither.Store.Reads do
     end
   end
 
-  defp live(table, rows, dead), do: without(rows, dead, &elem(&1, table.keypos - 1))
+  # A result no longer has its key: rows are looked at before, a piece at a time.
+  defp select_live(table, spec) do
+    compiled = :ets.match_spec_compile(spec)
+    :ets.safe_fixtable(table.tid, true)
+
+    try do
+      Enum.reverse(select_live(:ets.match_object(table.tid, :_, @chunk), table, compiled, []))
+    after
+      :ets.safe_fixtable(table.tid, false)
+    end
+  end
+
+  defp select_live(:"$end_of_table", _table, _compiled, found), do: found
+
+  defp select_live({rows, more}, table, compiled, found) do
+    some = :ets.match_spec_run(Table.live(table, rows), compiled)
+    select_live(:ets.match_object(more), table, compiled, Enum.reverse(some, found))
+  end
 
   defp without(found, [], _key), do: found
 
@@ -193,8 +221,11 @@ defmodule Slither.Store.Reads do
 
   # Retired under our hands: again, with the tables of today. Else the arguments were bad.
   defp retry(%{store: store} = directory, table, fun, error, stacktrace) do
+    current = Directory.get!(store)
+
     cond do
-      Directory.get!(store).generation != directory.generation ->
+      # A store that started anew counts its generations anew.
+      current.generation != directory.generation or current.aux != directory.aux ->
         read(store, table.name, fun)
 
       :ets.info(table.tid) == :undefined ->

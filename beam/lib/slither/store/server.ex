@@ -222,18 +222,27 @@ defmodule Slither.Store.Server do
 
   Returns a reference. Each write sends `{Slither.Store, ref, change}`, where `change` is a map
   of `store`, `table`, `generation`, `kind` (`:put`, `:put_new`, `:bulk_insert`, `:update`,
-  `:update_counter`, `:delete`, `:take`, `:expire`, `:reload`) and `keys`, a list, or `:all`
-  after a reload. It comes after the change can be read. A watcher outlives the owner's crash.
+  `:update_counter`, `:delete`, `:take`, `:expire`, `:reload`, `:recover`) and `keys`, a list.
+  It comes after the change can be read.
+
+  `keys` is `:all` after a reload, and in `:recover`: the serving process has crashed, and a
+  change that it made last may not have been told. The reference is that of a monitor, so when
+  the store stops, `{:DOWN, ref, :process, pid, reason}` ends the watch.
   """
   @spec watch(store, table) :: reference
   def watch(store, table) do
     _ = Directory.table!(store, table)
-    Writes.call(store, {Owner, :watch, table})
+    ref = Process.monitor(Directory.whereis(store, :heir))
+    :ok = Writes.call(store, {Owner, :watch, table, ref})
+    ref
   end
 
   @doc "Ends a watch."
   @spec unwatch(store, reference) :: :ok
-  def unwatch(store, ref) when is_reference(ref), do: Writes.call(store, {Owner, :unwatch, ref})
+  def unwatch(store, ref) when is_reference(ref) do
+    Process.demonitor(ref, [:flush])
+    Writes.call(store, {Owner, :unwatch, ref})
+  end
 
   @doc "What runs: module, generation, the log's directory, and each table's size and memory."
   @spec info(store) :: map

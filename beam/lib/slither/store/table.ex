@@ -17,7 +17,9 @@ defmodule Slither.Store.Table do
     ttl: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
       default: nil,
-      doc: "Milliseconds a record lives after it was written; `nil`: for ever."
+      doc:
+        "Milliseconds a record lives after it was written; `nil`: for ever. In a `:bag` all " <>
+          "records of a key live as long as the last one written."
     ],
     python: [
       type: {:in, [false, :read, :read_write]},
@@ -113,7 +115,9 @@ defmodule Slither.Store.Table do
   @doc "Makes the ETS tables, owned by the caller."
   @spec create(t) :: t
   def create(table) do
-    expiry = if table.ttl, do: :ets.new(__MODULE__, [:set, :protected, read_concurrency: true])
+    # Keys that are one key in the table are one key here: 1 and 1.0 in an :ordered_set.
+    type = if table.type == :ordered_set, do: :ordered_set, else: :set
+    expiry = if table.ttl, do: :ets.new(__MODULE__, [type, :protected, read_concurrency: true])
     %{table | tid: :ets.new(table.name, table.ets), expiry: expiry}
   end
 
@@ -131,7 +135,7 @@ defmodule Slither.Store.Table do
 
   def stamp(table) do
     deadline = deadline(table)
-    each_chunk(table, fn rows -> mark(table, rows, deadline) end)
+    each_chunk(table, fn rows -> mark(table, rows, deadline) && :ok end)
   end
 
   # Readers ask `expiry` first and the record second. So a new deadline must not appear while
@@ -182,6 +186,8 @@ defmodule Slither.Store.Table do
 
   @doc "As `expired/1`, but at most a chunk of them: what one sweep takes."
   @spec some_expired(t) :: [term]
+  def some_expired(%{expiry: nil}), do: []
+
   def some_expired(table) do
     spec = [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}]
 
@@ -190,6 +196,11 @@ defmodule Slither.Store.Table do
       :"$end_of_table" -> []
     end
   end
+
+  @doc "Those of `rows` that are not past their time."
+  @spec live(t, [tuple]) :: [tuple]
+  def live(%{expiry: nil}, rows), do: rows
+  def live(table, rows), do: Enum.reject(rows, &expired?(table, elem(&1, table.keypos - 1)))
 
   @doc "Live records under `key`."
   @spec lookup(t, term) :: [tuple]
@@ -206,19 +217,21 @@ defmodule Slither.Store.Table do
   defp value(%{keypos: 1}, {_key, value}), do: value
   defp value(_table, record), do: record
 
-  @doc "Calls `fun` with lists of rows; a row is seen once, however long it takes."
-  @spec each_chunk(t, ([tuple] -> any)) :: :ok
+  @doc """
+  Calls `fun` with lists of rows while it returns `:ok`; returns what it returned last. A row is
+  seen once, however long it takes.
+  """
+  @spec each_chunk(t, ([tuple] -> :ok | {:error, term})) :: :ok | {:error, term}
   def each_chunk(table, fun) do
     :ets.safe_fixtable(table.tid, true)
     each(:ets.match_object(table.tid, :_, @chunk), fun)
+  after
     :ets.safe_fixtable(table.tid, false)
-    :ok
   end
 
   defp each(:"$end_of_table", _fun), do: :ok
 
   defp each({rows, more}, fun) do
-    fun.(rows)
-    each(:ets.match_object(more), fun)
+    with :ok <- fun.(rows), do: each(:ets.match_object(more), fun)
   end
 end

@@ -15,11 +15,11 @@ defmodule Slither.Store.Watchers do
     end)
   end
 
-  @spec add(t, pid, atom) :: {reference, t}
-  def add(watchers, pid, name) do
-    ref = make_ref()
+  @doc "Has `pid` told of changes, by the reference it has."
+  @spec add(t, reference, pid, atom) :: t
+  def add(watchers, ref, pid, name) do
     :ets.insert(watchers.aux, {{:watch, ref}, pid, name})
-    {ref, put(watchers, ref, pid, name)}
+    put(watchers, ref, pid, name)
   end
 
   # By the reference the watcher has, or by that of the monitor.

@@ -47,6 +47,10 @@ defmodule Slither.Store.Writes do
     write!(store, name, :take, {:take, key})
   end
 
+  @doc "Removes those keys that are past their time."
+  @spec expire(term, atom, [term]) :: :ok
+  def expire(store, name, keys), do: write!(store, name, :expire, {:expire, keys})
+
   @spec update_counter(term, atom, term, integer, integer | nil) :: integer
   def update_counter(store, name, key, by, default) do
     table = not_bag!(store, Directory.table!(store, name), "update_counter/5")
@@ -109,7 +113,7 @@ defmodule Slither.Store.Writes do
   defp whole!(store, table, key, record) do
     check_record!(store, table, record)
 
-    if elem(record, table.keypos - 1) != key do
+    unless same?(table, elem(record, table.keypos - 1), key) do
       raise invalid(
               store,
               table,
@@ -119,6 +123,9 @@ defmodule Slither.Store.Writes do
 
     record
   end
+
+  defp same?(%{type: :ordered_set}, left, right), do: left == right
+  defp same?(_table, left, right), do: left === right
 
   defp check_record!(store, table, record) do
     unless is_tuple(record) and tuple_size(record) >= table.keypos do
