@@ -1,7 +1,7 @@
 defmodule Slither.Store.ReloadTest do
   use ExUnit.Case, async: true
 
-  alias Slither.Store.{Directory, Server}
+  alias Slither.Store.{Directory, Server, Sweeper}
   alias Slither.Test.Stores
 
   # A load that puts the number of the generation into both tables.
@@ -203,22 +203,168 @@ defmodule Slither.Store.ReloadTest do
     end
   end
 
+  test "drops no loaded row because an old one's time was up while it loaded" do
+    clock = :atomics.new(1, [])
+    {test, loads} = {self(), :counters.new(1, [])}
+
+    load = fn tables ->
+      :counters.add(loads, 1, 1)
+      n = :counters.get(loads, 1)
+      :ets.insert(tables[:items], {:k, n})
+      if n > 1, do: send(test, {:loading, self()}) && receive(do: (:finish -> :ok)), else: :ok
+    end
+
+    options = [clock: fn -> :atomics.get(clock, 1) end, sweep_interval: 3_600_000]
+    store = Stores.start([tables: [%{name: :items, ttl: 100}], load: load], options)
+    reload = Task.async(fn -> Server.reload(store) end)
+    assert_receive {:loading, loader}
+    :atomics.put(clock, 1, 100)
+    assert Server.get(store, :items, :k) == nil
+    assert Sweeper.sweep(store) == :ok
+    assert Server.size(store, :items) == 0
+    send(loader, :finish)
+    assert Task.await(reload, 60_000) == :ok
+    # Its time begins when it is loaded.
+    assert Server.get(store, :items, :k) == 2
+    :atomics.put(clock, 1, 199)
+    assert Server.get(store, :items, :k) == 2
+    :atomics.put(clock, 1, 200)
+    assert Server.get(store, :items, :k) == nil
+  end
+
+  test "a load that writes to its store, or asks for a reload, waits for nobody" do
+    test = self()
+    first? = :atomics.new(1, [])
+
+    load = fn tables ->
+      if :atomics.add_get(first?, 1, 1) > 1 do
+        {store, _} = :persistent_term.get({__MODULE__, test})
+        :ets.insert(tables[:items], {:loaded, 1})
+        writers = for n <- 1..3, do: Task.async(fn -> Server.put(store, :items, n, n) end)
+        [:ok, :ok, :ok] = Task.await_many(writers)
+        # The tables are the loader's alone.
+        task = Task.async(fn -> catch_error(:ets.insert(tables[:items], {:alien, 1})) end)
+        send(test, {:alien, Task.await(task)})
+        {:error, error} = Server.reload(store)
+        send(test, {:reload, error})
+      end
+
+      :ok
+    end
+
+    store = Stores.start(load: load)
+    :persistent_term.put({__MODULE__, test}, {store, test})
+    on_exit(fn -> :persistent_term.erase({__MODULE__, test}) end)
+    assert Server.reload(store) == :ok
+    assert_received {:alien, :badarg}
+    assert_received {:reload, %Slither.Error{reason: :reload_in_load}}
+    assert store |> Server.keys(:items) |> Enum.sort() == [1, 2, 3, :loaded]
+  end
+
+  @tag :capture_log
+  test "a load that breaks its tables changes nothing, and leaves no table" do
+    {test, bad} = {self(), :atomics.new(1, [])}
+
+    load = fn tables ->
+      send(test, {:tables, Map.values(tables)})
+
+      case :atomics.get(bad, 1) do
+        0 -> :ets.insert(tables[:items], {1, :first}) && :ok
+        1 -> :ets.delete(tables[:items]) && :ok
+        2 -> :ets.give_away(tables[:items], test, nil) && :ok
+        3 -> raise "broke"
+        4 -> throw(:broke)
+        5 -> exit(:broke)
+        6 -> Process.exit(self(), :kill)
+        7 -> spawn_link(fn -> exit(:broke) end) && receive(do: (:never -> :ok))
+        8 -> {:ok, tables}
+      end
+    end
+
+    store = Stores.start(load: load)
+    owner = Stores.owner(store)
+    assert_received {:tables, _first}
+
+    for n <- 1..8 do
+      :atomics.put(bad, 1, n)
+      assert {:error, _reason} = Server.reload(store)
+      assert Server.get(store, :items, 1) == :first
+      assert_received {:tables, [tid]}
+      if n == 2, do: :ets.delete(tid)
+      Stores.until(fn -> :ets.info(tid) == :undefined end)
+    end
+
+    assert Stores.owner(store) == owner
+    assert Server.info(store).generation == 1
+  end
+
+  test "hundreds of reloads leave no table, process, term or name behind" do
+    store = Stores.start(counted(3))
+    # What a first one sets up for good is there before it is counted.
+    assert Server.reload(store) == :ok
+    Server.fold(store, :left, 0, fn _, n -> n end)
+    owned = fn -> for t <- :ets.all(), :ets.info(t, :name) in [:left, :right, :log], do: t end
+    mine = fn -> for t <- owned.(), :ets.info(t, :heir) == heir(store), do: t end
+    terms = fn -> for {{Directory, ^store} = key, _} <- :persistent_term.get(), do: key end
+    names = fn -> Registry.keys(Slither.Store.Registry, heir(store)) end
+    {links, named} = {links(store), names.()}
+
+    for n <- 1..300 do
+      if rem(n, 10) == 0 do
+        # One that ends in the middle of a stream.
+        spawn(fn -> store |> Server.stream(:left) |> Enum.each(fn _ -> exit(:normal) end) end)
+      end
+
+      assert Server.reload(store) == :ok
+    end
+
+    aux = Directory.get(store).aux
+
+    Stores.until(fn ->
+      Sweeper.sweep(store)
+      length(mine.()) == 3 and :ets.match(aux, {{:pin, :_, :_}, :"$1"}) == []
+    end)
+
+    Stores.until(fn -> :ets.tab2list(aux) == [] end)
+    assert links(store) == links
+    assert names.() == named
+    assert terms.() == [{Directory, store}]
+  end
+
   # Readers check, on every read through thousands of reloads, what no reader may ever see
-  # broken; writers check that they read back what they wrote, through reloads and after.
+  # broken; writers check on every write, through the same reloads, that none is lost.
   @tag timeout: 600_000
-  test "readers and writers never see an empty, half or mixed generation" do
-    store = Stores.start(counted(20))
+  test "readers and writers never see an empty, half or mixed generation, nor a write lost" do
+    loads = :counters.new(1, [])
+    # Now and then it takes a while, so that many writes come while it loads.
+    {counted, pause} = {counted(20), fn n -> if rem(n, 4) == 0, do: pass(200) end}
+
+    load = fn tables ->
+      :counters.add(loads, 1, 1)
+      pause.(:counters.get(loads, 1))
+      counted[:load].(tables)
+    end
+
+    store = Stores.start(Keyword.put(counted, :load, load))
     stop = :atomics.new(1, [])
     running? = fn -> :atomics.get(stop, 1) == 0 end
 
     readers = for _ <- 1..2, do: Task.async(fn -> read(store, running?, 0, 0) end)
-    writers = [Task.async(fn -> write(store, running?, 1, 1) end)]
-    for _ <- 1..2_000, do: assert(Server.reload(store) == :ok)
+    writers = for id <- 1..2, do: Task.async(fn -> write(store, loads, running?, id, 1, 0) end)
+    for _ <- 1..3_000, do: assert(Server.reload(store) == :ok)
     :atomics.put(stop, 1, 1)
 
-    for count <- Task.await_many(readers ++ writers, 300_000), do: assert(count > 0)
-    assert Server.info(store).generation == 2_001
+    for count <- Task.await_many(readers, 300_000), do: assert(count > 100)
+    assert Server.info(store).generation == 3_001
+
+    for {count, during} <- Task.await_many(writers, 300_000) do
+      assert count > 1_000
+      assert during > 100
+    end
   end
+
+  defp pass(0), do: :ok
+  defp pass(n), do: :erlang.yield() && pass(n - 1)
 
   defp read(store, running?, last, count) do
     # One call sees one generation, whole.
@@ -241,13 +387,42 @@ defmodule Slither.Store.ReloadTest do
     if running?.(), do: read(store, running?, hd(folded), count + 1), else: count + 1
   end
 
-  # A reload drops what was written before it began. So a row may be gone later, but a
-  # row that is there is the last one written, and never one of an earlier time.
-  defp write(store, running?, id, n) do
-    assert Server.put(store, :log, id, n) == :ok
-    assert Server.get(store, :log, id) in [n, nil]
-    assert {:ok, _} = Server.update(store, :log, {id, :u}, &((&1 || 0) + 1))
+  # Only a load that began after a write may drop it. Loads count up as they begin, and load n
+  # makes generation n: so while the generation is none that began later, the write is there.
+  defp write(store, loads, running?, id, n, during) do
+    loading? = fn began -> Server.info(store).generation < began end
+    began = :counters.get(loads, 1)
+    during = if loading?.(began), do: during + 1, else: during
+
+    case rem(n, 4) do
+      0 -> Server.put(store, :log, id, n)
+      1 -> Server.bulk_insert(store, :log, [{{id, :other}, n}, {id, n}])
+      2 -> Server.update(store, :log, id, fn _ -> n end)
+      3 -> Server.delete(store, :log, id) && Server.put_new(store, :log, id, n)
+    end
+
+    found = Server.get(store, :log, id)
+    if found != n, do: assert({found, Server.info(store).generation > began} == {nil, true})
+
+    # A counter goes up by one, or starts anew.
+    began = :counters.get(loads, 1)
+    count = Server.update_counter(store, :log, {id, :count}, 1, 0)
+    more = Server.update_counter(store, :log, {id, :count}, 1, 0)
+    if more != count + 1, do: assert({more, Server.info(store).generation > began} == {1, true})
+
+    # What was deleted does not come back with a table.
+    Server.delete(store, :log, {id, :count}) && Server.put(store, :log, {id, :gone}, n)
+    Server.take(store, :log, {id, :gone})
+    assert Server.get(store, :log, {id, :gone}) == nil
+
     :erlang.yield()
-    if running?.(), do: write(store, running?, id, n + 1), else: n
+    if running?.(), do: write(store, loads, running?, id, n + 1, during), else: {n, during}
+  end
+
+  defp heir(store), do: GenServer.whereis(Directory.via(store, :heir))
+
+  defp links(store) do
+    for role <- [:owner, :heir, :instance],
+        do: {role, Process.info(GenServer.whereis(Directory.via(store, role)), :links)}
   end
 end
