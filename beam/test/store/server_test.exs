@@ -131,6 +131,15 @@ defmodule Slither.Store.ServerTest do
       assert Task.await(task, 60_000) < 200_000
     end
 
+    test "a stream that ends with its process leaves nothing behind for long", %{store: store} do
+      Server.bulk_insert(store, :items, for(n <- 1..2_000, do: {n, n}))
+      walk = fn -> store |> Server.stream(:items) |> Enum.each(fn _ -> exit(:normal) end) end
+      {pid, monitor} = spawn_monitor(walk)
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}
+      assert Slither.Store.Sweeper.sweep(store) == :ok
+      assert [] = :ets.tab2list(Slither.Store.Directory.get(store).aux)
+    end
+
     test "an abandoned stream leaves nothing behind", %{store: store} do
       Server.bulk_insert(store, :items, for(n <- 1..2_000, do: {n, n}))
       assert store |> Server.stream(:items) |> Enum.take(3) |> length() == 3
@@ -170,6 +179,16 @@ defmodule Slither.Store.ServerTest do
             fn -> Server.bulk_insert(store, :items, [{1, 1}, :two]) end,
             fn -> Server.bulk_insert(store, :rows, [{1}]) end,
             fn -> Server.put(store, :rows, "k", {1, "other"}) end,
+            # ETS tells 1 from 1.0, save in an :ordered_set.
+            fn -> Server.put(store, :rows, 1, {1, 1.0}) end,
+            fn -> Server.put(store, :rows, "k", {1}) end,
+            fn -> Server.put(store, :rows, "k", :no_record) end,
+            fn -> Server.put_new(store, :rows, "k", {1, "other"}) end,
+            fn -> Server.update(store, :rows, "k", fn nil -> {1, "other"} end) end,
+            fn -> Server.bulk_insert(store, :items, [{}]) end,
+            fn -> Server.update_counter(store, :rows, "k", 1, 0) end,
+            fn -> Server.update_counter(store, :events, 1, 1, 0) end,
+            fn -> Server.update_counter(store, :items, 1, 1, :zero) end,
             fn -> Server.update(store, :items, 1, :no_function) end,
             fn -> Server.update(store, :events, 1, & &1) end,
             fn -> Server.update_counter(store, :items, 1, 1.5, 0) end,
@@ -192,6 +211,48 @@ defmodule Slither.Store.ServerTest do
       assert catch_exit(Server.update(store, :items, 1, fn _ -> exit(:no) end)) == :no
       assert Server.get(store, :items, 1) == :before
       assert Stores.owner(store) == owner
+    end
+
+    test "a function that kills its process takes nothing with it", %{store: store} do
+      owner = Stores.owner(store)
+      Server.put(store, :items, 1, :before)
+      kill = fn _ -> Process.exit(self(), :kill) end
+      {pid, monitor} = spawn_monitor(fn -> Server.update(store, :items, 1, kill) end)
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
+      assert Server.get(store, :items, 1) == :before
+      assert Stores.owner(store) == owner
+    end
+
+    test "a function may use its store: nobody waits for anybody", %{store: store} do
+      Server.put(store, :items, 1, 1)
+
+      uses = fn n ->
+        Server.put(store, :items, :other, n)
+        {:ok, _} = Server.update(store, :items, :inner, 0, &(&1 + 1))
+        assert Server.take(store, :items, :other) == n
+        n + 1
+      end
+
+      assert Server.update(store, :items, 1, uses) == {:ok, 2}
+      assert Server.get(store, :items, :inner) == 0
+
+      # A reload takes the row away, so that it runs once more.
+      once = :atomics.new(1, [])
+
+      reloads = fn n ->
+        if :atomics.add_get(once, 1, 1) == 1, do: assert(Server.reload(store) == :ok)
+        {:was, n}
+      end
+
+      assert Server.update(store, :items, 1, reloads) == {:ok, {:was, nil}}
+    end
+
+    @tag timeout: 120_000
+    test "a function that changes its own key is told, in the end", %{store: store} do
+      Server.put(store, :items, 1, 0)
+      changes = fn n -> Server.update_counter(store, :items, 1, 1) + n end
+      error = assert_raise Error, fn -> Server.update(store, :items, 1, changes) end
+      assert error.reason == :contended
     end
 
     test "a function that never returns holds up nobody else", %{store: store} do
@@ -272,11 +333,25 @@ defmodule Slither.Store.ServerTest do
       Stores.until(fn -> :ets.match(aux, {{:watch, :_}, :"$1", :_}) == [] end)
     end
 
-    test "survives the owner", %{store: store} do
+    test "survives the owner, and tells that it may have missed a change", %{store: store} do
       ref = Server.watch(store, :items)
       Stores.kill_owner(store)
       Server.put(store, :items, 1, :a)
+      assert_receive {Slither.Store, ^ref, %{kind: :recover, keys: :all, generation: 1}}
       assert_receive {Slither.Store, ^ref, %{kind: :put}}
+    end
+
+    test "ends with the store, and says so", %{store: store} do
+      ref = Server.watch(store, :items)
+      stop_supervised!({Server, store})
+      assert_receive {:DOWN, ^ref, :process, _, :shutdown}
+    end
+
+    test "of a store whose processes are killed ends, and says so", %{store: store} do
+      ref = Server.watch(store, :items)
+      heir = GenServer.whereis(Slither.Store.Directory.via(store, :heir))
+      Process.exit(heir, :kill)
+      assert_receive {:DOWN, ^ref, :process, ^heir, :killed}
     end
   end
 
@@ -323,6 +398,58 @@ defmodule Slither.Store.ServerTest do
       assert Server.put_new(store, :items, :loaded, 1)
     end
 
+    test "a key of an :ordered_set has one time, however it is written" do
+      clock = :atomics.new(1, [])
+      options = [clock: fn -> :atomics.get(clock, 1) end, sweep_interval: 3_600_000]
+      store = Stores.start([tables: [%{name: :ranks, type: :ordered_set, ttl: 100}]], options)
+      Server.put(store, :ranks, 1, :old)
+      :atomics.put(clock, 1, 50)
+      Server.put(store, :ranks, 1.0, :new)
+      :atomics.put(clock, 1, 149)
+      Slither.Store.Sweeper.sweep(store)
+      assert Server.get(store, :ranks, 1) == :new
+      assert Server.keys(store, :ranks) == [1.0]
+      :atomics.put(clock, 1, 150)
+      assert Server.get(store, :ranks, 1) == nil
+      assert Server.size(store, :ranks) == 0
+    end
+
+    test "a record of a bag lives as long as the last of its key", %{store: store, clock: clock} do
+      Server.put(store, :events, 1, :a)
+      :atomics.put(clock, 1, 60)
+      Server.put(store, :events, 1, :b)
+      :atomics.put(clock, 1, 159)
+      assert Enum.sort(Server.get(store, :events, 1)) == [:a, :b]
+      :atomics.put(clock, 1, 160)
+      assert Server.get(store, :events, 1) == []
+    end
+
+    test "walks and selections of many rows leave out what is past its time", context do
+      %{store: store, clock: clock} = context
+      Server.bulk_insert(store, :items, for(n <- 1..2_000, do: {n, n}))
+      :atomics.put(clock, 1, 50)
+      kept = for n <- 1..2_000//2, do: {n, -n}
+      Server.bulk_insert(store, :items, kept)
+      :atomics.put(clock, 1, 100)
+      assert store |> Server.stream(:items) |> Enum.sort() == kept
+      assert store |> Server.select(:items, [{:"$1", [], [:"$1"]}]) |> Enum.sort() == kept
+      assert store |> Server.match(:items, {:"$1", :_}) |> length() == 1_000
+      assert Server.size(store, :items) == 1_000
+      assert Server.put_new(store, :items, 2, :again)
+      refute Server.put_new(store, :items, 1, :again)
+      assert_raise Error, fn -> Server.update_counter(store, :items, 4, 1) end
+      assert Server.update_counter(store, :items, 4, 1, 0) == 1
+    end
+
+    test "is swept by itself, as often as asked", %{} do
+      store = Stores.start([tables: [%{name: :items, ttl: 1}]], sweep_interval: 1)
+      ref = Server.watch(store, :items)
+      Server.put(store, :items, 1, 1)
+      assert_receive {Slither.Store, ^ref, %{kind: :put}}
+      assert_receive {Slither.Store, ^ref, %{kind: :expire, keys: [1]}}
+      assert %{tables: [%{size: 0}]} = Server.info(store)
+    end
+
     test "a sweep removes what is past its time", %{store: store, clock: clock} do
       ref = Server.watch(store, :items)
       Server.bulk_insert(store, :items, for(n <- 1..1_200, do: {n, n}))
@@ -342,16 +469,60 @@ defmodule Slither.Store.ServerTest do
   end
 
   describe "telemetry" do
-    test "a write is told with its count and kind" do
-      store = Stores.start()
+    setup do
       test = self()
-      handler = fn event, measured, meta, _ -> send(test, {event, measured, meta}) end
+      clock = :atomics.new(1, [])
+      options = [clock: fn -> :atomics.get(clock, 1) end, sweep_interval: 3_600_000]
+      tables = [%{name: :items, ttl: 100}, %{name: :events, type: :bag}]
+      store = Stores.start([tables: tables], options)
+
+      handler = fn event, measured, %{store: from} = meta, _ ->
+        if from == store, do: send(test, {event, measured, meta, self()})
+      end
+
       Slither.Telemetry.attach({__MODULE__, store}, [:slither, :store, :write], handler, nil)
       on_exit(fn -> Slither.Telemetry.detach({__MODULE__, store}) end)
+      {:ok, store: store, clock: clock}
+    end
 
-      Server.bulk_insert(store, :items, [{1, 1}, {2, 2}])
-      meta = %{store: store, table: :items, kind: :bulk_insert}
-      assert_received {[:slither, :store, :write], %{count: 2}, ^meta}
+    test "each kind of write is told with its count", %{store: store, clock: clock} do
+      event = [:slither, :store, :write]
+
+      for {kind, count, write} <- [
+            {:put, 1, fn -> Server.put(store, :items, 1, 1) end},
+            {:put, 1, fn -> Server.put(store, :events, 1, 1) end},
+            {:put_new, 1, fn -> Server.put_new(store, :items, 2, 1) end},
+            {:bulk_insert, 2, fn -> Server.bulk_insert(store, :items, [{1, 1}, {2, 2}]) end},
+            {:update, 1, fn -> Server.update(store, :items, 1, &(&1 + 1)) end},
+            {:update, 1, fn -> Server.update(store, :items, 3, 1, &(&1 + 1)) end},
+            {:update_counter, 1, fn -> Server.update_counter(store, :items, 1, 1) end},
+            {:delete, 1, fn -> Server.delete(store, :items, 1) end},
+            {:take, 1, fn -> Server.take(store, :items, 2) end},
+            {:expire, 1,
+             fn -> :atomics.put(clock, 1, 100) && Slither.Store.Sweeper.sweep(store) end}
+          ] do
+        write.()
+        assert_received {^event, %{count: ^count} = measured, meta, pid}
+        assert map_size(measured) == 1
+        assert Map.delete(meta, :table) == %{store: store, kind: kind}
+        assert meta.table in [:items, :events]
+        # A handler may be slow: never at the cost of all writes.
+        assert pid != Stores.owner(store)
+      end
+
+      refute_received {^event, _, _, _}
+    end
+
+    test "what writes nothing tells of nothing", %{store: store} do
+      Server.put(store, :items, 1, 1)
+      assert_received {_, _, _, _}
+      Server.put_new(store, :items, 1, 2)
+      Server.take(store, :items, :none)
+      Server.bulk_insert(store, :items, [])
+      catch_error(Server.update_counter(store, :items, :none, 1))
+      catch_error(Server.update(store, :items, 1, fn _ -> raise "no" end))
+      Slither.Store.Sweeper.sweep(store)
+      refute_received {_, _, _, _}
     end
   end
 end
