@@ -13,6 +13,7 @@ defmodule Slither.Options do
           | :name
           | :keyword
           | :map
+          | :milliseconds
           | :timeout
           | :any
           | {:in, [term]}
@@ -65,6 +66,7 @@ defmodule Slither.Options do
   def describe(:name), do: "a string (UTF-8) or an atom"
   def describe(:keyword), do: "a keyword list"
   def describe(:map), do: "a map"
+  def describe(:milliseconds), do: "milliseconds (1 to #{@longest})"
   def describe(:timeout), do: "milliseconds (1 to #{@longest}) or :infinity"
   def describe(:any), do: "anything"
   def describe({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
@@ -178,8 +180,8 @@ defmodule Slither.Options do
   defp valid?(:keyword, value), do: Keyword.keyword?(value)
   defp valid?(:map, value), do: is_map(value)
 
-  defp valid?(:timeout, value),
-    do: value == :infinity or (is_integer(value) and value in 1..@longest)
+  defp valid?(:milliseconds, value), do: is_integer(value) and value in 1..@longest
+  defp valid?(:timeout, value), do: value == :infinity or valid?(:milliseconds, value)
 
   defp valid?(:any, _value), do: true
   defp valid?({:in, values}, value), do: value in values

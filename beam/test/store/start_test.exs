@@ -113,6 +113,67 @@ defmodule Slither.Store.StartTest do
       assert refused(tables: [:items]) =~ "table 1 of"
     end
 
+    test "every key of a table is checked, and named" do
+      for {key, bad} <- [
+            name: "text",
+            type: :duplicate_bag,
+            keypos: 0,
+            keypos: 1.0,
+            read_concurrency: 1,
+            write_concurrency: :auto,
+            compressed: nil,
+            durable: "yes",
+            ttl: -1,
+            ttl: 1.5,
+            python: true
+          ] do
+        message = refused(tables: [Map.put(%{name: :items}, key, bad)])
+        named = if key == :name, do: "text", else: :items
+        assert message =~ ~r/^table #{inspect(named)} of .*: option #{inspect(key)} takes /
+      end
+
+      assert refused(tables: %{name: :items}) =~ "must return a list"
+      assert refused(tables: [%{name: :ok}, {:name, :pair}]) =~ "table 2 of"
+      assert refused(tables: [[{:name, :items} | :improper]]) != ""
+    end
+
+    test "every option of a store is checked, and named" do
+      for {key, bad} <- [
+            dir: :atom,
+            dir: <<255>>,
+            sync: 0,
+            sync: :never,
+            sync: 100_000_000_000,
+            compact_after: 0,
+            on_load_error: :ignore,
+            views: :none,
+            sweep_interval: 0,
+            sweep_interval: 100_000_000_000,
+            clock: &is_nil/1
+          ] do
+        assert refused([], [{key, bad}]) =~
+                 ~r/^Slither.Store.Server.start_link\/2 of .*: option #{inspect(key)} takes /
+      end
+
+      assert refused([], :no_list) =~ "takes a keyword list"
+      long = %{name: :look, handler: fn p -> p end, timeout_ms: 100_000_000_000}
+      assert refused(views: [long]) =~ "option :timeout_ms takes milliseconds (1 to 4294967295)"
+    end
+
+    test "a module whose tables/0 or views/0 fails is told of, however it fails" do
+      for {fail, words} <- [
+            {fn -> raise "no file" end, "no file"},
+            {fn -> throw(:up) end, ":up"},
+            {fn -> exit(:gone) end, ":gone"}
+          ],
+          function <- [:tables, :views] do
+        module = Stores.define([{function, {:call, fail}}])
+        assert {:error, %Error{reason: :store_module_failed} = error} = Server.start_link(module)
+        assert Exception.message(error) =~ "#{inspect(module)}.#{function}/0: "
+        assert Exception.message(error) =~ words
+      end
+    end
+
     test "a durable table needs a directory" do
       assert refused(tables: [%{name: :items, durable: true}]) =~
                "table :items is durable, so option :dir is required"

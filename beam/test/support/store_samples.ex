@@ -61,6 +61,11 @@ defmodule Slither.Test.Stores do
 
   def spec(module), do: :persistent_term.get({__MODULE__, module})
 
+  @doc "What a callback returns: `{:call, fun}` as an option runs the function."
+  def value(module, name) do
+    with {:call, fun} <- Map.fetch!(spec(module), name), do: fun.()
+  end
+
   @doc "The store's serving process."
   def owner(store), do: GenServer.whereis(Directory.via(store, :owner))
 
@@ -84,9 +89,9 @@ defmodule Slither.Test.Stores do
     quote do
       @behaviour Slither.Store
       @impl true
-      def tables, do: unquote(__MODULE__).spec(__MODULE__).tables
+      def tables, do: unquote(__MODULE__).value(__MODULE__, :tables)
       @impl true
-      def views, do: unquote(__MODULE__).spec(__MODULE__).views
+      def views, do: unquote(__MODULE__).value(__MODULE__, :views)
       @impl true
       def load(tables), do: unquote(__MODULE__).spec(__MODULE__).load.(tables)
     end

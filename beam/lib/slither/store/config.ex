@@ -14,7 +14,7 @@ defmodule Slither.Store.Config do
           "One running VM per directory."
     ],
     sync: [
-      type: {:or, [{:in, [:always]}, :pos_integer]},
+      type: {:or, [{:in, [:always]}, :milliseconds]},
       default: :always,
       doc: "`:always`: on disk before a write returns; else milliseconds between syncs."
     ],
@@ -30,7 +30,7 @@ defmodule Slither.Store.Config do
     ],
     views: [type: :boolean, default: true, doc: "Whether this instance serves its views."],
     sweep_interval: [
-      type: :pos_integer,
+      type: :milliseconds,
       default: 5_000,
       doc: "Milliseconds between removals of records past their `ttl`."
     ],
@@ -81,14 +81,19 @@ defmodule Slither.Store.Config do
   defp call(module, function, check) do
     check.(apply(module, function, []))
   rescue
-    error ->
-      {:error,
-       %Error{
-         reason: :store_module_failed,
-         where: "#{inspect(module)}.#{function}/0",
-         message: Exception.message(error),
-         details: %{cause: error}
-       }}
+    error -> {:error, failed(module, function, Exception.message(error), error)}
+  catch
+    kind, value ->
+      {:error, failed(module, function, Exception.format_banner(kind, value), {kind, value})}
+  end
+
+  defp failed(module, function, message, cause) do
+    %Error{
+      reason: :store_module_failed,
+      where: "#{inspect(module)}.#{function}/0",
+      message: message,
+      details: %{cause: cause}
+    }
   end
 
   defp behaviour(module) do

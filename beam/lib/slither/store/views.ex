@@ -12,7 +12,7 @@ defmodule Slither.Store.Views do
     mode: [type: {:in, [:scalar, :batch]}, default: :scalar, doc: "One params or a list of them."],
     scope: [type: {:in, [:session, :global]}, doc: "Default: `bridge: [default_scope: …]`."],
     handler: [type: {:fun, [1, 2]}, required: true, doc: "`(params)` or `(params, context)`."],
-    timeout_ms: [type: :pos_integer, default: 5_000, doc: "Milliseconds a call may take."]
+    timeout_ms: [type: :milliseconds, default: 5_000, doc: "Milliseconds a call may take."]
   ]
 
   @type view :: %{
@@ -88,11 +88,17 @@ defmodule Slither.Store.Views do
       [{_heir, table}] -> {:ok, table}
       [] -> :error
     end
+  rescue
+    ArgumentError -> :error
   end
 
   @doc "The names of all tables that Python may use."
   @spec table_names() :: [String.t()]
-  def table_names, do: Registry.select(@registry, [{{{:table, :"$1"}, :_, :_}, [], [:"$1"]}])
+  def table_names do
+    Registry.select(@registry, [{{{:table, :"$1"}, :_, :_}, [], [:"$1"]}])
+  rescue
+    ArgumentError -> []
+  end
 
   @doc "Registers views and tables in the calling process's name: all of them or none."
   @spec register([map]) :: :ok | {:error, Error.t()}
