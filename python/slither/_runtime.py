@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from slither import _calls, _registry, _state
+from slither import _calls, _registry, _state, _threads
 from slither import _frames as frames
 from slither._answer import describe, encode_error, frame
 from slither._errors import ProtocolError
@@ -218,4 +218,5 @@ def main() -> int:
         )
         return 2
     settle()
+    _threads.follow()
     return Runtime(Port()).run()

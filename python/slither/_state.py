@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 MAX_RUNS = 1_000
+# What a thread has the id of its call under.
+THREADS_CALL = "_slither_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,21 @@ call_id = 0
 _call: Call | None = None
 _sessions: dict[str, dict[str, Payload]] = {}
 _runs: OrderedDict[str | None, dict[str, Payload]] = OrderedDict()
+
+
+_main_thread = threading.main_thread().ident
+
+
+def current_call() -> int:
+    """Return the id of the call that the running thread works for, 0 outside calls.
+
+    A thread that outlives its call must not act for the next one. Its call is the one in which
+    it was started, or in which an executor's thread was given what it does.
+    """
+    if threading.get_ident() == _main_thread:
+        return call_id
+    own: int = getattr(threading.current_thread(), THREADS_CALL, call_id)
+    return own
 
 
 def enter(call: Call) -> None:
@@ -83,6 +101,6 @@ def session() -> dict[str, Payload]:
 
 def _current(what: str) -> Call:
     call = _call
-    if call is None:
+    if call is None or current_call() != call.id:
         raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
     return call

@@ -19,7 +19,14 @@ thread of a worker.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from typing import Generic, TypeVar, overload
 
 from slither import _state
@@ -71,6 +78,8 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def __init__(self, name: str) -> None:
         """Take the table's name."""
+        if not isinstance(name, str):
+            raise TypeError(f"a table's name is a str, not {name!r}")
         self.name = name
 
     def __repr__(self) -> str:
@@ -124,6 +133,10 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         """
         return _Items(self)
 
+    def values(self) -> ValuesView[V]:
+        """Walk over the values, as :meth:`items` does."""
+        return _Values(self)
+
     def __setitem__(self, key: K, value: V) -> None:
         """Put the value."""
         self._ask("put", [[key, value]])
@@ -156,7 +169,12 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def setdefault(self, key: K, default: V) -> V:
         """Put ``default`` where there is nothing, atomically; return what is there then."""
-        return default if self.put_new(key, default) else self[key]
+        while not self.put_new(key, default):
+            found: list[V] = self._ask("get", key)
+            if found:
+                return found[0]
+            # Deleted in between: so it is there for nobody.
+        return default
 
     def update_counter(self, key: K, by: int = 1, default: int = 0) -> int:
         """Add to an integer, atomically, and return the sum; ``default`` where there is none."""
@@ -205,6 +223,16 @@ class _Items(ItemsView[K, V]):
     def __iter__(self) -> Iterator[tuple[K, V]]:
         """Walk over the table's pairs."""
         return self._mapping._pairs()
+
+
+class _Values(ValuesView[V]):
+    """Values by parts."""
+
+    _mapping: Table[Payload, V]
+
+    def __iter__(self) -> Iterator[V]:
+        """Walk over the table's values."""
+        return (value for _, value in self._mapping._pairs())
 
 
 def _hashable(key: Payload) -> Payload:

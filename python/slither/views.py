@@ -1,8 +1,12 @@
 """Read BEAM state from a handler: every view is a function of this module.
 
 ``views.lookup_feature(key="user:42")`` calls the view ``lookup_feature`` with its keyword
-arguments as one map. All durations are milliseconds, as everywhere in Slither. Views work from
-any thread of a worker. Each failure is a :class:`slither.ViewError` that names the view.
+arguments as one map. All durations are milliseconds, as everywhere in Slither. Each failure is a
+:class:`slither.ViewError` that names the view.
+
+Views work from any thread of a worker. A thread asks for the call in which it was started, and
+what is submitted to a ``ThreadPoolExecutor`` for the call in which that was done; when that call
+is over, a view of a session has ended for it.
 """
 
 from __future__ import annotations
@@ -82,6 +86,8 @@ def __getattr__(name: str) -> Callable[..., Payload]:
 
 
 def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
+    if not isinstance(name, str):
+        raise TypeError(f"a view's name is a str, not {name!r}")
     if timeout is not None and (type(timeout) is not int or timeout < 1):
         raise ValueError(f"timeout is a whole number of milliseconds, 1 or more, not {timeout!r}")
     link = _state.link
@@ -91,7 +97,7 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
             "pool runs"
         )
     try:
-        reply = link.ask_view(_state.call_id, name, mode, params, timeout)
+        reply = link.ask_view(_state.current_call(), name, mode, params, timeout)
     except (EncodeError, ProtocolError) as error:
         raise InvalidParams(name, str(error)) from None
     except (EOFError, OSError) as error:

@@ -208,6 +208,38 @@ def from_threads(items: list[int]) -> list[Payload]:
         return list(pool.map(lambda item: views.call("v", item), items))
 
 
+_kept: dict[str, ThreadPoolExecutor] = {}
+_gate = threading.Event()
+
+
+@batch_handler
+def ask_from_kept_executor(items: list[int]) -> list[Payload]:
+    pool = _kept.setdefault("pool", ThreadPoolExecutor(1))
+    return [pool.submit(views.call, "v", item).result() for item in items]
+
+
+@batch_handler
+def leave_waiting_thread(items: list[str]) -> list[str]:
+    """A thread that asks in a later call, and says what it may know of that."""
+
+    def ask(item: str) -> None:
+        _gate.wait()
+        try:
+            session()
+        except SlitherError as error:
+            views.call("late", [item, str(error)])
+
+    for item in items:
+        threading.Thread(target=ask, args=(item,), daemon=True).start()
+    return items
+
+
+@batch_handler
+def let_thread_go(items: list[str]) -> list[Payload]:
+    _gate.set()
+    return [views.call("v", item) for item in items]
+
+
 @batch_handler
 def leave_thread(items: list[int]) -> list[int]:
     """A thread that outlives its call asks a view while the main thread reads."""
@@ -269,6 +301,16 @@ def table_get(keys: list[Payload]) -> list[Payload]:
 @batch_handler
 def table_items(counts: list[int]) -> list[Payload]:
     return [list(islice(store.table("features").items(), count)) for count in counts]
+
+
+@batch_handler
+def table_values(_items: list[None]) -> list[Payload]:
+    return [[value for value in store.table("features").values()]]
+
+
+@batch_handler
+def table_setdefault(keys: list[Payload]) -> list[Payload]:
+    return [store.table("features").setdefault(key, "mine") for key in keys]
 
 
 @batch_handler

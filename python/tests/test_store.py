@@ -46,6 +46,28 @@ def test_a_walk_asks_for_parts_and_ends_what_it_leaves(worker: Worker) -> None:
     assert results(worker) == [[["a", 1], [["t", 2], 2], ["c", 3]]]
 
 
+def test_values_come_by_parts(worker: Worker) -> None:
+    worker.call("table_values", [None])
+    answer(worker, "scan", [7, [["a", 1], ["b", 2]]])
+    answer(worker, "scan", [None, [["c", 3]]])
+    assert results(worker) == [[1, 2, 3]]
+
+
+def test_setdefault_asks_again_where_the_key_went_in_between(worker: Worker) -> None:
+    worker.call("table_setdefault", ["k"])
+    answer(worker, "put_new", False)
+    answer(worker, "get", [])
+    answer(worker, "put_new", False)
+    answer(worker, "get", ["theirs"])
+    assert results(worker) == ["theirs"]
+
+
+@pytest.mark.parametrize("name", [5, None, b"features", ["features"]])
+def test_a_name_is_a_str(name: object) -> None:
+    with pytest.raises(TypeError, match="a table's name is a str, not"):
+        store.table(name)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

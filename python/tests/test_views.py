@@ -87,6 +87,36 @@ def test_a_thread_may_outlive_its_call() -> None:
         assert worker.results("echo", [1]) == [1]
 
 
+def test_a_thread_asks_for_its_own_call_even_in_another(worker: Worker) -> None:
+    first = worker.call("leave_waiting_thread", ["left"], session="first")
+    assert worker.expect(frames.Result)[:2] == (first, ["left"])
+    second = worker.call("let_thread_go", ["here"], session="second")
+    asked = {call.name: call for call in (worker.expect(frames.ViewCall) for _ in range(2))}
+    assert asked["v"].call == second
+    # Nor is the other call's state its own.
+    assert asked["late"].call == first
+    assert "outside a call" in asked["late"].params[1]
+    for call in asked.values():
+        worker.send(frames.VIEW_REPLY, call.id, 0, "answer")
+    assert worker.expect(frames.Result)[:2] == (second, ["answer"])
+
+
+def test_an_executor_that_is_kept_asks_for_the_call_it_works_for(worker: Worker) -> None:
+    for _ in range(3):
+        identity = worker.call("ask_from_kept_executor", [1, 2])
+        for answer in ("a", "b"):
+            asked = worker.expect(frames.ViewCall)
+            assert asked.call == identity
+            worker.send(frames.VIEW_REPLY, asked.id, 0, answer)
+        assert worker.expect(frames.Result)[:2] == (identity, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", [5, None, b"view"])
+def test_a_name_is_a_str(name: object) -> None:
+    with pytest.raises(TypeError, match="a view's name is a str, not"):
+        views.call(name)  # type: ignore[arg-type]
+
+
 def test_eof_while_a_view_call_waits(worker: Worker) -> None:
     worker.call("try_view", [1])
     worker.expect(frames.ViewCall)
