@@ -10,17 +10,19 @@ defmodule Slither.Bridge do
   A view with `scope: :global` answers any call; one with `scope: :session` only calls made
   while a dispatch or a pipe waits for the batch that asks, with that run's `Slither.Context`.
   Each call runs in a process of its own, for at most the view's `timeout_ms`, so that a slow
-  view holds up nobody but its caller.
+  view holds up nobody but its caller. At most 64 of them run for one worker, and 10,000 for a
+  node: a call beyond that is refused (`slither.ViewBusy`).
   """
 
   alias Slither.{Context, Options, Telemetry}
   alias Slither.Store.Views
 
   @type fault :: %{required(String.t()) => term}
-  @type limit :: (pos_integer, (pos_integer -> fault) -> term)
+  @type limit :: (pos_integer -> term)
 
   @doc """
-  Calls a view from Elixir, as a handler of the session of `context` would.
+  Calls a view from Elixir, as a handler of the session of `context` would: in a process of its
+  own, for at most the view's `timeout_ms`.
 
   Returns `{:ok, value}`, or `{:error, fault}` with the `"kind"` and `"message"` that Python
   would see.
@@ -34,14 +36,23 @@ defmodule Slither.Bridge do
       timeout: nil,
       pool: nil,
       worker: nil,
+      asked: System.monotonic_time(),
       run: :erlang.term_to_binary(context)
     }
 
-    serve(facts, fn _timeout, _fault -> :ok end)
+    with {:ok, view} <- fetch(facts.view) do
+      task = Task.Supervisor.async_nolink(Slither.TaskSupervisor, fn -> serve(facts, & &1) end)
+
+      case Task.yield(task, view.timeout_ms) || Task.shutdown(task, :brutal_kill) do
+        {:ok, answer} -> answer
+        {:exit, reason} -> lost(facts, {:exit, reason})
+        nil -> lost(facts, {:timeout, view.timeout_ms})
+      end
+    end
   end
 
   @doc false
-  # Called by a worker's task. `limit` arms the deadline of the calling process.
+  # Called by a worker's task. `limit` arms the deadline of the calling process, in ms.
   @spec serve(map, limit) :: {:ok, term} | {:error, fault}
   def serve(facts, limit) do
     with {:ok, view} <- fetch(facts.view),
@@ -49,6 +60,30 @@ defmodule Slither.Bridge do
          :ok <- shape(facts) do
       run(view, facts, limit)
     end
+  end
+
+  @doc false
+  # The process that served these facts ended before it had an answer.
+  @spec lost(map, {:timeout, pos_integer} | {:exit, term}) :: {:error, fault}
+  def lost(facts, why) do
+    {kind, message, details} = loss(facts.view, why)
+
+    with {:ok, view} <- Views.fetch(facts.view) do
+      measurements = %{duration: System.monotonic_time() - facts.asked, count: count(facts)}
+      failed(measurements, metadata(view, context(facts)), kind, message)
+    end
+
+    {:error, fault(kind, facts.view, message, details)}
+  end
+
+  defp loss(name, {:timeout, timeout}) do
+    message = "view #{inspect(name)} did not answer within #{timeout} ms"
+    {"view_timeout", message, %{"timeout_ms" => timeout}}
+  end
+
+  defp loss(name, {:exit, reason}) do
+    message = "view #{inspect(name)} failed: its process ended: #{Exception.format_exit(reason)}"
+    {"view_failed", message, %{}}
   end
 
   @doc false
@@ -94,11 +129,10 @@ defmodule Slither.Bridge do
   end
 
   defp run(view, facts, limit) do
+    limit.(min(view.timeout_ms, facts.timeout || view.timeout_ms))
     context = context(facts)
     metadata = metadata(view, context)
-    count = if facts.mode == 1, do: length(facts.params), else: 1
-    limit.(min(view.timeout_ms, facts.timeout || view.timeout_ms), &timed_out(view.name, &1))
-
+    count = count(facts)
     started = System.monotonic_time()
     event(:start, %{system_time: System.system_time(), count: count}, metadata)
     answer = handle(view, facts, context)
@@ -110,14 +144,18 @@ defmodule Slither.Bridge do
         {:ok, value}
 
       {:error, why} ->
-        event(:exception, measurements, Map.put(metadata, :reason, why))
-        {:error, fault("view_failed", view.name, "view #{inspect(view.name)} failed: #{why}")}
+        message = "view #{inspect(view.name)} failed: #{why}"
+        failed(measurements, metadata, "view_failed", message)
+        {:error, fault("view_failed", view.name, message)}
     end
   end
 
-  defp timed_out(name, timeout) do
-    message = "view #{inspect(name)} did not answer within #{timeout} ms"
-    fault("view_timeout", name, message, %{"timeout_ms" => timeout})
+  defp count(%{mode: 1, params: params}), do: length(params)
+  defp count(_facts), do: 1
+
+  defp failed(measurements, metadata, kind, message) do
+    reason = if kind == "view_timeout", do: :view_timeout, else: :view_failed
+    event(:exception, measurements, Map.merge(metadata, %{reason: reason, error: message}))
   end
 
   defp handle(%{mode: :batch} = view, %{mode: 1, params: params}, context),

@@ -28,9 +28,9 @@ defmodule Slither.Telemetry do
   | `[:slither, :store, :write]` | `count` | `store`, `table`, `kind` |
   | `[:slither, :store, :load, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `reason` |
   | `[:slither, :store, :reload, :start\\|:stop\\|:exception]` | `system_time` / `duration`, `rows` | `store`, `generation`, `reason` |
-  | `[:slither, :bridge, :view, :start]` | `system_time` | `view`, `mode`, `scope`, `store`, `pool`, `worker`, `session` |
+  | `[:slither, :bridge, :view, :start]` | `system_time`, `count` (of params) | `view`, `mode`, `scope`, `store`, `pool`, `worker`, `session` |
   | `[:slither, :bridge, :view, :stop]` | `duration`, `count` | the same |
-  | `[:slither, :bridge, :view, :exception]` | `duration`, `count` | the same, `reason` |
+  | `[:slither, :bridge, :view, :exception]` | `duration`, `count` | the same, `reason` (`:view_failed`, `:view_timeout`), `error` (what Python is told) |
   | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `call` |

@@ -8,6 +8,7 @@ defmodule Slither.Bridge.Scan do
 
   @part 500
   @idle 60_000
+  @busy "too much is being answered on this node"
 
   @doc "Begins a scan: `[id, pairs]`, the id nil where that was all."
   @spec start(term, atom, pid) :: [nil | pos_integer | list]
@@ -16,14 +17,20 @@ defmodule Slither.Bridge.Scan do
     caller = self()
     ref = make_ref()
 
-    {:ok, pid} =
-      Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
-        {:ok, _owner} = Registry.register(Slither.Python.Registry, {:scan, worker, id}, nil)
-        monitor = Process.monitor(worker)
-        send(caller, {ref, :ready})
-        serve(parts(Server.stream(store, table)), monitor)
-      end)
+    walk = fn ->
+      {:ok, _owner} = Registry.register(Slither.Python.Registry, {:scan, worker, id}, nil)
+      monitor = Process.monitor(worker)
+      send(caller, {ref, :ready})
+      serve(parts(Server.stream(store, table)), monitor)
+    end
 
+    case Task.Supervisor.start_child(Slither.TaskSupervisor, walk) do
+      {:ok, pid} -> await(pid, ref) && next(id, worker)
+      {:error, :max_children} -> raise Slither.Error, reason: :busy, message: @busy
+    end
+  end
+
+  defp await(pid, ref) do
     monitor = Process.monitor(pid)
 
     receive do
@@ -32,7 +39,6 @@ defmodule Slither.Bridge.Scan do
     end
 
     Process.demonitor(monitor, [:flush])
-    next(id, worker)
   end
 
   @doc "The next part of a scan."

@@ -63,8 +63,8 @@ defmodule Slither.Bridge.Tables do
       message = "#{op} does not take the arguments #{inspect(arguments, limit: 5)}"
       {:error, fault("table_failed", table.name, message)}
   catch
-    :exit, reason ->
-      {:error, fault("table_failed", table.name, Exception.format_exit(reason))}
+    kind, reason ->
+      {:error, fault("table_failed", table.name, Exception.format_banner(kind, reason))}
   end
 
   defp op("get", [key], store, table, _worker), do: found(Reads.entry(store, table, key))
@@ -94,7 +94,7 @@ defmodule Slither.Bridge.Tables do
   end
 
   defp op("put", [pairs], store, table, _) when is_list(pairs) do
-    Server.bulk_insert(store, table, for([key, value] <- pairs, do: {key, value}))
+    Server.bulk_insert(store, table, Enum.map(pairs, fn [key, value] -> {key, value} end))
     nil
   end
 

@@ -2,10 +2,13 @@ defmodule Slither.Python.Answerer do
   @moduledoc false
   # A task that answers what Python asks, one question after the other, and writes the answers
   # to the port itself: should the pipe be full, it is the one that waits. It ends with the
-  # worker's owner.
+  # worker's owner, and after a view that left something behind: a message, a word in the
+  # dictionary, a link, a flag. Nothing of one call is there in the next.
 
   alias Slither.Protocol.Frame
   alias Slither.Python.{Fault, PortWriter}
+
+  @spent {:shutdown, __MODULE__}
 
   @doc "Starts one for the calling owner of `port`; `:busy` where the node has too many."
   @spec start(port) :: {:ok, pid} | :busy
@@ -13,7 +16,10 @@ defmodule Slither.Python.Answerer do
     owner = self()
 
     case Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
-           loop(owner, Process.monitor(owner), port)
+           # An owner that is killed can't end us.
+           Process.link(owner)
+           monitor = Process.monitor(owner)
+           loop(owner, monitor, port, traces())
          end) do
       {:ok, pid} -> {:ok, pid}
       {:error, :max_children} -> :busy
@@ -40,13 +46,19 @@ defmodule Slither.Python.Answerer do
     end
   end
 
-  defp loop(owner, monitor, port) do
+  @doc "Whether a task that ended for `reason` had answered."
+  @spec spent?(term) :: boolean
+  def spent?(reason), do: reason == @spent
+
+  defp loop(owner, monitor, port, clean) do
     receive do
       {:serve, id, serve} ->
-        PortWriter.write(port, frame(id, serve.()))
+        frame = frame(id, serve.())
         disarm()
+        PortWriter.write(port, frame)
+        if traces() != clean, do: exit(@spent)
         send(owner, {:answered, self()})
-        loop(owner, monitor, port)
+        loop(owner, monitor, port, clean)
 
       {:DOWN, ^monitor, :process, _owner, _reason} ->
         :ok
@@ -63,6 +75,18 @@ defmodule Slither.Python.Answerer do
   defp disarm do
     timer = Process.delete(__MODULE__)
     if timer, do: Process.cancel_timer(timer, async: true, info: false)
+  end
+
+  defp traces do
+    Process.info(self(), [
+      :dictionary,
+      :links,
+      :message_queue_len,
+      :monitors,
+      :priority,
+      :trap_exit,
+      :group_leader
+    ])
   end
 
   defp encode(id, {:ok, value}), do: Frame.view_reply(id, 0, value)

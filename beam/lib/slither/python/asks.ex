@@ -25,11 +25,19 @@ defmodule Slither.Python.Asks do
   @spec new(port, module, map) :: t
   def new(port, bridge, facts), do: %__MODULE__{port: port, bridge: bridge, facts: facts}
 
+  @doc "Ends the tasks: nobody is left to read their answers, nor to hold them to their time."
+  @spec stop(t) :: :ok
+  def stop(asks) do
+    for {pid, _question} <- asks.busy, do: Process.exit(pid, :kill)
+    for {pid, _monitor} <- asks.idle, do: Process.exit(pid, :kill)
+    :ok
+  end
+
   @doc "Answers a view call made in call `call` of a run, whose context is `run`."
   @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) ::
           {:ok, t} | {:error, String.t()}
   def view(%__MODULE__{busy: busy}, _id, _body, _call, _run) when map_size(busy) >= @flood,
-    do: {:error, "it has asked #{@flood} questions and reads no answer"}
+    do: flood()
 
   def view(%__MODULE__{busy: busy} = asks, id, _body, _call, _run)
       when map_size(busy) >= @limit do
@@ -38,37 +46,42 @@ defmodule Slither.Python.Asks do
   end
 
   def view(asks, id, body, call, run) do
-    facts = Map.merge(asks.facts, %{call: call, run: run})
+    facts = Map.merge(asks.facts, %{call: call, run: run, asked: System.monotonic_time()})
     bridge = asks.bridge
     owner = self()
-    {:ok, start(asks, id, fn -> serve_view(body, facts, bridge, {owner, id}) end)}
+    lost = fn why -> lost_view(body, facts, bridge, why) end
+    {:ok, start(asks, id, fn -> serve_view(body, facts, bridge, {owner, id}) end, lost)}
   end
 
   @doc "Answers a table call."
   @spec table(t, pos_integer, binary) :: {:ok, t} | {:error, String.t()}
+  def table(%__MODULE__{busy: busy}, _id, _body) when map_size(busy) >= @flood, do: flood()
+
   def table(asks, id, body) do
     with {:ok, {:table_call, ^id, _call, table, op, arguments}} <- Frame.decode(body) do
       %{bridge: bridge, port: port} = asks
       worker = self()
 
       if bridge.quick?(op) do
-        # Who waits for this answer reads until it comes: the pipe does not stay full.
         answer = bridge.table(table, op, arguments, worker)
-        PortWriter.write(port, Answerer.frame(id, answer))
-        {:ok, asks}
+
+        # Who asked should be reading; where it does not, a task waits for it instead of us.
+        if PortWriter.offer(port, Answerer.frame(id, answer)),
+          do: {:ok, asks},
+          else: {:ok, start(asks, id, fn -> answer end)}
       else
         {:ok, start(asks, id, fn -> bridge.table(table, op, arguments, worker) end)}
       end
     end
   end
 
-  @doc "The time of a question is up: its task is killed, and its end then sends the fault."
-  @spec expire(t, pid, pos_integer, map) :: t
-  def expire(asks, pid, id, fault) do
+  @doc "The time of a question, in ms, is up: its task is killed, and its end then tells of it."
+  @spec expire(t, pid, pos_integer, pos_integer) :: t
+  def expire(asks, pid, id, timeout) do
     case asks.busy do
       %{^pid => %{id: ^id} = question} ->
         Process.exit(pid, :kill)
-        put_in(asks.busy[pid], %{question | fault: fault})
+        put_in(asks.busy[pid], %{question | why: {:timeout, timeout}})
 
       _ ->
         asks
@@ -99,17 +112,24 @@ defmodule Slither.Python.Asks do
       {nil, _busy} ->
         %{asks | idle: List.keydelete(asks.idle, pid, 0)}
 
-      {%{id: id, fault: fault}, busy} ->
-        fault = fault || Fault.to_wire("view_failed", Exception.format_exit(reason))
-        start(%{asks | busy: busy}, id, fn -> {:error, fault} end)
+      {question, busy} ->
+        asks = %{asks | busy: busy}
+
+        # One that is spent has answered.
+        if Answerer.spent?(reason),
+          do: asks,
+          else:
+            start(asks, question.id, fn -> question.lost.(question.why || {:exit, reason}) end)
     end
   end
 
   # A task is monitored before it gets its question, so that its end can't be missed.
-  defp start(%__MODULE__{idle: []} = asks, id, serve) do
+  defp start(asks, id, serve, lost \\ &lost/1)
+
+  defp start(%__MODULE__{idle: []} = asks, id, serve, lost) do
     case Answerer.start(asks.port) do
       {:ok, pid} ->
-        give(asks, pid, Process.monitor(pid), id, serve)
+        give(asks, pid, Process.monitor(pid), id, serve, lost)
 
       :busy ->
         # Who asked waits for this answer, and reads.
@@ -119,13 +139,28 @@ defmodule Slither.Python.Asks do
     end
   end
 
-  defp start(%__MODULE__{idle: [{pid, monitor} | idle]} = asks, id, serve),
-    do: give(%{asks | idle: idle}, pid, monitor, id, serve)
+  defp start(%__MODULE__{idle: [{pid, monitor} | idle]} = asks, id, serve, lost),
+    do: give(%{asks | idle: idle}, pid, monitor, id, serve, lost)
 
-  defp give(asks, pid, monitor, id, serve) do
+  defp give(asks, pid, monitor, id, serve, lost) do
     Answerer.serve(pid, id, serve)
-    question = %{id: id, monitor: monitor, fault: nil}
+    question = %{id: id, monitor: monitor, why: nil, lost: lost}
     %{asks | busy: Map.put(asks.busy, pid, question)}
+  end
+
+  defp flood, do: {:error, "it has asked #{@flood} questions and reads no answer"}
+
+  # What answers a question whose task ended before it did.
+  defp lost({:exit, reason}),
+    do: {:error, Fault.to_wire("view_failed", Exception.format_exit(reason))}
+
+  defp lost_view(body, facts, bridge, why) do
+    {:ok, {:view_call, _id, _call, name, mode, params, timeout}} = Frame.decode(body)
+
+    bridge.lost(
+      Map.merge(facts, %{view: name, mode: mode, params: params, timeout: timeout}),
+      why
+    )
   end
 
   defp serve_view(body, facts, bridge, {owner, id}) do
@@ -134,8 +169,8 @@ defmodule Slither.Python.Asks do
         asked = %{view: name, mode: mode, params: params, timeout: timeout}
         answerer = self()
 
-        bridge.serve(Map.merge(facts, asked), fn timeout, fault ->
-          Answerer.arm(owner, {:view_deadline, answerer, id, fault, timeout}, timeout)
+        bridge.serve(Map.merge(facts, asked), fn timeout ->
+          Answerer.arm(owner, {:view_deadline, answerer, id, timeout}, timeout)
         end)
 
       {:error, why} ->

@@ -175,8 +175,8 @@ defmodule Slither.Python.Worker do
 
   def handle_info(:startup_timeout, state), do: {:noreply, state}
 
-  def handle_info({:view_deadline, pid, id, fault, timeout}, state),
-    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, fault.(timeout))}}
+  def handle_info({:view_deadline, pid, id, timeout}, state),
+    do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, timeout)}}
 
   def handle_info({:answered, pid}, state),
     do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
@@ -214,12 +214,20 @@ defmodule Slither.Python.Worker do
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
   def handle_cast({:cancel, lane}, state) do
-    for {id, _timeout, _run} <- state.calls, lane(state, id) == lane do
+    {cancelled, _others} =
+      Enum.split_with(state.calls, fn {id, _, _} -> lane(state, id) == lane end)
+
+    for {id, _timeout, _run} <- cancelled do
       command(state, Frame.encode!({:cancel, id}))
       Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
     end
 
-    {:noreply, state}
+    # Their run is over, and its views with it.
+    over =
+      for {id, timeout, _run} = call <- state.calls,
+          do: if(call in cancelled, do: {id, timeout, nil}, else: call)
+
+    {:noreply, %{state | calls: over}}
   end
 
   @impl true
@@ -227,9 +235,13 @@ defmodule Slither.Python.Worker do
     if os_pid, do: OSProcess.kill_group(os_pid)
     # A worker that was still starting has not hidden it.
     Marker.close(state.marker)
+    stop_asks(state)
   end
 
-  def terminate(_reason, _state), do: :ok
+  def terminate(_reason, state), do: stop_asks(state)
+
+  defp stop_asks(%State{asks: nil}), do: :ok
+  defp stop_asks(state), do: Asks.stop(state.asks)
 
   ## Start
 
