@@ -49,6 +49,9 @@ defmodule Slither.Bridge do
         nil -> lost(facts, {:timeout, view.timeout_ms})
       end
     end
+  rescue
+    # The supervisor of tasks has as many as it takes.
+    error in [RuntimeError] -> {:error, fault("view_busy", to_string(name), error.message)}
   end
 
   @doc false

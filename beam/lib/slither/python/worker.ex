@@ -213,22 +213,8 @@ defmodule Slither.Python.Worker do
   def handle_cast(:stop, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
-  def handle_cast({:cancel, lane}, state) do
-    {cancelled, _others} =
-      Enum.split_with(state.calls, fn {id, _, _} -> lane(state, id) == lane end)
-
-    for {id, _timeout, _run} <- cancelled do
-      command(state, Frame.encode!({:cancel, id}))
-      Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
-    end
-
-    # Their run is over, and its views with it.
-    over =
-      for {id, timeout, _run} = call <- state.calls,
-          do: if(call in cancelled, do: {id, timeout, nil}, else: call)
-
-    {:noreply, %{state | calls: over}}
-  end
+  def handle_cast({:cancel, lane}, state),
+    do: {:noreply, %{state | calls: Enum.map(state.calls, &cancel_of(&1, lane, state))}}
 
   @impl true
   def terminate(_reason, %State{os_pid: os_pid, phase: phase} = state) when phase != :down do
@@ -410,6 +396,17 @@ defmodule Slither.Python.Worker do
   defp arm(state) do
     ref = Process.send_after(self(), :deadline, state.deadline, abs: true)
     %{state | timer: {ref, state.deadline}}
+  end
+
+  # The run is over, and its session's views with it.
+  defp cancel_of({id, timeout, _run} = call, lane, state) do
+    if lane(state, id) == lane do
+      command(state, Frame.encode!({:cancel, id}))
+      Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
+      {id, timeout, nil}
+    else
+      call
+    end
   end
 
   ## What Python asks of BEAM
