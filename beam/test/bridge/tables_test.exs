@@ -16,6 +16,8 @@ defmodule Slither.Bridge.TablesTest do
         %{name: :tables_test_mapping, python: :read_write},
         %{name: :tables_test_shared, python: :read_write},
         %{name: :tables_test_fixed, python: :read},
+        %{name: :tables_test_odd, python: :read_write},
+        %{name: :tables_test_loaded, python: :read},
         %{name: :tables_test_private}
       ]
     end
@@ -23,6 +25,8 @@ defmodule Slither.Bridge.TablesTest do
     @impl true
     def load(tables) do
       :ets.insert(tables[:tables_test_fixed], for(n <- 1..2_000, do: {"key-#{n}", n}))
+      now = System.unique_integer([:positive, :monotonic])
+      :ets.insert(tables[:tables_test_loaded], for(n <- 1..2_001, do: {n, now}))
       :ok
     end
   end
@@ -32,8 +36,15 @@ defmodule Slither.Bridge.TablesTest do
     {:ok, pool: Pools.start!(@pool)}
   end
 
-  defp call!(function, items) do
-    options = [module: "table_handlers", function: function, pool: @pool, batch_size: 8]
+  setup do
+    for key <- Server.keys(Shared, :tables_test_odd),
+        do: Server.delete(Shared, :tables_test_odd, key)
+
+    :ok
+  end
+
+  defp call!(function, items, pool \\ @pool) do
+    options = [module: "table_handlers", function: function, pool: pool, batch_size: 80]
 
     case Dispatch.run(items, options) do
       {:ok, results} -> Enum.map(results, & &1.payload)
@@ -55,6 +66,119 @@ defmodule Slither.Bridge.TablesTest do
     before = scans()
     assert call!("walk_a_little", [nil]) == [nil]
     assert eventually(fn -> scans() -- before == [] end)
+  end
+
+  test "keys of every kind come back as they went" do
+    assert call!("use_odd_keys", [nil]) == [nil]
+  end
+
+  test "a value that Python can't have is the error of its reader alone" do
+    bad = %{
+      "improper" => [1 | 2],
+      "bits" => <<1::3>>,
+      "fun" => &is_nil/1,
+      "set" => MapSet.new([1]),
+      "text" => <<255>>,
+      "keys" => %{1 => 1, 1.0 => 2},
+      "map_key" => %{%{} => 1},
+      "deep" => Enum.reduce(1..2_000, 0, fn _, deep -> [deep] end),
+      "struct" => %{__struct__: "x"},
+      "pid" => self()
+    }
+
+    Server.bulk_insert(Shared, :tables_test_odd, Map.to_list(bad))
+    Server.put(Shared, :tables_test_odd, "good", 1)
+    assert [%{"value" => 1} | answers] = call!("try_each", ["good" | Map.keys(bad)])
+
+    for answer <- answers do
+      assert %{"error" => "TableError", "message" => message} = answer
+      assert message =~ ~r/^table 'tables_test_odd': the answer/
+    end
+  end
+
+  test "BEAM's keys that have no like in Python are not found by what they look like there" do
+    Server.bulk_insert(Shared, :tables_test_odd, [{:atom, 1}, {{1, 2}, 2}])
+    assert [%{"error" => "KeyError"}] = call!("try_each", ["atom"])
+  end
+
+  test "a value or an answer that is over the limit of a frame leaves the worker as it was" do
+    Server.put(Shared, :tables_test_odd, "huge", String.duplicate("x", 200_000))
+    pool = Pools.ready_pool(size: 1, max_frame: 100_000)
+    [os_pid] = for %{os_pid: pid} <- workers(pool), do: pid
+    assert [%{"error" => "TableError", "message" => message}] = call!("try_each", ["huge"], pool)
+    assert message =~ "100000"
+    assert [set, big, deep, cycle] = call!("write_each", ~w(set big deep cycle), pool)
+    assert [_, "table 'tables_test_odd': " <> _] = set
+    assert big |> List.last() =~ "the limits are 1 and 100000"
+    for failure <- [deep, cycle], do: assert(List.last(failure) =~ "nests")
+    assert [%{"error" => "KeyError"}] = call!("try_each", ["k"], pool)
+    assert [%{os_pid: ^os_pid}] = workers(pool)
+  end
+
+  defp workers(pool) do
+    {:ok, %{workers: workers}} = Slither.Python.Pool.status(pool)
+    workers
+  end
+
+  test "a walk over a table that it changes sees each record of before at most once" do
+    for [old, distinct, size] <- call!("walk_and_write", [10, 1_200]) do
+      assert old == distinct
+      assert size in [10, 1_200]
+    end
+  end
+
+  test "a walk stays with the generation it began with; the next sees the new one" do
+    [ask, done] = for name <- ["ask", "done"], do: Pools.path(name)
+    for fifo <- [ask, done], do: {_, 0} = System.cmd("mkfifo", [fifo])
+    request = %{"ask" => ask, "done" => done}
+    walk = Task.async(fn -> call!("walk_over_a_reload", [request]) end)
+    assert File.read!(ask) == "reload"
+    old = Server.get(Shared, :tables_test_loaded, 1)
+    assert Server.reload(Shared) == :ok
+    new = Server.get(Shared, :tables_test_loaded, 1)
+    File.write!(done, "done")
+    assert Task.await(walk, Pools.patience()) == [[[old], [new]]]
+    assert new > old
+  end
+
+  test "a walk that is forgotten ends with its worker" do
+    pool = Pools.ready_pool(size: 1)
+    before = scans()
+    call!("forget_walk", [nil], pool)
+    assert [scan] = scans() -- before
+    monitor = Process.monitor(scan)
+    stop_supervised!(pool)
+    assert_receive {:DOWN, ^monitor, :process, ^scan, :normal}, Pools.patience()
+  end
+
+  test "an operation that is none, or has other arguments, is an error of its own" do
+    requests = [
+      ["nothing", [1]],
+      ["get", []],
+      ["put", [[[1]]]],
+      ["put", [[[1, 2], [3]]]],
+      ["put", [[1, 2]]],
+      ["put", ["text"]],
+      ["get_many", [5]],
+      ["scan", ["text"]],
+      ["scan", [12_345]],
+      ["update_counter", ["n", 1.5, 0]],
+      ["update_counter", ["n", true, 0]]
+    ]
+
+    for answer <- call!("ask_raw", requests) do
+      assert %{"error" => "table 'tables_test_odd': " <> _} = answer
+    end
+
+    assert Server.size(Shared, :tables_test_odd) == 0
+  end
+
+  test "tables are gone with their store" do
+    name = :"tables_test_gone_#{System.unique_integer([:positive])}"
+    store = Slither.Test.Stores.start(tables: [%{name: name, python: :read}])
+    assert call!("is_unknown", [to_string(name)]) == [false]
+    stop_supervised!({Server, store})
+    assert eventually(fn -> call!("is_unknown", [to_string(name)]) == [true] end)
   end
 
   test "counters of many workers lose nothing" do

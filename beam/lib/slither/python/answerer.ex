@@ -11,15 +11,15 @@ defmodule Slither.Python.Answerer do
   @spent {:shutdown, __MODULE__}
 
   @doc "Starts one for the calling owner of `port`; `:busy` where the node has too many."
-  @spec start(port) :: {:ok, pid} | :busy
-  def start(port) do
+  @spec start(port, pos_integer) :: {:ok, pid} | :busy
+  def start(port, max_frame) do
     owner = self()
 
     case Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
            # An owner that is killed can't end us.
            Process.link(owner)
            monitor = Process.monitor(owner)
-           loop(owner, monitor, port, traces())
+           loop({owner, monitor, port, max_frame}, traces())
          end) do
       {:ok, pid} -> {:ok, pid}
       {:error, :max_children} -> :busy
@@ -33,13 +33,13 @@ defmodule Slither.Python.Answerer do
     :ok
   end
 
-  @doc "The frame of an answer."
-  @spec frame(pos_integer, {:ok, term} | {:error, map}) :: iodata
-  def frame(id, answer) do
-    case encode(id, answer) do
-      {:ok, frame} ->
-        frame
-
+  @doc "The frame of an answer, or of why there is none: the longest is `max_frame` bytes."
+  @spec frame(pos_integer, {:ok, term} | {:error, map}, pos_integer) :: iodata
+  def frame(id, answer, max_frame) do
+    with {:ok, frame} <- encode(id, answer),
+         :ok <- fits(IO.iodata_length(frame), max_frame) do
+      frame
+    else
       {:error, why} ->
         {:ok, frame} = Frame.view_reply(id, 1, Fault.to_wire("view_failed", why))
         frame
@@ -50,16 +50,16 @@ defmodule Slither.Python.Answerer do
   @spec spent?(term) :: boolean
   def spent?(reason), do: reason == @spent
 
-  defp loop(owner, monitor, port, clean) do
+  defp loop({owner, monitor, port, max_frame} = place, clean) do
     receive do
       {:serve, id, serve} ->
-        frame = frame(id, serve.())
+        frame = frame(id, serve.(), max_frame)
         view? = disarm()
         PortWriter.write(port, frame)
         # What is not a view runs no code of the user's.
         if view? and traces() != clean, do: exit(@spent)
         send(owner, {:answered, self()})
-        loop(owner, monitor, port, clean)
+        loop(place, clean)
 
       {:DOWN, ^monitor, :process, _owner, _reason} ->
         :ok
@@ -78,6 +78,11 @@ defmodule Slither.Python.Answerer do
     if timer, do: Process.cancel_timer(timer, async: true, info: false)
     timer != nil
   end
+
+  defp fits(size, max_frame) when size <= max_frame, do: :ok
+
+  defp fits(size, max_frame),
+    do: {:error, "the answer can't be sent: it takes #{size} bytes; a frame holds #{max_frame}"}
 
   defp traces do
     Process.info(self(), [

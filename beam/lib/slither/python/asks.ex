@@ -16,14 +16,15 @@ defmodule Slither.Python.Asks do
   @flood 4_096
   @spare 4
 
-  @enforce_keys [:port, :bridge, :facts]
-  defstruct [:port, :bridge, :facts, busy: %{}, idle: []]
+  @enforce_keys [:port, :bridge, :facts, :max_frame]
+  defstruct [:port, :bridge, :facts, :max_frame, busy: %{}, idle: []]
 
   @type t :: %__MODULE__{}
 
-  @doc "For a port; `bridge` answers, `facts` say which pool and worker ask."
-  @spec new(port, module, map) :: t
-  def new(port, bridge, facts), do: %__MODULE__{port: port, bridge: bridge, facts: facts}
+  @doc "For a port and its longest frame; `bridge` answers, `facts` say which pool and worker ask."
+  @spec new(port, pos_integer, module, map) :: t
+  def new(port, max_frame, bridge, facts),
+    do: %__MODULE__{port: port, max_frame: max_frame, bridge: bridge, facts: facts}
 
   @doc "Ends the tasks: nobody is left to read their answers, nor to hold them to their time."
   @spec stop(t) :: :ok
@@ -66,7 +67,7 @@ defmodule Slither.Python.Asks do
         answer = bridge.table(table, op, arguments, worker)
 
         # Who asked should be reading; where it does not, a task waits for it instead of us.
-        if PortWriter.offer(port, Answerer.frame(id, answer)),
+        if PortWriter.offer(port, Answerer.frame(id, answer, asks.max_frame)),
           do: {:ok, asks},
           else: {:ok, start(asks, id, fn -> answer end)}
       else
@@ -127,14 +128,14 @@ defmodule Slither.Python.Asks do
   defp start(asks, id, serve, lost \\ &lost/1)
 
   defp start(%__MODULE__{idle: []} = asks, id, serve, lost) do
-    case Answerer.start(asks.port) do
+    case Answerer.start(asks.port, asks.max_frame) do
       {:ok, pid} ->
         give(asks, pid, Process.monitor(pid), id, serve, lost)
 
       :busy ->
         # Who asked waits for this answer, and reads.
         fault = Fault.to_wire("view_busy", "too many views are being answered on this node")
-        PortWriter.write(asks.port, Answerer.frame(id, {:error, fault}))
+        PortWriter.write(asks.port, Answerer.frame(id, {:error, fault}, asks.max_frame))
         asks
     end
   end

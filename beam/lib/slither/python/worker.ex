@@ -100,7 +100,7 @@ defmodule Slither.Python.Worker do
          state
          | port: port,
            os_pid: os_pid,
-           asks: Asks.new(port, settings.bridge, %{pool: settings.name, worker: state.slot}),
+           asks: asks(port, settings, state.slot),
            python: python,
            variables: variables,
            startup: timer
@@ -230,6 +230,11 @@ defmodule Slither.Python.Worker do
   defp stop_asks(state), do: Asks.stop(state.asks)
 
   ## Start
+
+  defp asks(port, settings, slot) do
+    facts = %{pool: settings.name, worker: slot}
+    Asks.new(port, settings.max_frame, settings.bridge, facts)
+  end
 
   defp startup_timer(:infinity), do: nil
   defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)

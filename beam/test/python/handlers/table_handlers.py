@@ -1,6 +1,9 @@
 """Handlers that use tables as mappings."""
 
-from slither import TableError, store
+import math
+from itertools import islice
+
+from slither import EncodeError, SlitherError, TableError, UnknownTable, store
 
 shared = store.table("tables_test_shared")
 mapping = store.table("tables_test_mapping")
@@ -68,4 +71,120 @@ def refused(attempts):
                 chosen["k"]
         except TableError as error:
             answers.append([type(error).__name__, error.table, str(error)])
+    return answers
+
+
+def use_odd_keys(_):
+    """Every kind of key comes back as it went."""
+    keys = ["a", "", "\u00e9\n", b"", b"\x00\xff", 0, -1, 2**70, 1.5, math.inf, None, True]
+    keys += [(), (1, "x"), ((1,), (None, b"b")), math.nan]
+    table = store.table("tables_test_odd")
+    for number, key in enumerate(keys):
+        table[key] = number
+    assert len(table) == len(keys)
+    assert [table[key] for key in keys] == list(range(len(keys)))
+    assert all(key in table for key in keys)
+    many = table.get_many(keys[:-1])
+    assert sorted(many.values()) == list(range(len(keys) - 1))
+    walked = list(table)
+    assert sorted(map(repr, walked)) == sorted(map(repr, keys))
+    assert [type(key) for key in walked if key == 2**70] == [int]
+    for key in walked:
+        del table[key]
+    assert len(table) == 0
+    return [None]
+
+
+def try_each(keys):
+    """What reading each key comes to."""
+    answers = []
+    for key in keys:
+        try:
+            answers.append({"value": store.table("tables_test_odd")[key]})
+        except (KeyError, SlitherError) as error:
+            answers.append({"error": type(error).__name__, "message": str(error)})
+    return answers
+
+
+def write_each(values):
+    answers = []
+    for value in values:
+        made = {"set": {1}, "big": "x" * 200_000, "deep": None, "cycle": []}[value]
+        if value == "deep":
+            for _ in range(2_000):
+                made = [made]
+        if value == "cycle":
+            made.append(made)
+        try:
+            store.table("tables_test_odd")["k"] = made
+            answers.append(None)
+        except (TableError, EncodeError) as error:
+            answers.append([type(error).__name__, str(error)[:200]])
+    return answers
+
+
+def walk_and_write(counts):
+    """Changes the table it walks over."""
+    table = store.table("tables_test_odd")
+    answers = []
+    for count in counts:
+        table.put_many({number: number for number in range(count)})
+        seen = []
+        for key, value in table.items():
+            assert key == value
+            seen.append(key)
+            del table[key]
+            table[key + count] = key + count
+        old = [key for key in seen if key < count]
+        answers.append([len(old), len(set(old)), len(table)])
+        table.clear()
+    return answers
+
+
+def walk_over_a_reload(requests):
+    """Walks on while the store is told to reload, by a pipe, and says so by another."""
+    answers = []
+    for request in requests:
+        walk = store.table("tables_test_loaded").items()
+        pairs = iter(walk)
+        first = list(islice(pairs, 700))
+        with open(request["ask"], "w") as ask:
+            ask.write("reload")
+        with open(request["done"], "rb") as done:
+            done.read()
+        generations = {value for _, value in first} | {value for _, value in pairs}
+        new = {value for _, value in walk}
+        answers.append([sorted(generations), sorted(new)])
+    return answers
+
+
+def forget_walk(_):
+    """Leaves a walk half done, in a name that lives on."""
+    kept.append(iter(store.table("tables_test_fixed")))
+    next(kept[-1])
+    return [None]
+
+
+kept = []
+
+
+def ask_raw(requests):
+    """Operations that no method makes."""
+    answers = []
+    for op, arguments in requests:
+        try:
+            answers.append({"value": store.table("tables_test_odd")._ask(op, *arguments)})
+        except TableError as error:
+            answers.append({"error": str(error)})
+    return answers
+
+
+def is_unknown(names):
+    answers = []
+    for name in names:
+        try:
+            len(store.table(name))
+            answers.append(False)
+        except UnknownTable:
+            answers.append(True)
     return answers
