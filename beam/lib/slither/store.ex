@@ -46,13 +46,14 @@ defmodule Slither.Store do
     * Writes from before the reload are replaced by what `c:load/1` inserts.
     * Writes made while it loads go to the current tables at once, so their writers read them
       back. They are kept and put over the new tables, in order, before anybody sees these:
-      each as the rows or keys it came to. They win over what was loaded.
+      each as the rows or keys it came to. They win over what was loaded. What is removed only
+      because its `ttl` is over takes nothing loaded with it.
     * Durable tables stay as they are: see below.
 
   ## Durable tables
 
   With `durable: true` every acknowledged write is in a log first. `c:load/1` seeds such a table
-  once: the first start that finds no log writes the loaded rows to it. From then on the log is
+  once: the first start that finds no log and loads writes the rows to it. From then on the log is
   the truth; what `c:load/1` inserts into the table is thrown away at later starts and reloads.
   A table that leaves `c:tables/0`, or is no longer durable, leaves the log at the next start.
   """

@@ -40,11 +40,9 @@ defmodule Slither.Python.Asks do
   def view(%__MODULE__{busy: busy}, _id, _body, _call, _run) when map_size(busy) >= @flood,
     do: flood()
 
-  def view(%__MODULE__{busy: busy} = asks, id, _body, _call, _run)
-      when map_size(busy) >= @limit do
-    why = "#{@limit} view calls of this worker are being answered"
-    {:ok, start(asks, id, fn -> {:error, Fault.to_wire("view_busy", why)} end)}
-  end
+  def view(%__MODULE__{busy: busy} = asks, id, body, _call, _run)
+      when map_size(busy) >= @limit,
+      do: {:ok, start(asks, id, fn -> {:error, refusal(body)} end)}
 
   def view(asks, id, body, call, run) do
     facts = Map.merge(asks.facts, %{call: call, run: run, asked: System.monotonic_time()})
@@ -147,6 +145,12 @@ defmodule Slither.Python.Asks do
     Answerer.serve(pid, id, serve)
     question = %{id: id, monitor: monitor, why: nil, lost: lost}
     %{asks | busy: Map.put(asks.busy, pid, question)}
+  end
+
+  defp refusal(body) do
+    {:ok, {:view_call, _id, _call, name, _mode, _params, _timeout}} = Frame.decode(body)
+    why = "#{@limit} view calls of this worker are being answered"
+    Fault.to_wire("view_busy", why, %{"view" => name, "limit" => @limit})
   end
 
   defp flood, do: {:error, "it has asked #{@flood} questions and reads no answer"}

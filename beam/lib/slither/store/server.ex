@@ -27,7 +27,11 @@ defmodule Slither.Store.Server do
   Mistakes raise `Slither.Error` in the caller, with `reason` `:unknown_store`,
   `:unknown_table`, `:invalid_argument`, `:not_found`, `:not_a_counter`, `:contended` (an
   `update` whose key kept changing for 5 s), `:not_logged` (the disk refused; nothing was
-  written), `:not_synced` or `:store_unavailable`.
+  written), `:not_synced` (written in memory, and not known to be on disk) or
+  `:store_unavailable`.
+
+  `start_link/2` returns `:log_locked` where another VM writes the store's log, and
+  `:log_unusable` where that can't be read or written, with the cause in `details`.
 
   ## Options of a store
 
@@ -127,7 +131,8 @@ defmodule Slither.Store.Server do
   defdelegate fold(store, table, acc, fun), to: Reads
 
   @doc """
-  The table's records, lazily and in constant memory, of the generation it began with.
+  The table's records, lazily and in constant memory, of the generation it began with. What is
+  written while it goes on may or may not be seen.
 
       iex> Slither.Store.Server.stream(MyApp.FeatureStore, :features) |> Enum.to_list()
       [{"user:42", %{tier: "gold"}}]
