@@ -12,14 +12,7 @@ import typed
 import slither
 from slither import _registry, worker
 
-MODULES = [
-    "slither",
-    "slither.worker",
-    "slither.views",
-    "slither.store",
-    "slither.protocol",
-    "slither.erlport",
-]
+MODULES = ["slither", "slither.worker", "slither.views", "slither.protocol", "slither.erlport"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -25,8 +25,12 @@ defmodule Slither.Bridge.Scan do
     end
 
     case Task.Supervisor.start_child(Slither.TaskSupervisor, walk) do
-      {:ok, pid} -> await(pid, ref) && next(id, worker)
-      {:error, :max_children} -> raise Slither.Error, reason: :busy, message: @busy
+      {:ok, pid} ->
+        await(pid, ref)
+        next(id, worker)
+
+      {:error, :max_children} ->
+        raise Slither.Error, reason: :busy, message: @busy
     end
   end
 

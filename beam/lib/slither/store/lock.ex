@@ -33,7 +33,7 @@ defmodule Slither.Store.Lock do
 
       {:error, :eaddrinuse} ->
         cond do
-          stale?(path) -> File.rm(path) && take(path, deadline)
+          stale?(path) -> take_stale(path, deadline)
           System.monotonic_time(:millisecond) > deadline -> {:error, :locked}
           true -> receive after: (@pause -> take(path, deadline))
         end
@@ -46,10 +46,19 @@ defmodule Slither.Store.Lock do
     end
   end
 
+  defp take_stale(path, deadline) do
+    File.rm(path)
+    take(path, deadline)
+  end
+
   defp stale?(path) do
     case short(path, &:gen_tcp.connect({:local, &1}, 0, [:binary, active: false], 1_000)) do
-      {:ok, socket} -> :gen_tcp.close(socket) != :ok
-      {:error, reason} -> reason in [:econnrefused, :enoent]
+      {:ok, socket} ->
+        :gen_tcp.close(socket)
+        false
+
+      {:error, reason} ->
+        reason in [:econnrefused, :enoent]
     end
   end
 

@@ -46,8 +46,12 @@ defmodule Slither.Store.Sweeper do
 
   defp table(store, name) do
     case Reads.some_expired(store, name) do
-      [] -> :ok
-      keys -> Writes.expire(store, name, keys) && table(store, name)
+      [] ->
+        :ok
+
+      keys ->
+        :ok = Writes.expire(store, name, keys)
+        table(store, name)
     end
   end
 end

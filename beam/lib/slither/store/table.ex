@@ -130,12 +130,16 @@ defmodule Slither.Store.Table do
   def deadline(table), do: table.clock.() + table.ttl
 
   @doc "Gives every row that `load/1` inserted its deadline."
-  @spec stamp(t) :: :ok
+  @spec stamp(t) :: :ok | {:error, term}
   def stamp(%{ttl: nil}), do: :ok
 
   def stamp(table) do
     deadline = deadline(table)
-    each_chunk(table, fn rows -> mark(table, rows, deadline) && :ok end)
+
+    each_chunk(table, fn rows ->
+      mark(table, rows, deadline)
+      :ok
+    end)
   end
 
   # Readers ask `expiry` first and the record second. So a new deadline must not appear while

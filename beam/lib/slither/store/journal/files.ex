@@ -3,6 +3,13 @@ defmodule Slither.Store.Journal.Files do
   # The names of a journal's files, `NAME.N.log` and `NAME.N.snap`, and what is done to them
   # from outside `disk_log`.
 
+  @typedoc "What has a directory and a base name."
+  @type t :: %{
+          :dir => Path.t() | nil,
+          :base => String.t() | nil,
+          optional(atom) => term
+        }
+
   # What `disk_log` has after its magic number while a log is open.
   @opened <<6, 7, 8, 9>>
 
@@ -14,29 +21,29 @@ defmodule Slither.Store.Journal.Files do
     if safe == name, do: name, else: "#{String.slice(safe, 0, 80)}-#{:erlang.phash2(store)}"
   end
 
-  @spec path(%{dir: Path.t(), base: String.t()}, non_neg_integer, String.t()) :: Path.t()
+  @spec path(t, non_neg_integer, String.t()) :: Path.t()
   def path(%{dir: dir, base: base}, number, kind),
     do: Path.join(dir, "#{base}.#{number}.#{kind}")
 
-  @spec lock(%{dir: Path.t(), base: String.t()}) :: Path.t()
+  @spec lock(t) :: Path.t()
   def lock(%{dir: dir, base: base}), do: Path.join(dir, "#{base}.lock")
 
   @doc "The numbers of the files of a kind, or of all segments and snapshots, in order."
-  @spec numbers(%{dir: Path.t(), base: String.t()}, String.t()) :: [non_neg_integer]
+  @spec numbers(t, String.t()) :: [non_neg_integer]
   def numbers(files, kind), do: for({number, ^kind} <- all(files), do: number) |> Enum.sort()
 
-  @spec last(%{dir: Path.t(), base: String.t()}) :: non_neg_integer
+  @spec last(t) :: non_neg_integer
   def last(files), do: files |> all() |> Enum.map(&elem(&1, 0)) |> Enum.max(fn -> 0 end)
 
   @doc "Removes what a VM that ended while it wrote a snapshot left behind."
-  @spec remove_unfinished(%{dir: Path.t(), base: String.t()}) :: :ok
+  @spec remove_unfinished(t) :: :ok
   def remove_unfinished(files) do
     for {number, "snap.new"} <- all(files), do: File.rm!(path(files, number, "snap.new"))
     :ok
   end
 
   @doc "Removes the segments and snapshots before `number`."
-  @spec remove_before(%{dir: Path.t(), base: String.t()}, non_neg_integer) :: :ok
+  @spec remove_before(t, non_neg_integer) :: :ok
   def remove_before(files, number) do
     for {n, kind} <- all(files),
         kind in ["log", "snap"] and n < number,

@@ -13,7 +13,7 @@ defmodule Slither.Store.Journal.Replay do
 
   A table it knows holds its rows alone. What was written to another goes over what that has.
   """
-  @spec run(map, [Table.t()]) :: {:ok, [atom]} | {:error, term}
+  @spec run(Files.t(), [Table.t()]) :: {:ok, [atom]} | {:error, term}
   def run(files, tables) do
     snapshots = Files.numbers(files, "snap")
     from = List.last(snapshots, 0)
@@ -27,7 +27,7 @@ defmodule Slither.Store.Journal.Replay do
   end
 
   @doc "The names of the tables the log knows."
-  @spec known(map) :: {:ok, [atom]} | {:error, term}
+  @spec known(Files.t()) :: {:ok, [atom]} | {:error, term}
   def known(files), do: snapshot(files, Files.numbers(files, "snap"), %{})
 
   defp snapshot(_files, [], _tables), do: {:ok, []}
