@@ -133,8 +133,10 @@ def walk_and_write(counts):
         for key, value in table.items():
             assert key == value
             seen.append(key)
-            del table[key]
-            table[key + count] = key + count
+            # A walk that changed what it had added itself might never end.
+            if key < count:
+                del table[key]
+                table[key + count] = key + count
         old = [key for key in seen if key < count]
         answers.append([len(old), len(set(old)), len(table)])
         table.clear()
