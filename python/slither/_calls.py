@@ -128,8 +128,9 @@ def _resolve(target: list[str]) -> Callable[..., Payload]:
         # Not cached: a module that is imported again replaces its handlers.
         return _command(target[1])
     if target[0] == "pipes":
-        message = "this version of slither has no pipe definitions"
-        raise TargetError(describe("import", message))
+        from slither._definitions import documents_of
+
+        return lambda items: [documents_of(target[1])]
     found = _targets.get(key)
     if found is None:
         found = _targets[key] = _function(target[1], target[2])

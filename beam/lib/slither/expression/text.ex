@@ -29,7 +29,8 @@ defmodule Slither.Expression.Text do
   defp text(["or" | all]), do: Enum.map_join(all, " | ", &part/1)
   defp text(["not", a]), do: "~#{part(a)}"
   defp text(["neg", a]), do: "-#{part(a)}"
-  defp text(["in", x, container]), do: "#{part(x)}.is_in(#{text(container)})"
+  defp text(["in", [_ | _] = x, container]), do: "#{part(x)}.is_in(#{text(container)})"
+  defp text(["in", x, container]), do: "#{part(container)}.contains(#{text(x)})"
   defp text(["list", all]) when is_list(all), do: "[#{Enum.map_join(all, ", ", &text/1)}]"
 
   defp text(["dict", pairs]) when is_list(pairs) do
