@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -110,7 +111,8 @@ def _seen(value: Payload) -> Payload:
         return list(value)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
-    if hasattr(value, "dtype") and hasattr(value, "item") and value.shape == ():
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "generic") and isinstance(value, numpy.generic):
         return value.item()
     return value
 
