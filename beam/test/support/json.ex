@@ -41,6 +41,9 @@ defmodule Slither.Test.JSON do
   end
 
   def untag(%{"tensor" => %{"dtype" => dtype, "shape" => shape, "data" => hex}}) do
+    # It knows the dtypes' names.
+    Code.ensure_loaded!(Tensor)
+
     %Tensor{
       dtype: String.to_existing_atom(dtype),
       shape: List.to_tuple(shape),

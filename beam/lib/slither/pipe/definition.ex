@@ -228,7 +228,7 @@ defmodule Slither.Pipe.Definition do
 
     statements
     |> Enum.filter(&(elem(&1, 0) in [:stage, :output] and elem(&1, 2) in both))
-    |> Enum.max_by(&elem(&1, 1), fn -> nil end)
+    |> List.last()
     |> case do
       nil -> default_clash(statements, default)
       later -> error(later, :duplicate, "#{inspect(elem(later, 2))} is a stage and an output")

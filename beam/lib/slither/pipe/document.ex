@@ -143,8 +143,12 @@ defmodule Slither.Pipe.Document do
   end
 
   defp error(document, reason, path, message) do
-    name = if is_map(document), do: document["name"]
-    where = if is_binary(name), do: "pipe #{Fields.short(name)}", else: "pipe document"
+    where =
+      case document do
+        %{"name" => name} when is_binary(name) -> "pipe #{Fields.short(name)}"
+        _other -> "pipe document"
+      end
+
     text = if path == "", do: message, else: "#{path}: #{message}"
     %Error{reason: reason, where: where, message: text, details: %{path: path}}
   end
