@@ -19,8 +19,9 @@ from slither._calls import TargetError, exception_error, load_module
 if TYPE_CHECKING:
     from slither._types import Payload
 
+# Compiled code is known by its source's second and size: two edits of one second share it.
 _CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "import json, sys; sys.dont_write_bytecode = True; sys.path[:] = json.loads(sys.argv[1]); "
     "from slither._definitions import main; main(sys.argv[2], int(sys.argv[3]))"
 )
 

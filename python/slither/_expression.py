@@ -248,11 +248,20 @@ class Expression:
 
     __float__ = __index__ = __int__
 
-    def __call__(self, *args: object, **options: object) -> NoReturn:
-        """Refuse: it is no function."""
-        raise ExpressionError(f"{self!r} is a value, and can't be called")
+    def __copy__(self) -> Expression:
+        """Return it as it is: it is never changed."""
+        return self
 
+    def __deepcopy__(self, memo: object) -> Expression:
+        """Return it as it is: it is never changed."""
+        return self
+
+    # To a type checker it is not even callable, and has no such attribute.
     if not TYPE_CHECKING:
+
+        def __call__(self, *args, **options):
+            """Refuse: it is no function."""
+            raise ExpressionError(f"{self!r} is a value, and can't be called")
 
         def __getattr__(self, name):
             """Refuse, and say how parts are written."""

@@ -135,8 +135,8 @@ defmodule Slither.Pipe do
 
   Returns the pipes' names, or `{:error, error}`, and then nothing has changed: a `Slither.Error`
   with the traceback where the module can't be imported, with the path into the document where a
-  definition is wrong (`:invalid_document`), or `:duplicate` where another module has a pipe of
-  that name.
+  definition is wrong (`:invalid_document`), `:no_pipes`, or `:duplicate` where another module has
+  another pipe of that name.
   """
   @spec from_python(Slither.Python.Pool.name(), String.t(), keyword) ::
           {:ok, [String.t()]} | {:error, Slither.Error.t()}

@@ -32,44 +32,46 @@ defmodule Slither.Pipe.Library do
     with {:ok, options} <- Options.validate(options, @options, @where),
          :ok <- module_name(module),
          {:ok, documents} <- fetch(pool, module, options[:timeout]),
-         {:ok, definitions} <- parse(documents, pool, []),
-         do: put(definitions, module)
+         {:ok, definitions} <- parse(documents, pool, []) do
+      put(Enum.zip_with(definitions, documents, &{&1.name, &1, {pool, &2}, module}), module)
+    end
   end
 
   @doc "The pipe of a name."
   @spec fetch(String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
   def fetch(name) do
     case :ets.lookup(@table, name) do
-      [{_name, definition, _module}] -> {:ok, definition}
+      [{_name, definition, _source, _module}] -> {:ok, definition}
       [] -> {:error, unknown(name)}
     end
   end
 
   # In turn, so that two callers can't both find a name free.
-  defp put(definitions, module) do
-    :global.trans({@table, self()}, fn -> replace(definitions, module) end, [node()])
+  defp put(rows, module) do
+    :global.trans({@table, self()}, fn -> replace(rows, module) end, [node()])
   end
 
-  defp replace(definitions, module) do
-    names = Enum.map(definitions, & &1.name)
+  defp replace(rows, module) do
+    others = Enum.flat_map(rows, &others(&1, module))
 
-    taken =
-      for name <- names,
-          [{_, _, other}] <- [:ets.lookup(@table, name)],
-          other != module,
-          do: {name, other}
-
-    case taken do
-      [] ->
-        :ets.insert(@table, for(pipe <- definitions, do: {pipe.name, pipe, module}))
-        gone = :ets.select(@table, [{{:"$1", :_, module}, [], [:"$1"]}]) -- names
+    case Enum.find(others, fn {row, other} -> elem(row, 2) != elem(other, 2) end) do
+      nil ->
+        # A pipe that was imported stays the other module's.
+        mine = rows -- Enum.map(others, &elem(&1, 0))
+        names = Enum.map(rows, &elem(&1, 0))
+        gone = :ets.select(@table, [{{:"$1", :_, :_, module}, [], [:"$1"]}]) -- names
+        :ets.insert(@table, mine)
         Enum.each(gone, &:ets.delete(@table, &1))
         {:ok, names}
 
-      [{name, other} | _] ->
-        message = "pipe #{inspect(name)} of #{module} has the name of one of #{other}"
+      {{name, _, _, _}, {_, _, _, other}} ->
+        message = "pipe #{inspect(name)} of #{module} has the name of another, of #{other}"
         error(:duplicate, message, %{name: name, module: other})
     end
+  end
+
+  defp others({name, _definition, _source, _module} = row, module) do
+    for {_, _, _, owner} = other <- :ets.lookup(@table, name), owner != module, do: {row, other}
   end
 
   defp module_name(module) do
@@ -81,6 +83,7 @@ defmodule Slither.Pipe.Library do
   # One item, whose result is the list of documents.
   defp fetch(pool, module, timeout) do
     case Pool.call(pool, ["pipes", module], [nil], timeout: timeout) do
+      {:ok, [[]], _errors} -> error(:no_pipes, no_pipes(module), %{module: module})
       {:ok, [documents], errors} when errors == %{} and is_list(documents) -> {:ok, documents}
       {:ok, other, errors} -> error(:protocol_error, strange(other, errors), %{})
       {:error, error} -> {:error, error}
@@ -94,11 +97,14 @@ defmodule Slither.Pipe.Library do
 
   defp parse([], _pool, parsed), do: {:ok, Enum.reverse(parsed)}
 
+  defp no_pipes(module),
+    do: "module #{module} has no pipe: none of its public names is a slither.Pipe"
+
   defp strange(other, errors),
     do: "the worker gave no documents: #{inspect({other, errors}, limit: 5)}"
 
   defp unknown(name) do
-    known = Enum.sort(:ets.select(@table, [{{:"$1", :_, :_}, [], [:"$1"]}]))
+    known = Enum.sort(:ets.select(@table, [{{:"$1", :_, :_, :_}, [], [:"$1"]}]))
     list = if known == [], do: "none", else: Enum.map_join(known, ", ", &inspect/1)
 
     %Error{
