@@ -291,6 +291,21 @@ defmodule Slither.Pipe.DocumentTest do
       assert Exception.message(error) =~ "there is no key \\\"no such fact\\\""
     end
 
+    test "goes on from a checkpoint, unless it is another pipe by then" do
+      path = Slither.Test.Pools.path("document.checkpoint")
+      twice = document([beam("twice", ["*", ["item"], 2])])
+      definition = parse!(twice)
+      stream = Slither.stream_pipe(definition, 1..500, checkpoint: path)
+      assert [{"default", %{payload: 2}}] = Enum.take(stream, 1)
+      {:ok, outputs} = Slither.run_pipe(definition, 1..500, checkpoint: path)
+      assert Enum.map(outputs["default"], & &1.payload) == Enum.map(1..500, &(2 * &1))
+
+      other = parse!(document([beam("twice", ["*", ["item"], 3])]))
+      assert {:error, error, _} = Slither.run_pipe(other, 1..500, checkpoint: path)
+      assert error.reason == :other_checkpoint
+      assert Exception.message(error) =~ ~s(stage "twice")
+    end
+
     test "runs for long, with sinks by its outputs' names" do
       definition = parse!(document([beam("double", ["*", ["item"], 2])]))
       test = self()
