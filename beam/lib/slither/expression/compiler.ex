@@ -10,6 +10,9 @@ defmodule Slither.Expression.Compiler do
   # Where these are allowed is the caller's to say.
   @guarded %{"error" => :error, "skip" => :skip, "fail" => :fail}
 
+  # The functions of `skip` and `fail` throw.
+  @dialyzer {:no_return, form: 4}
+
   @least -0x8000000000000000
   @most 0x7FFFFFFFFFFFFFFF
 
@@ -188,7 +191,7 @@ defmodule Slither.Expression.Compiler do
     if size > most, do: refuse(at, "the expression has more than #{most} parts"), else: size
   end
 
-  defp proper?(list), do: :erlang.is_list(list) and List.improper?(list) == false
+  defp proper?(list), do: not List.improper?(list)
 
   defp wrong_count(op, [], got) when op in @forms,
     do: "#{op} does not take these #{got} operands"

@@ -9,6 +9,7 @@ defmodule Slither.Pipe.Document.Fields do
   @longest 255
 
   @doc "Ends the reading."
+  @spec refuse(String.t(), String.t()) :: no_return
   @spec refuse(String.t(), String.t(), atom) :: no_return
   def refuse(path, message, reason \\ :invalid_document),
     do: throw({__MODULE__, reason, path, message})

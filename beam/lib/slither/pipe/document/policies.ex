@@ -60,6 +60,7 @@ defmodule Slither.Pipe.Document.Policies do
     end
   end
 
+  @spec unknown(term, map, String.t()) :: no_return
   defp unknown(reason, known, path) do
     list = known |> Map.keys() |> Enum.sort() |> Enum.join(", ")
     Fields.refuse(path, "no reason is named #{Fields.short(reason)}; there are: #{list}")
