@@ -87,38 +87,38 @@ if TYPE_CHECKING:
     assert_type(when(item["a"] > 1).then(1).otherwise({"a": item}), Expression)
     assert_type(1 - item["a"].len(), Expression)
 
-p.python("x", good, batch_size=32, max_in_flight=4, ordering="preserve")
-p.python("x", wide, batch_size="auto", timeout=None)
-p.python("x", optional, key=item["user"], window=10)
-p.python("x", coroutine)
-p.python("x", generator)
-p.python("x", async_generator)
-p.python("x", registered, weight=item["text"].len(), max_weight=10)
-p.python("x", "module:function")
-p.python("x", each=single)
-p.python("x", command="registered")
-p.route("r", accept=item["score"] >= 0.8).output("accept")
-p.on_error("x", "skip").on_error("y", route("bad")).on_error("z", retry(max_attempts=2))
-p.on_error("x", retry(then=route("bad")))
-p.store("features", "features").batch("b", size=3, timeout=None).pipe("q", p, {"a": "b"})
+    p.python("x", good, batch_size=32, max_in_flight=4, ordering="preserve")
+    p.python("x", wide, batch_size="auto", timeout=None)
+    p.python("x", optional, key=item["user"], window=10)
+    p.python("x", coroutine)
+    p.python("x", generator)
+    p.python("x", async_generator)
+    p.python("x", registered, weight=item["text"].len(), max_weight=10)
+    p.python("x", "module:function")
+    p.python("x", each=single)
+    p.python("x", command="registered")
+    p.route("r", accept=item["score"] >= 0.8).output("accept")
+    p.on_error("x", "skip").on_error("y", route("bad")).on_error("z", retry(max_attempts=2))
+    p.on_error("x", retry(then=route("bad")))
+    p.store("features", "features").batch("b", size=3, timeout=None).pipe("q", p, {"a": "b"})
 
-p.python("x", takes_one)  # type: ignore[arg-type]
-p.python("x", takes_a_str)  # type: ignore[arg-type]
-p.python("x", gives_a_dict)  # type: ignore[arg-type]
-p.python("x", gives_a_str)  # type: ignore[arg-type]
-p.python("x", gives_nothing)  # type: ignore[arg-type]
-p.python("x", takes_two)  # type: ignore[arg-type]
-p.python("x", single)  # type: ignore[arg-type]
-p.python("x", len)  # type: ignore[arg-type]
-p.python("x", item["a"])  # type: ignore[arg-type]
-p.python("x", 5)  # type: ignore[arg-type]
-p.python("x", good, batchsize=3)  # type: ignore[call-arg]
-p.python("x", good, batch_size="all")  # type: ignore[arg-type]
-p.python("x", good, ordering="none")  # type: ignore[arg-type]
-p.beam("x", good)  # type: ignore[arg-type]
-p.beam("x", {1, 2})  # type: ignore[arg-type]
-p.beam("x", item, cardinality="two")  # type: ignore[arg-type]
-p.on_error("x", "drop")  # type: ignore[arg-type]
-p.on_error("x", retry(attempts=3))  # type: ignore[call-arg]
-p.route("r", accept=good)  # type: ignore[arg-type]
-p.pipe("q", "other")  # type: ignore[arg-type]
+    p.python("x", takes_one)  # type: ignore[arg-type]
+    p.python("x", takes_a_str)  # type: ignore[arg-type]
+    p.python("x", gives_a_dict)  # type: ignore[arg-type]
+    p.python("x", gives_a_str)  # type: ignore[arg-type]
+    p.python("x", gives_nothing)  # type: ignore[arg-type]
+    p.python("x", takes_two)  # type: ignore[arg-type]
+    p.python("x", single)  # type: ignore[arg-type]
+    p.python("x", len)  # type: ignore[arg-type]
+    p.python("x", item["a"])  # type: ignore[arg-type]
+    p.python("x", 5)  # type: ignore[arg-type]
+    p.python("x", good, batchsize=3)  # type: ignore[call-arg]
+    p.python("x", good, batch_size="all")  # type: ignore[arg-type]
+    p.python("x", good, ordering="none")  # type: ignore[arg-type]
+    p.beam("x", good)  # type: ignore[arg-type]
+    p.beam("x", {1, 2})  # type: ignore[arg-type]
+    p.beam("x", item, cardinality="two")  # type: ignore[arg-type]
+    p.on_error("x", "drop")  # type: ignore[arg-type]
+    p.on_error("x", retry(attempts=3))  # type: ignore[call-arg]
+    p.route("r", accept=good)  # type: ignore[arg-type]
+    p.pipe("q", "other")  # type: ignore[arg-type]
