@@ -13,7 +13,6 @@ from slither import _frames as frames
 from slither._types import Payload
 from slither.worker import item_handler
 
-
 # The pipes of `pipe_samples`, in the order of the module.
 PUBLIC = [*SAMPLES[:-1], clean, SAMPLES[-1]]
 

@@ -212,6 +212,23 @@ defmodule Slither.Pipe.DocumentTest do
       assert error.message =~ "is not defined"
     end
 
+    test "says what is wrong with the configuration" do
+      for {wrong, message} <- [
+            {[1], "takes a map, got [1]"},
+            {%{"f" => {Functions, :shout}}, "takes {module, function, arity 1 or 2} by name"},
+            {%{"f" => {Functions, :shout, 3}}, "takes {module, function, arity 1 or 2} by name"}
+          ] do
+        Application.put_env(:slither, :functions, wrong)
+        assert {:error, %{reason: :invalid_option} = error} = Slither.Pipe.Functions.all()
+        assert Exception.message(error) =~ "config :slither, functions: " <> message
+        assert {:error, error} = Document.parse(document([function("shout")]))
+        assert error.message =~ message
+      end
+
+      Application.put_env(:slither, :functions, shout: {Functions, :shout, 1})
+      assert run(document([function("shout")]), ["a"]) == %{"default" => ["A"]}
+    end
+
     test "holds pipes, with policies of their own or of the stage" do
       inner =
         document(

@@ -9,8 +9,8 @@ defmodule Slither.Pipe.FromPythonTest do
   setup do
     n = System.unique_integer([:positive])
     folder = Path.dirname(path("x"))
-    pool = ready_pool(size: 1, paths: [handlers(), folder])
-    %{pool: pool, folder: folder, module: "pipes_#{n}", name: "pipe_#{n}"}
+    pool = start_pool(paths: [handlers(), folder])
+    %{pool: pool, os_pid: await_up(pool), folder: folder, module: "pipes_#{n}", name: "pipe_#{n}"}
   end
 
   defp write(%{folder: folder, module: module}, text),
@@ -182,11 +182,30 @@ defmodule Slither.Pipe.FromPythonTest do
     end
 
     test "ends with its worker when importing takes too long", context do
-      write(context, "import time\nwhile True: time.sleep(60)")
-      options = [timeout: 300]
+      write(context, "import time\nwhile True:\n    time.sleep(60)")
 
       assert {:error, %{reason: :timeout}} =
-               Pipe.from_python(context.pool, context.module, options)
+               Pipe.from_python(context.pool, context.module, timeout: 300)
+    end
+
+    test "leaves no interpreter behind when its worker dies", context do
+      pipe = Path.join(context.folder, "pid")
+      {"", 0} = System.cmd("mkfifo", [pipe])
+
+      write(context, """
+      import os, time
+      with open("#{pipe}", "w") as file:
+          file.write(str(os.getpid()))
+      while True:
+          time.sleep(60)
+      """)
+
+      options = [timeout: :infinity]
+      reading = Task.async(fn -> Pipe.from_python(context.pool, context.module, options) end)
+      {pid, 0} = System.cmd("cat", [pipe])
+      signal(context.os_pid, "KILL")
+      assert {:error, %{reason: :worker_died}} = Task.await(reading, patience())
+      assert pid |> String.to_integer() |> ends?()
     end
 
     test "what the module prints is logged, and its threads are not waited for", context do

@@ -6,7 +6,7 @@ defmodule Slither.Pipe.Functions do
 
   alias Slither.{Error, Options}
 
-  @where "config :slither, functions:"
+  @where "config :slither, functions"
 
   @doc "The configured functions, checked for their shape."
   @spec all() :: {:ok, %{String.t() => {module, atom, 1 | 2}}} | {:error, Error.t()}
