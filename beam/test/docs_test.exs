@@ -60,6 +60,11 @@ defmodule Slither.DocsTest do
     File.write!(path, text)
     config = Config.Reader.read!(path)[:slither]
 
+    if functions = config[:functions] do
+      Application.put_env(:slither, :functions, functions)
+      on_exit(fn -> Application.delete_env(:slither, :functions) end)
+    end
+
     for store <- config[:stores] || [], do: start_supervised!({Slither.Store.Server, store})
 
     for {name, options} <- config[:pools] || [], is_map_key(pools(), name) == false do

@@ -35,7 +35,7 @@ class TargetError(Exception):
 def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
     """Run one call and build the frame that answers it; never raises."""
     try:
-        handler = _resolve(call.target)
+        handler = resolve(call.target)
         began = time.perf_counter_ns()
         results = _run(handler, call.items)
         handler_us = (time.perf_counter_ns() - began) // 1_000
@@ -122,14 +122,16 @@ def _hint(results: object) -> str:
     return "it takes a list of items and returns a list of as many results"
 
 
-def _resolve(target: list[str]) -> Callable[..., Payload]:
+def resolve(target: list[str]) -> Callable[..., Payload]:
+    """Return what a call's target names, or raise :class:`TargetError`."""
     key = tuple(target)
     if target[0] == "command":
         # Not cached: a module that is imported again replaces its handlers.
         return _command(target[1])
     if target[0] == "pipes":
-        message = "this version of slither has no pipe definitions"
-        raise TargetError(describe("import", message))
+        from slither._definitions import documents_of
+
+        return lambda items: [documents_of(target[1])]
     found = _targets.get(key)
     if found is None:
         found = _targets[key] = _function(target[1], target[2])

@@ -13,9 +13,11 @@
     │   ├── ViewBusy
     │   ├── SessionEnded
     │   └── InvalidParams
-    └── TableError             a table refused; ``table`` names it
-        ├── UnknownTable
-        └── TableRefused
+    ├── TableError             a table refused; ``table`` names it
+    │   ├── UnknownTable
+    │   └── TableRefused
+    ├── PipeError              a pipe's definition is wrong; ``where`` says in which line
+    └── ExpressionError        an expression can't be built so; also a TypeError
 """
 
 from __future__ import annotations
@@ -123,3 +125,27 @@ class UnknownTable(TableError):
 
 class TableRefused(TableError):
     """A write to a table that is declared read-only for Python."""
+
+
+class PipeError(SlitherError):
+    """A pipe's definition is wrong.
+
+    Arguments: ``reason``, and ``where``, the file and line of the call that is at fault.
+
+    >>> str(PipeError("no stage 'a'", "my_pipes.py:12"))
+    "my_pipes.py:12: no stage 'a'"
+    """
+
+    def __init__(self, reason: str, where: str | None = None) -> None:
+        """Keep the reason and the place."""
+        super().__init__(reason, where)
+        self.reason = reason
+        self.where = where
+
+    def __str__(self) -> str:
+        """Say where and why."""
+        return f"{self.where}: {self.reason}" if self.where else self.reason
+
+
+class ExpressionError(SlitherError, TypeError):
+    """An expression that can't be built, or was taken for a value in Python."""

@@ -11,7 +11,8 @@ from slither._errors import ProtocolError
 from slither._types import Payload
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
-LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(9, 19)
+LOG, PROGRESS, PART, PING, PONG = range(9, 14)
+SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(15, 19)
 
 Answer = tuple[int, Payload]
 """The status and the value of a view reply."""
@@ -140,13 +141,6 @@ class Pong(NamedTuple):
     token: int
 
 
-class Pipe(NamedTuple):
-    """A pipe definition."""
-
-    id: int
-    document: dict[str, Payload]
-
-
 class Shutdown(NamedTuple):
     """Finish what was received, then exit."""
 
@@ -180,7 +174,6 @@ Frame = (
     | Part
     | Ping
     | Pong
-    | Pipe
     | Shutdown
     | Credit
     | Cancel
@@ -202,7 +195,6 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
     PART: (Part, (c.ID, c.COUNT, c.LIST, c.ERRORS)),
     PING: (Ping, (c.COUNT,)),
     PONG: (Pong, (c.COUNT,)),
-    PIPE: (Pipe, (c.COUNT, c.MAP)),
     SHUTDOWN: (Shutdown, (c.COUNT,)),
     CREDIT: (Credit, (c.COUNT,)),
     CANCEL: (Cancel, (c.ID,)),

@@ -316,3 +316,7 @@ def table_setdefault(keys: list[Payload]) -> list[Payload]:
 @batch_handler
 def table_set_key(values: list[Payload]) -> list[Payload]:
     return [store.table("features").get({value}) for value in values]
+
+
+def is_loaded(names: list[str]) -> list[bool]:
+    return [name in sys.modules for name in names]

@@ -12,7 +12,14 @@ import typed
 import slither
 from slither import _registry, worker
 
-MODULES = ["slither", "slither.worker", "slither.views", "slither.protocol", "slither.erlport"]
+MODULES = [
+    "slither",
+    "slither.pipe",
+    "slither.worker",
+    "slither.views",
+    "slither.protocol",
+    "slither.erlport",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from peer import Worker
+from pipe_samples import SAMPLES, clean
 
 import slither
 from slither import _frames as frames
 from slither._types import Payload
 from slither.worker import item_handler
+
+# The pipes of `pipe_samples`, in the order of the module.
+PUBLIC = [*SAMPLES[:-1], clean, SAMPLES[-1]]
 
 
 def function(name: str, module: str = "handlers") -> list[str]:
@@ -145,7 +149,7 @@ class TestCall:
             (function("f", ""), "module name"),
             (function("eccho"), "handlers has no attribute 'eccho'; did you mean echo"),
             (function("constant"), "handlers.constant is of type int, not a function"),
-            (["pipes", "handlers"], "no pipe definitions"),
+            (["pipes", "nowhere"], "no module is named 'nowhere'; sys.path is"),
         ],
     )
     def test_a_bad_target_is_an_import_error(
@@ -154,6 +158,13 @@ class TestCall:
         error = worker.error(target, [1])
         assert error["kind"] == "import"
         assert text in error["message"]
+
+    def test_the_pipes_of_a_module_are_documents(self, worker: Worker) -> None:
+        [documents] = worker.results(["pipes", "pipe_samples"], [None])
+        assert documents == [*(pipe.document() for pipe in PUBLIC)]
+        assert worker.results(["pipes", "handlers"], [None]) == [[]]
+        # The worker itself has not imported it.
+        assert worker.results(function("is_loaded"), ["pipe_samples"]) == [False]
 
     def test_an_unknown_command_lists_the_known(self, worker: Worker) -> None:
         error = worker.error("nope", [1])

@@ -13,9 +13,9 @@ defmodule Slither.Context do
 
   @type t :: %__MODULE__{
           pipe: atom | String.t() | nil,
-          stage: atom | nil,
+          stage: atom | String.t() | nil,
           session_id: String.t() | nil,
-          stores: %{optional(atom) => module},
+          stores: %{optional(atom | String.t()) => module},
           metadata: map,
           runtime: map
         }

@@ -56,10 +56,18 @@ defmodule Slither.DispatchError do
 
   defexception [:reason, :message, :stage, :batch, :item, :cause, attempts: 1]
 
+  @reasons [:python_exception, :wrong_result, :not_encodable, :timeout, :worker_died] ++
+             [:session_lost, :saturated, :queue_timeout, :pool_unavailable, :unknown_pool] ++
+             [:too_large, :handler_failure, :executor_failed]
+
+  @doc false
+  @spec reasons() :: [atom]
+  def reasons, do: @reasons
+
   @type t :: %__MODULE__{
           reason: atom,
           message: String.t() | nil,
-          stage: atom | nil,
+          stage: atom | String.t() | nil,
           batch: non_neg_integer | nil,
           item: term,
           cause: term,
@@ -94,16 +102,22 @@ defmodule Slither.PipeError do
 
     * `pipe`: the pipe's name; `stage`: the stage it stopped in, `nil` if none;
     * `reason`: an atom to match on: the `reason` of `cause` where it is a Slither error,
-      else `:handler_raised`, `:handler_error`, `:unknown_output` or `:invalid_return`;
+      (`:expression`, say), else `:handler_raised`, `:handler_error`, `:unknown_output` or
+      `:invalid_return`;
     * `item`: the id of the item, when one item was at fault;
     * `cause`: the `Slither.DispatchError`, exception or term behind it.
   """
 
   defexception [:pipe, :stage, :reason, :message, :item, :cause]
 
+  @doc false
+  # Those that a handler's failure may have.
+  @spec reasons() :: [atom]
+  def reasons, do: [:expression, :handler_raised, :handler_error, :invalid_return]
+
   @type t :: %__MODULE__{
           pipe: atom | String.t() | nil,
-          stage: atom | nil,
+          stage: atom | String.t() | nil,
           reason: atom,
           message: String.t() | nil,
           item: term,

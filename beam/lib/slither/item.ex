@@ -12,7 +12,7 @@ defmodule Slither.Item do
   @enforce_keys [:id]
   defstruct [:id, :payload, meta: %{}, route: nil]
 
-  @type t :: %__MODULE__{id: term, payload: term, meta: map, route: atom | nil}
+  @type t :: %__MODULE__{id: term, payload: term, meta: map, route: atom | String.t() | nil}
 
   @doc """
   Wraps a payload; an item is returned as it is.

@@ -55,9 +55,13 @@ defmodule Slither.Pipe do
 
   See `start_link/2`, `push/3`, `drain/2`, `status/1` and `stop/2`. `Slither.Pipe.Supervisor`
   has a place for pipes that have no other.
+
+  ## Pipes from Python
+
+  A pipe may also be written in Python; see `from_python/3` and the guide to pipes.
   """
 
-  alias Slither.Pipe.{Definition, Instance, Runner}
+  alias Slither.Pipe.{Definition, Instance, Library, Runner}
 
   @statements [:stage, :store, :output, :on_error]
 
@@ -110,6 +114,33 @@ defmodule Slither.Pipe do
 
   @doc "What becomes of items that fail in a stage, or with `:*` in any other."
   defmacro on_error(_stage, _policy), do: outside(__CALLER__, :on_error)
+
+  ## Pipes from Python
+
+  @doc """
+  Takes the pipes of a Python module, so that they run under their names.
+
+      {:ok, ["score"]} = Slither.Pipe.from_python(:default, "my_pipes")
+      {:ok, outputs} = Slither.run_pipe("score", ["first", "second"])
+      outputs["accept"]
+
+  A worker of `pool` imports the module in an interpreter of its own, made for this call, so that
+  it sees the files as they are now; every public `slither.Pipe` of the module counts. Called
+  again, it replaces what the module had before. Runs that have begun go on as they are. The
+  stages run on the same pool; its workers have a handler's new code once they are new.
+
+  ## Options
+
+  #{Library.docs()}
+
+  Returns the pipes' names, or `{:error, error}`, and then nothing has changed: a `Slither.Error`
+  with the traceback where the module can't be imported, with the path into the document where a
+  definition is wrong (`:invalid_document`), `:no_pipes`, or `:duplicate` where another module has
+  another pipe of that name.
+  """
+  @spec from_python(Slither.Python.Pool.name(), String.t(), keyword) ::
+          {:ok, [String.t()]} | {:error, Slither.Error.t()}
+  def from_python(pool, module, options \\ []), do: Library.from_python(pool, module, options)
 
   ## Long-running pipes
 
@@ -224,7 +255,7 @@ defmodule Slither.Pipe do
   end
 
   @doc false
-  @spec build!(atom, [Definition.statement()]) :: Definition.t()
+  @spec build!(Definition.name(), [Definition.statement()]) :: Definition.t()
   def build!(name, statements) do
     case Definition.build(name, statements) do
       {:ok, definition} -> definition

@@ -61,7 +61,7 @@ defmodule Slither.Receipt do
           short: non_neg_integer,
           duration: non_neg_integer,
           times: %{optional(atom) => non_neg_integer},
-          stages: [{atom, t}]
+          stages: [{atom | String.t(), t}]
         }
 
   @doc false

@@ -36,7 +36,7 @@ defmodule Slither.Stage do
           | {:many, [term]}
           | {:skip, term}
           | {:error, term}
-          | {:route, atom, term}
+          | {:route, atom | String.t(), term}
           | Item.t()
 
   @doc "Called once when a run starts, with the stage's options."

@@ -24,7 +24,6 @@ defmodule Slither.Protocol.FrameTest do
     {:part, 1, 4, [1, 2], nil},
     {:ping, 18_446_744_073_709_551_615},
     {:pong, 0},
-    {:pipe, 1, %{"name" => "p"}},
     {:shutdown, 5_000},
     {:credit, 50},
     {:cancel, 9},

@@ -9,9 +9,12 @@ defmodule Slither.Test.JSON do
   @doc "The rows of one file of vectors, with their bytes as binaries."
   @spec vectors(String.t()) :: [map]
   def vectors(name) do
-    rows = @vectors |> Path.join(name <> ".json") |> File.read!() |> read!()
-    Enum.map(rows, &Map.update!(&1, "hex", fn hex -> Base.decode16!(hex, case: :lower) end))
+    Enum.map(rows(name), &Map.update!(&1, "hex", fn hex -> Base.decode16!(hex, case: :lower) end))
   end
+
+  @doc "The rows of one file of vectors, as they are."
+  @spec rows(String.t()) :: [map]
+  def rows(name), do: @vectors |> Path.join(name <> ".json") |> File.read!() |> read!()
 
   @doc "The value of a JSON text; raises for anything else than one whole value."
   @spec read!(String.t()) :: term
@@ -38,6 +41,9 @@ defmodule Slither.Test.JSON do
   end
 
   def untag(%{"tensor" => %{"dtype" => dtype, "shape" => shape, "data" => hex}}) do
+    # It knows the dtypes' names.
+    Code.ensure_loaded!(Tensor)
+
     %Tensor{
       dtype: String.to_existing_atom(dtype),
       shape: List.to_tuple(shape),

@@ -18,11 +18,13 @@ defmodule Slither.Dispatch.Policy do
   ]
 
   # Trying again cannot mend these.
-  @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed]
+  @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
+           [:expression]
 
   defstruct action: :halt, retry: nil
 
-  @type action :: :halt | :skip | {:route, atom | (Item.t(), term -> atom)}
+  @type output :: atom | String.t()
+  @type action :: :halt | :skip | {:route, output | (Item.t(), term -> output)}
   @type t :: %__MODULE__{action: action, retry: map | nil}
 
   @doc "Words for errors and docs."
@@ -43,7 +45,8 @@ defmodule Slither.Dispatch.Policy do
   def new(action) when action in [:halt, :skip], do: {:ok, %__MODULE__{action: action}}
 
   def new({:route, target})
-      when (is_atom(target) and target not in [nil, true, false]) or is_function(target, 2),
+      when (is_atom(target) and target not in [nil, true, false]) or is_binary(target) or
+             is_function(target, 2),
       do: {:ok, %__MODULE__{action: {:route, target}}}
 
   def new({:retry, options}) do
@@ -87,7 +90,7 @@ defmodule Slither.Dispatch.Policy do
 
   @doc "An item's outcome under the policy: what a dispatch makes of its failure."
   @spec outcome(t, Item.t(), Exception.t()) ::
-          {:skipped, Item.t()} | {{:routed, atom}, Item.t()} | :halt
+          {:skipped, Item.t()} | {{:routed, output}, Item.t()} | :halt
   def outcome(%__MODULE__{action: :halt}, _item, _error), do: :halt
 
   def outcome(%__MODULE__{action: :skip}, item, error),

@@ -21,7 +21,8 @@ defmodule Slither.Pipe.Checkpoint do
   defstruct [:path, :file, done: [], until: 0, size: 0]
 
   @type t :: %__MODULE__{path: String.t(), file: :file.fd(), done: Ranges.t()}
-  @type output :: {seq :: [non_neg_integer, ...], atom, Slither.Item.t()}
+  @type output ::
+          {seq :: [non_neg_integer, ...], Slither.Pipe.Definition.name(), Slither.Item.t()}
 
   @doc """
   Opens a checkpoint of the pipe that `parts` describes, or begins one.

@@ -5,6 +5,8 @@ defmodule Slither.Pipe.Counts do
   #
   # in + expanded = out + skipped + routed + failed + lost + what is inside.
 
+  alias Slither.Pipe.Definition
+
   @names [
     :in,
     :expanded,
@@ -25,10 +27,13 @@ defmodule Slither.Pipe.Counts do
   @enforce_keys [:ref, :outputs]
   defstruct [:ref, :outputs]
 
-  @type t :: %__MODULE__{ref: :counters.counters_ref(), outputs: %{atom => pos_integer}}
+  @type t :: %__MODULE__{
+          ref: :counters.counters_ref(),
+          outputs: %{Definition.name() => pos_integer}
+        }
 
   @doc "An account with nothing in it."
-  @spec new([atom]) :: t
+  @spec new([Definition.name()]) :: t
   def new(outputs) do
     slots = outputs |> Enum.with_index(@fixed + 1) |> Map.new()
     %__MODULE__{ref: :counters.new(@fixed + map_size(slots), []), outputs: slots}
@@ -45,7 +50,7 @@ defmodule Slither.Pipe.Counts do
   def get(counts, name), do: :counters.get(counts.ref, @slots[name])
 
   @doc "An item has reached its output."
-  @spec reached(t, atom, :out | :routed) :: :ok
+  @spec reached(t, Definition.name(), :out | :routed) :: :ok
   def reached(counts, output, kind) do
     :counters.add(counts.ref, Map.fetch!(counts.outputs, output), 1)
     add(counts, kind, 1)
@@ -76,7 +81,7 @@ defmodule Slither.Pipe.Counts do
   end
 
   @doc "How many items have reached each output."
-  @spec outputs(t) :: %{atom => non_neg_integer}
+  @spec outputs(t) :: %{Definition.name() => non_neg_integer}
   def outputs(counts),
     do: Map.new(counts.outputs, fn {name, slot} -> {name, :counters.get(counts.ref, slot)} end)
 end

@@ -5,55 +5,67 @@ defmodule Slither.Pipe.Definition do
     * `name`: the pipe's name;
     * `stages`: in order, each with `name`, `type`, `module`, `options` and `line`; those of
       an inner pipe in its place;
-    * `outputs`: the declared ones and `:default`;
+    * `outputs`: the declared ones and `default`;
+    * `default`: the output of what no route took: `:default`, or `"default"`;
     * `stores`: store modules by the names the pipe gives them;
     * `on_error`: policies by stage name, `:*` for all others.
+
+  Names are atoms in a pipe of the DSL, and strings in one that came as a document.
   """
 
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.{Policy, Settings}
   alias Slither.{Error, Options}
-  alias Slither.Stage.{Batch, Beam, Pipe, Python, Router}
+  alias Slither.Stage.{Batch, Beam, Expression, Pipe, Python, Router}
 
   defmodule Stage do
     @moduledoc false
     # `targets` and `policy_targets` say where a handler's and a policy's route leads: to
     # `{:output, name}`, or on to `{:stage, index}`.
     @enforce_keys [:name, :type, :module, :options]
-    defstruct [:name, :type, :module, :options, :line, :policy] ++
+    defstruct [:name, :type, :module, :options, :line, :policy, :screen] ++
                 [targets: %{}, policy_targets: %{}, stores: %{}]
   end
 
   @enforce_keys [:name]
-  defstruct [:name, stages: [], outputs: [:default], stores: %{}, on_error: %{}]
+  defstruct [:name, stages: [], outputs: [:default], default: :default] ++
+              [stores: %{}, on_error: %{}]
+
+  @type name :: atom | String.t()
 
   @type t :: %__MODULE__{
-          name: atom | String.t(),
+          name: name,
           stages: [%Stage{}],
-          outputs: [atom],
-          stores: %{optional(atom) => module},
-          on_error: %{optional(atom) => term}
+          outputs: [name],
+          default: name,
+          stores: %{optional(name) => module},
+          on_error: %{optional(name) => term}
         }
 
-  @typedoc "What the DSL says, in order."
+  @typedoc "Where a statement stands: a line of the DSL, or a path in a document."
+  @type line :: integer | String.t()
+
+  @typedoc "What the DSL or a document says, in order."
   @type statement ::
-          {:stage, line :: integer, name :: atom, type :: atom, options :: keyword}
-          | {:store, line :: integer, name :: atom, module}
-          | {:output, line :: integer, name :: atom}
-          | {:on_error, line :: integer, stage :: atom, policy :: term}
+          {:stage, line, name, type :: atom | {:python, keyword}, options :: keyword}
+          | {:store, line, name, module}
+          | {:output, line, name}
+          | {:on_error, line, stage :: name, policy :: term}
 
   @doc false
   # Builds and checks a definition; an error carries the line of the statement at fault.
-  @spec build(atom, [statement]) :: {:ok, t} | {:error, integer | nil, Error.t()}
+  @spec build(name, [statement]) :: {:ok, t} | {:error, line | nil, Error.t()}
   def build(name, statements) do
-    definition = %__MODULE__{name: name, outputs: outputs(statements)}
+    default = if is_binary(name), do: "default", else: :default
+    outputs = Enum.uniq(declared(statements) ++ [default])
+    definition = %__MODULE__{name: name, outputs: outputs, default: default}
 
-    with :ok <- names(statements),
+    with :ok <- names(statements, definition),
          :ok <- unique(statements, :stage),
          :ok <- unique(statements, :output),
          :ok <- unique(statements, :store),
          :ok <- unique(statements, :on_error),
-         :ok <- no_clash(statements),
+         :ok <- no_clash(statements, default),
          {:ok, definition} <- each(statements, definition, &add/2),
          :ok <- some_stage(definition),
          :ok <- routes(definition),
@@ -62,12 +74,12 @@ defmodule Slither.Pipe.Definition do
     end
   end
 
-  defp outputs(statements) do
-    declared = for {:output, _line, name} <- statements, do: name
-    Enum.uniq(declared ++ [:default])
-  end
+  defp declared(statements), do: for({:output, _line, name} <- statements, do: name)
 
-  defp names(statements) do
+  # What reads a document has looked at its names.
+  defp names(_statements, %{default: default}) when is_binary(default), do: :ok
+
+  defp names(statements, _definition) do
     case Enum.find(statements, &(not is_atom(elem(&1, 2)) or elem(&1, 2) == nil)) do
       nil ->
         :ok
@@ -108,12 +120,21 @@ defmodule Slither.Pipe.Definition do
   end
 
   defp add({:stage, line, name, type, options} = statement, definition) do
-    with {:ok, type, module} <- type(statement, type),
+    with {:ok, type, module, screen} <- screened(statement, type),
          {:ok, options} <- options(statement, type, options),
          :ok <- inner_outputs(statement, type, options, definition) do
       stage = %Stage{name: name, type: type, module: module, options: options, line: line}
+      stage = %{stage | screen: screen}
       {:ok, %{definition | stages: [stage | definition.stages]}}
     end
+  end
+
+  # A document's weights and keys are looked at in a stage of their own ahead of the batches, so
+  # that an item that has none fails alone.
+  defp screened(_statement, {:python, screen}), do: {:ok, :python, Python, screen}
+
+  defp screened(statement, type) do
+    with {:ok, type, module} <- type(statement, type), do: {:ok, type, module, nil}
   end
 
   defp type(_statement, :beam), do: {:ok, :beam, Beam}
@@ -174,7 +195,7 @@ defmodule Slither.Pipe.Definition do
 
   defp options(statement, :pipe, options) do
     with {:ok, checked} <- Options.validate(options, Pipe.options(), where(statement)),
-         {:ok, inner} <- Pipe.definition(checked[:pipe], where(statement)) do
+         {:ok, inner} <- inner(checked[:pipe], where(statement)) do
       {:ok, Keyword.put(checked, :definition, inner)}
     else
       {:error, error} -> {:error, elem(statement, 1), error}
@@ -182,6 +203,9 @@ defmodule Slither.Pipe.Definition do
   end
 
   defp options(_statement, :module, options), do: {:ok, options}
+
+  defp inner(%__MODULE__{} = definition, _where), do: {:ok, definition}
+  defp inner(module, where), do: Pipe.definition(module, where)
 
   # What our own executors need is known before there is a pool.
   defp target(options) do
@@ -198,23 +222,27 @@ defmodule Slither.Pipe.Definition do
   defp place(:on_error), do: "write on_error STAGE, POLICY below the stages"
   defp place(_option), do: "give it to Slither.run_pipe/3"
 
-  defp no_clash(statements) do
+  defp no_clash(statements, default) do
     named = fn kind -> for s <- statements, elem(s, 0) == kind, do: elem(s, 2) end
     both = MapSet.intersection(MapSet.new(named.(:stage)), MapSet.new(named.(:output)))
 
     statements
     |> Enum.filter(&(elem(&1, 0) in [:stage, :output] and elem(&1, 2) in both))
-    |> Enum.max_by(&elem(&1, 1), fn -> nil end)
+    |> List.last()
     |> case do
-      nil -> default_clash(statements)
+      nil -> default_clash(statements, default)
       later -> error(later, :duplicate, "#{inspect(elem(later, 2))} is a stage and an output")
     end
   end
 
-  defp default_clash(statements) do
-    case Enum.find(statements, &match?({:stage, _, :default, _, _}, &1)) do
-      nil -> :ok
-      stage -> error(stage, :duplicate, ":default is an output; a stage needs another name")
+  defp default_clash(statements, default) do
+    case Enum.find(statements, &match?({:stage, _, ^default, _, _}, &1)) do
+      nil ->
+        :ok
+
+      stage ->
+        message = "#{inspect(default)} is an output; a stage needs another name"
+        error(stage, :duplicate, message)
     end
   end
 
@@ -237,6 +265,7 @@ defmodule Slither.Pipe.Definition do
 
   defp unknown_route(stage, target, later, definition) do
     statement = {:stage, stage.line, stage.name}
+    details = %{route: Enum.find_index(Router.outputs(stage.options), &(&1 == target))}
 
     if Enum.any?(definition.stages, &(&1.name == target)) do
       ahead = if later == [], do: "none", else: Enum.map_join(later, ", ", &inspect/1)
@@ -244,31 +273,32 @@ defmodule Slither.Pipe.Definition do
       error(
         statement,
         :unknown_output,
-        "#{inspect(target)} is not a later stage; an item can't go back. Later: #{ahead}"
+        "#{inspect(target)} is not a later stage; an item can't go back. Later: #{ahead}",
+        details
       )
     else
-      undeclared(statement, target, definition)
+      undeclared(statement, target, definition, details)
     end
   end
 
   # What leaves an inner pipe must have somewhere to go.
   defp inner_outputs(statement, :pipe, options, definition) do
-    inner = options[:definition].outputs -- [:default]
-    given = options[:outputs]
-    astray = Enum.find(Keyword.keys(given), &(&1 not in inner))
-    missing = Enum.find(inner, &(Keyword.get(given, &1, &1) not in definition.outputs))
+    inner = options[:definition].outputs -- [options[:definition].default]
+    given = Map.new(options[:outputs])
+    astray = Enum.find(Map.keys(given), &(&1 not in inner))
+    missing = Enum.find(inner, &(Map.get(given, &1, &1) not in definition.outputs))
 
     cond do
       astray ->
         error(
           statement,
           :unknown_output,
-          "#{inspect(options[:pipe])} has no output #{inspect(astray)}." <>
+          "#{Pipe.name(options)} has no output #{inspect(astray)}." <>
             Options.nearest(astray, inner)
         )
 
       missing ->
-        undeclared(statement, Keyword.get(given, missing, missing), definition)
+        undeclared(statement, Map.get(given, missing, missing), definition)
 
       true ->
         :ok
@@ -309,17 +339,19 @@ defmodule Slither.Pipe.Definition do
   end
 
   defp width(%{type: :pipe, options: options}), do: length(options[:definition].stages)
-  defp width(_stage), do: 1
+  defp width(%{screen: nil}), do: 1
+  defp width(_screened), do: 2
 
   defp place(%{type: :pipe} = outer, start, total) do
     inner = outer.options[:definition]
     past = start + length(inner.stages)
-    on = if past == total, do: {:output, :default}, else: {:stage, past}
+    on = if past == total, do: {:output, default(outer)}, else: {:stage, past}
+    names = Map.new(outer.options[:outputs])
 
     move = fn
       {:stage, index} -> {:stage, start + index}
-      {:output, :default} -> on
-      {:output, name} -> {:output, Keyword.get(outer.options[:outputs], name, name)}
+      {:output, name} when name == inner.default -> on
+      {:output, name} -> {:output, Map.get(names, name, name)}
     end
 
     for stage <- inner.stages do
@@ -332,7 +364,7 @@ defmodule Slither.Pipe.Definition do
 
       %{
         stage
-        | name: :"#{outer.name}.#{stage.name}",
+        | name: within(outer.name, stage.name),
           line: outer.line,
           targets: moved.(stage.targets),
           policy: policy,
@@ -342,7 +374,20 @@ defmodule Slither.Pipe.Definition do
     end
   end
 
-  defp place(stage, _start, _total), do: [stage]
+  defp place(%{screen: nil} = stage, _start, _total), do: [stage]
+
+  defp place(%{screen: options} = stage, _start, _total) do
+    name = within(stage.name, options[:name])
+    screen = %{stage | name: name, type: :module, module: Expression, options: options}
+    [screen, stage]
+  end
+
+  # A pipe's names are of one kind, and so are those of the pipes in it.
+  defp within(outer, inner) when is_binary(outer), do: "#{outer}.#{inner}"
+  defp within(outer, inner), do: :"#{outer}.#{inner}"
+
+  defp default(%{name: name}) when is_binary(name), do: "default"
+  defp default(_stage), do: :default
 
   defp some_stage(%{stages: []} = definition) do
     {:error, nil,
@@ -356,7 +401,7 @@ defmodule Slither.Pipe.Definition do
   defp some_stage(_definition), do: :ok
 
   defp policies(statements, definition) do
-    names = Enum.map(definition.stages, & &1.name)
+    names = definition.stages |> Enum.map(& &1.name) |> Enum.reverse()
 
     Enum.find_value(statements, :ok, fn
       {:on_error, _line, stage, policy} = statement ->
@@ -387,13 +432,14 @@ defmodule Slither.Pipe.Definition do
     end
   end
 
-  defp target(statement, %{action: {:route, output}}, definition) when is_atom(output) do
+  defp target(statement, %{action: {:route, output}}, definition)
+       when not is_function(output) do
     if output in definition.outputs, do: :ok, else: undeclared(statement, output, definition)
   end
 
   defp target(_statement, _policy, _definition), do: :ok
 
-  defp undeclared(statement, output, definition) do
+  defp undeclared(statement, output, definition, details \\ %{}) do
     known = Enum.map_join(definition.outputs, ", ", &inspect/1)
 
     error(
@@ -401,7 +447,8 @@ defmodule Slither.Pipe.Definition do
       :unknown_output,
       "output #{inspect(output)} is not declared." <>
         "#{Options.nearest(output, definition.outputs)} Declared: #{known}; " <>
-        "add: output #{inspect(output)}"
+        "add: output #{inspect(output)}",
+      details
     )
   end
 
@@ -414,9 +461,9 @@ defmodule Slither.Pipe.Definition do
   defp located(%{where: nil} = error, statement), do: %{error | where: where(statement)}
   defp located(error, _statement), do: error
 
-  defp error(statement, reason, message) do
+  defp error(statement, reason, message, details \\ %{}) do
     {:error, elem(statement, 1),
-     %Error{reason: reason, message: message, where: where(statement)}}
+     %Error{reason: reason, message: message, where: where(statement), details: details}}
   end
 
   defp where({kind, _line, name}), do: "#{kind} #{inspect(name)}"

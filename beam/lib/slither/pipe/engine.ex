@@ -39,9 +39,9 @@ defmodule Slither.Pipe.Engine do
   ]
 
   @type t :: %__MODULE__{}
-  @type output :: {atom, Item.t()}
+  @type output :: {Definition.name(), Item.t()}
   @typedoc "An output of a run that is tracked: the first of its seq is the input's position."
-  @type tracked :: {seq :: [non_neg_integer, ...], atom, Item.t()}
+  @type tracked :: {seq :: [non_neg_integer, ...], Definition.name(), Item.t()}
   @type step ::
           {:outputs, [output] | [tracked], t}
           | {:done, t}
@@ -330,7 +330,8 @@ defmodule Slither.Pipe.Engine do
 
   defp process(%__MODULE__{count: index} = engine, index, entries, exits) do
     engine = %{engine | tally: Tally.run(engine.tally, :out, length(entries))}
-    tail = for {seq, item} <- entries, do: {seq, :default, item}
+    default = engine.definition.default
+    tail = for {seq, item} <- entries, do: {seq, default, item}
     leave(engine, index, if(exits == [], do: tail, else: exits ++ tail))
   end
 

@@ -44,7 +44,8 @@ defmodule Slither.Pipe.Events do
 
     for {index, _started} <- engine.stage_started do
       stage = Enum.at(engine.definition.stages, index)
-      measurements = Receipt.measurements(receipt.stages[stage.name])
+      {_name, part} = Enum.at(receipt.stages, index)
+      measurements = Receipt.measurements(part)
       facts = stage_facts(engine, stage)
 
       if stage.name == failed_stage,

@@ -205,6 +205,9 @@ defmodule Slither.Pipe.Inline do
   defp failure(stage, item, {:invalid_return, text}),
     do: error(stage, item, :invalid_return, text, nil)
 
+  defp failure(stage, item, %Slither.Error{} = error),
+    do: error(stage, item, error.reason, nil, error)
+
   defp failure(stage, item, reason),
     do: error(stage, item, :handler_error, "the handler answered #{short(reason)}", reason)
 
@@ -218,6 +221,9 @@ defmodule Slither.Pipe.Inline do
       cause: cause
     }
   end
+
+  # It says by itself what went wrong, and where.
+  defp raised(%Slither.Error{reason: :expression} = error, _stacktrace), do: error
 
   defp raised(exception, stacktrace),
     do: {:raised, Exception.format(:error, exception, stacktrace), exception}

@@ -2,9 +2,11 @@ defmodule Slither.Pipe.Instance do
   @options [
     name: [type: :any, doc: "Names this pipe among those that run; the pipe's module unless set."],
     sinks: [
-      type: :keyword,
+      type: {:or, [:keyword, :map]},
       default: [],
-      doc: "A function of one item for each output, as in `[accept: fn item -> … end]`."
+      doc:
+        "A function of one item for each output, as in `[accept: fn item -> … end]`, or " <>
+          "`%{\"accept\" => …}` for a pipe from Python."
     ],
     max_waiting: [
       type: :pos_integer,
@@ -54,7 +56,7 @@ defmodule Slither.Pipe.Instance do
   @spec docs() :: String.t()
   def docs, do: Options.docs(@options)
 
-  @spec child_spec({module | Definition.t(), keyword}) :: Supervisor.child_spec()
+  @spec child_spec({Runner.pipe(), keyword}) :: Supervisor.child_spec()
   def child_spec({pipe, options}) do
     # A pipe that has used up its restarts ends with :shutdown, and takes nobody with it.
     %{
@@ -65,7 +67,7 @@ defmodule Slither.Pipe.Instance do
     }
   end
 
-  @spec start_link(module | Definition.t(), keyword) ::
+  @spec start_link(Runner.pipe(), keyword) ::
           {:ok, pid} | {:error, Exception.t() | {:already_started, pid} | term}
   def start_link(pipe, options) do
     with {:ok, definition} <- Runner.definition(pipe, @where),

@@ -45,12 +45,12 @@ defmodule Slither.Pipe.Runner do
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}
   alias Slither.Dispatch.Source
-  alias Slither.Pipe.{Definition, Engine, Resume}
+  alias Slither.Pipe.{Definition, Engine, Library, Resume}
 
   @where "Slither.run_pipe/3"
 
-  @type pipe :: module | Definition.t()
-  @type outputs :: %{required(atom) => [Item.t()]}
+  @type pipe :: module | Definition.t() | String.t()
+  @type outputs :: %{required(Definition.name()) => [Item.t()]}
   @type result ::
           {:ok, outputs}
           | {:error, Exception.t(), outputs}
@@ -63,7 +63,8 @@ defmodule Slither.Pipe.Runner do
   @doc """
   Runs the input through the pipe.
 
-  Takes the pipe's module, any enumerable of payloads or `Slither.Item`s, and options. Returns
+  Takes the pipe's module, or the name of one from Python (see `Slither.Pipe.from_python/3`), any
+  enumerable of payloads or `Slither.Item`s, and options. Returns
   `{:ok, outputs}`, a map of every declared output and `:default` to its items in order, or
   `{:error, error, partial}` with what had reached the outputs before the failed item. With
   `receipt: true` either has a `Slither.Receipt` as its last element.
@@ -197,6 +198,8 @@ defmodule Slither.Pipe.Runner do
   @spec definition(term, String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
   def definition(%Definition{} = definition, _where), do: {:ok, definition}
 
+  def definition(pipe, _where) when is_binary(pipe), do: Library.fetch(pipe)
+
   def definition(pipe, where) do
     if is_atom(pipe) and Code.ensure_loaded?(pipe) and
          function_exported?(pipe, :__pipe_definition__, 0) do
@@ -207,7 +210,7 @@ defmodule Slither.Pipe.Runner do
          reason: :unknown_pipe,
          message: "#{inspect(pipe)} is not a pipe",
          where: where,
-         hint: "give a module with use Slither.Pipe and a pipe block"
+         hint: "give a module with use Slither.Pipe and a pipe block, or a name from Python"
        }}
     end
   end

@@ -16,7 +16,7 @@ defmodule Slither.Pipe.Sink do
     do: GenServer.start_link(__MODULE__, settings, name: Names.via(:sink, settings.name))
 
   @doc "Has outputs delivered; `{Slither.Pipe.Sink, :delivered, count}` comes when they are."
-  @spec deliver(pid, [{atom, Slither.Item.t()}]) :: :ok
+  @spec deliver(pid, [{Slither.Pipe.Definition.name(), Slither.Item.t()}]) :: :ok
   def deliver(sink, outputs), do: GenServer.cast(sink, {:deliver, self(), outputs})
 
   @impl true

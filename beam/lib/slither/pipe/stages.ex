@@ -6,6 +6,7 @@ defmodule Slither.Pipe.Stages do
   alias Slither.{Context, PipeError}
   alias Slither.Dispatch.{Batcher, Flow, Plan, Policy, Strategies}
   alias Slither.Pipe.{Definition, Inline, Queue, Regroup}
+  alias Slither.Stage.Expression
 
   @type stage :: Queue.t() | Inline.t() | Regroup.t()
 
@@ -98,8 +99,10 @@ defmodule Slither.Pipe.Stages do
   # has a flow, and the other stages go on.
   defp beside(inline, stage, rest, {alias, _options, bounded}, stages) do
     hands = if stage.type == :beam, do: stage.options[:concurrency], else: 1
+    # No second attempt mends an expression.
+    pauses? = inline.policy.retry != nil and stage.module != Expression
 
-    if hands > 1 or inline.policy.retry do
+    if hands > 1 or pauses? do
       answers = &Inline.answers(inline, &1)
       bounded = bounded or Enum.any?(rest, &(&1.type == :python))
       plan = Plan.local(answers, inline.policy, inline.context, hands, bounded)

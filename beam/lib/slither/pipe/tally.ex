@@ -7,10 +7,14 @@ defmodule Slither.Pipe.Tally do
 
   @zero %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
 
-  @type t :: %{run: map, stages: %{optional(atom) => map}, handler: %{optional(atom) => integer}}
+  @type t :: %{
+          run: map,
+          stages: %{optional(Slither.Pipe.Definition.name()) => map},
+          handler: %{optional(Slither.Pipe.Definition.name()) => integer}
+        }
 
   @doc "An account with nothing in it."
-  @spec new([atom]) :: t
+  @spec new([Slither.Pipe.Definition.name()]) :: t
   def new(stages),
     do: %{run: @zero, stages: Map.new(stages, &{&1, @zero}), handler: Map.new(stages, &{&1, 0})}
 
@@ -20,23 +24,23 @@ defmodule Slither.Pipe.Tally do
   def run(tally, key, count), do: update_in(tally.run[key], &(&1 + count))
 
   @doc "Adds to a stage's account."
-  @spec stage(t, atom, atom, integer) :: t
+  @spec stage(t, Slither.Pipe.Definition.name(), atom, integer) :: t
   def stage(tally, _stage, _key, 0), do: tally
   def stage(tally, stage, key, count), do: update_in(tally.stages[stage][key], &(&1 + count))
 
   @doc "Adds to both."
-  @spec both(t, atom, atom, integer) :: t
+  @spec both(t, Slither.Pipe.Definition.name(), atom, integer) :: t
   def both(tally, stage, key, count), do: tally |> run(key, count) |> stage(stage, key, count)
 
   @doc "Adds handler time to a stage that runs in place."
-  @spec handler(t, atom, integer) :: t
+  @spec handler(t, Slither.Pipe.Definition.name(), integer) :: t
   def handler(tally, stage, time), do: update_in(tally.handler[stage], &(&1 + time))
 
   @doc """
   The receipt of a run, from its stages in order as `{name, work, duration}`, where work is
   what a flow counted.
   """
-  @spec close(t, [{atom, map, integer}], integer) :: Receipt.t()
+  @spec close(t, [{Slither.Pipe.Definition.name(), map, integer}], integer) :: Receipt.t()
   def close(tally, stages, duration) do
     stages =
       for {name, work, time} <- stages do

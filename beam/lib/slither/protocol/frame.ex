@@ -25,7 +25,6 @@ defmodule Slither.Protocol.Frame do
     {11, :part, [:int, :int, :list, {:maybe, :map}]},
     {12, :ping, [:int]},
     {13, :pong, [:int]},
-    {14, :pipe, [:int, :map]},
     {15, :shutdown, [:int]},
     {16, :credit, [:int]},
     {17, :cancel, [:int]},

@@ -1,8 +1,12 @@
 defmodule Slither.Stage.Pipe do
   @options [
-    pipe: [type: :atom, required: true, doc: "The module of the inner pipe."],
+    pipe: [
+      type: {:custom, "the module of a pipe", &__MODULE__.pipe?/1},
+      required: true,
+      doc: "The module of the inner pipe."
+    ],
     outputs: [
-      type: :keyword,
+      type: {:or, [:keyword, :map]},
       default: [],
       doc: "Outputs of the inner pipe as outputs of this one: `[inner: :outer]`."
     ]
@@ -54,6 +58,21 @@ defmodule Slither.Stage.Pipe do
         after
           Process.put(__MODULE__, within)
         end
+    end
+  end
+
+  @doc false
+  # A module, or the definition of a pipe that has none.
+  @spec pipe?(term) :: boolean
+  def pipe?(pipe), do: is_atom(pipe) or is_map(pipe)
+
+  @doc false
+  # What the inner pipe is called in errors.
+  @spec name(keyword) :: String.t()
+  def name(options) do
+    case options[:pipe] do
+      %{name: name} -> "pipe #{inspect(name)}"
+      module -> inspect(module)
     end
   end
 

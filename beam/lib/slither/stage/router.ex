@@ -37,15 +37,16 @@ defmodule Slither.Stage.Router do
   def routes?(routes), do: is_list(routes) and Enum.all?(routes, &route?/1)
 
   @doc false
-  @spec outputs(keyword) :: [atom]
+  @spec outputs(keyword) :: [atom | String.t()]
   def outputs(options), do: Enum.map(options[:routes], &elem(&1, 1))
 
   @impl true
-  @spec init(keyword) :: {:ok, [{fun, atom}]}
+  @spec init(keyword) :: {:ok, [{fun, atom | String.t()}]}
   def init(options), do: {:ok, options[:routes]}
 
   @impl true
-  @spec handle_item(Slither.Item.t(), Slither.Context.t(), [{fun, atom}]) :: term
+  @spec handle_item(Slither.Item.t(), Slither.Context.t(), [{fun, atom | String.t()}]) ::
+          term
   def handle_item(item, context, routes) do
     case Enum.find(routes, fn {test, _output} -> test(test, item, context) end) do
       {_test, output} -> {:route, output, item.payload}
@@ -57,7 +58,9 @@ defmodule Slither.Stage.Router do
   defp test(test, item, context), do: test.(item, context)
 
   defp route?({test, output}),
-    do: (is_function(test, 1) or is_function(test, 2)) and is_atom(output) and output != nil
+    do: (is_function(test, 1) or is_function(test, 2)) and name?(output)
 
   defp route?(_other), do: false
+
+  defp name?(output), do: (is_atom(output) and output != nil) or is_binary(output)
 end

@@ -1,0 +1,242 @@
+defmodule Slither.Expression.Operations do
+  @moduledoc false
+  # The operations whose operands are all evaluated first. Each takes its operands, as seen, and
+  # then `at`, the expression it is, which an error names.
+
+  alias Slither.Expression.{Strings, Value}
+
+  @least -0x8000000000000000
+  @most 0x7FFFFFFFFFFFFFFF
+
+  @unary ~w(neg not is_none len lower upper strip split)
+  @binary ~w(get == != < <= > >= + - * / // % in split startswith endswith)
+
+  @doc "The operation of a name for a count of operands, or the counts it takes."
+  @spec find(String.t(), non_neg_integer) :: {:ok, fun} | {:counts, [pos_integer]}
+  def find(name, 1) when name in @unary, do: {:ok, unary(name)}
+  def find(name, 2) when name in @binary, do: {:ok, binary(name)}
+
+  def find(name, _count),
+    do: {:counts, for({ops, count} <- [{@unary, 1}, {@binary, 2}], name in ops, do: count)}
+
+  @doc "The names of the operations."
+  @spec names() :: [String.t()]
+  def names, do: Enum.uniq(@unary ++ @binary)
+
+  defp unary("neg"), do: &negate/2
+  defp unary("not"), do: &negation/2
+  defp unary("is_none"), do: &none?/2
+  defp unary("len"), do: &len/2
+  defp unary("lower"), do: &lower/2
+  defp unary("upper"), do: &upper/2
+  defp unary("strip"), do: &strip/2
+  defp unary("split"), do: &split/2
+
+  defp binary("get"), do: &get/3
+  defp binary("=="), do: &equal/3
+  defp binary("!="), do: &unequal/3
+  defp binary("<"), do: &less/3
+  defp binary("<="), do: &less_or_equal/3
+  defp binary(">"), do: &greater/3
+  defp binary(">="), do: &greater_or_equal/3
+  defp binary("+"), do: &add/3
+  defp binary("-"), do: &subtract/3
+  defp binary("*"), do: &multiply/3
+  defp binary("/"), do: &divide/3
+  defp binary("//"), do: &floor_divide/3
+  defp binary("%"), do: &modulo/3
+  defp binary("in"), do: &within/3
+  defp binary("split"), do: &split/3
+  defp binary("startswith"), do: &starts/3
+  defp binary("endswith"), do: &ends/3
+
+  @doc "Ends the evaluation with an error of the item."
+  @spec failed(atom, term, String.t()) :: no_return
+  def failed(kind, at, message), do: throw({__MODULE__, kind, at, message})
+
+  @doc "Ends the evaluation as `skip` and `fail` say."
+  @spec finished(:skip | :fail, term) :: no_return
+  def finished(kind, reason), do: throw({__MODULE__, kind, reason})
+
+  @doc "A truth value, or an error."
+  @spec bool!(term, term, String.t()) :: boolean
+  def bool!(value, _at, _what) when is_boolean(value), do: value
+
+  def bool!(value, at, what),
+    do: failed(:type, at, "#{what} takes True or False, got #{type(value)}")
+
+  ## Parts of a container
+
+  defp get(of, key, at) do
+    case find_part(of, key, at) do
+      {:ok, value} -> value
+      :error -> failed(:missing, at, missing(of, key))
+    end
+  end
+
+  @doc "A part of a container, or `:error` where it has none."
+  @spec find_part(term, term, term) :: {:ok, term} | :error
+  def find_part(of, key, at) do
+    case {Value.type(of), Value.type(key)} do
+      {:dict, type} when type in [:str, :int] -> Value.fetch(of, key)
+      {:dict, _type} -> failed(:type, at, "a key is a str or an int, got #{type(key)}")
+      {:list, :int} -> Enum.fetch(of, key)
+      {:list, _type} -> failed(:type, at, "an index is an int, got #{type(key)}")
+      _other -> failed(:type, at, "only a dict or a list has parts, got #{type(of)}")
+    end
+  end
+
+  defp missing(of, key) when is_list(of),
+    do: "there is no index #{key} in a list of #{length(of)}"
+
+  defp missing(_of, key), do: "there is no key #{Slither.Expression.Text.show(key)}"
+
+  defp within(part, of, at) do
+    case {Value.type(of), Value.type(part)} do
+      {:list, _type} -> Enum.any?(of, &Value.equal?(&1, part))
+      {:dict, type} when type in [:str, :int] -> Value.fetch(of, part) != :error
+      {:dict, _type} -> failed(:type, at, "a key is a str or an int, got #{type(part)}")
+      {:str, :str} -> String.contains?(of, part)
+      {:str, _type} -> failed(:type, at, "a str holds a str, got #{type(part)}")
+      _other -> failed(:type, at, "only a list, a dict or a str holds parts, got #{type(of)}")
+    end
+  end
+
+  defp len(value, at) do
+    case Value.type(value) do
+      :str -> Strings.length(text!(value, at))
+      :list -> length(value)
+      :dict -> map_size(value)
+      :bytes -> byte_size(value.data)
+      _other -> failed(:type, at, "len takes a str, list, dict or bytes, got #{type(value)}")
+    end
+  end
+
+  ## Comparison and truth
+
+  defp equal(a, b, _at), do: Value.equal?(a, b)
+
+  defp unequal(a, b, _at), do: not Value.equal?(a, b)
+
+  defp less(a, b, at), do: order(a, b, at) == :lt
+
+  defp less_or_equal(a, b, at), do: order(a, b, at) in [:lt, :eq]
+
+  defp greater(a, b, at), do: order(a, b, at) == :gt
+
+  defp greater_or_equal(a, b, at), do: order(a, b, at) in [:gt, :eq]
+
+  defp order(a, b, at) do
+    with :error <- Value.order(a, b) do
+      failed(:type, at, "#{type(a)} and #{type(b)} have no order")
+    end
+  end
+
+  defp negation(value, at), do: not bool!(value, at, "~")
+
+  defp none?(value, _at), do: value == nil
+
+  ## Arithmetic
+
+  defp add(a, b, at) when is_binary(a) and is_binary(b), do: joined(a <> b, at)
+  defp add(a, b, _at) when is_list(a) and is_list(b), do: a ++ b
+  defp add(a, b, at), do: arithmetic(a, b, at, "+", &+/2)
+
+  defp subtract(a, b, at), do: arithmetic(a, b, at, "-", &-/2)
+
+  defp multiply(a, b, at), do: arithmetic(a, b, at, "*", &*/2)
+
+  defp negate(a, at), do: arithmetic(0, a, at, "-", &-/2)
+
+  defp divide(a, b, at) do
+    {a, b} = {number!(a, at, "/") * 1.0, number!(b, at, "/") * 1.0}
+    if b == 0.0, do: failed(:zero, at, "division by zero"), else: finite(fn -> a / b end, at)
+  end
+
+  defp floor_divide(a, b, at), do: whole(a, b, at, "//", &Integer.floor_div/2)
+
+  defp modulo(a, b, at), do: whole(a, b, at, "%", &Integer.mod/2)
+
+  defp whole(a, b, at, sign, fun) do
+    if Value.type(a) == :int and Value.type(b) == :int do
+      {a, b} = {small!(a, at), small!(b, at)}
+      if b == 0, do: failed(:zero, at, "division by zero"), else: small!(fun.(a, b), at)
+    else
+      failed(:type, at, "#{sign} takes two ints, got #{type(a)} and #{type(b)}")
+    end
+  end
+
+  defp arithmetic(a, b, at, sign, fun) do
+    numbers!(a, b, at, sign)
+    {a, b} = {number!(a, at, sign), number!(b, at, sign)}
+
+    if is_integer(a) and is_integer(b),
+      do: small!(fun.(a, b), at),
+      else: finite(fn -> fun.(a * 1.0, b * 1.0) end, at)
+  end
+
+  defp numbers!(a, b, at, sign) do
+    unless Value.type(a) in [:int, :float] and Value.type(b) in [:int, :float] do
+      also = if sign == "+", do: ", two strs or two lists", else: ""
+      failed(:type, at, "#{sign} takes numbers#{also}, got #{type(a)} and #{type(b)}")
+    end
+  end
+
+  defp number!(value, at, sign) do
+    case Value.type(value) do
+      :int -> small!(value, at)
+      :float when is_float(value) -> value
+      :float -> failed(:range, at, "#{sign} takes finite numbers")
+      _other -> failed(:type, at, "#{sign} takes numbers, got #{type(value)}")
+    end
+  end
+
+  defp small!(value, _at) when value in @least..@most, do: value
+  defp small!(_value, at), do: failed(:range, at, "an int is beyond 64 bits")
+
+  defp finite(fun, at) do
+    fun.()
+  rescue
+    ArithmeticError -> failed(:range, at, "the result is no finite number")
+  end
+
+  ## Text
+
+  defp lower(value, at), do: Strings.lower(text!(value, at))
+
+  defp upper(value, at), do: Strings.upper(text!(value, at))
+
+  defp strip(value, at), do: Strings.strip(text!(value, at))
+
+  defp split(value, at), do: Strings.words(text!(value, at))
+
+  defp split(value, separator, at) do
+    {value, separator} = {text!(value, at), text!(separator, at)}
+
+    if separator == "",
+      do: failed(:value, at, "the separator is empty"),
+      else: String.split(value, separator)
+  end
+
+  defp starts(value, start, at), do: String.starts_with?(text!(value, at), text!(start, at))
+
+  defp ends(value, tail, at), do: String.ends_with?(text!(value, at), text!(tail, at))
+
+  defp text!(value, at) do
+    cond do
+      not is_binary(value) -> failed(:type, at, "it takes a str, got #{type(value)}")
+      not String.valid?(value) -> failed(:type, at, "the str is not UTF-8")
+      true -> value
+    end
+  end
+
+  # The path of an expression is bounded, and so is what it can make of a payload; this bounds
+  # what many expressions in a row can.
+  defp joined(text, at) do
+    if byte_size(text) > 0x4000000,
+      do: failed(:range, at, "the str is longer than 64 MiB"),
+      else: text
+  end
+
+  defp type(value), do: value |> Value.type() |> Value.name()
+end

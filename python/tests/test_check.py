@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slither._check import check
+
+GOOD = """
+from slither import Pipe, item
+from slither.pipe import retry, route
+
+def predict(rows):
+    return rows
+
+inner = Pipe("inner").route("empty", bad=item["text"] == "").output("bad")
+score = (
+    Pipe("score")
+    .store("features", "table_f")
+    .beam("prepare", {"text": item}, cardinality="one")
+    .pipe("clean", inner, {"bad": "rejected"})
+    .python("predict", predict, batch_size=32)
+    .route("way", accept=item["score"] >= 0.8, last=item["score"] < 0)
+    .beam("last", item)
+    .output("accept", "rejected")
+    .on_error("predict", retry(max_attempts=5, then=route("rejected")))
+    .on_error("*", "skip")
+)
+"""
+
+TEXT = """\
+pipe score
+  prepare  beam    {"text": item}
+  clean    pipe
+      empty  router
+                     item["text"] == "" -> bad
+                   bad -> rejected
+  predict  python  check_me:predict  batch_size=32
+                   on error: retry, at most 5 attempts, then -> rejected
+  way      router
+                   item["score"] >= 0.8 -> accept
+                   item["score"] < 0 -> last
+  last     beam    item
+  outputs: accept, rejected, default
+  store features: table table_f
+  on error elsewhere: skip
+"""
+
+MERMAID = """\
+flowchart TD
+  begin(("score"))
+  out0(["accept"])
+  out1(["rejected"])
+  out2(["default"])
+  s0["prepare<br>beam  {#quot;text#quot;: item}"]
+  s0 --> s1_0
+  subgraph s1 ["clean"]
+  s1_0{"empty<br>router"}
+  end
+  s1_0 -->|"item[#quot;text#quot;] == #quot;#quot;"| out1
+  s1_0 --> s2
+  s2["predict<br>python  check_me:predict  batch_size=32"]
+  s2 --> s3
+  s2 -. error .-> out1
+  s3{"way<br>router"}
+  s3 -->|"item[#quot;score#quot;] #gt;= 0.8"| out0
+  s3 -->|"item[#quot;score#quot;] #lt; 0"| s4
+  s3 --> s4
+  s4["last<br>beam  item"]
+  s4 --> out2
+  begin --> s0
+"""
+
+
+@pytest.fixture(autouse=True)
+def modules() -> Iterator[None]:
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    sys.modules.pop("check_me", None)
+
+
+def run(folder: Path, text: str, suffix: str = "", mermaid: bool = False) -> tuple[int, str, str]:
+    file = folder / "check_me.py"
+    file.write_text(text)
+    out, errors = io.StringIO(), io.StringIO()
+    status = check(f"{file}{suffix}", mermaid=mermaid, out=out, errors=errors)
+    return status, out.getvalue(), errors.getvalue()
+
+
+def test_a_pipe_is_drawn_as_text(tmp_path: Path) -> None:
+    assert run(tmp_path, GOOD, ":score") == (0, TEXT, "")
+
+
+def test_a_pipe_is_drawn_as_a_flowchart(tmp_path: Path) -> None:
+    assert run(tmp_path, GOOD, ":score", mermaid=True) == (0, MERMAID, "")
+
+
+def test_all_pipes_of_a_file_are_drawn(tmp_path: Path) -> None:
+    status, out, _ = run(tmp_path, GOOD)
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("pipe")] == [
+        "pipe inner",
+        "pipe score",
+    ]
+
+
+WRONG = [
+    ("it could not be run", "1 / 0"),
+    ("ZeroDivisionError", "1 / 0"),
+    ("it could not be run", "def"),
+    ("it could not be run", "raise SystemExit(3)"),
+    ("no public slither.Pipe", "x = 1"),
+    ("no public slither.Pipe", "from slither import Pipe, item\n_p = Pipe('p').beam('a', item)"),
+    ("is not declared", "from slither import Pipe, item\np = Pipe('p').route('a', b=item > 1)"),
+    (
+        "check_me.py:2: stage 'a'",
+        "from slither import Pipe, item\np = Pipe('p').route('a', b=item)",
+    ),
+    ("two pipes named 'p'", "from slither import *\na = Pipe('p').batch('a')\nb = a.batch('b')"),
+    (
+        "no module is named 'nope'",
+        "from slither import Pipe\np = Pipe('p').python('a', 'nope:f')",
+    ),
+    ("did you mean", "from slither import Pipe\np = Pipe('p').python('a', 'math:sqr')"),
+    (
+        "'sqr'",
+        "from slither import *\np = Pipe('o').pipe('q', Pipe('i').python('a', 'math:sqr'))",
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), WRONG)
+def test_what_is_wrong_is_written_and_gives_status_1(
+    tmp_path: Path, message: str, text: str
+) -> None:
+    status, _, errors = run(tmp_path, text)
+    assert status == 1
+    assert message in errors
+
+
+def test_a_file_that_is_not_there_gives_status_1(tmp_path: Path) -> None:
+    errors = io.StringIO()
+    assert check(str(tmp_path / "none.py"), errors=errors) == 1
+    assert "no such file" in errors.getvalue()
+    assert run(tmp_path, GOOD, ":scroe")[2].endswith("the file has no pipe named 'scroe'\n")
