@@ -11,7 +11,8 @@ from slither._errors import ProtocolError
 from slither._types import Payload
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
-LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(9, 19)
+LOG, PROGRESS, PART, PING, PONG, PIPE, SHUTDOWN, CREDIT, CANCEL = range(9, 18)
+TABLE_CALL, SESSION = 18, 19
 
 Answer = tuple[int, Payload]
 """The status and the value of a view reply."""
@@ -165,6 +166,13 @@ class Cancel(NamedTuple):
     id: int
 
 
+class Session(NamedTuple):
+    """The worker holds state of a call's run."""
+
+    call: int
+    run: str
+
+
 Frame = (
     Hello
     | Welcome
@@ -185,6 +193,7 @@ Frame = (
     | Credit
     | Cancel
     | TableCall
+    | Session
 )
 
 TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
@@ -207,6 +216,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
     CREDIT: (Credit, (c.COUNT,)),
     CANCEL: (Cancel, (c.ID,)),
     TABLE_CALL: (TableCall, (c.COUNT, c.COUNT, c.STR, c.STR, c.LIST)),
+    SESSION: (Session, (c.ID, c.STR)),
 }
 
 

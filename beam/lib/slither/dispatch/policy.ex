@@ -18,7 +18,8 @@ defmodule Slither.Dispatch.Policy do
   ]
 
   # Trying again cannot mend these.
-  @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed]
+  @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
+           [:session_lost]
 
   defstruct action: :halt, retry: nil
 
