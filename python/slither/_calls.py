@@ -10,7 +10,7 @@ import traceback
 import types
 from typing import TYPE_CHECKING
 
-from slither import _registry
+from slither import _registry, _sessions
 from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
     if target[0] == "command":
         # Not cached: a module that is imported again replaces its handlers.
         return _command(target[1])
+    if target[0] == "session":
+        return _session(target[1])
     if target[0] == "pipes":
         from slither._definitions import documents_of
 
@@ -136,6 +138,26 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
     if found is None:
         found = _targets[key] = _function(target[1], target[2])
     return found
+
+
+def _session(name: str) -> Callable[..., Payload]:
+    if name == "dump" and not _sessions.is_movable():
+        raise _not_movable()
+    return {"end": _sessions.end, "dump": _sessions.dump, "load": _load_session}[name]
+
+
+def _load_session(items: list[Payload]) -> list[Payload]:
+    module = items[0]["module"]
+    if "load" not in _registry.session_pair and module is not None:
+        load_module(module)
+    if "load" not in _registry.session_pair:
+        raise _not_movable()
+    return _sessions.load(items)
+
+
+def _not_movable() -> TargetError:
+    message = "no session_dump and session_load functions are registered"
+    return TargetError(describe("not_movable", message))
 
 
 def _command(name: str) -> Callable[..., Payload]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 _TARGETS = {"function": 3, "command": 2, "pipes": 2}
+_OPERATIONS = frozenset({"end", "dump", "load"})
 _NAMES = (str, type(None))
 
 Check = Callable[[object], bool]
@@ -61,6 +62,8 @@ def _is_errors(value: object) -> bool:
 def _is_target(value: object) -> bool:
     if type(value) is not list or not value or not all(map(_is_str, value)):
         return False
+    if value[0] == "session":
+        return len(value) == 2 and value[1] in _OPERATIONS
     return _TARGETS.get(value[0]) == len(value)
 
 

@@ -12,7 +12,7 @@ from slither._types import Payload
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
-SHUTDOWN, CREDIT, CANCEL, TABLE_CALL = range(15, 19)
+SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION = range(15, 20)
 
 Answer = tuple[int, Payload]
 """The status and the value of a view reply."""
@@ -159,6 +159,13 @@ class Cancel(NamedTuple):
     id: int
 
 
+class Session(NamedTuple):
+    """The worker holds state of a call's run."""
+
+    call: int
+    run: str
+
+
 Frame = (
     Hello
     | Welcome
@@ -178,6 +185,7 @@ Frame = (
     | Credit
     | Cancel
     | TableCall
+    | Session
 )
 
 TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
@@ -199,6 +207,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
     CREDIT: (Credit, (c.COUNT,)),
     CANCEL: (Cancel, (c.ID,)),
     TABLE_CALL: (TableCall, (c.COUNT, c.COUNT, c.STR, c.STR, c.LIST)),
+    SESSION: (Session, (c.ID, c.STR)),
 }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Operations whose one argument is a list of many.
 _BULK = frozenset({"get_many", "put"})
+# An array of a kind and the longest id.
+_CANCEL_SIZE = 11
 
 
 class Incoming(NamedTuple):
@@ -51,6 +53,7 @@ class Link:
         self._credits = 0
         self._dropped = 0
         self._stopping = False
+        self._fresh = False
         self.ended = False
         """Whether no more frames are to come."""
         self.welcome: frames.Welcome | None = None
@@ -61,6 +64,7 @@ class Link:
 
     def next_call(self) -> Incoming | None:
         """Wait for a call; None when the worker is to stop."""
+        fills = self._port.fills
         while not (self._calls or self._stopping or self.ended):
             if self._turn.acquire(False):
                 try:
@@ -70,6 +74,8 @@ class Link:
                     self._give_turn()
             else:
                 self._pump(lambda: bool(self._calls) or self._stopping)
+        # What was sent right after a call that has just come has come with it.
+        self._fresh = self._port.fills != fills
         return self._calls.popleft() if self._calls else None
 
     def await_welcome(self) -> frames.Welcome | None:
@@ -139,6 +145,19 @@ class Link:
                 continue
         return call in self._cancelled or self.ended
 
+    def is_dropped(self, call: int) -> bool:
+        """Tell whether ``call``, which has not begun, was cancelled.
+
+        Only frames as short as a cancel are read for it: another call can wait in the pipe.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                while self._port.has_message(_CANCEL_SIZE, look=not self._fresh):
+                    self._take_one()
+            finally:
+                self._give_turn()
+        return call in self._cancelled
+
     def forget(self, call: int) -> None:
         """Drop what is known about a call that is answered."""
         if self._cancelled:
@@ -159,6 +178,10 @@ class Link:
             dropped, self._dropped = self._dropped, 0
         body = frame(frames.LOG, call, level, clean(logger, 255), clean(message), dropped)
         self._send_quietly(body)
+
+    def hold(self, call: int, run: str) -> None:
+        """Tell that this worker holds state of a run."""
+        self._send_quietly(frame(frames.SESSION, call, run))
 
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Send a progress frame, or count it as dropped."""

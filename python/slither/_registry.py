@@ -8,6 +8,7 @@ from slither._types import Payload
 
 Handler = Callable[..., Payload]
 Hook = Callable[[], object]
+StateHook = Callable[[dict[str, Payload]], object]
 
 # Marks a function that takes one item, not a list.
 ITEM_MARK = "__slither_item_handler__"
@@ -15,6 +16,9 @@ ITEM_MARK = "__slither_item_handler__"
 commands: dict[str, Handler] = {}
 start_hooks: dict[tuple[str, str], Hook] = {}
 stop_hooks: dict[tuple[str, str], Hook] = {}
+session_stop_hooks: dict[tuple[str, str], StateHook] = {}
+# Under "dump" and "load".
+session_pair: dict[str, Callable[..., Payload]] = {}
 
 
 def origin(function: Callable[..., object]) -> tuple[str, str]:
@@ -25,8 +29,18 @@ def origin(function: Callable[..., object]) -> tuple[str, str]:
 
 def add_command(name: str, handler: Handler) -> None:
     """Register a handler, or raise ValueError when another one has the name."""
-    taken = commands.get(name)
-    if taken is not None and origin(taken) != origin(handler):
-        there = ".".join(origin(taken))
-        raise ValueError(f"the command {name!r} is already taken by {there}")
-    commands[name] = handler
+    _add(commands, name, handler, f"the command {name!r}")
+
+
+def add_session_function(name: str, function: Callable[..., Payload]) -> None:
+    """Register one of the pair, or raise ValueError when there is another."""
+    _add(session_pair, name, function, f"session_{name}")
+
+
+def _add(
+    table: dict[str, Callable[..., Payload]], name: str, one: Callable[..., Payload], what: str
+) -> None:
+    taken = table.get(name)
+    if taken is not None and origin(taken) != origin(one):
+        raise ValueError(f"{what} is already taken by {'.'.join(origin(taken))}")
+    table[name] = one

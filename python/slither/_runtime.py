@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from slither import _calls, _registry, _state, _threads
+from slither import _calls, _registry, _sessions, _state, _threads
 from slither import _frames as frames
 from slither._answer import describe, encode_error, frame
 from slither._errors import ProtocolError
@@ -133,12 +133,18 @@ class Runtime:
 
     def _execute(self, incoming: Incoming) -> None:
         call, decode_us = incoming
+        if self._link.is_dropped(call.id):
+            self._link.forget(call.id)
+            error = describe("cancelled", "the caller went away before the call began")
+            self._link.send((encode_error(call.id, error),))
+            return
         self._marker.set(call.id)
         _state.enter(call)
         try:
             answer = _calls.answer(call, decode_us, self._port.max_frame)
             self._flush()
         finally:
+            _sessions.leave()
             _state.leave()
         self._link.forget(call.id)
         try:
@@ -153,6 +159,7 @@ class Runtime:
             self._capture.flush()
 
     def _stop(self) -> None:
+        _sessions.end_all()
         for hook in reversed(list(_registry.stop_hooks.values())):
             try:
                 hook()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,7 @@ from slither._errors import SlitherError
 if TYPE_CHECKING:
     from slither._frames import Call
     from slither._link import Link
-    from slither._types import Payload
 
-MAX_RUNS = 1_000
 # What a thread has the id of its call under.
 THREADS_CALL = "_slither_call"
 
@@ -38,10 +35,6 @@ class Context:
 link: Link | None = None
 call_id = 0
 _call: Call | None = None
-_sessions: dict[str, dict[str, Payload]] = {}
-_runs: OrderedDict[str | None, dict[str, Payload]] = OrderedDict()
-
-
 _main_thread = threading.main_thread().ident
 
 
@@ -67,13 +60,11 @@ def leave() -> None:
     """End the current call."""
     global _call, call_id
     _call, call_id = None, 0
-    # Without a run there is nothing that could ask for this state again.
-    _runs.pop(None, None)
 
 
 def context() -> Context:
     """Return the current call's context."""
-    call = _current("context()")
+    call = current("context()")
     names = call.context.get
     return Context(
         names("run"),
@@ -85,21 +76,8 @@ def context() -> Context:
     )
 
 
-def session() -> dict[str, Payload]:
-    """Return the state of the current call's session, or of its run."""
-    call = _current("session()")
-    name = call.context.get("session")
-    if name is not None:
-        return _sessions.setdefault(name, {})
-    run = call.context.get("run")
-    state = _runs.setdefault(run, {})
-    _runs.move_to_end(run)
-    while len(_runs) > MAX_RUNS:
-        _runs.popitem(last=False)
-    return state
-
-
-def _current(what: str) -> Call:
+def current(what: str) -> Call:
+    """Return the current call; ``what`` needs it."""
     call = _call
     if call is None or current_call() != call.id:
         raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")

@@ -64,6 +64,8 @@ class Port:
         self._lock = threading.Lock()
         self._closed = False
         self._torn = False
+        self.fills = 0
+        """How often the system was asked for short messages."""
 
     @property
     def closed(self) -> bool:
@@ -106,6 +108,26 @@ class Port:
     def has_input(self) -> bool:
         """Tell, without waiting, whether a read would find bytes or the end."""
         return len(self._buffer) > self._at or bool(self._poller.poll(0))
+
+    def has_message(self, longest: int, look: bool = True) -> bool:
+        """Tell, without waiting, whether the next message is there and as short as ``longest``.
+
+        Without ``look`` it asks the system for nothing: only what was read with the messages
+        before is there. As :meth:`has_input`, for one thread at a time.
+        """
+        head = self._header.size
+        have = len(self._buffer) - self._at
+        if look and have < head + longest and self._poller.poll(0):
+            try:
+                self._fill()
+            except EOFError:
+                # Whoever reads next finds the same.
+                return False
+            have = len(self._buffer) - self._at
+        if have < head:
+            return False
+        (size,) = self._header.unpack_from(self._buffer, self._at)
+        return bool(size <= longest and have >= head + size)
 
     def look_for_input(self) -> bool:
         """Look for bytes for some 150 µs, without sleeping; other threads may run meanwhile."""
@@ -152,6 +174,7 @@ class Port:
 
     def _fill(self) -> None:
         chunk = self._read_some()
+        self.fills += 1
         left = len(self._buffer) - self._at
         self._buffer = self._buffer[self._at :] + chunk if left else chunk
         self._at = 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, overload
 
-from slither import _registry, _state
+from slither import _registry, _sessions, _state
 from slither._answer import Failure
 from slither._state import Context
 from slither._types import Payload
@@ -27,14 +27,19 @@ __all__ = [
     "cancelled",
     "context",
     "item_handler",
+    "on_session_stop",
     "on_start",
     "on_stop",
     "progress",
     "session",
+    "session_dump",
+    "session_load",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _HookT = TypeVar("_HookT", bound=Callable[[], object])
+_StateHookT = TypeVar("_StateHookT", bound=Callable[[dict[str, Payload]], object])
+_LoadT = TypeVar("_LoadT", bound=Callable[[Payload], dict[str, Payload]])
 
 
 @overload
@@ -144,15 +149,63 @@ def context() -> Context:
 def session() -> dict[str, Payload]:
     """Return the state that belongs to the call's session, a dict that the handler may fill.
 
-    Without a session it belongs to the run; a worker keeps the 1,000 runs used last. The state
-    lives in this worker only. Raises :class:`slither.SlitherError` outside a call.
+    It is dropped when the session ends. Without a session it belongs to the run, and is dropped
+    when the run ends; a call of neither has a state of its own. The state lives in this worker
+    only. Raises :class:`slither.SlitherError` outside a call.
 
     >>> session()
     Traceback (most recent call last):
         ...
     slither._errors.SlitherError: session() was called outside a call; only a handler ...
     """
-    return _state.session()
+    call = _state.current("session()")
+    return _sessions.of_call(call.context.get("session"), call.context.get("run"), call.id)
+
+
+def on_session_stop(hook: _StateHookT) -> _StateHookT:
+    """Run a function on each state that this worker lets go of, last registered first.
+
+    ``hook`` takes the dict that :func:`session` returned. It runs when the session or the run
+    has ended, when the session has moved to another worker, and when the worker shuts down; not
+    when the worker is killed. An exception is logged.
+
+    >>> @on_session_stop
+    ... def close_files(state: dict[str, object]) -> None:
+    ...     for value in state.values():
+    ...         getattr(value, "close", lambda: None)()
+    """
+    _registry.session_stop_hooks[_registry.origin(hook)] = hook
+    return hook
+
+
+def session_dump(dump: _StateHookT) -> _StateHookT:
+    """Register the function that makes of a session's state a value that can be sent.
+
+    With :func:`session_load` it lets a session move to another worker, when its own is to be
+    replaced: ``dump`` takes the dict and returns a value of the protocol, and is not to change
+    the dict, which is still the session's should the move fail. Raises ValueError when another
+    function is registered.
+
+    >>> @session_dump
+    ... def dump(state: dict[str, object]) -> object:
+    ...     return state
+    >>> @session_load
+    ... def load(value: object) -> dict[str, object]:
+    ...     return value
+    """
+    _registry.add_session_function("dump", dump)
+    return dump
+
+
+def session_load(load: _LoadT) -> _LoadT:
+    """Register the function that makes a session's state of what :func:`session_dump` made.
+
+    ``load`` takes the value and returns the dict. It runs in the worker to which the session
+    moves, which imports the function's module first if need be. Raises ValueError when another
+    function is registered.
+    """
+    _registry.add_session_function("load", load)
+    return load
 
 
 def progress(done: int, total: int | None = None) -> None:

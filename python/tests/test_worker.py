@@ -247,7 +247,6 @@ class TestCall:
         assert worker.results("count", [1, 2], session="s1") == [1, 3]
         assert worker.results("count", [1], session="s2") == [1]
         assert worker.results("count", [1], session="s1") == [4]
-        assert worker.results("count", [10]) == [10]
         assert worker.results("count", [10], run=None) == [10]
         assert worker.results("count", [10], run=None) == [10]
 

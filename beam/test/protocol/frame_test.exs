@@ -27,7 +27,8 @@ defmodule Slither.Protocol.FrameTest do
     {:shutdown, 5_000},
     {:credit, 50},
     {:cancel, 9},
-    {:table_call, 3, 1, "features", "get", ["user:42"]}
+    {:table_call, 3, 1, "features", "get", ["user:42"]},
+    {:session, 1, "r"}
   ]
 
   # One value of each type, and some that are not of it.
@@ -83,7 +84,7 @@ defmodule Slither.Protocol.FrameTest do
     end
 
     test "refuses an unknown kind" do
-      for kind <- [19, 20, 127, 128, 1_000_000, -1] do
+      for kind <- [20, 31, 127, 128, 1_000_000, -1] do
         assert Frame.decode(pack([kind, 1])) == {:error, "unknown frame kind #{kind}"}
       end
     end

@@ -3,7 +3,7 @@ defmodule Slither.Python.Pool.LedgerTest do
 
   import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
 
-  alias Slither.Python.Pool.{Ledger, Ledger.Waiter}
+  alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Sessions}
 
   # Pids are only compared: these are names for workers and lanes.
   defp worker(n), do: :erlang.list_to_pid('<0.#{1_000 + n}.0>')
@@ -60,6 +60,13 @@ defmodule Slither.Python.Pool.LedgerTest do
       assert Ledger.waiting(ledger) == 1
     end
 
+    test "with a session waits while there is no worker, and is granted when one comes" do
+      {[], ledger} = request(%Ledger{}, :a, session: "s")
+      {[], ledger} = request(ledger, :b, session: "t")
+      assert {grants, _ledger} = Ledger.add_worker(ledger, 0, worker(0), lanes(0, 2))
+      assert [{:grant, %Waiter{ref: :a}, _}, {:grant, %Waiter{ref: :b}, _}] = grants
+    end
+
     test "gives nothing of a worker that drains" do
       ledger = Ledger.drain(with_workers(2, 1), 0)
       assert {[1], ledger} = granted(ledger, [:a])
@@ -97,23 +104,164 @@ defmodule Slither.Python.Pool.LedgerTest do
     test "whose worker is gone are lost, until they are ended" do
       ledger = with_workers(1, 1)
       {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
-      {_lanes, ledger} = Ledger.drop_worker(ledger, 0)
+      {_lanes, [], ledger} = Ledger.drop_worker(ledger, 0)
       {[], _lane, ledger} = Ledger.release(ledger, 1)
       {[], ledger} = Ledger.add_worker(ledger, 0, worker(9), lanes(9, 1))
       assert {[{:lost_session, %Waiter{ref: 2}}], ledger} = request(ledger, 2, session: "s")
-      ledger = Ledger.end_session(ledger, "s")
-      assert {[{:grant, %Waiter{ref: 3}, _lane}], _ledger} = request(ledger, 3, session: "s")
+      stop = [session: "s", service: :stop]
+      assert {[{:unbound, %Waiter{ref: 3}}], ledger} = request(ledger, 3, stop)
+      assert {[{:grant, %Waiter{ref: 4}, _lane}], _ledger} = request(ledger, 4, session: "s")
     end
 
     test "that wait in a queue are lost with their worker when the lease comes back" do
       ledger = with_workers(2, 1)
       {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
       {[], ledger} = request(ledger, 2, session: "s")
-      {_lanes, ledger} = Ledger.drop_worker(ledger, ledger.leases[1].slot)
+      {_lanes, [], ledger} = Ledger.drop_worker(ledger, ledger.leases[1].slot)
       assert {[{:lost_session, %Waiter{ref: 2}}], lane, ledger} = Ledger.release(ledger, 1)
       assert is_pid(lane)
       assert Ledger.waiting(ledger) == 0
     end
+  end
+
+  describe "sessions that end" do
+    test "begin anew for whoever waits behind the stop" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, :call, session: "s")
+      {[], ledger} = request(ledger, :before, session: "s")
+      {[], ledger} = request(ledger, :stop, session: "s", service: :stop)
+      {[], ledger} = request(ledger, :after, session: "s")
+      {[{:grant, %Waiter{ref: :before}, _}], nil, ledger} = Ledger.release(ledger, :call)
+      {[{:grant, %Waiter{ref: :stop}, _}], nil, ledger} = Ledger.release(ledger, :before)
+      first = ledger.leases.stop.worker
+      assert {[{:grant, %Waiter{ref: :after}, _}], ledger} = Ledger.end_session(ledger, :stop)
+      # The stop still holds its lane, and has no more to say about the session.
+      assert ledger.leases.after.worker != first
+      {[], nil, ledger} = Ledger.release(ledger, :stop)
+      assert {[], _ledger} = request(ledger, :more, session: "s")
+    end
+
+    test "are of no worker's load" do
+      ledger = with_workers(2, 2)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "a")
+      {[{:grant, _, _}], ledger} = request(ledger, 2, session: "b")
+      worker = ledger.leases[1].worker
+      {[], ledger} = Ledger.end_session(ledger, 1)
+      {[], nil, ledger} = Ledger.release(ledger, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 3, session: "c")
+      assert ledger.leases[3].worker == worker
+    end
+
+    test "by a stop of what nobody holds are none" do
+      ledger = with_workers(1, 1)
+
+      for service <- [:stop, :expire, :move] do
+        assert {[{:unbound, %Waiter{ref: 1}}], ledger} =
+                 request(ledger, 1, session: "s", service: service)
+
+        refute Ledger.known?(ledger, "s")
+      end
+    end
+
+    test "for being idle have been so at each of eleven looks" do
+      ledger = with_workers(1, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
+      ledger = Enum.reduce(1..20, ledger, fn _, ledger -> young(ledger) end)
+      {[], nil, ledger} = Ledger.release(ledger, 1)
+      ledger = Enum.reduce(1..10, ledger, fn _, ledger -> young(ledger) end)
+      expire = [session: "s", service: :expire]
+      assert {[{:unbound, %Waiter{ref: 2}}], ledger} = request(ledger, 2, expire)
+      assert {["s"], ledger} = Ledger.age(ledger)
+      assert {[{:grant, %Waiter{ref: 3}, _lane}], _ledger} = request(ledger, 3, expire)
+    end
+
+    test "for being idle are not, once they have a call again" do
+      ledger = with_workers(1, 2)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
+      {[], nil, ledger} = Ledger.release(ledger, 1)
+      ledger = Enum.reduce(1..11, ledger, fn _, ledger -> elem(Ledger.age(ledger), 1) end)
+      {[{:grant, _, _}], ledger} = request(ledger, 2, session: "s")
+      expire = [session: "s", service: :expire]
+      assert {[{:unbound, %Waiter{ref: 3}}], ledger} = request(ledger, 3, expire)
+      {[], nil, ledger} = Ledger.release(ledger, 2)
+      assert {[{:unbound, %Waiter{ref: 4}}], _ledger} = request(ledger, 4, expire)
+    end
+  end
+
+  describe "rebind:" do
+    test "gives a lost session another worker, and those who did not ask learn that it was lost" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
+      gone = ledger.leases[1]
+      {[], ledger} = request(ledger, 2, session: "s")
+      {[], ledger} = request(ledger, 3, session: "s", rebind: true)
+      {[], [], ledger} = Ledger.drop_worker(ledger, gone.slot)
+      assert {grants, _lane, ledger} = Ledger.release(ledger, 1)
+      assert [{:lost_session, %Waiter{ref: 2}}, {:grant, %Waiter{ref: 3}, _lane}] = grants
+      assert ledger.leases[3].worker != gone.worker
+    end
+
+    test "does nothing to a session that is not lost" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s", rebind: true)
+      {[], nil, ledger} = Ledger.release(ledger, 1)
+      {[{:grant, _, _}], after_} = request(ledger, 2, session: "s", rebind: true)
+      assert after_.leases[2].worker == elem(request(ledger, 2, session: "s"), 1).leases[2].worker
+    end
+  end
+
+  describe "rebind/3" do
+    test "moves a session with those who wait for it, once its lease is released" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, :call, session: "s")
+      from = ledger.leases.call.worker
+      {[], ledger} = request(ledger, :next, session: "s")
+      move = [session: "s", worker: from, service: :move]
+      {[], ledger} = request(ledger, :move, move)
+      {[{:grant, %Waiter{ref: :move}, _}], nil, ledger} = Ledger.release(ledger, :call)
+      to = Ledger.roomiest(ledger, from)
+      assert to not in [nil, from]
+      assert {true, ledger} = Ledger.rebind(ledger, :move, to)
+      assert {[{:grant, %Waiter{ref: :next}, _}], nil, ledger} = Ledger.release(ledger, :move)
+      assert ledger.leases.next.worker == to
+    end
+
+    test "refuses a worker that is gone, and a lease of no session" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
+      assert {false, ^ledger} = Ledger.rebind(ledger, 1, worker(9))
+      {[{:grant, _, _}], ledger} = request(ledger, 2)
+      assert {false, ^ledger} = Ledger.rebind(ledger, 2, worker(0))
+      assert {false, ^ledger} = Ledger.rebind(ledger, 3, worker(0))
+    end
+
+    test "is not asked of a worker that has the session no more" do
+      ledger = with_workers(2, 1)
+      {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")
+      {[], nil, ledger} = Ledger.release(ledger, 1)
+      move = [session: "s", worker: worker(9), service: :move]
+      assert {[{:unbound, %Waiter{ref: 2}}], ledger} = request(ledger, 2, move)
+      assert {[{:grant, _, _}], _ledger} = request(ledger, 3, session: "s")
+    end
+  end
+
+  describe "a waiter for one worker" do
+    test "gets a lane of that worker, before others, or learns that it is gone" do
+      ledger = with_workers(2, 1)
+      {_slots, ledger} = granted(ledger, [:a, :b])
+      {[], ledger} = request(ledger, :c)
+      {[], ledger} = request(ledger, :d, worker: worker(1), service: :stop)
+      assert {[{:grant, %Waiter{ref: :c}, _}], nil, ledger} = Ledger.release(ledger, :a)
+      assert {[{:grant, %Waiter{ref: :d}, _}], nil, ledger} = Ledger.release(ledger, :b)
+      {[], ledger} = request(ledger, :e, worker: worker(1), service: :stop)
+      assert {[], [{:unbound, %Waiter{ref: :e}}], ledger} = Ledger.drop_worker(ledger, 1)
+      assert {[{:unbound, _}], _ledger} = request(ledger, :f, worker: worker(1), service: :stop)
+    end
+  end
+
+  defp young(ledger) do
+    assert {[], ledger} = Ledger.age(ledger)
+    ledger
   end
 
   describe "release/2" do
@@ -145,7 +293,7 @@ defmodule Slither.Python.Pool.LedgerTest do
     test "returns the lane of a worker that is gone" do
       {_slots, ledger} = granted(with_workers(1, 2), [:a])
       lane = ledger.leases[:a].lane
-      assert {[idle], ledger} = Ledger.drop_worker(ledger, 0)
+      assert {[idle], [], ledger} = Ledger.drop_worker(ledger, 0)
       assert idle != lane
       assert {[], ^lane, ledger} = Ledger.release(ledger, :a)
       assert ledger.leases == %{}
@@ -153,7 +301,7 @@ defmodule Slither.Python.Pool.LedgerTest do
 
     test "does not give a lane of an old worker to its successor" do
       {_slots, ledger} = granted(with_workers(1, 1), [:a])
-      {[], ledger} = Ledger.drop_worker(ledger, 0)
+      {[], [], ledger} = Ledger.drop_worker(ledger, 0)
       {[], ledger} = Ledger.add_worker(ledger, 0, worker(1), lanes(1, 1))
       old = ledger.leases[:a].lane
       assert {[], ^old, ledger} = Ledger.release(ledger, :a)
@@ -208,7 +356,13 @@ defmodule Slither.Python.Pool.LedgerTest do
       {:release, :rand.uniform(100)},
       {:release, :rand.uniform(100)},
       {:up, pick([0, 1, 2])},
-      {:down, pick([0, 1, 2])}
+      {:down, pick([0, 1, 2])},
+      {:pinned, pick([0, 1, 2])},
+      {:service, pick([:stop, :expire, :move]), pick(["a", "b", "c"])},
+      {:rebinding, pick(["a", "b", "c"])},
+      {:end, pick(["a", "b", "c"])},
+      {:move, pick(["a", "b", "c"])},
+      :age
     ])
   end
 
@@ -241,19 +395,59 @@ defmodule Slither.Python.Pool.LedgerTest do
     ledger |> Ledger.add_worker(slot, worker, [one, two]) |> check(waiting)
   end
 
-  # The scheduler takes out the sessions of a worker that is gone, as here.
   defp apply_step({:down, slot}, {ledger, waiting}) do
-    {_lanes, ledger} = Ledger.drop_worker(ledger, slot)
-    live = for {_slot, worker} <- ledger.workers, do: worker.pid
-
-    {lost, ledger} =
-      Ledger.reject(ledger, fn waiter ->
-        bound = waiter.session && ledger.sessions[waiter.session]
-        bound != nil and bound.worker not in live
-      end)
-
-    check({Enum.map(lost, &{:lost_session, &1}), ledger}, waiting)
+    {_lanes, grants, ledger} = Ledger.drop_worker(ledger, slot)
+    check({grants, ledger}, waiting)
   end
+
+  defp apply_step({:pinned, slot}, {ledger, waiting}) do
+    ref = make_ref()
+    pid = if worker = ledger.workers[slot], do: worker.pid, else: worker(99)
+    ledger |> request(ref, worker: pid, service: :stop) |> check(MapSet.put(waiting, ref))
+  end
+
+  defp apply_step({:service, service, session}, {ledger, waiting}) do
+    ref = make_ref()
+
+    ledger
+    |> request(ref, session: session, service: service)
+    |> check(MapSet.put(waiting, ref))
+  end
+
+  defp apply_step({:rebinding, session}, {ledger, waiting}) do
+    ref = make_ref()
+    ledger |> request(ref, session: session, rebind: true) |> check(MapSet.put(waiting, ref))
+  end
+
+  # Whoever holds a session's lease may end it, or move it.
+  defp apply_step({:end, session}, {ledger, waiting}) do
+    case Enum.find(ledger.leases, &match?({_ref, %{session: ^session}}, &1)) do
+      nil -> {ledger, waiting}
+      {ref, _lease} -> ledger |> Ledger.end_session(ref) |> check(waiting)
+    end
+  end
+
+  defp apply_step({:move, session}, {ledger, waiting}) do
+    with {ref, lease} <- Enum.find(ledger.leases, &match?({_, %{session: ^session}}, &1)),
+         to when to != nil <- Ledger.roomiest(ledger, lease.worker) do
+      {_moved?, ledger} = Ledger.rebind(ledger, ref, to)
+      check({[], ledger}, waiting)
+    else
+      nil -> {ledger, waiting}
+    end
+  end
+
+  defp apply_step(:age, {ledger, waiting}) do
+    {idle, ledger} = Ledger.age(ledger)
+    for session <- idle, do: refute(Ledger.uses?(ledger, self(), session))
+    {ledger, waiting}
+  end
+
+  defp waits_rightly?(ledger, _session, nil), do: ledger.workers == %{}
+  defp waits_rightly?(_ledger, _session, %{busy: true}), do: true
+
+  defp waits_rightly?(ledger, _session, %{worker: pid}),
+    do: Enum.any?(ledger.workers, &match?({_slot, %{pid: ^pid, free: []}}, &1))
 
   defp check({grants, ledger}, waiting) do
     waiting =
@@ -272,6 +466,16 @@ defmodule Slither.Python.Pool.LedgerTest do
       assert worker.free -- held == worker.free
       # A free lane and somebody who could use it do not go together.
       assert worker.free == [] or :queue.is_empty(ledger.queue)
+      assert worker.free == [] or not is_map_key(ledger.pinned, {:worker, worker.pid})
+    end
+
+    busy = for {_ref, %{session: session}} <- ledger.leases, session != nil, do: session
+    assert busy == Enum.uniq(busy)
+
+    for session <- ["a", "b", "c"] do
+      bound = Sessions.fetch(ledger.sessions, session)
+      assert session not in busy or bound == nil or bound.busy
+      if is_map_key(ledger.pinned, session), do: assert(waits_rightly?(ledger, session, bound))
     end
 
     {ledger, waiting}

@@ -235,7 +235,7 @@ defmodule Slither.Python.PoolTest do
     test "shows a worker that starts" do
       pool = start_pool(preload: ["slither_never_ready"])
       assert {:ok, %{workers: [worker], started: 0}} = Pool.status(pool)
-      assert worker == %{worker: 0, status: :starting, os_pid: nil, calls: 0}
+      assert worker == %{worker: 0, status: :starting, os_pid: nil, calls: 0, sessions: 0}
     end
   end
 

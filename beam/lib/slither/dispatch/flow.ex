@@ -123,6 +123,7 @@ defmodule Slither.Dispatch.Flow do
   def close(flow) do
     for {timer, _batch} <- flow.pausing, do: :erlang.cancel_timer(timer)
     Runner.close(flow.runner, Map.keys(flow.out))
+    Runner.end_run(flow.runner)
   end
 
   @doc "Takes a message that carries the flow's tag."
@@ -162,7 +163,7 @@ defmodule Slither.Dispatch.Flow do
   def message(flow, {:timer, timer}) do
     case Map.pop(flow.pausing, timer) do
       {nil, _pausing} -> %{flow | runner: Runner.timer(flow.runner, timer)}
-      {batch, pausing} -> %{flow | pausing: pausing} |> enqueue(batch) |> advance()
+      {batch, pausing} -> %{flow | pausing: pausing} |> again(batch) |> advance()
     end
   end
 
@@ -185,8 +186,13 @@ defmodule Slither.Dispatch.Flow do
 
   # A batch's bytes are counted from here until it is settled.
   defp admit(flow, batch) do
+    {batch, flow} = counted(flow, batch)
+    enqueue(flow, batch)
+  end
+
+  defp counted(flow, batch) do
     {bytes, load} = Load.admit(flow.load, batch.entries)
-    enqueue(%{flow | load: load}, %{batch | bytes: bytes})
+    {%{batch | bytes: bytes}, %{flow | load: load}}
   end
 
   defp back(flow, batch), do: %{flow | load: Load.back(flow.load, batch.bytes)}
@@ -194,6 +200,14 @@ defmodule Slither.Dispatch.Flow do
   defp enqueue(flow, batch) do
     batch = %{batch | queued: System.monotonic_time()}
     %{flow | todo: :queue.in(batch, flow.todo), todo_count: flow.todo_count + 1}
+  end
+
+  # In a session, what is tried again comes before what has not been tried.
+  defp again(%{plan: %{session: nil}} = flow, batch), do: enqueue(flow, batch)
+
+  defp again(flow, batch) do
+    batch = %{batch | queued: System.monotonic_time()}
+    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1}
   end
 
   defp pop(%__MODULE__{} = flow) do
@@ -204,6 +218,11 @@ defmodule Slither.Dispatch.Flow do
   end
 
   defp advance(%__MODULE__{todo_count: 0} = flow), do: flow
+
+  # A session keeps its order: nothing overtakes what will be tried again.
+  defp advance(%__MODULE__{plan: %{session: session}, pausing: pausing} = flow)
+       when session != nil and map_size(pausing) > 0,
+       do: flow
 
   defp advance(flow) do
     if Load.fits?(flow.load, next_bytes(flow)), do: advance_next(flow), else: flow
@@ -315,10 +334,15 @@ defmodule Slither.Dispatch.Flow do
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
     flow = %{flow | load: Load.gone(flow.load, batch.bytes)}
 
-    Enum.reduce([left, right], count(flow, :splits), fn entries, flow ->
-      half = %{batch | entries: entries, number: flow.number, requeues: 0}
-      admit(%{flow | number: flow.number + 1}, half)
-    end)
+    {halves, flow} =
+      Enum.map_reduce([left, right], count(flow, :splits), fn entries, flow ->
+        half = %{batch | entries: entries, number: flow.number, requeues: 0}
+        counted(%{flow | number: flow.number + 1}, half)
+      end)
+
+    if flow.plan.session,
+      do: List.foldr(halves, flow, &again(&2, &1)),
+      else: Enum.reduce(halves, flow, &enqueue(&2, &1))
   end
 
   defp fail_items(flow, _batch, [], _scope), do: flow

@@ -21,6 +21,7 @@ defmodule Slither.Dispatch.Plan do
     :timeout,
     :queue_timeout,
     :session,
+    :on_session_lost,
     :metadata,
     :executor,
     :options
@@ -46,6 +47,7 @@ defmodule Slither.Dispatch.Plan do
          timeout: options[:timeout],
          queue_timeout: options[:queue_timeout],
          session: options[:session_id],
+         on_session_lost: options[:on_session_lost],
          executor: options[:executor],
          options: options,
          metadata: %{

@@ -19,7 +19,7 @@ defmodule Slither.Dispatch.Policy do
 
   # Trying again cannot mend these.
   @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
-           [:expression]
+           [:expression, :session_lost]
 
   defstruct action: :halt, retry: nil
 

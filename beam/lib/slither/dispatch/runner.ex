@@ -43,8 +43,9 @@ defmodule Slither.Dispatch.Runner do
   def lane(%__MODULE__{idle: [ref | idle]} = runner), do: {:ok, ref, %{runner | idle: idle}}
   def lane(%__MODULE__{gone: nil} = runner), do: {:none, runner}
 
-  # A pool that stopped may have been started again. Not for a session: its state is lost.
-  def lane(%__MODULE__{plan: %{session: nil} = plan} = runner) do
+  # A pool that stopped may have been started again. A session's state is lost, then.
+  def lane(%__MODULE__{plan: plan} = runner)
+      when plan.session == nil or plan.on_session_lost == :rebind do
     case Pool.handle(plan.options[:pool]) do
       {:ok, handle} ->
         mode = put_elem(plan.mode, 1, handle)
@@ -180,6 +181,13 @@ defmodule Slither.Dispatch.Runner do
     Enum.each(out, &Pool.abandon(handle, &1))
   end
 
+  @doc "The run is over: what its handlers keep in workers goes."
+  @spec end_run(t) :: :ok
+  def end_run(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}, session: nil} = plan}),
+    do: Pool.end_run(handle, plan.context.runtime.run)
+
+  def end_run(_runner), do: :ok
+
   @doc "The runner after `close/2`: it holds nothing and asks for nothing."
   @spec emptied(t) :: t
   def emptied(runner), do: %{runner | idle: [], requested: %{}, lanes: %{}, tasks: %{}}
@@ -234,9 +242,17 @@ defmodule Slither.Dispatch.Runner do
   defp request(runner) do
     {:pool, handle, _head, _run} = runner.plan.mode
     ref = make_ref()
-    options = [session: runner.plan.session, deadline: deadline(runner.plan.queue_timeout)]
-    Pool.request(handle, runner.alias, runner.tag, ref, options)
+    Pool.request(handle, runner.alias, runner.tag, ref, options(runner.plan))
     %{runner | requested: Map.put(runner.requested, ref, true)}
+  end
+
+  defp options(plan) do
+    [
+      session: plan.session,
+      rebind: plan.on_session_lost == :rebind,
+      run: plan.context.runtime.run,
+      deadline: deadline(plan.queue_timeout)
+    ]
   end
 
   defp deadline(:infinity), do: nil

@@ -62,6 +62,13 @@ defmodule Slither.Dispatch.Settings do
       doc: "Whether `run/2` adds a `Slither.Receipt` to its answer."
     ],
     session_id: [type: :string, doc: "Pins the run's calls to one worker, in order."],
+    on_session_lost: [
+      type: {:in, [:error, :rebind]},
+      default: :error,
+      doc:
+        "When the worker that held the session is gone: batches fail with `:session_lost`, or " <>
+          "the session begins anew on another."
+    ],
     metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
     executor_options: [type: :keyword, default: [], doc: "For executors of your own."]
   ]

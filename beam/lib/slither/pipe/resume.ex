@@ -9,7 +9,7 @@ defmodule Slither.Pipe.Resume do
 
   # Changing these changes how a run goes, not what comes out.
   @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
-            [:window, :concurrency, :target_ms, :max_in_flight_bytes]
+            [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
   # A stage of any other type may make one item of several, which have no position of their own.
   @types [:beam, :python, :router, :module]
   # A run that never has to wait records at least so often, in items.

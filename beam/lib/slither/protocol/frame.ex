@@ -28,7 +28,8 @@ defmodule Slither.Protocol.Frame do
     {15, :shutdown, [:int]},
     {16, :credit, [:int]},
     {17, :cancel, [:int]},
-    {18, :table_call, [:int, :int, :string, :string, :list]}
+    {18, :table_call, [:int, :int, :string, :string, :list]},
+    {19, :session, [:int, :string]}
   ]
 
   @levels ~w(debug info warning error critical)

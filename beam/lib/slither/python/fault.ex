@@ -14,6 +14,8 @@ defmodule Slither.Python.Fault do
     "not_encodable" => :not_encodable,
     "not_decodable" => :not_decodable,
     "too_large" => :too_large,
+    "not_movable" => :not_movable,
+    "cancelled" => :cancelled,
     "protocol" => :protocol_error,
     "version_mismatch" => :version_mismatch
   }

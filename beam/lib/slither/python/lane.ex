@@ -141,9 +141,11 @@ defmodule Slither.Python.Lane do
       sent = System.monotonic_time()
       times = %{times | encode: sent - started, bytes: size}
 
-      if size > lane.max_frame,
-        do: {:error, too_large(size, lane.max_frame, count), times},
-        else: exchange(frame, id, job, bad, {lane, sent, times})
+      cond do
+        size > lane.max_frame -> {:error, too_large(size, lane.max_frame, count), times}
+        abandoned?(job.ref) -> {:error, abandoned(), times}
+        true -> exchange(frame, id, job, bad, {lane, sent, times})
+      end
     end
   end
 
@@ -169,6 +171,10 @@ defmodule Slither.Python.Lane do
       ArgumentError -> :ok
     end
 
+    await(id, job, bad, {lane, sent, times})
+  end
+
+  defp await(id, %Job{ref: ref} = job, bad, {lane, sent, times} = exchange) do
     monitor = lane.monitor
 
     receive do
@@ -187,6 +193,24 @@ defmodule Slither.Python.Lane do
       {:DOWN, ^monitor, :process, _worker, reason} ->
         send(self(), {:worker_down, reason, nil})
         {:died, crashed(reason), times}
+
+      # Told by the lane, which has noted its call with the worker: the note can't come later.
+      {:idle?, from, ^ref} ->
+        GenServer.cast(lane.worker, {:cancel, id})
+        outcome = await(id, job, bad, exchange)
+        send(self(), {:idle?, from, ref})
+        outcome
+    end
+  end
+
+  # Nobody waits any more for what was not sent yet.
+  defp abandoned?(ref) do
+    receive do
+      {:idle?, from, ^ref} ->
+        send(self(), {:idle?, from, ref})
+        true
+    after
+      0 -> false
     end
   end
 
@@ -245,6 +269,8 @@ defmodule Slither.Python.Lane do
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}
   end
+
+  defp abandoned, do: %Error{reason: :cancelled, message: "the caller is gone"}
 
   defp unsendable(why), do: %Error{reason: :not_encodable, message: why}
 

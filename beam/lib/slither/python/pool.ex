@@ -46,6 +46,11 @@ defmodule Slither.Python.Pool do
         "ms a call may go on after its caller is gone (`slither.worker.cancelled()` tells it); " <>
           "then its worker is killed."
     ],
+    session_idle: [
+      type: :timeout,
+      default: 3_600_000,
+      doc: "ms a session may go without a call; then it ends, a tenth of that time later at most."
+    ],
     shutdown: [type: :pos_integer, default: 5_000, doc: "ms a stopping worker may take."],
     capture: [
       type: :boolean,
@@ -75,9 +80,7 @@ defmodule Slither.Python.Pool do
   use Supervisor
 
   alias Slither.{Error, Options}
-  alias Slither.Protocol.Frame
-  alias Slither.Python.Lane
-  alias Slither.Python.Pool.{Ledger.Waiter, Scheduler}
+  alias Slither.Python.Pool.{Call, Scheduler}
 
   @type name :: atom
   @type handle :: %{
@@ -118,6 +121,10 @@ defmodule Slither.Python.Pool do
 
   @impl true
   def init(settings) do
+    # The ids of sessions outlive the scheduler: should it fail, they are known to be lost.
+    sessions = :ets.new(__MODULE__, [:public])
+    settings = Map.put(settings, :sessions, sessions)
+
     children = [
       {DynamicSupervisor, name: settings.workers, strategy: :one_for_one},
       {Scheduler, settings}
@@ -128,7 +135,8 @@ defmodule Slither.Python.Pool do
 
   @doc """
   What the pool does now: `size`, `queue` (calls that wait), `started` and `died` (workers),
-  `error` (why none can start) and `workers`, each with `status`, `os_pid` and `calls`.
+  `error` (why none can start) and `workers`, each with `status`, `os_pid`, `calls` and
+  `sessions` (how many it holds).
   """
   @spec status(name) :: {:ok, map} | {:error, Error.t()}
   def status(name) do
@@ -159,60 +167,12 @@ defmodule Slither.Python.Pool do
 
   `target` is `["function", module, name]` or `["command", name]`. Returns the results with the
   errors of single items by their index, or the error of the call. Options: `timeout`, ms the
-  call may run (30,000), and `session_id`.
+  call may run (30,000), `session_id` and `on_session_lost`, as in `Slither.Dispatch`.
   """
   @spec call(name, [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
   def call(name, target, payloads, options \\ []) do
-    with {:ok, handle} <- handle(name) do
-      alias = :erlang.alias()
-      ref = make_ref()
-      monitor = Process.monitor(handle.scheduler)
-      request(handle, alias, alias, ref, session: options[:session_id])
-
-      try do
-        await_call(%{alias: alias, ref: ref, monitor: monitor}, fn lane ->
-          Lane.run(lane, %Lane.Job{
-            reply_to: alias,
-            tag: alias,
-            ref: ref,
-            head: Frame.call_head(target, %{"session" => options[:session_id]}),
-            run: options[:run],
-            timeout: options[:timeout] || 30_000,
-            payloads: payloads
-          })
-        end)
-      after
-        :erlang.unalias(alias)
-        Process.demonitor(monitor, [:flush])
-        abandon(handle, ref)
-      end
-    end
-  end
-
-  defp await_call(%{alias: alias, ref: ref, monitor: monitor} = call, start) do
-    receive do
-      {^alias, {:granted, ^ref, lane}} ->
-        start.(lane)
-        await_call(call, start)
-
-      {^alias, {:done, ^ref, {:ok, results, errors, _times}}} ->
-        {:ok, results, errors}
-
-      {^alias, {:done, ^ref, {kind, error, _times}}} when kind in [:error, :died] ->
-        {:error, error}
-
-      {^alias, {:done, ^ref, {:requeue, error}}} ->
-        {:error,
-         %{error | message: "the worker ended before it began the call: " <> error.message}}
-
-      {^alias, {kind, ^ref, error}} when kind in [:denied, :lane_lost] ->
-        {:error, error}
-
-      {:DOWN, ^monitor, :process, _pid, reason} ->
-        message = "the pool stopped: #{Exception.format_exit(reason)}"
-        {:error, %Error{reason: :pool_unavailable, message: message}}
-    end
+    with {:ok, handle} <- handle(name), do: Call.run(handle, target, payloads, options)
   end
 
   @doc false
@@ -225,32 +185,34 @@ defmodule Slither.Python.Pool do
   end
 
   @doc false
+  # The pools that run, by name.
+  @spec all() :: [{name, handle}]
+  def all do
+    rows = {{:"$1", :"$2", :"$3"}, [{:is_atom, :"$1"}], [{{:"$1", :"$2", :"$3"}}]}
+
+    for {name, scheduler, handle} <- Registry.select(Slither.Python.Registry, [rows]),
+        do: {name, Map.put(handle, :scheduler, scheduler)}
+  end
+
+  @doc false
   # Asks for a lane: `{tag, {:granted, ref, lane}}` or `{tag, {:denied, ref, error}}` follows.
   @spec request(handle, term, term, reference, keyword) :: :ok
-  def request(handle, reply_to, tag, ref, options) do
-    GenServer.cast(
-      handle.scheduler,
-      {:request,
-       %Waiter{
-         ref: ref,
-         owner: self(),
-         reply_to: reply_to,
-         tag: tag,
-         session: options[:session],
-         deadline: options[:deadline]
-       }}
-    )
-  end
+  defdelegate request(handle, reply_to, tag, ref, options), to: Call
 
   @doc false
   # Gives a lane back, or takes a request back.
   @spec release(handle, reference) :: :ok
-  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
+  defdelegate release(handle, ref), to: Call
 
   @doc false
   # Gives a lane back whose answer nobody waits for.
   @spec abandon(handle, reference) :: :ok
-  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+  defdelegate abandon(handle, ref), to: Call
+
+  @doc false
+  # A run is over: workers that hold state of it are told to drop it.
+  @spec end_run(handle, String.t()) :: :ok
+  def end_run(handle, run), do: GenServer.cast(handle.scheduler, {:end_run, run})
 
   @doc false
   # Whether somebody waits: a holder then gives its lane back after each call.

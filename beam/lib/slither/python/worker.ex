@@ -27,6 +27,8 @@ defmodule Slither.Python.Worker do
   @credit_step 50
   @flood 10_000
   @kill_wait 2_000
+  # ms to wait with a word to a worker that reads nothing.
+  @pipe_full 20
 
   defmodule State do
     @moduledoc false
@@ -48,6 +50,7 @@ defmodule Slither.Python.Worker do
       phase: :starting,
       lanes: {},
       calls: [],
+      cancelled: [],
       owed: 0
     ]
   end
@@ -63,13 +66,6 @@ defmodule Slither.Python.Worker do
   @doc "Kills the process; the call that runs fails with `error`."
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
-
-  @doc """
-  Nobody waits any more for what `lane` has out: Python is told, and the process is killed if it
-  is still at it when the pool's `cancel_grace` is over.
-  """
-  @spec cancel(pid, pid) :: :ok
-  def cancel(worker, lane), do: GenServer.cast(worker, {:cancel, lane})
 
   @impl true
   def init({settings, slot, scheduler}) do
@@ -184,18 +180,19 @@ defmodule Slither.Python.Worker do
   def handle_info({:DOWN, _ref, :process, pid, reason}, state),
     do: {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
 
-  # A call that has not begun holds up nobody yet: it gets its grace when it has.
   def handle_info({:cancel_grace, id}, state) do
     case state.calls do
       [{^id, _timeout, _run} | _] ->
         {:noreply, end_process(state, WorkerError.cancelled(state))}
 
-      calls ->
-        if List.keymember?(calls, id, 0),
-          do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
-
+      _answered ->
         {:noreply, state}
     end
+  end
+
+  def handle_info({:tell_cancel, id}, state) do
+    if List.keymember?(state.calls, id, 0), do: tell_cancel(state, id)
+    {:noreply, state}
   end
 
   def handle_info(:kill_now, state), do: {:noreply, end_process(state, WorkerError.stopped())}
@@ -213,8 +210,20 @@ defmodule Slither.Python.Worker do
   def handle_cast(:stop, state), do: {:noreply, end_process(state, WorkerError.stopped())}
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
-  def handle_cast({:cancel, lane}, state),
-    do: {:noreply, %{state | calls: Enum.map(state.calls, &cancel_of(&1, lane, state))}}
+  # From a lane: nobody waits any more for this call of its. Python is told, and the process is
+  # killed if it is still at it when the pool's `cancel_grace` is over.
+  def handle_cast({:cancel, id}, state) do
+    case List.keyfind(state.calls, id, 0) do
+      nil ->
+        {:noreply, state}
+
+      {_id, timeout, _run} ->
+        # Its run is over, and the views of its session with it.
+        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil})
+        tell_cancel(state, id)
+        {:noreply, grace(%{state | calls: calls, cancelled: [id | state.cancelled]})}
+    end
+  end
 
   @impl true
   def terminate(_reason, %State{os_pid: os_pid, phase: phase} = state) when phase != :down do
@@ -342,6 +351,17 @@ defmodule Slither.Python.Worker do
     {:noreply, credit(state)}
   end
 
+  # What a run's handlers keep in this worker is to go when the run ends.
+  defp control_frame({:session, call, run}, state) do
+    if List.keymember?(state.calls, call, 0) do
+      send(state.scheduler, {:session, self(), lane(state, call), run})
+      {:noreply, state}
+    else
+      why = "a session frame outside a call"
+      {:noreply, end_process(state, WorkerError.protocol(state, why))}
+    end
+  end
+
   defp control_frame({:ping, token}, state) do
     command(state, Frame.encode!({:pong, token}))
     {:noreply, state}
@@ -361,7 +381,7 @@ defmodule Slither.Python.Worker do
       {_call, rest} ->
         send(lane(state, id), {:reply, id, body})
         head? = match?([{^id, _, _} | _], state.calls)
-        state = %{state | calls: rest}
+        state = %{state | calls: rest, cancelled: List.delete(state.cancelled, id)}
         if head?, do: started(state), else: state
 
       nil ->
@@ -383,11 +403,28 @@ defmodule Slither.Python.Worker do
   # A worker runs its calls in order: when one is answered, the next has begun.
   defp started(%State{calls: [{_id, timeout, _run} | _]} = state) when is_integer(timeout) do
     deadline = System.monotonic_time(:millisecond) + timeout
-    state = %{state | deadline: deadline}
+    state = grace(%{state | deadline: deadline})
     if state.timer, do: sooner(state), else: arm(state)
   end
 
-  defp started(state), do: %{state | deadline: nil}
+  defp started(state), do: grace(%{state | deadline: nil})
+
+  # The grace of a call that has not begun counts from when it does.
+  defp grace(%State{cancelled: []} = state), do: state
+
+  defp grace(%State{calls: [{id, _timeout, _run} | _]} = state) do
+    if id in state.cancelled,
+      do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
+
+    state
+  end
+
+  defp grace(state), do: state
+
+  defp tell_cancel(state, id) do
+    unless command(state, Frame.encode!({:cancel, id})),
+      do: Process.send_after(self(), {:tell_cancel, id}, @pipe_full)
+  end
 
   # The timer is left to run out rather than cancelled for each call: when it fires, the
   # deadline of the call that runs then says whether it is due. Only a sooner one replaces it.
@@ -401,17 +438,6 @@ defmodule Slither.Python.Worker do
   defp arm(state) do
     ref = Process.send_after(self(), :deadline, state.deadline, abs: true)
     %{state | timer: {ref, state.deadline}}
-  end
-
-  # The run is over, and its session's views with it.
-  defp cancel_of({id, timeout, _run} = call, lane, state) do
-    if lane(state, id) == lane do
-      command(state, Frame.encode!({:cancel, id}))
-      Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
-      {id, timeout, nil}
-    else
-      call
-    end
   end
 
   ## What Python asks of BEAM

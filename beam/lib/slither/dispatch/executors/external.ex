@@ -26,7 +26,7 @@ defmodule Slither.Dispatch.Executors.External do
   def run_call(target, items, context, options) do
     payloads = Enum.map(items, & &1.payload)
     run = :erlang.term_to_binary(context)
-    call = Keyword.take(options, [:timeout, :session_id])
+    call = Keyword.take(options, [:timeout, :session_id, :on_session_lost])
 
     case Pool.call(options[:pool] || :default, target, payloads, [run: run] ++ call) do
       {:ok, results, errors} when errors == %{} -> {:ok, results}

@@ -3,10 +3,18 @@ defmodule Slither.Python.Pool.Ledger do
   # Who waits for a lane, who holds one, and which worker is the least busy. Pure: each change
   # returns the grants that follow from it, for the scheduler to send.
 
+  alias Slither.Python.Pool.Sessions
+
   defmodule Waiter do
     @moduledoc false
+    # Pinned by its session, or else by its worker. `rebind` gives a session that is lost another
+    # worker. A `service` is about a session (or a worker) and no call of it: it never binds one,
+    # and needs no place in the queue.
     @enforce_keys [:ref, :owner, :reply_to, :tag]
-    defstruct [:ref, :owner, :reply_to, :tag, :session, :deadline]
+    defstruct [:ref, :owner, :reply_to, :tag, :session, :worker, :run, :deadline, :service] ++
+                [rebind: false, seq: 0]
+
+    @type t :: %__MODULE__{service: nil | :stop | :expire | :move}
   end
 
   # `quick?` says of a busy worker's slot whether its calls are short enough to queue another
@@ -15,11 +23,13 @@ defmodule Slither.Python.Pool.Ledger do
             leases: %{},
             queue: :queue.new(),
             pinned: %{},
-            sessions: %{},
+            sessions: %Sessions{},
+            seq: 0,
             quick?: &__MODULE__.always/1
 
   @type slot :: non_neg_integer
-  @type grant :: {:grant, %Waiter{}, lane :: pid} | {:lost_session, %Waiter{}}
+  @type grant ::
+          {:grant, %Waiter{}, lane :: pid} | {:lost_session, %Waiter{}} | {:unbound, %Waiter{}}
   @type t :: %__MODULE__{}
 
   @doc false
@@ -30,15 +40,27 @@ defmodule Slither.Python.Pool.Ledger do
   @spec add_worker(t, slot, pid, [pid]) :: {[grant], t}
   def add_worker(ledger, slot, pid, lanes) do
     worker = %{pid: pid, lanes: lanes, free: lanes, leased: 0, draining: false}
-    serve(%{ledger | workers: Map.put(ledger.workers, slot, worker)})
+    ledger = %{ledger | workers: Map.put(ledger.workers, slot, worker)}
+    {pinned, ledger} = serve_pinned(ledger, &(bound(ledger, &1) == nil))
+    {grants, ledger} = serve(ledger)
+    {pinned ++ grants, ledger}
   end
 
-  @doc "Takes a worker out; its leases stay until their holders give them back."
-  @spec drop_worker(t, slot) :: {[pid], t}
+  @doc """
+  Takes a worker out; its leases stay until their holders give them back.
+
+  Returns its free lanes too. Those who wait for a session of it learn that it is lost, as do
+  those behind a call that is out, once that is given back.
+  """
+  @spec drop_worker(t, slot) :: {[pid], [grant], t}
   def drop_worker(ledger, slot) do
     case Map.pop(ledger.workers, slot) do
-      {nil, _workers} -> {[], ledger}
-      {worker, workers} -> {worker.free, %{ledger | workers: workers}}
+      {nil, _workers} ->
+        {[], [], ledger}
+
+      {worker, workers} ->
+        {grants, ledger} = serve_held(%{ledger | workers: workers}, worker.pid)
+        {worker.free, grants, ledger}
     end
   end
 
@@ -56,14 +78,24 @@ defmodule Slither.Python.Pool.Ledger do
 
   @doc "Queues a waiter, and serves whom it can."
   @spec request(t, %Waiter{}) :: {[grant], t}
-  def request(ledger, %Waiter{session: nil} = waiter),
-    do: serve(%{ledger | queue: :queue.in(waiter, ledger.queue)})
+  def request(ledger, %Waiter{} = waiter) do
+    waiter = %{waiter | seq: ledger.seq}
+    ledger = %{ledger | seq: ledger.seq + 1}
 
-  def request(ledger, %Waiter{session: session} = waiter) do
-    pinned =
-      Map.update(ledger.pinned, session, :queue.from_list([waiter]), &:queue.in(waiter, &1))
+    cond do
+      waiter.session == nil and waiter.worker == nil ->
+        serve(%{ledger | queue: :queue.in(waiter, ledger.queue)})
 
-    serve_session(%{ledger | pinned: pinned}, session)
+      waiter.service == :expire and not idle?(ledger, waiter.session) ->
+        {[{:unbound, waiter}], ledger}
+
+      true ->
+        key = waiter.session || {:worker, waiter.worker}
+        queue = Map.get(ledger.pinned, key, :queue.new())
+        # A session moves before its next call; whatever else is asked waits its turn.
+        put = if waiter.service == :move, do: &:queue.in_r/2, else: &:queue.in/2
+        serve_key(put_queue(ledger, key, put.(waiter, queue)), key)
+    end
   end
 
   @doc """
@@ -90,8 +122,8 @@ defmodule Slither.Python.Pool.Ledger do
 
     ledger =
       case lease do
-        {ref, %{session: session}} ->
-          idle_session(%{ledger | leases: Map.delete(ledger.leases, ref)}, session)
+        {ref, lease} ->
+          idle_session(%{ledger | leases: Map.delete(ledger.leases, ref)}, lease)
 
         nil ->
           ledger
@@ -123,6 +155,29 @@ defmodule Slither.Python.Pool.Ledger do
     {out ++ Enum.concat(out_pinned), %{ledger | queue: :queue.from_list(kept), pinned: pinned}}
   end
 
+  @doc "Whether a session is bound, or waits to be."
+  @spec known?(t, String.t()) :: boolean
+  def known?(ledger, session),
+    do: bound(ledger, session) != nil or is_map_key(ledger.pinned, session)
+
+  @doc "Whether a session has a call out, or waiting, of one owner."
+  @spec uses?(t, pid, String.t()) :: boolean
+  def uses?(ledger, owner, session) do
+    waiting = ledger.pinned |> Map.get(session, :queue.new()) |> :queue.to_list()
+
+    Enum.any?(ledger.leases, &match?({_, %{owner: ^owner, session: ^session}}, &1)) or
+      Enum.any?(waiting, &match?(%Waiter{owner: ^owner}, &1))
+  end
+
+  @doc "The owner of the lease of a lane, if that is for a run; else `nil`."
+  @spec owner(t, pid, String.t()) :: pid | nil
+  def owner(ledger, lane, run) do
+    Enum.find_value(ledger.leases, fn
+      {_ref, %{lane: ^lane, run: ^run, owner: owner}} -> owner
+      _other -> nil
+    end)
+  end
+
   @doc "The leases of one owner."
   @spec held_by(t, pid) :: [reference]
   def held_by(ledger, owner), do: for({ref, %{owner: ^owner}} <- ledger.leases, do: ref)
@@ -151,10 +206,50 @@ defmodule Slither.Python.Pool.Ledger do
     Enum.min(deadlines, fn -> nil end)
   end
 
-  @doc "Forgets a session; its next call is bound anew."
-  @spec end_session(t, String.t()) :: t
-  def end_session(ledger, session),
-    do: %{ledger | sessions: Map.delete(ledger.sessions, session)}
+  @doc "Forgets the session of a lease; its next call is bound anew."
+  @spec end_session(t, reference) :: {[grant], t}
+  def end_session(ledger, ref) do
+    case ledger.leases do
+      %{^ref => %{session: session} = lease} when session != nil ->
+        # What is bound under this name from here on is none of the lease's business.
+        ledger = put_in(ledger.leases[ref], %{lease | session: nil})
+        serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, session)}, session)
+
+      _ ->
+        {[], ledger}
+    end
+  end
+
+  @doc "Moves the session of a lease to another worker; false where that can't be."
+  @spec rebind(t, reference, pid) :: {boolean, t}
+  def rebind(ledger, ref, worker) do
+    with %{^ref => %{session: session, worker: from}} when session != nil <- ledger.leases,
+         %{worker: ^from} <- Sessions.fetch(ledger.sessions, session),
+         true <- slot(ledger, worker) != nil do
+      {true, %{ledger | sessions: Sessions.bind(ledger.sessions, session, worker)}}
+    else
+      _ -> {false, ledger}
+    end
+  end
+
+  @doc "The worker that takes the next session, `except` one; `nil` where there is none."
+  @spec roomiest(t, pid | nil) :: pid | nil
+  def roomiest(ledger, except \\ nil) do
+    ledger.workers
+    |> Enum.reject(fn {_slot, worker} -> worker.draining or worker.pid == except end)
+    |> Enum.min_by(
+      fn {slot, worker} -> {Sessions.load(ledger.sessions, worker.pid), worker.leased, slot} end,
+      fn -> {nil, %{pid: nil}} end
+    )
+    |> then(fn {_slot, worker} -> worker.pid end)
+  end
+
+  @doc "One look at who is idle; see `Sessions.age/2`."
+  @spec age(t) :: {[String.t()], t}
+  def age(ledger) do
+    {idle, sessions} = Sessions.age(ledger.sessions, &is_map_key(ledger.pinned, &1))
+    {idle, %{ledger | sessions: sessions}}
+  end
 
   ## Unpinned waiters go to the least busy worker
 
@@ -182,58 +277,89 @@ defmodule Slither.Python.Pool.Ledger do
 
   ## A session's calls go to one worker, one at a time, which keeps their order
 
-  defp serve_session(ledger, session) do
-    case {ledger.sessions[session], ledger.pinned[session]} do
+  defp serve_key(ledger, key) do
+    case {bound(ledger, key), ledger.pinned[key]} do
       {_bound, nil} -> {[], ledger}
-      {nil, _queue} -> bind(ledger, session)
+      {nil, queue} -> unbound(ledger, key, queue)
       {%{busy: true}, _queue} -> {[], ledger}
-      {%{worker: pid}, queue} -> serve_bound(ledger, session, pid, queue)
+      {%{worker: pid}, queue} -> serve_bound(ledger, key, {pid, slot(ledger, pid)}, queue)
     end
   end
 
-  defp bind(ledger, session) do
-    load = Enum.frequencies_by(ledger.sessions, fn {_id, bound} -> bound.worker end)
+  defp bound(_ledger, {:worker, pid}), do: %{worker: pid, busy: false}
+  defp bound(ledger, session), do: Sessions.fetch(ledger.sessions, session)
 
-    ledger.workers
-    |> Enum.reject(fn {_slot, worker} -> worker.draining end)
-    |> Enum.min_by(fn {slot, w} -> {Map.get(load, w.pid, 0), w.leased, slot} end, fn -> nil end)
-    |> case do
-      nil ->
+  defp slot(ledger, pid) do
+    Enum.find_value(ledger.workers, fn {slot, worker} -> if worker.pid == pid, do: slot end)
+  end
+
+  # Of a session that nobody holds there is nothing to stop, or to move.
+  defp unbound(ledger, session, queue) do
+    {first, calls} = queue |> :queue.to_list() |> Enum.split_while(&(&1.service != nil))
+    ledger = put_queue(ledger, session, :queue.from_list(calls))
+    worker = if calls != [], do: roomiest(ledger)
+
+    {grants, ledger} =
+      if worker do
+        sessions = Sessions.bind(ledger.sessions, session, worker)
+        serve_key(%{ledger | sessions: sessions}, session)
+      else
+        {[], ledger}
+      end
+
+    {Enum.map(first, &{:unbound, &1}) ++ grants, ledger}
+  end
+
+  defp serve_bound(ledger, key, {_gone, nil}, queue),
+    do: lose(ledger, key, :queue.to_list(queue))
+
+  defp serve_bound(ledger, key, {pid, slot}, queue) do
+    {{:value, waiter}, rest} = :queue.out(queue)
+
+    cond do
+      waiter.worker not in [nil, pid] ->
+        {grants, ledger} = ledger |> put_queue(key, rest) |> serve_key(key)
+        {[{:unbound, waiter} | grants], ledger}
+
+      ledger.workers[slot].free == [] ->
         {[], ledger}
 
-      {_slot, worker} ->
-        bound = %{worker: worker.pid, busy: false}
-        serve_session(put_in(ledger.sessions[session], bound), session)
+      true ->
+        {grant, ledger} = ledger |> put_queue(key, rest) |> lease(slot, waiter)
+        {grants, ledger} = serve_key(ledger, key)
+        {[grant | grants], ledger}
     end
   end
 
-  defp serve_bound(ledger, session, pid, queue) do
-    case Enum.find(ledger.workers, fn {_slot, worker} -> worker.pid == pid end) do
-      nil ->
-        lost = for waiter <- :queue.to_list(queue), do: {:lost_session, waiter}
-        {lost, %{ledger | pinned: Map.delete(ledger.pinned, session)}}
+  defp lose(ledger, {:worker, _pid} = key, waiters),
+    do: {Enum.map(waiters, &{:unbound, &1}), put_queue(ledger, key, :queue.new())}
 
-      {_slot, %{free: []}} ->
-        {[], ledger}
+  # Who asked for a new start gets one, and so does whoever comes after a stop.
+  defp lose(ledger, session, waiters) do
+    {anew, rest} = Enum.split_with(waiters, &(&1.rebind or &1.service in [:stop, :expire]))
+    kind = fn waiter -> if waiter.service, do: :unbound, else: :lost_session end
+    lost = Enum.map(rest, &{kind.(&1), &1})
+    ledger = put_queue(ledger, session, :queue.from_list(anew))
 
-      {slot, _worker} ->
-        {{:value, waiter}, rest} = :queue.out(queue)
-        pinned = put_queue(ledger.pinned, session, rest)
-        ledger = put_in(ledger.sessions[session].busy, true)
-        {grant, ledger} = lease(%{ledger | pinned: pinned}, slot, waiter)
-        {[grant], ledger}
+    if anew == [] do
+      {lost, ledger}
+    else
+      ledger = %{ledger | sessions: Sessions.drop(ledger.sessions, session)}
+      {grants, ledger} = serve_key(ledger, session)
+      {lost ++ grants, ledger}
     end
   end
 
-  defp put_queue(pinned, session, queue) do
+  defp put_queue(ledger, key, queue) do
     if :queue.is_empty(queue),
-      do: Map.delete(pinned, session),
-      else: Map.put(pinned, session, queue)
+      do: %{ledger | pinned: Map.delete(ledger.pinned, key)},
+      else: %{ledger | pinned: Map.put(ledger.pinned, key, queue)}
   end
 
   defp lease(ledger, slot, waiter) do
     %{free: [lane | free], leased: leased} = worker = ledger.workers[slot]
     worker = %{worker | free: free, leased: leased + 1}
+    sessions = Sessions.busy(ledger.sessions, waiter.session, true)
 
     lease = %{
       lane: lane,
@@ -242,52 +368,58 @@ defmodule Slither.Python.Pool.Ledger do
       owner: waiter.owner,
       reply_to: waiter.reply_to,
       tag: waiter.tag,
-      session: waiter.session
+      session: waiter.session,
+      run: waiter.run
     }
 
     {{:grant, waiter, lane},
      %{
        ledger
        | workers: Map.put(ledger.workers, slot, worker),
-         leases: Map.put(ledger.leases, waiter.ref, lease)
+         leases: Map.put(ledger.leases, waiter.ref, lease),
+         sessions: sessions
      }}
   end
 
   defp give_back(ledger, %{slot: slot, worker: pid, lane: lane} = lease) do
-    ledger = idle_session(ledger, lease.session)
+    ledger = idle_session(ledger, lease)
 
     case ledger.workers[slot] do
       %{pid: ^pid} = worker ->
         worker = %{worker | free: [lane | worker.free], leased: worker.leased - 1}
         ledger = %{ledger | workers: Map.put(ledger.workers, slot, worker)}
-        {pinned, ledger} = serve_pinned(ledger, pid)
+        {pinned, ledger} = serve_held(ledger, pid)
+        # It may have moved.
+        {own, ledger} = serve_key(ledger, lease.session)
         {grants, ledger} = serve(ledger)
-        {pinned ++ grants, nil, ledger}
+        {pinned ++ own ++ grants, nil, ledger}
 
       _ ->
-        {grants, ledger} =
-          if lease.session, do: serve_session(ledger, lease.session), else: {[], ledger}
-
+        {grants, ledger} = serve_key(ledger, lease.session)
         {grants, lane, ledger}
     end
   end
 
-  defp idle_session(ledger, nil), do: ledger
+  defp idle_session(ledger, lease),
+    do: %{ledger | sessions: Sessions.busy(ledger.sessions, lease.session, false)}
 
-  defp idle_session(ledger, session) do
-    update_in(ledger.sessions, fn sessions ->
-      Map.replace_lazy(sessions, session, &%{&1 | busy: false})
-    end)
+  defp idle?(ledger, session) do
+    not is_map_key(ledger.pinned, session) and Sessions.idle?(ledger.sessions, session)
   end
 
-  # Sessions of this worker that wait for one of its lanes come before the common queue, as
-  # they can go nowhere else.
-  defp serve_pinned(ledger, pid) do
+  # Whoever waits for this worker comes before the common queue, as they can go nowhere else.
+  defp serve_held(ledger, pid),
+    do: serve_pinned(ledger, &match?(%{worker: ^pid, busy: false}, bound(ledger, &1)))
+
+  defp serve_pinned(ledger, _which) when map_size(ledger.pinned) == 0, do: {[], ledger}
+
+  # In the order in which they came.
+  defp serve_pinned(ledger, which) do
     ledger.pinned
-    |> Map.keys()
-    |> Enum.filter(&match?(%{worker: ^pid, busy: false}, ledger.sessions[&1]))
-    |> Enum.reduce({[], ledger}, fn session, {grants, ledger} ->
-      {more, ledger} = serve_session(ledger, session)
+    |> Enum.filter(fn {key, _queue} -> which.(key) end)
+    |> Enum.sort_by(fn {_key, queue} -> :queue.get(queue).seq end)
+    |> Enum.reduce({[], ledger}, fn {key, _queue}, {grants, ledger} ->
+      {more, ledger} = serve_key(ledger, key)
       {grants ++ more, ledger}
     end)
   end

@@ -8,7 +8,7 @@ defmodule Slither.Python.Pool.Scheduler do
 
   alias Slither.{Error, Options}
   alias Slither.Python.Worker
-  alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Pace}
+  alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Pace, Runs, SessionCalls, Sessions}
 
   # Back-off between failing starts, in ms; doubled each time.
   @first_delay 100
@@ -26,6 +26,8 @@ defmodule Slither.Python.Pool.Scheduler do
       workers: %{},
       lanes: %{},
       owners: %{},
+      runs: %{},
+      looking: false,
       failures: 0,
       ready_waiters: [],
       timer: nil,
@@ -45,11 +47,13 @@ defmodule Slither.Python.Pool.Scheduler do
     pace = Pace.new(settings.size)
     settings = Map.put(settings, :pace, pace)
     handle = %{settings: settings, waiting: waiting}
-    ledger = %Ledger{quick?: &Pace.short?(pace, &1)}
+    lost = for {session} <- :ets.tab2list(settings.sessions), do: session
+    ledger = %Ledger{quick?: &Pace.short?(pace, &1), sessions: Sessions.lost(lost)}
 
     case Registry.register(Slither.Python.Registry, settings.name, handle) do
       {:ok, _owner} ->
-        {:ok, %State{settings: settings, waiting: waiting, ledger: ledger}, {:continue, :start}}
+        state = %State{settings: settings, waiting: waiting, ledger: ledger}
+        {:ok, look(state), {:continue, :start}}
 
       {:error, {:already_registered, pid}} ->
         {:stop, {:already_started, pid}}
@@ -64,7 +68,7 @@ defmodule Slither.Python.Pool.Scheduler do
   ## Requests
 
   @impl true
-  def handle_cast({:request, %Waiter{} = waiter}, state) do
+  def handle_cast({:request, %Waiter{service: nil} = waiter}, state) do
     cond do
       state.error && map_size(state.ledger.workers) == 0 ->
         deny(waiter, unavailable(state))
@@ -75,9 +79,16 @@ defmodule Slither.Python.Pool.Scheduler do
         {:noreply, state}
 
       true ->
-        state = watch(state, waiter.owner)
-        {grants, ledger} = Ledger.request(state.ledger, waiter)
-        {:noreply, settle(%{state | ledger: ledger}, grants)}
+        {:noreply, request(note(state, waiter.session), waiter)}
+    end
+  end
+
+  def handle_cast({:request, %Waiter{} = waiter}, state) do
+    if waiter.session != nil and Ledger.uses?(state.ledger, waiter.owner, waiter.session) do
+      deny(waiter, session_in_use(state, waiter.session))
+      {:noreply, state}
+    else
+      {:noreply, request(state, waiter)}
     end
   end
 
@@ -85,10 +96,28 @@ defmodule Slither.Python.Pool.Scheduler do
 
   def handle_cast({:abandon, ref}, state), do: {:noreply, orphan(state, [ref])}
 
-  def handle_cast({:end_session, session}, state),
-    do: {:noreply, %{state | ledger: Ledger.end_session(state.ledger, session)}}
+  def handle_cast({:end_session, ref}, state) do
+    session = state.ledger.leases[ref][:session]
+    {grants, ledger} = Ledger.end_session(state.ledger, ref)
+    {:noreply, %{state | ledger: ledger} |> forget(session) |> settle(grants)}
+  end
+
+  def handle_cast({:end_run, run}, state), do: {:noreply, end_run(state, run)}
 
   @impl true
+  def handle_call(:sessions, _from, state), do: {:reply, sessions(state), state}
+
+  def handle_call({:sessions_of, worker}, _from, state),
+    do: {:reply, Sessions.of(state.ledger.sessions, worker), state}
+
+  def handle_call({:roomiest, except}, _from, state),
+    do: {:reply, Ledger.roomiest(state.ledger, except), state}
+
+  def handle_call({:rebind, ref, worker}, _from, state) do
+    {moved?, ledger} = Ledger.rebind(state.ledger, ref, worker)
+    {:reply, moved?, %{state | ledger: ledger}}
+  end
+
   def handle_call(:status, _from, state), do: {:reply, status(state), state}
 
   def handle_call(:await_ready, from, state) do
@@ -140,6 +169,24 @@ defmodule Slither.Python.Pool.Scheduler do
 
   def handle_info({:lane_idle, ref, _lane}, state), do: {:noreply, release(state, ref)}
 
+  # A worker holds state of a run, which is over already where nobody waits for the call.
+  def handle_info({:session, worker, lane, run}, state) do
+    owner = Ledger.owner(state.ledger, lane, run)
+
+    if owner in [nil, self()] do
+      end_runs(state, run, [worker])
+      {:noreply, state}
+    else
+      {:noreply, %{state | runs: Runs.hold(state.runs, run, owner, worker)}}
+    end
+  end
+
+  def handle_info(:look, state) do
+    {idle, ledger} = Ledger.age(state.ledger)
+    for session <- idle, do: spawn_call(&SessionCalls.stop(&1, session, :expire), state)
+    {:noreply, look(%{state | ledger: ledger, looking: false})}
+  end
+
   def handle_info(:expire, state) do
     now = System.monotonic_time(:millisecond)
     {expired, ledger} = Ledger.reject(state.ledger, &(&1.deadline != nil and &1.deadline <= now))
@@ -166,9 +213,10 @@ defmodule Slither.Python.Pool.Scheduler do
   end
 
   defp worker_down(state, slot) do
-    {idle_lanes, ledger} = Ledger.drop_worker(state.ledger, slot)
+    {idle_lanes, grants, ledger} = Ledger.drop_worker(state.ledger, slot)
     Enum.each(idle_lanes, &send(&1, :stop))
-    state = lose_sessions(%{state | ledger: ledger, died: state.died + 1})
+    runs = Runs.drop_worker(state.runs, state.workers[slot].pid)
+    state = settle(%{state | ledger: ledger, runs: runs, died: state.died + 1}, grants)
     start_worker(state, slot)
   end
 
@@ -182,7 +230,58 @@ defmodule Slither.Python.Pool.Scheduler do
     if hopeless?, do: give_up(state, error), else: state
   end
 
+  ## Sessions
+
+  # Sessions are known by name for as long as they may be bound.
+  defp note(state, nil), do: state
+
+  defp note(state, session) do
+    :ets.insert(state.settings.sessions, {session})
+    look(state)
+  end
+
+  defp forget(state, session) do
+    unless session == nil or Ledger.known?(state.ledger, session),
+      do: :ets.delete(state.settings.sessions, session)
+
+    state
+  end
+
+  defp look(%State{settings: %{session_idle: :infinity}} = state), do: state
+  defp look(%State{looking: true} = state), do: state
+
+  defp look(state) do
+    if :ets.info(state.settings.sessions, :size) == 0 do
+      state
+    else
+      Process.send_after(self(), :look, Sessions.interval(state.settings.session_idle))
+      %{state | looking: true}
+    end
+  end
+
+  defp end_run(state, run) do
+    {workers, runs} = Runs.take(state.runs, run)
+    end_runs(state, run, workers)
+    %{state | runs: runs}
+  end
+
+  defp end_runs(state, run, workers) do
+    for worker <- workers, do: spawn_call(&SessionCalls.end_run(&1, run, worker), state)
+  end
+
+  # Whoever calls waits for its lane, as all do; it ends when the pool does.
+  defp spawn_call(fun, state) do
+    handle = %{scheduler: self(), settings: state.settings, waiting: state.waiting}
+    Task.start(fn -> fun.(handle) end)
+  end
+
   ## Leases
+
+  defp request(state, waiter) do
+    state = watch(state, waiter.owner)
+    {grants, ledger} = Ledger.request(state.ledger, waiter)
+    settle(%{state | ledger: ledger}, grants)
+  end
 
   defp release(state, ref) do
     {grants, orphan, ledger} = Ledger.release(state.ledger, ref)
@@ -194,6 +293,7 @@ defmodule Slither.Python.Pool.Scheduler do
     Enum.each(grants, fn
       {:grant, waiter, lane} -> tell(waiter, {:granted, waiter.ref, lane})
       {:lost_session, waiter} -> deny(waiter, session_lost(state, waiter.session))
+      {:unbound, waiter} -> unbound(state, waiter)
     end)
 
     waiting = Ledger.waiting(state.ledger)
@@ -226,7 +326,8 @@ defmodule Slither.Python.Pool.Scheduler do
     {_waiters, ledger} = Ledger.reject(state.ledger, &(&1.owner == owner))
 
     state = %{state | ledger: ledger, owners: Map.delete(state.owners, owner)}
-    orphan(state, Ledger.held_by(ledger, owner))
+    state = orphan(state, Ledger.held_by(ledger, owner))
+    Enum.reduce(Runs.of(state.runs, owner), state, &end_run(&2, &1))
   end
 
   # Nobody waits for what these lanes do: they are free once they have answered.
@@ -235,11 +336,8 @@ defmodule Slither.Python.Pool.Scheduler do
       Enum.reduce(refs, state.ledger, fn ref, ledger ->
         {lease, ledger} = Ledger.adopt(ledger, ref, self())
 
-        if lease do
-          send(lease.lane, {:idle?, self(), ref})
-          Worker.cancel(lease.worker, lease.lane)
-        end
-
+        # A lane that is not idle has its call cancelled.
+        if lease, do: send(lease.lane, {:idle?, self(), ref})
         ledger
       end)
 
@@ -259,17 +357,9 @@ defmodule Slither.Python.Pool.Scheduler do
     %{state | ledger: ledger}
   end
 
-  defp lose_sessions(state) do
-    live = MapSet.new(state.ledger.workers, fn {_slot, worker} -> worker.pid end)
-
-    {lost, ledger} =
-      Ledger.reject(state.ledger, fn waiter ->
-        bound = waiter.session && state.ledger.sessions[waiter.session]
-        bound != nil and not MapSet.member?(live, bound.worker)
-      end)
-
-    Enum.each(lost, &deny(&1, session_lost(state, &1.session)))
-    settle(%{state | ledger: ledger}, [])
+  defp unbound(state, waiter) do
+    forget(state, waiter.session)
+    deny(waiter, session_unbound(waiter.session))
   end
 
   defp start_worker(state, slot) do
@@ -286,7 +376,7 @@ defmodule Slither.Python.Pool.Scheduler do
     )
 
     state = %{state | error: error}
-    {waiters, ledger} = Ledger.reject(state.ledger, fn _waiter -> true end)
+    {waiters, ledger} = Ledger.reject(state.ledger, &(&1.service == nil))
     Enum.each(waiters, &deny(&1, unavailable(state)))
     for from <- state.ready_waiters, do: GenServer.reply(from, {:error, unavailable(state)})
     settle(%{state | ledger: ledger, ready_waiters: []}, [])
@@ -306,7 +396,8 @@ defmodule Slither.Python.Pool.Scheduler do
           worker: slot,
           status: worker.status,
           os_pid: worker.os_pid,
-          calls: if(busy, do: busy.leased, else: 0)
+          calls: if(busy, do: busy.leased, else: 0),
+          sessions: Sessions.load(state.ledger.sessions, worker.pid)
         }
       end
 
@@ -319,6 +410,17 @@ defmodule Slither.Python.Pool.Scheduler do
       died: state.died,
       error: state.error
     }
+  end
+
+  defp sessions(state) do
+    slots = Map.new(state.ledger.workers, fn {slot, worker} -> {worker.pid, slot} end)
+
+    for id <- Sessions.ids(state.ledger.sessions) do
+      %{worker: worker, busy: busy} = Sessions.fetch(state.ledger.sessions, id)
+      slot = slots[worker]
+      status = if slot, do: if(busy, do: :busy, else: :idle), else: :lost
+      %{id: id, worker: slot, status: status}
+    end
   end
 
   defp unavailable(state) do
@@ -359,7 +461,28 @@ defmodule Slither.Python.Pool.Scheduler do
       reason: :session_lost,
       message: "the worker that held session #{inspect(session)} is gone, and its state with it",
       where: "pool #{inspect(state.settings.name)}",
-      hint: "start the session again under a new id",
+      hint:
+        "Slither.Session.stop/1 lets it begin anew; with on_session_lost: :rebind it does so " <>
+          "by itself",
+      details: %{session: session}
+    }
+  end
+
+  # A call that the asking process itself waits for, or will, would never come to its end.
+  defp session_in_use(state, session) do
+    %Error{
+      reason: :session_in_use,
+      message: "the process that stops session #{inspect(session)} has calls of it out",
+      where: "pool #{inspect(state.settings.name)}",
+      hint: "stop it once its run is over, or from another process",
+      details: %{session: session}
+    }
+  end
+
+  defp session_unbound(session) do
+    %Error{
+      reason: :session_unbound,
+      message: "no worker holds session #{inspect(session)}",
       details: %{session: session}
     }
   end

@@ -1,0 +1,110 @@
+defmodule Slither.Python.Pool.Call do
+  @moduledoc false
+  # Single calls, in the process that makes them. A lane is held for as long as a function runs,
+  # and goes back however that ends: by the scheduler, where the process itself ends.
+
+  alias Slither.Error
+  alias Slither.Protocol.Frame
+  alias Slither.Python.Lane
+  alias Slither.Python.Pool.Ledger.Waiter
+
+  @enforce_keys [:handle, :alias, :ref, :monitor]
+  defstruct [:handle, :alias, :ref, :monitor, :lane]
+
+  @type t :: %__MODULE__{}
+  @type handle :: Slither.Python.Pool.handle()
+
+  @doc "Asks for a lane; see `Slither.Python.Pool.request/5`."
+  @spec request(handle, term, term, reference, keyword) :: :ok
+  def request(handle, reply_to, tag, ref, options) do
+    waiter = %Waiter{ref: ref, owner: self(), reply_to: reply_to, tag: tag}
+    GenServer.cast(handle.scheduler, {:request, struct!(waiter, options)})
+  end
+
+  @doc "Gives a lane back, or takes a request back."
+  @spec release(handle, reference) :: :ok
+  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
+
+  @doc "Gives a lane back whose answer nobody waits for."
+  @spec abandon(handle, reference) :: :ok
+  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+
+  @doc "Runs one call on a lane of a pool; see `Slither.Python.Pool.call/4`."
+  @spec run(handle, [String.t()], [term], keyword) ::
+          {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
+  def run(handle, target, payloads, options) do
+    session = options[:session_id]
+    request = [session: session, rebind: options[:on_session_lost] == :rebind]
+
+    hold(handle, request, fn call ->
+      case send(call, target, %{"session" => session}, payloads, options) do
+        {:ok, results, errors, _times} ->
+          {:ok, results, errors}
+
+        {:requeue, error} ->
+          why = "the worker ended before it began the call: " <> error.message
+          {:error, %{error | message: why}}
+
+        {_kind, error, _times} ->
+          {:error, error}
+      end
+    end)
+  end
+
+  @doc "Waits for a lane and runs `fun` with it; or says why there is none."
+  @spec hold(handle, keyword, (t -> answer)) :: answer | {:error, Error.t()}
+        when answer: term
+  def hold(handle, request, fun) do
+    alias = :erlang.alias()
+    monitor = Process.monitor(handle.scheduler)
+    call = %__MODULE__{handle: handle, alias: alias, ref: make_ref(), monitor: monitor}
+    request(handle, alias, alias, call.ref, request)
+
+    try do
+      with {:granted, lane} <- await(call) do
+        answer = fun.(%{call | lane: lane})
+        release(handle, call.ref)
+        answer
+      else
+        {_kind, error} -> {:error, error}
+      end
+    catch
+      kind, reason ->
+        abandon(handle, call.ref)
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    after
+      :erlang.unalias(alias)
+      Process.demonitor(monitor, [:flush])
+    end
+  end
+
+  @doc "Runs a call on the lane that is held. Options: `timeout` (ms, 30,000) and `run`."
+  @spec send(t, [String.t()], map, [term], keyword) :: Lane.outcome()
+  def send(%__MODULE__{} = call, target, context, payloads, options \\ []) do
+    Lane.run(call.lane, %Lane.Job{
+      reply_to: call.alias,
+      tag: call.alias,
+      ref: call.ref,
+      head: Frame.call_head(target, context),
+      run: options[:run],
+      timeout: options[:timeout] || 30_000,
+      payloads: payloads
+    })
+
+    case await(call) do
+      {:done, outcome} -> outcome
+      {_kind, error} -> {:died, error, nil}
+    end
+  end
+
+  defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor}) do
+    receive do
+      {^alias, {kind, ^ref, what}} ->
+        {kind, what}
+
+      {:DOWN, ^monitor, :process, _pid, reason} ->
+        message = "the pool stopped: #{Exception.format_exit(reason)}"
+        {:lane_lost, %Error{reason: :pool_unavailable, message: message}}
+    end
+  end
+end
