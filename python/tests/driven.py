@@ -1,0 +1,174 @@
+"""What the tests have workers run for a driver."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from slither import store
+from slither._types import Payload
+from slither.worker import Failure, batch_handler, context, progress
+
+started: list[str] = []
+
+
+class OurError(Exception):
+    """Takes two arguments, as exceptions of programs do."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+
+
+class OddError(Exception):
+    """Can't be made anew of its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__("odd", "arguments")
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def echo(item: Payload) -> Payload:
+    return item
+
+
+def pid(_item: Payload) -> int:
+    return os.getpid()
+
+
+def no_fives(item: int) -> int:
+    if item % 10 == 5:
+        raise ValueError("a five", item)
+    return item
+
+
+def ours(item: int) -> int:
+    raise OurError(item, "for no reason")
+
+
+def odd(_item: int) -> int:
+    raise OddError
+
+
+def refuse(item: int) -> Payload:
+    return Failure({"refused": item})
+
+
+def a_set(item: int) -> Payload:
+    return {"tags": {item}} if item == 1 else item
+
+
+def die(item: int) -> int:
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def exit_now(_item: int) -> NoReturn:
+    sys.exit("no more")
+
+
+def hang(item: float) -> float:
+    time.sleep(item)
+    return item
+
+
+def once_failed(path: str) -> str:
+    """Fails the first time, and leaves a file by which it knows the second."""
+    if os.path.exists(path):
+        return "mended"
+    open(path, "w").close()
+    raise OSError(11, "try again")
+
+
+def wait_for(paths: list[str]) -> str:
+    """Makes the first file, and returns once the second is there."""
+    open(paths[0], "w").close()
+    while not os.path.exists(paths[1]):
+        time.sleep(0.001)
+    return paths[0]
+
+
+@batch_handler
+def total(items: list[int]) -> list[int]:
+    return [sum(items)] * len(items)
+
+
+@batch_handler
+def short(items: list[int]) -> list[int]:
+    return items[:-1]
+
+
+def keywords(*args: Payload, **kwargs: Payload) -> Payload:
+    return [list(args), kwargs]
+
+
+def trace(_item: Payload) -> str | None:
+    return context().trace
+
+
+def say(item: str) -> None:
+    print("out", item)
+    print("err", item, file=sys.stderr)
+    logging.getLogger("driven").warning("log %s", item)
+
+
+def note(item: str) -> None:
+    started.append(item)
+
+
+def noted(_item: Payload) -> list[str]:
+    return started
+
+
+def count_in_table(item: str) -> int:
+    return store.table("counts").update_counter(item)
+
+
+def running(item: Payload) -> Payload:
+    progress(1)
+    return item
+
+
+class Box:
+    """Callables that have no name of their own."""
+
+    def method(self, item: int) -> int:
+        return item
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    @staticmethod
+    def plain(item: int) -> int:
+        return -item
+
+
+def closure() -> Callable[[int], int]:
+    def inner(item: int) -> int:
+        return item
+
+    return inner
+
+
+def shadowed(item: int) -> int:
+    return item
+
+
+first_shadowed = shadowed
+
+
+def shadowed(item: int) -> int:  # type: ignore[no-redef]  # noqa: F811
+    return -item
+
+
+def modules(_item: Payload) -> list[str]:
+    return list(sys.modules)
