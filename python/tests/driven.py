@@ -166,7 +166,7 @@ def shadowed(item: int) -> int:
 first_shadowed = shadowed
 
 
-def shadowed(item: int) -> int:  # type: ignore[no-redef]  # noqa: F811
+def shadowed(item: int) -> int:  # type: ignore[no-redef]
     return -item
 
 

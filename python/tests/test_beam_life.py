@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -74,6 +75,13 @@ def await_gone(pids: list[int], within: float) -> float:
         assert time.monotonic() < began + within, [pid for pid in pids if alive(pid)]
         os.sched_yield()
     return time.monotonic() - began
+
+
+def await_waiting(pid: int) -> None:
+    began = time.monotonic()
+    while "poll" not in Path(f"/proc/{pid}/wchan").read_text():
+        assert time.monotonic() < began + PATIENCE
+        os.sched_yield()
 
 
 PIDS = """
@@ -162,7 +170,7 @@ if __name__ == "__main__":
 """
     )
     command = [sys.executable, "-m", "some_package.tool"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "[8, 'some_package.tool']\n", done.stderr
 
 
@@ -274,9 +282,10 @@ def test_a_second_ctrl_c_does_not_wait(script: Script) -> None:
 if __name__ == "__main__":
     try:
         with slither.Beam(workers=1, shutdown_timeout=600) as beam:
-            print(*pids(beam), flush=True)
+            found = pids(beam)
             os.kill(beam._link.facts["pid"], signal.SIGSTOP)
             try:
+                print(*found, flush=True)
                 time.sleep(600)
             finally:
                 print("closing", flush=True)
@@ -286,10 +295,16 @@ if __name__ == "__main__":
     )
     pids = list(map(int, line(process).split()))
     process.send_signal(signal.SIGINT)
-    assert line(process) == "closing"
-    process.send_signal(signal.SIGINT)
-    assert line(process) == "interrupted"
-    await_gone(pids, GONE_WITHIN)
+    try:
+        assert line(process) == "closing"
+        await_waiting(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert line(process) == "interrupted"
+        await_gone(pids, GONE_WITHIN)
+    finally:
+        with contextlib.suppress(OSError):
+            # One that is stopped does not see the end of its driver.
+            os.kill(pids[0], signal.SIGKILL)
 
 
 def test_a_beam_goes_on_after_a_ctrl_c_that_was_caught(script: Script) -> None:
@@ -390,7 +405,7 @@ def test_without_the_beam_side_the_error_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SLITHER_ESCRIPT", str(tmp_path / "none"))
-    with pytest.raises(slither.BeamMissing, match="SLITHER_ESCRIPT names .*/none, which is no"):
+    with pytest.raises(slither.BeamMissing, match=r"SLITHER_ESCRIPT names .*/none, which is no"):
         slither.Beam()
 
 
@@ -420,6 +435,6 @@ def test_workers_that_cannot_start_say_why(escript: Path) -> None:
 
 
 def test_a_worker_loads_nothing_of_the_driver(beam: slither.Beam) -> None:
-    loaded = set(*beam.map(driven.modules, [0]))
+    loaded: set[str] = set(*beam.map(driven.modules, [0]))
     assert not [name for name in loaded if name.startswith("slither._driver")]
     assert not {"asyncio", "concurrent.futures", "numpy"} & loaded

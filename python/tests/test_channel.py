@@ -46,7 +46,12 @@ def test_frames_come_as_they_were_sent(pair: Pair) -> None:
 def test_frames_of_any_size_come_whole(pair: Pair, size: int) -> None:
     one, two = pair
     body = os.urandom(size)
-    thread = threading.Thread(target=lambda: (one.write(body), one.write(b"last")))
+
+    def send() -> None:
+        one.write(body)
+        one.write(b"last")
+
+    thread = threading.Thread(target=send)
     thread.start()
     assert read(two) == body
     assert read(two) == b"last"
@@ -110,8 +115,8 @@ def test_an_interrupted_write_goes_on_with_the_next(
         interrupt()
 
     thread = threading.Thread(target=watch)
+    thread.start()
     with pytest.raises(_Interrupted):
-        thread.start()
         one.write(body)
     thread.join()
     sender = threading.Thread(target=one.write, args=(b"after",))

@@ -38,7 +38,8 @@ def test_an_infinite_input_is_pulled_no_further_than_the_window(
 
     def numbers() -> Iterator[int]:
         nonlocal last
-        for last in pulled:
+        while True:
+            last = next(pulled)
             yield last
 
     results = beam.map(driven.double, numbers(), batch_size=batch_size, max_in_flight=4)
@@ -49,7 +50,12 @@ def test_an_infinite_input_is_pulled_no_further_than_the_window(
 
 def test_nothing_is_pulled_before_a_result_is_asked_for(beam: slither.Beam) -> None:
     pulled: list[int] = []
-    results = beam.map(driven.double, map(pulled.append, range(3)))  # type: ignore[arg-type]
+
+    def numbers() -> Iterator[int]:
+        pulled.append(1)
+        yield 1
+
+    results = beam.map(driven.double, numbers())
     assert pulled == []
     results.close()
     assert list(results) == []
@@ -72,7 +78,7 @@ def test_a_result_comes_while_the_input_waits_for_it(beam: slither.Beam) -> None
 def test_halt_raises_what_the_function_raised_after_the_results_before_it(
     beam: slither.Beam,
 ) -> None:
-    got = []
+    got: list[int] = []
     results = beam.map(driven.no_fives, range(10), batch_size=4)
     with pytest.raises(ValueError, match="a five") as caught:
         got.extend(results)
@@ -163,7 +169,7 @@ def test_an_input_that_raises_midway_keeps_what_came_before(beam: slither.Beam) 
         yield from range(10)
         raise LookupError("the file ends here")
 
-    got = []
+    got: list[int] = []
     with pytest.raises(LookupError, match="ends here"):
         got.extend(beam.map(driven.double, numbers(), batch_size=4))
     assert got == list(range(0, 20, 2))
@@ -309,14 +315,18 @@ def test_an_async_run_raises_what_the_function_or_the_input_raised(beam: slither
         raise LookupError("the source is gone")
 
     async def main() -> None:
-        got = []
-        with pytest.raises(ValueError, match="a five"):
-            async for n in beam.amap(driven.no_fives, range(10), batch_size=4):
+        got: list[int] = []
+
+        async def gather(results: AsyncIterator[int]) -> None:
+            async for n in results:
                 got.append(n)
+
+        with pytest.raises(ValueError, match="a five"):
+            await gather(beam.amap(driven.no_fives, range(10), batch_size=4))
         assert got == [0, 1, 2, 3, 4]
         with pytest.raises(LookupError, match="source is gone"):
-            async for _ in beam.amap(driven.double, numbers()):
-                pass
+            await gather(beam.amap(driven.double, numbers()))
+        assert got[5:] == [0]
 
     asyncio.run(main())
 

@@ -106,8 +106,15 @@ class Beam:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
-        self.close()
+        """Close it; at once where a second KeyboardInterrupt has come already."""
+        try:
+            before = error.__context__ if error is not None else None
+            if isinstance(error, KeyboardInterrupt) and isinstance(before, KeyboardInterrupt):
+                self._link.kill()
+            self.close()
+        except KeyboardInterrupt:
+            self._link.kill()
+            raise
 
     def __repr__(self) -> str:
         """Say how many workers it has, and whether it runs."""

@@ -10,7 +10,7 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Fault, LogHandler, MapRun, Requests, Settings, Tables}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, Pool, PortWriter}
+  alias Slither.Python.{Asks, OSProcess, Pool, PortWriter}
 
   @runs %{"map" => MapRun}
   # ms that the end may take once the driver is gone.
@@ -48,8 +48,8 @@ defmodule Slither.Driver.Server do
   end
 
   # The driver is gone: nobody waits for anything any more.
-  def handle_info({port, :eof}, %State{port: port} = state), do: leave(state)
-  def handle_info({:EXIT, port, _reason}, %State{port: port} = state), do: leave(state)
+  def handle_info({port, :eof}, %State{port: port}), do: leave()
+  def handle_info({:EXIT, port, _reason}, %State{port: port}), do: leave()
 
   def handle_info({:EXIT, pools, reason}, %State{pools: pools} = state) when pools != nil,
     do: {:stop, {:pools_ended, reason}, state}
@@ -175,16 +175,26 @@ defmodule Slither.Driver.Server do
 
   ## End
 
-  # Workers end with the VM by themselves; what they started ends when they are stopped.
-  @spec leave(%State{}) :: no_return
-  defp leave(state) do
-    spawn(fn ->
-      Process.sleep(@last_ms)
-      :erlang.halt(0, flush: false)
-    end)
+  # Workers end with the VM by themselves, but not what they have started. What is durable is on
+  # disk, and everything else is of no use to anyone.
+  @spec leave() :: no_return
+  defp leave do
+    {pid, monitor} = spawn_monitor(&kill_workers/0)
 
-    terminate(:shutdown, state)
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+    after
+      @last_ms -> :ok
+    end
+
     :erlang.halt(0, flush: false)
+  end
+
+  defp kill_workers do
+    with {:ok, status} <- Pool.status(:default) do
+      pids = for %{os_pid: os_pid} <- status.workers, os_pid != nil, do: os_pid
+      OSProcess.kill_groups(pids)
+    end
   end
 
   # The runs first, then the pools, then what they stood on: stores write what they have.
