@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from slither import store
 from slither._types import Payload
-from slither.worker import Failure, batch_handler, context, progress
+from slither.worker import Failure, batch_handler, context, item_handler, progress
 
 started: list[str] = []
 
@@ -172,3 +172,38 @@ def shadowed(item: int) -> int:  # type: ignore[no-redef]
 
 def modules(_item: Payload) -> list[str]:
     return list(sys.modules)
+
+
+def predict(rows: list[dict[str, Payload]]) -> list[dict[str, Payload]]:
+    return [{**row, "score": row["n"] % 10 / 10} for row in rows]
+
+
+def echoes(items: list[Payload]) -> list[Payload]:
+    return items
+
+
+def fan(items: list[int]) -> list[list[int]]:
+    return [list(range(count)) for count in items]
+
+
+one_no_fives = item_handler("driven_no_fives")(no_fives)
+one_once_failed = item_handler("driven_once_failed")(once_failed)
+
+
+def no_sixes(items: list[int]) -> list[int]:
+    if 6 in items:
+        raise ValueError("a six")
+    return items
+
+
+def mark(keys: list[str]) -> list[str]:
+    for key in keys:
+        store.table("seen_by_pipe").update_counter(key)
+    return keys
+
+
+def until_told(rows: list[list[Payload]]) -> list[list[Payload]]:
+    mended = os.path.exists(rows[0][1])
+    if not mended and rows[0][0] >= 10:
+        raise RuntimeError("not yet")
+    return [[n, "second" if mended else "first"] for n, _ in rows]

@@ -13,9 +13,18 @@ from urllib.parse import quote
 from slither import _state
 from slither._driver import aio, logs, settings
 from slither._driver.calls import Calls
-from slither._driver.functions import reference
+from slither._driver.functions import importable, reference
 from slither._driver.link import Link
 from slither._driver.maps import AsyncResults, MapRun, Results
+from slither._driver.pipes import (
+    AsyncStream,
+    Outputs,
+    PipeRun,
+    Stream,
+    ended,
+    gathered,
+    stopped,
+)
 from slither._driver.pool import StrPath, cores, pool
 from slither._driver.runs import results
 from slither._driver.tables import SharedTable
@@ -23,6 +32,7 @@ from slither._errors import BeamError
 
 if TYPE_CHECKING:
     from slither._types import Payload
+    from slither.pipe import Pipe
     from slither.store import Table
 
 T = TypeVar("T")
@@ -302,6 +312,91 @@ class Beam:
             spec["trace"] = str(options["trace"])
         size = settings.count("batch_size", options["batch_size"])
         return MapRun(self._link, spec, self, batch_size=size, failures=failures)
+
+    def stream(
+        self,
+        pipe: Pipe,
+        iterable: Iterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        trace: str | None = None,
+    ) -> Stream:
+        """Run a pipe, and give ``(output, payload)`` as they come, in order for each output.
+
+        ``iterable`` may be infinite: it is pulled in the thread that asks for outputs, some
+        hundred items ahead of what the pipe can work on, and no further.
+
+        With ``checkpoint``, a file, the run records what is finished: the same call after a
+        crash goes on from there, and gives everything once. Its input has to be the same again.
+
+        Raises :class:`slither.RunError` when the pipe stops at an item that failed, after what
+        came out before it, and what the input raises as it is.
+        """
+        run = self._pipe_run(pipe, checkpoint, trace)
+        return Stream(results(run, iterable), run)
+
+    def astream(
+        self,
+        pipe: Pipe,
+        iterable: Iterable[Payload] | AsyncIterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        trace: str | None = None,
+    ) -> AsyncStream:
+        """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
+        run = self._pipe_run(pipe, checkpoint, trace)
+        return AsyncStream(aio.results(run, iterable), run)
+
+    def run(
+        self,
+        pipe: Pipe,
+        iterable: Iterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        trace: str | None = None,
+    ) -> Outputs:
+        """Run a pipe over all items, and return its outputs.
+
+        A dict from each output's name to the list of payloads that reached it, in order, with
+        ``default`` for those that no route took. Takes and raises what :meth:`stream` does, but
+        always as :class:`slither.RunError`, with what had come out as ``partial``.
+        """
+        run = self._pipe_run(pipe, checkpoint, trace)
+        outputs = gathered(run.document)
+        try:
+            for name, value in results(run, iterable):
+                outputs[name].append(value)
+        except Exception as error:  # noqa: BLE001 - told with what had come out
+            failure = stopped(error, outputs, run)
+            raise failure from failure.__cause__
+        return ended(outputs, run)
+
+    async def arun(
+        self,
+        pipe: Pipe,
+        iterable: Iterable[Payload] | AsyncIterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        trace: str | None = None,
+    ) -> Outputs:
+        """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
+        run = self._pipe_run(pipe, checkpoint, trace)
+        outputs = gathered(run.document)
+        try:
+            async for name, value in aio.results(run, iterable):
+                outputs[name].append(value)
+        except Exception as error:  # noqa: BLE001 - told with what had come out
+            failure = stopped(error, outputs, run)
+            raise failure from failure.__cause__
+        return ended(outputs, run)
+
+    def _pipe_run(self, pipe: Pipe, checkpoint: StrPath | None, trace: str | None) -> PipeRun:
+        spec: dict[str, Payload] = {"document": importable(pipe.document())}
+        if checkpoint is not None:
+            spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
+        if trace is not None:
+            spec["trace"] = str(trace)
+        return PipeRun(self._link, spec, self)
 
     def submit(
         self, function: Callable[..., R], /, *arguments: object, **named: object

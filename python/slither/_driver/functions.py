@@ -1,18 +1,19 @@
-"""Functions by reference: how a worker finds them, and why some can't be found."""
+"""Functions by reference: how workers find those of the program that drives BEAM."""
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from slither import _references
 from slither._errors import NotImportable
 
-Reference = tuple[str, str]
+if TYPE_CHECKING:
+    from slither._types import Payload
 
 
-def reference(function: Callable[..., object]) -> Reference:
+def reference(function: object) -> tuple[str, str]:
     """Return the module and the name by which a worker finds ``function``.
 
     Raises :class:`slither.NotImportable` with the reason where it can't be found.
@@ -23,27 +24,46 @@ def reference(function: Callable[..., object]) -> Reference:
     >>> reference(lambda item: item)
     Traceback (most recent call last):
         ...
-    slither._errors.NotImportable: a lambda has no name that a worker could import; ...
+    slither._errors.NotImportable: a lambda has no name by which a worker could find it; ...
     """
-    if not callable(function):
-        raise NotImportable(f"a function is wanted, not {function!r:.80}")
-    _refuse_nameless(function)
-    module, name = _names(function)
-    if "<lambda>" in name:
+    owner = getattr(function, "__objclass__", None)
+    if isinstance(owner, type) and getattr(function, "__module__", None) is None:
+        # A method of a built-in type, such as str.upper, names the type only.
+        return owner.__module__, str(getattr(function, "__qualname__", ""))
+    try:
+        module, name = _references.reference(function)
+    except _references.ReferenceRefused as refused:
+        raise NotImportable(str(refused)) from None
+    return here(module, name), name
+
+
+def here(module: str, name: str) -> str:
+    """Return what workers import where this program says ``__main__``."""
+    if module != "__main__":
+        return module
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        # Under `python -m package.module`, workers import that module by its name.
+        return str(spec.name)
+    if main_script() is None:
         raise NotImportable(
-            "a lambda has no name that a worker could import; define it with def, at the top of "
-            "a module or of the script"
+            f"{name} is defined in an interactive session, of which workers have no file; put it "
+            "into a module and import it"
         )
-    if "<locals>" in name:
-        raise NotImportable(
-            f"{name.replace('.<locals>', '')} is defined inside a function: workers are other "
-            "processes, which import functions by name and do not get what it closes over; move "
-            "it to the top of the module, and pass what it needs within the items"
-        )
-    if module == "__main__":
-        module = _main_module(name)
-    _same(function, "__main__" if module == "__main__" else module, name)
-    return module, name
+    return module
+
+
+def importable(document: dict[str, Payload]) -> dict[str, Payload]:
+    """Return a pipe's document with modules as workers import them."""
+    stages = []
+    for stage in document["stages"]:
+        changed = dict(stage)
+        if "module" in stage:
+            changed["module"] = here(stage["module"], stage["function"])
+        if stage["type"] == "pipe":
+            changed["pipe"] = importable(stage["pipe"])
+        stages.append(changed)
+    return {**document, "stages": stages}
 
 
 def main_script() -> str | None:
@@ -54,61 +74,3 @@ def main_script() -> str | None:
         return None
     path = os.path.abspath(path)
     return path if os.path.isfile(path) else None
-
-
-def _refuse_nameless(function: Callable[..., object]) -> None:
-    if isinstance(function, functools.partial):
-        raise NotImportable(
-            "a functools.partial has no name that a worker could import; define a function, or "
-            "put the arguments into the items"
-        )
-    owner = getattr(function, "__self__", None)
-    if owner is not None and not isinstance(owner, type) and not hasattr(owner, "__spec__"):
-        name = getattr(function, "__name__", "method")
-        raise NotImportable(
-            f"{name!r} is a method of a {type(owner).__name__} object, and objects are not sent; "
-            "use a function that builds what it needs, once, in slither.worker.session() or in a "
-            "module"
-        )
-    if not hasattr(function, "__qualname__"):
-        raise NotImportable(
-            f"a {type(function).__name__} object that can be called has no name that a worker "
-            "could import; use a function"
-        )
-
-
-def _names(function: Callable[..., object]) -> Reference:
-    name = str(getattr(function, "__qualname__", ""))
-    module = getattr(function, "__module__", None)
-    if module is None:
-        # A method of a built-in type, such as str.upper, names the type only.
-        module = getattr(getattr(function, "__objclass__", None), "__module__", None)
-    return str(module or "builtins"), name
-
-
-def _main_module(name: str) -> str:
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is not None:
-        # Under `python -m package.module`, workers import that module by its name.
-        return str(spec.name)
-    if main_script() is None:
-        raise NotImportable(
-            f"{name} is defined in an interactive session, of which workers have no file; put it "
-            "into a module and import it"
-        )
-    return "__main__"
-
-
-def _same(function: Callable[..., object], module: str, name: str) -> None:
-    found: object = sys.modules.get(module)
-    if found is None and module != "__main__":
-        # Run as `python -m`: what is there goes by another name here.
-        return
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    # The methods of a class are made anew each time they are asked for.
-    if found is not function and found != function:
-        raise NotImportable(
-            f"{module}.{name} is not the function that was given: a worker would import another; "
-            "is a decorator's wrapper in its place, or was it defined twice?"
-        )

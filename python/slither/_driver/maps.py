@@ -119,6 +119,10 @@ class MapRun(Run):
         full = self.sent - self.received + self._size > self._window
         return 0 if full or self.input_ended else self._size
 
+    def idle(self) -> bool:
+        """Tell whether nothing is out, so that a part of a batch is better than none."""
+        return self.sent == self.received
+
     def feed(self, batch: list[Payload]) -> None:
         """Send a batch."""
         body, count, refused = batches.pack(batch, self.pulled)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slither._driver.link import Link
     from slither._types import Payload
 
-# Seconds that filling the window may keep results waiting.
+# Seconds that a slow input may keep results waiting.
 _PATIENCE = 0.005
 
 
@@ -35,6 +35,8 @@ class Run(ABC):
         self.identity = 0
         self.inbox: deque[frames.Outputs | frames.Done] = deque()
         self._death: BeamDied | None = None
+        self.partial: list[Payload] = []
+        """Items pulled that wait for others to be sent with."""
         self.input_error: Exception | None = None
         """What the input raised."""
         self.input_ended = False
@@ -83,6 +85,16 @@ class Run(ABC):
     @abstractmethod
     def feed(self, batch: list[Payload]) -> None:
         """Send items, as many as there was room for, or the last."""
+
+    def flush(self) -> None:
+        """Send the items that wait."""
+        batch, self.partial = self.partial, []
+        if batch and not self.input_ended:
+            self.feed(batch)
+
+    def idle(self) -> bool:
+        """Tell whether it is better to send few items than to wait for more."""
+        return True
 
     def end(self, error: Exception | None = None) -> None:
         """Send the end of the input, which ``error`` may have caused."""
@@ -159,25 +171,35 @@ def results(run: Run, items: Iterable[Payload]) -> Iterator[Payload]:
 
 
 def _fill(run: Run, source: Iterator[Payload]) -> None:
-    # A slow input must not hold up results that are there.
-    late = time.monotonic() + _PATIENCE
     while not run.input_ended and (count := run.room()):
-        _pull(run, source, count)
+        if not _pull(run, source, count):
+            return
+
+
+def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
+    """Send ``count`` items; False when results came first, for which a slow input is left alone."""
+    late = time.monotonic() + _PATIENCE
+    step = 1
+    batch = run.partial
+    while (before := len(batch)) < count:
+        step = min(step, count - before)
+        try:
+            # What came before an exception stays in the list.
+            batch.extend(islice(source, step))
+        except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
+            run.flush()
+            run.end(error)
+            return True
+        if len(batch) < before + step:
+            run.flush()
+            run.end()
+            return True
+        step *= 2
         if time.monotonic() > late:
             run.link.poll()
             if run.has_news():
-                return
-
-
-def _pull(run: Run, source: Iterator[Payload], count: int) -> None:
-    batch: list[Payload] = []
-    try:
-        # What came before an exception stays in the list.
-        batch.extend(islice(source, count))
-    except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
-        run.feed(batch)
-        run.end(error)
-        return
-    run.feed(batch)
-    if len(batch) < count:
-        run.end()
+                return False
+            if run.idle():
+                break
+    run.flush()
+    return True

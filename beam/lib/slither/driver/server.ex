@@ -8,11 +8,11 @@ defmodule Slither.Driver.Server do
 
   require Logger
 
-  alias Slither.Driver.{Fault, LogHandler, MapRun, Requests, Settings, Tables}
+  alias Slither.Driver.{Fault, LogHandler, MapRun, PipeRun, Requests, Settings, Tables}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, OSProcess, Pool, PortWriter}
 
-  @runs %{"map" => MapRun}
+  @runs %{"map" => MapRun, "pipe" => PipeRun}
   # ms that the end may take once the driver is gone.
   @last_ms 1_000
 

@@ -21,6 +21,27 @@ defmodule Slither.Driver.Spec do
     end)
   end
 
+  @doc "The document of a pipe, and the options of its run."
+  @spec pipe(map) :: {:ok, term, keyword} | {:error, Error.t()}
+  def pipe(spec) do
+    spec
+    |> Map.delete("document")
+    |> Enum.reduce_while({:ok, spec["document"], []}, fn {name, value},
+                                                         {:ok, document, options} ->
+      case pipe_option(name, value) do
+        {:ok, option} -> {:cont, {:ok, document, [option | options]}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
+
+  defp pipe_option("checkpoint", path) when is_binary(path), do: {:ok, {:checkpoint, path}}
+  defp pipe_option("session", name) when is_binary(name), do: {:ok, {:session_id, name}}
+  defp pipe_option("trace", trace), do: {:ok, {:metadata, %{trace: trace}}}
+
+  defp pipe_option(name, _value),
+    do: {:error, Fault.unknown("option", name, ~w(checkpoint session trace))}
+
   @names ~w(target max_in_flight ordering on_error isolate timeout queue_timeout session trace)
 
   defp option("target", target), do: {:ok, {:executor_options, [target: target]}}
