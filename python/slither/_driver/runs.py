@@ -177,7 +177,7 @@ def _fill(run: Run, source: Iterator[Payload]) -> None:
 
 
 def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
-    """Send ``count`` items; False when results came first, for which a slow input is left alone."""
+    """Send ``count`` items; False when results came before a slow input had given so many."""
     late = time.monotonic() + _PATIENCE
     step = 1
     batch = run.partial

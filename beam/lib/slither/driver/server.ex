@@ -33,7 +33,8 @@ defmodule Slither.Driver.Server do
     Process.flag(:trap_exit, true)
     port = Port.open({:fd, input, output}, [:binary, :eof, packet: 4])
     send_frame(port, {:hello, Frame.version(), facts()})
-    asks = Asks.new(port, Application.fetch_env!(:slither, :view_server), %{pool: nil, worker: 0})
+    bridge = Application.fetch_env!(:slither, :view_server)
+    asks = Asks.new(port, Frame.max_frame(), bridge, %{pool: nil, worker: 0})
     {:ok, %State{port: port, asks: asks}}
   end
 
