@@ -10,7 +10,7 @@ export LC_ALL := C.UTF-8
 export ELIXIR_ERL_OPTIONS ?= +fnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup example test check bench format clean distclean
+.PHONY: help setup example test check bench escript format clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ bench: setup ## Measure throughput, latency, shared state and overlap, as ratios
 	@$(VENV) mix run beam/bench/throughput.exs
 	@$(VENV) mix run beam/bench/store.exs
 	@$(VENV) mix run beam/bench/overlap.exs
+
+escript: setup ## Build the BEAM side for Python programs, which slither.Beam() starts
+	@MIX_ENV=prod mix escript.build
 
 format: setup ## Format all code
 	@$(VENV) mix format

@@ -16,6 +16,7 @@ defmodule Slither.MixProject do
       config_path: "beam/config/config.exs",
       start_permanent: Mix.env() == :prod,
       deps: [],
+      escript: [main_module: Slither.Driver, path: "_build/slither.escript"],
       package: [
         licenses: ["MIT"],
         files:

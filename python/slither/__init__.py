@@ -1,18 +1,27 @@
 """The Python half of Slither: workers, views and transport for BEAM pipelines.
 
-A handler is registered with :func:`slither.worker.batch_handler` and reads BEAM state through
-:mod:`slither.views` and :mod:`slither.store`. A pipe is described with :class:`Pipe`, and what
-BEAM computes in it with :data:`item` and :func:`when`; see :mod:`slither.pipe`. This module holds
-only what all need: the errors and :class:`Tensor`.
+A program drives a BEAM of its own with :class:`Beam`. A handler is registered with
+:func:`slither.worker.batch_handler` and reads BEAM state through :mod:`slither.views` and
+:mod:`slither.store`. A pipe is described with :class:`Pipe`, and what BEAM computes in it with
+:data:`item` and :func:`when`; see :mod:`slither.pipe`. Beside these, this module holds what all
+need: the errors and :class:`Tensor`.
 """
 
 from slither._errors import (
+    BeamDied,
+    BeamError,
+    BeamMissing,
+    CallError,
+    CallTimeout,
     DecodeError,
     EncodeError,
     ExpressionError,
+    HandlerError,
     InvalidParams,
+    NotImportable,
     PipeError,
     ProtocolError,
+    RunError,
     SessionEnded,
     SlitherError,
     TableError,
@@ -23,23 +32,36 @@ from slither._errors import (
     ViewError,
     ViewFailed,
     ViewTimeout,
+    WorkerDied,
 )
 from slither._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from slither._driver.beam import Beam
+    from slither._driver.executor import Executor
     from slither._expression import item, when
     from slither._tensor import Tensor
     from slither.pipe import Pipe
 
 __all__ = [
+    "Beam",
+    "BeamDied",
+    "BeamError",
+    "BeamMissing",
+    "CallError",
+    "CallTimeout",
     "DecodeError",
     "EncodeError",
+    "Executor",
     "ExpressionError",
+    "HandlerError",
     "InvalidParams",
+    "NotImportable",
     "Pipe",
     "PipeError",
     "ProtocolError",
+    "RunError",
     "SessionEnded",
     "SlitherError",
     "TableError",
@@ -51,12 +73,15 @@ __all__ = [
     "ViewError",
     "ViewFailed",
     "ViewTimeout",
+    "WorkerDied",
     "__version__",
     "item",
     "when",
 ]
 
 _LAZY = {
+    "Beam": "slither._driver.beam",
+    "Executor": "slither._driver.executor",
     "Pipe": "slither.pipe",
     "Tensor": "slither._tensor",
     "item": "slither._expression",

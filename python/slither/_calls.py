@@ -10,8 +10,10 @@ import traceback
 import types
 from typing import TYPE_CHECKING
 
-from slither import _registry, _sessions
+from slither import _registry, _sessions, _state
 from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
+from slither._codec import encode_once
+from slither._walk import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,7 @@ def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
     try:
         handler = resolve(call.target)
         began = time.perf_counter_ns()
-        results = _run(handler, call.items)
+        results = _run(call.target[0], handler, call.items)
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
         if wrong is not None:
@@ -50,15 +52,18 @@ def answer(call: Call, decode_us: int, max_frame: int) -> Pieces:
         return (encode_error(call.id, exception_error(error)),)
 
 
-def _run(handler: Callable[..., Payload], items: list[Payload]) -> Payload:
-    if getattr(handler, _registry.ITEM_MARK, False):
+def _run(kind: str, handler: Callable[..., Payload], items: list[Payload]) -> Payload:
+    if kind == "apply":
+        return [_run_one(handler, *arguments, **named) for arguments, named in items]
+    single = getattr(handler, _registry.ITEM_MARK, False)
+    if single or (kind == "each" and handler not in _registry.commands.values()):
         return [_run_one(handler, item) for item in items]
     return handler(items)
 
 
-def _run_one(handler: Callable[..., Payload], item: Payload) -> Payload:
+def _run_one(handler: Callable[..., Payload], *arguments: Payload, **named: Payload) -> Payload:
     try:
-        return handler(item)
+        return handler(*arguments, **named)
     except BaseException as error:  # noqa: BLE001 - as above, for one item
         return Raised(exception_error(error))
 
@@ -76,7 +81,20 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
         text = "".join(report.format())
     except Exception:  # noqa: BLE001 - the user's exception may break while it is shown
         text = message
-    return describe("exception", message, type=clean(name), traceback=clean(text))
+    facts: dict[str, Payload] = {
+        "type": clean(name),
+        "module": clean(type(error).__module__),
+        "traceback": clean(text),
+    }
+    # For a driver, which raises it again: the arguments where they are small and can be sent.
+    if _is_small(list(error.args)):
+        facts["args"] = list(error.args)
+    return describe("exception", message, **facts)
+
+
+def _is_small(value: list[object]) -> bool:
+    packed = encode_once(value, MAX_DEPTH, small=True)
+    return packed is not None and len(packed) <= MAX_DEPTH
 
 
 def _strip(report: traceback.TracebackException) -> None:
@@ -134,9 +152,10 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
         from slither._definitions import documents_of
 
         return lambda items: [documents_of(target[1])]
+    key = key[1:]
     found = _targets.get(key)
     if found is None:
-        found = _targets[key] = _function(target[1], target[2])
+        found = _targets[key] = find(target[1], target[2])
     return found
 
 
@@ -170,7 +189,8 @@ def _command(name: str) -> Callable[..., Payload]:
     return handler
 
 
-def _function(module_name: str, name: str) -> Callable[..., Payload]:
+def find(module_name: str, name: str) -> Callable[..., Payload]:
+    """Return the function of that name in a module, or raise :class:`TargetError`."""
     found: Payload = load_module(module_name)
     walked = module_name
     for part in name.split("."):
@@ -188,6 +208,10 @@ def _function(module_name: str, name: str) -> Callable[..., Payload]:
 
 def load_module(name: str) -> types.ModuleType:
     """Import a module, or raise :class:`TargetError` with what was not found."""
+    if name == "__main__" and _state.main is not None:
+        from slither import _main
+
+        return _main.load(_state.main)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

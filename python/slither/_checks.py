@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
-_TARGETS = {"function": 3, "command": 2, "pipes": 2}
 _OPERATIONS = frozenset({"end", "dump", "load"})
 _NAMES = (str, type(None))
 
 Check = Callable[[object], bool]
+
+# Kinds of targets, and how many strings each has.
+_TARGETS = {"function": 3, "command": 2, "each": 3, "apply": 3, "pipes": 2}
 
 
 def _is_count(value: object) -> bool:
@@ -76,6 +78,7 @@ def _is_context(value: object) -> bool:
         and type(get("pipe")) in _NAMES
         and type(get("stage")) in _NAMES
         and type(get("session")) in _NAMES
+        and type(get("trace")) in _NAMES
     )
 
 

@@ -17,7 +17,16 @@
     │   ├── UnknownTable
     │   └── TableRefused
     ├── PipeError              a pipe's definition is wrong; ``where`` says in which line
-    └── ExpressionError        an expression can't be built so; also a TypeError
+    ├── ExpressionError        an expression can't be built so; also a TypeError
+    ├── NotImportable          a function that workers can't import
+    ├── BeamError              a program could not drive BEAM
+    │   ├── BeamMissing        Erlang, or Slither's BEAM side, is not installed
+    │   └── BeamDied           BEAM has ended; ``log`` holds its last lines
+    ├── CallError              an item failed; ``kind`` says why, ``item`` which
+    │   ├── HandlerError       the function raised what can't be raised again here
+    │   ├── CallTimeout        also a TimeoutError
+    │   └── WorkerDied
+    └── RunError               a run stopped; ``partial`` holds what had come out
 """
 
 from __future__ import annotations
@@ -149,3 +158,115 @@ class PipeError(SlitherError):
 
 class ExpressionError(SlitherError, TypeError):
     """An expression that can't be built, or was taken for a value in Python."""
+
+
+class NotImportable(SlitherError, TypeError):
+    """A function that a worker can't import by its module and name."""
+
+
+class BeamError(SlitherError):
+    """A program could not drive BEAM."""
+
+
+class BeamMissing(BeamError):
+    """Erlang, or Slither's BEAM side, is not there; the message says how to get it."""
+
+
+class BeamDied(BeamError):
+    """BEAM has ended.
+
+    Arguments: ``reason``; ``status``, its exit status where that is known, negative for a
+    signal; and ``log``, the last lines it logged.
+
+    >>> print(BeamDied("BEAM was killed", -9, ["[error] out of memory"]))
+    BEAM was killed
+    Its last lines:
+      [error] out of memory
+    """
+
+    def __init__(
+        self, reason: str, status: int | None = None, log: list[str] | None = None
+    ) -> None:
+        """Keep the reason, the status and the lines."""
+        super().__init__(reason, status, log)
+        self.reason = reason
+        self.status = status
+        self.log = list(log or ())
+
+    def __str__(self) -> str:
+        """Say why, with the last lines."""
+        if not self.log:
+            return self.reason
+        return "\n  ".join((f"{self.reason}\nIts last lines:", *self.log))
+
+
+class CallError(SlitherError):
+    """An item failed.
+
+    Arguments: ``message``, and ``facts``, a dict whose ``kind`` says why: ``timeout``,
+    ``worker_died``, ``not_encodable``, ``import_failed``, ``wrong_result``, ``handler_failure``…
+
+    >>> error = CallError("no such user", {"kind": "handler_failure", "item": 3})
+    >>> error.kind, error.item, str(error)
+    ('handler_failure', 3, 'no such user')
+    """
+
+    def __init__(self, message: str, facts: dict[str, object] | None = None) -> None:
+        """Keep the message and the facts."""
+        super().__init__(message, facts)
+        self.message = message
+        self.facts = dict(facts or {})
+
+    def __str__(self) -> str:
+        """Give the message."""
+        return self.message
+
+    @property
+    def kind(self) -> str:
+        """Why it failed, as a word that a program can match."""
+        return str(self.facts.get("kind", "unknown"))
+
+    @property
+    def item(self) -> int | None:
+        """The position of the item in the input, from 0, where one item is at fault."""
+        item = self.facts.get("item")
+        return item if isinstance(item, int) else None
+
+
+class HandlerError(CallError):
+    """The function raised an exception that can't be raised again here.
+
+    ``type`` names it; the cause holds its traceback in the worker.
+    """
+
+    @property
+    def type(self) -> str:
+        """The name of the exception's class."""
+        return str(self.facts.get("type", "Exception"))
+
+
+class CallTimeout(CallError, TimeoutError):
+    """The call ran for too long, and its worker was ended."""
+
+
+class WorkerDied(CallError):
+    """The worker died while it ran the call."""
+
+
+class RunError(SlitherError):
+    """A run stopped before its input was through.
+
+    The cause is what stopped it. ``partial`` holds what had reached the outputs, by name, and
+    ``summary`` the account where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        partial: dict[str, list[object]] | None = None,
+        summary: object = None,
+    ) -> None:
+        """Keep the message, the outputs and the account."""
+        super().__init__(message)
+        self.partial = partial or {}
+        self.summary = summary

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from slither import _checks as c
 from slither._codec import decode_frame
@@ -188,7 +188,10 @@ Frame = (
     | Session
 )
 
-TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] = {
+Checks = tuple[tuple[str, c.Check], ...]
+_F = TypeVar("_F")
+
+TABLE: dict[int, tuple[Callable[..., Frame], Checks]] = {
     HELLO: (Hello, (c.COUNT, c.MAP)),
     WELCOME: (Welcome, (c.COUNT, c.MAP)),
     READY: (Ready, (c.MAP,)),
@@ -213,28 +216,33 @@ TABLE: dict[int, tuple[Callable[..., Frame], tuple[tuple[str, c.Check], ...]]] =
 
 def parse(body: bytes | bytearray) -> Frame:
     """Read one frame's body, or raise :class:`DecodeError` or :class:`ProtocolError`."""
-    fields = decode_frame(body)
+    return build(decode_frame(body), TABLE)
+
+
+def build(fields: Payload, table: Mapping[int, tuple[Callable[..., _F], Checks]]) -> _F:
+    """Make the frame of decoded fields that a table knows, or raise :class:`ProtocolError`."""
     if type(fields) is not list or not fields:
         raise ProtocolError("a frame is an array that begins with its kind")
     kind = fields[0]
-    if type(kind) is not int or kind not in TABLE:
+    if type(kind) is not int or kind not in table:
         raise ProtocolError(f"no frame has the kind {kind!r:.40}")
-    build, checks = TABLE[kind]
+    make, checks = table[kind]
     if len(fields) == len(checks) + 1:
         for index, (_, check) in enumerate(checks, 1):
             if not check(fields[index]):
-                raise ProtocolError(_mistyped(fields, index))
-        return build(*fields[1:])
-    name = getattr(build, "__name__", "").lower()
+                raise ProtocolError(_mistyped(fields, index, make, checks))
+        return make(*fields[1:])
+    name = getattr(make, "__name__", "").lower()
     raise ProtocolError(
         f"frame {name} (kind {kind}) has {len(checks)} fields, not {len(fields) - 1}"
     )
 
 
-def _mistyped(fields: list[Payload], index: int) -> str:
-    build, checks = TABLE[fields[0]]
-    name = getattr(build, "__name__", "").lower()
-    field = getattr(build, "_fields", ())[index - 1]
+def _mistyped(
+    fields: list[Payload], index: int, make: Callable[..., object], checks: Checks
+) -> str:
+    name = getattr(make, "__name__", "").lower()
+    field = getattr(make, "_fields", ())[index - 1]
     got = type(fields[index]).__name__
     wanted = checks[index - 1][0]
     return f"frame {name} (kind {fields[0]}): {field} is no {wanted} but a {got}"

@@ -34,6 +34,18 @@ class Incoming(NamedTuple):
     decode_us: int
 
 
+def table_call(
+    identity: int, call: int, table: str, op: str, arguments: tuple[Payload, ...]
+) -> Pieces:
+    """Build the frame of an operation on a table."""
+    fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
+    body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
+    if body is not None:
+        return (body,)
+    head = frames.TABLE_CALL, identity, call, clean(table), op
+    return b"\x96" + b"".join(map(encode, head)), encode_view(arguments, op, MAX_DEPTH + 3)
+
+
 class Link:
     """Frames in and out. Every method is safe from any thread."""
 
@@ -104,13 +116,7 @@ class Link:
     ) -> frames.Answer | None:
         """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
         identity = self._next_id()
-        fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
-        body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
-        if body is not None:
-            return self._ask(identity, body)
-        head = frames.TABLE_CALL, identity, call, clean(table), op
-        view = encode_view(arguments, op, MAX_DEPTH + 3)
-        return self._ask(identity, b"\x96" + b"".join(map(encode, head)), view)
+        return self._ask(identity, *table_call(identity, call, table, op, arguments))
 
     def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer | None:
         # The turn is taken before the question goes out: nobody else can read its reply, and

@@ -99,6 +99,7 @@ class Runtime:
         self._port.max_frame = settings["max_frame"]
         self._link.add_credit(settings["credits"])
         self._marker = _Marker(settings["marker"])
+        _state.main = settings["main"]
         _state.link = self._link
         install_logging(self._link)
         if settings["capture"]:
@@ -107,6 +108,9 @@ class Runtime:
         try:
             for name in settings["preload"]:
                 _calls.load_module(name)
+            if settings["initializer"] is not None:
+                module, name, arguments = settings["initializer"]
+                _calls.find(module, name)(*arguments)
             for hook in list(_registry.start_hooks.values()):
                 hook()
         except _calls.TargetError as error:
@@ -198,12 +202,16 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         "credits": (_DEFAULT_CREDITS, (int,)),
         "marker": (None, (str, type(None))),
         "capture": (False, (bool,)),
+        "main": (None, (str, type(None))),
+        "initializer": (None, (list, type(None))),
     }
     settings: dict[str, Payload] = {}
     for name, (default, kinds) in known.items():
         value = given.get(name, default)
         wrong = type(value) not in kinds
-        if type(value) is list:
+        if type(value) is list and name == "initializer":
+            wrong = wrong or list(map(type, value)) != [str, str, list]
+        elif type(value) is list:
             wrong = wrong or not all(type(part) is str for part in value)
         if type(value) is int:
             wrong = wrong or value < 0

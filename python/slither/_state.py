@@ -21,7 +21,8 @@ class Context:
     """What BEAM said about the call that runs: see :func:`slither.worker.context`.
 
     ``run``, ``pipe``, ``stage`` and ``session`` are names or None; ``batch`` counts a run's
-    batches from 0, ``attempt`` the tries of this batch from 1.
+    batches from 0, ``attempt`` the tries of this batch from 1. ``trace`` is what the run was
+    given to be found by in traces, such as a W3C ``traceparent``, or None.
     """
 
     run: str | None
@@ -30,8 +31,11 @@ class Context:
     session: str | None
     batch: int
     attempt: int
+    trace: str | None = None
 
 
+main: str | None = None
+"""The script whose functions go by the module ``__main__``."""
 link: Link | None = None
 call_id = 0
 _call: Call | None = None
@@ -73,6 +77,7 @@ def context() -> Context:
         names("session"),
         call.batch,
         call.attempt,
+        names("trace"),
     )
 
 

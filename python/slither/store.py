@@ -27,7 +27,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from slither import _state
 from slither._errors import (
@@ -39,6 +39,9 @@ from slither._errors import (
     UnknownTable,
 )
 from slither._types import Payload
+
+if TYPE_CHECKING:
+    from slither._frames import Answer
 
 __all__ = ["Table", "table"]
 
@@ -197,15 +200,18 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             if scan is not None:
                 self._ask("scan_end", scan)
 
-    def _ask(self, op: str, *arguments: object) -> Payload:
+    def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
         link = _state.link
         if link is None:
             raise SlitherError(
                 f"table {self.name!r} was used outside a worker; tables answer in code that a "
                 "Slither pool runs"
             )
+        return link.ask_table(_state.call_id, self.name, op, arguments)
+
+    def _ask(self, op: str, *arguments: object) -> Payload:
         try:
-            reply = link.ask_table(_state.call_id, self.name, op, arguments)
+            reply = self._send(op, arguments)
         except (EncodeError, ProtocolError) as error:
             raise TableError(self.name, str(error)) from None
         except (EOFError, OSError) as error:

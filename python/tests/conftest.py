@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from peer import Worker
 
+import slither
+
+ROOT = Path(__file__).parents[2]
+
 # Workers and scripts are processes of their own: they must find the package too.
-os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = str(ROOT / "python")
 
 # Only workers import it: a process has one pair of functions for sessions that move.
 collect_ignore = ["session_handlers.py"]
@@ -18,3 +23,21 @@ collect_ignore = ["session_handlers.py"]
 def worker() -> Iterator[Worker]:
     with Worker() as started:
         yield started.ready()
+
+
+@pytest.fixture(scope="session")
+def escript() -> Path:
+    """The BEAM side as it stands in this checkout."""
+    command = ["mix", "escript.build"]
+    environment = {**os.environ, "MIX_ENV": "prod", "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / "_build" / "slither.escript"
+
+
+@pytest.fixture(scope="session")
+def beam(escript: Path) -> Iterator[slither.Beam]:
+    with slither.Beam(workers=2) as started:
+        yield started

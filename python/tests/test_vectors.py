@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from tagged import load, show, untag
 
-from slither import DecodeError, SlitherError
+from slither import DecodeError, ProtocolError, SlitherError
 from slither import _frames as frames
 from slither._answer import frame
+from slither._driver import frames as driver
 from slither._types import Payload
 from slither._walk import encode_slowly
 from slither.protocol import pack, unpack
@@ -31,13 +32,23 @@ def test_a_value_both_ways(row: Row) -> None:
 def test_a_frame_both_ways(row: Row) -> None:
     kind, *fields = untag(row["value"])
     assert frame(kind, *fields).hex() == row["hex"]
-    got = frames.parse(bytes.fromhex(row["hex"]))
+    parse = frames.parse if kind in frames.TABLE else driver.parse
+    got = parse(bytes.fromhex(row["hex"]))
     assert show(list(got)) == show(fields)
-    assert isinstance(got, frames.TABLE[kind][0])  # type: ignore[arg-type]
+    table = {**frames.TABLE, **driver.TABLE}
+    assert isinstance(got, table[kind][0])  # type: ignore[arg-type]
 
 
 def test_every_kind_has_a_vector() -> None:
-    assert {untag(row["value"])[0] for row in FRAMES} == set(frames.TABLE)
+    kinds = {untag(row["value"])[0] for row in FRAMES}
+    assert kinds == set(frames.TABLE) | set(driver.TABLE)
+
+
+def test_a_worker_refuses_the_frames_of_a_driver() -> None:
+    body = frame(driver.END, 5)
+    assert driver.parse(body) == driver.End(5)
+    with pytest.raises(ProtocolError, match="no frame has the kind 36"):
+        frames.parse(body)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,7 @@ def test_an_invalid_value_is_refused(row: Row) -> None:
 @pytest.mark.parametrize("row", [row for row in INVALID if row["kind"] == "frame"])
 def test_an_invalid_frame_is_refused(row: Row) -> None:
     with pytest.raises(SlitherError):
-        frames.parse(bytes.fromhex(row["hex"]))
+        driver.parse(bytes.fromhex(row["hex"]))
 
 
 def test_names_are_unique() -> None:

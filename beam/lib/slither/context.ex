@@ -15,7 +15,7 @@ defmodule Slither.Context do
           pipe: atom | String.t() | nil,
           stage: atom | String.t() | nil,
           session_id: String.t() | nil,
-          stores: %{optional(atom | String.t()) => module},
+          stores: %{optional(atom | String.t()) => term},
           metadata: map,
           runtime: map
         }

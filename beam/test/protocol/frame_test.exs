@@ -28,7 +28,17 @@ defmodule Slither.Protocol.FrameTest do
     {:credit, 50},
     {:cancel, 9},
     {:table_call, 3, 1, "features", "get", ["user:42"]},
-    {:session, 1, "r"}
+    {:session, 1, "r"},
+    {:start, 5, "map", %{"target" => ["each", "m", "f"]}},
+    {:feed, 5, 2, %Slither.Bytes{data: <<1, 2>>}},
+    {:more, 5, 1},
+    {:take, 5, 300},
+    {:end, 5},
+    {:outputs, 5, nil, 0, 1, %Slither.Bytes{data: <<2>>}, nil},
+    {:outputs, 5, "accept", 7, 1, %Slither.Bytes{data: <<0xC0>>}, %{0 => @error}},
+    {:done, 5, %{"in" => 2}, nil},
+    {:done, 5, %{}, @error},
+    {:request, 6, "status", %{}}
   ]
 
   # One value of each type, and some that are not of it.
@@ -41,8 +51,11 @@ defmodule Slither.Protocol.FrameTest do
     :mode => [nil, 2, -1, "0"],
     :timing => [nil, [], [1, 2], [1, 2, 3, 4], [1, 2, nil], %{}],
     :error => [nil, "no", %{}, %{"kind" => "exception"}, %{"kind" => 1, "message" => "no"}],
+    :bytes => [nil, "a", [1]],
     {:maybe, :int} => [-1, 1.0, "1"],
-    {:maybe, :map} => [[], "a", 1]
+    {:maybe, :map} => [[], "a", 1],
+    {:maybe, :string} => [1, %Slither.Bytes{data: "a"}],
+    {:maybe, :error} => [%{}, "no"]
   }
 
   describe "encode/1 and decode/1" do

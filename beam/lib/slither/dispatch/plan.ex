@@ -24,7 +24,8 @@ defmodule Slither.Dispatch.Plan do
     :on_session_lost,
     :metadata,
     :executor,
-    :options
+    :options,
+    raw: false
   ]
 
   @type t :: %__MODULE__{}
@@ -49,6 +50,7 @@ defmodule Slither.Dispatch.Plan do
          session: options[:session_id],
          on_session_lost: options[:on_session_lost],
          executor: options[:executor],
+         raw: options[:raw] == true,
          options: options,
          metadata: %{
            run: context.runtime[:run],
@@ -113,13 +115,19 @@ defmodule Slither.Dispatch.Plan do
         "run" => context.runtime[:run],
         "pipe" => name(context.pipe),
         "stage" => name(context.stage),
-        "session" => options[:session_id]
+        "session" => options[:session_id],
+        "trace" => trace(context.metadata)
       }
 
       # As bytes, the context of a run costs a call's message a reference, not a copy.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
     end
   end
+
+  # So that Python's own spans can join the trace: `metadata: %{trace: …}`, such as a W3C
+  # traceparent.
+  defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)
+  defp trace(_metadata), do: nil
 
   # A session's calls keep their order by going one at a time.
   defp capacity({:pool, handle, _head, _run}, options) do

@@ -108,6 +108,7 @@ defmodule Slither.Dispatch.Runner do
       batch: batch.number,
       attempt: batch.attempt,
       timeout: runner.plan.timeout,
+      raw: runner.plan.raw,
       payloads: for({_seq, item} <- batch.entries, do: item.payload)
     })
 

@@ -61,6 +61,13 @@ defmodule Slither.Dispatch.Settings do
       default: false,
       doc: "Whether `run/2` adds a `Slither.Receipt` to its answer."
     ],
+    raw: [
+      type: :boolean,
+      default: false,
+      doc:
+        "Whether results stay encoded, as `Slither.Protocol.Encoded`: for those that only hand " <>
+          "them on, to another worker or into a file."
+    ],
     session_id: [type: :string, doc: "Pins the run's calls to one worker, in order."],
     on_session_lost: [
       type: {:in, [:error, :rebind]},

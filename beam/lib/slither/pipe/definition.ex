@@ -38,7 +38,7 @@ defmodule Slither.Pipe.Definition do
           stages: [%Stage{}],
           outputs: [name],
           default: name,
-          stores: %{optional(name) => module},
+          stores: %{optional(name) => term},
           on_error: %{optional(name) => term}
         }
 
@@ -112,6 +112,10 @@ defmodule Slither.Pipe.Definition do
 
   defp add({:output, _line, _name}, definition), do: {:ok, definition}
   defp add({:on_error, _, stage, policy}, d), do: {:ok, put_in(d.on_error[stage], policy)}
+
+  # A document names a table, and its store is whatever that has been started as.
+  defp add({:store, path, name, store}, definition) when is_binary(path),
+    do: {:ok, put_in(definition.stores[name], store)}
 
   defp add({:store, _line, name, module} = statement, definition) do
     if is_atom(module) and match?("Elixir." <> _, Atom.to_string(module)),

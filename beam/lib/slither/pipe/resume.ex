@@ -37,13 +37,26 @@ defmodule Slither.Pipe.Resume do
           {:outputs, [Engine.output()], t}
           | {:done, t}
           | {:halted, [Engine.output()], Exception.t(), t}
-  def next(%__MODULE__{at: :end} = resume), do: go_on(resume)
+  def next(resume) do
+    case step(resume) do
+      {:wait, resume} -> next(%{resume | engine: Engine.await(resume.engine)})
+      answer -> answer
+    end
+  end
 
-  def next(%__MODULE__{checkpoint: checkpoint, at: at} = resume) do
+  @doc "As `Engine.step/1`: with `:wait` where nothing can be done before a message comes."
+  @spec step(t) ::
+          {:outputs, [Engine.output()], t}
+          | {:done, t}
+          | {:halted, [Engine.output()], Exception.t(), t}
+          | {:wait, t}
+  def step(%__MODULE__{at: :end} = resume), do: go_on(resume)
+
+  def step(%__MODULE__{checkpoint: checkpoint, at: at} = resume) do
     case Checkpoint.outputs(checkpoint, at) do
-      {:ok, [], next} -> next(%{resume | at: next})
+      {:ok, [], next} -> step(%{resume | at: next})
       {:ok, outputs, next} -> {:outputs, plain(outputs), %{resume | at: next}}
-      :done -> next(%{resume | at: :end})
+      :done -> step(%{resume | at: :end})
     end
   end
 
@@ -64,9 +77,7 @@ defmodule Slither.Pipe.Resume do
       {:wait, engine} ->
         resume = note(resume, engine, [])
 
-        if resume.finished == [],
-          do: go_on(%{resume | engine: Engine.await(resume.engine)}),
-          else: hand_on(resume)
+        if resume.finished == [], do: {:wait, resume}, else: hand_on(resume)
 
       {:done, engine} ->
         resume = note(resume, engine, [])

@@ -289,4 +289,11 @@ defmodule Slither.Protocol.Decoder do
   def uint(<<0xCE, n::32, rest::binary>>), do: {n, rest}
   def uint(<<0xCF, n::64, rest::binary>>), do: {n, rest}
   def uint(_other), do: :error
+
+  @doc false
+  @spec array_header(binary) :: {non_neg_integer, binary} | :error
+  def array_header(<<0x9::4, n::4, rest::binary>>), do: {n, rest}
+  def array_header(<<0xDC, n::16, rest::binary>>), do: {n, rest}
+  def array_header(<<0xDD, n::32, rest::binary>>), do: {n, rest}
+  def array_header(_other), do: :error
 end

@@ -7,6 +7,7 @@ defmodule Slither.Protocol.Encoder do
   import Bitwise
 
   alias Slither.{Bytes, Tensor}
+  alias Slither.Protocol.Encoded
 
   @max_depth 1_000
   @max_magnitude 65_536
@@ -176,6 +177,8 @@ defmodule Slither.Protocol.Encoder do
       true -> [<<0xC6, size::32>> | data]
     end
   end
+
+  defp wrapped(%Encoded{data: data}) when is_binary(data), do: data
 
   defp wrapped(%DateTime{} = datetime) do
     seconds = unix(datetime, :second)

@@ -3,7 +3,7 @@ defmodule Slither.Protocol.Frame do
   # The frames of `protocol/PROTOCOL.md`. One table drives encoding, decoding and the checks;
   # a frame is a tuple `{name, field, …}`.
 
-  alias Slither.Protocol.{Decoder, Encoder}
+  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Splitter}
 
   @version 1
   @max_frame 268_435_456
@@ -29,7 +29,16 @@ defmodule Slither.Protocol.Frame do
     {16, :credit, [:int]},
     {17, :cancel, [:int]},
     {18, :table_call, [:int, :int, :string, :string, :list]},
-    {19, :session, [:int, :string]}
+    {19, :session, [:int, :string]},
+    # Between BEAM and a driver: a Python program that has started it.
+    {32, :start, [:int, :string, :map]},
+    {33, :feed, [:int, :int, :bytes]},
+    {34, :more, [:int, :int]},
+    {35, :take, [:int, :int]},
+    {36, :end, [:int]},
+    {37, :outputs, [:int, {:maybe, :string}, :int, :int, :bytes, {:maybe, :map}]},
+    {38, :done, [:int, :map, {:maybe, :error}]},
+    {39, :request, [:int, :string, :map]}
   ]
 
   @levels ~w(debug info warning error critical)
@@ -92,6 +101,23 @@ defmodule Slither.Protocol.Frame do
     end
   end
 
+  @doc "An outputs frame's body from its encoded values."
+  @spec outputs(pos_integer, String.t() | nil, non_neg_integer, pos_integer, iodata, map | nil) ::
+          iodata
+  def outputs(id, output, first, count, values, errors) do
+    size = IO.iodata_length(values)
+
+    [
+      <<0x97, 37>>,
+      Encoder.encode!(id),
+      Encoder.encode!(output),
+      Encoder.encode!(first),
+      Encoder.encode!(count),
+      <<0xC6, size::32>>,
+      values | Encoder.encode!(errors)
+    ]
+  end
+
   @doc "The kind and the first integer field of a body, without decoding it."
   @spec peek(binary) :: {atom, non_neg_integer} | :error
   def peek(<<tag, kind, rest::binary>>) when tag > 0x91 and tag < 0xA0 do
@@ -122,6 +148,41 @@ defmodule Slither.Protocol.Frame do
       {:error, why} -> {:error, why}
     end
   end
+
+  @doc "As `decode/1`, with the results of a result frame left encoded."
+  @spec decode_raw(binary) :: {:ok, tuple} | {:error, String.t()}
+  def decode_raw(<<0x95, 5, rest::binary>>) do
+    with {id, rest} <- Decoder.uint(rest),
+         {count, rest} <- Decoder.array_header(rest),
+         {:ok, results, rest} <- Encoded.split(rest, count),
+         {:ok, [errors, timing]} <- Decoder.decode(<<0x92, rest::binary>>, @max_depth),
+         {:ok, frame} <- check(5, [id, [], errors, timing]) do
+      {:ok, put_elem(frame, 2, results)}
+    else
+      {:error, why} -> {:error, why}
+      :error -> {:error, "a malformed result frame"}
+    end
+  end
+
+  def decode_raw(body), do: decode(body)
+
+  @doc "As `decode/1`, with all results of a result frame as one block."
+  @spec decode_block(binary) :: {:ok, tuple} | {:error, String.t()}
+  def decode_block(<<0x95, 5, rest::binary>>) do
+    with {id, rest} <- Decoder.uint(rest),
+         {count, values} <- Decoder.array_header(rest),
+         {:ok, rest} <- Splitter.skip(values, count),
+         {:ok, [errors, timing]} <- Decoder.decode(<<0x92, rest::binary>>, @max_depth),
+         {:ok, frame} <- check(5, [id, [], errors, timing]) do
+      data = binary_part(values, 0, byte_size(values) - byte_size(rest))
+      {:ok, put_elem(frame, 2, %Block{count: count, data: data, errors: errors})}
+    else
+      {:error, why} -> {:error, why}
+      :error -> {:error, "a malformed result frame"}
+    end
+  end
+
+  def decode_block(body), do: decode(body)
 
   defp check(kind, fields) do
     case @kinds do
@@ -156,6 +217,7 @@ defmodule Slither.Protocol.Frame do
   defp type?(:int, value), do: is_integer(value) and value >= 0
   defp type?(:string, value), do: is_binary(value)
   defp type?(:list, value), do: is_list(value)
+  defp type?(:bytes, value), do: is_struct(value, Slither.Bytes)
   defp type?(:map, value), do: plain_map?(value)
   defp type?(:any, _value), do: true
   defp type?(:mode, value), do: value in [0, 1]

@@ -9,7 +9,7 @@ defmodule Slither.Python.Lane do
 
   alias Slither.Error
   alias Slither.Python.Pool.Pace
-  alias Slither.Protocol.{Encoder, Frame}
+  alias Slither.Protocol.{Block, Encoder, Frame}
 
   defmodule Job do
     @moduledoc false
@@ -23,7 +23,8 @@ defmodule Slither.Python.Lane do
       :run,
       batch: 0,
       attempt: 1,
-      timeout: :infinity
+      timeout: :infinity,
+      raw: false
     ]
   end
 
@@ -127,7 +128,7 @@ defmodule Slither.Python.Lane do
 
   defp call(job, lane) do
     started = System.monotonic_time()
-    {count, encoded, bad} = encode(job.payloads, nil, {0, 0, [], %{}})
+    {count, encoded, bad} = encode(job.payloads)
     times = %{encode: 0, wire: 0, decode: 0, handler: 0, bytes: 0, result_bytes: 0}
     times = Map.put(times, :worker, lane.slot)
     times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
@@ -148,6 +149,10 @@ defmodule Slither.Python.Lane do
       end
     end
   end
+
+  # A block is a call by itself.
+  defp encode([%Block{count: count, data: data}]), do: {count, data, %{}}
+  defp encode(payloads), do: encode(payloads, nil, {0, 0, [], %{}})
 
   defp encode([payload | rest], shape, {index, count, acc, bad}) do
     case Encoder.encode_row(payload, shape) do
@@ -215,11 +220,22 @@ defmodule Slither.Python.Lane do
   end
 
   defp decode(body, job, bad) do
-    case Frame.decode(body) do
+    case read(body, job) do
+      {:ok, {:result, _id, %Block{} = block, _, timing}} -> merge_block(block, timing, job)
       {:ok, {:result, _id, results, errors, timing}} -> merge(results, errors, timing, job, bad)
       {:ok, {:error, _id, error}} -> {:error, Slither.Python.Fault.to_error(error)}
       {:error, why} -> {:broken, why}
     end
+  end
+
+  defp read(body, %Job{payloads: [%Block{}]}), do: Frame.decode_block(body)
+  defp read(body, %Job{raw: true}), do: Frame.decode_raw(body)
+  defp read(body, _job), do: Frame.decode(body)
+
+  defp merge_block(block, [_decode, handler, _encode], %Job{payloads: [%Block{count: count}]}) do
+    if block.count == count,
+      do: {:ok, [block], %{}, handler},
+      else: {:broken, "#{block.count} results for #{count} items", %{short: true}}
   end
 
   defp merge(results, errors, [_decode, handler, _encode], job, bad) do

@@ -14,6 +14,17 @@ defmodule Slither.Python.OSProcess do
     :ok
   end
 
+  @doc "Kills several process groups, as `kill_group/1` does one."
+  @spec kill_groups([pos_integer]) :: :ok
+  def kill_groups([]), do: :ok
+
+  def kill_groups(os_pids) do
+    groups = for os_pid <- os_pids, os_pid > 1, do: "-#{os_pid}"
+    script = ~s(for group in "$@"; do kill -s KILL -- "$group" 2>/dev/null; done)
+    {_output, _status} = System.cmd("/bin/sh", ["-c", script, "sh" | groups])
+    :ok
+  end
+
   @doc "An exit status in words: the signal's name where the process was killed by one."
   @spec describe(non_neg_integer) :: String.t()
   def describe(status) when status > 128 and status < 160 do

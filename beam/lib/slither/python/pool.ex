@@ -18,6 +18,18 @@ defmodule Slither.Python.Pool do
       default: [],
       doc: "Environment variables; `nil` removes one."
     ],
+    main: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc: "The script whose functions go by the module `__main__`; run when one is called."
+    ],
+    initializer: [
+      type: {:or, [{:list, :any}, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "A function to call when a worker starts, after the preload: a list of its module, its " <>
+          "name and a list of its arguments."
+    ],
     cd: [type: {:or, [:string, {:in, [nil]}]}, default: nil, doc: "The workers' folder."],
     window: [
       type: :pos_integer,

@@ -297,6 +297,8 @@ defmodule Slither.Python.Worker do
       "paths" => settings.paths,
       "credits" => @log_credits,
       "capture" => settings.capture,
+      "main" => settings.main,
+      "initializer" => settings.initializer,
       "marker" => path
     }
 

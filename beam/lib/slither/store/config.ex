@@ -7,6 +7,7 @@ defmodule Slither.Store.Config do
 
   @options [
     name: [type: :any, doc: "What reads and writes call this instance; default: the module."],
+    tables: [type: {:list, :any}, doc: "Specs of tables, in place of the module's `tables/0`."],
     dir: [
       type: :string,
       doc:
@@ -60,7 +61,7 @@ defmodule Slither.Store.Config do
     with {:ok, options} <- Options.validate(options, @options, where),
          store = Keyword.get(options, :name, module),
          :ok <- behaviour(module),
-         {:ok, tables} <- call(module, :tables, &Table.check(&1, module, options[:clock])),
+         {:ok, tables} <- tables(module, options),
          {:ok, views} <- views(module, options[:views], store),
          {:ok, dir} <- dir(tables, options, where) do
       kept = Keyword.take(options, [:sync, :compact_after, :on_load_error, :sweep_interval])
@@ -68,6 +69,11 @@ defmodule Slither.Store.Config do
       own = [store: store, module: module, tables: tables, views: views, dir: dir]
       {:ok, struct!(__MODULE__, own ++ kept)}
     end
+  end
+
+  defp tables(module, options) do
+    check = &Table.check(&1, module, options[:clock])
+    if options[:tables], do: check.(options[:tables]), else: call(module, :tables, check)
   end
 
   defp views(_module, false, _store), do: {:ok, []}

@@ -26,12 +26,30 @@ defmodule Slither.Store.Table do
       default: false,
       doc:
         "Whether Python may use it as a mapping, without a view. Its name is then its store's alone."
+    ],
+    as: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc: "The name by which Python knows it; `nil`: its own."
     ]
   ]
 
   @chunk 500
 
-  defstruct [:name, :tid, :expiry, :ttl, :clock, :type, :keypos, :shape, :durable, :python, :ets]
+  defstruct [
+    :name,
+    :tid,
+    :expiry,
+    :ttl,
+    :clock,
+    :type,
+    :keypos,
+    :shape,
+    :durable,
+    :python,
+    :as,
+    :ets
+  ]
 
   @type t :: %__MODULE__{}
   @type effect :: {:insert, [tuple], deadline :: integer | nil} | {:delete, [term]}
@@ -108,6 +126,7 @@ defmodule Slither.Store.Table do
       shape: if(checked[:ttl], do: :checked, else: shape),
       durable: checked[:durable],
       python: checked[:python],
+      as: checked[:as] || Atom.to_string(checked[:name]),
       ets: ets
     }
   end

@@ -77,7 +77,7 @@ defmodule Slither.Store.Views do
   @spec tables([Slither.Store.Table.t()], term) :: [map]
   def tables(tables, store) do
     for %{python: access} = table <- tables, access do
-      %{name: Atom.to_string(table.name), table: table.name, store: store, access: access}
+      %{name: table.as, table: table.name, store: store, access: access}
     end
   end
 

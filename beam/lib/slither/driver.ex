@@ -1,0 +1,41 @@
+defmodule Slither.Driver do
+  @moduledoc false
+  # BEAM as the child of a Python program, which drives it over two pipes: what `slither.Beam()`
+  # starts, as an escript. The frames are in the chapter on drivers of `protocol/PROTOCOL.md`.
+  #
+  # `Server` owns the pipes and routes frames; each run is a process of its own, which writes its
+  # outputs itself. The VM ends with its driver: at the end of the input, whatever it is busy
+  # with.
+
+  alias Slither.Driver.Server
+
+  @usage """
+  This is the BEAM side of Slither for Python: slither.Beam() starts it, with the numbers of two
+  file descriptors.
+  """
+
+  @doc "Serves the driver on the descriptors `args` name: one to read from, one to write to."
+  @spec main([String.t()]) :: no_return
+  def main(args) do
+    case Enum.map(args, &Integer.parse/1) do
+      [{input, ""}, {output, ""}] -> serve(input, output)
+      _other -> stop(2, @usage)
+    end
+  end
+
+  defp serve(input, output) do
+    {:ok, server} = Server.start(input, output)
+    monitor = Process.monitor(server)
+
+    receive do
+      {:DOWN, ^monitor, :process, _pid, :normal} -> System.halt(0)
+      {:DOWN, ^monitor, :process, _pid, reason} -> stop(1, Exception.format_exit(reason))
+    end
+  end
+
+  @spec stop(non_neg_integer, String.t()) :: no_return
+  defp stop(status, message) do
+    IO.puts(:stderr, message)
+    System.halt(status)
+  end
+end

@@ -1,0 +1,17 @@
+defmodule Slither.Driver.Executor do
+  @moduledoc false
+  # Runs what a driver names: `executor_options: [target: target]`, as in a call frame.
+
+  @behaviour Slither.Dispatch.Executor
+
+  alias Slither.Dispatch.Executors.External
+
+  @impl true
+  def target(options), do: Keyword.fetch(options[:executor_options], :target)
+
+  @impl true
+  def execute_batch(items, context, options) do
+    {:ok, target} = target(options)
+    External.run_call(target, items, context, options)
+  end
+end

@@ -1,0 +1,58 @@
+defmodule Slither.Driver.LogHandler do
+  @moduledoc false
+  # Sends log events to the driver: all that workers print and log, and what BEAM itself has to
+  # say from warnings on. It runs in the process that logs, so it never waits: what does not fit
+  # the pipe is dropped and counted.
+
+  alias Slither.Protocol.Frame
+  alias Slither.Python.PortWriter
+
+  @longest 65_536
+  @format %{template: [:msg], single_line: false}
+
+  @doc "Has the log go to the driver."
+  @spec install(port) :: :ok | {:error, term}
+  def install(port) do
+    config = %{port: port, dropped: :counters.new(1, [])}
+    :logger.add_handler(__MODULE__, __MODULE__, %{config: config})
+  end
+
+  @doc false
+  @spec log(:logger.log_event(), map) :: :ok
+  def log(%{level: level, meta: meta} = event, %{config: config}) do
+    case meta do
+      %{python_logger: logger} -> forward(event, level, logger, config)
+      _ -> if important?(level), do: forward(event, level, "slither.beam", config)
+    end
+
+    :ok
+  end
+
+  defp important?(level), do: :logger.compare_levels(level, :warning) != :lt
+
+  defp forward(event, level, logger, %{port: port, dropped: dropped}) do
+    before = :counters.get(dropped, 1)
+    frame = {:log, 0, level(level), logger, text(event), before}
+
+    case Frame.encode(frame) do
+      {:ok, body} ->
+        if PortWriter.offer(port, body),
+          do: :counters.sub(dropped, 1, before),
+          else: :counters.add(dropped, 1, 1)
+
+      {:error, _why} ->
+        :counters.add(dropped, 1, 1)
+    end
+  end
+
+  defp text(event) do
+    event
+    |> :logger_formatter.format(@format)
+    |> IO.chardata_to_string()
+    |> String.slice(0, @longest)
+  end
+
+  defp level(level) when level in [:debug, :warning, :error], do: Atom.to_string(level)
+  defp level(level) when level in [:info, :notice], do: "info"
+  defp level(_worse), do: "critical"
+end

@@ -1,0 +1,209 @@
+defmodule Slither.Driver.PipeRun do
+  @moduledoc false
+  # A pipe over what the driver feeds. BEAM says how many items it takes, and the driver how many
+  # outputs: neither holds more of the other's than it has room for.
+
+  alias Slither.{Error, Item}
+  alias Slither.Driver.{Fault, Spec}
+  alias Slither.Pipe.{Document, Engine, Resume}
+  alias Slither.Protocol.{Decoder, Encoder, Frame}
+  alias Slither.Python.PortWriter
+
+  # Items that may be on their way or wait here, so that the pipe does not wait for the driver.
+  @ahead 256
+
+  @doc "Runs until the input has ended and all is out; the last frame is `done`."
+  @spec run(pos_integer, map, port) :: :ok
+  def run(id, spec, port) do
+    with {:ok, document, options} <- Spec.pipe(spec),
+         {:ok, definition} <- Document.parse(document),
+         {:ok, run} <- open(definition, options) do
+      loop(%{
+        id: id,
+        port: port,
+        run: run,
+        entry: [],
+        asked: 0,
+        next: 0,
+        ended: false,
+        credit: 0,
+        firsts: %{}
+      })
+    else
+      {:error, error} -> done(port, id, %{}, error)
+    end
+  end
+
+  defp open(definition, options) do
+    options = Keyword.put_new(options, :metadata, %{})
+
+    with {:ok, engine} <- Engine.new(definition, :fed, options, true),
+         do: resume(definition, engine, options)
+  end
+
+  defp resume(definition, engine, options) do
+    if path = options[:checkpoint] do
+      with {:error, error} <- Resume.new(definition, engine, path, options) do
+        Engine.close(engine, error)
+        {:error, error}
+      end
+    else
+      {:ok, engine}
+    end
+  end
+
+  defp loop(%{credit: credit} = state) when credit <= 0 do
+    receive do
+      {:take, body} -> state |> take(body) |> loop()
+    end
+  end
+
+  defp loop(state) do
+    case step(state.run) do
+      {:outputs, outputs, run} ->
+        %{state | run: run} |> emit(outputs) |> loop()
+
+      {:wait, run} ->
+        %{state | run: run} |> feed() |> wait()
+
+      {:done, run} ->
+        finish(%{state | run: run}, nil)
+
+      {:halted, outputs, error, run} ->
+        %{state | run: run} |> emit(outputs) |> finish(error)
+    end
+  end
+
+  ## Input
+
+  # What it wants and is here it gets; then it is asked for more.
+  defp feed(state) do
+    engine = engine(state.run)
+
+    case Engine.want(engine) do
+      want when want > 0 and state.entry != [] ->
+        {items, entry} = Enum.split(state.entry, want)
+        fed(ask(%{state | entry: entry}), Engine.feed(engine, items))
+
+      want when want > 0 and state.ended ->
+        fed(state, Engine.finish(engine))
+
+      _none ->
+        {:wait, ask(state)}
+    end
+  end
+
+  defp fed(state, engine), do: {:go_on, %{state | run: put_engine(state.run, engine)}}
+
+  defp ask(%{ended: true} = state), do: state
+
+  defp ask(state) do
+    room = @ahead - state.asked - length(state.entry)
+
+    if room >= div(@ahead, 2) do
+      write(state, {:more, state.id, room})
+      %{state | asked: state.asked + room}
+    else
+      state
+    end
+  end
+
+  defp wait({:go_on, state}), do: loop(state)
+
+  defp wait({:wait, state}) do
+    receive do
+      {:feed, body} -> state |> take_in(body) |> loop()
+      {:end, _body} -> loop(%{state | ended: true})
+      {:take, body} -> state |> take(body) |> loop()
+      message -> state |> deliver(message) |> loop()
+    end
+  end
+
+  defp take_in(state, body) do
+    {:ok, {:feed, _id, count, %{data: data}}} = Frame.decode(body)
+
+    case Decoder.decode(<<0xDD, count::32, data::binary>>) do
+      {:ok, payloads} ->
+        items = for {payload, n} <- Enum.with_index(payloads, state.next), do: item(payload, n)
+        asked = state.asked - count
+        %{state | entry: state.entry ++ items, next: state.next + count, asked: asked}
+
+      {:error, why} ->
+        exit({%Error{reason: :not_decodable, message: "the items can't be read: #{why}"}, []})
+    end
+  end
+
+  defp item(payload, position), do: %Item{id: position, payload: payload}
+
+  defp take(state, body) do
+    {:ok, {:take, _id, count}} = Frame.decode(body)
+    %{state | credit: state.credit + count}
+  end
+
+  defp deliver(state, message) do
+    case Engine.message(engine(state.run), message) do
+      {_ok_or_pool_down, engine} -> %{state | run: put_engine(state.run, engine)}
+      :unknown -> state
+    end
+  end
+
+  ## Outputs
+
+  defp emit(state, outputs) do
+    outputs
+    |> Enum.chunk_by(&elem(&1, 0))
+    |> Enum.reduce(state, &send_chunk/2)
+  end
+
+  defp send_chunk([{output, _item} | _] = chunk, state) do
+    encoded = for {{_output, item}, index} <- Enum.with_index(chunk), do: encode(item, index)
+
+    values = for {value, _error} <- encoded, do: value
+    errors = for {_value, {index, error}} <- encoded, into: %{}, do: {index, error}
+    errors = if errors == %{}, do: nil, else: errors
+    count = length(chunk)
+    first = Map.get(state.firsts, output, 0)
+    name = to_string(output)
+    PortWriter.write(state.port, Frame.outputs(state.id, name, first, count, values, errors))
+    firsts = Map.put(state.firsts, output, first + count)
+    %{state | firsts: firsts, credit: state.credit - count}
+  end
+
+  defp encode(item, index) do
+    case Encoder.encode(item.payload) do
+      {:ok, value} ->
+        {value, if(error = item.meta[:error], do: {index, Fault.to_wire(error)})}
+
+      {:error, why} ->
+        fault = %{"kind" => "not_encodable", "message" => why, "lost" => true}
+        {<<0xC0>>, {index, fault}}
+    end
+  end
+
+  ## Runs with a checkpoint, and those without
+
+  defp step(%Engine{} = engine), do: Engine.step(engine)
+  defp step(%Resume{} = resume), do: Resume.step(resume)
+
+  defp engine(%Engine{} = engine), do: engine
+  defp engine(%Resume{engine: engine}), do: engine
+
+  defp put_engine(%Engine{}, engine), do: engine
+  defp put_engine(%Resume{} = resume, engine), do: %{resume | engine: engine}
+
+  defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
+  defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
+
+  ## End
+
+  defp finish(state, error),
+    do: done(state.port, state.id, Spec.receipt(close(state.run, error)), error)
+
+  defp done(port, id, receipt, error) do
+    fault = if error, do: Fault.to_wire(error)
+    PortWriter.write(port, Frame.encode!({:done, id, receipt, fault}))
+    :ok
+  end
+
+  defp write(state, frame), do: PortWriter.write(state.port, Frame.encode!(frame))
+end

@@ -1,0 +1,52 @@
+defmodule Slither.Driver.Requests do
+  @moduledoc false
+  # What a driver asks for beside runs and tables, by name.
+
+  alias Slither.Driver.{Fault, Tables}
+  alias Slither.Error
+  alias Slither.Protocol.Frame
+  alias Slither.Python.Pool
+
+  @names ~w(await_ready status table)
+
+  @doc "Serves one request."
+  @spec serve(String.t(), map) :: {:ok, term} | {:error, Exception.t()}
+  def serve("status", _arguments) do
+    with {:ok, status} <- Pool.status(:default) do
+      workers =
+        for worker <- status.workers do
+          %{
+            "worker" => worker.worker,
+            "status" => worker.status,
+            "pid" => worker.os_pid,
+            "calls" => worker.calls
+          }
+        end
+
+      error = if status.error, do: Exception.message(status.error)
+      facts = status |> Map.take([:size, :queue, :started, :died]) |> Map.new(&named/1)
+      {:ok, Map.merge(facts, %{"workers" => workers, "error" => error})}
+    end
+  end
+
+  def serve("await_ready", %{"timeout" => timeout}) do
+    with :ok <- Pool.await_ready(:default, timeout), do: {:ok, nil}
+  end
+
+  def serve("table", spec), do: Tables.open(spec)
+  def serve(name, _arguments), do: {:error, Fault.unknown("request", name, @names)}
+
+  @doc "The frame that answers it."
+  @spec reply(pos_integer, {:ok, term} | {:error, Exception.t()}) :: iodata
+  def reply(id, {:ok, value}) do
+    case Frame.encode({:view_reply, id, 0, value}) do
+      {:ok, frame} -> frame
+      {:error, why} -> reply(id, {:error, %Error{reason: :not_encodable, message: why}})
+    end
+  end
+
+  def reply(id, {:error, error}),
+    do: Frame.encode!({:view_reply, id, 1, Fault.to_wire(error)})
+
+  defp named({name, value}), do: {Atom.to_string(name), value}
+end

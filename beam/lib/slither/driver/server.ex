@@ -1,0 +1,219 @@
+defmodule Slither.Driver.Server do
+  @moduledoc false
+  # Owns the pipes to the driver. It routes what comes to the runs it is for, answers requests
+  # and what is asked of tables, and ends the VM when the driver is gone. It never decodes what
+  # a run is fed, and never waits for one.
+
+  use GenServer
+
+  require Logger
+
+  alias Slither.Driver.{Fault, LogHandler, MapRun, PipeRun, Requests, Settings, Tables}
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Asks, OSProcess, Pool, PortWriter}
+
+  @runs %{"map" => MapRun, "pipe" => PipeRun}
+  # ms that the end may take once the driver is gone.
+  @last_ms 1_000
+
+  defmodule State do
+    @moduledoc false
+    @enforce_keys [:port, :asks]
+    defstruct [:port, :asks, :pools, phase: :greeting, runs: %{}, tasks: %{}]
+  end
+
+  @doc "Starts it on two descriptors, as what the VM lives for."
+  @spec start(non_neg_integer, non_neg_integer) :: GenServer.on_start()
+  def start(input, output), do: GenServer.start(__MODULE__, {input, output})
+
+  @impl true
+  def init({input, output}) do
+    # The end of the driver is to be seen at once, whatever the schedulers are busy with.
+    Process.flag(:priority, :high)
+    Process.flag(:trap_exit, true)
+    port = Port.open({:fd, input, output}, [:binary, :eof, packet: 4])
+    send_frame(port, {:hello, Frame.version(), facts()})
+    bridge = Application.fetch_env!(:slither, :view_server)
+    asks = Asks.new(port, Frame.max_frame(), bridge, %{pool: nil, worker: 0})
+    {:ok, %State{port: port, asks: asks}}
+  end
+
+  @impl true
+  def handle_info({port, {:data, body}}, %State{port: port} = state) do
+    case Frame.peek(body) do
+      {name, id} when name in [:feed, :take, :end] -> {:noreply, to_run(state, name, id, body)}
+      {:cancel, id} -> {:noreply, cancel(state, id)}
+      {:table_call, id} -> {:noreply, table(state, id, body)}
+      _ -> frame(Frame.decode(body), state)
+    end
+  end
+
+  # The driver is gone: nobody waits for anything any more.
+  def handle_info({port, :eof}, %State{port: port}), do: leave()
+  def handle_info({:EXIT, port, _reason}, %State{port: port}), do: leave()
+
+  def handle_info({:EXIT, pools, reason}, %State{pools: pools} = state) when pools != nil,
+    do: {:stop, {:pools_ended, reason}, state}
+
+  def handle_info({:answered, pid}, state),
+    do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
+
+  def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
+    case Map.pop(state.tasks, monitor) do
+      {nil, _tasks} -> {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
+      {{:run, id}, tasks} -> {:noreply, run_down(%{state | tasks: tasks}, id, reason)}
+      {{:request, id}, tasks} -> {:noreply, request_down(%{state | tasks: tasks}, id, reason)}
+    end
+  end
+
+  def handle_info(_late, state), do: {:noreply, state}
+
+  ## Frames
+
+  defp frame({:ok, {:welcome, version, settings}}, %State{phase: :greeting} = state) do
+    case welcome(version, settings, state.port) do
+      {:ok, pools} ->
+        send_frame(state.port, {:ready, %{}})
+        {:noreply, %{state | phase: :ready, pools: pools}}
+
+      {:error, error} ->
+        send_frame(state.port, {:failed, Fault.to_wire(error)})
+        {:stop, :normal, state}
+    end
+  end
+
+  defp frame({:ok, {:start, id, kind, spec}}, %State{phase: :ready} = state),
+    do: {:noreply, start_run(state, id, kind, spec)}
+
+  defp frame({:ok, {:request, id, name, arguments}}, %State{phase: :ready} = state) do
+    port = state.port
+
+    {_pid, monitor} =
+      spawn_monitor(fn ->
+        PortWriter.write(port, Requests.reply(id, Requests.serve(name, arguments)))
+      end)
+
+    {:noreply, put_in(state.tasks[monitor], {:request, id})}
+  end
+
+  defp frame({:ok, {:ping, token}}, state) do
+    send_frame(state.port, {:pong, token})
+    {:noreply, state}
+  end
+
+  defp frame({:ok, {:shutdown, _grace}}, state), do: {:stop, :normal, state}
+  defp frame({:ok, frame}, state), do: broken(state, "a #{elem(frame, 0)} frame, here or now")
+  defp frame({:error, why}, state), do: broken(state, why)
+
+  # What the two disagree on can't be mended between them: the driver sees the reason and the end.
+  defp broken(state, why) do
+    Logger.error("the driver broke the protocol: #{why}")
+    {:stop, {:protocol_error, why}, state}
+  end
+
+  defp welcome(version, settings, port) do
+    if version == Frame.version() do
+      with {:ok, pool, level} <- Settings.check(settings) do
+        Logger.configure(level: level)
+        :ok = LogHandler.install(port)
+        Supervisor.start_link([Tables.supervisor(), {Pool, pool}], strategy: :one_for_one)
+      end
+    else
+      {:error, Fault.version_mismatch(version)}
+    end
+  end
+
+  ## Runs
+
+  defp start_run(state, id, kind, spec) do
+    port = state.port
+
+    run = fn ->
+      case @runs do
+        %{^kind => module} -> module.run(id, spec, port)
+        _ -> raise Fault.unknown("run", kind, Map.keys(@runs))
+      end
+    end
+
+    {pid, monitor} = :proc_lib.spawn_opt(run, [:monitor, min_heap_size: 10_000])
+    state = put_in(state.tasks[monitor], {:run, id})
+    put_in(state.runs[id], pid)
+  end
+
+  # A frame for a run that has ended crossed its end.
+  defp to_run(state, name, id, body) do
+    with %{^id => pid} <- state.runs, do: send(pid, {name, body})
+    state
+  end
+
+  # What it has out at workers, its end gives back.
+  defp cancel(state, id) do
+    with %{^id => pid} <- state.runs, do: Process.exit(pid, :kill)
+    state
+  end
+
+  defp run_down(state, id, reason) do
+    unless reason in [:normal, :killed], do: done(state.port, id, reason)
+    %{state | runs: Map.delete(state.runs, id)}
+  end
+
+  defp done(port, id, reason),
+    do: send_frame(port, {:done, id, %{}, Fault.to_wire(Fault.crashed(reason))})
+
+  defp request_down(state, _id, :normal), do: state
+
+  defp request_down(state, id, reason) do
+    PortWriter.write(state.port, Requests.reply(id, {:error, Fault.crashed(reason)}))
+    state
+  end
+
+  defp table(state, id, body) do
+    case Asks.table(state.asks, id, body) do
+      {:ok, asks} -> %{state | asks: asks}
+      {:error, why} -> exit({:protocol_error, why})
+    end
+  end
+
+  ## End
+
+  # Workers end with the VM by themselves, but not what they have started. What is durable is on
+  # disk, and everything else is of no use to anyone.
+  @spec leave() :: no_return
+  defp leave do
+    {pid, monitor} = spawn_monitor(&kill_workers/0)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+    after
+      @last_ms -> :ok
+    end
+
+    :erlang.halt(0, flush: false)
+  end
+
+  defp kill_workers do
+    with {:ok, status} <- Pool.status(:default) do
+      pids = for %{os_pid: os_pid} <- status.workers, os_pid != nil, do: os_pid
+      OSProcess.kill_groups(pids)
+    end
+  end
+
+  # The runs first, then the pools, then what they stood on: stores write what they have.
+  @impl true
+  def terminate(_reason, state) do
+    for {_id, pid} <- state.runs, do: Process.exit(pid, :kill)
+    if state.pools, do: Supervisor.stop(state.pools, :shutdown)
+    Application.stop(:slither)
+  end
+
+  defp send_frame(port, frame), do: PortWriter.write(port, Frame.encode!(frame))
+
+  defp facts do
+    %{
+      "slither" => to_string(Application.spec(:slither, :vsn)),
+      "elixir" => System.version(),
+      "otp" => System.otp_release(),
+      "pid" => String.to_integer(System.pid())
+    }
+  end
+end

@@ -1,0 +1,111 @@
+defmodule Slither.DriverTest do
+  # What of the driver's side is plain data. The whole is tested from Python, which drives it.
+  use ExUnit.Case, async: true
+
+  alias Slither.{DispatchError, Error, PipeError, Receipt}
+  alias Slither.Driver.{Fault, Settings, Spec}
+
+  describe "settings" do
+    test "are options of the pool, and a level" do
+      settings = %{"size" => 3, "python" => "python3", "level" => "warning"}
+      assert {:ok, options, :warning} = Settings.check(settings)
+      assert {options[:name], options[:size]} == {:default, 3}
+    end
+
+    test "that are unknown or wrong are refused by name" do
+      assert {:error, error} = Settings.check(%{"sise" => 3})
+      assert Exception.message(error) =~ ~s(no setting is called "sise". Did you mean "size"?)
+      assert {:error, error} = Settings.check(%{"size" => 0})
+      assert Exception.message(error) =~ "option :size takes an integer of 1 or more, got 0"
+      assert {:error, error} = Settings.check(%{"level" => "loud"})
+      assert Exception.message(error) =~ ~s(no level is called "loud")
+    end
+
+    test "make no atoms" do
+      name = "setting_#{System.unique_integer([:positive])}_never_seen"
+      assert {:error, _error} = Settings.check(%{name => 1})
+      assert_raise ArgumentError, fn -> String.to_existing_atom(name) end
+    end
+  end
+
+  describe "a map's spec" do
+    test "is options of a dispatch" do
+      retry = %{"retry" => %{"max_attempts" => 2}, "then" => "skip"}
+      spec = %{"target" => ["each", "m", "f"], "on_error" => retry, "timeout" => nil}
+      assert {:ok, options} = Spec.map(spec)
+      assert options[:on_error] == {:retry, [then: :skip, max_attempts: 2]}
+      assert options[:timeout] == :infinity
+      assert options[:executor_options] == [target: ["each", "m", "f"]]
+    end
+
+    test "that is wrong is refused by name" do
+      for {spec, words} <- [
+            {%{"orderin" => "preserve"}, ~s(no option is called "orderin". Did you mean)},
+            {%{"ordering" => "sorted"}, ~s(no ordering is called "sorted")},
+            {%{"on_error" => "explode"}, ~s(no on_error is called "explode")},
+            {%{"on_error" => %{"retry" => %{"tries" => 1}}}, ~s(no option of retry is called)}
+          ] do
+        assert {:error, error} = Spec.map(spec)
+        assert Exception.message(error) =~ words
+      end
+    end
+  end
+
+  describe "a fault" do
+    test "of a handler carries the exception and the place" do
+      cause = %Error{
+        reason: :python_exception,
+        message: "ValueError: no",
+        python: %{type: "ValueError", message: "no", traceback: "Traceback …"},
+        details: %{"args" => ["no"], "kind" => "exception", "module" => "builtins"}
+      }
+
+      error = %DispatchError{
+        reason: :python_exception,
+        stage: "s",
+        batch: 2,
+        item: 7,
+        cause: cause
+      }
+
+      assert Fault.to_wire(error) == %{
+               "kind" => "python_exception",
+               "type" => "ValueError",
+               "module" => "builtins",
+               "args" => ["no"],
+               "message" => "no",
+               "traceback" => "Traceback …",
+               "stage" => "s",
+               "batch" => 2,
+               "item" => 7,
+               "attempts" => 1
+             }
+
+      assert %{"pipe" => "p", "kind" => "python_exception", "type" => "ValueError"} =
+               Fault.to_wire(%PipeError{pipe: "p", reason: :python_exception, cause: error})
+    end
+
+    test "always can be sent" do
+      for error <- [
+            %Error{reason: :odd, message: "odd", details: %{pid: self(), bytes: <<255>>}},
+            %PipeError{pipe: :p, reason: :handler_raised, cause: %RuntimeError{message: "x"}},
+            %RuntimeError{message: "x"},
+            {:not, :an, :exception},
+            Fault.crashed({%RuntimeError{message: "x"}, []}),
+            Fault.crashed(:killed)
+          ] do
+        wire = Fault.to_wire(error)
+        assert is_binary(wire["kind"]) and is_binary(wire["message"])
+        assert {:ok, _bytes} = Slither.Protocol.pack(wire)
+      end
+    end
+  end
+
+  test "a receipt has names as strings, and times in microseconds" do
+    second = System.convert_time_unit(1, :second, :native)
+    receipt = %Receipt{in: 3, out: 3, duration: second, stages: [{"a", %Receipt{in: 2}}]}
+    wire = Spec.receipt(receipt)
+    assert %{"in" => 3, "duration" => 1_000_000, "stages" => [["a", %{"in" => 2}]]} = wire
+    assert {:ok, _bytes} = Slither.Protocol.pack(wire)
+  end
+end

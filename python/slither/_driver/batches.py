@@ -1,0 +1,62 @@
+"""Items to the bytes of a feed frame, and values back from those of an outputs frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slither._codec import decode, encode, encode_head, encode_view
+from slither._driver import frames
+from slither._errors import EncodeError
+from slither._walk import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+Pieces = tuple[bytes | memoryview, ...]
+
+
+Body = list[bytes | memoryview]
+
+
+def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, dict[int, EncodeError]]:
+    """Encode items one after the other: the bytes, how many, and why others could not be.
+
+    ``first`` is the position of the first item in the input, for errors to name.
+    """
+    try:
+        # The list itself is not part of any item's depth.
+        body = encode_view(items, "item", MAX_DEPTH + 1)
+    except EncodeError:
+        return _each(items, first)
+    return [body[_head_size(len(items)) :]], len(items), {}
+
+
+def feed(identity: int, body: Body, count: int) -> Pieces:
+    """Build a feed frame."""
+    size = sum(map(len, body))
+    head = b"\x94" + encode_head([frames.FEED, identity, count])[1:]
+    return head + b"\xc6" + size.to_bytes(4, "big"), *body
+
+
+def unpack(values: bytes, count: int) -> list[Payload]:
+    """Decode the values of an outputs frame."""
+    decoded: list[Payload] = decode(b"\xdd" + count.to_bytes(4, "big") + values, MAX_DEPTH + 1)
+    return decoded
+
+
+def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, dict[int, EncodeError]]:
+    body: Body = []
+    refused: dict[int, EncodeError] = {}
+    for index, item in enumerate(items):
+        try:
+            body.append(encode(item, f"items[{first + index}]"))
+        except EncodeError as error:
+            refused[index] = error
+    return body, len(body), refused
+
+
+def _head_size(count: int) -> int:
+    if count < 16:
+        return 1
+    return 3 if count < 1 << 16 else 5

@@ -1,0 +1,164 @@
+"""Frames over a pair of pipes, of which an interruption takes nothing.
+
+A KeyboardInterrupt may come between any two steps of the main thread. Here it comes only while
+nothing is half done: it waits while bytes are moved and frames are handed on, and what a full
+pipe did not take is kept and goes first with the next frame.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+
+from slither._errors import ProtocolError
+from slither._version import MAX_FRAME
+
+_CHUNK = 262_144
+_HEADER = struct.Struct(">I")
+_MOST_PIECES = 64
+
+
+class Channel:
+    """One end of a stream of frames, each with its length in 4 bytes before it.
+
+    One thread may read at a time; any number may write.
+    """
+
+    def __init__(self, read: int, write: int) -> None:
+        """Take the descriptors, which are made non-blocking."""
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        self._in, self._out = read, write
+        self._lock = threading.Lock()
+        self._pending: deque[memoryview] = deque()
+        self._buffer = bytearray()
+        self._at = 0
+        self._closed = False
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Send one frame, given in pieces; OSError when the other end is gone."""
+        size = sum(map(len, pieces))
+        if not 0 < size <= MAX_FRAME:
+            raise ProtocolError(f"a frame of {size} bytes; the limits are 1 and {MAX_FRAME}")
+        frame = [memoryview(piece) for piece in (_HEADER.pack(size), *pieces)]
+        with self._lock:
+            with Uninterrupted():
+                if self._closed:
+                    raise BrokenPipeError("the channel is closed")
+                self._pending.extend(frame)
+                self._push()
+            while self._pending:
+                _wait(self._out, select.POLLOUT, None)
+                with Uninterrupted():
+                    self._push()
+
+    def read(self, handle: Callable[[bytes], None], timeout: float | None = None) -> bool:
+        """Wait for the next frame and hand its body on; an interruption waits for the handler.
+
+        Return False when none has come within ``timeout`` seconds. Raises EOFError at the end.
+        """
+        milliseconds = None if timeout is None else max(0, int(timeout * 1_000))
+        while not self._hand_on(handle):
+            if not _wait(self._in, select.POLLIN, milliseconds):
+                return False
+            with Uninterrupted():
+                self._fill()
+        return True
+
+    def close(self) -> None:
+        """Close both descriptors; a second call does nothing."""
+        with self._lock:
+            self.forget()
+
+    def forget(self) -> None:
+        """Close without a lock: for a forked child, whose other threads are gone."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._in)
+            os.close(self._out)
+
+    def _push(self) -> None:
+        while self._pending:
+            pieces = [self._pending[i] for i in range(min(_MOST_PIECES, len(self._pending)))]
+            try:
+                count = os.writev(self._out, pieces)
+            except BlockingIOError:
+                return
+            while self._pending and count >= len(self._pending[0]):
+                count -= len(self._pending.popleft())
+            if count:
+                self._pending[0] = self._pending[0][count:]
+
+    def _hand_on(self, handle: Callable[[bytes], None]) -> bool:
+        start = self._at + _HEADER.size
+        if len(self._buffer) < start:
+            return False
+        (size,) = _HEADER.unpack_from(self._buffer, self._at)
+        end = start + int(size)
+        if len(self._buffer) < end:
+            return False
+        with Uninterrupted():
+            body = bytes(memoryview(self._buffer)[start:end])
+            self._at = end
+            if end == len(self._buffer):
+                self._buffer = bytearray()
+                self._at = 0
+            handle(body)
+        return True
+
+    def _fill(self) -> None:
+        if self._closed:
+            raise EOFError("the channel is closed")
+        try:
+            chunk = os.read(self._in, _CHUNK)
+        except BlockingIOError:
+            return
+        if not chunk:
+            raise EOFError("the other end closed the channel")
+        if self._at:
+            del self._buffer[: self._at]
+            self._at = 0
+        self._buffer += chunk
+
+
+class Uninterrupted:
+    """A block that a Ctrl-C does not break into: it is told after the block.
+
+    Not by a mask, which another thread's lack of one would undo: Python runs the handler in the
+    main thread, whichever thread the signal came to. Elsewhere than there it does nothing.
+    """
+
+    __slots__ = ("_before", "_got")
+
+    def __enter__(self) -> None:
+        """Put a handler in place that only takes note."""
+        self._got: tuple[int, FrameType | None] | None = None
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                signal.signal(signal.SIGINT, self._note)
+                self._before = before
+
+    def __exit__(self, *_error: object) -> None:
+        """Put the handler back that was there, and call it if it was wanted meanwhile."""
+        before = self._before
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+            if self._got is not None:
+                before(*self._got)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._got = (number, frame)
+
+
+def _wait(descriptor: int, event: int, milliseconds: int | None) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, event)
+    return bool(poller.poll(milliseconds))

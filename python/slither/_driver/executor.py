@@ -1,0 +1,174 @@
+"""``concurrent.futures`` over a pool that BEAM keeps."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slither._driver.beam import Beam
+from slither._driver.functions import reference
+
+if TYPE_CHECKING:
+    from slither._driver.calls import Outcome
+    from slither._types import Payload
+
+R = TypeVar("R")
+
+
+class Executor(concurrent.futures.Executor):
+    """A drop-in for :class:`concurrent.futures.ProcessPoolExecutor`.
+
+    ::
+
+        with slither.Executor(max_workers=4) as executor:
+            future = executor.submit(score, row)
+            scores = list(executor.map(score, rows, chunksize=64))
+
+    What differs: functions go by module and name, arguments and results as the protocol's values
+    (tuples come back as lists), and a worker that dies fails only the call that it ran: the pool
+    goes on. An argument or a result that can't be sent fails its own future, with the path to the
+    value. Exceptions are raised as what they were where their class is known here, with the
+    worker's traceback as the cause.
+
+    Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
+    each worker calls first, with ``initargs``; ``beam``, a :class:`slither.Beam` that is there
+    already, which :meth:`shutdown` leaves open; or else options of one for itself.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[object, ...] = (),
+        beam: Beam | None = None,
+        **options: Payload,
+    ) -> None:
+        """Start a Beam, unless one is given."""
+        if beam is not None and (max_workers is not None or initializer is not None or options):
+            raise ValueError("options of the pool belong to the Beam that is given")
+        self._own = beam is None
+        self._beam = beam or Beam(
+            max_workers, initializer=initializer, initargs=initargs, **options
+        )
+        self._lock = threading.Lock()
+        self._futures: set[Future[Any]] = set()
+        self._shut = False
+
+    def submit(self, fn: Callable[..., R], /, *args: Payload, **kwargs: Payload) -> Future[R]:
+        """Call ``fn(*args, **kwargs)`` in a worker, and return a future for the result.
+
+        Raises :class:`slither.NotImportable` for a function that workers can't import, and
+        RuntimeError after :meth:`shutdown`.
+        """
+        with self._lock:
+            self._refuse()
+            future: Future[R] = self._beam.submit(fn, *args, **kwargs)
+            self._keep(future)
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        /,
+        *iterables: Iterable[Payload],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Return the results of ``fn`` over the items of the iterables, in order.
+
+        ``chunksize`` items go to a worker together, which is far quicker than one by one. The
+        iterables are read at once, or ``buffersize`` chunks ahead of the results where that is
+        given. ``timeout`` is in seconds from this call; TimeoutError is raised when a result is
+        not there by then.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        reference(fn)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        queued = [self._chunk(fn, part) for part in _chunks(calls, chunksize, buffersize)]
+        rest = _chunks(calls, chunksize, None) if buffersize is not None else iter(())
+        return self._results(fn, queued, rest, deadline)
+
+    def _results(
+        self,
+        fn: Callable[..., R],
+        queued: list[Future[list[Outcome]]],
+        rest: Iterator[list[tuple[Payload, ...]]],
+        deadline: float | None,
+    ) -> Iterator[R]:
+        queued.reverse()
+        try:
+            while queued:
+                future = queued.pop()
+                outcomes = future.result(
+                    None if deadline is None else max(0.0, deadline - time.monotonic())
+                )
+                for part in islice(rest, 1):
+                    queued.insert(0, self._chunk(fn, part))
+                for fine, value in outcomes:
+                    if not fine:
+                        raise value
+                    yield value
+        finally:
+            for future in queued:
+                future.cancel()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and end the pool when those that are out have ended.
+
+        ``wait``: whether to return only then; ``cancel_futures``: whether to cancel the calls
+        that no worker has yet.
+        """
+        with self._lock:
+            first, self._shut = not self._shut, True
+            futures = set(self._futures)
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait:
+            self._end(futures)
+        elif first:
+            threading.Thread(target=self._end, args=(futures,), name="slither-shutdown").start()
+
+    def _end(self, futures: set[Future[Any]]) -> None:
+        concurrent.futures.wait(futures)
+        if self._own:
+            self._beam.close()
+
+    def _chunk(
+        self, fn: Callable[..., object], calls: list[tuple[Payload, ...]]
+    ) -> Future[list[Outcome]]:
+        with self._lock:
+            self._refuse()
+            future = self._beam._calls_of(fn).submit_many([(call, {}) for call in calls])
+            self._keep(future)
+        return future
+
+    def _refuse(self) -> None:
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _keep(self, future: Future[Any]) -> None:
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+
+
+def _chunks(
+    calls: Iterator[tuple[Payload, ...]], size: int, most: int | None
+) -> Iterator[list[tuple[Payload, ...]]]:
+    while most is None or most > 0:
+        part = list(islice(calls, size))
+        if not part:
+            return
+        yield part
+        most = None if most is None else most - 1

@@ -1,0 +1,111 @@
+"""The frames between a driver and BEAM: the chapter on drivers of ``protocol/PROTOCOL.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from slither import _checks as c
+from slither import _frames as worker
+from slither._answer import frame
+from slither._codec import decode_frame
+from slither._types import Payload
+
+START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST = range(32, 40)
+
+
+class Start(NamedTuple):
+    """Begin a run of a kind."""
+
+    id: int
+    kind: str
+    spec: dict[str, Payload]
+
+
+class Feed(NamedTuple):
+    """Items of a run, one encoded value after the other."""
+
+    id: int
+    count: int  # type: ignore[assignment]
+    items: bytes
+
+
+class More(NamedTuple):
+    """Leave to feed so many more frames."""
+
+    id: int
+    count: int  # type: ignore[assignment]
+
+
+class Take(NamedTuple):
+    """Leave to send so many more outputs."""
+
+    id: int
+    count: int  # type: ignore[assignment]
+
+
+class End(NamedTuple):
+    """A run's input has ended."""
+
+    id: int
+
+
+class Outputs(NamedTuple):
+    """Consecutive values of one output, encoded, and the errors of those that failed."""
+
+    id: int
+    output: str | None
+    first: int
+    count: int  # type: ignore[assignment]
+    values: bytes
+    errors: dict[int, dict[str, Payload]] | None
+
+
+class Done(NamedTuple):
+    """The last frame of a run: its account, and the error that ended it."""
+
+    id: int
+    receipt: dict[str, Payload]
+    error: dict[str, Payload] | None
+
+
+class Request(NamedTuple):
+    """A question beside runs and tables, by name; a view_reply answers it."""
+
+    id: int
+    name: str
+    arguments: dict[str, Payload]
+
+
+Frame = Start | Feed | More | Take | End | Outputs | Done | Request
+
+BYTES = ("bytes", lambda value: type(value) is bytes)
+MAYBE_STR = ("str, or nil", lambda value: value is None or type(value) is str)
+MAYBE_ERROR = ("error, or nil", lambda value: value is None or c.ERROR[1](value))
+
+TABLE: dict[int, tuple[Callable[..., Frame], worker.Checks]] = {
+    START: (Start, (c.ID, c.STR, c.MAP)),
+    FEED: (Feed, (c.ID, c.ID, BYTES)),
+    MORE: (More, (c.ID, c.COUNT)),
+    TAKE: (Take, (c.ID, c.COUNT)),
+    END: (End, (c.ID,)),
+    OUTPUTS: (Outputs, (c.ID, MAYBE_STR, c.COUNT, c.ID, BYTES, c.ERRORS)),
+    DONE: (Done, (c.ID, c.MAP, MAYBE_ERROR)),
+    REQUEST: (Request, (c.ID, c.STR, c.MAP)),
+}
+
+
+_ALL: dict[int, tuple[Callable[..., Frame | worker.Frame], worker.Checks]] = {
+    **worker.TABLE,
+    **TABLE,
+}
+
+
+def parse(body: bytes) -> Frame | worker.Frame:
+    """Read one frame's body, or raise as :func:`slither._frames.parse` does."""
+    return worker.build(decode_frame(body), _ALL)
+
+
+def end(identity: int) -> bytes:
+    """Build an end frame."""
+    return frame(END, identity)

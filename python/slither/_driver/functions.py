@@ -1,0 +1,76 @@
+"""Functions by reference: how workers find those of the program that drives BEAM."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from slither import _references
+from slither._errors import NotImportable
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+
+def reference(function: object) -> tuple[str, str]:
+    """Return the module and the name by which a worker finds ``function``.
+
+    Raises :class:`slither.NotImportable` with the reason where it can't be found.
+
+    >>> import os.path
+    >>> reference(len), reference(str.upper)
+    (('builtins', 'len'), ('builtins', 'str.upper'))
+    >>> reference(lambda item: item)
+    Traceback (most recent call last):
+        ...
+    slither._errors.NotImportable: a lambda has no name by which a worker could find it; ...
+    """
+    owner = getattr(function, "__objclass__", None)
+    if isinstance(owner, type) and getattr(function, "__module__", None) is None:
+        # A method of a built-in type, such as str.upper, names the type only.
+        return owner.__module__, str(getattr(function, "__qualname__", ""))
+    try:
+        module, name = _references.reference(function)
+    except _references.ReferenceRefused as refused:
+        raise NotImportable(str(refused)) from None
+    return here(module, name), name
+
+
+def here(module: str, name: str) -> str:
+    """Return what workers import where this program says ``__main__``."""
+    if module != "__main__":
+        return module
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        # Under `python -m package.module`, workers import that module by its name.
+        return str(spec.name)
+    if main_script() is None:
+        raise NotImportable(
+            f"{name} is defined in an interactive session, of which workers have no file; put it "
+            "into a module and import it"
+        )
+    return module
+
+
+def importable(document: dict[str, Payload]) -> dict[str, Payload]:
+    """Return a pipe's document with modules as workers import them."""
+    stages = []
+    for stage in document["stages"]:
+        changed = dict(stage)
+        if "module" in stage:
+            changed["module"] = here(stage["module"], stage["function"])
+        if stage["type"] == "pipe":
+            changed["pipe"] = importable(stage["pipe"])
+        stages.append(changed)
+    return {**document, "stages": stages}
+
+
+def main_script() -> str | None:
+    """Return the path of the program's script, or None in a REPL or under ``-m``."""
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None:
+        return None
+    path = os.path.abspath(path)
+    return path if os.path.isfile(path) else None

@@ -1,0 +1,194 @@
+"""A function over an iterable, in batches: the driver's side of a map run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from slither._driver import batches, frames
+from slither._driver.faults import to_exception
+from slither._driver.runs import Run
+from slither._driver.summary import Summary, summarize
+from slither._errors import EncodeError
+
+if TYPE_CHECKING:
+    from slither._driver.link import Link
+    from slither._types import Payload
+
+R = TypeVar("R")
+
+
+class Results(Iterator[R], Generic[R]):
+    """The results of a map, as they come.
+
+    Nothing is pulled or sent before the first is asked for. :meth:`close`, or dropping it, stops
+    the run and frees the workers.
+    """
+
+    def __init__(self, generator: Iterator[R], run: MapRun) -> None:
+        """Take what gives the results."""
+        self._generator = generator
+        self._run = run
+
+    def __iter__(self) -> Iterator[R]:
+        """Return what a loop is the fastest with."""
+        return self._generator
+
+    def __next__(self) -> R:
+        """Return the next result, waiting for it if need be."""
+        return next(self._generator)
+
+    def close(self) -> None:
+        """Stop the run."""
+        self._run.close()
+
+    @property
+    def summary(self) -> Summary | None:
+        """The account of the run once it has ended."""
+        return self._run.summary
+
+
+class AsyncResults(AsyncIterator[R], Generic[R]):
+    """The results of a map, for ``async for``; as :class:`Results`."""
+
+    def __init__(self, generator: AsyncIterator[R], run: MapRun) -> None:
+        """Take what gives the results."""
+        self._generator = generator
+        self._run = run
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """Return what a loop is the fastest with."""
+        return self._generator
+
+    async def __anext__(self) -> R:
+        """Return the next result, waiting for it if need be."""
+        return await anext(self._generator)
+
+    async def aclose(self) -> None:
+        """Stop the run."""
+        self._run.close()
+
+    @property
+    def summary(self) -> Summary | None:
+        """The account of the run once it has ended."""
+        return self._run.summary
+
+
+class MapRun(Run):
+    """Feeds batches as there is room, and hands results on in order."""
+
+    kind = "map"
+
+    def __init__(
+        self,
+        link: Link,
+        spec: dict[str, Payload],
+        owner: object,
+        *,
+        batch_size: int,
+        failures: str,
+        progress: Callable[[MapRun], None] | None = None,
+    ) -> None:
+        """Take all that the run is.
+
+        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``.
+        """
+        super().__init__(link, spec, owner)
+        self._size = batch_size
+        self._window = batch_size * spec["max_in_flight"]
+        self._failures = failures
+        self._progress = progress
+        # Items that could not be encoded, each with how many were sent before it.
+        self._refused: deque[tuple[int, EncodeError]] = deque()
+        self.pulled = 0
+        """Items taken from the input."""
+        self.sent = 0
+        """Items sent."""
+        self.received = 0
+        """Items answered."""
+        self.out = 0
+        """Results that went well."""
+        self.refused = 0
+        """Items that could not be sent."""
+        self.summary: Summary | None = None
+        """The account, at the end."""
+
+    def room(self) -> int:
+        """Return a batch's size while the window has room for one."""
+        full = self.sent - self.received + self._size > self._window
+        return 0 if full or self.input_ended else self._size
+
+    def idle(self) -> bool:
+        """Tell whether nothing is out, so that a part of a batch is better than none."""
+        return self.sent == self.received
+
+    def feed(self, batch: list[Payload]) -> None:
+        """Send a batch."""
+        body, count, refused = batches.pack(batch, self.pulled)
+        self.pulled += len(batch)
+        if refused:
+            body, count = self._refuse(body, count, refused)
+        self.send(body, count)
+        self.sent += count
+        if refused and self._failures == "halt":
+            self.end()
+
+    def finish(self) -> None:
+        """Raise what ended the run, if anything did."""
+        if self._refused:
+            self.input_error = self._refused[0][1]
+        super().finish()
+
+    def outputs(self, got: frames.Outputs) -> list[Payload]:
+        """Return the results, with failures left out or put in their places."""
+        values = batches.unpack(got.values, got.count)
+        self.received += got.count
+        failed = got.errors or {}
+        self.out += got.count - len(failed)
+        if failed:
+            self.count(failed.values())
+            values = self._place(values, {i: to_exception(f) for i, f in failed.items()})
+        if self._refused and self._failures == "return":
+            values = self._place_refused(values, got.first)
+        if self._progress is not None:
+            self._progress(self)
+        return values
+
+    def done(self, got: frames.Done) -> list[Payload]:
+        """Take the account; return the failures that no result came after."""
+        left: list[Payload] = []
+        if self._failures != "halt":
+            left = [error for _, error in self._refused if self._failures == "return"]
+            self._refused.clear()
+        self.summary = summarize(got.receipt, {None: self.out}, self.errors, self.refused)
+        if self._progress is not None:
+            self._progress(self)
+        return left
+
+    def _place(self, values: list[Payload], failed: dict[int, Exception]) -> list[Payload]:
+        if self._failures == "return":
+            return [failed.get(index, value) for index, value in enumerate(values)]
+        return [value for index, value in enumerate(values) if index not in failed]
+
+    def _place_refused(self, values: list[Payload], first: int) -> list[Payload]:
+        placed: list[Payload] = []
+        for position, value in enumerate(values, first):
+            while self._refused and self._refused[0][0] <= position:
+                placed.append(self._refused.popleft()[1])
+            placed.append(value)
+        return placed
+
+    def _refuse(
+        self, body: batches.Body, count: int, refused: dict[int, EncodeError]
+    ) -> tuple[batches.Body, int]:
+        if self._failures == "halt":
+            # What comes before the first still counts; what comes after it is not begun.
+            first = min(refused)
+            refused = {first: refused[first]}
+            body, count = body[:first], first
+        for before, (index, error) in enumerate(refused.items()):
+            self._refused.append((self.sent + index - before, error))
+        self.refused += len(refused)
+        self.count([{"kind": "not_encodable"}] * len(refused))
+        return body, count

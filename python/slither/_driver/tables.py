@@ -1,0 +1,24 @@
+"""Tables that this program shares with its workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slither._types import Payload
+from slither.store import Table
+
+if TYPE_CHECKING:
+    from slither._driver.link import Link
+    from slither._frames import Answer
+
+
+class SharedTable(Table[Payload, Payload]):
+    """A table of a Beam, as a mapping in the program that drives it."""
+
+    def __init__(self, name: str, link: Link) -> None:
+        """Take the name and the connection."""
+        super().__init__(name)
+        self._link = link
+
+    def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
+        return self._link.ask_table(0, self.name, op, arguments)

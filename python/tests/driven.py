@@ -1,0 +1,209 @@
+"""What the tests have workers run for a driver."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from slither import store
+from slither._types import Payload
+from slither.worker import Failure, batch_handler, context, item_handler, progress
+
+started: list[str] = []
+
+
+class OurError(Exception):
+    """Takes two arguments, as exceptions of programs do."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+
+
+class OddError(Exception):
+    """Can't be made anew of its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__("odd", "arguments")
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def echo(item: Payload) -> Payload:
+    return item
+
+
+def pid(_item: Payload) -> int:
+    return os.getpid()
+
+
+def no_fives(item: int) -> int:
+    if item % 10 == 5:
+        raise ValueError("a five", item)
+    return item
+
+
+def ours(item: int) -> int:
+    raise OurError(item, "for no reason")
+
+
+def odd(_item: int) -> int:
+    raise OddError
+
+
+def refuse(item: int) -> Payload:
+    return Failure({"refused": item})
+
+
+def a_set(item: int) -> Payload:
+    return {"tags": {item}} if item == 1 else item
+
+
+def die(item: int) -> int:
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def exit_now(_item: int) -> NoReturn:
+    sys.exit("no more")
+
+
+def hang(item: float) -> float:
+    time.sleep(item)
+    return item
+
+
+def once_failed(path: str) -> str:
+    """Fails the first time, and leaves a file by which it knows the second."""
+    if os.path.exists(path):
+        return "mended"
+    open(path, "w").close()
+    raise OSError(11, "try again")
+
+
+def wait_for(paths: list[str]) -> str:
+    """Makes the first file, and returns once the second is there."""
+    open(paths[0], "w").close()
+    while not os.path.exists(paths[1]):
+        time.sleep(0.001)
+    return paths[0]
+
+
+@batch_handler
+def total(items: list[int]) -> list[int]:
+    return [sum(items)] * len(items)
+
+
+@batch_handler
+def short(items: list[int]) -> list[int]:
+    return items[:-1]
+
+
+def keywords(*args: Payload, **kwargs: Payload) -> Payload:
+    return [list(args), kwargs]
+
+
+def trace(_item: Payload) -> str | None:
+    return context().trace
+
+
+def say(item: str) -> None:
+    print("out", item)
+    print("err", item, file=sys.stderr)
+    logging.getLogger("driven").warning("log %s", item)
+
+
+def note(item: str) -> None:
+    started.append(item)
+
+
+def noted(_item: Payload) -> list[str]:
+    return started
+
+
+def count_in_table(item: str) -> int:
+    return store.table("counts").update_counter(item)
+
+
+def running(item: Payload) -> Payload:
+    progress(1)
+    return item
+
+
+class Box:
+    """Callables that have no name of their own."""
+
+    def method(self, item: int) -> int:
+        return item
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    @staticmethod
+    def plain(item: int) -> int:
+        return -item
+
+
+def closure() -> Callable[[int], int]:
+    def inner(item: int) -> int:
+        return item
+
+    return inner
+
+
+def shadowed(item: int) -> int:
+    return item
+
+
+first_shadowed = shadowed
+
+
+def shadowed(item: int) -> int:  # type: ignore[no-redef]
+    return -item
+
+
+def modules(_item: Payload) -> list[str]:
+    return list(sys.modules)
+
+
+def predict(rows: list[dict[str, Payload]]) -> list[dict[str, Payload]]:
+    return [{**row, "score": row["n"] % 10 / 10} for row in rows]
+
+
+def echoes(items: list[Payload]) -> list[Payload]:
+    return items
+
+
+def fan(items: list[int]) -> list[list[int]]:
+    return [list(range(count)) for count in items]
+
+
+one_no_fives = item_handler("driven_no_fives")(no_fives)
+one_once_failed = item_handler("driven_once_failed")(once_failed)
+
+
+def no_sixes(items: list[int]) -> list[int]:
+    if 6 in items:
+        raise ValueError("a six")
+    return items
+
+
+def mark(keys: list[str]) -> list[str]:
+    for key in keys:
+        store.table("seen_by_pipe").update_counter(key)
+    return keys
+
+
+def until_told(rows: list[list[Payload]]) -> list[list[Payload]]:
+    mended = os.path.exists(rows[0][1])
+    if not mended and rows[0][0] >= 10:
+        raise RuntimeError("not yet")
+    return [[n, "second" if mended else "first"] for n, _ in rows]

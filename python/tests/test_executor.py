@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import driven
+import pytest
+
+import slither
+from slither import Executor
+
+
+@pytest.fixture(scope="module")
+def executor(escript: Path) -> Iterator[Executor]:
+    with Executor(max_workers=2) as started:
+        yield started
+
+
+def test_a_call_gets_its_arguments(beam: slither.Beam) -> None:
+    future = beam.submit(driven.keywords, 1, [2], three="3")
+    assert future.result() == [[1, [2]], {"three": "3"}]
+
+
+def test_a_batch_is_an_argument_like_any_other(beam: slither.Beam) -> None:
+    assert beam.submit(driven.total, [1, 2, 3]).result() == [6, 6, 6]
+
+
+def test_many_calls_are_answered_each_to_its_own_future(beam: slither.Beam) -> None:
+    futures = [beam.submit(driven.double, n) for n in range(500)]
+    assert [future.result() for future in futures] == list(range(0, 1_000, 2))
+
+
+def test_a_future_raises_what_the_function_raised(beam: slither.Beam) -> None:
+    future = beam.submit(driven.no_fives, 5)
+    with pytest.raises(ValueError, match="a five") as caught:
+        future.result()
+    assert "in no_fives" in str(caught.value.__cause__)
+
+
+def test_an_argument_that_cannot_be_sent_fails_its_own_future(beam: slither.Beam) -> None:
+    bad = beam.submit(driven.keywords, 0, {"a": {1}})
+    worse = beam.submit(driven.keywords, key=[{1}])
+    good = beam.submit(driven.double, 4)
+    assert str(bad.exception()).startswith('args[1]["a"]: a set cannot be sent')
+    assert str(worse.exception()).startswith('kwargs["key"][0]: a set cannot be sent')
+    assert good.result() == 8
+
+
+def test_a_result_that_cannot_be_sent_fails_its_own_future(beam: slither.Beam) -> None:
+    bad, good = (beam.submit(driven.a_set, n) for n in (1, 2))
+    assert isinstance(bad.exception(), slither.EncodeError)
+    assert good.result() == 2
+
+
+def test_a_worker_that_dies_fails_its_own_future(beam: slither.Beam) -> None:
+    bad, good = beam.submit(driven.die, 3), beam.submit(driven.die, 4)
+    assert isinstance(bad.exception(), slither.WorkerDied)
+    assert good.result() == 4
+
+
+def test_asyncio_awaits_a_future(beam: slither.Beam) -> None:
+    async def main() -> list[int]:
+        calls = (asyncio.wrap_future(beam.submit(driven.double, n)) for n in range(20))
+        return await asyncio.gather(*calls)
+
+    assert asyncio.run(main()) == list(range(0, 40, 2))
+
+
+def test_a_future_calls_back(beam: slither.Beam) -> None:
+    done: concurrent.futures.Future[int] = concurrent.futures.Future()
+    beam.submit(driven.double, 4).add_done_callback(lambda f: done.set_result(f.result()))
+    assert done.result(timeout=60) == 8
+
+
+@pytest.mark.parametrize("chunksize", [1, 7, 1_000])
+def test_map_is_in_order(executor: Executor, chunksize: int) -> None:
+    assert list(executor.map(driven.double, range(100), chunksize=chunksize)) == list(
+        range(0, 200, 2)
+    )
+
+
+def test_map_takes_several_iterables(executor: Executor) -> None:
+    assert list(executor.map(pow, [2, 3, 4], [5, 2])) == [32, 9]
+
+
+def test_map_raises_at_the_item_that_failed(executor: Executor) -> None:
+    results = executor.map(driven.no_fives, range(10), chunksize=4)
+    assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="a five"):
+        next(results)
+
+
+def test_map_reads_its_input_at_once_or_as_far_as_it_is_told(executor: Executor) -> None:
+    pulled: list[int] = []
+
+    def numbers(stop: int | None) -> Iterator[int]:
+        for n in itertools.count() if stop is None else range(stop):
+            pulled.append(n)
+            yield n
+
+    executor.map(driven.double, numbers(20), chunksize=2)
+    assert len(pulled) == 20
+    pulled.clear()
+    lazy = executor.map(driven.double, numbers(None), chunksize=2, buffersize=3)
+    assert len(pulled) == 6
+    assert next(lazy) == 0
+    assert len(pulled) == 8
+
+
+def test_map_gives_up_at_its_timeout(executor: Executor, tmp_path: Path) -> None:
+    paths = [str(tmp_path / "began"), str(tmp_path / "go on")]
+    results = executor.map(driven.wait_for, [paths], timeout=0.1)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        next(results)
+    (tmp_path / "go on").touch()
+
+
+def test_calls_that_no_worker_has_can_be_cancelled(escript: Path, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
+    executor = Executor(max_workers=1)
+    first = executor.submit(driven.wait_for, [str(tmp_path / "began"), str(go_on)])
+    others = [executor.submit(driven.double, n) for n in range(20)]
+    assert others[-1].cancel()
+    executor.shutdown(wait=False, cancel_futures=True)
+    go_on.touch()
+    assert first.result() == str(tmp_path / "began")
+    finished = [future for future in others if not future.cancelled()]
+    assert len(finished) < 10
+    assert [future.result() for future in finished] == [0, 2, 4, 6][: len(finished)]
+
+
+def test_shutdown_waits_for_what_is_out_and_takes_no_more(escript: Path) -> None:
+    executor = Executor(max_workers=1)
+    futures = [executor.submit(driven.double, n) for n in range(50)]
+    executor.shutdown()
+    assert all(future.done() for future in futures)
+    assert futures[-1].result() == 98
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(driven.double, 1)
+
+
+def test_the_initializer_runs_in_each_worker_first(escript: Path) -> None:
+    with Executor(2, initializer=driven.note, initargs=("hello",)) as executor:
+        assert executor.submit(driven.noted, None).result() == ["hello"]
+
+
+def test_an_executor_of_a_beam_leaves_it_open(beam: slither.Beam) -> None:
+    with Executor(beam=beam) as executor:
+        assert executor.submit(driven.double, 1).result() == 2
+    assert beam.submit(driven.double, 2).result() == 4
+    with pytest.raises(ValueError, match="belong to the Beam"):
+        Executor(3, beam=beam)
+
+
+def test_workers_are_other_processes(executor: Executor) -> None:
+    assert executor.submit(driven.pid, None).result() != os.getpid()

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import driven
+import pytest
+
+import slither
+from slither._types import Payload
+
+
+def test_results_are_in_the_order_of_the_items(beam: slither.Beam) -> None:
+    assert list(beam.map(driven.double, range(1_000), batch_size=7)) == list(range(0, 2_000, 2))
+
+
+def test_as_completed_gives_every_result_once(beam: slither.Beam) -> None:
+    got = beam.map(driven.double, range(1_000), batch_size=7, ordering="as_completed")
+    assert sorted(got) == list(range(0, 2_000, 2))
+
+
+def test_no_items_give_no_results(beam: slither.Beam) -> None:
+    results = beam.map(driven.double, [])
+    assert list(results) == []
+    assert results.summary is not None
+    assert results.summary.items == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_an_infinite_input_is_pulled_no_further_than_the_window(
+    beam: slither.Beam, batch_size: int
+) -> None:
+    pulled = itertools.count()
+    last = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal last
+        while True:
+            last = next(pulled)
+            yield last
+
+    results = beam.map(driven.double, numbers(), batch_size=batch_size, max_in_flight=4)
+    for n, result in enumerate(itertools.islice(results, 1_000)):
+        assert result == 2 * n
+        assert last < n + 5 * batch_size
+
+
+def test_nothing_is_pulled_before_a_result_is_asked_for(beam: slither.Beam) -> None:
+    pulled: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        pulled.append(1)
+        yield 1
+
+    results = beam.map(driven.double, numbers())
+    assert pulled == []
+    results.close()
+    assert list(results) == []
+
+
+def test_a_result_comes_while_the_input_waits_for_it(beam: slither.Beam) -> None:
+    seen = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield 2
+        assert seen.is_set()
+        yield 3
+
+    results = beam.map(driven.double, numbers(), batch_size=2, max_in_flight=1)
+    for _ in results:
+        seen.set()
+
+
+def test_halt_raises_what_the_function_raised_after_the_results_before_it(
+    beam: slither.Beam,
+) -> None:
+    got: list[int] = []
+    results = beam.map(driven.no_fives, range(10), batch_size=4)
+    with pytest.raises(ValueError, match="a five") as caught:
+        got.extend(results)
+    assert got == [0, 1, 2, 3, 4]
+    assert caught.value.args == ("a five", 5)
+    assert "in no_fives" in str(caught.value.__cause__)
+    assert results.summary is not None
+    assert results.summary.outputs == {None: 5}
+    assert results.summary.errors == {"ValueError": 1}
+
+
+def test_skip_leaves_failed_items_out(beam: slither.Beam) -> None:
+    results = beam.map(driven.no_fives, range(30), batch_size=4, on_error="skip")
+    assert list(results) == [n for n in range(30) if n % 10 != 5]
+    assert results.summary is not None
+    assert (results.summary.items, results.summary.skipped) == (30, 3)
+
+
+def test_return_gives_exceptions_in_their_places(beam: slither.Beam) -> None:
+    got = list(beam.map(driven.no_fives, range(10), batch_size=4, on_error="return"))
+    assert isinstance(got[5], ValueError)
+    assert got[:5] + got[6:] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_retry_tries_again(beam: slither.Beam, tmp_path: Path) -> None:
+    results = beam.map(
+        driven.once_failed,
+        [str(tmp_path / "a"), str(tmp_path / "b")],
+        on_error={"retry": {"max_attempts": 2, "base_ms": 1}},
+    )
+    assert list(results) == ["mended", "mended"]
+    assert results.summary is not None
+    assert results.summary.retries == 1
+
+
+def test_an_exception_class_of_this_program_is_raised_again(beam: slither.Beam) -> None:
+    with pytest.raises(driven.OurError) as caught:
+        list(beam.map(driven.ours, [7]))
+    assert caught.value.code == 7
+
+
+def test_an_exception_that_cannot_be_made_anew_is_named(beam: slither.Beam) -> None:
+    with pytest.raises(slither.HandlerError, match="OddError") as caught:
+        list(beam.map(driven.odd, [7]))
+    assert caught.value.type == "OddError"
+    assert "in odd" in str(caught.value.__cause__)
+
+
+def test_a_failure_is_told_with_its_reason(beam: slither.Beam) -> None:
+    with pytest.raises(slither.CallError) as caught:
+        list(beam.map(driven.refuse, [7]))
+    assert (caught.value.kind, caught.value.item) == ("handler_failure", 0)
+    assert caught.value.facts["reason"] == {"refused": 7}
+
+
+def test_sys_exit_fails_the_item_and_not_the_worker(beam: slither.Beam) -> None:
+    with pytest.raises(slither.HandlerError, match="SystemExit: no more"):
+        list(beam.map(driven.exit_now, [1]))
+
+
+@pytest.mark.parametrize("on_error", ["halt", "skip", "return"])
+def test_an_item_that_cannot_be_sent_fails_alone(beam: slither.Beam, on_error: str) -> None:
+    items: list[Payload] = [0, 1, {"when": {2}}, 3, {4}]
+    results = beam.map(driven.echo, items, batch_size=3, on_error=on_error)
+    got: list[Payload] = []
+    if on_error == "halt":
+        with pytest.raises(slither.EncodeError, match=r'^items\[2\]\["when"\]: a set cannot'):
+            got.extend(results)
+        assert got == [0, 1]
+    else:
+        got.extend(results)
+        shown = [item.path if isinstance(item, slither.EncodeError) else item for item in got]
+        refused = ['items[2]["when"]', "items[4]"] if on_error == "return" else []
+        assert shown == [0, 1, *refused[:1], 3, *refused[1:]]
+    assert results.summary is not None
+    assert results.summary.errors["not_encodable"] == (1 if on_error == "halt" else 2)
+
+
+def test_a_result_that_cannot_be_sent_fails_alone(beam: slither.Beam) -> None:
+    got = list(beam.map(driven.a_set, range(3), on_error="return"))
+    assert got[0] == 0
+    assert got[2] == 2
+    assert str(got[1]).startswith('result["tags"]: a set cannot be sent')
+
+
+def test_an_input_that_raises_midway_keeps_what_came_before(beam: slither.Beam) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(10)
+        raise LookupError("the file ends here")
+
+    got: list[int] = []
+    with pytest.raises(LookupError, match="ends here"):
+        got.extend(beam.map(driven.double, numbers(), batch_size=4))
+    assert got == list(range(0, 20, 2))
+
+
+def test_a_worker_that_dies_fails_its_batch_alone(beam: slither.Beam) -> None:
+    got = list(beam.map(driven.die, range(8), batch_size=2, on_error="return"))
+    assert [item for item in got if isinstance(item, int)] == [0, 1, 4, 5, 6, 7]
+    assert all(isinstance(item, slither.WorkerDied) for item in got[2:4])
+
+
+def test_isolate_finds_the_item_that_kills_its_worker(beam: slither.Beam) -> None:
+    got = list(beam.map(driven.die, range(8), batch_size=8, isolate=True, on_error="skip"))
+    assert got == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_a_call_that_takes_too_long_is_a_timeout(beam: slither.Beam) -> None:
+    with pytest.raises(TimeoutError) as caught:
+        list(beam.map(driven.hang, [600.0], timeout=0.2))
+    assert isinstance(caught.value, slither.CallTimeout)
+
+
+def test_a_batch_handler_takes_lists(beam: slither.Beam) -> None:
+    assert list(beam.map(driven.total, range(5), batch_size=2)) == [1, 1, 5, 5, 4]
+
+
+def test_a_batch_handler_that_loses_a_result_fails_its_batch(beam: slither.Beam) -> None:
+    with pytest.raises(slither.CallError, match="2 results for 3 items") as caught:
+        list(beam.map(driven.short, range(3)))
+    assert caught.value.kind == "wrong_result"
+
+
+def test_a_builtin_can_be_mapped(beam: slither.Beam) -> None:
+    assert list(beam.map(str.upper, ["a", "b"])) == ["A", "B"]
+    assert list(beam.map(driven.Box.plain, [1])) == [-1]
+
+
+def test_the_trace_reaches_the_function(beam: slither.Beam) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert list(beam.map(driven.trace, [0], trace=trace)) == [trace]
+
+
+def test_runs_share_the_workers(beam: slither.Beam) -> None:
+    one, two = (beam.map(driven.double, itertools.count(start)) for start in (0, 1_000))
+    for n in range(300):
+        assert (next(one), next(two)) == (2 * n, 2_000 + 2 * n)
+
+
+def test_threads_wait_side_by_side(beam: slither.Beam) -> None:
+    sums: dict[int, int] = {}
+
+    def run(start: int) -> None:
+        sums[start] = sum(beam.map(driven.double, range(start, start + 500), batch_size=10))
+
+    threads = [threading.Thread(target=run, args=(1_000 * n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sums == {1_000 * n: sum(range(2_000 * n, 2_000 * n + 1_000, 2)) for n in range(6)}
+
+
+def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
+    results = beam.map(driven.double, itertools.count())
+    assert next(results) == 0
+    results.close()
+    assert list(beam.map(driven.double, [1])) == [2]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("batch_size", 0, "batch_size is a whole number of 1 or more, not 0"),
+        ("max_in_flight", True, "max_in_flight is a whole number"),
+        ("ordering", "sorted", "ordering is one of 'preserve', 'as_completed', not 'sorted'"),
+        ("on_error", "ignore", "on_error is one of 'halt', 'skip', 'return', not 'ignore'"),
+        ("on_error", {"retry": {"attempts": 3}}, "retry takes max_attempts, base_ms"),
+        ("timeout", 0, "timeout is a number of seconds above 0, or None, not 0"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_at_once(
+    beam: slither.Beam, option: str, value: Payload, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        beam.map(driven.double, [1], **{option: value})
+
+
+def test_a_function_that_the_worker_cannot_import_is_told(beam: slither.Beam) -> None:
+    driven.double.__module__, before = "driven_elsewhere", driven.double.__module__
+    try:
+        with pytest.raises(slither.CallError, match="no module is named 'driven_elsewhere'"):
+            list(beam.map(driven.double, [1]))
+    finally:
+        driven.double.__module__ = before
+
+
+def test_what_workers_print_comes_out_here(
+    beam: slither.Beam, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    list(beam.map(driven.say, ["hello"]))
+    out, err = capfd.readouterr()
+    assert "out hello\n" in out
+    assert "err hello\n" in err
+    assert ("driven", 30, "log hello") in caplog.record_tuples
+
+
+## asyncio
+
+
+def test_async_results_are_in_order(beam: slither.Beam) -> None:
+    async def main() -> list[int]:
+        return [n async for n in beam.amap(driven.double, range(300), batch_size=7)]
+
+    assert asyncio.run(main()) == list(range(0, 600, 2))
+
+
+def test_an_async_input_is_pulled_no_further_than_the_window(beam: slither.Beam) -> None:
+    last = 0
+
+    async def numbers() -> AsyncIterator[int]:
+        nonlocal last
+        for last in itertools.count():
+            await asyncio.sleep(0)
+            yield last
+
+    async def main() -> None:
+        results = beam.amap(driven.double, numbers(), batch_size=3, max_in_flight=4)
+        n = 0
+        async for result in results:
+            assert result == 2 * n
+            assert last < n + 5 * 3
+            n += 1
+            if n == 200:
+                break
+        await results.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_async_run_raises_what_the_function_or_the_input_raised(beam: slither.Beam) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 0
+        raise LookupError("the source is gone")
+
+    async def main() -> None:
+        got: list[int] = []
+
+        async def gather(results: AsyncIterator[int]) -> None:
+            async for n in results:
+                got.append(n)
+
+        with pytest.raises(ValueError, match="a five"):
+            await gather(beam.amap(driven.no_fives, range(10), batch_size=4))
+        assert got == [0, 1, 2, 3, 4]
+        with pytest.raises(LookupError, match="source is gone"):
+            await gather(beam.amap(driven.double, numbers()))
+        assert got[5:] == [0]
+
+    asyncio.run(main())
+
+
+def test_async_runs_share_a_loop(beam: slither.Beam) -> None:
+    async def one(start: int) -> int:
+        numbers = beam.amap(driven.double, range(start, start + 200), batch_size=5)
+        return sum([n async for n in numbers])
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*map(one, range(8)))
+
+    assert asyncio.run(main()) == [sum(range(2 * n, 2 * n + 400, 2)) for n in range(8)]
