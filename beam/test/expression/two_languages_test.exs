@@ -13,8 +13,7 @@ defmodule Slither.Expression.TwoLanguagesTest do
   end
 
   test "random expressions have one value in both languages", %{pool: pool} do
-    pairs =
-      many(1_500, fn -> [expression(pick([:any, :num, :bool, :text, :list]), 5), item()] end)
+    pairs = many(600, fn -> [expression(pick([:any, :num, :bool, :text, :list]), 5), item()] end)
 
     agree(pool, pairs)
   end
@@ -23,7 +22,7 @@ defmodule Slither.Expression.TwoLanguagesTest do
     operations = ["==", "!=", "<", "<=", ">", ">=", "in"]
 
     pairs =
-      many(1_500, fn ->
+      many(600, fn ->
         [one, other] = pick([[value(2), value(2)], alike()])
         [[pick(operations), ["get", ["item"], 0], ["get", ["item"], 1]], [one, other]]
       end)
@@ -33,7 +32,7 @@ defmodule Slither.Expression.TwoLanguagesTest do
 
   test "arithmetic at the limits is the same in both languages", %{pool: pool} do
     pairs =
-      many(1_500, fn ->
+      many(600, fn ->
         operation = pick(["+", "-", "*", "/", "//", "%", "<", "<=", "=="])
         [[operation, ["get", ["item"], 0], ["get", ["item"], 1]], [number(), number()]]
       end)

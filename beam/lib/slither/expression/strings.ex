@@ -15,6 +15,15 @@ defmodule Slither.Expression.Strings do
   defp count(<<_::utf8, rest::binary>>, count), do: count(rest, count + 1)
   defp count(<<>>, count), do: count
 
+  @doc "The first `count` code points."
+  @spec first(String.t(), non_neg_integer) :: String.t()
+  def first(text, count), do: binary_part(text, 0, reach(text, count, 0))
+
+  defp reach(<<c::utf8, rest::binary>>, count, at) when count > 0,
+    do: reach(rest, count - 1, at + byte_size(<<c::utf8>>))
+
+  defp reach(_rest, _count, at), do: at
+
   @spec lower(String.t()) :: String.t()
   def lower(text), do: String.downcase(text)
 

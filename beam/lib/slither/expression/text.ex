@@ -3,6 +3,8 @@ defmodule Slither.Expression.Text do
   # Expressions as Python writes them, for errors. Of data that is no expression it shows what
   # there is.
 
+  alias Slither.Expression.Strings
+
   @longest 200
   @longest_text 60
 
@@ -71,6 +73,8 @@ defmodule Slither.Expression.Text do
   end
 
   defp shorten(text, most) do
-    if String.length(text) > most, do: String.slice(text, 0, most - 1) <> "…", else: text
+    if byte_size(text) > most and Strings.length(text) > most,
+      do: Strings.first(text, most - 1) <> "…",
+      else: text
   end
 end
