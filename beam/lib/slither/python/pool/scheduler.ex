@@ -1,37 +1,54 @@
 defmodule Slither.Python.Pool.Scheduler do
   @moduledoc false
-  # Grants lanes to those who ask, keeps the workers alive, and says why when it can't.
+  # Grants lanes to those who ask, keeps the workers alive, and says why when it can't. Who gets
+  # a lane is the ledger's to say, and which workers there should be the roster's.
 
   use GenServer
 
   require Logger
 
-  alias Slither.{Error, Options}
-  alias Slither.Python.Worker
-  alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Pace}
+  alias Slither.Python.{PoolError, Worker}
+  alias Slither.Python.Pool.{Backoff, Changes, Ledger, Ledger.Waiter, Pace, Recycle, Roster}
+  alias Slither.Python.Pool.{Slots, Status}
 
-  # Back-off between failing starts, in ms; doubled each time.
-  @first_delay 100
-  @longest_delay 10_000
-  # After so many failed starts in a row, callers get the reason instead of a place in the queue.
-  @patience 3
+  # ms that a worker which ends without a call must have lived to be no failed start.
+  @early 1_000
+  # ms between looks at a worker that drains and whose lanes are held by somebody who does nothing.
+  @look 1_000
+  # ms that are left to the workers' supervisor when their own time to stop is over.
+  @slack 2_000
 
   defmodule State do
     @moduledoc false
+    @enforce_keys [:settings, :waiting, :ledger, :roster]
     defstruct [
       :settings,
       :waiting,
+      :ledger,
+      :roster,
       :error,
-      ledger: %Ledger{},
-      workers: %{},
+      :max_rss,
+      changes: %Changes{},
+      backoff: %Backoff{},
       lanes: %{},
       owners: %{},
-      failures: 0,
       ready_waiters: [],
       timer: nil,
       started: 0,
-      died: 0
+      died: 0,
+      vain: 0,
+      low: false
     ]
+  end
+
+  @doc false
+  @spec child_spec(map) :: Supervisor.child_spec()
+  def child_spec(settings) do
+    %{
+      id: __MODULE__,
+      start: {__MODULE__, :start_link, [settings]},
+      shutdown: settings.shutdown + 2 * @slack
+    }
   end
 
   @spec start_link(map) :: GenServer.on_start()
@@ -41,15 +58,23 @@ defmodule Slither.Python.Pool.Scheduler do
 
   @impl true
   def init(settings) do
+    Process.flag(:trap_exit, true)
     waiting = :atomics.new(1, signed: false)
-    pace = Pace.new(settings.size)
-    settings = Map.put(settings, :pace, pace)
+    pace = Pace.new(Slots.count())
+    settings = Map.merge(settings, %{pace: pace, slots: Slots.new(settings.size)})
     handle = %{settings: settings, waiting: waiting}
-    ledger = %Ledger{quick?: &Pace.short?(pace, &1)}
 
     case Registry.register(Slither.Python.Registry, settings.name, handle) do
       {:ok, _owner} ->
-        {:ok, %State{settings: settings, waiting: waiting, ledger: ledger}, {:continue, :start}}
+        state = %State{
+          settings: settings,
+          waiting: waiting,
+          ledger: %Ledger{quick?: &Pace.short?(pace, &1)},
+          roster: Roster.new(settings.size, settings.spare),
+          max_rss: settings.max_rss
+        }
+
+        {:ok, state, {:continue, :start}}
 
       {:error, {:already_registered, pid}} ->
         {:stop, {:already_started, pid}}
@@ -57,8 +82,30 @@ defmodule Slither.Python.Pool.Scheduler do
   end
 
   @impl true
-  def handle_continue(:start, state) do
-    {:noreply, Enum.reduce(0..(state.settings.size - 1), state, &start_worker(&2, &1))}
+  def handle_continue(:start, state), do: {:noreply, reconcile(state)}
+
+  # Workers end before their supervisor would end them: their stop hooks run.
+  @impl true
+  def terminate(reason, state) when reason in [:normal, :shutdown] do
+    pids = for {_slot, member} <- state.roster.members, do: member.pid
+    Enum.each(pids, &Worker.stop(&1, :shutdown))
+    deadline = System.monotonic_time(:millisecond) + state.settings.shutdown + @slack
+    await_end(MapSet.new(pids), deadline)
+  end
+
+  def terminate({:shutdown, _reason}, state), do: terminate(:shutdown, state)
+  def terminate(_reason, _state), do: :ok
+
+  defp await_end(pids, deadline) do
+    left = max(deadline - System.monotonic_time(:millisecond), 0)
+
+    if MapSet.size(pids) > 0 do
+      receive do
+        {:DOWN, _monitor, :process, pid, _reason} -> await_end(MapSet.delete(pids, pid), deadline)
+      after
+        left -> :ok
+      end
+    end
   end
 
   ## Requests
@@ -66,7 +113,7 @@ defmodule Slither.Python.Pool.Scheduler do
   @impl true
   def handle_cast({:request, %Waiter{} = waiter}, state) do
     cond do
-      state.error && map_size(state.ledger.workers) == 0 ->
+      state.error && not Roster.serving?(state.roster) ->
         deny(waiter, unavailable(state))
         {:noreply, state}
 
@@ -85,65 +132,102 @@ defmodule Slither.Python.Pool.Scheduler do
 
   def handle_cast({:abandon, ref}, state), do: {:noreply, orphan(state, [ref])}
 
-  def handle_cast({:end_session, session}, state),
-    do: {:noreply, %{state | ledger: Ledger.end_session(state.ledger, session)}}
+  def handle_cast({:end_session, session}, state) do
+    ledger = Ledger.end_session(state.ledger, session)
+    {:noreply, settle(%{state | ledger: ledger}, [])}
+  end
 
   @impl true
-  def handle_call(:status, _from, state), do: {:reply, status(state), state}
+  def handle_call(:status, _from, state), do: {:reply, Status.of(state), state}
 
   def handle_call(:await_ready, from, state) do
     cond do
-      map_size(state.ledger.workers) > 0 -> {:reply, :ok, state}
+      Roster.serving?(state.roster) -> {:reply, :ok, state}
       state.error -> {:reply, {:error, unavailable(state)}, state}
       true -> {:noreply, %{state | ready_waiters: [from | state.ready_waiters]}}
     end
   end
 
+  def handle_call({:change, kind}, from, state),
+    do: {:noreply, reconcile(%{state | changes: Changes.add(state.changes, kind, from)})}
+
   ## Workers and lanes
 
   @impl true
-  def handle_info({:worker_ready, slot, pid, lanes, os_pid, facts}, state) do
-    worker = Map.merge(state.workers[slot], %{status: :ready, os_pid: os_pid, facts: facts})
-    monitors = Map.new(lanes, &{Process.monitor(&1), &1})
-    for from <- state.ready_waiters, do: GenServer.reply(from, :ok)
+  def handle_info({:worker_ready, slot, pid, lanes, os_pid}, state) do
+    if Roster.member(state.roster, slot, pid) do
+      monitors = Map.new(lanes, &{Process.monitor(&1), &1})
+      now = System.monotonic_time(:millisecond)
 
-    state = %{
-      state
-      | workers: Map.put(state.workers, slot, worker),
-        lanes: Map.merge(state.lanes, monitors),
-        failures: 0,
-        error: nil,
-        ready_waiters: [],
-        started: state.started + 1
-    }
+      state =
+        reconcile(%{
+          state
+          | roster: Roster.ready(state.roster, slot, os_pid, lanes, now),
+            lanes: Map.merge(state.lanes, monitors),
+            backoff: Backoff.ready(state.backoff),
+            error: nil,
+            started: state.started + 1
+        })
 
-    Pace.reset(state.settings.pace, slot)
-    {grants, ledger} = Ledger.add_worker(state.ledger, slot, pid, lanes)
-    {:noreply, settle(%{state | ledger: ledger}, grants)}
+      {:noreply, answer_ready(state, :ok)}
+    else
+      {:noreply, state}
+    end
   end
 
-  def handle_info({:worker_down, slot, pid, _error}, state) do
-    case state.workers[slot] do
-      %{pid: ^pid} -> {:noreply, worker_down(state, slot)}
-      _ -> {:noreply, state}
+  def handle_info({:worker_down, slot, pid, error}, state) do
+    case Roster.member(state.roster, slot, pid) do
+      nil -> {:noreply, state}
+      member -> {:noreply, worker_down(state, slot, member, error.reason)}
     end
   end
 
   def handle_info({:worker_failed, slot, pid, error}, state) do
-    case state.workers[slot] do
-      %{pid: ^pid} -> {:noreply, worker_failed(state, slot, error)}
-      _ -> {:noreply, state}
+    case Roster.member(state.roster, slot, pid) do
+      nil -> {:noreply, state}
+      member -> {:noreply, worker_failed(state, slot, member, error)}
     end
   end
 
-  def handle_info({:start_worker, slot}, state), do: {:noreply, start_worker(state, slot)}
+  def handle_info({:worker_due, slot, pid, reason, amount}, state) do
+    case Roster.member(state.roster, slot, pid) do
+      %{status: status, due: nil} when status in [:spare, :ready] ->
+        {:noreply, worker_due(state, slot, reason, amount)}
+
+      _ ->
+        {:noreply, state}
+    end
+  end
+
+  def handle_info({:max_rss_too_low, rss}, state) do
+    unless state.low, do: warn(state, PoolError.max_rss_too_low(state.settings.max_rss, rss))
+    {:noreply, %{state | low: true}}
+  end
+
+  def handle_info(:reconcile, state), do: {:noreply, reconcile(state)}
+
+  def handle_info(:retry, state),
+    do: {:noreply, reconcile(%{state | backoff: Backoff.retry(state.backoff)})}
+
+  def handle_info({:look, slot, pid}, state) do
+    case Roster.member(state.roster, slot, pid) do
+      %{status: :draining} = member ->
+        unless Ledger.sessions?(state.ledger, slot), do: Worker.stop_idle(pid, member.due)
+        look(slot, pid)
+
+      _ ->
+        :ok
+    end
+
+    {:noreply, state}
+  end
 
   def handle_info({:lane_idle, ref, _lane}, state), do: {:noreply, release(state, ref)}
 
   def handle_info(:expire, state) do
     now = System.monotonic_time(:millisecond)
     {expired, ledger} = Ledger.reject(state.ledger, &(&1.deadline != nil and &1.deadline <= now))
-    Enum.each(expired, &deny(&1, queue_timeout(state)))
+    Enum.each(expired, &deny(&1, PoolError.queue_timeout(state.settings.name)))
     {:noreply, settle(%{state | ledger: ledger, timer: nil}, [])}
   end
 
@@ -158,28 +242,170 @@ defmodule Slither.Python.Pool.Scheduler do
 
   # A worker reports its own end; one that crashed could not.
   defp process_down(state, pid, reason) do
-    case Enum.find(state.workers, fn {_slot, worker} -> worker.pid == pid end) do
-      {slot, %{status: :ready}} -> worker_down(state, slot)
-      {slot, %{status: :starting}} -> worker_failed(state, slot, crashed(reason))
+    case Roster.find(state.roster, pid) do
       nil -> owner_down(state, pid)
+      {slot, %{since: nil} = m} -> worker_failed(state, slot, m, PoolError.crashed(reason))
+      {slot, member} -> worker_down(state, slot, member, :crashed)
     end
   end
 
-  defp worker_down(state, slot) do
-    {idle_lanes, ledger} = Ledger.drop_worker(state.ledger, slot)
-    Enum.each(idle_lanes, &send(&1, :stop))
-    state = lose_sessions(%{state | ledger: ledger, died: state.died + 1})
-    start_worker(state, slot)
+  defp worker_down(state, slot, member, reason) do
+    early? = early?(state, slot, member)
+    expected? = member.status == :stopping or reason == :worker_stopped
+
+    {lanes, ledger} =
+      case Ledger.drop_worker(state.ledger, slot) do
+        {[], ledger} when member.status == :spare -> {member.lanes, ledger}
+        {free, ledger} -> {free, ledger}
+      end
+
+    Enum.each(lanes, &send(&1, :stop))
+    {delay, backoff} = Backoff.ended(state.backoff, early? and not expected?)
+    roster = Roster.gone(state.roster, slot)
+    died = if expected?, do: state.died, else: state.died + 1
+
+    %{state | ledger: ledger, roster: roster, backoff: backoff, died: died}
+    |> lose_sessions()
+    |> retry_after(delay)
+    |> reconcile()
   end
 
-  defp worker_failed(state, slot, error) do
-    failures = state.failures + 1
-    state = %{state | failures: failures, workers: Map.delete(state.workers, slot)}
-    delay = min(@longest_delay, @first_delay * Integer.pow(2, min(failures - 1, 10)))
-    delay = div(delay, 2) + :rand.uniform(div(delay, 2))
-    Process.send_after(self(), {:start_worker, slot}, delay)
-    hopeless? = failures >= @patience and map_size(state.ledger.workers) == 0
-    if hopeless?, do: give_up(state, error), else: state
+  defp early?(state, slot, %{status: status, since: since}) when status in [:spare, :ready] do
+    System.monotonic_time(:millisecond) - since < @early and
+      Slots.served(state.settings.slots, slot) == 0 and
+      (status == :spare or Ledger.quiet?(state.ledger, slot))
+  end
+
+  defp early?(_state, _slot, _member), do: false
+
+  defp worker_failed(state, slot, %{status: :stopping}, _error),
+    do: reconcile(%{state | roster: Roster.gone(state.roster, slot)})
+
+  defp worker_failed(state, slot, _member, error) do
+    {delay, backoff} = Backoff.failed(state.backoff)
+    roster = Roster.gone(state.roster, slot)
+    {answer, changes, roster} = Changes.fail(state.changes, roster, error)
+    reply(answer)
+    state = %{state | backoff: backoff, roster: roster, changes: changes}
+    state = retry_after(state, delay)
+
+    cond do
+      Roster.serving?(roster) -> warn(state, "a worker can't start: #{error.message}")
+      Backoff.hopeless?(backoff) -> give_up(state, error)
+      true -> state
+    end
+    |> reconcile()
+  end
+
+  # One that goes beyond max_rss at once, as those before it did, would be followed by another.
+  defp worker_due(%State{settings: %{max_rss: nil}} = state, _slot, :max_rss, _amount), do: state
+
+  defp worker_due(state, slot, reason, amount) do
+    vain = Recycle.vain(state.vain, reason, Slots.served(state.settings.slots, slot))
+
+    if Recycle.vain?(vain) do
+      warn(state, PoolError.max_rss_in_vain(state.settings.max_rss, amount))
+      %{state | vain: 0, settings: %{state.settings | max_rss: nil}}
+    else
+      reconcile(%{state | vain: vain, roster: Roster.due(state.roster, slot, reason)})
+    end
+  end
+
+  defp retry_after(state, nil), do: state
+
+  defp retry_after(state, delay) do
+    Process.send_after(self(), :retry, delay)
+    state
+  end
+
+  ## What is to be done
+
+  defp reconcile(state) do
+    {steps, roster} = Roster.steps(state.roster, Backoff.room(state.backoff))
+    state = Enum.reduce(steps, %{resized(state) | roster: roster}, &take/2)
+    {answer, begun, changes, roster} = Changes.advance(state.changes, state.roster)
+    reply(answer)
+    state = %{state | changes: changes, roster: roster}
+
+    case begun do
+      nil -> state
+      :restart -> state |> afresh() |> reconcile()
+      {:resize, _size} -> reconcile(state)
+    end
+  end
+
+  # Other code, other memory, and somebody who wants to know now whether it starts.
+  defp afresh(state) do
+    settings = %{state.settings | max_rss: state.max_rss}
+    %{state | settings: settings, vain: 0, low: false, backoff: Backoff.retry(state.backoff)}
+  end
+
+  defp resized(%State{roster: %{size: size}, settings: %{size: size}} = state), do: state
+
+  defp resized(state) do
+    settings = %{state.settings | size: state.roster.size}
+    Slots.put_size(settings.slots, settings.size)
+    handle = %{settings: settings, waiting: state.waiting}
+    Registry.update_value(Slither.Python.Registry, settings.name, fn _old -> handle end)
+    %{state | settings: settings}
+  end
+
+  defp take({:start, slot}, state) do
+    Slots.reset(state.settings.slots, slot)
+    Pace.reset(state.settings.pace, slot)
+    arg = {state.settings, slot, self()}
+    {:ok, pid} = DynamicSupervisor.start_child(state.settings.workers, {Worker, arg})
+    Process.monitor(pid)
+    %{state | roster: Roster.started(state.roster, slot, pid)}
+  end
+
+  defp take({:serve, slot}, state) do
+    %{pid: pid, lanes: lanes} = state.roster.members[slot]
+    {grants, ledger} = Ledger.add_worker(state.ledger, slot, pid, lanes)
+    settle(%{state | ledger: ledger}, grants)
+  end
+
+  defp take({:drain, slot, reason}, state) do
+    %{pid: pid, os_pid: os_pid} = state.roster.members[slot]
+    calls = Slots.served(state.settings.slots, slot)
+    Slots.recall(state.settings.slots, slot)
+    text = "worker #{slot} (pid #{os_pid}) leaves after #{calls} calls: #{reason}"
+    Logger.info("pool #{inspect(state.settings.name)}: #{text}", pool: state.settings.name)
+    look(slot, pid)
+    settle(%{state | ledger: Ledger.drain(state.ledger, slot)}, [])
+  end
+
+  defp take({:stop, slot, reason}, state) do
+    Worker.stop(state.roster.members[slot].pid, reason)
+    state
+  end
+
+  defp look(slot, pid), do: Process.send_after(self(), {:look, slot, pid}, @look)
+
+  # A worker that drains has left once its lanes are back and its sessions are over.
+  defp finish(slot, state) do
+    member = state.roster.members[slot]
+
+    cond do
+      not Ledger.quiet?(state.ledger, slot) ->
+        state
+
+      not Ledger.sessions?(state.ledger, slot) ->
+        Worker.stop(member.pid, member.due)
+        left(%{state | roster: Roster.stop(state.roster, slot)})
+
+      member.busy ->
+        left(%{state | roster: Roster.quiet(state.roster, slot)})
+
+      true ->
+        state
+    end
+  end
+
+  # Not at once: this may be amid the steps of another.
+  defp left(state) do
+    send(self(), :reconcile)
+    state
   end
 
   ## Leases
@@ -198,7 +424,8 @@ defmodule Slither.Python.Pool.Scheduler do
 
     waiting = Ledger.waiting(state.ledger)
     :atomics.put(state.waiting, 1, waiting)
-    if waiting > 0, do: arm(state), else: state
+    state = if waiting > 0, do: arm(state), else: state
+    Enum.reduce(state.roster.leaving, state, &finish/2)
   end
 
   # A timer that is early finds nobody to deny; only one that would be late is replaced.
@@ -251,10 +478,10 @@ defmodule Slither.Python.Pool.Scheduler do
 
   defp lane_down(state, lane, reason) do
     {worker, holder, ledger} = Ledger.lose_lane(state.ledger, lane)
-    if worker, do: Worker.kill(worker, lane_lost(reason))
+    if worker, do: Worker.kill(worker, PoolError.lane_lost(reason))
 
     with {ref, lease} <- holder,
-         do: send(lease.reply_to, {lease.tag, {:lane_lost, ref, lane_lost(reason)}})
+         do: send(lease.reply_to, {lease.tag, {:lane_lost, ref, PoolError.lane_lost(reason)}})
 
     %{state | ledger: ledger}
   end
@@ -272,14 +499,6 @@ defmodule Slither.Python.Pool.Scheduler do
     settle(%{state | ledger: ledger}, [])
   end
 
-  defp start_worker(state, slot) do
-    arg = {state.settings, slot, self()}
-    {:ok, pid} = DynamicSupervisor.start_child(state.settings.workers, {Worker, arg})
-    Process.monitor(pid)
-    worker = %{pid: pid, status: :starting, os_pid: nil, facts: %{}}
-    %{state | workers: Map.put(state.workers, slot, worker)}
-  end
-
   defp give_up(state, error) do
     Logger.error(
       "pool #{inspect(state.settings.name)} has no worker: #{Exception.message(error)}"
@@ -288,109 +507,31 @@ defmodule Slither.Python.Pool.Scheduler do
     state = %{state | error: error}
     {waiters, ledger} = Ledger.reject(state.ledger, fn _waiter -> true end)
     Enum.each(waiters, &deny(&1, unavailable(state)))
-    for from <- state.ready_waiters, do: GenServer.reply(from, {:error, unavailable(state)})
-    settle(%{state | ledger: ledger, ready_waiters: []}, [])
+    settle(answer_ready(%{state | ledger: ledger}, {:error, unavailable(state)}), [])
   end
+
+  ## Words
+
+  defp answer_ready(state, answer) do
+    for from <- state.ready_waiters, do: GenServer.reply(from, answer)
+    %{state | ready_waiters: []}
+  end
+
+  defp reply(nil), do: :ok
+  defp reply({from, answer}), do: GenServer.reply(from, answer)
 
   defp deny(waiter, error), do: tell(waiter, {:denied, waiter.ref, error})
   defp tell(waiter, message), do: send(waiter.reply_to, {waiter.tag, message})
 
-  ## Words
-
-  defp status(state) do
-    workers =
-      for {slot, worker} <- Enum.sort(state.workers) do
-        busy = state.ledger.workers[slot]
-
-        %{
-          worker: slot,
-          status: worker.status,
-          os_pid: worker.os_pid,
-          calls: if(busy, do: busy.leased, else: 0)
-        }
-      end
-
-    %{
-      name: state.settings.name,
-      size: state.settings.size,
-      workers: workers,
-      queue: Ledger.waiting(state.ledger),
-      started: state.started,
-      died: state.died,
-      error: state.error
-    }
+  defp warn(state, text) do
+    Logger.warning("pool #{inspect(state.settings.name)}: #{text}", pool: state.settings.name)
+    state
   end
 
-  defp unavailable(state) do
-    error = state.error
+  defp unavailable(state), do: PoolError.unavailable(state.settings.name, state.error)
 
-    %{
-      error
-      | reason: :pool_unavailable,
-        message: "no worker could be started: #{error.message}",
-        where: "pool #{inspect(state.settings.name)}",
-        details: Map.put(error.details, :start_reason, error.reason)
-    }
-  end
+  defp session_lost(state, session), do: PoolError.session_lost(state.settings.name, session)
 
-  defp saturated(state) do
-    limit = state.settings.max_queue
-
-    %Error{
-      reason: :saturated,
-      message: "#{Ledger.waiting(state.ledger)} calls wait already; the limit is #{limit}",
-      where: "pool #{inspect(state.settings.name)}",
-      hint: "send less at once, add workers, or raise the pool's max_queue",
-      details: %{limit: limit}
-    }
-  end
-
-  defp queue_timeout(state) do
-    %Error{
-      reason: :queue_timeout,
-      message: "no worker was free within queue_timeout",
-      where: "pool #{inspect(state.settings.name)}",
-      hint: "add workers, or raise queue_timeout"
-    }
-  end
-
-  defp session_lost(state, session) do
-    %Error{
-      reason: :session_lost,
-      message: "the worker that held session #{inspect(session)} is gone, and its state with it",
-      where: "pool #{inspect(state.settings.name)}",
-      hint: "start the session again under a new id",
-      details: %{session: session}
-    }
-  end
-
-  defp crashed(reason),
-    do: %Error{
-      reason: :start_failed,
-      message: "its owner ended: #{Exception.format_exit(reason)}"
-    }
-
-  defp lane_lost(reason),
-    do: %Error{reason: :worker_died, message: "a lane failed: #{inspect(reason)}"}
-
-  @doc false
-  @spec unknown_pool(term) :: Error.t()
-  def unknown_pool(name) do
-    known =
-      Registry.select(Slither.Python.Registry, [
-        {{:"$1", :_, :_}, [{:is_atom, :"$1"}], [:"$1"]}
-      ])
-
-    list = if known == [], do: "none", else: Enum.map_join(Enum.sort(known), ", ", &inspect/1)
-
-    %Error{
-      reason: :unknown_pool,
-      message: "no pool #{inspect(name)} is running.#{Options.nearest(name, known)}",
-      hint: "running: #{list}; declare one: config :slither, pools: [#{key(name)}: [size: 2]]",
-      details: %{pool: name, known: known}
-    }
-  end
-
-  defp key(name) when is_atom(name), do: name
-  defp key(_name), do: :default
+  defp saturated(%State{settings: settings} = state),
+    do: PoolError.saturated(settings.name, Ledger.waiting(state.ledger), settings.max_queue)
 end
