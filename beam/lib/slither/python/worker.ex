@@ -30,6 +30,8 @@ defmodule Slither.Python.Worker do
   @credit_step 50
   @flood 10_000
   @kill_wait 2_000
+  # ms between the end of a process's channel and that of the process itself.
+  @closed_wait 500
 
   defmodule State do
     @moduledoc false
@@ -103,7 +105,7 @@ defmodule Slither.Python.Worker do
   def handle_continue(:open, %State{settings: settings} = state) do
     variables = Environment.variables(settings.size, settings.env)
 
-    with {:ok, python} <- Environment.interpreter(settings.python),
+    with {:ok, python} <- interpreter(settings),
          {:ok, port} <- open(python, variables, settings) do
       {:os_pid, os_pid} = Port.info(port, :os_pid)
       timer = startup_timer(settings.startup_timeout)
@@ -158,6 +160,15 @@ defmodule Slither.Python.Worker do
 
   def handle_info({port, {:exit_status, status}}, %State{port: port} = state),
     do: {:stop, :normal, down(state, status)}
+
+  # A process that ends closes its channel; one that closes it and goes on is lost.
+  def handle_info({port, :eof}, %State{port: port} = state) do
+    Process.send_after(self(), :closed, @closed_wait)
+    {:noreply, state}
+  end
+
+  def handle_info(:closed, state),
+    do: {:noreply, end_process(state, WorkerError.protocol(state, "it closed its channel"))}
 
   def handle_info({:EXIT, port, reason}, %State{port: port} = state) do
     Logger.debug("the port of a Python worker closed: #{inspect(reason)}")
@@ -270,6 +281,9 @@ defmodule Slither.Python.Worker do
     Asks.new(port, settings.max_frame, settings.bridge, facts)
   end
 
+  defp interpreter(settings),
+    do: Environment.interpreter(settings.python, settings.env, settings.cd)
+
   defp startup_timer(:infinity), do: nil
   defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)
 
@@ -278,6 +292,7 @@ defmodule Slither.Python.Worker do
       :binary,
       :nouse_stdio,
       :exit_status,
+      :eof,
       :hide,
       packet: 4,
       args: ["-m", "slither.worker"],
