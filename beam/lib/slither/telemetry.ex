@@ -34,6 +34,10 @@ defmodule Slither.Telemetry do
   | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `call` |
+
+  The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
+  where it was told to leave, `:max_requests`, `:max_rss`, `:max_age`, `:restart`, `:resize` or
+  `:shutdown`.
   """
 
   require Logger

@@ -30,8 +30,6 @@ defmodule Slither.Python.Worker do
   @credit_step 50
   @flood 10_000
   @kill_wait 2_000
-  # ms between the end of a process's channel and that of the process itself.
-  @closed_wait 500
 
   defmodule State do
     @moduledoc false
@@ -161,15 +159,6 @@ defmodule Slither.Python.Worker do
   def handle_info({port, {:exit_status, status}}, %State{port: port} = state),
     do: {:stop, :normal, down(state, status)}
 
-  # A process that ends closes its channel; one that closes it and goes on is lost.
-  def handle_info({port, :eof}, %State{port: port} = state) do
-    Process.send_after(self(), :closed, @closed_wait)
-    {:noreply, state}
-  end
-
-  def handle_info(:closed, state),
-    do: {:noreply, end_process(state, WorkerError.protocol(state, "it closed its channel"))}
-
   def handle_info({:EXIT, port, reason}, %State{port: port} = state) do
     Logger.debug("the port of a Python worker closed: #{inspect(reason)}")
     {:stop, :normal, down(state, nil)}
@@ -292,7 +281,6 @@ defmodule Slither.Python.Worker do
       :binary,
       :nouse_stdio,
       :exit_status,
-      :eof,
       :hide,
       packet: 4,
       args: ["-m", "slither.worker"],
@@ -545,12 +533,12 @@ defmodule Slither.Python.Worker do
       else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
 
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
-    # Children that a dead worker left in its group go now.
-    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
-    Marker.close(state.marker)
     metadata = Map.put(identity(state), :reason, state.leaves || error.reason)
     lifetime = System.monotonic_time() - state.monotonic
     Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)
+    # Children that a dead worker left in its group go now.
+    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
+    Marker.close(state.marker)
     %{state | phase: :down}
   end
 
