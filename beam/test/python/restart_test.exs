@@ -53,6 +53,22 @@ defmodule Slither.Python.RestartTest do
       assert await_down(pool, old) == :restart
     end
 
+    test "has a run give a lane back after the call that is out, though nobody waits for it" do
+      pool = ready_pool(size: 1)
+      old = hd(os_pids(pool, :ready))
+      [go, done] = [path("go"), path("done")]
+      options = opts(pool, "hold", batch_size: 1, max_in_flight: 1)
+      run = Task.async(fn -> Dispatch.run([go, done, done], options) end)
+      assert await_running(pool) == old
+      restart = Task.async(fn -> Pool.restart(pool) end)
+      new = await_up(pool, 1)
+      await(fn -> workers(pool, :draining) != [] end)
+      Enum.each([go, done], &File.touch!/1)
+      assert {:ok, items} = Task.await(run, patience())
+      assert Enum.map(items, & &1.payload) == [old, new, new]
+      assert Task.await(restart, patience()) == :ok
+    end
+
     test "with code that does not start leaves the old workers in service" do
       folder = own_module("fragile", "def f(items): return items")
       pool = ready_pool(size: 2, preload: ["fragile"], paths: [handlers(), folder])
