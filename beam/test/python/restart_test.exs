@@ -6,7 +6,9 @@ defmodule Slither.Python.RestartTest do
   import Slither.Test.Pools
 
   alias Slither.{Dispatch, Error}
+  alias Slither.Dispatch.{Plan, Runner, Settings}
   alias Slither.Python.Pool
+  alias Slither.Python.Pool.Slots
 
   describe "restart/1" do
     test "ships new Python code under load, with no call lost, and lanes that are held given back" do
@@ -51,22 +53,6 @@ defmodule Slither.Python.RestartTest do
       assert Task.await(long, patience()) == {:ok, old}
       assert Task.await(restart, patience()) == :ok
       assert await_down(pool, old) == :restart
-    end
-
-    test "has a run give a lane back after the call that is out, though nobody waits for it" do
-      pool = ready_pool(size: 1)
-      old = hd(os_pids(pool, :ready))
-      [go, done] = [path("go"), path("done")]
-      options = opts(pool, "hold", batch_size: 1, max_in_flight: 1)
-      run = Task.async(fn -> Dispatch.run([go, done, done], options) end)
-      assert await_running(pool) == old
-      restart = Task.async(fn -> Pool.restart(pool) end)
-      new = await_up(pool, 1)
-      await(fn -> workers(pool, :draining) != [] end)
-      Enum.each([go, done], &File.touch!/1)
-      assert {:ok, items} = Task.await(run, patience())
-      assert Enum.map(items, & &1.payload) == [old, new, new]
-      assert Task.await(restart, patience()) == :ok
     end
 
     test "with code that does not start leaves the old workers in service" do
@@ -167,6 +153,25 @@ defmodule Slither.Python.RestartTest do
       stop_supervised!(pool)
       assert {:error, %Error{reason: :pool_unavailable}} = Task.await(restart, patience())
       assert {:error, %Error{reason: :unknown_pool}} = Pool.restart(pool)
+    end
+  end
+
+  describe "a run" do
+    test "keeps its lane from batch to batch, until the worker is to leave" do
+      pool = quick_pool(size: 1)
+      {:ok, handle} = Pool.handle(pool)
+      {:ok, options} = Settings.check(opts(pool, "pid", max_in_flight: 1), "test")
+      {:ok, plan} = Plan.new(options, %Slither.Context{}, false)
+      runner = Runner.want(Runner.new(plan, self(), :run), 1, 0)
+      assert_receive {{_test, :run}, {:granted, ref, lane}}, patience()
+      runner = Runner.granted(runner, ref, lane)
+      {:ok, ^ref, runner} = Runner.lane(runner)
+      runner = Runner.done(runner, ref, 0)
+      assert {:ok, ^ref, runner} = Runner.lane(runner)
+      Slots.recall(handle.settings.slots, 0)
+      runner = Runner.done(runner, ref, 0)
+      assert {:none, _runner} = Runner.lane(runner)
+      assert [%{calls: 0}] = status(pool).workers
     end
   end
 
