@@ -28,11 +28,12 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: setup ## Measure throughput, latency, shared state and overlap, as ratios to peers
+bench: setup ## Measure throughput, latency, shared state, overlap and restarts, as ratios
 	@scripts/setup bench
 	@$(VENV) mix run beam/bench/throughput.exs
 	@$(VENV) mix run beam/bench/store.exs
 	@$(VENV) mix run beam/bench/overlap.exs
+	@$(VENV) mix run beam/bench/restart.exs
 
 escript: setup ## Build the BEAM side for Python programs, which slither.Beam() starts
 	@MIX_ENV=prod mix escript.build

@@ -195,7 +195,7 @@ defmodule Slither.SessionTest do
 
   # Looks at the list each time that the scheduler has looked at who is idle.
   defp assert_forgotten(handle) do
-    assert_receive {:trace, _pid, :receive, :look}, patience()
+    assert_receive {:trace, _pid, :receive, :age}, patience()
 
     if Session.list(handle.settings.name) != {:ok, []},
       do: assert_forgotten(handle),
@@ -538,6 +538,58 @@ defmodule Slither.SessionTest do
   end
 
   defp now, do: System.monotonic_time(:millisecond)
+
+  describe "a worker that leaves" do
+    test "hands its sessions over to the one that takes its place" do
+      pool = ready_pool(size: 2)
+      sessions = for n <- 1..6, do: id("s#{n}")
+      before = for session <- sessions, do: remember(pool, session, 1)
+      assert Pool.restart(pool) == :ok
+      later = for session <- sessions, do: remember(pool, session, 2)
+      old = for [os_pid, [1]] <- before, uniq: true, do: os_pid
+      # A session may move to a worker that leaves next.
+      assert [_, _] =
+               new = for([pid, [1, "moved" | seen]] <- later, 2 in seen, uniq: true, do: pid)
+
+      assert length(for [_pid, [1, "moved" | _]] <- later, do: :ok) == 6
+      assert old -- new == old
+      for os_pid <- old, do: assert(await_down(pool, os_pid) == :restart)
+    end
+
+    test "waits for sessions that can't move, until they are stopped" do
+      pool = ready_pool(size: 1)
+      session = id("a")
+      [os_pid, 1] = count(pool, session)
+      assert Pool.restart(pool) == :ok
+      assert [os_pid, 2] == count(pool, session)
+      assert [other, 1] = count(pool, id("b"))
+      assert other != os_pid
+      assert Session.stop(session) == :ok
+      assert await_down(pool, os_pid) == :restart
+      assert [^other, 1] = count(pool, session)
+    end
+
+    test "waits for sessions that can't move, until they are idle" do
+      pool = ready_pool(size: 1, session_idle: 30)
+      [os_pid, 1] = count(pool, id("a"))
+      assert Pool.restart(pool) == :ok
+      assert await_down(pool, os_pid) == :restart
+    end
+
+    test "does not wait for the state of runs" do
+      pool = ready_pool(size: 1)
+      stream = Dispatch.stream(1..40, keeping(pool, "count", max_in_flight: 1))
+
+      counts =
+        for %{payload: [os_pid, n]} <- stream do
+          if n == 5, do: assert(Pool.restart(pool) == :ok)
+          {os_pid, n}
+        end
+
+      assert length(counts) == 40
+      assert [[_ | _], [_ | _] | _] = counts |> Enum.group_by(&elem(&1, 0)) |> Map.values()
+    end
+  end
 
   describe "many sessions" do
     test "keep their order and their state, spread over the workers, while others end" do

@@ -36,6 +36,10 @@ defmodule Slither.Telemetry do
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `call` |
+
+  The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
+  where it was told to leave, `:max_requests`, `:max_rss`, `:max_age`, `:restart`, `:resize` or
+  `:shutdown`.
   """
 
   require Logger

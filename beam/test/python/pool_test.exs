@@ -235,7 +235,7 @@ defmodule Slither.Python.PoolTest do
     test "shows a worker that starts" do
       pool = start_pool(preload: ["slither_never_ready"])
       assert {:ok, %{workers: [worker], started: 0}} = Pool.status(pool)
-      assert worker == %{worker: 0, status: :starting, os_pid: nil, calls: 0, sessions: 0}
+      assert %{worker: 0, status: :starting, os_pid: nil, calls: 0, age: nil, rss: nil} = worker
     end
   end
 
@@ -307,8 +307,10 @@ defmodule Slither.Python.PoolTest do
       {_handle, two, nil} = request(pool)
       assert {:error, %DispatchError{reason: :saturated} = error} = call(pool, "identity", 1)
 
-      assert error.cause.message == "1 calls wait already; the limit is 1"
-      assert error.cause.details == %{limit: 1}
+      assert Exception.message(error.cause) =~
+               "pool #{inspect(pool)}: its queue is full: 1 call waits already; the limit is 1"
+
+      assert error.cause.details == %{pool: pool, queue: 1, limit: 1}
       Pool.release(handle, one)
       assert_receive {:lane, {:granted, ^two, _lane}}, patience()
       Pool.release(handle, two)

@@ -29,7 +29,8 @@ defmodule Slither.Test.Pools do
   def start_pool(options \\ []) do
     name = Keyword.get_lazy(options, :name, fn -> unique(:test_pool) end)
     report(name)
-    defaults = [name: name, size: 1, paths: [@handlers]]
+    # What a test left running is not waited for.
+    defaults = [name: name, size: 1, paths: [@handlers], shutdown: 200]
     start_supervised!({Pool, Keyword.merge(defaults, options)}, id: name)
     name
   end

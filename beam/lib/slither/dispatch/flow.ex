@@ -298,8 +298,9 @@ defmodule Slither.Dispatch.Flow do
   defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
     do: flow |> spent(batch, times) |> failed(batch, error)
 
-  defp done(flow, %Batch{requeues: n} = batch, {:requeue, _error}) when n < @max_requeues do
-    batch = %{batch | requeues: n + 1}
+  defp done(flow, %Batch{requeues: n} = batch, {:requeue, error}) when n < @max_requeues do
+    # A worker that was told to leave says nothing of the batch.
+    batch = if error.reason == :worker_stopped, do: batch, else: %{batch | requeues: n + 1}
     flow = count(flow, :requeues)
     %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1}
   end

@@ -130,10 +130,8 @@ defmodule Slither.Dispatch.Plan do
   defp trace(_metadata), do: nil
 
   # A session's calls keep their order by going one at a time.
-  defp capacity({:pool, handle, _head, _run}, options) do
-    lanes = handle.settings.size * handle.settings.window
-    if options[:session_id], do: 1, else: min(options[:max_in_flight], lanes)
-  end
+  defp capacity({:pool, _handle, _head, _run}, options),
+    do: if(options[:session_id], do: 1, else: options[:max_in_flight])
 
   defp capacity(:task, options), do: options[:max_in_flight]
 

@@ -5,7 +5,7 @@ defmodule Slither.Dispatch.Runner do
 
   alias Slither.{DispatchError, Error}
   alias Slither.Dispatch.{Hand, Plan}
-  alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.{Lane, Pool, PoolError}
   alias Slither.Python.Pool.Pace
 
   @enforce_keys [:plan, :alias, :tag]
@@ -65,7 +65,10 @@ defmodule Slither.Dispatch.Runner do
 
   def want(runner, todo, out) do
     requested = map_size(runner.requested)
-    missing = min(todo, runner.plan.capacity - out) - requested
+    {:pool, handle, _head, _run} = runner.plan.mode
+    # A pool may be resized while a run goes on.
+    capacity = min(runner.plan.capacity, Pool.lanes(handle))
+    missing = min(todo, capacity - out) - requested
     if missing > 0, do: Enum.reduce(1..missing, runner, fn _, r -> request(r) end), else: runner
   end
 
@@ -119,7 +122,7 @@ defmodule Slither.Dispatch.Runner do
   The batch of a reference is answered by worker `slot`; its lane is kept if that is not nil.
 
   A lane of a worker whose calls are long goes back: it may be its second, which is granted
-  only for short ones.
+  only for short ones. So does a lane of a worker that is to leave.
   """
   @spec done(t, reference, non_neg_integer | nil) :: t
   def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _slot), do: end_task(runner, ref)
@@ -131,7 +134,7 @@ defmodule Slither.Dispatch.Runner do
 
   def done(runner, ref, slot) do
     {:pool, handle, _head, _run} = runner.plan.mode
-    keep? = slot != nil and not Pool.contended?(handle)
+    keep? = slot != nil and not Pool.contended?(handle) and not Pool.recalled?(handle, slot)
 
     if keep? and not Pace.long?(handle.settings.pace, slot) do
       %{runner | idle: [ref | runner.idle]}
@@ -185,7 +188,7 @@ defmodule Slither.Dispatch.Runner do
   @doc "The run is over: what its handlers keep in workers goes."
   @spec end_run(t) :: :ok
   def end_run(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}, session: nil} = plan}),
-    do: Pool.end_run(handle, plan.context.runtime.run)
+    do: Pool.end_run(handle, plan.context.runtime[:run])
 
   def end_run(_runner), do: :ok
 
@@ -206,11 +209,7 @@ defmodule Slither.Dispatch.Runner do
   @spec down(t, reference, term) ::
           {:task, reference, Error.t(), t} | {:pool, Error.t(), t}
   def down(%__MODULE__{monitor: monitor} = runner, monitor, reason) do
-    error = %Error{
-      reason: :pool_unavailable,
-      message: "the pool stopped: #{Exception.format_exit(reason)}",
-      where: "pool #{inspect(runner.plan.options[:pool])}"
-    }
+    error = PoolError.stopped(runner.plan.options[:pool], reason)
 
     {:pool, error, %{emptied(runner) | monitor: nil, gone: error}}
   end
@@ -251,7 +250,7 @@ defmodule Slither.Dispatch.Runner do
     [
       session: plan.session,
       rebind: plan.on_session_lost == :rebind,
-      run: plan.context.runtime.run,
+      run: plan.context.runtime[:run],
       deadline: deadline(plan.queue_timeout)
     ]
   end

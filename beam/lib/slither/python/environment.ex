@@ -7,32 +7,59 @@ defmodule Slither.Python.Environment do
   # Where this project keeps its Python package, for those who depend on it by path or source.
   @package Path.expand("../../../../python", __DIR__)
 
-  # One thread each is what keeps N workers from running N times the cores' worth of threads.
-  @thread_variables ~w(OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS
-                       VECLIB_MAXIMUM_THREADS)
+  # A share of the cores each is what keeps N workers from running N times as many threads.
+  @openmp "OMP_NUM_THREADS"
+  # What these libraries do not find under their own name they take from OpenMP's.
+  @after_openmp ~w(OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS)
+  @alone ~w(VECLIB_MAXIMUM_THREADS)
 
-  @doc "The real interpreter: the `python:` option, else the project's `.venv`, else `python3`."
-  @spec interpreter(String.t() | nil) :: {:ok, String.t()} | {:error, Error.t()}
-  def interpreter(option) do
+  # ms that a shim may take to say what is behind it.
+  @shim_timeout 10_000
+
+  @typep variables :: [{charlist, charlist | false}]
+
+  @doc """
+  The real interpreter: the `python:` option, else the project's `.venv`, else `python3`.
+
+  What is behind a version manager's shim is asked for once, for each `env` and `cd`, since a
+  shim may choose by them.
+  """
+  @spec interpreter(String.t() | nil, keyword | map, String.t() | nil) ::
+          {:ok, String.t()} | {:error, Error.t()}
+  def interpreter(option, env \\ [], cd \\ nil) do
     candidate = option || venv() || "python3"
 
     case System.find_executable(candidate) do
       nil -> {:error, missing(candidate)}
-      path -> {:ok, behind_shim(Path.absname(path))}
+      path -> {:ok, path |> Path.absname() |> behind_shim(user(env), cd)}
     end
   end
 
-  @doc "Variables for the worker's process."
-  @spec variables(pos_integer, keyword | map) :: [{charlist, charlist | false}]
-  def variables(pool_size, extra) do
-    threads = Integer.to_string(max(1, div(System.schedulers_online(), pool_size)))
-    limits = for name <- @thread_variables, !System.get_env(name), do: {name, threads}
-    user = for {name, value} <- extra, do: {to_string(name), value}
+  @doc """
+  Variables for the worker's process, one of `pool_size`.
 
-    for {name, value} <- [{"PYTHONPATH", python_path()} | limits] ++ user do
+  Numerical libraries get a share of the cores as their number of threads, unless the user has
+  set it, in `extra` or in BEAM's own environment, `inherited`.
+  """
+  @spec variables(pos_integer, keyword | map, map) :: variables
+  def variables(pool_size, extra, inherited \\ System.get_env()) do
+    user = user(extra)
+    share = Integer.to_string(max(1, div(System.schedulers_online(), pool_size)))
+    limits = for name <- limited(Map.merge(inherited, user)), into: %{}, do: {name, share}
+    ours = Map.put(limits, "PYTHONPATH", python_path(inherited))
+
+    for {name, value} <- Map.merge(ours, user) do
       # A port takes a variable away where it is false.
       {to_charlist(name), value != nil && to_charlist(value)}
     end
+  end
+
+  defp user(extra),
+    do: Map.new(extra, fn {name, value} -> {to_string(name), value && to_string(value)} end)
+
+  defp limited(set) do
+    names = if is_map_key(set, @openmp), do: @alone, else: [@openmp | @after_openmp] ++ @alone
+    Enum.reject(names, &is_map_key(set, &1))
   end
 
   @doc "Why an interpreter cannot run a worker, in its own words."
@@ -61,19 +88,43 @@ defmodule Slither.Python.Environment do
     }
   end
 
-  # A version manager's shim is a script that costs far more to start than the interpreter.
-  defp behind_shim(path) do
-    with {:ok, "#!"} <- File.open(path, [:read], &IO.binread(&1, 2)),
-         {real, 0} <- System.cmd(path, ["-c", "import sys; print(sys.executable)"]) do
-      String.trim(real)
+  # A version manager's shim costs far more to start than the interpreter. Other scripts are the
+  # user's own: they may set up what the interpreter needs.
+  defp behind_shim(path, env, cd) do
+    if Path.basename(Path.dirname(path)) == "shims",
+      do: known({__MODULE__, path, env, cd}) || ask_shim({__MODULE__, path, env, cd}),
+      else: path
+  end
+
+  # Once known, it is asked for again only when it is no longer there.
+  defp known(key) do
+    real = :persistent_term.get(key, nil)
+    if real != nil and File.exists?(real), do: real
+  end
+
+  defp ask_shim({_module, path, env, cd} = key) do
+    task = Task.async(fn -> run_shim(path, env, cd) end)
+
+    with {:ok, {output, 0}} <- Task.yield(task, @shim_timeout) || Task.shutdown(task),
+         real = String.trim(output),
+         true <- File.exists?(real) do
+      :persistent_term.put(key, real)
+      real
     else
-      _ -> path
+      _failed -> path
     end
   end
 
-  defp python_path do
+  defp run_shim(path, env, cd) do
+    options = if cd, do: [env: env, cd: cd], else: [env: env]
+    System.cmd(path, ["-c", "import sys; print(sys.executable)"], options)
+  rescue
+    error in ErlangError -> error
+  end
+
+  defp python_path(inherited) do
     package = if File.dir?(@package), do: [@package], else: []
-    inherited = System.get_env("PYTHONPATH", "")
-    Enum.join(package ++ if(inherited == "", do: [], else: [inherited]), ":")
+    before = Map.get(inherited, "PYTHONPATH", "")
+    Enum.join(package ++ if(before == "", do: [], else: [before]), ":")
   end
 end

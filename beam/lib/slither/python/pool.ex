@@ -2,6 +2,13 @@ defmodule Slither.Python.Pool do
   @options [
     name: [type: :atom, required: true, doc: "The pool's name."],
     size: [type: :pos_integer, default: 2, doc: "Workers, each one OS process."],
+    spare: [
+      type: :non_neg_integer,
+      default: 0,
+      doc:
+        "Workers beyond `size` that have started and wait: one takes the place of a worker that " <>
+          "dies at once."
+    ],
     python: [
       type: {:or, [:string, {:in, [nil]}]},
       default: nil,
@@ -51,6 +58,23 @@ defmodule Slither.Python.Pool do
       default: 60_000,
       doc: "ms a worker may take to start, imports included."
     ],
+    max_requests: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc: "Calls after which a worker is replaced, up to a tenth sooner."
+    ],
+    max_rss: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "Bytes of memory beyond which a worker is replaced, looked at between calls. More than " <>
+          "one that has just started takes."
+    ],
+    max_age: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc: "ms after which a worker is replaced, up to a tenth sooner."
+    ],
     cancel_grace: [
       type: :pos_integer,
       default: 5_000,
@@ -63,7 +87,11 @@ defmodule Slither.Python.Pool do
       default: 3_600_000,
       doc: "ms a session may go without a call; then it ends, a tenth of that time later at most."
     ],
-    shutdown: [type: :pos_integer, default: 5_000, doc: "ms a stopping worker may take."],
+    shutdown: [
+      type: :pos_integer,
+      default: 5_000,
+      doc: "ms a stopping worker may take, its `@on_stop` hooks included; then it is killed."
+    ],
     capture: [
       type: :boolean,
       default: true,
@@ -82,7 +110,8 @@ defmodule Slither.Python.Pool do
 
   A pool never blocks the start of your application: its workers start in parallel, and the
   first call waits for the first of them. A pool whose workers can't start answers each call
-  with the reason, and tries again with growing pauses.
+  with the reason, and tries again with growing pauses. A worker that dies is replaced at once,
+  and one that reaches a limit once its replacement is ready.
 
   ## Options
 
@@ -92,7 +121,8 @@ defmodule Slither.Python.Pool do
   use Supervisor
 
   alias Slither.{Error, Options}
-  alias Slither.Python.Pool.{Call, Scheduler}
+  alias Slither.Python.PoolError
+  alias Slither.Python.Pool.{Call, Scheduler, Slots, Status}
 
   @type name :: atom
   @type handle :: %{
@@ -105,7 +135,16 @@ defmodule Slither.Python.Pool do
   @spec check(keyword) :: {:ok, keyword} | {:error, Error.t()}
   def check(options) do
     name = if Keyword.keyword?(options), do: options[:name]
-    Options.validate(options, @options, "pool #{inspect(name)}")
+
+    with {:ok, checked} <- Options.validate(options, @options, "pool #{inspect(name)}"),
+         :ok <- few(name, checked[:size], checked[:spare]),
+         do: {:ok, checked}
+  end
+
+  defp few(name, size, spare) do
+    if size + spare > Slots.most(),
+      do: {:error, PoolError.too_many(name, size + spare, Slots.most())},
+      else: :ok
   end
 
   @doc "A child specification, so that pools can stand under any supervisor."
@@ -146,13 +185,23 @@ defmodule Slither.Python.Pool do
   end
 
   @doc """
-  What the pool does now: `size`, `queue` (calls that wait), `started` and `died` (workers),
-  `error` (why none can start) and `workers`, each with `status`, `os_pid`, `calls` and
-  `sessions` (how many it holds).
+  What the pool does now.
+
+  A map of `name`, `size` and `spare`, `queue` (calls that wait), `started` and `died` (workers
+  so far; those that were told to stop are not counted as died), `error` (why none can start)
+  and `workers`, each a map of
+
+    * `worker`: its number, which another gets when it is gone;
+    * `status`: `:starting`, `:spare` (it waits to take a place), `:ready`, `:draining` (another
+      has its place; it finishes what it has) or `:stopping`;
+    * `os_pid`, and `rss` in bytes (nil where it can't be told);
+    * `calls` that it holds, `served` calls that it has answered, and `sessions`;
+    * `age` in ms since it was ready.
   """
   @spec status(name) :: {:ok, map} | {:error, Error.t()}
   def status(name) do
-    with {:ok, handle} <- handle(name), do: {:ok, GenServer.call(handle.scheduler, :status)}
+    with {:ok, handle} <- handle(name),
+         do: {:ok, Status.with_rss(GenServer.call(handle.scheduler, :status))}
   end
 
   @doc """
@@ -165,13 +214,44 @@ defmodule Slither.Python.Pool do
     with {:ok, handle} <- handle(name),
          do: GenServer.call(handle.scheduler, :await_ready, timeout)
   catch
-    :exit, {:timeout, _call} ->
-      {:error,
-       %Error{
-         reason: :start_timeout,
-         message: "no worker was ready after #{timeout} ms",
-         where: "pool #{inspect(name)}"
-       }}
+    :exit, {:timeout, _call} -> {:error, PoolError.start_timeout(name, timeout)}
+  end
+
+  @doc """
+  Replaces all workers, one after the other: so new Python code comes into service.
+
+  A new worker starts and takes the place of an old one, which gets no more calls, finishes those
+  that it has, waits for its sessions to end, and stops. No call fails. Returns when all places
+  are taken by new workers and no old one has a call out; old ones that wait for their sessions
+  may still be there.
+
+  When a new worker can't start, the rest stay in service, and the reason is returned.
+  """
+  @spec restart(name) :: :ok | {:error, Error.t()}
+  def restart(name), do: change(name, :restart)
+
+  @doc """
+  Changes how many workers there are, to `size`. No call fails.
+
+  Returns when as many serve, and none of those that leave has a call out. Workers go on with the
+  thread limits of numerical libraries that they started with; new ones get what goes with the
+  new size. When a worker can't start, the pool keeps its size, and the reason is returned.
+  """
+  @spec resize(name, pos_integer) :: :ok | {:error, Error.t()}
+  def resize(name, size) do
+    where = "Slither.Python.Pool.resize/2"
+
+    with {:ok, [size: size]} <- Options.validate([size: size], [size: @options[:size]], where),
+         {:ok, handle} <- handle(name),
+         :ok <- few(name, size, handle.settings.spare),
+         do: change(name, {:resize, size})
+  end
+
+  defp change(name, kind) do
+    with {:ok, handle} <- handle(name),
+         do: GenServer.call(handle.scheduler, {:change, kind}, :infinity)
+  catch
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, PoolError.stopped(name, reason)}
   end
 
   @doc """
@@ -192,7 +272,7 @@ defmodule Slither.Python.Pool do
   def handle(name) do
     case Registry.lookup(Slither.Python.Registry, name) do
       [{scheduler, handle}] -> {:ok, Map.put(handle, :scheduler, scheduler)}
-      [] -> {:error, Scheduler.unknown_pool(name)}
+      [] -> {:error, PoolError.unknown(name)}
     end
   end
 
@@ -230,4 +310,14 @@ defmodule Slither.Python.Pool do
   # Whether somebody waits: a holder then gives its lane back after each call.
   @spec contended?(handle) :: boolean
   def contended?(handle), do: :atomics.get(handle.waiting, 1) > 0
+
+  @doc false
+  # Whether the worker of a slot is to leave: a holder then gives its lane back after its call.
+  @spec recalled?(handle, non_neg_integer) :: boolean
+  def recalled?(handle, slot), do: Slots.recalled?(handle.settings.slots, slot)
+
+  @doc false
+  # How many calls its workers may hold now, in all.
+  @spec lanes(handle) :: pos_integer
+  def lanes(handle), do: Slots.size(handle.settings.slots) * handle.settings.window
 end

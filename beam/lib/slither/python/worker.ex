@@ -20,8 +20,11 @@ defmodule Slither.Python.Worker do
     Marker,
     OSProcess,
     PortWriter,
+    Rss,
     WorkerError
   }
+
+  alias Slither.Python.Pool.{Recycle, Slots}
 
   @log_credits 200
   @credit_step 50
@@ -47,6 +50,9 @@ defmodule Slither.Python.Worker do
       :reason,
       :deadline,
       :timer,
+      :limits,
+      :leaves,
+      look: :none,
       phase: :starting,
       lanes: {},
       calls: [],
@@ -59,9 +65,16 @@ defmodule Slither.Python.Worker do
   @spec start_link({map, non_neg_integer, pid}) :: GenServer.on_start()
   def start_link({_settings, _slot, _scheduler} = arg), do: GenServer.start_link(__MODULE__, arg)
 
-  @doc "Lets the process finish what it has, then ends it."
-  @spec stop(pid) :: :ok
-  def stop(worker), do: GenServer.cast(worker, :stop)
+  @doc """
+  Lets the process finish what it has and run its stop hooks, for at most the pool's `shutdown`
+  ms; then kills it. `reason` is for those who watch.
+  """
+  @spec stop(pid, atom) :: :ok
+  def stop(worker, reason), do: GenServer.cast(worker, {:stop, reason})
+
+  @doc "The same, if no call is out."
+  @spec stop_idle(pid, atom) :: :ok
+  def stop_idle(worker, reason), do: GenServer.cast(worker, {:stop_idle, reason})
 
   @doc "Kills the process; the call that runs fails with `error`."
   @spec kill(pid, Error.t()) :: :ok
@@ -86,7 +99,7 @@ defmodule Slither.Python.Worker do
   def handle_continue(:open, %State{settings: settings} = state) do
     variables = Environment.variables(settings.size, settings.env)
 
-    with {:ok, python} <- Environment.interpreter(settings.python),
+    with {:ok, python} <- interpreter(settings),
          {:ok, port} <- open(python, variables, settings) do
       {:os_pid, os_pid} = Port.info(port, :os_pid)
       timer = startup_timer(settings.startup_timeout)
@@ -195,19 +208,40 @@ defmodule Slither.Python.Worker do
     {:noreply, state}
   end
 
-  def handle_info(:kill_now, state), do: {:noreply, end_process(state, WorkerError.stopped())}
+  def handle_info(:kill_now, %State{phase: :stopping} = state) do
+    Logger.warning("a Python worker did not stop within #{state.settings.shutdown} ms: killed")
+    {:noreply, end_process(state, WorkerError.stopped())}
+  end
+
   def handle_info(:gone, state), do: {:stop, :normal, down(state, nil)}
+
+  def handle_info(:aged, state), do: {:noreply, due(state, :max_age, state.limits.age)}
+
+  # Memory is looked at between calls, when what the last one took is given back.
+  def handle_info(:look, %State{calls: []} = state),
+    do: {:noreply, measure(%{state | look: :none})}
+
+  def handle_info(:look, state), do: {:noreply, %{state | look: :due}}
 
   def handle_info(_late, state), do: {:noreply, state}
 
   @impl true
-  def handle_cast(:stop, %State{phase: :ready} = state) do
+  def handle_cast({:stop, reason}, %State{phase: :ready} = state) do
     command(state, Frame.encode!({:shutdown, state.settings.shutdown}))
     Process.send_after(self(), :kill_now, state.settings.shutdown)
-    {:noreply, %{state | phase: :stopping}}
+    {:noreply, %{state | phase: :stopping, leaves: reason}}
   end
 
-  def handle_cast(:stop, state), do: {:noreply, end_process(state, WorkerError.stopped())}
+  def handle_cast({:stop, reason}, %State{phase: :starting} = state),
+    do: {:noreply, end_process(%{state | leaves: reason}, WorkerError.stopped())}
+
+  def handle_cast({:stop, _reason}, state), do: {:noreply, state}
+
+  def handle_cast({:stop_idle, reason}, %State{calls: []} = state),
+    do: handle_cast({:stop, reason}, state)
+
+  def handle_cast({:stop_idle, _reason}, state), do: {:noreply, state}
+
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
   # From a lane: nobody waits any more for this call of its. Python is told, and the process is
@@ -244,6 +278,9 @@ defmodule Slither.Python.Worker do
     facts = %{pool: settings.name, worker: slot}
     Asks.new(port, settings.max_frame, settings.bridge, facts)
   end
+
+  defp interpreter(settings),
+    do: Environment.interpreter(settings.python, settings.env, settings.cd)
 
   defp startup_timer(:infinity), do: nil
   defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)
@@ -307,7 +344,7 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | marker: marker, reason: reason}}
   end
 
-  defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
+  defp control_frame({:ready, _facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
     Marker.hide(state.marker)
     window = state.settings.window
@@ -325,7 +362,7 @@ defmodule Slither.Python.Worker do
         })
       end
 
-    send(state.scheduler, {:worker_ready, state.slot, self(), lanes, state.os_pid, facts})
+    send(state.scheduler, {:worker_ready, state.slot, self(), lanes, state.os_pid})
 
     Telemetry.execute(
       [:slither, :pool, :worker, :up],
@@ -333,7 +370,7 @@ defmodule Slither.Python.Worker do
       identity(state)
     )
 
-    {:noreply, %{state | phase: :ready, lanes: List.to_tuple(lanes)}}
+    {:noreply, limit(%{state | phase: :ready, lanes: List.to_tuple(lanes)})}
   end
 
   defp control_frame({:failed, fault}, %State{phase: :starting} = state) do
@@ -383,7 +420,7 @@ defmodule Slither.Python.Worker do
       {_call, rest} ->
         send(lane(state, id), {:reply, id, body})
         head? = match?([{^id, _, _} | _], state.calls)
-        state = %{state | calls: rest, cancelled: List.delete(state.cancelled, id)}
+        state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
         if head?, do: started(state), else: state
 
       nil ->
@@ -442,6 +479,42 @@ defmodule Slither.Python.Worker do
     %{state | timer: {ref, state.deadline}}
   end
 
+  ## Limits of its life
+
+  defp limit(%State{settings: %{max_rss: max} = settings} = state) do
+    rss = max && Rss.read(state.os_pid)
+    if Recycle.too_low?(max, rss), do: send(state.scheduler, {:max_rss_too_low, rss})
+    limits = Recycle.new(settings, rss)
+    if limits.age, do: Process.send_after(self(), :aged, limits.age)
+    %{state | limits: limits}
+  end
+
+  defp served(%State{settings: %{slots: slots}, limits: limits} = state) do
+    count = Slots.serve(slots, state.slot)
+    if Recycle.met?(limits, :requests, count), do: due(state, :max_requests, count)
+    if limits.rss, do: look(state), else: state
+  end
+
+  defp look(%State{look: :due} = state), do: measure(%{state | look: :none})
+
+  defp look(%State{look: :none} = state) do
+    Process.send_after(self(), :look, Rss.interval())
+    %{state | look: :set}
+  end
+
+  defp look(state), do: state
+
+  defp measure(state) do
+    rss = Rss.read(state.os_pid)
+    if rss && Recycle.met?(state.limits, :rss, rss), do: due(state, :max_rss, rss), else: state
+  end
+
+  # The scheduler has it replaced, and may hear it again.
+  defp due(state, reason, amount) do
+    send(state.scheduler, {:worker_due, state.slot, self(), reason, amount})
+    state
+  end
+
   ## What Python asks of BEAM
 
   defp ask(state, id, body) do
@@ -478,8 +551,6 @@ defmodule Slither.Python.Worker do
   end
 
   defp down(state, status) do
-    # Children that a dead worker left in its group go now.
-    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
     ready? = state.lanes != {}
     error = state.reason || WorkerError.ended(state, status)
     executing = executing(state)
@@ -490,10 +561,12 @@ defmodule Slither.Python.Worker do
       else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
 
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
-    Marker.close(state.marker)
-    metadata = Map.put(identity(state), :reason, error.reason)
+    metadata = Map.put(identity(state), :reason, state.leaves || error.reason)
     lifetime = System.monotonic_time() - state.monotonic
     Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)
+    # Children that a dead worker left in its group go now.
+    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
+    Marker.close(state.marker)
     %{state | phase: :down}
   end
 

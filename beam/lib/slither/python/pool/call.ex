@@ -5,8 +5,11 @@ defmodule Slither.Python.Pool.Call do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.Lane
+  alias Slither.Python.{Lane, PoolError}
   alias Slither.Python.Pool.Ledger.Waiter
+
+  # A call that workers gave back so often, because they ended before they began it, fails.
+  @attempts 4
 
   @enforce_keys [:handle, :alias, :ref, :monitor]
   defstruct [:handle, :alias, :ref, :monitor, :lane]
@@ -32,7 +35,18 @@ defmodule Slither.Python.Pool.Call do
   @doc "Runs one call on a lane of a pool; see `Slither.Python.Pool.call/4`."
   @spec run(handle, [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
-  def run(handle, target, payloads, options) do
+  def run(handle, target, payloads, options),
+    do: attempt(handle, target, payloads, options, @attempts)
+
+  defp attempt(handle, target, payloads, options, left) do
+    case once(handle, target, payloads, options) do
+      {:requeue, _error} when left > 1 -> attempt(handle, target, payloads, options, left - 1)
+      {:requeue, error} -> {:error, PoolError.given_back(error, @attempts)}
+      answer -> answer
+    end
+  end
+
+  defp once(handle, target, payloads, options) do
     session = options[:session_id]
     request = [session: session, rebind: options[:on_session_lost] == :rebind]
 
@@ -42,8 +56,7 @@ defmodule Slither.Python.Pool.Call do
           {:ok, results, errors}
 
         {:requeue, error} ->
-          why = "the worker ended before it began the call: " <> error.message
-          {:error, %{error | message: why}}
+          {:requeue, error}
 
         {_kind, error, _times} ->
           {:error, error}
@@ -97,14 +110,13 @@ defmodule Slither.Python.Pool.Call do
     end
   end
 
-  defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor}) do
+  defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor, handle: handle}) do
     receive do
       {^alias, {kind, ^ref, what}} ->
         {kind, what}
 
       {:DOWN, ^monitor, :process, _pid, reason} ->
-        message = "the pool stopped: #{Exception.format_exit(reason)}"
-        {:lane_lost, %Error{reason: :pool_unavailable, message: message}}
+        {:lane_lost, PoolError.stopped(handle.settings.name, reason)}
     end
   end
 end

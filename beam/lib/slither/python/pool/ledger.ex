@@ -76,6 +76,15 @@ defmodule Slither.Python.Pool.Ledger do
   @spec quiet?(t, slot) :: boolean
   def quiet?(ledger, slot), do: match?(%{leased: 0}, ledger.workers[slot])
 
+  @doc "Whether sessions are bound to a worker: what it holds of them goes with it."
+  @spec sessions?(t, slot) :: boolean
+  def sessions?(ledger, slot) do
+    case ledger.workers[slot] do
+      nil -> false
+      %{pid: pid} -> Sessions.load(ledger.sessions, pid) > 0
+    end
+  end
+
   @doc "Queues a waiter, and serves whom it can."
   @spec request(t, %Waiter{}) :: {[grant], t}
   def request(ledger, %Waiter{} = waiter) do

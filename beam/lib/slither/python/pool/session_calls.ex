@@ -7,6 +7,10 @@ defmodule Slither.Python.Pool.SessionCalls do
 
   alias Slither.{Error, Telemetry}
   alias Slither.Python.Pool.Call
+  alias Slither.Python.PoolError
+
+  # Sessions that move at the same time.
+  @movers 16
 
   @doc """
   Ends a session, after the calls of it that came before. `why` is `:stop`, or `:expire` for one
@@ -48,14 +52,29 @@ defmodule Slither.Python.Pool.SessionCalls do
   def move_all(handle, from, to \\ nil) do
     sessions = GenServer.call(handle.scheduler, {:sessions_of, from})
 
-    Enum.reduce(sessions, %{moved: [], kept: []}, fn session, done ->
-      case move(handle, session, from, to) do
-        :ok -> %{done | moved: [session | done.moved]}
-        :unbound -> done
-        {:error, error} -> %{done | kept: [{session, error} | done.kept]}
-      end
+    # One that is busy does not hold up the others.
+    sessions
+    |> Task.async_stream(&{&1, move(handle, &1, from, to)},
+      max_concurrency: @movers,
+      timeout: :infinity
+    )
+    |> Enum.reduce(%{moved: [], kept: []}, fn
+      {:ok, {session, :ok}}, done -> %{done | moved: [session | done.moved]}
+      {:ok, {_session, :unbound}}, done -> done
+      {:ok, {session, {:error, error}}}, done -> %{done | kept: [{session, error} | done.kept]}
     end)
     |> Map.new(fn {key, list} -> {key, Enum.reverse(list)} end)
+  end
+
+  @doc "The same for a worker that is to leave; tells the log of what it has to wait for."
+  @spec leave(Call.handle(), pid) :: :ok
+  def leave(handle, from) do
+    with %{kept: [{session, error} | _] = kept} <- move_all(handle, from) do
+      why = "#{inspect(session)}: #{Exception.message(error)}"
+      Logger.info("a worker that leaves waits for #{length(kept)} of its sessions (#{why})")
+    end
+
+    :ok
   end
 
   @doc """
@@ -137,13 +156,7 @@ defmodule Slither.Python.Pool.SessionCalls do
   defp reason(:stop), do: :stopped
   defp reason(:expire), do: :idle
 
-  defp nowhere(handle) do
-    %Error{
-      reason: :no_worker,
-      message: "no other worker is ready",
-      where: "pool #{inspect(handle.settings.name)}"
-    }
-  end
+  defp nowhere(handle), do: PoolError.nowhere(handle.settings.name)
 
   defp event(handle, name, facts) do
     metadata = Map.put(facts, :pool, handle.settings.name)

@@ -1,0 +1,50 @@
+defmodule Slither.Python.Pool.State do
+  @moduledoc false
+  # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, `error`
+  # where no worker can be started.
+
+  alias Slither.Python.Pool.{Backoff, Changes, Ledger, Pace, Roster, Sessions, Slots}
+
+  @enforce_keys [:settings, :waiting, :ledger, :roster, :max_rss]
+  defstruct [
+    :settings,
+    :waiting,
+    :ledger,
+    :roster,
+    :max_rss,
+    :error,
+    changes: %Changes{},
+    backoff: %Backoff{},
+    lanes: %{},
+    owners: %{},
+    runs: %{},
+    watching: false,
+    ready_waiters: [],
+    timer: nil,
+    started: 0,
+    died: 0,
+    vain: 0,
+    low: false
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @doc "Of a pool's checked options."
+  @spec new(map) :: t
+  def new(settings) do
+    pace = Pace.new(Slots.count())
+    lost = for {session} <- :ets.tab2list(settings.sessions), do: session
+
+    %__MODULE__{
+      settings: Map.merge(settings, %{pace: pace, slots: Slots.new(settings.size)}),
+      waiting: :atomics.new(1, signed: false),
+      ledger: %Ledger{quick?: &Pace.short?(pace, &1), sessions: Sessions.lost(lost)},
+      roster: Roster.new(settings.size, settings.spare),
+      max_rss: settings.max_rss
+    }
+  end
+
+  @doc "What callers use a pool by."
+  @spec handle(t) :: %{settings: map, waiting: :atomics.atomics_ref()}
+  def handle(state), do: %{settings: state.settings, waiting: state.waiting}
+end

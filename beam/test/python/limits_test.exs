@@ -1,0 +1,253 @@
+defmodule Slither.Python.LimitsTest do
+  # What decides, without a process, when workers are started and replaced.
+  use ExUnit.Case, async: true
+
+  alias Slither.Python.{Environment, Rss}
+  alias Slither.Python.Pool.{Backoff, Recycle, Slots}
+
+  describe "back-off" do
+    test "doubles its pauses, with jitter, up to ten seconds" do
+      {delays, _backoff} =
+        Enum.map_reduce(1..12, %Backoff{}, fn _round, backoff ->
+          {delay, backoff} = Backoff.failed(Backoff.retry(backoff))
+          {delay, backoff}
+        end)
+
+      for {delay, round} <- Enum.with_index(delays) do
+        longest = min(100 * Integer.pow(2, round), 10_000)
+        assert delay > div(longest, 2) and delay <= longest
+      end
+    end
+
+    test "takes failures during a pause for one" do
+      {delay, backoff} = Backoff.failed(%Backoff{})
+      assert is_integer(delay)
+      assert {nil, backoff} = Backoff.failed(backoff)
+      assert {nil, backoff} = Backoff.failed(backoff)
+      assert backoff.rounds == 1
+      assert Backoff.hopeless?(backoff)
+    end
+
+    test "lets one worker try after a failure, and all once that is ready" do
+      assert Backoff.room(%Backoff{}) == :infinity
+      {_delay, backoff} = Backoff.failed(%Backoff{})
+      assert Backoff.room(backoff) == 0
+      backoff = Backoff.retry(backoff)
+      assert Backoff.room(backoff) == 1
+      backoff = Backoff.ready(backoff)
+      assert Backoff.room(backoff) == :infinity
+      refute Backoff.hopeless?(backoff)
+    end
+
+    test "holds for workers that end as soon as they are ready, again and again" do
+      {nil, backoff} = Backoff.ended(%Backoff{}, true)
+      {nil, backoff} = Backoff.ended(Backoff.ready(backoff), true)
+      {first, backoff} = Backoff.ended(Backoff.ready(backoff), true)
+      assert first in 51..100
+      assert Backoff.room(backoff) == 0
+      backoff = Backoff.ready(Backoff.retry(backoff))
+      assert Backoff.room(backoff) == 1
+      {second, backoff} = Backoff.ended(backoff, true)
+      assert second in 101..200
+      # One that has lived ends the row.
+      {nil, backoff} = Backoff.ended(Backoff.retry(backoff), false)
+      assert Backoff.room(Backoff.ready(backoff)) == :infinity
+    end
+  end
+
+  describe "limits of a worker" do
+    defp settings(limits),
+      do: Map.merge(%{max_requests: nil, max_rss: nil, max_age: nil}, Map.new(limits))
+
+    test "are met a little apart, and never late" do
+      limits =
+        for _ <- 1..500, do: Recycle.new(settings(max_requests: 1_000, max_age: 5_000), nil)
+
+      requests = Enum.map(limits, & &1.requests)
+      assert Enum.min(requests) >= 900 and Enum.max(requests) <= 1_000
+      assert length(Enum.uniq(requests)) > 20
+      ages = Enum.map(limits, & &1.age)
+      assert Enum.min(ages) >= 4_500 and Enum.max(ages) <= 5_000
+    end
+
+    test "of calls are met once" do
+      limits = Recycle.new(settings(max_requests: 3), nil)
+
+      assert Enum.map(1..5, &Recycle.met?(limits, :requests, &1)) == [
+               false,
+               false,
+               true,
+               false,
+               false
+             ]
+    end
+
+    test "of memory are above what a worker takes when it starts" do
+      for _ <- 1..200 do
+        %{rss: limit} = limits = Recycle.new(settings(max_rss: 1_100), 1_000)
+        assert limit in 1_090..1_100
+        refute Recycle.met?(limits, :rss, limit - 1)
+        assert Recycle.met?(limits, :rss, limit)
+      end
+    end
+
+    test "of memory do not apply to one that is beyond it from the start" do
+      assert Recycle.too_low?(1_000, 1_000)
+      refute Recycle.too_low?(1_001, 1_000)
+      refute Recycle.too_low?(nil, 1_000)
+      refute Recycle.too_low?(1_000, nil)
+      refute Recycle.met?(Recycle.new(settings(max_rss: 1_000), 1_000), :rss, 5_000)
+    end
+
+    test "that nobody has set are never met" do
+      limits = Recycle.new(settings([]), nil)
+      refute Recycle.met?(limits, :requests, 1_000_000)
+      refute Recycle.met?(limits, :rss, 1_000_000)
+      assert limits.age == nil
+    end
+
+    test "of memory are in vain after three workers that met them at once" do
+      counts = Enum.scan([1, 2, 1], 0, &Recycle.vain(&2, :max_rss, &1))
+      assert Enum.map(counts, &Recycle.vain?/1) == [false, false, true]
+      assert Recycle.vain(2, :max_rss, 3) == 0
+      assert Recycle.vain(2, :max_age, 1) == 2
+    end
+  end
+
+  describe "slots" do
+    test "count calls and call lanes back, each for itself" do
+      slots = Slots.new(3)
+      assert Slots.size(slots) == 3
+      assert Enum.map(1..3, fn _ -> Slots.serve(slots, 1) end) == [1, 2, 3]
+      assert {Slots.served(slots, 0), Slots.served(slots, 1), Slots.served(slots, 2)} == {0, 3, 0}
+      Slots.recall(slots, 1)
+      assert Enum.map(0..2, &Slots.recalled?(slots, &1)) == [false, true, false]
+      Slots.reset(slots, 1)
+      assert {Slots.served(slots, 1), Slots.recalled?(slots, 1)} == {0, false}
+      last = Slots.count() - 1
+      assert Slots.serve(slots, last) == 1
+      Slots.put_size(slots, 5)
+      assert Slots.size(slots) == 5
+    end
+  end
+
+  describe "memory" do
+    test "of a process is told by the system" do
+      os_pid = String.to_integer(System.pid())
+      assert Rss.read(os_pid) > 10_000_000
+      assert Rss.read_all([os_pid, 999_999_999]) |> Map.keys() == [os_pid]
+    end
+
+    test "is read from what ps prints, too" do
+      assert Rss.parse("  123  456\n 7 8 \n\nps: no\n") == %{123 => 456 * 1_024, 7 => 8 * 1_024}
+      {lines, 0} = System.cmd("ps", ["-o", "pid=,rss=", "-p", System.pid()])
+      assert %{} = found = Rss.parse(lines)
+      assert found[String.to_integer(System.pid())] > 10_000_000
+    end
+  end
+
+  describe "variables" do
+    defp variables(size, user, inherited \\ %{}) do
+      Map.new(Environment.variables(size, user, inherited), fn {name, value} ->
+        {to_string(name), value && to_string(value)}
+      end)
+    end
+
+    @libraries ~w(OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS
+                  BLIS_NUM_THREADS VECLIB_MAXIMUM_THREADS)
+
+    test "give numerical libraries the cores of one worker" do
+      cores = System.schedulers_online()
+
+      for {size, share} <- [{1, cores}, {cores, 1}, {10 * cores, 1}] do
+        variables = variables(size, [])
+        assert Enum.map(@libraries, &variables[&1]) == List.duplicate("#{share}", 6)
+      end
+    end
+
+    test "leave the user's own numbers, wherever they were set" do
+      assert %{"MKL_NUM_THREADS" => "7", "OPENBLAS_NUM_THREADS" => "1"} =
+               variables(1_000, MKL_NUM_THREADS: "7")
+
+      assert %{"MKL_NUM_THREADS" => "7"} = variables(1_000, [{"MKL_NUM_THREADS", 7}])
+      refute is_map_key(variables(1_000, [], %{"MKL_NUM_THREADS" => "7"}), "MKL_NUM_THREADS")
+      assert %{"MKL_NUM_THREADS" => false} = variables(1_000, MKL_NUM_THREADS: nil)
+    end
+
+    test "leave the number of OpenMP to the libraries that go by it" do
+      for variables <- [
+            variables(1_000, OMP_NUM_THREADS: "7"),
+            variables(1_000, [], %{"OMP_NUM_THREADS" => "7"})
+          ] do
+        assert variables["VECLIB_MAXIMUM_THREADS"] == "1"
+
+        assert Map.keys(variables) -- ["OMP_NUM_THREADS"] == [
+                 "PYTHONPATH",
+                 "VECLIB_MAXIMUM_THREADS"
+               ]
+      end
+    end
+
+    test "have the paths that were there behind our own" do
+      assert variables(1, [], %{"PYTHONPATH" => "/theirs"})["PYTHONPATH"] =~ ~r"/python:/theirs$"
+      assert variables(1, PYTHONPATH: "/mine")["PYTHONPATH"] == "/mine"
+    end
+  end
+
+  describe "the interpreter" do
+    @describetag :tmp_dir
+
+    # A shim that notes each time it runs, and what it was told.
+    defp shim(dir, real) do
+      shims = Path.join(dir, "shims")
+      File.mkdir_p!(shims)
+      path = Path.join(shims, "python")
+
+      File.write!(
+        path,
+        "#!/bin/sh\necho \"$PWD $WHICH\" >> '#{dir}/log'\nexec '#{real}' \"$@\"\n"
+      )
+
+      File.chmod!(path, 0o755)
+      path
+    end
+
+    defp runs(dir), do: dir |> Path.join("log") |> File.read!() |> String.split("\n", trim: true)
+
+    setup %{tmp_dir: dir} do
+      {:ok, python} = Environment.interpreter(nil)
+      {real, 0} = System.cmd(python, ["-c", "import sys; print(sys.executable)"])
+      real = String.trim(real)
+      %{shim: shim(dir, real), real: real}
+    end
+
+    test "behind a shim is asked for once", %{shim: shim, real: real, tmp_dir: dir} do
+      for _ <- 1..3, do: assert(Environment.interpreter(shim) == {:ok, real})
+      assert length(runs(dir)) == 1
+    end
+
+    test "behind a shim goes by the variables and the folder of the pool", context do
+      %{shim: shim, real: real, tmp_dir: dir} = context
+
+      for _ <- 1..2, which <- ["a", "b"] do
+        assert Environment.interpreter(shim, [WHICH: which], dir) == {:ok, real}
+      end
+
+      assert runs(dir) == ["#{dir} a", "#{dir} b"]
+    end
+
+    test "behind a shim that fails is the shim itself", %{shim: shim, tmp_dir: dir} do
+      File.write!(shim, "#!/bin/sh\necho once >> '#{dir}/log'\nexit 1\n")
+      for _ <- 1..2, do: assert(Environment.interpreter(shim) == {:ok, shim})
+      assert length(runs(dir)) == 2
+    end
+
+    test "that is a script of the user's stays one", %{tmp_dir: dir} do
+      path = Path.join(dir, "python")
+      File.write!(path, "#!/bin/sh\nexit 1\n")
+      File.chmod!(path, 0o755)
+      assert Environment.interpreter(path) == {:ok, path}
+      refute File.exists?(Path.join(dir, "log"))
+    end
+  end
+end

@@ -1,0 +1,154 @@
+defmodule Slither.Python.RecycleTest do
+  # Workers that reach a limit are replaced between calls, and no call fails.
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Lifecycle
+  import Slither.Test.Pools
+
+  describe "max_requests:" do
+    test "replaces a worker, with no call failed and no fault reported" do
+      pool = unique(:test_pool)
+      listen(pool)
+      Logger.put_module_level(Slither.Python.Pool.Crew, :info)
+      ready_pool(name: pool, size: 1, max_requests: 5)
+      [first] = os_pids(pool, :ready)
+      numbers = for _ <- 1..23, do: run(pool, "numbered", 0)
+      assert Enum.all?(numbers, &match?({:ok, [0, n]} when n in 1..23, &1))
+      assert await_down(pool, first) == :max_requests
+      assert_receive {:log, :info, line, %{pool: ^pool}}, patience()
+      assert line =~ ~r/: worker 0 \(pid #{first}\) leaves after \d+ calls: max_requests$/
+      assert %{died: 0} = status(pool)
+    end
+
+    test "under load neither fails a batch nor lets many leave at once" do
+      pool = ready_pool(size: 3, max_requests: 20)
+      load = endless(pool, "pid", module: "lifecycle_handlers")
+
+      for _ <- 1..6 do
+        assert_receive {:down, ^pool, %{reason: :max_requests}}, patience()
+        assert length(workers(pool, :ready)) == 3
+      end
+
+      assert load |> stop_endless() |> Enum.all?(&is_integer/1)
+      assert %{died: 0} = status(pool)
+    end
+
+    test "leaves a worker in service whose replacement can't start, until one does" do
+      folder = own_module("spoilt", "ready = True")
+      pool = unique(:test_pool)
+      listen(pool)
+      options = [name: pool, preload: ["spoilt"], paths: [handlers(), folder], max_requests: 3]
+      ready_pool(options)
+      [first] = os_pids(pool, :ready)
+      write_module(folder, "spoilt", "raise RuntimeError('spoilt')")
+      for _ <- 1..5, do: assert(run(pool, "pid", 0) == {:ok, first})
+      assert_receive {:log, :warning, line, %{pool: ^pool}}, patience()
+      assert line =~ "a worker can't start: "
+      assert line =~ "RuntimeError: spoilt"
+      for _ <- 1..5, do: assert(run(pool, "pid", 0) == {:ok, first})
+      write_module(folder, "spoilt", "ready = True")
+      assert await_down(pool, first) == :max_requests
+      assert {:ok, _other} = run(pool, "pid", 0)
+      assert %{died: 0} = status(pool)
+    end
+
+    test "takes a spare, where there is one" do
+      pool = ready_pool(size: 1, spare: 1, max_requests: 1)
+      await_up(pool, 1)
+      [first] = os_pids(pool, :ready)
+      [next] = os_pids(pool, :spare)
+      assert run(pool, "pid", 0) == {:ok, first}
+      assert await_down(pool, first) == :max_requests
+      assert run(pool, "pid", 0) == {:ok, next}
+    end
+  end
+
+  describe "max_age:" do
+    test "replaces a worker that did nothing, too" do
+      pool = ready_pool(size: 1, max_age: 500)
+      [first] = os_pids(pool, :ready)
+      assert await_down(pool, first) == :max_age
+      assert {:ok, _pid} = run(pool, "pid", 0)
+      assert %{died: 0} = status(pool)
+    end
+
+    test "replaces a spare" do
+      pool = ready_pool(size: 1, spare: 1, max_age: 500)
+      await_up(pool, 1)
+      [waits] = os_pids(pool, :spare)
+      assert await_down(pool, waits) == :max_age
+    end
+  end
+
+  describe "max_rss:" do
+    @mb 1_048_576
+
+    # What a worker takes that has just started.
+    defp fresh do
+      pool = ready_pool(size: 1)
+      [%{rss: rss}] = status(pool).workers
+      stop_supervised!(pool)
+      assert rss > 5 * @mb
+      rss
+    end
+
+    defp grow(pool, os_pid) do
+      case run(pool, "grow", 8 * @mb) do
+        {:ok, ^os_pid} -> grow(pool, os_pid)
+        {:ok, _other} -> :ok
+      end
+    end
+
+    test "replaces a worker that grows, with no call failed" do
+      limit = fresh() + 60 * @mb
+      pool = ready_pool(size: 1, max_rss: limit)
+      [first] = os_pids(pool, :ready)
+      assert :ok = grow(pool, first)
+      assert await_down(pool, first) == :max_rss
+      assert %{died: 0} = status(pool)
+    end
+
+    test "replaces one that is idle after it has grown" do
+      limit = fresh() + 20 * @mb
+      pool = ready_pool(size: 1, max_rss: limit)
+      [first] = os_pids(pool, :ready)
+      for _ <- 1..3, do: assert({:ok, ^first} = run(pool, "grow", 1))
+      assert {:ok, _pid} = run(pool, "grow", 40 * @mb)
+      assert await_down(pool, first) == :max_rss
+    end
+
+    test "below what a fresh worker takes is said, and not applied" do
+      pool = unique(:test_pool)
+      listen(pool)
+      ready_pool(name: pool, size: 2, max_rss: 1_000_000)
+      before = os_pids(pool, :ready)
+      for _ <- 1..20, do: assert({:ok, _pid} = run(pool, "grow", @mb))
+      assert_receive {:log, :warning, line, _metadata}, patience()
+      assert line =~ ~r/max_rss is 1000000 bytes, and a worker that has just started takes \d+/
+      assert os_pids(pool, :ready) == before
+      # Once for the pool.
+      refute_received {:log, :warning, _line, _metadata}
+    end
+
+    test "that the first call exceeds each time is said, and no longer applied" do
+      limit = fresh() + 20 * @mb
+      pool = unique(:test_pool)
+      listen(pool)
+      ready_pool(name: pool, size: 1, max_rss: limit)
+
+      # Two workers go, the third stays.
+      for _ <- 1..2 do
+        [os_pid] = os_pids(pool, :ready)
+        assert run(pool, "load", 60 * @mb) == {:ok, os_pid}
+        assert await_down(pool, os_pid) == :max_rss
+      end
+
+      [third] = os_pids(pool, :ready)
+      assert run(pool, "load", 60 * @mb) == {:ok, third}
+      assert_receive {:log, :warning, line, _metadata}, patience()
+      assert line =~ "one worker after another is beyond it after its first calls"
+      for _ <- 1..5, do: assert(run(pool, "load", 60 * @mb) == {:ok, third})
+      assert %{died: 0, started: 3} = status(pool)
+    end
+  end
+end
