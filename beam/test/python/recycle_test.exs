@@ -10,7 +10,7 @@ defmodule Slither.Python.RecycleTest do
       pool = unique(:test_pool)
       listen(pool)
       Logger.put_module_level(Slither.Python.Pool.Crew, :info)
-      ready_pool(name: pool, size: 1, max_requests: 5)
+      ready_pool(name: pool, size: 1, max_requests: 5, shutdown: patience())
       [first] = os_pids(pool, :ready)
       numbers = for _ <- 1..23, do: run(pool, "numbered", 0)
       assert Enum.all?(numbers, &match?({:ok, [0, n]} when n in 1..23, &1))
@@ -38,6 +38,7 @@ defmodule Slither.Python.RecycleTest do
       pool = unique(:test_pool)
       listen(pool)
       options = [name: pool, preload: ["spoilt"], paths: [handlers(), folder], max_requests: 3]
+      options = [shutdown: patience()] ++ options
       ready_pool(options)
       [first] = os_pids(pool, :ready)
       write_module(folder, "spoilt", "raise RuntimeError('spoilt')")
@@ -120,7 +121,7 @@ defmodule Slither.Python.RecycleTest do
     test "below what a fresh worker takes is said, and not applied" do
       pool = unique(:test_pool)
       listen(pool)
-      ready_pool(name: pool, size: 2, max_rss: 1_000_000)
+      ready_pool(name: pool, size: 2, max_rss: 1_000_000, shutdown: patience())
       before = os_pids(pool, :ready)
       for _ <- 1..20, do: assert({:ok, _pid} = run(pool, "grow", @mb))
       assert_receive {:log, :warning, line, _metadata}, patience()
@@ -134,7 +135,7 @@ defmodule Slither.Python.RecycleTest do
       limit = fresh() + 20 * @mb
       pool = unique(:test_pool)
       listen(pool)
-      ready_pool(name: pool, size: 1, max_rss: limit)
+      ready_pool(name: pool, size: 1, max_rss: limit, shutdown: patience())
 
       # Two workers go, the third stays.
       for _ <- 1..2 do

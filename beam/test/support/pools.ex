@@ -30,7 +30,7 @@ defmodule Slither.Test.Pools do
     name = Keyword.get_lazy(options, :name, fn -> unique(:test_pool) end)
     report(name)
     # What a test left running is not waited for.
-    defaults = [name: name, size: 1, paths: [@handlers], shutdown: 200]
+    defaults = [name: name, size: 1, paths: [@handlers], shutdown: 1_000]
     start_supervised!({Pool, Keyword.merge(defaults, options)}, id: name)
     name
   end

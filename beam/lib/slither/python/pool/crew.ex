@@ -53,9 +53,10 @@ defmodule Slither.Python.Pool.Crew do
   def down(state, slot, member, reason) do
     expected? = member.status == :stopping or reason == :worker_stopped
     early? = not expected? and early?(state, slot, member)
+    served? = is_map_key(state.ledger.workers, slot)
     {free, grants, ledger} = Ledger.drop_worker(state.ledger, slot)
-    lanes = if member.status == :spare, do: member.lanes, else: free
-    Enum.each(lanes, &send(&1, :stop))
+    # Lanes that somebody holds are stopped when they come back.
+    Enum.each(if(served?, do: free, else: member.lanes), &send(&1, :stop))
     {delay, backoff} = Backoff.ended(state.backoff, early?)
     died = if expected?, do: state.died, else: state.died + 1
     runs = Runs.drop_worker(state.runs, member.pid)
@@ -129,7 +130,7 @@ defmodule Slither.Python.Pool.Crew do
   def too_low(%State{low: true} = state, _rss), do: state
 
   def too_low(state, rss),
-    do: warn(%{state | low: true}, PoolError.max_rss_too_low(state.settings.max_rss, rss))
+    do: warn(%{state | low: true}, PoolError.max_rss_too_low(state.max_rss, rss))
 
   @doc "The pause after a failed start is over."
   @spec retry(State.t()) :: State.t()
@@ -232,15 +233,13 @@ defmodule Slither.Python.Pool.Crew do
     reply(answer)
     state = %{state | changes: changes, roster: roster}
 
-    case begun do
-      nil -> state
-      :restart -> state |> afresh() |> reconcile()
-      {:resize, _size} -> reconcile(state)
-    end
+    if begun, do: state |> begin(begun) |> reconcile(), else: state
   end
 
-  # Other code, other memory, and somebody who wants to know now whether it starts.
-  defp afresh(state) do
+  # Somebody wants to know now whether workers start; other code may take other memory.
+  defp begin(state, {:resize, _size}), do: %{state | backoff: Backoff.retry(state.backoff)}
+
+  defp begin(state, :restart) do
     settings = %{state.settings | max_rss: state.max_rss}
     %{state | settings: settings, vain: 0, low: false, backoff: Backoff.retry(state.backoff)}
   end
