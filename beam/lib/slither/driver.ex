@@ -23,6 +23,7 @@ defmodule Slither.Driver do
     end
   end
 
+  @spec serve(non_neg_integer, non_neg_integer) :: no_return
   defp serve(input, output) do
     {:ok, server} = Server.start(input, output)
     monitor = Process.monitor(server)
