@@ -78,7 +78,9 @@ defmodule Slither.Python.WorkerTest do
 
       second = await_up(pool)
       assert second != os_pid
-      assert Enum.map(rest, & &1.payload) == [second, second, second]
+
+      # Lanes write side by side: a later call may have reached the worker before the one that holds.
+      assert Enum.all?(rest, &(&1.payload in [os_pid, second]))
       refute Enum.any?(rest, & &1.meta[:skipped])
       assert await_down(pool, os_pid) == :worker_died
     end
