@@ -10,7 +10,7 @@ export LC_ALL := C.UTF-8
 export ELIXIR_ERL_OPTIONS ?= +fnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup example test check bench escript format clean distclean
+.PHONY: help setup example test check bench escript wheel format clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,10 @@ bench: setup ## Measure throughput, latency, shared state, overlap and restarts,
 
 escript: setup ## Build the BEAM side for Python programs, which slither.Beam() starts
 	@MIX_ENV=prod mix escript.build
+
+wheel: setup ## Build dist/*.whl, which carries the BEAM side, and try it in an empty venv
+	@$(VENV) scripts/wheel
+	@$(VENV) scripts/wheel-check
 
 format: setup ## Format all code
 	@$(VENV) mix format

@@ -86,7 +86,7 @@ def test_halt_raises_what_the_function_raised_after_the_results_before_it(
     assert caught.value.args == ("a five", 5)
     assert "in no_fives" in str(caught.value.__cause__)
     assert results.summary is not None
-    assert results.summary.outputs == {None: 5}
+    assert results.summary.outputs == {"results": 5}
     assert results.summary.errors == {"ValueError": 1}
 
 

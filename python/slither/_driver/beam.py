@@ -26,6 +26,7 @@ from slither._driver.pipes import (
     stopped,
 )
 from slither._driver.pool import StrPath, cores, pool
+from slither._driver.progress import shows
 from slither._driver.runs import results
 from slither._driver.tables import SharedTable
 from slither._errors import BeamError
@@ -177,6 +178,7 @@ class Beam:
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
+        progress: bool = ...,
     ) -> Results[R]: ...
     @overload
     def map(
@@ -191,6 +193,7 @@ class Beam:
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
+        progress: bool = ...,
     ) -> Results[R]: ...
     def map(
         self,
@@ -204,6 +207,7 @@ class Beam:
         isolate: bool = False,
         timeout: float | None = 30.0,
         trace: str | None = None,
+        progress: bool = False,
     ) -> Results[Payload]:
         """Apply a function to each item, and give the results lazily, one for each item.
 
@@ -223,7 +227,8 @@ class Beam:
         - ``isolate``: whether a batch that fails as a whole, as when its worker dies, is split
           until the items at fault are alone;
         - ``timeout``: seconds a batch may run on its worker, which is killed then; None for ever;
-        - ``trace``: what the handlers find as ``slither.worker.context().trace``.
+        - ``trace``: what the handlers find as ``slither.worker.context().trace``;
+        - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
 
         An exception of the function is raised as what it was where its class is known here, with
         the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
@@ -238,6 +243,7 @@ class Beam:
             timeout=timeout,
             trace=trace,
         )
+        run.shows = shows(_label(function), iterable, progress)
         return Results(results(run, iterable), run)
 
     @overload
@@ -253,6 +259,7 @@ class Beam:
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
+        progress: bool = ...,
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
@@ -267,6 +274,7 @@ class Beam:
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
+        progress: bool = ...,
     ) -> AsyncResults[R]: ...
     def amap(
         self,
@@ -280,6 +288,7 @@ class Beam:
         isolate: bool = False,
         timeout: float | None = 30.0,
         trace: str | None = None,
+        progress: bool = False,
     ) -> AsyncResults[Payload]:
         """Give the results for ``async for``; otherwise as :meth:`map`.
 
@@ -295,6 +304,7 @@ class Beam:
             timeout=timeout,
             trace=trace,
         )
+        run.shows = shows(_label(function), iterable, progress)
         return AsyncResults(aio.results(run, iterable), run)
 
     def _map_run(self, function: Callable[..., object], **options: Payload) -> MapRun:
@@ -320,6 +330,7 @@ class Beam:
         *,
         checkpoint: StrPath | None = None,
         trace: str | None = None,
+        progress: bool = False,
     ) -> Stream:
         """Run a pipe, and give ``(output, payload)`` as they come, in order for each output.
 
@@ -328,11 +339,13 @@ class Beam:
 
         With ``checkpoint``, a file, the run records what is finished: the same call after a
         crash goes on from there, and gives everything once. Its input has to be the same again.
+        ``trace`` and ``progress`` are as for :meth:`map`.
 
         Raises :class:`slither.RunError` when the pipe stops at an item that failed, after what
         came out before it, and what the input raises as it is.
         """
         run = self._pipe_run(pipe, checkpoint, trace)
+        run.shows = shows(pipe.name, iterable, progress)
         return Stream(results(run, iterable), run)
 
     def astream(
@@ -342,9 +355,11 @@ class Beam:
         *,
         checkpoint: StrPath | None = None,
         trace: str | None = None,
+        progress: bool = False,
     ) -> AsyncStream:
         """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
         run = self._pipe_run(pipe, checkpoint, trace)
+        run.shows = shows(pipe.name, iterable, progress)
         return AsyncStream(aio.results(run, iterable), run)
 
     def run(
@@ -354,6 +369,7 @@ class Beam:
         *,
         checkpoint: StrPath | None = None,
         trace: str | None = None,
+        progress: bool = False,
     ) -> Outputs:
         """Run a pipe over all items, and return its outputs.
 
@@ -362,6 +378,7 @@ class Beam:
         always as :class:`slither.RunError`, with what had come out as ``partial``.
         """
         run = self._pipe_run(pipe, checkpoint, trace)
+        run.shows = shows(pipe.name, iterable, progress)
         outputs = gathered(run.document)
         try:
             for name, value in results(run, iterable):
@@ -378,9 +395,11 @@ class Beam:
         *,
         checkpoint: StrPath | None = None,
         trace: str | None = None,
+        progress: bool = False,
     ) -> Outputs:
         """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
         run = self._pipe_run(pipe, checkpoint, trace)
+        run.shows = shows(pipe.name, iterable, progress)
         outputs = gathered(run.document)
         try:
             async for name, value in aio.results(run, iterable):
@@ -451,3 +470,7 @@ class Beam:
         if calls is None or calls.ended:
             calls = self._calls[target] = Calls(self._link, target, 2 * self._workers + 1)
         return calls
+
+
+def _label(function: Callable[..., object]) -> str:
+    return str(getattr(function, "__name__", "map"))

@@ -25,9 +25,9 @@ _PLACES = (
 _FLAGS = ("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", "+fnu", "+B")
 
 _INSTALL = {
-    "apt-get": "apt-get install erlang-base erlang-crypto",
-    "dnf": "dnf install erlang-erts erlang-kernel erlang-stdlib erlang-compiler erlang-crypto",
-    "apk": "apk add erlang erlang-crypto",
+    "apt-get": "apt-get install erlang-base",
+    "dnf": "dnf install erlang-erts erlang-kernel erlang-stdlib erlang-compiler",
+    "apk": "apk add erlang",
     "brew": "brew install erlang",
     "pacman": "pacman -S erlang-nox",
     "zypper": "zypper install erlang",

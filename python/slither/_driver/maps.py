@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from slither._driver import batches, frames
@@ -88,7 +88,6 @@ class MapRun(Run):
         *,
         batch_size: int,
         failures: str,
-        progress: Callable[[MapRun], None] | None = None,
     ) -> None:
         """Take all that the run is.
 
@@ -98,11 +97,8 @@ class MapRun(Run):
         self._size = batch_size
         self._window = batch_size * spec["max_in_flight"]
         self._failures = failures
-        self._progress = progress
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
-        self.pulled = 0
-        """Items taken from the input."""
         self.sent = 0
         """Items sent."""
         self.received = 0
@@ -118,6 +114,14 @@ class MapRun(Run):
         """Return a batch's size while the window has room for one."""
         full = self.sent - self.received + self._size > self._window
         return 0 if full or self.input_ended else self._size
+
+    def given(self) -> dict[str, int]:
+        """Return how many results there are."""
+        return {"results": self.out}
+
+    def through(self) -> int:
+        """Return how many items are answered."""
+        return self.received + self.refused
 
     def idle(self) -> bool:
         """Tell whether nothing is out, so that a part of a batch is better than none."""
@@ -151,8 +155,6 @@ class MapRun(Run):
             values = self._place(values, {i: to_exception(f) for i, f in failed.items()})
         if self._refused and self._failures == "return":
             values = self._place_refused(values, got.first)
-        if self._progress is not None:
-            self._progress(self)
         return values
 
     def done(self, got: frames.Done) -> list[Payload]:
@@ -161,9 +163,7 @@ class MapRun(Run):
         if self._failures != "halt":
             left = [error for _, error in self._refused if self._failures == "return"]
             self._refused.clear()
-        self.summary = summarize(got.receipt, {None: self.out}, self.errors, self.refused)
-        if self._progress is not None:
-            self._progress(self)
+        self.summary = summarize(got.receipt, self.given(), self.errors, self.refused)
         return left
 
     def _place(self, values: list[Payload], failed: dict[int, Exception]) -> list[Payload]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from slither._answer import frame
@@ -104,20 +104,15 @@ class PipeRun(Run):
         link: Link,
         spec: dict[str, Payload],
         owner: object,
-        *,
-        progress: Callable[[PipeRun], None] | None = None,
     ) -> None:
         """Take all that the run is."""
         super().__init__(link, spec, owner)
         self.document: dict[str, Payload] = spec["document"]
         self.name: str = self.document["name"]
-        self._progress = progress
         self._wanted = 0
         self._taken = 0
         self._refused: EncodeError | None = None
-        self.pulled = 0
-        """Items taken from the input."""
-        self.counts: dict[str | None, int] = {}
+        self.counts: dict[str, int] = {}
         """Outputs so far, by name."""
         self.routed: dict[str, dict[int, Exception]] = {}
         """The errors of items that a policy routed, by output and place."""
@@ -128,6 +123,14 @@ class PipeRun(Run):
         """Start the run, and give it leave for the first outputs."""
         super().begin()
         self.link.send(frame(frames.TAKE, self.identity, _WINDOW))
+
+    def given(self) -> dict[str, int]:
+        """Return how many outputs there are, by name."""
+        return self.counts
+
+    def through(self) -> int:
+        """Return how many items are in."""
+        return self.pulled
 
     def more(self, count: int) -> None:
         """Learn how many more items BEAM takes."""
@@ -164,15 +167,11 @@ class PipeRun(Run):
         if self._taken >= _WINDOW // 4 and not self.ended:
             self.link.send(frame(frames.TAKE, self.identity, self._taken))
             self._taken = 0
-        if self._progress is not None:
-            self._progress(self)
         return [(output, value) for value in values]
 
     def done(self, got: frames.Done) -> list[Payload]:
         """Take the account."""
         self.summary = summarize(got.receipt, self.counts, self.errors)
-        if self._progress is not None:
-            self._progress(self)
         return []
 
     def finish(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,10 @@ class Run(ABC):
         """Errors so far, by kind."""
         self.ended = False
         """Whether nothing more comes."""
+        self.pulled = 0
+        """Items taken from the input."""
+        self.shows: Callable[[Run], None] | None = None
+        """What shows how far the run is."""
 
     ## Frames, in the thread that reads
 
@@ -77,6 +81,14 @@ class Run(ABC):
         """Start the run."""
         self.identity = self.link.new_id()
         self.link.start(self.identity, self, self.kind, self._spec)
+
+    @abstractmethod
+    def given(self) -> dict[str, int]:
+        """Return how much has come out, by output."""
+
+    @abstractmethod
+    def through(self) -> int:
+        """Return how many items of the input are done with."""
 
     @abstractmethod
     def room(self) -> int:
@@ -116,12 +128,22 @@ class Run(ABC):
             return []
         got = self.inbox.popleft()
         if isinstance(got, frames.Outputs):
-            return self.outputs(got)
-        self.ended = True
-        self.error = got.error
-        if got.error is not None:
-            self.count([got.error])
-        return self.done(got)
+            values = self.outputs(got)
+        else:
+            self.ended = True
+            self.error = got.error
+            if got.error is not None:
+                self.count([got.error])
+            values = self.done(got)
+        self.show()
+        return values
+
+    def show(self) -> None:
+        """Show how far it is, where somebody wants to see it."""
+        if self.shows is not None:
+            self.shows(self)
+            if self.ended:
+                self.shows = None
 
     @abstractmethod
     def outputs(self, got: frames.Outputs) -> list[Payload]:
@@ -136,6 +158,7 @@ class Run(ABC):
         if self.identity and not self.ended:
             self.link.cancel(self.identity)
         self.ended = True
+        self.show()
 
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 class Summary:
     """What became of a run's items.
 
-    ``items`` were taken from the input; ``outputs`` counts what came out, by output (``None`` is
-    the one of a map); ``skipped`` and ``routed`` were dropped or sent away after an error, and
+    ``items`` were taken from the input; ``outputs`` counts what came out, by output (a map's is
+    called ``results``); ``skipped`` and ``routed`` were dropped or sent away after an error, and
     ``failed`` reached no end because the run stopped. ``errors`` counts the errors by kind.
     ``batches``, ``retries`` and ``splits`` count calls; ``seconds`` is the run's time and
     ``times`` its parts in seconds, summed over batches. ``stages`` holds the same by stage.
     """
 
     items: int = 0
-    outputs: dict[str | None, int] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
     routed: int = 0
     failed: int = 0
@@ -37,7 +37,7 @@ class Summary:
         """Show the account on a few lines."""
         lines = [f"{self.items} items in {self.seconds:.2f} s"]
         for name, count in self.outputs.items():
-            lines.append(f"  {name or 'results':<12} {count}")
+            lines.append(f"  {name:<12} {count}")
         for word in ("skipped", "routed", "failed"):
             if count := getattr(self, word):
                 lines.append(f"  {word:<12} {count}")
@@ -48,7 +48,7 @@ class Summary:
 
 def summarize(
     receipt: dict[str, Payload],
-    outputs: dict[str | None, int],
+    outputs: dict[str, int],
     errors: dict[str, int],
     refused: int = 0,
 ) -> Summary:

@@ -14,7 +14,9 @@ defmodule Slither.Driver.LogHandler do
   @spec install(port) :: :ok | {:error, term}
   def install(port) do
     config = %{port: port, dropped: :counters.new(1, [])}
-    :logger.add_handler(__MODULE__, __MODULE__, %{config: config})
+    # As Elixir's Logger does, it leaves out what supervisors report of their children.
+    sasl = {&:logger_filters.domain/2, {:stop, :sub, [:otp, :sasl]}}
+    :logger.add_handler(__MODULE__, __MODULE__, %{config: config, filters: [sasl: sasl]})
   end
 
   @doc false

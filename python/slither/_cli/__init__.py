@@ -1,0 +1,1 @@
+"""The command ``slither``: run and check pipes from a shell, and look after the installation."""

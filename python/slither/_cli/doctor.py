@@ -1,0 +1,101 @@
+"""``slither doctor``: what is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+from slither._cli.main import MISSING, OK
+from slither._driver import launch
+from slither._driver.beam import Beam
+from slither._errors import SlitherError
+from slither._version import __version__
+
+_OLDEST_OTP = 25
+Finding = tuple[bool, str, str]
+"""Whether it is fine, what was looked at, and what was found."""
+
+
+def command(_options: argparse.Namespace) -> int:
+    """Look at everything; return the exit status."""
+    fine = True
+    for good, what, found in findings():
+        fine = fine and good
+        mark = "ok  " if good else "MISS"
+        sys.stdout.write(f"{mark} {what:<14} {found}\n")
+        sys.stdout.flush()
+    return OK if fine else MISSING
+
+
+def findings() -> Iterator[Finding]:
+    """Look at one thing after the other."""
+    yield _python()
+    yield True, "slither", f"{__version__} in {os.path.dirname(launch.__file__)[:-8]}"
+    yield _msgpack()
+    erl = _attempt("erl", _erl)
+    yield erl
+    escript = _attempt("BEAM side", lambda: (True, "BEAM side", launch.escript()))
+    yield escript
+    if erl[0] and escript[0]:
+        yield _attempt("a run", _run)
+    for name, use in (("rich", "progress bars"), ("numpy", "arrays")):
+        yield _optional(name, use)
+
+
+def _attempt(what: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except SlitherError as error:
+        return False, what, str(error)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return sys.version_info >= (3, 10), "Python", f"{version} at {sys.executable}"
+
+
+def _msgpack() -> Finding:
+    import msgpack
+
+    fast = msgpack.Packer.__module__ == "msgpack._cmsgpack"
+    version = ".".join(map(str, msgpack.version))
+    slow = "" if fast else ", without its C part: several times slower"
+    return True, "msgpack", version + slow
+
+
+def _erl() -> Finding:
+    path = launch.erl()
+    ask = "io:put_chars(erlang:system_info(otp_release)),halt()."
+    command = [path, "-boot", "start_clean", "-noinput", "-eval", ask]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, "erl", f"{path} can't be run: {error}"
+    release = done.stdout.strip()
+    if not release.isdigit():
+        return False, "erl", f"{path} fails: {(done.stderr or done.stdout).strip()[:200]}"
+    if int(release) < _OLDEST_OTP:
+        return False, "erl", f"OTP {release} at {path} is too old. {launch.advice()}"
+    return True, "erl", f"OTP {release} at {path}"
+
+
+def _run() -> Finding:
+    began = time.monotonic()
+    with Beam(workers=1) as beam:
+        started = time.monotonic()
+        answer = beam.submit(abs, -1).result(60)
+        done = time.monotonic()
+    up, first = started - began, done - started
+    return answer == 1, "a run", f"BEAM is up in {up:.2f} s, a worker answers {first:.2f} s later"
+
+
+def _optional(name: str, use: str) -> Finding:
+    try:
+        return True, name, metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return True, name, f"not installed; for {use}: pip install {name}"

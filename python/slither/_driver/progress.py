@@ -1,0 +1,90 @@
+"""How far a run is, on stderr: a bar where ``rich`` is installed, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from slither._driver.runs import Run
+    from slither._types import Payload
+
+# Seconds between two lines, and between two looks of a bar.
+_PLAIN, _RICH = 2.0, 0.1
+
+Shows = Callable[["Run"], None]
+
+
+def shows(name: str, items: Payload, wanted: bool) -> Shows | None:
+    """Return what a run calls as it goes on, or None where nobody wants to see it."""
+    if not wanted:
+        return None
+    total = length_hint(items, -1)
+    try:
+        from rich.progress import Progress
+    except ImportError:
+        return _Lines(name, total if total >= 0 else None, sys.stderr)
+    return _Bar(name, total if total >= 0 else None, Progress)
+
+
+def text(run: Any, seconds: float, total: int | None = None) -> str:
+    """Say what a run has done so far.
+
+    >>> from types import SimpleNamespace
+    >>> run = SimpleNamespace(pulled=10, errors={"ValueError": 1}, given=lambda: {"accept": 4})
+    >>> text(run, 2.0, total=20)
+    '10 of 20 in, accept 4, 1 errors, 2/s'
+    """
+    given = run.given()
+    of = "" if total is None else f" of {total}"
+    parts = [f"{run.pulled}{of} in", *(f"{name} {count}" for name, count in given.items())]
+    failed = sum(run.errors.values())
+    if failed:
+        parts.append(f"{failed} errors")
+    parts.append(f"{sum(given.values()) / max(seconds, 1e-9):.0f}/s")
+    return ", ".join(parts)
+
+
+class _Lines:
+    def __init__(self, name: str, total: int | None, out: TextIO) -> None:
+        self._name, self._total, self._out = name, total, out
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, run: Any) -> None:
+        now = time.monotonic()
+        if not run.ended and now < self._said + _PLAIN:
+            return
+        self._said = now
+        done = "done: " if run.ended else ""
+        self._out.write(f"{self._name}: {done}{text(run, now - self._began, self._total)}\n")
+        self._out.flush()
+
+
+class _Bar:
+    def __init__(self, name: str, total: int | None, progress: Any) -> None:
+        from rich.console import Console
+
+        self._progress = progress(console=Console(stderr=True))
+        self._name = name
+        self._task = self._progress.add_task(name, total=total)
+        self._began = self._seen = time.monotonic()
+        self._progress.start()
+
+    def __call__(self, run: Any) -> None:
+        now = time.monotonic()
+        if not run.ended and now < self._seen + _RICH:
+            return
+        self._seen = now
+        given = text(run, now - self._began)
+        total = run.pulled if run.ended else None
+        self._progress.update(
+            self._task,
+            description=f"{self._name}: {given}",
+            completed=run.through(),
+            **({} if total is None else {"total": total}),
+        )
+        if run.ended:
+            self._progress.stop()
