@@ -30,10 +30,10 @@ defmodule Slither.DriverTest do
 
   describe "a map's spec" do
     test "is options of a dispatch" do
-      retry = %{"retry" => %{"max_attempts" => 2}, "then" => "skip"}
+      retry = %{"retry" => %{"max_attempts" => 2, "then" => "skip"}}
       spec = %{"target" => ["each", "m", "f"], "on_error" => retry, "timeout" => nil}
       assert {:ok, options} = Spec.map(spec)
-      assert options[:on_error] == {:retry, [then: :skip, max_attempts: 2]}
+      assert options[:on_error] == {:retry, [max_attempts: 2, then: :skip]}
       assert options[:timeout] == :infinity
       assert options[:executor_options] == [target: ["each", "m", "f"]]
     end
@@ -42,8 +42,8 @@ defmodule Slither.DriverTest do
       for {spec, words} <- [
             {%{"orderin" => "preserve"}, ~s(no option is called "orderin". Did you mean)},
             {%{"ordering" => "sorted"}, ~s(no ordering is called "sorted")},
-            {%{"on_error" => "explode"}, ~s(no on_error is called "explode")},
-            {%{"on_error" => %{"retry" => %{"tries" => 1}}}, ~s(no option of retry is called)}
+            {%{"on_error" => "explode"}, ~s(on_error: takes "halt", "skip")},
+            {%{"on_error" => %{"retry" => %{"tries" => 1}}}, ~s(on_error.retry)}
           ] do
         assert {:error, error} = Spec.map(spec)
         assert Exception.message(error) =~ words

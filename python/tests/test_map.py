@@ -11,6 +11,7 @@ import pytest
 
 import slither
 from slither._types import Payload
+from slither.pipe import retry, route
 
 
 def test_results_are_in_the_order_of_the_items(beam: slither.Beam) -> None:
@@ -107,7 +108,7 @@ def test_retry_tries_again(beam: slither.Beam, tmp_path: Path) -> None:
     results = beam.map(
         driven.once_failed,
         [str(tmp_path / "a"), str(tmp_path / "b")],
-        on_error={"retry": {"max_attempts": 2, "base_ms": 1}},
+        on_error=retry(max_attempts=2, base_ms=1),
     )
     assert list(results) == ["mended", "mended"]
     assert results.summary is not None
@@ -140,7 +141,7 @@ def test_sys_exit_fails_the_item_and_not_the_worker(beam: slither.Beam) -> None:
 
 
 @pytest.mark.parametrize("on_error", ["halt", "skip", "return"])
-def test_an_item_that_cannot_be_sent_fails_alone(beam: slither.Beam, on_error: str) -> None:
+def test_an_item_that_cannot_be_sent_fails_alone(beam: slither.Beam, on_error: Payload) -> None:
     items: list[Payload] = [0, 1, {"when": {2}}, 3, {4}]
     results = beam.map(driven.echo, items, batch_size=3, on_error=on_error)
     got: list[Payload] = []
@@ -246,7 +247,8 @@ def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
         ("max_in_flight", True, "max_in_flight is a whole number"),
         ("ordering", "sorted", "ordering is one of 'preserve', 'as_completed', not 'sorted'"),
         ("on_error", "ignore", "on_error is one of 'halt', 'skip', 'return', not 'ignore'"),
-        ("on_error", {"retry": {"attempts": 3}}, "retry takes max_attempts, base_ms"),
+        ("on_error", route("bad"), "a map has no outputs to route to"),
+        ("on_error", retry(then=route("bad")), "a map has no outputs to route to"),
         ("timeout", 0, "timeout is a number of seconds above 0, or None, not 0"),
     ],
 )

@@ -173,8 +173,8 @@ class Beam:
         *,
         batch_size: int = ...,
         max_in_flight: int = ...,
-        ordering: str = ...,
-        on_error: settings.Policy = ...,
+        ordering: settings.Ordering = ...,
+        on_error: settings.OnError = ...,
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
@@ -188,8 +188,8 @@ class Beam:
         *,
         batch_size: int = ...,
         max_in_flight: int = ...,
-        ordering: str = ...,
-        on_error: settings.Policy = ...,
+        ordering: settings.Ordering = ...,
+        on_error: settings.OnError = ...,
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
@@ -202,8 +202,8 @@ class Beam:
         *,
         batch_size: int = 64,
         max_in_flight: int = 8,
-        ordering: str = "preserve",
-        on_error: settings.Policy = "halt",
+        ordering: settings.Ordering = "preserve",
+        on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = 30.0,
         trace: str | None = None,
@@ -222,8 +222,7 @@ class Beam:
         - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
         - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
           results before it; ``"skip"`` leaves failed items out; ``"return"`` gives exceptions in
-          their places; ``{"retry": {"max_attempts": 3}, "then": …}`` tries again first, with
-          ``base_ms``, ``max_ms`` and ``jitter`` of the pauses;
+          their places; :func:`slither.pipe.retry` tries again first;
         - ``isolate``: whether a batch that fails as a whole, as when its worker dies, is split
           until the items at fault are alone;
         - ``timeout``: seconds a batch may run on its worker, which is killed then; None for ever;
@@ -254,8 +253,8 @@ class Beam:
         *,
         batch_size: int = ...,
         max_in_flight: int = ...,
-        ordering: str = ...,
-        on_error: settings.Policy = ...,
+        ordering: settings.Ordering = ...,
+        on_error: settings.OnError = ...,
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
@@ -269,8 +268,8 @@ class Beam:
         *,
         batch_size: int = ...,
         max_in_flight: int = ...,
-        ordering: str = ...,
-        on_error: settings.Policy = ...,
+        ordering: settings.Ordering = ...,
+        on_error: settings.OnError = ...,
         isolate: bool = ...,
         timeout: float | None = ...,
         trace: str | None = ...,
@@ -283,8 +282,8 @@ class Beam:
         *,
         batch_size: int = 64,
         max_in_flight: int = 8,
-        ordering: str = "preserve",
-        on_error: settings.Policy = "halt",
+        ordering: settings.Ordering = "preserve",
+        on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = 30.0,
         trace: str | None = None,

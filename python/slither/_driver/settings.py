@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from slither._policies import Policy
     from slither._types import Payload
 
-Policy = str | Mapping[str, object]
-_RETRY = ("max_attempts", "base_ms", "max_ms", "jitter", "then")
+Ordering: TypeAlias = Literal["preserve", "as_completed"]
+OnError: TypeAlias = "Literal['halt', 'skip', 'return'] | Policy"
+"""What becomes of items that fail in a map."""
 
 
 def count(name: str, value: object) -> int:
@@ -35,30 +36,24 @@ def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     return str(value)
 
 
-def policy(on_error: Policy) -> tuple[Payload, str]:
+def policy(on_error: OnError) -> tuple[Payload, str]:
     """Return BEAM's policy, and what becomes of items that failed for good.
 
+    >>> from slither.pipe import retry
     >>> policy("return")
     ('skip', 'return')
-    >>> policy({"retry": {"max_attempts": 2}, "then": "skip"})
-    ({'retry': {'max_attempts': 2}, 'then': 'skip'}, 'skip')
+    >>> policy(retry(max_attempts=2, then="skip"))
+    ({'retry': {'max_attempts': 2, 'then': 'skip'}}, 'skip')
     """
-    if isinstance(on_error, Mapping):
-        unknown = set(on_error) - {"retry", "then"}
-        options = on_error.get("retry")
-        if unknown or not isinstance(options, Mapping):
-            raise ValueError(
-                "on_error as a dict is {'retry': {...}, 'then': 'halt' | 'skip' | 'return'}, "
-                f"not {on_error!r}"
-            )
-        wrong = set(options) - set(_RETRY)
-        if wrong:
-            raise ValueError(f"retry takes {', '.join(_RETRY[:-1])}, not {sorted(wrong)}")
-        then, failures = policy(_word(on_error.get("then", "halt")))
-        return {"retry": dict(options), "then": then}, failures
+    document = getattr(on_error, "document", None)
+    if isinstance(document, dict) and "retry" in document:
+        then = document["retry"].get("then", "halt")
+        if then in ("halt", "skip"):
+            return document, str(then)
+        raise ValueError(
+            "on_error: a map has no outputs to route to; then takes 'halt' or 'skip'"
+        )
+    if document is not None:
+        raise ValueError("on_error: a map has no outputs to route to; use a pipe")
     word = one_of("on_error", on_error, ("halt", "skip", "return"))
     return ("halt" if word == "halt" else "skip"), word
-
-
-def _word(value: object) -> str:
-    return one_of("then", value, ("halt", "skip", "return"))

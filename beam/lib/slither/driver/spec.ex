@@ -5,10 +5,9 @@ defmodule Slither.Driver.Spec do
 
   alias Slither.Driver.Fault
   alias Slither.{Error, Receipt}
+  alias Slither.Pipe.Document.{Fields, Policies}
 
   @orderings %{"preserve" => :preserve, "as_completed" => :as_completed}
-  @actions %{"halt" => :halt, "skip" => :skip}
-  @retry Map.new(~w(max_attempts base_ms max_ms jitter)a, &{Atom.to_string(&1), &1})
 
   @doc "The options of a dispatch."
   @spec map(map) :: {:ok, keyword} | {:error, Error.t()}
@@ -62,22 +61,11 @@ defmodule Slither.Driver.Spec do
 
   defp option(name, _value), do: {:error, Fault.unknown("option", name, @names)}
 
-  defp policy(%{"retry" => options} = policy) when is_map(options) do
-    with {:ok, then} <- policy(Map.get(policy, "then", "halt")),
-         {:ok, options} <- retry(options) do
-      {:ok, {:retry, [then: then] ++ options}}
-    end
-  end
-
-  defp policy(name), do: known("on_error", name, @actions)
-
-  defp retry(options) do
-    Enum.reduce_while(options, {:ok, []}, fn {name, value}, {:ok, acc} ->
-      case known("option of retry", name, @retry) do
-        {:ok, option} -> {:cont, {:ok, [{option, value} | acc]}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
-    end)
+  defp policy(document) do
+    {:ok, Policies.policy(document, "on_error")}
+  catch
+    {Fields, _reason, path, message} ->
+      {:error, %Error{reason: :invalid_option, message: "#{path}: #{message}"}}
   end
 
   defp known(what, name, names) do

@@ -1,0 +1,126 @@
+"""For tests: handlers, views, tables and pipes without BEAM, and pytest's fixture with one.
+
+::
+
+    from slither.testing import FakeBeam, run_handler, run_pipe
+
+    def test_scores() -> None:
+        assert run_handler(score, [{"text": "a"}]) == [{"text": "a", "score": 0.1}]
+
+    def test_known_users() -> None:
+        with FakeBeam(tables={"users": {7: {"tier": "gold"}}}):
+            assert run_handler(tiers, [7]) == ["gold"]
+
+    def test_routes() -> None:
+        outputs = run_pipe(pipe, [{"text": "a"}])
+        assert outputs["review"] == [{"text": "a"}]
+
+Items and results pass through the codec both ways, so that what would not survive the way to BEAM
+does not survive here. pytest finds the fixture ``slither_beam``, a real :class:`slither.Beam` of
+two workers for the whole session, by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from slither import _calls, _state
+from slither import _frames as frames
+from slither._answer import frame
+from slither._driver.faults import to_exception
+from slither._fake import FakeBeam
+from slither._types import Payload
+from slither._version import MAX_FRAME
+
+if TYPE_CHECKING:
+    from slither._driver.pipes import Outputs
+    from slither.pipe import Pipe
+
+__all__ = ["FakeBeam", "run_handler", "run_pipe"]
+
+# The reasons that BEAM gives for what a worker tells.
+_REASONS = {
+    "exception": "python_exception",
+    "failure": "handler_failure",
+    "import": "import_failed",
+    "not_a_list": "wrong_result",
+    "wrong_length": "wrong_result",
+}
+
+
+def run_handler(
+    handler: Callable[..., object],
+    items: Iterable[Payload],
+    *,
+    run: str | None = "test",
+    pipe: str | None = None,
+    stage: str | None = None,
+    session: str | None = None,
+    trace: str | None = None,
+    batch: int = 0,
+    attempt: int = 1,
+) -> list[Payload]:
+    """Run a handler on one batch, as a worker does, and return its results.
+
+    ``handler`` takes a list of items, or one item where it is marked with
+    :func:`slither.worker.item_handler`; the other arguments are its context. An item that failed
+    has its exception in its place; what fails the batch is raised, as :meth:`slither.Beam.map`
+    would raise it. State in :func:`slither.worker.session` stays from call to call of a session,
+    or of a run.
+
+    >>> from slither.worker import Failure
+    >>> run_handler(lambda rows: [2 * row for row in rows], [1, 2])
+    [2, 4]
+    >>> run_handler(lambda rows: [Failure("no"), {1}], ["a", "b"])
+    [CallError('no', ...), EncodeError('result', 'a set cannot be sent; make it a list')]
+    """
+    context = {"run": run, "pipe": pipe, "stage": stage, "session": session, "trace": trace}
+    body = frame(frames.CALL, 1, ["command", "test"], context, batch, attempt, list(items))
+    call = frames.parse(body)
+    assert isinstance(call, frames.Call)
+    before = (_state._call, _state.call_id)
+    _state.enter(call)
+    try:
+        pieces = _calls.answer(call, 0, MAX_FRAME, handler)
+    finally:
+        _state.leave()
+        _state._call, _state.call_id = before
+    got = frames.parse(b"".join(pieces))
+    if isinstance(got, frames.Error):
+        raise to_exception(_beams(got.error))
+    assert isinstance(got, frames.Result)
+    results = list(got.results)
+    for index, fault in (got.errors or {}).items():
+        results[index] = to_exception(_beams(fault, index))
+    return results
+
+
+def run_pipe(
+    pipe: Pipe,
+    items: Iterable[Payload],
+    *,
+    functions: Mapping[str, Callable[..., Payload]] | None = None,
+    handlers: Mapping[str, Callable[..., object]] | None = None,
+) -> Outputs:
+    """Run a pipe in this process, and return what :meth:`slither.Beam.run` would.
+
+    Expressions are evaluated by the law of BEAM. ``functions`` stand in for those of BEAM's
+    configuration, by name: each takes a payload, or a list where its stage says ``batch``.
+    ``handlers`` run in place of stages' own, by the stage's name. Retries do not pause. Stages
+    run one after the other, each on all items. Raises :class:`slither.RunError` as
+    :meth:`slither.Beam.run` does.
+
+    >>> from slither import Pipe, item
+    >>> long = Pipe("long").route("by_length", long=item.len() > 3).output("long")
+    >>> run_pipe(long, ["a", "four"])
+    {'long': ['four'], 'default': ['a']}
+    """
+    from slither._simulate import Simulation
+
+    return Simulation(pipe.document(), run_handler, functions or {}, handlers or {}).run(items)
+
+
+def _beams(fault: dict[str, Payload], item: int | None = None) -> dict[str, Payload]:
+    kind = _REASONS.get(fault["kind"], fault["kind"])
+    return {**fault, "kind": kind, **({} if item is None else {"item": item})}
