@@ -64,7 +64,8 @@ class Beam:
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
-    - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills.
+    - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; workers have a third
+      of it to finish what they do.
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -100,6 +101,7 @@ class Beam:
             initializer=initializer,
             initargs=initargs,
             startup_timeout=startup_timeout,
+            shutdown_timeout=shutdown_timeout,
         )
         self._link = Link(facts, logs.show)
         self._calls: dict[tuple[str, str], Calls] = {}

@@ -34,6 +34,7 @@ def pool(
     initializer: Callable[..., object] | None,
     initargs: Iterable[object],
     startup_timeout: float | None,
+    shutdown_timeout: float,
 ) -> dict[str, Payload]:
     """Return the settings of the pool: see :class:`slither.Beam` for what they are."""
     interpreter = os.fspath(python) if python is not None else sys.executable
@@ -51,4 +52,6 @@ def pool(
         "main": main_script(),
         "initializer": first,
         "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
+        # Workers that do not stop are killed, with what they have started, while BEAM is there.
+        "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
     }

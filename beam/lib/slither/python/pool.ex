@@ -202,6 +202,8 @@ defmodule Slither.Python.Pool do
   def status(name) do
     with {:ok, handle} <- handle(name),
          do: {:ok, Status.with_rss(GenServer.call(handle.scheduler, :status))}
+  catch
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
   end
 
   @doc """
@@ -215,7 +217,12 @@ defmodule Slither.Python.Pool do
          do: GenServer.call(handle.scheduler, :await_ready, timeout)
   catch
     :exit, {:timeout, _call} -> {:error, PoolError.start_timeout(name, timeout)}
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
   end
+
+  # It was gone before it was asked, or while it was.
+  defp ended(name, :noproc), do: PoolError.unknown(name)
+  defp ended(name, reason), do: PoolError.stopped(name, reason)
 
   @doc """
   Replaces all workers, one after the other: so new Python code comes into service.
@@ -251,7 +258,7 @@ defmodule Slither.Python.Pool do
     with {:ok, handle} <- handle(name),
          do: GenServer.call(handle.scheduler, {:change, kind}, :infinity)
   catch
-    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, PoolError.stopped(name, reason)}
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
   end
 
   @doc """

@@ -189,4 +189,7 @@ def is_unknown(names):
             answers.append(False)
         except UnknownTable:
             answers.append(True)
+        except TableError:
+            # Its store is about to be gone.
+            answers.append(False)
     return answers
