@@ -111,9 +111,14 @@ def _repeats_nan(value: object) -> bool:
 
 
 def _has_nan(key: object) -> bool:
-    if isinstance(key, tuple):
-        return any(map(_has_nan, key))
-    return key != key  # noqa: PLR0124 - only a NaN differs from itself
+    stack = [key]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, tuple):
+            stack.extend(part)
+        elif part != part:  # noqa: PLR0124 - only a NaN differs from itself
+            return True
+    return False
 
 
 def decode(data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payload:
@@ -155,6 +160,8 @@ def _again_with_tuples(data: bytes | bytearray) -> Payload:
         return unpackb(data, strict_map_key=False, ext_hook=from_wire, object_pairs_hook=_pairs)
     except DecodeError:
         raise
+    except RecursionError:
+        raise DecodeError("a key nests too many containers") from None
     except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
         raise DecodeError(str(error) or "not msgpack") from None
 

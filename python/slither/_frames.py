@@ -225,7 +225,10 @@ def build(fields: Payload, table: Mapping[int, tuple[Callable[..., _F], Checks]]
         raise ProtocolError("a frame is an array that begins with its kind")
     kind = fields[0]
     if type(kind) is not int or kind not in table:
-        raise ProtocolError(f"no frame has the kind {kind!r:.40}")
+        # A repr may nest too deep, have too many digits, and need not be short.
+        plain = type(kind) is int and abs(kind) < 1 << 64
+        shown = kind if plain else f"of type {type(kind).__name__}"
+        raise ProtocolError(f"no frame has the kind {shown}")
     make, checks = table[kind]
     if len(fields) == len(checks) + 1:
         for index, (_, check) in enumerate(checks, 1):

@@ -39,6 +39,9 @@ def encode_slowly(value: object, root: str, limit: int = MAX_DEPTH) -> bytes:
             children = _emit(packer, item)
         except RefusedError as refusal:
             raise EncodeError(root + "".join(filter(None, steps)), str(refusal)) from None
+        except RecursionError:
+            path = root + "".join(filter(None, steps))
+            raise EncodeError(path, "a key nests too many containers") from None
         if children is None:
             steps.pop()
         elif len(stack) > limit:
@@ -98,7 +101,7 @@ def _leaf(packer: Payload, item: object) -> None:
 
 
 def _pack_key(packer: Payload, key: object) -> None:
-    # A frozen container can't contain itself, and a key's depth is bounded by its hash.
+    # A frozen container can't contain itself.
     if isinstance(key, tuple):
         packer.pack_array_header(len(key))
         for part in key:

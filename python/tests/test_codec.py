@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -19,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tagged import load, show
 
-from slither import DecodeError, EncodeError, SlitherError, Tensor
+from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor
 from slither import _frames as frames
 from slither._answer import Failure, encode_result
+from slither._codec import decode_frame
 from slither._types import Payload
 from slither._walk import encode_slowly
 from slither.protocol import pack, unpack
@@ -272,3 +274,35 @@ def test_a_timestamp_is_found_among_lookalikes() -> None:
         with pytest.raises(DecodeError, match="type -1"):
             unpack(bad)
     assert math.isnan(unpack(b"\xca\x7f\xc0\x00\x00"))
+
+
+def nested(levels: int, leaf: Payload) -> Payload:
+    for _ in range(levels):
+        leaf = (leaf,)
+    return leaf
+
+
+def test_keys_that_nest_deep_are_sent_or_refused() -> None:
+    for leaf in (1, math.nan):
+        key = nested(900, leaf)
+        data = pack({key: 1})
+        assert data.startswith(b"\x81" + b"\x91" * 900)
+        with contextlib.suppress(DecodeError):
+            # Whether the stack has room for it is the caller's doing.
+            assert len(unpack(data)) == 1
+    for levels in (900, 5_000):
+        with pytest.raises(EncodeError, match=r"a set cannot be sent|nests too many"):
+            pack({nested(levels, 1): {1}})
+
+
+def test_bytes_with_a_key_that_nests_too_deep_are_refused() -> None:
+    for levels in (990, 1_022):
+        with pytest.raises(DecodeError):
+            decode_frame(b"\x81" + b"\x91" * levels + b"\xc1")
+    with pytest.raises(DecodeError, match="a key nests too many containers"):
+        decode_frame(b"\x81" + b"\x91" * 1_020 + b"\x01\x01")
+
+
+def test_a_frame_whose_kind_nests_deep_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="no frame has the kind of type list"):
+        frames.parse(b"\x91" * 1_020 + b"\x01")
