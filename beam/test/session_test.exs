@@ -547,11 +547,10 @@ defmodule Slither.SessionTest do
       assert Pool.restart(pool) == :ok
       later = for session <- sessions, do: remember(pool, session, 2)
       old = for [os_pid, [1]] <- before, uniq: true, do: os_pid
-      # A session may move to a worker that leaves next.
-      assert [_, _] =
-               new = for([pid, [1, "moved" | seen]] <- later, 2 in seen, uniq: true, do: pid)
-
-      assert length(for [_pid, [1, "moved" | _]] <- later, do: :ok) == 6
+      # A session may move to a worker that leaves next, and may be asked before it has moved.
+      assert length(for [_pid, [1 | seen]] <- later, 2 in seen, do: :ok) == 6
+      new = for [pid, [1, "moved" | _]] <- later, uniq: true, do: pid
+      assert new != []
       assert old -- new == old
       for os_pid <- old, do: assert(await_down(pool, os_pid) == :restart)
     end

@@ -14,6 +14,8 @@ defmodule Slither.Store.Commits do
 
   # How long until what failed is tried again, without a write that asks for it.
   @retry 5_000
+  # Less than a supervisor waits for the owner.
+  @last 4_000
 
   @type answer ::
           {GenServer.from(), {:ok, term, non_neg_integer}, {table :: atom, kind :: atom, [term]}}
@@ -166,9 +168,20 @@ defmodule Slither.Store.Commits do
     retry(%{state | snapshot: nil}, :snapshot)
   end
 
-  @doc "Acknowledges what waits, and ends the snapshot that is being written."
+  @doc "Acknowledges what waits, and lets the snapshot that is being written come to its end."
   @spec stop(map) :: map
-  def stop(state), do: state |> flush() |> stop_snapshot()
+  def stop(state), do: state |> flush() |> finish_snapshot()
+
+  # After a failure of the log only the snapshot holds what was acknowledged and not synced.
+  defp finish_snapshot(%{snapshot: nil} = state), do: state
+
+  defp finish_snapshot(%{snapshot: pid} = state) do
+    receive do
+      {:EXIT, ^pid, _reason} -> %{state | snapshot: nil}
+    after
+      @last -> stop_snapshot(state)
+    end
+  end
 
   defp not_logged(state, table, reason),
     do: error(state, table.name, :not_logged, "write refused, log says #{inspect(reason)}")
