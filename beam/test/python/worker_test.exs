@@ -291,7 +291,8 @@ defmodule Slither.Python.WorkerTest do
   describe "a worker that breaks the protocol" do
     for mode <-
           ["noise", "unknown kind", "empty frame", "no array", "welcome", "hello again"] ++
-            ["ready again", "fields", "results", "timing", "count", "cut", "error", "no call"] do
+            ["ready again", "fields", "results", "timing", "count", "cut", "error", "no call"] ++
+            ["state of no call"] do
       test "with #{mode} is ended, named and replaced" do
         pool = quick_pool(python: fake(unquote(mode)))
         first = os_pid(pool, 0)
@@ -305,7 +306,8 @@ defmodule Slither.Python.WorkerTest do
 
     for {mode, why} <- [
           {"asks and does not read", "it has asked 4096 questions"},
-          {"too long", "a frame of 20000"}
+          {"too long", "a frame of 20000"},
+          {"tells of state again and again", "a session frame outside a call, or a second one"}
         ] do
       test "and #{mode} is ended before its call is over time" do
         pool = ready_pool(python: fake(unquote(mode)), max_frame: 1_000_000)

@@ -50,6 +50,7 @@ defmodule Slither.Python.Worker do
       :reason,
       :deadline,
       :timer,
+      :holder,
       :limits,
       :leaves,
       look: :none,
@@ -392,11 +393,11 @@ defmodule Slither.Python.Worker do
 
   # What a run's handlers keep in this worker is to go when the run ends.
   defp control_frame({:session, call, run}, state) do
-    if List.keymember?(state.calls, call, 0) do
+    if List.keymember?(state.calls, call, 0) and state.holder != call do
       send(state.scheduler, {:session, self(), lane(state, call), run})
-      {:noreply, state}
+      {:noreply, %{state | holder: call}}
     else
-      why = "a session frame outside a call"
+      why = "a session frame outside a call, or a second one"
       {:noreply, end_process(state, WorkerError.protocol(state, why))}
     end
   end

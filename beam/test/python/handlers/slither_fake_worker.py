@@ -82,6 +82,7 @@ while True:
         "count": [5, call, [*items, 1], None, [0, 0, 0]],
         "cut": msgpack.packb(fine)[:-1],
         "error": [6, call, {"kind": "exception"}],
+        "state of no call": [19, call + 1, "run"],
         "no call": [6, 0, {"kind": "protocol", "message": "m"}],
         "odd item errors": [5, call, items, {0: {"kind": [], "message": {}}}, [0, 0, 0]],
         "odd error": [
@@ -93,6 +94,9 @@ while True:
     if mode == "asks and does not read":
         for asked in range(100_000):
             send([7, asked, call, "v", 0, "x" * 1_000, None])
+    elif mode == "tells of state again and again":
+        for _ in range(100_000):
+            send([19, call, "run"])
     elif mode == "too long":
         send([5, call, ["x" * 2_000_000], None, [0, 0, 0]])
     elif mode == "answers twice":
