@@ -277,9 +277,12 @@ defmodule Slither.Python.Pool do
   @doc false
   @spec handle(name) :: {:ok, handle} | {:error, Error.t()}
   def handle(name) do
-    case Registry.lookup(Slither.Python.Registry, name) do
-      [{scheduler, handle}] -> {:ok, Map.put(handle, :scheduler, scheduler)}
-      [] -> {:error, PoolError.unknown(name)}
+    # The registry learns of a death a moment after it.
+    with [{scheduler, handle}] <- Registry.lookup(Slither.Python.Registry, name),
+         true <- Process.alive?(scheduler) do
+      {:ok, Map.put(handle, :scheduler, scheduler)}
+    else
+      _ -> {:error, PoolError.unknown(name)}
     end
   end
 
