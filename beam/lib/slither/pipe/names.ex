@@ -21,9 +21,12 @@ defmodule Slither.Pipe.Names do
   def find(role, pipe) do
     name = if is_pid(pipe), do: name(pipe), else: pipe
 
-    case Registry.lookup(@registry, {role, name}) do
-      [{pid, value}] -> {:ok, pid, value}
-      [] -> {:error, unknown(name || pipe)}
+    # The registry learns of a death a moment after it.
+    with [{pid, value}] <- Registry.lookup(@registry, {role, name}),
+         true <- Process.alive?(pid) do
+      {:ok, pid, value}
+    else
+      _ -> {:error, unknown(name || pipe)}
     end
   end
 
