@@ -209,22 +209,9 @@ defmodule Slither.Bridge do
   end
 
   defp context(facts) do
-    context = if facts.run, do: run_context(facts.run), else: %Context{}
+    context = if facts.run, do: :erlang.binary_to_term(facts.run), else: %Context{}
     here = %{pool: facts.pool, worker: facts.worker, view: facts.view}
     %{context | runtime: Map.merge(context.runtime, here)}
-  end
-
-  # Who answers views answers many of one run, one after the other.
-  defp run_context(run) do
-    case Process.get(__MODULE__) do
-      {^run, context} ->
-        context
-
-      _ ->
-        context = :erlang.binary_to_term(run)
-        Process.put(__MODULE__, {run, context})
-        context
-    end
   end
 
   defp metadata(view, context) do
