@@ -50,6 +50,12 @@ defmodule Slither.SessionTest do
   end
 
   describe "stop/1" do
+    test "takes a string" do
+      assert {:error, error} = Session.stop(123)
+      assert error.reason == :invalid_argument
+      assert Exception.message(error) =~ "takes the id of a session, a string, got 123"
+    end
+
     test "drops the state in Python, and a later call begins anew" do
       pool = ready_pool()
       listen(pool)

@@ -45,6 +45,11 @@ def test_a_stream_gives_outputs_in_order(beam: slither.Beam) -> None:
     assert stream.summary is not None
 
 
+def test_what_is_no_pipe_is_refused(beam: slither.Beam) -> None:
+    with pytest.raises(TypeError, match=r"a pipe is a slither\.Pipe, not 'score'"):
+        beam.run("score", [1])  # type: ignore[arg-type]
+
+
 def test_no_items_give_empty_outputs(beam: slither.Beam) -> None:
     assert dict(beam.run(score, [])) == {"accept": [], "review": [], "default": []}
 

@@ -60,6 +60,11 @@ defmodule Slither.Session do
     end
   end
 
+  def stop(other) do
+    message = "takes the id of a session, a string, got #{inspect(other, limit: 5)}"
+    {:error, %Error{reason: :invalid_argument, where: "Slither.Session.stop/1", message: message}}
+  end
+
   # A pool that has just stopped has no sessions.
   defp held?(handle, id) do
     :ets.member(handle.settings.sessions, id)

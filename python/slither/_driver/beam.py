@@ -411,6 +411,10 @@ class Beam:
         return ended(outputs, run)
 
     def _pipe_run(self, pipe: Pipe, checkpoint: StrPath | None, trace: str | None) -> PipeRun:
+        from slither.pipe import Pipe
+
+        if not isinstance(pipe, Pipe):
+            raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
         spec: dict[str, Payload] = {"document": importable(pipe.document())}
         if checkpoint is not None:
             spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
