@@ -127,7 +127,8 @@ defmodule Slither.Pipe do
   A worker of `pool` imports the module in an interpreter of its own, made for this call, so that
   it sees the files as they are now; every public `slither.Pipe` of the module counts. Called
   again, it replaces what the module had before. Runs that have begun go on as they are. The
-  stages run on the same pool; its workers have a handler's new code once they are new.
+  stages run on the same pool; a handler's new code comes into service with
+  `Slither.Python.Pool.restart/1`.
 
   ## Options
 

@@ -224,7 +224,7 @@ defmodule Slither.Pipe.FromPythonTest do
       assert_receive {:log, :info, "from the module", _metadata}, patience()
     end
 
-    test "workers keep the handlers they have, and their registered commands", context do
+    test "workers keep the handlers and commands they have, until they are new", context do
       write(context, """
       from slither import Pipe, item
       from slither.worker import batch_handler
@@ -243,6 +243,11 @@ defmodule Slither.Pipe.FromPythonTest do
       write(context, String.replace(text, "+ 1", "+ 9"))
       {:ok, _} = Pipe.from_python(context.pool, context.module)
       assert run(context.name, [1]) == %{"default" => [3]}
+
+      # Python knows compiled code by its source's second and size, and both are the same.
+      File.rm_rf!(Path.join(context.folder, "__pycache__"))
+      assert Slither.Python.Pool.restart(context.pool) == :ok
+      assert run(context.name, [1]) == %{"default" => [19]}
     end
   end
 
