@@ -1,5 +1,6 @@
 # How long a pool of one worker is without one after `kill -9`, and how long a caller notices:
-# with a spare that takes its place, and without.
+# with a spare that takes its place, and without. And what recycling costs a pool of four that is
+# at full load: no more than the share of the one worker that is being replaced.
 Code.require_file("bench.ex", __DIR__)
 
 defmodule Slither.Bench.Restart do
@@ -8,16 +9,63 @@ defmodule Slither.Bench.Restart do
 
   @rounds 15
   @target ["function", "bench_items", "same_batch"]
+  # Batches whose cost is a wait, so that a replacement that starts takes no core from them.
+  @batches 2_000
+  @cost_ms 5
+  @share 0.25
 
   def run do
     Logger.configure(level: :error)
     Process.flag(:trap_exit, true)
     paths = [Path.join(__DIR__, "python")]
+    kills(paths)
+    recycles(paths)
+  end
 
-    for {pool, spare} <- [restart_alone: 0, restart_spare: 1] do
-      {:ok, _} = Pool.start_link(name: pool, size: 1, spare: spare, paths: paths)
-      :ok = Pool.await_ready(pool)
-    end
+  defp recycles(paths) do
+    pools =
+      for {pool, limits} <- [restart_calm: [], restart_recycled: [max_requests: 100]] do
+        {:ok, pid} = Pool.start_link([name: pool, size: 4, paths: paths] ++ limits)
+        await_size(pool, 4)
+        pid
+      end
+
+    results =
+      rounds(7, [
+        {"without", fn -> rate(:restart_calm) end},
+        {"max_requests: 100", fn -> rate(:restart_recycled) end}
+      ])
+
+    {:ok, %{started: started, died: 0}} = Pool.status(:restart_recycled)
+    IO.puts("\n  #{started - 4} workers were replaced in 7 rounds")
+    ratio = results["max_requests: 100"].median / results["without"].median
+    claim = {"recycling / not, four workers", ratio, ">=", 1 - @share}
+    report("Recycling under load", "batches/s", results, [claim])
+    Enum.each(pools, &Supervisor.stop/1)
+  end
+
+  defp rate(pool) do
+    options = [pool: pool, module: "waits", function: "wait", batch_size: 1]
+
+    {time, {:ok, items}} =
+      :timer.tc(fn -> Slither.dispatch(List.duplicate(@cost_ms, @batches), options) end)
+
+    @batches = length(items)
+    @batches / (time / 1_000_000)
+  end
+
+  defp await_size(pool, size) do
+    {:ok, %{workers: workers}} = Pool.status(pool)
+    if Enum.count(workers, &(&1.status == :ready)) < size, do: await_size(pool, size)
+  end
+
+  defp kills(paths) do
+    pools =
+      for {pool, spare} <- [restart_alone: 0, restart_spare: 1] do
+        {:ok, pid} = Pool.start_link(name: pool, size: 1, spare: spare, paths: paths)
+        :ok = Pool.await_ready(pool)
+        pid
+      end
 
     # The shell's own kill: starting a program would be part of what is measured.
     shell = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: []])
@@ -38,6 +86,8 @@ defmodule Slither.Bench.Restart do
           do: {"kill to #{what}: spare / no spare", ratio.(what), "<=", 0.5}
 
     report("Kill to ready", "ms", results, claims)
+    Port.close(shell)
+    Enum.each(pools, &Supervisor.stop/1)
   end
 
   @doc false

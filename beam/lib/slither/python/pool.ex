@@ -228,9 +228,9 @@ defmodule Slither.Python.Pool do
   Replaces all workers, one after the other: so new Python code comes into service.
 
   A new worker starts and takes the place of an old one, which gets no more calls, finishes those
-  that it has, waits for its sessions to end, and stops. No call fails. Returns when all places
-  are taken by new workers and no old one has a call out; old ones that wait for their sessions
-  may still be there.
+  that it has, hands its sessions over (see `Slither.Session`) or waits for the end of those that
+  can't move, and stops. No call fails. Returns when all places are taken by new workers and no old
+  one has a call out; old ones that wait for their sessions may still be there.
 
   When a new worker can't start, the rest stay in service, and the reason is returned.
   """
