@@ -66,18 +66,21 @@ defmodule Slither.Python.RecycleTest do
 
   describe "max_age:" do
     test "replaces a worker that did nothing, too" do
-      pool = ready_pool(size: 1, max_age: 500)
-      [first] = os_pids(pool, :ready)
+      pool = start_pool(size: 1, max_age: 500)
+      first = await_up(pool)
       assert await_down(pool, first) == :max_age
       assert {:ok, _pid} = run(pool, "pid", 0)
       assert %{died: 0} = status(pool)
     end
 
-    test "replaces a spare" do
-      pool = ready_pool(size: 1, spare: 1, max_age: 500)
-      await_up(pool, 1)
-      [waits] = os_pids(pool, :spare)
-      assert await_down(pool, waits) == :max_age
+    test "replaces spares, too" do
+      pool = start_pool(size: 1, spare: 1, max_age: 500)
+
+      for os_pid <- [await_up(pool, 0), await_up(pool, 1)] do
+        assert await_down(pool, os_pid) == :max_age
+      end
+
+      assert %{died: 0} = status(pool)
     end
   end
 
