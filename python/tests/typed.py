@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from slither import store
 from slither.worker import batch_handler, item_handler, on_start
 
 
@@ -36,6 +37,18 @@ def typed_item_named(item: str) -> int:
 if TYPE_CHECKING:
     from typing_extensions import assert_type
 
+    weights: store.Table[str, float] = store.table("weights")
+    assert_type(weights["a"], float)
+    assert_type(weights.get("a"), float | None)
+    assert_type(weights.get("a", "none"), float | str)
+    assert_type(weights.get_many(["a"]), dict[str, float])
+    assert_type(list(weights.values()), list[float])
+    assert_type(list(weights.items()), list[tuple[str, float]])
+    assert_type(weights.pop("a"), float)
+    assert_type(weights.setdefault("a", 1.0), float)
+    assert_type(weights.put_new("a", 1.0), bool)
+    assert_type(weights.update_counter("a"), int)
+    weights[1] = 1.0  # type: ignore[index]
     assert_type(bare([1]), list[str])
     assert_type(named([1], scale=2.0), list[float])
     exact: Callable[[list[int]], list[str]] = bare

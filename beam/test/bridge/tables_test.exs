@@ -45,6 +45,7 @@ defmodule Slither.Bridge.TablesTest do
 
   defp call!(function, items, pool \\ @pool) do
     options = [module: "table_handlers", function: function, pool: pool, batch_size: 80]
+    options = [timeout: Pools.patience()] ++ options
 
     case Dispatch.run(items, options) do
       {:ok, results} -> Enum.map(results, & &1.payload)
@@ -120,11 +121,9 @@ defmodule Slither.Bridge.TablesTest do
     workers
   end
 
-  test "a walk over a table that it changes sees each record of before at most once" do
-    for [old, distinct, size] <- call!("walk_and_write", [10, 600]) do
-      assert old == distinct
-      assert size in [10, 600]
-    end
+  test "a walk over a table that it changes sees each record of before once" do
+    # More than one part.
+    assert call!("walk_and_write", [520]) == [[520, 520, 520]]
   end
 
   test "a walk stays with the generation it began with; the next sees the new one" do

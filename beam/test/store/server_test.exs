@@ -147,6 +147,29 @@ defmodule Slither.Store.ServerTest do
     end
   end
 
+  test "no read waits for a process of the store" do
+    store = Stores.start(tables: @tables)
+    Server.bulk_insert(store, :items, [{1, :a}, {2, :b}])
+
+    for role <- [:owner, :heir, :sweeper],
+        do: :sys.suspend(GenServer.whereis(Slither.Store.Directory.via(store, role)))
+
+    assert Server.get(store, :items, 1) == :a
+    assert Server.get!(store, :items, 2) == :b
+    assert Server.get_many(store, :items, [1, 2, 3]) == %{1 => :a, 2 => :b}
+    assert Server.match(store, :items, {:"$1", :a}) == [[1]]
+    assert Server.select(store, :items, [{{:"$1", :b}, [], [:"$1"]}]) == [2]
+    assert Server.fold(store, :items, 0, fn _, n -> n + 1 end) == 2
+    assert store |> Server.stream(:items) |> Enum.count() == 2
+    assert store |> Server.keys(:items) |> Enum.sort() == [1, 2]
+    assert Server.size(store, :items) == 2
+    assert %{generation: 1} = Server.info(store)
+
+    # Or they can't be stopped.
+    for role <- [:owner, :heir, :sweeper],
+        do: :sys.resume(GenServer.whereis(Slither.Store.Directory.via(store, role)))
+  end
+
   describe "mistakes" do
     setup do: {:ok, store: Stores.start(tables: @tables)}
 

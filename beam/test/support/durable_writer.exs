@@ -26,7 +26,9 @@ IO.puts("found " <> Base.encode64(:erlang.term_to_binary(found)))
 
 for writer <- 1..4 do
   spawn_link(fn ->
+    # A bound, should nobody have the time to read and to kill.
     Stream.iterate(DurableModel.reached(found, writer) + 1, &(&1 + 1))
+    |> Stream.take(400)
     |> Enum.each(fn n ->
       DurableModel.write(Writer.Store, writer, n)
       IO.puts("ack #{writer} #{n}")

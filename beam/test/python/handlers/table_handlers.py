@@ -134,12 +134,11 @@ def walk_and_write(counts):
             assert key == value
             seen.append(key)
             # A walk that changed what it had added itself might never end.
-            if key < count:
+            if key < count and key % 40 == 0:
                 del table[key]
                 table[key + count] = key + count
         old = [key for key in seen if key < count]
         answers.append([len(old), len(set(old)), len(table)])
-        table.clear()
     return answers
 
 
