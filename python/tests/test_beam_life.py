@@ -426,6 +426,15 @@ def test_a_count_of_workers_that_makes_no_sense_is_refused(workers: Payload) -> 
         slither.Beam(workers=workers)
 
 
+def test_options_of_the_pool_are_checked_by_beam(escript: Path) -> None:
+    with pytest.raises(slither.BeamDied, match='no setting is called "max_request"'):
+        slither.Beam(workers=1, pool={"max_request": 3})
+    with pytest.raises(slither.BeamDied, match="option :max_rss takes"):
+        slither.Beam(workers=1, pool={"max_rss": "much"})
+    with slither.Beam(workers=1, startup_timeout=None) as beam:
+        assert list(beam.map(driven.echo, [1])) == [1]
+
+
 def test_workers_that_cannot_start_say_why(escript: Path) -> None:
     with slither.Beam(workers=1, preload=["no_such_module"]) as beam:
         with pytest.raises(slither.CallError, match="no module is named 'no_such_module'"):

@@ -148,6 +148,14 @@ def test_the_initializer_runs_in_each_worker_first(escript: Path) -> None:
         assert executor.submit(driven.noted, None).result() == ["hello"]
 
 
+def test_a_worker_is_replaced_after_its_calls(escript: Path) -> None:
+    with Executor(1, max_tasks_per_child=5) as executor:
+        first = executor.submit(driven.pid, None).result()
+        # It goes once another has started in its place.
+        calls = (executor.submit(driven.pid, None).result() for _ in range(100_000))
+        assert any(pid != first for pid in calls)
+
+
 def test_an_executor_of_a_beam_leaves_it_open(beam: slither.Beam) -> None:
     with Executor(beam=beam) as executor:
         assert executor.submit(driven.double, 1).result() == 2

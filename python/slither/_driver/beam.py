@@ -25,7 +25,7 @@ from slither._driver.pipes import (
     gathered,
     stopped,
 )
-from slither._driver.pool import StrPath, cores, pool
+from slither._driver.pool import StrPath, cores, pool_settings
 from slither._driver.progress import shows
 from slither._driver.runs import results
 from slither._driver.tables import SharedTable
@@ -64,8 +64,11 @@ class Beam:
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
-    - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; workers have a third
-      of it to finish what they do.
+    - ``pool``: further options of the pool by their names on BEAM, such as ``max_requests`` or
+      ``max_rss`` (bytes) after which a worker is replaced, ``max_age`` (ms), ``spare`` workers
+      that wait to take the place of one that dies, ``cancel_grace`` (ms);
+    - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
+      workers have a third of it.
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -82,6 +85,7 @@ class Beam:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[object] = (),
         startup_timeout: float | None = 60.0,
+        pool: Mapping[str, object] | None = None,
         shutdown_timeout: float = 5.0,
     ) -> None:
         """Start BEAM, and have it start the workers."""
@@ -91,7 +95,7 @@ class Beam:
                 'starts it; put that under: if __name__ == "__main__":'
             )
         self._workers = cores() if workers is None else settings.count("workers", workers)
-        facts = pool(
+        facts = pool_settings(
             workers=self._workers,
             python=python,
             preload=preload,
@@ -102,6 +106,7 @@ class Beam:
             initargs=initargs,
             startup_timeout=startup_timeout,
             shutdown_timeout=shutdown_timeout,
+            more=pool,
         )
         self._link = Link(facts, logs.show)
         self._calls: dict[tuple[str, str], Calls] = {}
@@ -136,6 +141,9 @@ class Beam:
 
     def close(self) -> None:
         """End the runs, the workers and BEAM, in that order; a second call does nothing.
+
+        A worker that is at work is killed, for nobody waits for what it does any more; the others
+        run their stop hooks.
 
         A KeyboardInterrupt while it waits kills what is left at once.
         """

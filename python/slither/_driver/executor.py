@@ -36,8 +36,9 @@ class Executor(concurrent.futures.Executor):
     worker's traceback as the cause.
 
     Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
-    each worker calls first, with ``initargs``; ``beam``, a :class:`slither.Beam` that is there
-    already, which :meth:`shutdown` leaves open; or else options of one for itself.
+    each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls after which a
+    worker is replaced; ``beam``, a :class:`slither.Beam` that is there already, which
+    :meth:`shutdown` leaves open; or else options of one for itself.
     """
 
     def __init__(
@@ -46,10 +47,14 @@ class Executor(concurrent.futures.Executor):
         *,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[object, ...] = (),
+        max_tasks_per_child: int | None = None,
         beam: Beam | None = None,
         **options: Payload,
     ) -> None:
         """Start a Beam, unless one is given."""
+        if max_tasks_per_child is not None:
+            more = {**options.pop("pool", {}), "max_requests": max_tasks_per_child}
+            options["pool"] = more
         if beam is not None and (max_workers is not None or initializer is not None or options):
             raise ValueError("options of the pool belong to the Beam that is given")
         self._own = beam is None

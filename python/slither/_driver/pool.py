@@ -23,7 +23,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def pool(
+def pool_settings(
     *,
     workers: int,
     python: StrPath | None,
@@ -35,6 +35,7 @@ def pool(
     initargs: Iterable[object],
     startup_timeout: float | None,
     shutdown_timeout: float,
+    more: Mapping[str, object] | None,
 ) -> dict[str, Payload]:
     """Return the settings of the pool: see :class:`slither.Beam` for what they are."""
     interpreter = os.fspath(python) if python is not None else sys.executable
@@ -54,4 +55,5 @@ def pool(
         "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
         # Workers that do not stop are killed, with what they have started, while BEAM is there.
         "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
+        **(more or {}),
     }

@@ -180,7 +180,7 @@ defmodule Slither.Driver.Server do
   # disk, and everything else is of no use to anyone.
   @spec leave() :: no_return
   defp leave do
-    {pid, monitor} = spawn_monitor(&kill_workers/0)
+    {pid, monitor} = spawn_monitor(fn -> kill_workers() end)
 
     receive do
       {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
@@ -191,19 +191,25 @@ defmodule Slither.Driver.Server do
     :erlang.halt(0, flush: false)
   end
 
-  defp kill_workers do
+  defp kill_workers(which \\ fn _worker -> true end) do
     with {:ok, status} <- Pool.status(:default) do
-      pids = for %{os_pid: os_pid} <- status.workers, os_pid != nil, do: os_pid
+      pids = for %{os_pid: pid} = worker <- status.workers, pid != nil, which.(worker), do: pid
       OSProcess.kill_groups(pids)
     end
   end
 
-  # The runs first, then the pools, then what they stood on: stores write what they have.
+  # The runs first, and with them the workers that are busy, for nobody waits for what they do;
+  # the others run their stop hooks. Then what they stood on: stores write what they have.
   @impl true
   def terminate(_reason, state) do
     for {_id, pid} <- state.runs, do: Process.exit(pid, :kill)
-    if state.pools, do: Supervisor.stop(state.pools, :shutdown)
+    if state.pools, do: stop_pools(state.pools)
     Application.stop(:slither)
+  end
+
+  defp stop_pools(pools) do
+    _ = kill_workers(&(&1.calls > 0))
+    Supervisor.stop(pools, :shutdown)
   end
 
   defp send_frame(port, frame), do: PortWriter.write(port, Frame.encode!(frame))

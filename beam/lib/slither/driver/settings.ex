@@ -6,8 +6,9 @@ defmodule Slither.Driver.Settings do
   alias Slither.Driver.Fault
   alias Slither.Python.Pool
 
-  @pool ~w(size python preload paths env cd window max_queue max_frame startup_timeout
-           cancel_grace shutdown main initializer)a
+  @pool ~w(size spare python preload paths env cd main initializer window max_queue max_frame
+           startup_timeout max_requests max_rss max_age cancel_grace session_idle shutdown)a
+  @timeouts ~w(startup_timeout session_idle)a
   @pool_names Map.new(@pool, &{Atom.to_string(&1), &1})
   @levels Map.new(~w(debug info warning error)a, &{Atom.to_string(&1), &1})
 
@@ -31,9 +32,12 @@ defmodule Slither.Driver.Settings do
   defp pool(settings) do
     Enum.reduce_while(settings, {:ok, []}, fn {name, value}, {:ok, options} ->
       case @pool_names do
-        %{^name => option} -> {:cont, {:ok, [{option, value} | options]}}
+        %{^name => option} -> {:cont, {:ok, [{option, value(option, value)} | options]}}
         _ -> {:halt, {:error, Fault.unknown("setting", name, Map.keys(@pool_names))}}
       end
     end)
   end
+
+  defp value(option, nil) when option in @timeouts, do: :infinity
+  defp value(_option, value), do: value
 end
