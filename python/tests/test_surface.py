@@ -15,6 +15,7 @@ from slither import _registry, worker
 MODULES = [
     "slither",
     "slither.pipe",
+    "slither.testing",
     "slither.worker",
     "slither.views",
     "slither.protocol",

@@ -94,7 +94,7 @@ def _run(pipe: Pipe, file: IO[str], options: argparse.Namespace) -> int:
             raise
         finally:
             stream.close()
-        if stream.summary is not None and not options.quiet:
+        if not options.quiet:
             sys.stderr.write(f"{stream.summary}\n")
     return status
 

@@ -44,9 +44,9 @@ class Results(Iterator[R], Generic[R]):
         self._run.close()
 
     @property
-    def summary(self) -> Summary | None:
-        """The account of the run once it has ended."""
-        return self._run.summary
+    def summary(self) -> Summary:
+        """The account of the run; of what it has done so far, until it has ended."""
+        return self._run.summary or self._run.so_far()
 
 
 class AsyncResults(AsyncIterator[R], Generic[R]):
@@ -70,9 +70,9 @@ class AsyncResults(AsyncIterator[R], Generic[R]):
         self._run.close()
 
     @property
-    def summary(self) -> Summary | None:
-        """The account of the run once it has ended."""
-        return self._run.summary
+    def summary(self) -> Summary:
+        """The account of the run; of what it has done so far, until it has ended."""
+        return self._run.summary or self._run.so_far()
 
 
 class MapRun(Run):
@@ -107,8 +107,6 @@ class MapRun(Run):
         """Results that went well."""
         self.refused = 0
         """Items that could not be sent."""
-        self.summary: Summary | None = None
-        """The account, at the end."""
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""

@@ -35,7 +35,7 @@ class Outputs(dict[str, list[Any]]):
         """Begin with empty lists."""
         super().__init__({name: [] for name in names})
         self.errors: dict[str, dict[int, Exception]] = {}
-        self.summary: Summary | None = None
+        self.summary = Summary()
 
 
 class Stream(Iterator[Output]):
@@ -63,9 +63,9 @@ class Stream(Iterator[Output]):
         self._run.close()
 
     @property
-    def summary(self) -> Summary | None:
-        """The account of the run once it has ended."""
-        return self._run.summary
+    def summary(self) -> Summary:
+        """The account of the run; of what it has done so far, until it has ended."""
+        return self._run.summary or self._run.so_far()
 
 
 class AsyncStream(AsyncIterator[Output]):
@@ -89,9 +89,9 @@ class AsyncStream(AsyncIterator[Output]):
         self._run.close()
 
     @property
-    def summary(self) -> Summary | None:
-        """The account of the run once it has ended."""
-        return self._run.summary
+    def summary(self) -> Summary:
+        """The account of the run; of what it has done so far, until it has ended."""
+        return self._run.summary or self._run.so_far()
 
 
 class PipeRun(Run):
@@ -116,8 +116,6 @@ class PipeRun(Run):
         """Outputs so far, by name."""
         self.routed: dict[str, dict[int, Exception]] = {}
         """The errors of items that a policy routed, by output and place."""
-        self.summary: Summary | None = None
-        """The account, at the end."""
 
     def begin(self) -> None:
         """Start the run, and give it leave for the first outputs."""
@@ -193,7 +191,7 @@ def gathered(pipe: dict[str, Payload]) -> Outputs:
 def ended(outputs: Outputs, run: PipeRun) -> Outputs:
     """Complete what came out of a run that has ended."""
     outputs.errors = run.routed
-    outputs.summary = run.summary
+    outputs.summary = run.summary or run.so_far()
     return outputs
 
 

@@ -68,7 +68,7 @@ class _Bar:
         from rich.console import Console
 
         self._progress = progress(console=Console(stderr=True))
-        self._name = name
+        self._name, self._total = name, total
         self._task = self._progress.add_task(name, total=total)
         self._began = self._seen = time.monotonic()
         self._progress.start()
@@ -78,7 +78,7 @@ class _Bar:
         if not run.ended and now < self._seen + _RICH:
             return
         self._seen = now
-        given = text(run, now - self._began)
+        given = text(run, now - self._began, self._total)
         total = run.pulled if run.ended else None
         self._progress.update(
             self._task,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slither._driver import frames
 from slither._driver.batches import Body, feed
 from slither._driver.faults import to_exception
+from slither._driver.summary import Summary
 from slither._errors import BeamDied
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Run(ABC):
         """Whether nothing more comes."""
         self.pulled = 0
         """Items taken from the input."""
+        self.summary: Summary | None = None
+        """The account, at the end."""
         self.shows: Callable[[Run], None] | None = None
         """What shows how far the run is."""
 
@@ -152,6 +155,10 @@ class Run(ABC):
     @abstractmethod
     def done(self, got: frames.Done) -> list[Payload]:
         """Take the account; return what is left for the caller."""
+
+    def so_far(self) -> Summary:
+        """Return the account of a run that goes on, as far as it is known here."""
+        return Summary(items=self.pulled, outputs=dict(self.given()), errors=dict(self.errors))
 
     def close(self) -> None:
         """Give the run up, if it still goes on."""

@@ -1,0 +1,63 @@
+"""Checked by mypy: what a Beam gives back has the types of what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
+
+import slither
+from slither import Pipe
+from slither.pipe import retry, route
+from slither.worker import batch_handler
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+@batch_handler("typed_lengths")
+def lengths(texts: list[str]) -> list[int]:
+    return list(map(len, texts))
+
+
+async def words() -> AsyncIterator[str]:
+    yield "a"
+
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+
+    def use(beam: slither.Beam, pipe: Pipe) -> None:
+        for result in beam.map(length, ["a"]):
+            assert_type(result, int)
+        for result in beam.map(lengths, ["a"]):
+            assert_type(result, int)
+        iterator: Iterator[int] = beam.map(length, iter(["a"]))
+        beam.map(length, [1])  # type: ignore[arg-type]
+        beam.map(length, ["a"], ordering="sorted")  # type: ignore[call-overload]
+        beam.map(length, ["a"], on_error=retry(max_attempts=2))
+        beam.map(length, ["a"], on_error=7)  # type: ignore[call-overload]
+        beam.map(length, ["a"], on_error=route("bad"))
+        beam.map(7, ["a"])  # type: ignore[call-overload]
+        assert_type(beam.submit(length, "a"), Future[int])
+        assert_type(beam.submit(length, "a").result(), int)
+        assert_type(beam.run(pipe, ["a"])["accept"], list[Any])
+        assert_type(beam.run(pipe, ["a"]).summary.items, int)
+        for output, _value in beam.stream(pipe, ["a"]):
+            assert_type(output, str)
+        beam.run(length, ["a"])  # type: ignore[arg-type]
+        beam.store("name")["key"] = 7
+        slither.Beam(workers="2")  # type: ignore[arg-type]
+        assert iterator
+
+    async def use_async(beam: slither.Beam) -> None:
+        async for result in beam.amap(length, words()):
+            assert_type(result, int)
+
+    def use_executor(executor: slither.Executor) -> None:
+        anything: Executor = executor
+        assert_type(executor.submit(length, "a"), Future[int])
+        for result in executor.map(length, ["a"], chunksize=2):
+            assert_type(result, int)
+        assert anything
