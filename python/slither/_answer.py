@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Pieces = tuple[bytes | memoryview, ...]
 MAX_TEXT = 65_536
+# What a frame needs beside one value, at most.
+HEAD = 128
 
 
 class Failure:
@@ -56,6 +58,15 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def said(error: BaseException) -> str:
+    """Return an exception's text, or its name where it has none."""
+    name = type(error).__name__
+    try:
+        return str(error) or name
+    except Exception:  # noqa: BLE001 - __str__ is the user's code
+        return f"{name} (its str() failed)"
+
+
 def describe(kind: str, message: str, **facts: Payload) -> dict[str, Payload]:
     """Build an error map."""
     return {"kind": kind, "message": clean(message), **facts}
@@ -87,41 +98,97 @@ def encode_result(
     The timing is in microseconds. An answer over ``max_frame`` bytes becomes an error frame.
     """
     began = time.perf_counter_ns()
-    fields = [frames.RESULT, identity, results]
-    # The frame and the list are not part of any item's depth.
-    head: Pieces
-    whole = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
+    whole = _encode_whole(identity, results)
     if whole is not None:
-        head, errors = (b"\x95", memoryview(whole)[1:]), None
+        answer = _result((b"\x95", memoryview(whole)[1:]), b"\xc0", decode_us, handler_us, began)
     else:
-        items, errors = _encode_each(results)
-        head = (b"\x95\x05", encode(identity), _array_head(len(items)), *items)
+        answer = _result(
+            *_encode_each(identity, results, max_frame), decode_us, handler_us, began
+        )
+    size = sum(map(len, answer))
+    if size > max_frame:
+        # A value that is over the limit by itself fails alone, if that makes room enough.
+        answer = _result(
+            *_encode_each(identity, results, max_frame), decode_us, handler_us, began
+        )
+        if sum(map(len, answer)) > max_frame:
+            return (encode_error(identity, too_large("the answer", size, max_frame)),)
+    return answer
+
+
+def _result(head: Pieces, errors: bytes, decode_us: int, handler_us: int, began: int) -> Pieces:
     encode_us = (time.perf_counter_ns() - began) // 1_000
-    tail = encode_head([errors, [decode_us, handler_us, encode_us]])
-    pieces: Pieces = (*head, memoryview(tail)[1:])
-    size = sum(map(len, pieces))
-    if size <= max_frame:
-        return pieces
-    message = f"the answer has {size} bytes; the limit is {max_frame}"
-    return (encode_error(identity, describe("too_large", message, size=size, limit=max_frame)),)
+    return (*head, errors + encode_head([decode_us, handler_us, encode_us]))
+
+
+def too_large(what: str, size: int, limit: int) -> dict[str, Payload]:
+    """Build the error of what is over the limit."""
+    message = f"{what} has {size} bytes; the limit is {limit}"
+    return describe("too_large", message, size=size, limit=limit)
+
+
+def _encode_whole(
+    identity: int, results: list[Payload] | tuple[Payload, ...]
+) -> bytes | memoryview | None:
+    # The frame and the list are not part of any item's depth.
+    fields = [frames.RESULT, identity, results]
+    try:
+        return encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
+    except Exception:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
+        return None
 
 
 def _encode_each(
-    results: list[Payload] | tuple[Payload, ...],
-) -> tuple[list[bytes], dict[int, dict[str, Payload]]]:
+    identity: int, results: list[Payload] | tuple[Payload, ...], max_frame: int
+) -> tuple[Pieces, bytes]:
     encoded: list[bytes] = []
-    errors: dict[int, dict[str, Payload]] = {}
+    errors: dict[int, bytes] = {}
     for index, item in enumerate(results):
-        if isinstance(item, Failure):
-            errors[index] = item.error if isinstance(item, Raised) else _failure(item)
-            encoded.append(b"\xc0")
-            continue
+        value, error = encode_one(item, max_frame)
+        encoded.append(value)
+        if error is not None:
+            errors[index] = error
+    head = b"\x95\x05" + encode(identity) + array_head(len(encoded))
+    return (head, *encoded), encode_errors(errors)
+
+
+def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
+    """Encode one result, and its error where it has one: then the result is nil."""
+    if isinstance(item, Raised):
+        error = item.error
+    elif isinstance(item, Failure):
+        error = _failure(item)
+    else:
         try:
-            encoded.append(encode(item, "result"))
-        except EncodeError as error:
-            errors[index] = describe("not_encodable", str(error), path=clean(error.path))
-            encoded.append(b"\xc0")
-    return encoded, errors
+            value = encode(item, "result")
+        except EncodeError as failure:
+            error = describe("not_encodable", str(failure), path=clean(failure.path))
+        except Exception as failure:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
+            why = f"result: {type(failure).__name__} while it was encoded: {said(failure)}"
+            error = describe("not_encodable", why, path="result")
+        else:
+            if len(value) <= max_frame - HEAD:
+                return value, None
+            error = too_large("the result", len(value), max_frame)
+    encoded = _encode_error(error)
+    if len(encoded) > max_frame - HEAD:
+        encoded = _encode_error(too_large("the item's error", len(encoded), max_frame))
+    return b"\xc0", encoded
+
+
+def _encode_error(error: dict[str, Payload]) -> bytes:
+    # What an error carries may nest as deep as a value, and stands in a map in an array.
+    return bytes(encode_view(error, "error", MAX_DEPTH + 8))
+
+
+def encode_errors(errors: dict[int, bytes]) -> bytes:
+    """Join encoded errors to the field of a frame."""
+    if not errors:
+        return b"\xc0"
+    parts = [_map_head(len(errors))]
+    for index, error in errors.items():
+        parts += (encode(index), error)
+    return b"".join(parts)
 
 
 def _failure(failure: Failure) -> dict[str, Payload]:
@@ -138,9 +205,18 @@ def _failure(failure: Failure) -> dict[str, Payload]:
     return describe("failure", message, reason=failure.reason)
 
 
-def _array_head(count: int) -> bytes:
+def array_head(count: int) -> bytes:
+    """Encode the head of an array."""
     if count < 16:
         return bytes([0x90 | count])
     if count < 1 << 16:
         return b"\xdc" + count.to_bytes(2, "big")
     return b"\xdd" + count.to_bytes(4, "big")
+
+
+def _map_head(count: int) -> bytes:
+    if count < 16:
+        return bytes([0x80 | count])
+    if count < 1 << 16:
+        return b"\xde" + count.to_bytes(2, "big")
+    return b"\xdf" + count.to_bytes(4, "big")

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
-import traceback
 import types
+from collections.abc import AsyncGenerator, Generator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from slither import _registry, _sessions, _state
 from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
-from slither._codec import encode_once
-from slither._walk import MAX_DEPTH
+from slither._exceptions import exception_error
+from slither._link import Link
+from slither._stream import Stream, TooManyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from slither._coroutines import Turn
     from slither._frames import Call
     from slither._types import Payload
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _targets: dict[tuple[str, ...], Callable[..., Payload]] = {}
 
 
@@ -44,7 +45,9 @@ def answer(
     try:
         handler = handler or resolve(call.target)
         began = time.perf_counter_ns()
-        results = _run(call.target[0], handler, call.items)
+        results = _run(handler, call)
+        if type(results) is not list and isinstance(results, Generator | AsyncGenerator):
+            return _stream(results, call, decode_us, began, max_frame)
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
         if wrong is not None:
@@ -57,67 +60,81 @@ def answer(
         return (encode_error(call.id, exception_error(error)),)
 
 
-def _run(kind: str, handler: Callable[..., Payload], items: list[Payload]) -> Payload:
+def _run(handler: Callable[..., Payload], call: Call) -> Payload:
+    kind = call.target[0]
     if kind == "apply":
-        return [_run_one(handler, *arguments, **named) for arguments, named in items]
-    single = getattr(handler, _registry.ITEM_MARK, False)
-    if single or (kind == "each" and handler not in _registry.commands.values()):
-        return [_run_one(handler, item) for item in items]
-    return handler(items)
+        return _run_items(lambda item: handler(*item[0], **item[1]), call)
+    at_once = getattr(handler, _registry.ITEM_MARK, 0)
+    if at_once:
+        return _run_items(handler, call, at_once)
+    if kind == "each" and handler not in _registry.commands.values():
+        return _run_items(handler, call)
+    results = handler(call.items)
+    if type(results) is not list and _is_awaitable(results):
+        return _turn(call).run(results)
+    return results
 
 
-def _run_one(handler: Callable[..., Payload], *arguments: Payload, **named: Payload) -> Payload:
+def _run_items(
+    handler: Callable[..., Payload], call: Call, at_once: int = _registry.CONCURRENCY
+) -> list[Payload]:
+    results: list[Payload] = []
+    for item in call.items:
+        try:
+            result = handler(item)
+        except BaseException as error:  # noqa: BLE001 - as above, for one item
+            result = Raised(exception_error(error))
+        if _is_awaitable(result):
+            rest = call.items[len(results) :]
+            return results + _turn(call).items(handler, rest, result, at_once)
+        results.append(result)
+    return results
+
+
+def _is_awaitable(value: object) -> bool:
+    return hasattr(type(value), "__await__")
+
+
+def _turn(call: Call) -> Turn:
+    # asyncio costs a worker some start-up time and memory: those who don't use it pay nothing.
+    from slither._coroutines import Turn
+
+    return Turn(call.id, _connection())
+
+
+def _connection() -> Link | None:
+    # Tests without BEAM have none that takes results early, or tells of a cancel by itself.
+    return _state.link if isinstance(_state.link, Link) else None
+
+
+def _stream(
+    results: Generator[Payload, None, object] | AsyncGenerator[Payload, None],
+    call: Call,
+    decode_us: int,
+    began: int,
+    max_frame: int,
+) -> Pieces:
+    link = _connection()
+    stream = Stream(call.id, len(call.items), max_frame, link)
+    problem = None
+    if link is not None:
+        link.stream = stream
     try:
-        return handler(*arguments, **named)
-    except BaseException as error:  # noqa: BLE001 - as above, for one item
-        return Raised(exception_error(error))
-
-
-def exception_error(error: BaseException) -> dict[str, Payload]:
-    """Describe an exception, with its traceback but without Slither's own frames."""
-    name = type(error).__name__
-    try:
-        message = str(error) or name
-    except Exception:  # noqa: BLE001 - __str__ is the user's code
-        message = f"{name} (its str() failed)"
-    try:
-        report = traceback.TracebackException.from_exception(error)
-        _strip(report)
-        text = "".join(report.format())
-    except Exception:  # noqa: BLE001 - the user's exception may break while it is shown
-        text = message
-    facts: dict[str, Payload] = {
-        "type": clean(name),
-        "module": clean(type(error).__module__),
-        "traceback": clean(text),
-    }
-    # For a driver, which raises it again: the arguments where they are small and can be sent.
-    if _is_small(list(error.args)):
-        facts["args"] = list(error.args)
-    return describe("exception", message, **facts)
-
-
-def _is_small(value: list[object]) -> bool:
-    packed = encode_once(value, MAX_DEPTH, small=True)
-    return packed is not None and len(packed) <= MAX_DEPTH
-
-
-def _strip(report: traceback.TracebackException) -> None:
-    seen: set[int] = set()
-    queue: list[traceback.TracebackException | None] = [report]
-    while queue:
-        part = queue.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
-        kept = [entry for entry in part.stack if not _is_ours(entry.filename)]
-        part.stack = traceback.StackSummary.from_list(kept)
-        queue += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
-
-
-def _is_ours(filename: str) -> bool:
-    # importlib's own frames stand between ours and the module that failed.
-    return filename.startswith(_HERE) or filename.startswith("<frozen importlib")
+        if isinstance(results, AsyncGenerator):
+            _turn(call).drain(results, stream)
+        else:
+            watching = nullcontext() if link is None else link.watcher.watching(stream.flush)
+            with watching:
+                stream.drain(results)
+    except TooManyError:
+        problem = stream.too_many()
+    except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+        problem = stream.cancelled() if stream.gone else exception_error(error)
+    finally:
+        if link is not None:
+            link.stream = None
+    spent = time.perf_counter_ns() - began - stream.waited_ns - stream.encode_ns
+    return stream.answer(problem, decode_us, max(0, spent // 1_000))
 
 
 def _check(results: object, expected: int) -> dict[str, Payload] | None:
@@ -135,9 +152,7 @@ def _hint(results: object) -> str:
     if isinstance(results, types.CoroutineType):
         # Or Python warns, some time later, that it was never awaited.
         results.close()
-        return "handlers are plain functions: call asyncio.run() inside"
-    if isinstance(results, types.GeneratorType | types.AsyncGeneratorType):
-        return "handlers don't yield: return list(...)"
+        return "an async handler returned a coroutine: await it"
     if results is None:
         return "is a return missing?"
     if hasattr(results, "tolist"):

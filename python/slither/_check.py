@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from slither import _draw
-from slither._calls import TargetError, exception_error, resolve
+from slither._calls import TargetError, resolve
 from slither._definitions import pipes_of
 from slither._errors import PipeError
+from slither._exceptions import exception_error
 
 if TYPE_CHECKING:
     from slither._types import Payload

@@ -14,7 +14,8 @@ import types
 from typing import TYPE_CHECKING
 
 from slither._answer import describe
-from slither._calls import TargetError, exception_error, load_module
+from slither._calls import TargetError, load_module
+from slither._exceptions import exception_error
 
 if TYPE_CHECKING:
     from slither._types import Payload

@@ -148,8 +148,9 @@ class Shutdown(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """Leave to send so many more log, progress and part frames."""
+    """Leave to send so many more results of a call in parts, or log and progress frames."""
 
+    id: int
     count: int  # type: ignore[assignment]
 
 
@@ -207,7 +208,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], Checks]] = {
     PING: (Ping, (c.COUNT,)),
     PONG: (Pong, (c.COUNT,)),
     SHUTDOWN: (Shutdown, (c.COUNT,)),
-    CREDIT: (Credit, (c.COUNT,)),
+    CREDIT: (Credit, (c.COUNT, c.COUNT)),
     CANCEL: (Cancel, (c.ID,)),
     TABLE_CALL: (TableCall, (c.COUNT, c.COUNT, c.STR, c.STR, c.LIST)),
     SESSION: (Session, (c.ID, c.STR)),

@@ -15,8 +15,10 @@ from slither._codec import encode, encode_once, encode_view
 from slither._errors import DecodeError, ProtocolError, SlitherError
 from slither._patience import Patience
 from slither._walk import MAX_DEPTH
+from slither._watch import Watcher
 
 if TYPE_CHECKING:
+    from slither._stream import Stream
     from slither._types import Payload
     from slither.erlport import Port
 
@@ -69,6 +71,13 @@ class Link:
         self.ended = False
         """Whether no more frames are to come."""
         self.welcome: frames.Welcome | None = None
+        self.watcher = Watcher(self)
+        self.news = 0
+        """How much has come for the call that runs: cancels, and credit for its results."""
+        self.ahead = 1
+        """How many results a handler that yields may be ahead of their consumer."""
+        self.stream: Stream | None = None
+        """Where the results of the call go that runs, if its handler yields them."""
 
     def send(self, pieces: Pieces) -> None:
         """Send one frame."""
@@ -164,13 +173,21 @@ class Link:
                 self._give_turn()
         return call in self._cancelled
 
+    def is_gone(self, call: int) -> bool:
+        """Tell what :meth:`is_cancelled` does as far as it is known, without a look."""
+        return call in self._cancelled or self.ended
+
+    def wait(self, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready``, which changes with what comes, or the end."""
+        self._pump(ready)
+
     def forget(self, call: int) -> None:
         """Drop what is known about a call that is answered."""
         if self._cancelled:
             self._cancelled = {other for other in self._cancelled if other > call}
 
     def add_credit(self, count: int) -> None:
-        """Allow ``count`` more log, progress and part frames."""
+        """Allow ``count`` more log and progress frames."""
         with self._credit_lock:
             self._credits += count
 
@@ -287,9 +304,10 @@ class Link:
             if self._waiters:
                 self._changed.notify_all()
             if isinstance(got, frames.Credit):
-                self.add_credit(got.count)
+                self._take_credit(got)
             elif isinstance(got, frames.Cancel):
                 self._cancelled.add(got.id)
+                self.news += 1
             elif isinstance(got, frames.Shutdown):
                 self._stopping = True
             elif isinstance(got, frames.Welcome) and self.welcome is None:
@@ -297,6 +315,14 @@ class Link:
             elif not isinstance(got, frames.Pong):
                 name = type(got).__name__.lower()
                 raise ProtocolError(f"a worker expects no {name} frame here")
+
+    def _take_credit(self, got: frames.Credit) -> None:
+        stream = self.stream
+        if got.id == 0:
+            self.add_credit(got.count)
+        elif stream is not None and stream.id == got.id:
+            stream.allow(got.count)
+            self.news += 1
 
     def _refuse(self, body: bytes | bytearray, error: SlitherError) -> None:
         kind, identity = frames.peek(body)

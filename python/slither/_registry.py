@@ -10,8 +10,10 @@ Handler = Callable[..., Payload]
 Hook = Callable[[], object]
 StateHook = Callable[[dict[str, Payload]], object]
 
-# Marks a function that takes one item, not a list.
+# Marks a function that takes one item, not a list; holds how many it may have in hand at once.
 ITEM_MARK = "__slither_item_handler__"
+# So many, where nobody says it.
+CONCURRENCY = 16
 
 commands: dict[str, Handler] = {}
 start_hooks: dict[tuple[str, str], Hook] = {}

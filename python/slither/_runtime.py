@@ -17,6 +17,7 @@ from slither import _calls, _registry, _sessions, _state, _threads
 from slither import _frames as frames
 from slither._answer import describe, encode_error, frame
 from slither._errors import ProtocolError
+from slither._exceptions import exception_error
 from slither._link import Incoming, Link
 from slither._output import Capture, install_logging
 from slither._process import settle
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 _DEFAULT_CREDITS = 100
+_DEFAULT_AHEAD = 16
 # What is left of the process after the stop hooks, should threads of the user's not end.
 _LAST_SECONDS = 1.0
 
@@ -75,7 +77,7 @@ class Runtime:
         except _StartFailed as failure:
             return self._fail(failure.error)
         except OSError as error:
-            return self._fail(_calls.exception_error(error))
+            return self._fail(exception_error(error))
         handlers = sorted(_registry.commands)
         self._link.send((frame(frames.READY, {"handlers": handlers}),))
         # Writing fails when BEAM is gone: what follows is the same as after an end of file.
@@ -98,6 +100,7 @@ class Runtime:
         settings = _settings(welcome.settings)
         self._port.max_frame = settings["max_frame"]
         self._link.add_credit(settings["credits"])
+        self._link.ahead = max(1, settings["ahead"])
         self._marker = _Marker(settings["marker"])
         _state.main = settings["main"]
         _state.link = self._link
@@ -116,7 +119,7 @@ class Runtime:
         except _calls.TargetError as error:
             raise _StartFailed(error.error) from None
         except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
-            raise _StartFailed(_calls.exception_error(error)) from None
+            raise _StartFailed(exception_error(error)) from None
 
     def _fail(self, error: dict[str, Payload]) -> int:
         self._flush()
@@ -174,6 +177,7 @@ class Runtime:
 
     def _leave_to_parent(self) -> None:
         self._port.close()
+        self._link.ended = True
         _state.link = None
 
 
@@ -200,6 +204,7 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         "preload": ([], (list,)),
         "paths": ([], (list,)),
         "credits": (_DEFAULT_CREDITS, (int,)),
+        "ahead": (_DEFAULT_AHEAD, (int,)),
         "marker": (None, (str, type(None))),
         "capture": (False, (bool,)),
         "main": (None, (str, type(None))),

@@ -66,8 +66,8 @@ def run_handler(
     ``handler`` takes a list of items, or one item where it is marked with
     :func:`slither.worker.item_handler`; the other arguments are its context. An item that failed
     has its exception in its place; what fails the batch is raised, as :meth:`slither.Beam.map`
-    would raise it. State in :func:`slither.worker.session` stays from call to call of a session,
-    or of a run.
+    would raise it. A generator that fails midway fails the batch, too. State in
+    :func:`slither.worker.session` stays from call to call of a session, or of a run.
 
     >>> from slither.worker import Failure
     >>> run_handler(lambda rows: [2 * row for row in rows], [1, 2])

@@ -8,10 +8,39 @@ a list of as many results, in the same order::
     @batch_handler
     def double(items: list[int]) -> list[int]:
         return [2 * item for item in items]
+
+**Handlers that yield.** A handler may be a generator that yields one result for each item, in
+order. BEAM gets them while it works, and a consumer of ``Slither.Dispatch.stream/2`` sees them
+before the batch ends::
+
+    @batch_handler
+    def transcribe(paths: list[str]) -> Iterator[str]:
+        for path in paths:
+            yield model.transcribe(path)
+
+A result that BEAM has stands, whatever happens after it in the call. When the generator raises or
+yields fewer results than there are items, all that it has yielded stands, and the items left over
+fail; when the worker dies, a few results may not have been sent, and their items fail as well.
+Only items that failed are tried again. The last result of a batch stands when the generator has
+ended: one that raises after it, or yields one more, has failed the last item.
+
+A generator is at most 16 results ahead of their consumer. Then it waits at its ``yield``, which
+uses up none of the call's time; once others need the worker, it goes on, and BEAM keeps what it
+yields. When the caller goes away, it is closed (``GeneratorExit``).
+
+**Handlers on asyncio.** A handler may be an ``async def`` function, or an asynchronous generator.
+They run on one event loop, which stays the same for all calls of a worker's process, so that
+clients and pools of connections can be kept. A worker still runs one call at a time: tasks that a
+call leaves behind are cancelled when it ends (if they go on for a second, the worker takes a new
+loop), and when its caller goes away, the call's task is cancelled (``asyncio.CancelledError``).
+An ``async`` :func:`item_handler` runs on several of its items at once. Functions of this module
+work in coroutines as anywhere. Views and tables hold up the loop until BEAM has answered;
+``await asyncio.to_thread(views.price, key=1)`` does not.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
@@ -74,35 +103,49 @@ def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
 
 
 @overload
-def item_handler(target: _F, /) -> _F: ...
+def item_handler(target: _F, /, *, concurrency: int = ...) -> _F: ...
 @overload
-def item_handler(target: str, /) -> Callable[[_F], _F]: ...
-def item_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
+def item_handler(
+    target: str | None = None, /, *, concurrency: int = ...
+) -> Callable[[_F], _F]: ...
+def item_handler(
+    target: _F | str | None = None, /, *, concurrency: int = _registry.CONCURRENCY
+) -> _F | Callable[[_F], _F]:
     """Register a function of one item, whose exception fails that item and no other.
 
     As :func:`batch_handler`, for functions that take one item and return one result. The
-    function may also be named by module and name. Raises TypeError for what can't be marked,
-    such as a built-in function.
+    function may also be named by module and name. An ``async`` function runs on up to
+    ``concurrency`` items of its batch at once; for others it means nothing. Raises TypeError for
+    what can't be marked, such as a built-in function, and for generators, and ValueError for a
+    ``concurrency`` below 1.
 
     >>> @item_handler("halve-it")
     ... def halve(item: float) -> float:
     ...     return item / 2
     >>> halve(4.0)
     2.0
+    >>> @item_handler(concurrency=4)
+    ... async def fetch(url: str) -> str:
+    ...     return url.upper()
     """
-    if isinstance(target, str):
-        name = target
+    if concurrency < 1:
+        raise ValueError(f"concurrency is 1 or more, not {concurrency!r}")
+    if target is not None and not isinstance(target, str):
+        return batch_handler(_mark(target, concurrency))
+    name = target
 
-        def register(function: _F) -> _F:
-            return batch_handler(name)(_mark(function))
+    def register(function: _F) -> _F:
+        marked = _mark(function, concurrency)
+        return batch_handler(marked) if name is None else batch_handler(name)(marked)
 
-        return register
-    return batch_handler(_mark(target))
+    return register
 
 
-def _mark(function: _F) -> _F:
+def _mark(function: _F, concurrency: int) -> _F:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"an item handler returns one result, but {function!r} yields")
     try:
-        setattr(function, _registry.ITEM_MARK, True)
+        setattr(function, _registry.ITEM_MARK, concurrency)
     except AttributeError:
         raise TypeError(f"item_handler takes a function of yours, not {function!r}") from None
     return function

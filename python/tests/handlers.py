@@ -127,10 +127,14 @@ def wrong_kind(items: list[str]) -> Payload:
         return None
 
     made: dict[str, Payload] = {"none": None, "str": "abc", "dict": {}, "tuple": (1,)}
-    if items[0] == "coroutine":
+
+    async def twice() -> Payload:
         return later()
-    if items[0] == "generator":
-        return (item for item in items)
+
+    if items[0] == "coroutine":
+        return twice()
+    if items[0] == "map":
+        return map(str, items)
     return made[items[0]]
 
 

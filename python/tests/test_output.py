@@ -54,7 +54,7 @@ def test_a_flood_is_dropped_and_counted() -> None:
         worker.ready()
         logs = logs_of(worker, "flood", [200_000])
         assert [log.message for log in logs] == ["line"] * 3
-        worker.send(frames.CREDIT, 1)
+        worker.send(frames.CREDIT, 0, 1)
         assert logs_of(worker, "logs", ["x"])[0].dropped > 0
 
 
@@ -75,7 +75,7 @@ def test_credits_bound_the_frames_and_drops_are_told() -> None:
     with Worker(credits=2) as worker:
         worker.ready()
         assert len(logs_of(worker, "logs", ["a"] * 5)) == 2
-        worker.send(frames.CREDIT, 1)
+        worker.send(frames.CREDIT, 0, 1)
         (log,) = logs_of(worker, "logs", ["b"])
         assert log.dropped == 3
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import driven
@@ -31,6 +32,30 @@ def test_what_fails_an_item_is_in_its_place_and_what_fails_a_batch_is_raised() -
         run_handler(driven.short, [1, 2, 3])
     with pytest.raises(slither.EncodeError):
         run_handler(driven.echoes, [{1}])
+
+
+def test_handlers_that_yield_or_await_run_too() -> None:
+    def yields(items: list[int]) -> Iterator[int]:
+        for one in items:
+            yield views.call("double", one)
+
+    async def waits(items: list[int]) -> list[int]:
+        return [await asyncio.to_thread(views.call, "double", one) for one in items]
+
+    async def yields_later(items: list[int]) -> AsyncIterator[int]:
+        for one in items:
+            yield await asyncio.sleep(0, one)
+
+    def fails(items: list[int]) -> Iterator[int]:
+        yield items[0]
+        raise ValueError("midway")
+
+    with FakeBeam(views={"double": lambda n: 2 * n}):
+        assert run_handler(yields, [1, 2]) == [2, 4]
+        assert run_handler(waits, [1, 2]) == [2, 4]
+        assert run_handler(yields_later, [1, 2]) == [1, 2]
+        with pytest.raises(ValueError, match="midway"):
+            run_handler(fails, [1, 2])
 
 
 def test_a_handler_sees_the_context_it_is_given() -> None:

@@ -198,8 +198,8 @@ class TestCall:
             ("none", "NoneType", "is a return missing?"),
             ("str", "str", "list of as many results"),
             ("dict", "dict", "list of as many results"),
-            ("coroutine", "coroutine", "asyncio.run()"),
-            ("generator", "generator", "return list(...)"),
+            ("coroutine", "coroutine", "await it"),
+            ("map", "map", "list of as many results"),
         ],
     )
     def test_what_is_no_list_is_refused(
@@ -235,10 +235,39 @@ class TestCall:
     def test_an_answer_over_the_limit_is_an_error(self) -> None:
         with Worker(max_frame=200_000) as worker:
             worker.ready()
-            error = worker.error("large", [300_000])
+            error = worker.error("large", [150_000, 150_000])
             assert (error["kind"], error["limit"]) == ("too_large", 200_000)
             assert error["size"] > 300_000
             assert worker.results("large", [3]) == [b"\0\0\0"]
+
+    def test_a_result_over_the_limit_fails_alone(self) -> None:
+        with Worker(max_frame=200_000) as worker:
+            worker.ready()
+            got = worker.run("large", [3, 300_000, 199_999, 4])
+            assert got.results == [bytes(3), None, None, bytes(4)]
+            assert {at: error["kind"] for at, error in got.errors.items()} == {
+                1: "too_large",
+                2: "too_large",
+            }
+
+    @pytest.mark.parametrize("name", ["broken", "yields_broken", "broken_later", "break_one"])
+    def test_a_value_that_breaks_while_it_is_sent_fails_alone(
+        self, worker: Worker, name: str
+    ) -> None:
+        items = ["fine", "zone", "mapping", "deep reason", "long reason", "again"]
+        identity = worker.call(["function", "broken_values", name], items)
+        results: list[Payload] = []
+        errors: dict[int, dict[str, Payload]] = {}
+        while len(results) < len(items):
+            got = worker.read()
+            assert isinstance(got, frames.Result | frames.Part), got
+            results += got.results
+            errors.update(got.errors or {})
+            worker.send(frames.CREDIT, identity, len(got.results))
+        assert results == ["fine", None, None, None, None, "again"]
+        kinds = [errors[at]["kind"] for at in range(1, 5)]
+        assert kinds == ["not_encodable", "not_encodable", "failure", "failure"]
+        assert "ZeroDivisionError" in errors[1]["message"]
 
     def test_context_and_session(self, worker: Worker) -> None:
         identity = worker.call("where", [1], batch=4, attempt=2, session="s1")

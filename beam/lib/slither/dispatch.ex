@@ -19,6 +19,14 @@ defmodule Slither.Dispatch do
   Defaults of `batch_size`, `max_in_flight`, `ordering` and `on_error` may be set in
   `config :slither, dispatch: [default_batch_size: 64, …]`.
 
+  ## Handlers that yield
+
+  A Python handler may be a generator. Each result is decided once it is here, and `stream/2`
+  gives it to its reader before the batch ends: when the turn of its batch has come, or at once
+  with `ordering: :as_completed`. What goes wrong later in the call fails the other items of the
+  batch, and only those are tried again or split. A handler is at most 16 results ahead of the
+  reader, and more only once others wait for its worker.
+
   ## When something fails
 
   A handler may fail single items, a value that can't be sent fails only its item, and

@@ -19,7 +19,8 @@ defmodule Slither.Receipt do
   `short` (not one result for each item).
 
   `times` are summed over batches, in native units, and do not overlap: `queue` (waiting for a
-  worker), `encode`, `wire` (to the worker and back), `handler`, `decode`, `reorder` (waiting for
+  worker), `encode`, `wire` (to the worker and back,
+  and handlers that wait for their reader), `handler`, `decode`, `reorder` (waiting for
   the turn of its batch). `duration` is the run's. `stages` holds the same by stage, in order;
   a stage's `in` counts what reached it.
   """

@@ -55,6 +55,20 @@ defmodule Slither.Protocol.EncodedTest do
       assert block == %Block{count: 3, data: <<0xA1, ?a, 0xC0, 0x91, 1>>, errors: %{1 => error}}
     end
 
+    test "of a part, too", %{error: error} do
+      {:ok, body} = Frame.encode({:part, 7, 300, ["a", nil], %{301 => error}})
+      body = IO.iodata_to_binary(body)
+      assert {:ok, {:part, 7, 300, values, %{301 => ^error}}} = Frame.decode_raw(body)
+      assert Enum.map(values, & &1.data) == [<<0xA1, ?a>>, <<0xC0>>]
+      assert {:ok, {:part, 7, 300, block, %{301 => ^error}}} = Frame.decode_block(body)
+      assert block == %Block{count: 2, data: <<0xA1, ?a, 0xC0>>, errors: %{301 => error}}
+
+      for size <- 1..(byte_size(body) - 1) do
+        assert {:error, _why} = Frame.decode_raw(binary_part(body, 0, size))
+        assert {:error, _why} = Frame.decode_block(binary_part(body, 0, size))
+      end
+    end
+
     test "are refused where the frame is malformed", %{body: body} do
       for size <- 1..byte_size(body)//3 do
         cut = binary_part(body, 0, byte_size(body) - size)

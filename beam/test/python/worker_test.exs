@@ -292,6 +292,7 @@ defmodule Slither.Python.WorkerTest do
     for mode <-
           ["noise", "unknown kind", "empty frame", "no array", "welcome", "hello again"] ++
             ["ready again", "fields", "results", "timing", "count", "cut", "error", "no call"] ++
+            ["empty part", "part of all", "part of another", "part fields"] ++
             ["state of no call"] do
       test "with #{mode} is ended, named and replaced" do
         pool = quick_pool(python: fake(unquote(mode)))
@@ -327,6 +328,24 @@ defmodule Slither.Python.WorkerTest do
         for item <- items, do: assert(item.meta[:error] || is_integer(item.payload))
         assert await_down(pool, first) == :protocol_error
       end
+    end
+
+    test "is not one that runs first what was noted second" do
+      pool = quick_pool(python: fake("second first"))
+      options = options(pool, "f", batch_size: 3)
+      assert {:ok, items} = Slither.dispatch(1..6, options)
+      assert Enum.map(items, & &1.payload) == Enum.to_list(1..6)
+      assert {:ok, %{died: 0}} = Pool.status(pool)
+    end
+
+    test "with the same results twice is ended, and the first stand" do
+      pool = ready_pool(python: fake("part twice"))
+      first = os_pid(pool, 0)
+      options = options(pool, "f", batch_size: 40, on_error: :skip)
+      assert {:ok, [%{payload: 1, meta: good} | bad]} = Slither.dispatch(1..40, options)
+      assert good == %{}
+      for item <- bad, do: assert(item.meta.error.reason == :protocol_error)
+      assert await_down(pool, first) == :protocol_error
     end
 
     test "without a call to fail is named by the batch that it could not keep" do

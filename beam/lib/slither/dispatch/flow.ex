@@ -8,7 +8,7 @@ defmodule Slither.Dispatch.Flow do
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
 
   alias Slither.{DispatchError, Error, Item, PipeError, Receipt, Telemetry}
-  alias Slither.Dispatch.{AutoSize, Load, Plan, Policy, Runner}
+  alias Slither.Dispatch.{AutoSize, Load, Parts, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -19,7 +19,8 @@ defmodule Slither.Dispatch.Flow do
   defmodule Batch do
     @moduledoc false
     @enforce_keys [:group, :number, :entries]
-    defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, requeues: 0]
+    defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, requeues: 0] ++
+                [early: 0, early_failed: 0]
   end
 
   @enforce_keys [:plan, :runner]
@@ -35,6 +36,7 @@ defmodule Slither.Dispatch.Flow do
     todo_count: 0,
     out: %{},
     pausing: %{},
+    owed: %{},
     held: 0,
     load: nil,
     auto: nil,
@@ -90,6 +92,7 @@ defmodule Slither.Dispatch.Flow do
   @spec submit(t, [list, ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do
     group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0, bytes: 0}
+    group = Map.put(group, :parts?, false)
     flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
 
     batches
@@ -102,15 +105,19 @@ defmodule Slither.Dispatch.Flow do
 
   @doc "Everything that is ready, in order."
   @spec take(t) :: {[{:ok, list} | {:mixed, list} | {:halt, term, Exception.t()}], t}
-  def take(%__MODULE__{ready: ready} = flow),
-    do:
-      {:queue.to_list(ready),
-       %{
-         flow
-         | ready: :queue.new(),
-           held: Enum.count(flow.groups, &complete?/1),
-           load: Load.taken(flow.load)
-       }}
+  def take(%__MODULE__{ready: ready} = flow) do
+    # Owed only for what is ready: a flow with nothing to take is as it was.
+    for {ref, count} <- flow.owed, do: Runner.taken(flow.runner, ref, count)
+
+    {:queue.to_list(ready),
+     %{
+       flow
+       | ready: :queue.new(),
+         held: Enum.count(flow.groups, &complete?/1),
+         owed: %{},
+         load: Load.taken(flow.load)
+     }}
+  end
 
   defp complete?({_id, group}), do: group.left == 0
 
@@ -141,13 +148,24 @@ defmodule Slither.Dispatch.Flow do
     end
   end
 
+  def message(flow, {:part, ref, part}) do
+    case flow.out do
+      %{^ref => batch} -> flow |> part(ref, batch, part) |> advance()
+      # Of a batch that was given up.
+      _ -> flow
+    end
+  end
+
   def message(flow, {:done, ref, outcome}) do
+    # Its lane may have another job next.
+    flow = %{flow | owed: Map.delete(flow.owed, ref)}
+
     case Map.pop(flow.out, ref) do
       {nil, _out} ->
         unexpected(flow, ref)
 
       {batch, out} ->
-        # A lane that gave the batch back has lost its worker.
+        # A lane that gave the batch back has lost its worker; another has given back itself.
         flow = %{flow | out: out, runner: Runner.done(flow.runner, ref, served(outcome))}
         flow |> back(batch) |> done(batch, outcome) |> advance()
     end
@@ -178,6 +196,8 @@ defmodule Slither.Dispatch.Flow do
     end
   end
 
+  defp served({_ok_or_error, _, %{given_back: true}}), do: nil
+  defp served({:ok, _values, _errors, %{given_back: true}}), do: nil
   defp served({:ok, _values, _errors, times}), do: times.worker
   defp served({:error, _error, %{worker: slot}}), do: slot
   defp served(_outcome), do: nil
@@ -277,22 +297,7 @@ defmodule Slither.Dispatch.Flow do
   defp done(flow, batch, {:ok, values, errors, times}) do
     flow = spent(flow, batch, times)
     stopped(flow, batch, times, map_size(errors))
-    flow = keep(flow, batch, times)
-
-    {good, bad} =
-      batch.entries
-      |> Enum.zip(values)
-      |> Enum.with_index()
-      |> Enum.split_with(fn {_pair, index} -> not is_map_key(errors, index) end)
-
-    good = for {{entry, value}, _index} <- good, do: {entry, value}
-    filled = fill(Enum.map(good, &elem(&1, 0)), Enum.map(good, &elem(&1, 1)), batch.attempt)
-    bad = for {{entry, _value}, index} <- bad, do: {entry, errors[index]}
-
-    flow
-    |> chunk(batch, if(filled == [], do: [], else: [{:ok, filled}]))
-    |> fail_items(batch, bad, :item)
-    |> close_batch(batch)
+    flow |> keep(batch, times) |> decide(batch, values, errors) |> close_batch(batch)
   end
 
   defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
@@ -317,6 +322,78 @@ defmodule Slither.Dispatch.Flow do
     failed(flow, batch, error)
   end
 
+  defp decide(flow, batch, values, errors) do
+    {good, bad} = Parts.sort(batch.entries, values, errors)
+    filled = fill(Enum.map(good, &elem(&1, 0)), Enum.map(good, &elem(&1, 1)), batch.attempt)
+
+    flow
+    |> chunk(batch, if(filled == [], do: [], else: [{:ok, filled}]))
+    |> fail_items(batch, bad, :item)
+  end
+
+  # What a handler has yielded is decided: the batch goes on as what is left of it, so that
+  # nothing that comes after can have an item run again, or give it a second outcome.
+  defp part(flow, ref, batch, {values, errors, bytes}) do
+    count = length(values)
+    {now, left} = Enum.split(batch.entries, count)
+    failed = batch.early_failed + map_size(errors)
+    rest = %{batch | entries: left, early: batch.early + count, early_failed: failed}
+    flow = %{flow | out: Map.put(flow.out, ref, rest)}
+
+    %{flow | load: Load.held(flow.load, bytes)}
+    |> update_group(batch.group, &%{&1 | parts?: true, bytes: &1.bytes + bytes})
+    |> decide(%{batch | entries: now}, values, errors)
+    |> pass_on(batch.group)
+    |> owe(ref, batch.group, count)
+  end
+
+  # Results of batches that are out go on before them. Those that must wait for others of their
+  # group are held, as whole batches are.
+  defp pass_on(%__MODULE__{plan: %{ordering: :as_completed}} = flow, id) do
+    case flow.groups do
+      %{^id => %{halt: {_, _}} = group} -> release(flow, id, group)
+      %{^id => group} -> passed(flow, id, group, [], [])
+      _ -> flow
+    end
+  end
+
+  defp pass_on(%__MODULE__{turn: id} = flow, id) do
+    %{chunks: chunks, halt: halt} = group = flow.groups[id]
+
+    case Parts.ready(chunks, halt, Parts.first(open(flow, id))) do
+      :over -> release(flow, id, group)
+      {go, stay} -> passed(flow, id, group, go, stay)
+    end
+  end
+
+  defp pass_on(flow, _id), do: flow
+
+  defp passed(flow, id, group, go, stay) do
+    bytes = if stay == [], do: group.bytes, else: 0
+    group = %{group | chunks: stay, bytes: group.bytes - bytes}
+    flow = %{flow | groups: Map.put(flow.groups, id, group), load: Load.ready(flow.load, bytes)}
+    make_ready(flow, go)
+  end
+
+  defp open(flow, id) do
+    batches = Map.values(flow.out) ++ Map.values(flow.pausing) ++ :queue.to_list(flow.todo)
+    Enum.filter(batches, &(&1.group == id))
+  end
+
+  # A handler is told that its results were taken when they are. Of those that are held it is
+  # told at once: it must not wait for the turn of its batch, which may need its worker to come.
+  defp owe(flow, ref, id, count) do
+    if taken_later?(flow, id) do
+      %{flow | owed: Map.update(flow.owed, ref, count, &(&1 + count))}
+    else
+      Runner.taken(flow.runner, ref, count)
+      flow
+    end
+  end
+
+  defp taken_later?(%__MODULE__{ready: ready, groups: groups}, id),
+    do: not :queue.is_empty(ready) and match?(%{^id => %{chunks: [], halt: nil}}, groups)
+
   defp failed(flow, batch, error) do
     exception(flow, batch, error)
     flow = if short?(error), do: count(flow, :short), else: flow
@@ -337,7 +414,7 @@ defmodule Slither.Dispatch.Flow do
 
     {halves, flow} =
       Enum.map_reduce([left, right], count(flow, :splits), fn entries, flow ->
-        half = %{batch | entries: entries, number: flow.number, requeues: 0}
+        half = %{anew(batch, entries) | number: flow.number}
         counted(%{flow | number: flow.number + 1}, half)
       end)
 
@@ -345,6 +422,9 @@ defmodule Slither.Dispatch.Flow do
       do: List.foldr(halves, flow, &again(&2, &1)),
       else: Enum.reduce(halves, flow, &enqueue(&2, &1))
   end
+
+  defp anew(batch, entries),
+    do: %{batch | entries: entries, requeues: 0, early: 0, early_failed: 0}
 
   defp fail_items(flow, _batch, [], _scope), do: flow
 
@@ -367,7 +447,7 @@ defmodule Slither.Dispatch.Flow do
   defp retry(flow, batch, entries, pause) do
     {bytes, load} = Load.admit(flow.load, entries)
     flow = %{flow | load: load}
-    again = %{batch | entries: entries, bytes: bytes, attempt: batch.attempt + 1, requeues: 0}
+    again = %{anew(batch, entries) | bytes: bytes, attempt: batch.attempt + 1}
     timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
     count(%{flow | pausing: Map.put(flow.pausing, timer, again)}, :retries)
@@ -450,6 +530,9 @@ defmodule Slither.Dispatch.Flow do
       {%{left: 0} = group, :as_completed} ->
         release(%{flow | held: flow.held + 1}, batch.group, group)
 
+      {%{parts?: true}, _ordering} ->
+        pass_on(flow, batch.group)
+
       _ ->
         flow
     end
@@ -459,6 +542,9 @@ defmodule Slither.Dispatch.Flow do
     case flow.groups do
       %{^turn => %{left: 0} = group} ->
         %{flow | turn: turn + 1} |> release(turn, group) |> turn()
+
+      %{^turn => %{parts?: true}} ->
+        pass_on(flow, turn)
 
       _ ->
         flow
@@ -496,13 +582,7 @@ defmodule Slither.Dispatch.Flow do
   defp merge(%{chunks: [{:ok, _} = chunk], halt: nil}), do: [chunk]
 
   defp merge(%{chunks: chunks, halt: halt}) do
-    outcomes =
-      Enum.flat_map(chunks, fn
-        {:ok, entries} -> for {seq, item} <- entries, do: {seq, :ok, item}
-        {:mixed, outcomes} -> outcomes
-      end)
-
-    outcomes = Enum.sort_by(outcomes, &elem(&1, 0))
+    outcomes = Parts.outcomes(chunks)
 
     case halt do
       nil -> [{:mixed, outcomes}]
@@ -530,7 +610,7 @@ defmodule Slither.Dispatch.Flow do
   defp measured(flow, _batch, %{handler: 0}), do: flow
 
   defp measured(flow, batch, times),
-    do: %{flow | auto: AutoSize.measured(flow.auto, times.handler, length(batch.entries))}
+    do: %{flow | auto: AutoSize.measured(flow.auto, times.handler, size(batch))}
 
   # An answer that nobody waits for changes nothing but the count of such.
   defp unexpected(flow, ref),
@@ -588,6 +668,8 @@ defmodule Slither.Dispatch.Flow do
     }
   end
 
+  defp size(batch), do: batch.early + length(batch.entries)
+
   defp metadata(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
@@ -598,11 +680,11 @@ defmodule Slither.Dispatch.Flow do
       Map.merge(%{bytes: 0, result_bytes: 0}, times)
       |> Map.merge(%{
         held_bytes: Load.inside(flow.load),
-        batch_size: batch_size(flow) || flow.plan.options[:batch_size] || length(batch.entries),
+        batch_size: batch_size(flow) || flow.plan.options[:batch_size] || size(batch),
         duration: now - batch.sent,
         queue: batch.sent - batch.queued,
-        size: length(batch.entries),
-        failed: failed
+        size: size(batch),
+        failed: batch.early_failed + failed
       })
 
     metadata = Map.put(metadata(flow, batch), :worker, times.worker)

@@ -118,6 +118,13 @@ defmodule Slither.Dispatch.Runner do
     {ref, runner}
   end
 
+  @doc "So many results of the parts of a reference's batch were taken."
+  @spec taken(t, reference, pos_integer) :: any
+  def taken(runner, ref, count) do
+    lane = runner.lanes[ref]
+    if lane, do: Lane.taken(lane, ref, count)
+  end
+
   @doc """
   The batch of a reference is answered by worker `slot`; its lane is kept if that is not nil.
 

@@ -44,7 +44,9 @@ defmodule Slither.Dispatch.Settings do
     timeout: [
       type: :timeout,
       default: 30_000,
-      doc: "ms a batch may run on its worker; then the worker is killed."
+      doc:
+        "ms a batch may run on its worker, waits for its reader not counted; then the worker is " <>
+          "killed."
     ],
     queue_timeout: [
       type: :timeout,

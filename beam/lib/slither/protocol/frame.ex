@@ -26,7 +26,7 @@ defmodule Slither.Protocol.Frame do
     {12, :ping, [:int]},
     {13, :pong, [:int]},
     {15, :shutdown, [:int]},
-    {16, :credit, [:int]},
+    {16, :credit, [:int, :int]},
     {17, :cancel, [:int]},
     {18, :table_call, [:int, :int, :string, :string, :list]},
     {19, :session, [:int, :string]},
@@ -149,40 +149,54 @@ defmodule Slither.Protocol.Frame do
     end
   end
 
-  @doc "As `decode/1`, with the results of a result frame left encoded."
+  @doc "As `decode/1`, with the results of a result or a part left encoded."
   @spec decode_raw(binary) :: {:ok, tuple} | {:error, String.t()}
-  def decode_raw(<<0x95, 5, rest::binary>>) do
-    with {id, rest} <- Decoder.uint(rest),
-         {count, rest} <- Decoder.array_header(rest),
-         {:ok, results, rest} <- Encoded.split(rest, count),
-         {:ok, [errors, timing]} <- Decoder.decode(<<0x92, rest::binary>>, @max_depth),
-         {:ok, frame} <- check(5, [id, [], errors, timing]) do
-      {:ok, put_elem(frame, 2, results)}
-    else
-      {:error, why} -> {:error, why}
-      :error -> {:error, "a malformed result frame"}
-    end
+  def decode_raw(<<0x95, kind, rest::binary>>) when kind in [5, 11] do
+    with {:ok, before, count, values} <- before_results(kind, rest),
+         {:ok, results, rest} <- Encoded.split(values, count),
+         do: after_results(kind, before, rest, fn _errors -> results end)
   end
 
   def decode_raw(body), do: decode(body)
 
-  @doc "As `decode/1`, with all results of a result frame as one block."
+  @doc "As `decode/1`, with all results of a result or a part as one block."
   @spec decode_block(binary) :: {:ok, tuple} | {:error, String.t()}
-  def decode_block(<<0x95, 5, rest::binary>>) do
-    with {id, rest} <- Decoder.uint(rest),
-         {count, values} <- Decoder.array_header(rest),
-         {:ok, rest} <- Splitter.skip(values, count),
-         {:ok, [errors, timing]} <- Decoder.decode(<<0x92, rest::binary>>, @max_depth),
-         {:ok, frame} <- check(5, [id, [], errors, timing]) do
+  def decode_block(<<0x95, kind, rest::binary>>) when kind in [5, 11] do
+    with {:ok, before, count, values} <- before_results(kind, rest),
+         {:ok, rest} <- Splitter.skip(values, count) do
       data = binary_part(values, 0, byte_size(values) - byte_size(rest))
-      {:ok, put_elem(frame, 2, %Block{count: count, data: data, errors: errors})}
-    else
-      {:error, why} -> {:error, why}
-      :error -> {:error, "a malformed result frame"}
+      after_results(kind, before, rest, &%Block{count: count, data: data, errors: &1})
     end
   end
 
   def decode_block(body), do: decode(body)
+
+  defp before_results(5, bytes) do
+    with {id, rest} <- Decoder.uint(bytes),
+         {count, values} <- Decoder.array_header(rest) do
+      {:ok, [id], count, values}
+    else
+      :error -> {:error, "a malformed result frame"}
+    end
+  end
+
+  defp before_results(11, bytes) do
+    with {id, rest} <- Decoder.uint(bytes),
+         {index, rest} <- Decoder.uint(rest),
+         {count, values} <- Decoder.array_header(rest) do
+      {:ok, [id, index], count, values}
+    else
+      :error -> {:error, "a malformed part frame"}
+    end
+  end
+
+  defp after_results(kind, before, bytes, results) do
+    tail = if kind == 5, do: 0x92, else: 0x91
+
+    with {:ok, [errors | _] = fields} <- Decoder.decode(<<tail, bytes::binary>>, @max_depth),
+         {:ok, frame} <- check(kind, before ++ [[] | fields]),
+         do: {:ok, put_elem(frame, length(before) + 1, results.(errors))}
+  end
 
   defp check(kind, fields) do
     case @kinds do

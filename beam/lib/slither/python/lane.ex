@@ -8,8 +8,9 @@ defmodule Slither.Python.Lane do
   # its lease always gets an answer, if only that the call was not begun.
 
   alias Slither.Error
-  alias Slither.Python.Pool.Pace
   alias Slither.Protocol.{Block, Encoder, Frame}
+  alias Slither.Python.{Fault, PortWriter, Results}
+  alias Slither.Python.Pool.Pace
 
   defmodule Job do
     @moduledoc false
@@ -36,8 +37,11 @@ defmodule Slither.Python.Lane do
           required(:worker) => non_neg_integer,
           required(:bytes) => non_neg_integer,
           required(:result_bytes) => non_neg_integer,
-          optional(:duplicate) => pos_integer
+          optional(:duplicate) => pos_integer,
+          optional(:given_back) => true
         }
+  @typedoc "Values for the next items of a job, errors by their index in it, and bytes."
+  @type part :: {[term], Results.errors(), non_neg_integer}
   @type outcome ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
           | {:error, Error.t(), times}
@@ -51,8 +55,16 @@ defmodule Slither.Python.Lane do
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
   def start(
-        %{index: _, count: _, port: _, slot: _, pace: _, max_frame: _, scheduler: scheduler} =
-          facts
+        %{
+          index: _,
+          count: _,
+          port: _,
+          slot: _,
+          pace: _,
+          max_frame: _,
+          ahead: _,
+          scheduler: scheduler
+        } = facts
       ) do
     worker = self()
 
@@ -67,9 +79,22 @@ defmodule Slither.Python.Lane do
     )
   end
 
-  @doc "Hands a job to a leased lane; the answer is `{tag, {:done, ref, outcome}}`."
+  @doc """
+  Hands a job to a leased lane; the answer is `{tag, {:done, ref, outcome}}`.
+
+  Before it, a handler that yields sends `{tag, {:part, ref, part}}`, for as many results as it
+  has credit for: `taken/3` gives it more.
+  """
   @spec run(pid, %Job{}) :: %Job{}
   def run(lane, %Job{} = job), do: send(lane, job)
+
+  @doc "Says that `count` results of the parts of job `ref` were taken."
+  @spec taken(pid, reference, pos_integer) :: {:taken, reference, pos_integer}
+  def taken(lane, ref, count), do: send(lane, {:taken, ref, count})
+
+  @doc "Lets call `id` go on to its end whether its results are taken or not."
+  @spec run_on(pid, pos_integer) :: {:run_on, pos_integer}
+  def run_on(lane, id), do: send(lane, {:run_on, id})
 
   @doc "The index of the lane that made call `id`."
   @spec index(pos_integer, pos_integer) :: non_neg_integer
@@ -85,6 +110,13 @@ defmodule Slither.Python.Lane do
       # A second answer to a call, left over from the last exchange: the next answer reports it.
       {:reply, _id, _body} ->
         loop(%{lane | duplicate: lane.duplicate + 1})
+
+      # For a job that has been answered.
+      {late, _of, _what} when late in [:taken, :part] ->
+        loop(lane)
+
+      {:run_on, _id} ->
+        loop(lane)
 
       {:idle?, from, ref} ->
         send(from, {:lane_idle, ref, self()})
@@ -113,6 +145,12 @@ defmodule Slither.Python.Lane do
 
       {:idle?, from, ref} ->
         send(from, {:lane_idle, ref, self()})
+        retired(error, lane)
+
+      {late, _of, _what} when late in [:taken, :part] ->
+        retired(error, lane)
+
+      {:run_on, _id} ->
         retired(error, lane)
 
       {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
@@ -168,28 +206,38 @@ defmodule Slither.Python.Lane do
 
   defp exchange(frame, id, job, bad, {lane, sent, times}) do
     send(lane.worker, {:sent, id, job.timeout, job.run})
-
-    # A port that has closed raises; the worker's exit then answers.
-    try do
-      Port.command(lane.port, frame)
-    rescue
-      ArgumentError -> :ok
-    end
-
-    await(id, job, bad, {lane, sent, times})
+    # A port that has closed does not answer; the worker's exit then does.
+    PortWriter.write(lane.port, frame)
+    results = Results.new(count(job.payloads), bad, lane.ahead)
+    await(id, job, results, {lane, sent, times})
   end
 
-  defp await(id, %Job{ref: ref} = job, bad, {lane, sent, times} = exchange) do
+  defp count([%Block{count: count}]), do: count
+  defp count(payloads), do: length(payloads)
+
+  defp await(id, %Job{ref: ref} = job, results, {lane, sent, times} = call) do
     monitor = lane.monitor
 
     receive do
       {:reply, ^id, body} ->
         received = System.monotonic_time()
-        outcome = decode(body, job, bad)
-        decoded = System.monotonic_time()
-        times = %{times | wire: received - sent, decode: decoded - received}
-        times = %{times | result_bytes: byte_size(body)}
-        finish(outcome, times, lane)
+        outcome = decode(body, job, results)
+        decoded = times.decode + System.monotonic_time() - received
+        wire = received - sent - times.decode
+        bytes = times.result_bytes + byte_size(body)
+        times = %{times | wire: wire, decode: decoded, result_bytes: bytes}
+        finish(outcome, results, give_back(times, results, ref, lane), lane)
+
+      {:part, ^id, body} ->
+        part(body, id, job, results, call)
+
+      {:taken, ^ref, count} ->
+        credit(results, count, id, lane)
+        await(id, job, Results.allow(results, count), call)
+
+      {:run_on, ^id} ->
+        credit(results, Results.left(results), id, lane)
+        await(id, job, Results.run_on(results), call)
 
       {:worker_down, reason, executing} ->
         send(self(), {:worker_down, reason, executing})
@@ -202,7 +250,7 @@ defmodule Slither.Python.Lane do
       # Told by the lane, which has noted its call with the worker: the note can't come later.
       {:idle?, from, ^ref} ->
         GenServer.cast(lane.worker, {:cancel, id})
-        outcome = await(id, job, bad, exchange)
+        outcome = await(id, job, results, call)
         send(self(), {:idle?, from, ref})
         outcome
     end
@@ -219,12 +267,26 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  defp decode(body, job, bad) do
-    case read(body, job) do
-      {:ok, {:result, _id, %Block{} = block, _, timing}} -> merge_block(block, timing, job)
-      {:ok, {:result, _id, results, errors, timing}} -> merge(results, errors, timing, job, bad)
-      {:ok, {:error, _id, error}} -> {:error, Slither.Python.Fault.to_error(error)}
-      {:error, why} -> {:broken, why}
+  defp part(body, id, job, results, {lane, sent, times} = call) do
+    received = System.monotonic_time()
+    size = byte_size(body)
+
+    with {:ok, {:part, _id, index, values, faults}} <- read(body, job),
+         {:ok, values, errors, results} <- Results.part(results, index, values, faults) do
+      send(job.reply_to, {job.tag, {:part, job.ref, {values, errors, size}}})
+      # Its owner is told first that the handler waits, and then that it goes on.
+      if Results.stalled?(results), do: send(lane.worker, {:stalled, id})
+      decode = times.decode + System.monotonic_time() - received
+      times = %{times | decode: decode, result_bytes: times.result_bytes + size}
+      await(id, job, results, {lane, sent, times})
+    else
+      # Nobody waits for a part of a block.
+      {:kept, count, results} ->
+        PortWriter.write(lane.port, Frame.encode!({:credit, id, count}))
+        await(id, job, Results.allow(results, count), call)
+
+      {:error, why} ->
+        finish({:broken, why}, results, times, lane)
     end
   end
 
@@ -232,55 +294,50 @@ defmodule Slither.Python.Lane do
   defp read(body, %Job{raw: true}), do: Frame.decode_raw(body)
   defp read(body, _job), do: Frame.decode(body)
 
-  defp merge_block(block, [_decode, handler, _encode], %Job{payloads: [%Block{count: count}]}) do
-    if block.count == count,
-      do: {:ok, [block], %{}, handler},
-      else: {:broken, "#{block.count} results for #{count} items", %{short: true}}
+  defp credit(results, count, id, lane) do
+    if Results.stalled?(results), do: send(lane.worker, {:resumed, id})
+    PortWriter.write(lane.port, Frame.encode!({:credit, id, count}))
   end
 
-  defp merge(results, errors, [_decode, handler, _encode], job, bad) do
-    expected = length(job.payloads) - map_size(bad)
+  # Whoever holds the lane reads no messages now, and others wait for it.
+  defp give_back(times, %Results{run_on?: true}, ref, lane) do
+    send(lane.scheduler, {:lane_idle, ref, self()})
+    Map.put(times, :given_back, true)
+  end
 
-    if length(results) == expected do
-      errors = Map.new(errors || %{}, fn {i, e} -> {i, Slither.Python.Fault.to_error(e)} end)
-      {results, errors} = spread(results, errors, bad)
-      {:ok, results, errors, handler}
-    else
-      {:broken, "#{length(results)} results for #{expected} items", %{short: true}}
+  defp give_back(times, _results, _ref, _lane), do: times
+
+  defp decode(body, job, results) do
+    case read(body, job) do
+      {:ok, {:result, _id, values, faults, [_decode, handler, _encode]}} ->
+        case Results.rest(results, values, faults) do
+          {:ok, values, errors} -> {:ok, values, errors, handler}
+          {:error, why} -> {:broken, why, %{short: true}}
+        end
+
+      {:ok, {:error, _id, error}} ->
+        {:error, Fault.to_error(error)}
+
+      {:error, why} ->
+        {:broken, why}
     end
   end
 
-  # Puts the items that were never sent back in their places.
-  defp spread(results, errors, bad) when map_size(bad) == 0, do: {results, errors}
-
-  defp spread(results, errors, bad) do
-    total = length(results) + map_size(bad)
-
-    {placed, [], _next, moved} =
-      Enum.reduce(0..(total - 1), {[], results, 0, bad}, fn index, {placed, rest, next, moved} ->
-        if is_map_key(bad, index) do
-          {[nil | placed], rest, next, moved}
-        else
-          moved = if e = errors[next], do: Map.put(moved, index, e), else: moved
-          {[hd(rest) | placed], tl(rest), next + 1, moved}
-        end
-      end)
-
-    {Enum.reverse(placed), moved}
-  end
-
-  defp finish({:ok, results, errors, handler}, times, lane) do
-    Pace.took(lane.pace, lane.slot, handler)
+  # A handler that waits for who takes its results may hold up others for long.
+  defp finish({:ok, values, errors, handler}, results, times, lane) do
+    wire = System.convert_time_unit(times.wire, :native, :microsecond)
+    Pace.took(lane.pace, lane.slot, if(results.got > 0, do: wire, else: handler))
     handler = System.convert_time_unit(handler, :microsecond, :native)
-    {:ok, results, errors, %{times | handler: handler}}
+    {:ok, values, errors, %{times | handler: handler}}
   end
 
-  defp finish({:error, error}, times, _lane), do: {:error, error, times}
+  defp finish({:error, error}, _results, times, _lane), do: {:error, error, times}
 
-  defp finish({:broken, why}, times, lane), do: finish({:broken, why, %{}}, times, lane)
+  defp finish({:broken, why}, results, times, lane),
+    do: finish({:broken, why, %{}}, results, times, lane)
 
   # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
-  defp finish({:broken, why, details}, times, lane) do
+  defp finish({:broken, why, details}, _results, times, lane) do
     error = %{broken(lane.slot, why) | details: details}
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}

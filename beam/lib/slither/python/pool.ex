@@ -122,13 +122,13 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Options}
   alias Slither.Python.PoolError
-  alias Slither.Python.Pool.{Call, Scheduler, Slots, Status}
+  alias Slither.Python.Pool.{Call, Demand, Scheduler, Slots, Status}
 
   @type name :: atom
   @type handle :: %{
           scheduler: pid,
           settings: map,
-          waiting: :atomics.atomics_ref()
+          waiting: Demand.t()
         }
 
   @doc "Checks a pool's options; `{:error, error}` names the option at fault."
@@ -319,7 +319,7 @@ defmodule Slither.Python.Pool do
   @doc false
   # Whether somebody waits: a holder then gives its lane back after each call.
   @spec contended?(handle) :: boolean
-  def contended?(handle), do: :atomics.get(handle.waiting, 1) > 0
+  def contended?(handle), do: Demand.waiting?(handle.waiting)
 
   @doc false
   # Whether the worker of a slot is to leave: a holder then gives its lane back after its call.

@@ -24,8 +24,10 @@ defmodule Slither.Python.Worker do
     WorkerError
   }
 
-  alias Slither.Python.Pool.{Recycle, Slots}
+  alias Slither.Python.Pool.{Demand, Recycle, Slots}
 
+  # How many results a handler that yields may be ahead of who takes them.
+  @ahead 16
   @log_credits 200
   @credit_step 50
   @flood 10_000
@@ -53,6 +55,7 @@ defmodule Slither.Python.Worker do
       :holder,
       :limits,
       :leaves,
+      :stall,
       look: :none,
       phase: :starting,
       lanes: {},
@@ -80,6 +83,10 @@ defmodule Slither.Python.Worker do
   @doc "Kills the process; the call that runs fails with `error`."
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
+
+  @doc "Somebody waits for a worker: a handler that waits for its consumer is to go on."
+  @spec run_on(pid) :: :run_on
+  def run_on(worker), do: send(worker, :run_on)
 
   @impl true
   def init({settings, slot, scheduler}) do
@@ -136,11 +143,14 @@ defmodule Slither.Python.Worker do
   def handle_info({port, {:data, body}}, %State{port: port} = state) do
     case Frame.peek(body) do
       # Of a process that is killed, only what it had answered still counts.
-      {name, _id} when state.phase == :killed and name not in [:result, :error] ->
+      {name, _id} when state.phase == :killed and name not in [:result, :error, :part] ->
         {:noreply, state}
 
       {name, id} when name in [:result, :error] ->
         {:noreply, reply(state, id, body)}
+
+      {:part, id} ->
+        {:noreply, part(state, id, body)}
 
       {:view_call, id} ->
         {:noreply, ask(state, id, body)}
@@ -164,8 +174,23 @@ defmodule Slither.Python.Worker do
   def handle_info({:sent, id, timeout, run}, state) do
     call = {id, timeout, run}
     state = %{state | calls: state.calls ++ [call]}
-    {:noreply, if(match?([_], state.calls), do: started(state), else: state)}
+
+    cond do
+      match?([_], state.calls) -> {:noreply, started(state)}
+      state.stall != nil and others?(state) -> {:noreply, go_on(state)}
+      true -> {:noreply, state}
+    end
   end
+
+  def handle_info({:stalled, id}, %State{calls: [{id, _, _} | _], stall: nil} = state) do
+    state = stall(state)
+    {:noreply, if(needed?(state), do: go_on(state), else: state)}
+  end
+
+  def handle_info({:resumed, id}, %State{calls: [{id, _, _} | _]} = state),
+    do: {:noreply, resumed(state)}
+
+  def handle_info(:run_on, state), do: {:noreply, go_on(state)}
 
   def handle_info(:deadline, state) do
     state = %{state | timer: nil}
@@ -230,7 +255,7 @@ defmodule Slither.Python.Worker do
   def handle_cast({:stop, reason}, %State{phase: :ready} = state) do
     command(state, Frame.encode!({:shutdown, state.settings.shutdown}))
     Process.send_after(self(), :kill_now, state.settings.shutdown)
-    {:noreply, %{state | phase: :stopping, leaves: reason}}
+    {:noreply, go_on(%{state | phase: :stopping, leaves: reason})}
   end
 
   def handle_cast({:stop, reason}, %State{phase: :starting} = state),
@@ -265,6 +290,7 @@ defmodule Slither.Python.Worker do
     if os_pid, do: OSProcess.kill_group(os_pid)
     # A worker that was still starting has not hidden it.
     Marker.close(state.marker)
+    if state.stall, do: Demand.go_on(state.settings.demand)
     stop_asks(state)
   end
 
@@ -334,6 +360,7 @@ defmodule Slither.Python.Worker do
       "preload" => settings.preload,
       "paths" => settings.paths,
       "credits" => @log_credits,
+      "ahead" => @ahead,
       "capture" => settings.capture,
       "main" => settings.main,
       "initializer" => settings.initializer,
@@ -359,7 +386,8 @@ defmodule Slither.Python.Worker do
           slot: state.slot,
           scheduler: state.scheduler,
           pace: state.settings.pace,
-          max_frame: state.settings.max_frame
+          max_frame: state.settings.max_frame,
+          ahead: @ahead
         })
       end
 
@@ -422,7 +450,7 @@ defmodule Slither.Python.Worker do
         send(lane(state, id), {:reply, id, body})
         head? = match?([{^id, _, _} | _], state.calls)
         state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
-        if head?, do: started(state), else: state
+        if head?, do: state |> resumed() |> started(), else: state
 
       nil ->
         end_process(state, WorkerError.protocol(state, no_call(body)))
@@ -440,14 +468,63 @@ defmodule Slither.Python.Worker do
 
   defp lane(state, id), do: elem(state.lanes, Lane.index(id, tuple_size(state.lanes)))
 
-  # A worker runs its calls in order: when one is answered, the next has begun.
-  defp started(%State{calls: [{_id, timeout, _run} | _]} = state) when is_integer(timeout) do
-    deadline = System.monotonic_time(:millisecond) + timeout
-    state = grace(%{state | deadline: deadline})
-    if state.timer, do: sooner(state), else: arm(state)
+  # Only the call that runs has results to tell of. Lanes note their calls and then write them:
+  # of two that do so at once, the second to be noted may be the first to run.
+  defp part(%State{calls: calls} = state, id, body) do
+    case List.keytake(calls, id, 0) do
+      nil ->
+        end_process(state, WorkerError.protocol(state, "results of no call"))
+
+      {call, others} ->
+        send(lane(state, id), {:part, id, body})
+        if hd(calls) == call, do: state, else: started(%{state | calls: [call | others]})
+    end
   end
 
+  # A handler that waits for the consumer of its results uses up none of its time, and goes on
+  # once somebody else needs the worker.
+  defp stall(%State{deadline: deadline} = state) do
+    Demand.stall(state.settings.demand)
+    left = deadline && max(deadline - System.monotonic_time(:millisecond), 1)
+    %{state | stall: {:left, left}, deadline: nil}
+  end
+
+  defp needed?(%State{settings: settings} = state) do
+    Demand.waiting?(settings.demand) or others?(state) or state.phase == :stopping or
+      Slots.recalled?(settings.slots, state.slot)
+  end
+
+  # Who reads no results of one batch needs no next batch either.
+  defp others?(%State{calls: [{_id, _timeout, run} | behind]}),
+    do: Enum.any?(behind, fn {_id, _timeout, other} -> run == nil or other != run end)
+
+  defp go_on(%State{stall: nil} = state), do: state
+
+  defp go_on(%State{calls: [{id, _timeout, _run} | _]} = state) do
+    Lane.run_on(lane(state, id), id)
+    state
+  end
+
+  defp resumed(%State{stall: nil} = state), do: state
+
+  defp resumed(%State{stall: {:left, left}} = state) do
+    Demand.go_on(state.settings.demand)
+    limit(%{state | stall: nil}, left)
+  end
+
+  # A worker runs its calls in order: when one is answered, the next has begun.
+  defp started(%State{calls: [{_id, timeout, _run} | _]} = state) when is_integer(timeout),
+    do: state |> grace() |> limit(timeout)
+
   defp started(state), do: grace(%{state | deadline: nil})
+
+  defp limit(state, nil), do: state
+
+  defp limit(state, time) do
+    deadline = System.monotonic_time(:millisecond) + time
+    state = %{state | deadline: deadline}
+    if state.timer, do: sooner(state), else: arm(state)
+  end
 
   # The grace of a call that has not begun counts from when it does.
   defp grace(%State{cancelled: []} = state), do: state
@@ -562,6 +639,7 @@ defmodule Slither.Python.Worker do
       else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
 
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
+    if state.stall, do: Demand.go_on(state.settings.demand)
     metadata = Map.put(identity(state), :reason, state.leaves || error.reason)
     lifetime = System.monotonic_time() - state.monotonic
     Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)
@@ -598,7 +676,7 @@ defmodule Slither.Python.Worker do
     do: %{state | owed: owed + 1}
 
   defp credit(%State{owed: owed} = state) do
-    if command(state, Frame.encode!({:credit, owed + 1})),
+    if command(state, Frame.encode!({:credit, 0, owed + 1})),
       do: %{state | owed: 0},
       else: %{state | owed: owed + 1}
   end

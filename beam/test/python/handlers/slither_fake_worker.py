@@ -58,6 +58,7 @@ if mode == "odd failure":
     send([3, {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]}])
     sys.exit(1)
 send([2, {"handlers": []}])
+held = []
 while True:
     frame = read()
     if frame[0] != 4:
@@ -84,6 +85,10 @@ while True:
         "error": [6, call, {"kind": "exception"}],
         "state of no call": [19, call + 1, "run"],
         "no call": [6, 0, {"kind": "protocol", "message": "m"}],
+        "empty part": [11, call, 0, [], None],
+        "part of all": [11, call, 0, items, None],
+        "part of another": [11, call + 1, 0, [1], None],
+        "part fields": [11, call, 0],
         "odd item errors": [5, call, items, {0: {"kind": [], "message": {}}}, [0, 0, 0]],
         "odd error": [
             6,
@@ -97,6 +102,17 @@ while True:
     elif mode == "tells of state again and again":
         for _ in range(100_000):
             send([19, call, "run"])
+    elif mode == "second first":
+        held.append((call, items))
+        while len(held) > 1:
+            second, items = held.pop()
+            send([11, second, 0, items[:1], None])
+            send([5, second, items[1:], None, [0, 0, 0]])
+            first, items = held.pop()
+            send([5, first, items, None, [0, 0, 0]])
+    elif mode == "part twice":
+        send([11, call, 0, [items[0]], None])
+        send([11, call, 0, [items[0]], None])
     elif mode == "too long":
         send([5, call, ["x" * 2_000_000], None, [0, 0, 0]])
     elif mode == "answers twice":

@@ -104,10 +104,32 @@ defmodule Slither.Python.Pool.Call do
       payloads: payloads
     })
 
+    answer(call, {[], %{}})
+  end
+
+  defp answer(call, parts) do
     case await(call) do
-      {:done, outcome} -> outcome
-      {_kind, error} -> {:died, error, nil}
+      {:part, {results, errors, _bytes}} ->
+        Lane.taken(call.lane, call.ref, length(results))
+        answer(call, join(parts, results, errors))
+
+      {:done, {:ok, results, errors, times}} ->
+        {results, errors} = join(parts, results, errors)
+        {:ok, results, errors, times}
+
+      {:done, outcome} ->
+        outcome
+
+      {_kind, error} ->
+        {:died, error, nil}
     end
+  end
+
+  defp join({[], _none}, results, errors), do: {results, errors}
+
+  defp join({before, errors}, results, more) do
+    shift = length(before)
+    {before ++ results, Map.merge(errors, Map.new(more, fn {at, e} -> {at + shift, e} end))}
   end
 
   defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor, handle: handle}) do

@@ -274,6 +274,7 @@ defmodule Slither.Python.Pool.Crew do
     %{pid: pid, os_pid: os_pid} = state.roster.members[slot]
     calls = Slots.served(settings.slots, slot)
     Slots.recall(settings.slots, slot)
+    Worker.run_on(pid)
     look_later(slot, pid)
     text = "worker #{slot} (pid #{os_pid}) leaves after #{calls} calls: #{reason}"
     Logger.info("pool #{inspect(settings.name)}: #{text}", pool: settings.name)

@@ -4,7 +4,7 @@ defmodule Slither.Python.Pool.Leases do
 
   alias Slither.Error
   alias Slither.Python.{PoolError, Worker}
-  alias Slither.Python.Pool.{Keeper, Ledger, Ledger.Waiter, Roster, State}
+  alias Slither.Python.Pool.{Demand, Keeper, Ledger, Ledger.Waiter, Roster, State}
 
   @doc "Somebody asks for a lane."
   @spec request(State.t(), %Waiter{}) :: State.t()
@@ -117,7 +117,10 @@ defmodule Slither.Python.Pool.Leases do
     end)
 
     waiting = Ledger.waiting(state.ledger)
-    :atomics.put(state.waiting, 1, waiting)
+
+    if Demand.put_waiting(state.waiting, waiting),
+      do: for({_slot, member} <- state.roster.members, do: Worker.run_on(member.pid))
+
     if waiting > 0, do: arm(state), else: state
   end
 

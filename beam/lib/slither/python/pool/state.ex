@@ -3,7 +3,7 @@ defmodule Slither.Python.Pool.State do
   # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, `error`
   # where no worker can be started.
 
-  alias Slither.Python.Pool.{Backoff, Changes, Ledger, Pace, Roster, Sessions, Slots}
+  alias Slither.Python.Pool.{Backoff, Changes, Demand, Ledger, Pace, Roster, Sessions, Slots}
 
   @enforce_keys [:settings, :waiting, :ledger, :roster, :max_rss]
   defstruct [
@@ -33,11 +33,13 @@ defmodule Slither.Python.Pool.State do
   @spec new(map) :: t
   def new(settings) do
     pace = Pace.new(Slots.count())
+    demand = Demand.new()
+    slots = Slots.new(settings.size)
     lost = for {session} <- :ets.tab2list(settings.sessions), do: session
 
     %__MODULE__{
-      settings: Map.merge(settings, %{pace: pace, slots: Slots.new(settings.size)}),
-      waiting: :atomics.new(1, signed: false),
+      settings: Map.merge(settings, %{pace: pace, slots: slots, demand: demand}),
+      waiting: demand,
       ledger: %Ledger{quick?: &Pace.short?(pace, &1), sessions: Sessions.lost(lost)},
       roster: Roster.new(settings.size, settings.spare),
       max_rss: settings.max_rss
@@ -45,6 +47,6 @@ defmodule Slither.Python.Pool.State do
   end
 
   @doc "What callers use a pool by."
-  @spec handle(t) :: %{settings: map, waiting: :atomics.atomics_ref()}
+  @spec handle(t) :: %{settings: map, waiting: Demand.t()}
   def handle(state), do: %{settings: state.settings, waiting: state.waiting}
 end
