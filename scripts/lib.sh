@@ -41,3 +41,11 @@ stamp() {
   mkdir -p "$(dirname "$1")"
   printf '%s\n' "$2" >"$1"
 }
+
+# proof NAME ARGUMENTS...: runs one of beam/proof, whose exit status says whether it held.
+proof() {
+  local name=$1
+  shift
+  export MIX_ENV=test PATH="$PWD/.venv/bin:$PATH"
+  exec mix run -e "Slither.Proof.$name.main(System.argv())" -- "$@"
+}
