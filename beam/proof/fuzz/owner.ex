@@ -1,0 +1,169 @@
+defmodule Slither.Proof.Fuzz.Owner do
+  @moduledoc false
+  # The state machine of a worker's owner, without the cost of a process for each frame: this
+  # process runs the owner's callbacks itself, over a port that swallows what is written to it.
+  # A frame that the owner ends its worker for leaves the state as it was before.
+  #
+  # Three states take frames: one that awaits the hello, one that awaits ready, and one that has
+  # calls out, whose lanes are real.
+
+  alias Slither.Error
+  alias Slither.Proof.Fuzz.Decoder
+  alias Slither.Proof.Processes
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Lane, Marker, Pool, Worker}
+
+  # Reasons an owner may have to end a worker that says anything.
+  @reasons [:protocol_error, :version_mismatch, :start_failed]
+
+  @patience 60_000
+
+  defstruct [:supervisor, :folder, :port, :states, :lanes, :head, done: 0]
+
+  @doc "An owner of the calling process."
+  @spec open() :: %__MODULE__{}
+  def open do
+    {python, folder} = Processes.interpreter("exec cat <&3 >/dev/null")
+    name = :"fuzz_owner_#{System.unique_integer([:positive])}"
+    options = [name: name, size: 1, python: python, startup_timeout: 3_600_000, shutdown: 1]
+    {:ok, supervisor} = Pool.start_link(options)
+    {:ok, %{settings: settings}} = Pool.handle(name)
+    # Nobody schedules anything here; what a scheduler is told is of no interest.
+    scheduler = spawn_link(&swallow/0)
+    {:ok, state, {:continue, step}} = Worker.init({settings, 0, scheduler})
+    {:noreply, starting} = Worker.handle_continue(step, state)
+    # What kills the process would kill the port that all frames share.
+    starting = %{starting | os_pid: nil}
+    greeted = feed!(starting, {:hello, Frame.version(), %{"pid" => 1}})
+    Marker.close(greeted.marker)
+    greeted = %{greeted | marker: nil}
+    ready = feed!(greeted, {:ready, %{"handlers" => []}})
+    lanes = Tuple.to_list(ready.lanes)
+
+    owner = %__MODULE__{
+      supervisor: supervisor,
+      folder: folder,
+      port: starting.port,
+      states: %{starting: starting, greeted: greeted, serving: ready},
+      lanes: lanes,
+      head: Frame.call_head(["function", "m", "f"], %{})
+    }
+
+    Enum.reduce(lanes, owner, &job(&2, &1))
+  end
+
+  @doc "Ends it."
+  @spec close(%__MODULE__{}) :: :ok
+  def close(owner) do
+    for lane <- owner.lanes, do: send(lane, :stop)
+    Worker.terminate(:normal, owner.states.serving)
+    Port.close(owner.port)
+    Supervisor.stop(owner.supervisor)
+    File.rm_rf!(owner.folder)
+    :ok
+  end
+
+  @doc """
+  Hands a frame to the owner in one of its states; with what came of it. Raises where the owner
+  would have crashed, or gives no reason.
+  """
+  @spec feed(%__MODULE__{}, binary) :: {:taken | {:refused, String.t()}, %__MODULE__{}}
+  def feed(owner, body) do
+    phase = Enum.random([:starting, :greeted, :serving, :serving])
+    before = owner.states[phase]
+    {:noreply, state} = Worker.handle_info({owner.port, {:data, body}}, before)
+
+    cond do
+      state.phase == :killed ->
+        {{:refused, reason!(state.reason)}, settle(owner)}
+
+      phase == :serving ->
+        {:taken, settle(%{owner | states: %{owner.states | serving: state}})}
+
+      true ->
+        undo(before, state)
+        {:taken, settle(owner)}
+    end
+  end
+
+  @doc "A frame that answers a call which is out, or tells of one."
+  @spec answer(%__MODULE__{}) :: binary
+  def answer(owner) do
+    [{id, _timeout, _run} | _] = owner.states.serving.calls
+    error = %{"kind" => "exception", "message" => "m", "type" => "T", "traceback" => "t"}
+
+    frame =
+      Enum.random([
+        {:result, id, [1, "two"], nil, [0, 0, 0]},
+        {:result, id, [nil, 2], %{0 => error}, [0, 0, 0]},
+        {:result, id, [1], nil, [0, 0, 0]},
+        {:error, id, error},
+        {:part, id, 0, [1], nil},
+        {:progress, id, 1, 2},
+        {:view_call, 1, id, "fuzz_no_view", 0, nil, nil},
+        {:table_call, 2, id, "fuzz_no_table", "get", ["k"]}
+      ])
+
+    frame |> Frame.encode!() |> IO.iodata_to_binary()
+  end
+
+  defp swallow, do: receive(do: (_message -> swallow()))
+
+  defp feed!(state, frame) do
+    body = frame |> Frame.encode!() |> IO.iodata_to_binary()
+    {:noreply, %{phase: phase} = state} = Worker.handle_info({state.port, {:data, body}}, state)
+    true = phase != :killed
+    state
+  end
+
+  defp reason!(%Error{reason: reason, message: message}) when reason in @reasons do
+    true = is_binary(message) and String.valid?(message)
+    [_, why] = String.split(message, ": ", parts: 2)
+    Decoder.class(why)
+  end
+
+  # A worker that is told of by two frames at most leaves a file, or lanes.
+  defp undo(before, state) do
+    if state.marker != before.marker, do: Marker.close(state.marker)
+    for lane <- Tuple.to_list(state.lanes), do: send(lane, :stop)
+  end
+
+  # What the frame led to, for the owner and for those who wait.
+  defp settle(owner) do
+    receive do
+      # The owner would have ended by now.
+      :gone -> settle(owner)
+      {:"$gen_cast", {:kill, %Error{reason: :protocol_error}}} -> settle(owner)
+      {:job, {:done, lane, outcome}} -> owner |> done(lane, outcome) |> settle()
+      message -> owner |> pass(message) |> settle()
+    after
+      # A call that is answered is followed by the next one.
+      if(owner.states.serving.calls == [], do: @patience, else: 0) -> owner
+    end
+  end
+
+  defp pass(owner, message) do
+    {:noreply, state} = Worker.handle_info(message, owner.states.serving)
+    %{owner | states: %{owner.states | serving: state}}
+  end
+
+  defp done(owner, lane, outcome) do
+    outcome!(outcome)
+    job(%{owner | done: owner.done + 1}, lane)
+  end
+
+  defp outcome!({:ok, [_, _], errors, _times}) when is_map(errors), do: :ok
+  defp outcome!({:error, %Error{message: why}, _times}) when is_binary(why) and why != "", do: :ok
+
+  defp job(owner, lane) do
+    Lane.run(lane, %Lane.Job{
+      reply_to: self(),
+      tag: :job,
+      ref: lane,
+      head: owner.head,
+      payloads: [1, 2]
+    })
+
+    receive do: ({:sent, _id, _timeout, _run} = sent -> pass(owner, sent))
+  end
+end
