@@ -306,3 +306,5 @@ def test_bytes_with_a_key_that_nests_too_deep_are_refused() -> None:
 def test_a_frame_whose_kind_nests_deep_is_refused() -> None:
     with pytest.raises(ProtocolError, match="no frame has the kind of type list"):
         frames.parse(b"\x91" * 1_020 + b"\x01")
+    with pytest.raises(ProtocolError, match="no frame has the kind of type int"):
+        frames.parse(b"\x92" + pack(-(1 << 500_000)) + b"\x01")
