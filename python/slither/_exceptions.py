@@ -18,6 +18,15 @@ _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 def exception_error(error: BaseException) -> dict[str, Payload]:
     """Describe an exception, with its traceback but without Slither's own frames."""
+    try:
+        return _describe(error)
+    except MemoryError:
+        # It may be what failed that holds all the memory.
+        traceback.clear_frames(error.__traceback__)
+        return _describe(error)
+
+
+def _describe(error: BaseException) -> dict[str, Payload]:
     message = said(error)
     try:
         report = traceback.TracebackException.from_exception(error)

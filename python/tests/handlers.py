@@ -6,6 +6,7 @@ import ctypes
 import datetime
 import logging
 import os
+import resource
 import sys
 import threading
 import warnings
@@ -107,6 +108,21 @@ def raises(items: list[str]) -> list[str]:
         raise ValueError("inner")
     except ValueError as error:
         raise RuntimeError(f"no {items[0]} \ud800") from error
+
+
+@batch_handler
+def exhausts(items: list[int]) -> list[int]:
+    """Hold all memory that this process may have, and fail."""
+    with open("/proc/self/statm") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + items[0], resource.RLIM_INFINITY))
+    held, block = [], items[0]
+    while block:
+        try:
+            held.append(bytearray(block))
+        except MemoryError:
+            block //= 2
+    raise MemoryError(f"{len(held)} blocks are all")
 
 
 @batch_handler

@@ -180,6 +180,12 @@ class TestCall:
         assert "_calls.py" not in error["traceback"]
         assert worker.results("echo", [1]) == [1]
 
+    def test_a_handler_that_holds_all_memory_fails_its_call_alone(self, worker: Worker) -> None:
+        error = worker.error("exhausts", [32 << 20])
+        assert (error["kind"], error["type"]) == ("exception", "MemoryError")
+        assert "blocks are all" in error["message"]
+        assert worker.results("echo", [1]) == [1]
+
     @pytest.mark.parametrize(
         ("item", "kind"), [("exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")]
     )
