@@ -39,13 +39,16 @@ def script(escript: Path, tmp_path: Path) -> Iterator[Script]:
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
+            start_new_session=True,
         )
         started.append(process)
         return process
 
     yield start
     for process in started:
-        process.kill()
+        # What it forked has its pipes, too, and would be waited for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

@@ -11,7 +11,7 @@ defmodule Slither.Proof.Fuzz.LiveOwner do
 
   @worker Path.expand("../python/junk_worker.py", __DIR__)
   @workers 2
-  @ping "fuzz:" <> <<0x92, 12, 1>> <> ":fuzz"
+  @ping <<0x92, 12, 1>>
   @patience 10_000
 
   @doc "Hands `count` frames to owners; what came of them, and what is wrong with the pool after."
@@ -27,11 +27,12 @@ defmodule Slither.Proof.Fuzz.LiveOwner do
     # Junk workers know no shutdown.
     {:ok, supervisor} = Pool.start_link([shutdown: 1] ++ base)
     :ok = Pool.await_ready(pool)
-    frames = Stream.repeatedly(fn -> Mutator.frame(corpus) end) |> Enum.take(count)
+    # One that is taken for certain, however few there are.
+    frames = [@ping | Enum.map(2..count//1, fn _ -> Mutator.frame(corpus) end)]
 
     {tally, answered} =
       frames
-      |> Stream.map(&Bytes.new("fuzz:" <> &1 <> ":fuzz"))
+      |> Stream.map(&item/1)
       |> Slither.Dispatch.stream(dispatch(pool))
       |> Enum.zip(frames)
       |> Enum.reduce({%Tally{}, 0}, &outcome/2)
@@ -43,6 +44,8 @@ defmodule Slither.Proof.Fuzz.LiveOwner do
     facts = %{count: count, answered: answered, alive: alive, left: left}
     %{tally: tally, wrong: wrong(facts, Events.stop(events))}
   end
+
+  defp item(frame), do: Bytes.new("fuzz:" <> frame <> ":fuzz")
 
   defp dispatch(pool) do
     [
@@ -72,10 +75,12 @@ defmodule Slither.Proof.Fuzz.LiveOwner do
   defp short(why),
     do: why |> String.split(" broke the protocol: ") |> List.last() |> Decoder.class()
 
-  # A call that was never fuzzed: the pool has workers that answer.
-  defp alive(pool) do
-    case Pool.call(pool, ["function", "m", "f"], [Bytes.new(@ping)]) do
+  # A call that was never fuzzed: the pool has workers that answer. A worker whose last results
+  # turn out to be junk ends with the call that it has begun since: each may take one along.
+  defp alive(pool, left \\ @workers) do
+    case Pool.call(pool, ["function", "m", "f"], [item(@ping)]) do
       {:ok, ["ok"], _errors} -> :ok
+      {:error, %{reason: :protocol_error}} when left > 0 -> alive(pool, left - 1)
       {:error, error} -> Exception.message(error)
     end
   end
