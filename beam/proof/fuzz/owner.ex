@@ -18,7 +18,7 @@ defmodule Slither.Proof.Fuzz.Owner do
 
   @patience 60_000
 
-  defstruct [:supervisor, :folder, :port, :states, :lanes, :head, done: 0]
+  defstruct [:supervisor, :folder, :port, :states, :lanes, :head, done: 0, early: %{}]
 
   @doc "An owner of the calling process."
   @spec open() :: %__MODULE__{}
@@ -134,6 +134,7 @@ defmodule Slither.Proof.Fuzz.Owner do
       # The owner would have ended by now.
       :gone -> settle(owner)
       {:"$gen_cast", {:kill, %Error{reason: :protocol_error}}} -> settle(owner)
+      {:job, {:part, lane, part}} -> owner |> part(lane, part) |> settle()
       {:job, {:done, lane, outcome}} -> owner |> done(lane, outcome) |> settle()
       message -> owner |> pass(message) |> settle()
     after
@@ -147,13 +148,21 @@ defmodule Slither.Proof.Fuzz.Owner do
     %{owner | states: %{owner.states | serving: state}}
   end
 
+  defp part(owner, lane, {[_] = values, errors, _bytes}) when is_map(errors),
+    do: %{owner | early: Map.put(owner.early, lane, values)}
+
   defp done(owner, lane, outcome) do
-    outcome!(outcome)
-    job(%{owner | done: owner.done + 1}, lane)
+    {early, others} = Map.pop(owner.early, lane, [])
+    outcome!(outcome, early)
+    job(%{owner | done: owner.done + 1, early: others}, lane)
   end
 
-  defp outcome!({:ok, [_, _], errors, _times}) when is_map(errors), do: :ok
-  defp outcome!({:error, %Error{message: why}, _times}) when is_binary(why) and why != "", do: :ok
+  # What came in a part and what came with the answer are the results of two items.
+  defp outcome!({:ok, values, errors, _times}, early) when is_map(errors),
+    do: [_, _] = early ++ values
+
+  defp outcome!({:error, %Error{message: why}, _times}, _early) when is_binary(why) and why != "",
+    do: :ok
 
   defp job(owner, lane) do
     Lane.run(lane, %Lane.Job{
