@@ -9,6 +9,7 @@ import pytest
 from peer import Worker
 
 import slither
+from slither import _codec
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +18,20 @@ os.environ["PYTHONPATH"] = str(ROOT / "python")
 
 # Only workers import it: a process has one pair of functions for sessions that move.
 collect_ignore = ["session_handlers.py"]
+
+
+@pytest.fixture(scope="module", params=["msgpack", "msgspec"])
+def decoders(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a module's tests once with each decoder, as `usefixtures` asks for."""
+    before = vars(_codec._fast).copy()
+    if request.param == "msgspec":
+        _codec._fast.load()
+        assert _codec._fast.decode is not None
+    else:
+        _codec._fast.decode, _codec._fast.after = None, 0
+    yield
+    vars(_codec._fast).clear()
+    vars(_codec._fast).update(before)
 
 
 @pytest.fixture

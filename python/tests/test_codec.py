@@ -20,13 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tagged import load, show
 
-from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor
+from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor, _codec
 from slither import _frames as frames
 from slither._answer import Failure, encode_result
 from slither._codec import decode_frame
 from slither._types import Payload
 from slither._walk import encode_slowly
 from slither.protocol import pack, unpack
+
+pytestmark = pytest.mark.usefixtures("decoders")
 
 UTC = datetime.timezone.utc
 zones = st.integers(-86_399, 86_399).map(
@@ -308,3 +310,24 @@ def test_a_frame_whose_kind_nests_deep_is_refused() -> None:
         frames.parse(b"\x91" * 1_020 + b"\x01")
     with pytest.raises(ProtocolError, match="no frame has the kind of type int"):
         frames.parse(b"\x92" + pack(-(1 << 500_000)) + b"\x01")
+
+
+def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = _codec._Fast()
+    monkeypatch.setattr(_codec, "_fast", fast)
+    body = pack(["x" * 1_000] * 100)
+    for _ in range(3):
+        assert unpack(body) == ["x" * 1_000] * 100
+        found = fast.decode
+    assert found is not None
+    assert unpack(body) == ["x" * 1_000] * 100
+
+
+def test_without_msgspec_all_is_decoded_by_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = _codec._Fast()
+    monkeypatch.setattr(_codec, "_fast", fast)
+    monkeypatch.setitem(sys.modules, "msgspec.msgpack", None)
+    fast.after = 1
+    assert unpack(pack([1])) == [1]
+    assert unpack(pack([1])) == [1]
+    assert fast.decode is None

@@ -11,6 +11,8 @@ from slither._types import Payload
 from slither._walk import encode_slowly
 from slither.protocol import pack, unpack
 
+pytestmark = pytest.mark.usefixtures("decoders")
+
 VALUES, FRAMES, INVALID = load("values"), load("frames"), load("invalid")
 Row = dict[str, Payload]
 
