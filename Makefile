@@ -4,6 +4,8 @@
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 EXAMPLE ?= text_analysis
 
+BENCH ?= throughput payloads work startup store overlap restart scale
+
 # Elixir wants a UTF-8 locale; a bare machine has none set.
 export LANG := C.UTF-8
 export LC_ALL := C.UTF-8
@@ -28,12 +30,9 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: setup ## Measure throughput, latency, shared state, overlap and restarts, as ratios
+bench: setup escript ## Measure speed, scale, shared state, start-up and restarts, as ratios
 	@scripts/setup bench
-	@$(VENV) mix run beam/bench/throughput.exs
-	@$(VENV) mix run beam/bench/store.exs
-	@$(VENV) mix run beam/bench/overlap.exs
-	@$(VENV) mix run beam/bench/restart.exs
+	@for bench in $(BENCH); do $(VENV) mix run beam/bench/$$bench.exs || exit 1; done
 
 escript: setup ## Build the BEAM side for Python programs, which slither.Beam() starts
 	@MIX_ENV=prod mix escript.build

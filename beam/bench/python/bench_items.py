@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 ITEMS = 20_000
 CHUNK = 64
 WORKERS = 2
@@ -20,3 +23,45 @@ def same(item: dict[str, object]) -> dict[str, object]:
 def same_batch(batch: list[dict[str, object]]) -> list[dict[str, object]]:
     """Give a batch back."""
     return batch
+
+
+def same_any(value: object) -> object:
+    """Give anything back."""
+    return value
+
+
+def _tail(count: int) -> list[float]:
+    """Draw costs with a heavy tail, of 1 ms on average: most cost little, a few cost a lot."""
+    draw = random.Random(7)
+    costs = [min(draw.paretovariate(1.2), 200.0) for _ in range(count)]
+    mean = sum(costs) / count
+    return [round(cost / mean, 4) for cost in costs]
+
+
+# ms of CPU for each item.
+COSTS = {"even": [1.0] * 2_000, "tail": _tail(2_000)}
+
+
+def burn(cost: float) -> float:
+    """Use up ``cost`` ms of CPU."""
+    end = time.thread_time() + cost / 1_000
+    while time.thread_time() < end:
+        pass
+    return cost
+
+
+def burn_batch(costs: list[float]) -> list[float]:
+    """Use up the CPU of a batch."""
+    return [burn(cost) for cost in costs]
+
+
+def costs_of(tails: list[str]) -> list[list[float]]:
+    """Give the costs, so that all measures have the same."""
+    return [COSTS[tail] for tail in tails]
+
+
+def numpy_batch(batch: list[float]) -> list[float]:
+    """Add up a batch with NumPy."""
+    import numpy as np
+
+    return [float(np.sum(batch))] * len(batch)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import Pool
 
-from bench_items import CHUNK, ITEMS, WORKERS, items, same
+from bench_items import CHUNK, COSTS, ITEMS, WORKERS, burn, items, same, same_any
 
 Measure = Callable[[], object]
 
@@ -80,6 +80,80 @@ def throughput(name: str) -> Measure:
     return {"joblib": joblib_map, "mpire": mpire_map, "Ray ActorPool": ray_map}[name](data)
 
 
+def payloads(kind: str, size: int, count: int) -> list[object]:
+    """Make float64 arrays, or bytes, of ``size`` bytes."""
+    import numpy as np
+
+    if kind == "bytes":
+        return [os.urandom(size) for _ in range(count)]
+    return [np.random.default_rng(n).random(size // 8) for n in range(count)]
+
+
+def payload_rate(name: str, kind: str, size: int, count: int) -> float:
+    """Return how many MB a second go there and back, each payload in a call by itself."""
+    data = payloads(kind, size, count)
+    if name == "Pool.imap":
+        with Pool(WORKERS) as pool:
+            pool.map(same_any, data[:WORKERS], 1)
+            return megabytes(data, size, lambda: list(pool.imap(same_any, data, 1)))
+    if name == "Pool.map":
+        with Pool(WORKERS) as pool:
+            pool.map(same_any, data[:WORKERS], 1)
+            return megabytes(data, size, lambda: pool.map(same_any, data, 1))
+    if name == "ProcessPoolExecutor.map":
+        with ProcessPoolExecutor(WORKERS) as executor:
+            list(executor.map(same_any, data[:WORKERS]))
+            return megabytes(data, size, lambda: list(executor.map(same_any, data)))
+    if name == "joblib":
+        from joblib import Parallel, delayed
+
+        with Parallel(n_jobs=WORKERS, batch_size=1) as parallel:
+            parallel(delayed(same_any)(value) for value in data[:WORKERS])
+            return megabytes(
+                data, size, lambda: parallel(delayed(same_any)(value) for value in data)
+            )
+    from mpire import WorkerPool
+
+    with WorkerPool(n_jobs=WORKERS, keep_alive=True) as workers:
+        workers.map(same_any, [(value,) for value in data[:WORKERS]], chunk_size=1)
+        return megabytes(
+            data,
+            size,
+            lambda: workers.map(same_any, [(value,) for value in data], chunk_size=1),
+        )
+
+
+def megabytes(data: list[object], size: int, measure: Measure) -> float:
+    """Return MB a second."""
+    began = time.perf_counter()
+    measure()
+    return len(data) * size / (time.perf_counter() - began) / 1e6
+
+
+def imap_seconds(count: int, workers: int, chunk: int, size: int) -> float:
+    """Return how long ``Pool.imap`` takes for so many items: dictionaries, or bytes of a size."""
+    data: Iterator[object] = iter(items(count)) if size == 0 else iter([bytes(size)] * count)
+    with Pool(workers) as pool:
+        pool.map(same_any, range(workers), 1)
+        began = time.perf_counter()
+        for _ in pool.imap(same_any, data, chunk):
+            pass
+        return time.perf_counter() - began
+
+
+def work_seconds(name: str, costs: list[float], workers: int) -> float:
+    """Return how long a pool takes for work of so many ms for each item."""
+    with Pool(workers) as pool:
+        pool.map(burn, [0.0] * workers, 1)
+        began = time.perf_counter()
+        if name == "static":
+            # One equal share for each worker, as a plain split gives.
+            pool.map(burn, costs, -(-len(costs) // workers))
+        else:
+            pool.map(burn, costs)
+        return time.perf_counter() - began
+
+
 def rate(measure: Measure) -> float:
     """Return items a second, in thousands."""
     began = time.perf_counter()
@@ -110,6 +184,14 @@ def main() -> None:
                 ready[name] = throughput(name)
                 ready[name]()
             print(rate(ready[name]), flush=True)
+        elif kind == "payloads":
+            name, form, size, count = name.rsplit(" ", 3)
+            print(payload_rate(name, form, int(size), int(count)), flush=True)
+        elif kind == "imap":
+            print(imap_seconds(*map(int, name.split())), flush=True)
+        elif kind == "work":
+            name, workers, tail = name.split()
+            print(work_seconds(name, COSTS[tail], int(workers)), flush=True)
         else:
             print(*latency(int(name)).values(), flush=True)
 
