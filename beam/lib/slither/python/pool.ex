@@ -10,9 +10,11 @@ defmodule Slither.Python.Pool do
           "dies at once."
     ],
     python: [
-      type: {:or, [:string, {:in, [nil]}]},
+      type: {:or, [:string, Slither.Python.Env.type(), {:in, [nil]}]},
       default: nil,
-      doc: "The interpreter; `nil` takes the project's `.venv`, else `python3`."
+      doc:
+        "The interpreter, or a file of packages to make one with (see `Slither.Python.Env`); " <>
+          "`nil` takes the project's `.venv`, else `python3`."
     ],
     preload: [
       type: {:list, :string},

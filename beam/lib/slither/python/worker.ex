@@ -14,6 +14,7 @@ defmodule Slither.Python.Worker do
 
   alias Slither.Python.{
     Asks,
+    Env,
     Environment,
     Fault,
     Lane,
@@ -128,7 +129,8 @@ defmodule Slither.Python.Worker do
   rescue
     error in MatchError ->
       # Port.info is nil when the process has ended already.
-      why = Environment.probe(settings.python || "python3", [])
+      {:ok, python} = interpreter(settings)
+      why = Environment.probe(python, [])
       message = "#{why} (#{Exception.message(error)})"
       {:stop, :normal, failed(state, WorkerError.start(state, message))}
   end
@@ -307,7 +309,7 @@ defmodule Slither.Python.Worker do
   end
 
   defp interpreter(settings),
-    do: Environment.interpreter(settings.python, settings.env, settings.cd)
+    do: Env.interpreter(settings.python, settings.env, settings.cd)
 
   defp startup_timer(:infinity), do: nil
   defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)

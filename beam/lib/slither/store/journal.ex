@@ -12,7 +12,8 @@ defmodule Slither.Store.Journal do
   # left a torn record there, and what follows one is lost. `fail/2` gives it up, `renew/1` goes
   # on with the next segment, and a snapshot then holds what the failed one lacks.
 
-  alias Slither.Store.{Lock, Table}
+  alias Slither.Lock
+  alias Slither.Store.Table
   alias Slither.Store.Journal.{Files, Log, Replay}
 
   defstruct [:dir, :base, :seq, :log, :lock, :failed, known: []]

@@ -49,7 +49,10 @@ defmodule Slither.Python.Pool.Scheduler do
   @impl true
   def handle_continue(:start, %State{settings: settings} = state) do
     # Before there are workers, so that not each asks the same shim what is behind it.
-    _ = Environment.interpreter(settings.python, settings.env, settings.cd)
+    # An environment may have to be built: that is for the workers to wait for.
+    unless is_tuple(settings.python),
+      do: Environment.interpreter(settings.python, settings.env, settings.cd)
+
     {:noreply, state |> Keeper.watch() |> Crew.reconcile()}
   end
 

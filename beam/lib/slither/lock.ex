@@ -1,6 +1,6 @@
-defmodule Slither.Store.Lock do
+defmodule Slither.Lock do
   @moduledoc false
-  # Keeps a second VM out of a log. The lock is a Unix socket that listens: it ends with its VM,
+  # Keeps a second VM out of a log or a folder. The lock is a Unix socket that listens: it ends with its VM,
   # however that dies, and a file left behind is told from a lock by refusing to be connected to.
 
   require Logger
@@ -13,9 +13,12 @@ defmodule Slither.Store.Lock do
 
   @type t :: {Path.t(), port} | nil
 
-  @doc "Takes the lock for the calling process; `:locked` when somebody else keeps it."
-  @spec take(Path.t()) :: {:ok, t} | {:error, :locked}
-  def take(path), do: take(path, System.monotonic_time(:millisecond) + @patience)
+  @doc """
+  Takes the lock for the calling process; `:locked` when somebody else keeps it for `patience` ms.
+  """
+  @spec take(Path.t(), non_neg_integer) :: {:ok, t} | {:error, :locked}
+  def take(path, patience \\ @patience),
+    do: take_until(path, System.monotonic_time(:millisecond) + patience)
 
   @spec release(t) :: :ok
   def release(nil), do: :ok
@@ -26,7 +29,7 @@ defmodule Slither.Store.Lock do
     :gen_tcp.close(socket)
   end
 
-  defp take(path, deadline) do
+  defp take_until(path, deadline) do
     case short(path, &:gen_tcp.listen(0, [:binary, active: false, ifaddr: {:local, &1}])) do
       {:ok, socket} ->
         {:ok, {path, socket}}
@@ -35,7 +38,7 @@ defmodule Slither.Store.Lock do
         cond do
           stale?(path) -> take_stale(path, deadline)
           System.monotonic_time(:millisecond) > deadline -> {:error, :locked}
-          true -> receive after: (@pause -> take(path, deadline))
+          true -> receive after: (@pause -> take_until(path, deadline))
         end
 
       # Some file systems have no sockets. A directory that can't be written to is told of by
@@ -48,7 +51,7 @@ defmodule Slither.Store.Lock do
 
   defp take_stale(path, deadline) do
     File.rm(path)
-    take(path, deadline)
+    take_until(path, deadline)
   end
 
   defp stale?(path) do

@@ -1,0 +1,142 @@
+defmodule Slither.Python.Env do
+  @options [
+    python: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc: "The interpreter to build it from; `nil` takes the project's `.venv`, else `python3`."
+    ],
+    cache: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "The folder in which environments are kept; `nil` takes `config :slither, env_cache:`, " <>
+          "else `slither/envs` in the user's cache folder."
+    ],
+    install: [
+      type: {:list, :string},
+      default: [],
+      doc: "More arguments for `uv pip install`, such as `--no-index` and `--find-links FOLDER`."
+    ],
+    progress: [
+      type: {:or, [{:fun, 1}, {:in, [nil]}]},
+      default: nil,
+      doc: "A function that takes each line on what goes on; `nil` gives them to Logger."
+    ],
+    timeout: [
+      type: :milliseconds,
+      default: 900_000,
+      doc: "ms that each command may take, and another VM that builds the same."
+    ]
+  ]
+
+  @moduledoc """
+  Python environments with the packages that a file names, built by uv and kept.
+
+  A pool takes one as its interpreter:
+
+      config :slither, pools: [scoring: [python: {:uv, "requirements.txt"}]]
+
+  The first worker to start builds it, which takes as long as the packages need to download; the
+  next ones, and the next start, find it there. It is kept by what is in the file, and by the
+  interpreter: a file that has changed gives a new environment, and nothing is ever changed in one
+  that is in use. Half an environment is never used: what was cut short is built anew. Two VMs that
+  need the same build it once.
+
+  The file is one of requirements (`requirements.txt`; pin versions in it, or make a lock with
+  `uv pip compile`) or a `pyproject.toml`, whose dependencies are taken. Workers need `msgpack`,
+  which is added. uv itself is taken from `.venv/bin` or `PATH`, else installed from PyPI into
+  `.venv` with pip, or into the cache where there is no `.venv`.
+
+  ## Options
+
+  #{Slither.Options.docs(@options)}
+  """
+
+  alias Slither.{Error, Lock, Options}
+  alias Slither.Python.Env.{Build, Spec, Step}
+  alias Slither.Python.Environment
+
+  @typedoc "A file that names packages."
+  @type spec :: {:uv, Path.t()}
+
+  @doc false
+  # What a pool's `python:` may be, in words and as a check.
+  @spec type() :: Options.type()
+  def type,
+    do: {:custom, ~s({:uv, "requirements.txt"} or {:uv, "pyproject.toml"}), &__MODULE__.spec?/1}
+
+  @doc false
+  @spec spec?(term) :: boolean
+  def spec?({:uv, path}), do: is_binary(path) and String.valid?(path)
+  def spec?(_other), do: false
+
+  @doc false
+  # The interpreter of a pool's options.
+  @spec interpreter(String.t() | spec | nil, keyword | map, String.t() | nil) ::
+          {:ok, String.t()} | {:error, Error.t()}
+  def interpreter({:uv, _file} = spec, _env, _cd), do: ensure(spec)
+  def interpreter(option, env, cd), do: Environment.interpreter(option, env, cd)
+
+  @doc """
+  The interpreter of the environment of a file; builds it where it is not there.
+
+  The error's reason is `:no_environment`: its message names the file, the command that failed and
+  the package, where the command named one; `details` has `command`, `status` and `output`.
+
+      iex> {:error, error} = Slither.Python.Env.ensure({:uv, "no/requirements.txt"})
+      iex> {error.reason, error.message}
+      {:no_environment, "no file no/requirements.txt"}
+  """
+  @spec ensure(spec, keyword) :: {:ok, String.t()} | {:error, Error.t()}
+  def ensure(spec, options \\ []) do
+    with {:ok, options} <- check(spec, options, "Slither.Python.Env.ensure/2"),
+         {:ok, env} <- Spec.resolve(spec, options) do
+      if Build.ready?(env), do: {:ok, env.interpreter}, else: build(env, options)
+    end
+  end
+
+  @doc """
+  What there is of an environment, without building it: a map of `path`, its `interpreter`, and
+  `ready`, whether it is whole.
+  """
+  @spec status(spec, keyword) ::
+          {:ok, %{path: Path.t(), interpreter: String.t(), ready: boolean}} | {:error, Error.t()}
+  def status(spec, options \\ []) do
+    with {:ok, options} <- check(spec, options, "Slither.Python.Env.status/2"),
+         {:ok, env} <- Spec.resolve(spec, options) do
+      {:ok, %{path: env.path, interpreter: env.interpreter, ready: Build.ready?(env)}}
+    end
+  end
+
+  defp check(spec, options, where) do
+    with {:ok, _} <- Options.validate([spec: spec], [spec: [type: type()]], where) do
+      Options.validate(options, @options, where)
+    end
+  end
+
+  defp build(env, options) do
+    File.mkdir_p!(Path.dirname(env.path))
+
+    with {:ok, lock} <- lock(env, options) do
+      try do
+        # Another VM, or another worker, may have built it meanwhile.
+        if Build.ready?(env), do: {:ok, env.interpreter}, else: Build.run(env, options)
+      after
+        Lock.release(lock)
+      end
+    end
+  rescue
+    error in File.Error -> {:error, Step.error(env, Exception.message(error), %{})}
+  end
+
+  defp lock(env, options) do
+    path = env.path <> ".lock"
+
+    with {:error, :locked} <- Lock.take(path, 0),
+         _ = Step.say(options, "another process builds #{env.name}; waiting for it"),
+         {:error, :locked} <- Lock.take(path, options[:timeout]) do
+      message = "another process has held #{path} for more than #{options[:timeout]} ms"
+      {:error, Step.error(env, message, %{})}
+    end
+  end
+end

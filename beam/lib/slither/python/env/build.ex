@@ -1,0 +1,31 @@
+defmodule Slither.Python.Env.Build do
+  @moduledoc false
+  # Builds an environment in its place. The mark that says it is whole is written last.
+
+  alias Slither.Error
+  alias Slither.Python.Env.{Spec, Step, Uv}
+
+  @mark "slither-ready"
+
+  @spec ready?(Spec.t()) :: boolean
+  def ready?(env), do: File.exists?(Path.join(env.path, @mark)) and File.exists?(env.interpreter)
+
+  @spec run(Spec.t(), keyword) :: {:ok, String.t()} | {:error, Error.t()}
+  def run(env, options) do
+    Step.say(options, "building the Python environment of #{env.file}")
+    File.rm_rf!(env.path)
+
+    with {:ok, uv} <- Uv.find(env, options),
+         :ok <-
+           Step.command(env, options, uv, ["venv", "--no-project", "--python", env.base, env.path]),
+         :ok <- Step.command(env, options, uv, install(env, options, ["-r", env.file])),
+         :ok <- Step.command(env, options, uv, install(env, options, [env.own])) do
+      File.write!(Path.join(env.path, @mark), "#{env.file}\n#{env.base}\n")
+      Step.say(options, "the environment of #{env.file} is ready in #{env.path}")
+      {:ok, env.interpreter}
+    end
+  end
+
+  defp install(env, options, what),
+    do: ["pip", "install", "--python", env.interpreter] ++ options[:install] ++ what
+end

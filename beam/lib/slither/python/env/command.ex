@@ -1,0 +1,98 @@
+defmodule Slither.Python.Env.Command do
+  @moduledoc false
+  # Runs a command, its lines as they come, and reads from what it said what went wrong.
+
+  @kept 30
+
+  @type failure :: %{
+          command: String.t(),
+          status: non_neg_integer | nil,
+          ended: String.t(),
+          output: String.t()
+        }
+
+  @spec run(String.t(), [String.t()], Path.t(), (String.t() -> any), pos_integer) ::
+          {:ok, String.t()} | {:error, failure}
+  def run(executable, arguments, folder, progress, timeout) do
+    port =
+      Port.open(
+        {:spawn_executable, executable},
+        [:binary, :exit_status, :hide, :stderr_to_stdout, line: 4_096, args: arguments] ++
+          [cd: folder, env: environment()]
+      )
+
+    timer = Process.send_after(self(), {__MODULE__, port}, timeout)
+    {ended, status, lines} = collect(port, progress, [])
+    Process.cancel_timer(timer)
+    output = lines |> Enum.take(@kept) |> Enum.reverse() |> Enum.join("\n")
+
+    if status == 0 do
+      {:ok, output}
+    else
+      command = Enum.map_join([Path.basename(executable) | arguments], " ", &quoted/1)
+      {:error, %{command: command, status: status, ended: ended, output: output}}
+    end
+  end
+
+  # uv takes the interpreters that are there, and shows no bars.
+  defp environment do
+    [{'UV_PYTHON_DOWNLOADS', 'never'}, {'UV_NO_PROGRESS', '1'}, {'NO_COLOR', '1'}] ++
+      [{'VIRTUAL_ENV', false}, {'PIP_DISABLE_PIP_VERSION_CHECK', '1'}, {'PIP_NO_INPUT', '1'}]
+  end
+
+  defp collect(port, progress, lines) do
+    receive do
+      {^port, {:data, {:eol, line}}} ->
+        line = printable(line)
+        progress.(line)
+        collect(port, progress, [line | lines])
+
+      {^port, {:data, {:noeol, line}}} ->
+        collect(port, progress, [printable(line) | lines])
+
+      {^port, {:exit_status, status}} ->
+        {"ended with status #{status}", status, lines}
+
+      {__MODULE__, ^port} ->
+        kill(port)
+        {"took too long", nil, lines}
+    end
+  end
+
+  defp printable(line), do: if(String.valid?(line), do: line, else: inspect(line))
+
+  defp kill(port) do
+    with {:os_pid, os_pid} <- Port.info(port, :os_pid),
+         do: System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true)
+
+    Port.close(port)
+  end
+
+  defp quoted(argument),
+    do: if(argument =~ ~r/[^\w.\/=:,+-]/, do: "'#{argument}'", else: argument)
+
+  @offline ["dns error", "Could not connect", "error sending request", "Connection refused"] ++
+             [
+               "Network is unreachable",
+               "Temporary failure in name resolution",
+               "network connectivity"
+             ] ++
+             ["Failed to establish a new connection", "tcp connect error"]
+
+  @spec offline?(String.t()) :: boolean
+  def offline?(output), do: String.contains?(output, @offline)
+
+  @packages [
+    ~r/Because ([\w.-]+) was not found/,
+    ~r/no versions? of ([\w.-]+)/,
+    ~r/(?:download|build|fetch|prepare)[^`\n]*`([\w.-]+)(?:==[^`]*)?`/,
+    ~r{/simple/([\w.-]+)/},
+    ~r/No matching distribution found for ([\w.-]+)/
+  ]
+
+  @doc "The packages that a failure names."
+  @spec packages(String.t()) :: [String.t()]
+  def packages(output) do
+    Enum.uniq(for regex <- @packages, [_, name] <- Regex.scan(regex, output), do: name)
+  end
+end

@@ -1,0 +1,59 @@
+defmodule Slither.Python.Env.Step do
+  @moduledoc false
+  # A step of building an environment: a command, what it says, and what its failure means.
+
+  require Logger
+
+  alias Slither.Error
+  alias Slither.Python.Env.{Command, Spec}
+
+  @doc "Runs a command for an environment; its lines are progress, its failure an error."
+  @spec command(Spec.t(), keyword, String.t(), [String.t()]) :: :ok | {:error, Error.t()}
+  def command(env, options, executable, arguments) do
+    progress = &say(options, &1)
+
+    case Command.run(executable, arguments, Path.dirname(env.file), progress, options[:timeout]) do
+      {:ok, _output} -> :ok
+      {:error, details} -> {:error, failed(env, details)}
+    end
+  end
+
+  @spec error(Spec.t(), String.t(), map) :: Error.t()
+  def error(env, message, details) do
+    %Error{
+      reason: :no_environment,
+      where: "the Python environment of #{env.file}",
+      message: message,
+      details: details
+    }
+  end
+
+  @spec say(keyword, String.t()) :: any
+  def say(options, line) do
+    case options[:progress] do
+      nil -> Logger.info(line)
+      progress -> progress.(line)
+    end
+  end
+
+  defp failed(env, details) do
+    packages = Command.packages(details.output)
+    what = if packages == [], do: "", else: "package #{Enum.join(packages, ", ")}: "
+
+    %{
+      error(
+        env,
+        what <> "`#{details.command}` #{details.ended}:\n#{String.trim(details.output)}",
+        Map.put(details, :packages, packages)
+      )
+      | hint: hint(details.output)
+    }
+  end
+
+  defp hint(output) do
+    if Command.offline?(output) do
+      "the network or the package index can't be reached: run it again when it can, or install " <>
+        "from a folder of wheels with install: [\"--no-index\", \"--find-links\", folder]"
+    end
+  end
+end
