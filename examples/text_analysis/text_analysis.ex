@@ -3,62 +3,29 @@ defmodule Slither.Examples.TextAnalysis do
   5,000 documents through BEAM, Python and a router.
 
   The documents are the docstrings of Python's standard library. BEAM prepares them, Python
-  workers analyze them, and a router sends each by its sentiment to an output. The stop words
-  are state on BEAM that the workers read through a view.
+  workers analyze them, each with a word index of its own, and a router sends each document by its
+  sentiment to an output. The workers' indexes, merged on BEAM, are what one process counts.
   """
 
   @behaviour Slither.Examples.Example
 
-  alias Slither.Examples.{Progress, Report}
+  alias Slither.Examples.{Measure, Progress}
 
-  @documents 5_000
   @pool :text_analysis
+  @reference :text_analysis_reference
+  @invariants [
+    every: "every document has one analysis, in its order",
+    index: "the word index equals a single-process count, word for word"
+  ]
 
-  defmodule StopWords do
-    @moduledoc false
-    @behaviour Slither.Store
-
-    @english ~w(a about after all also an and any are as at be been but by can do does each for
-                from has have if in into is it its may more must no not of on one only or other
-                out s same see so some such t than that the their them then there these they this
-                to up use used using was we what when where which will with you your)
-
-    @impl true
-    def tables, do: [%{name: :words, type: :set, read_concurrency: true}]
-
-    @impl true
-    def views do
-      [
-        %{
-          name: :stop_words,
-          mode: :scalar,
-          scope: :session,
-          handler: fn %{"language" => language}, _context ->
-            %{"words" => Slither.Store.Server.get(__MODULE__, :words, language) || []}
-          end,
-          timeout_ms: 5_000
-        }
-      ]
-    end
-
-    @impl true
-    def load(tables) do
-      :ets.insert(tables[:words], {"en", @english})
-      :ok
-    end
-  end
-
+  # coordination: slither
   defmodule Flow do
     @moduledoc false
     use Slither.Pipe
 
     pipe :text_analysis do
-      store :stop_words, StopWords
-
       stage :prepare, :beam,
-        handler: fn item, _context ->
-          %{"name" => item.payload["name"], "text" => String.downcase(item.payload["text"])}
-        end
+        handler: fn item, _context -> Map.update!(item.payload, "text", &String.downcase/1) end
 
       stage :analyze, :python,
         module: "text_analysis",
@@ -75,103 +42,142 @@ defmodule Slither.Examples.TextAnalysis do
 
       output :positive
       output :negative
-
-      on_error :*, :halt
+      output :default
     end
   end
 
+  # end of coordination
+
   @impl true
-  def title, do: "#{@documents} docstrings of Python's standard library, by sentiment"
+  def title, do: "docstrings of Python's standard library, rated and indexed"
+
+  @impl true
+  def shows do
+    "threads that share a word index lose words; here each worker has an index of its own, no " <>
+      "line of code takes a lock, and the indexes add up to a single-process count."
+  end
+
+  @impl true
+  def size, do: {5_000, "documents"}
+
+  @impl true
+  def needs, do: []
+
+  @impl true
+  def why do
+    "In unsafe_threaded, two threads read the same count, and both write it back plus their own: " <>
+      "the words of one of them are lost, silently. Locks mend that, but under a GIL threads " <>
+      "take turns, so safe_python uses one core. Processes use all of them: process_pool and " <>
+      "slither count in processes that share nothing, and merge at the end. process_pool starts " <>
+      "by forking and ships whole chunks, which costs less here, where nothing fails; slither " <>
+      "routes each document, bounds what is in flight, and would lose one batch with a worker, " <>
+      "not the run."
+  end
 
   @impl true
   def run(options) do
-    workers = options[:workers]
-    count = options[:documents] || @documents
-    pool = [name: @pool, size: workers, paths: [__DIR__]]
+    pool = [size: options[:workers], python: options[:python], paths: [__DIR__]]
 
-    {:ok, supervisor} =
-      Supervisor.start_link(
-        [{Slither.Store.Server, StopWords}, {Slither.Python.Pool, pool}],
-        strategy: :one_for_one
-      )
-
-    try do
-      with :ok <- Slither.Python.Pool.await_ready(@pool), do: analyze(count, workers)
-    after
-      Supervisor.stop(supervisor)
+    with {:ok, documents, expected} <- prepared(pool, options[:size]),
+         {:ok, figures, {outputs, indexes}} <-
+           Measure.run(
+             [{Slither.Python.Pool, [name: @pool] ++ pool}],
+             [@pool],
+             fn -> {analyze(documents), indexes(options[:workers])} end
+           ) do
+      {:ok, outcome(figures, documents, expected, outputs, indexes)}
     end
   end
 
-  defp analyze(count, workers) do
-    documents = Enum.take(documents(), count)
+  # The documents, and what one process counts in them. None of that is measured.
+  defp prepared(pool, size) do
+    pool = Keyword.merge(pool, name: @reference, size: 1)
+
+    with {:ok, _figures, result} <-
+           Measure.run([{Slither.Python.Pool, pool}], [@reference], fn ->
+             documents = ask(@reference, "load", size)
+             {documents, ask(@reference, "count_words", documents)}
+           end) do
+      {documents, expected} = result
+      {:ok, documents, expected}
+    end
+  end
+
+  # coordination: slither
+  defp analyze(documents) do
     progress = Progress.start("documents", length(documents))
-    started = System.monotonic_time()
 
-    outputs =
-      Flow
-      |> Slither.stream_pipe(documents)
-      |> Stream.each(fn _output -> Progress.step(progress) end)
-      |> Enum.group_by(&elem(&1, 0), fn {_output, item} -> item.payload end)
-
-    elapsed = System.monotonic_time() - started
-    Progress.stop(progress)
-    report(outputs, length(documents), workers, elapsed)
+    Flow
+    |> Slither.stream_pipe(documents)
+    |> Stream.each(fn _output -> Progress.step(progress) end)
+    |> Enum.group_by(&elem(&1, 0), fn {_output, item} -> item.payload end)
+    |> tap(fn _outputs -> Progress.stop(progress) end)
   end
 
-  # The documents are found by Python too: files in, docstrings out, lazily and in order.
-  defp documents do
-    {:ok, [files]} = Slither.Dispatch.call_batch([nil], python("source_files"))
-
-    files.payload
-    |> Slither.Dispatch.stream([batch_size: 8] ++ python("docstrings"))
-    |> Stream.flat_map(& &1.payload)
+  # Sessions spread over the workers: as many as there are workers ask each of them once.
+  defp indexes(workers) do
+    for worker <- 1..workers, do: ask(@pool, "index", nil, session_id: "index-#{worker}")
   end
 
-  defp python(function), do: [module: "text_analysis", function: function, pool: @pool]
+  defp merge(indexes) do
+    Enum.reduce(indexes, %{}, fn %{"index" => index}, merged ->
+      Map.merge(merged, index, fn _word, count, more -> count + more end)
+    end)
+  end
 
-  defp report(outputs, count, workers, elapsed) do
-    results = outputs |> Map.values() |> Enum.concat()
-    shares = shares(results)
-    seconds = System.convert_time_unit(elapsed, :native, :microsecond) / 1_000_000
+  # end of coordination
 
-    checks = [
-      {"every document has a result", length(results) == count},
-      {"at least #{min(count, @documents)} documents", count >= min(count, @documents)},
-      {"the workers' document counters add up to #{count}", sum(shares, "documents") == count},
-      {"the workers' word counters add up to the words of the results",
-       sum(shares, "words") == Enum.sum(Enum.map(results, & &1["words"]))}
-    ]
+  defp ask(pool, function, payload, options \\ []) do
+    options = [module: "text_analysis", function: function, pool: pool] ++ options
+    {:ok, [item]} = Slither.Dispatch.call_batch([payload], options)
+    item.payload
+  end
 
-    Report.print([
-      {:table, "Documents by output", ["output", "documents"],
-       for(name <- [:positive, :negative, :default], do: [name, length(outputs[name] || [])])},
-      {:table, "Work by worker (#{workers} of them)", ["pid", "documents", "words", "share"],
-       for {pid, share} <- Enum.sort(shares) do
-         percent = Float.round(100 * share["documents"] / max(count, 1), 1)
-         [pid, share["documents"], share["words"], "#{percent} %"]
-       end},
-      {:table, "Samples", ["output", "document", "sentiment", "frequent words"],
-       for name <- [:positive, :negative, :default],
-           result <- Enum.take(outputs[name] || [], 2) do
-         sentiment = :erlang.float_to_binary(result["sentiment"] / 1, decimals: 2)
-         [name, result["name"], sentiment, Enum.join(result["top"], " ")]
+  defp outcome(figures, documents, expected, outputs, indexes) do
+    analyzed = outputs |> Map.values() |> Enum.concat() |> MapSet.new(& &1["name"])
+    ordered? = Enum.all?(outputs, fn {_output, analyses} -> in_order?(analyses, documents) end)
+    count = outputs |> Map.values() |> Enum.map(&length/1) |> Enum.sum()
+
+    %{
+      figures: figures,
+      invariants: [
+        {@invariants[:every],
+         count == length(documents) and ordered? and
+           analyzed == MapSet.new(documents, & &1["name"])},
+        {@invariants[:index], merge(indexes) == expected},
+        {"each worker handed over one index",
+         indexes |> Enum.uniq_by(& &1["pid"]) |> length() == length(indexes)}
+      ],
+      parts: parts(outputs, indexes)
+    }
+  end
+
+  # Whether the names come in the order in which the documents have them.
+  defp in_order?(analyses, documents) do
+    names = Enum.map(analyses, & &1["name"])
+
+    [] ==
+      Enum.reduce(documents, names, fn
+        %{"name" => name}, [name | rest] -> rest
+        _other, rest -> rest
+      end)
+  end
+
+  defp parts(outputs, indexes) do
+    most = indexes |> merge() |> Enum.sort_by(&{-elem(&1, 1), elem(&1, 0)}) |> Enum.take(8)
+
+    [
+      {:table, "Documents by output", ["output", "documents", "such as", "phrases"],
+       for output <- [:positive, :negative, :default],
+           [first | _] = analyses <- [outputs[output] || []] do
+         [output, length(analyses), first["name"], Enum.join(first["phrases"], "; ")]
        end},
       {:line,
-       "#{count} documents in #{Float.round(seconds, 2)} s: " <>
-         "#{round(count / seconds)} documents a second"},
-      {:checks, checks}
-    ])
-
-    if Enum.all?(checks, &elem(&1, 1)), do: :ok, else: {:error, :invariant}
+       "Words by worker: " <>
+         Enum.map_join(indexes, ", ", fn %{"pid" => pid, "index" => index} ->
+           "#{index |> Map.values() |> Enum.sum()} in #{pid}"
+         end) <>
+         ". Most frequent: " <> Enum.map_join(most, ", ", fn {word, n} -> "#{word} #{n}" end)}
+    ]
   end
-
-  # A worker's counters only grow: its last report is its largest.
-  defp shares(results) do
-    results
-    |> Enum.map(& &1["worker"])
-    |> Enum.group_by(& &1["pid"])
-    |> Map.new(fn {pid, reports} -> {pid, Enum.max_by(reports, & &1["documents"])} end)
-  end
-
-  defp sum(shares, key), do: shares |> Map.values() |> Enum.map(& &1[key]) |> Enum.sum()
 end

@@ -1,0 +1,17 @@
+"""Runs a baseline: ``python run_baseline.py NAME --kind KIND --workers N --size N``."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+if __name__ == "__main__":
+    folder = Path(__file__).resolve().parent
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if not (folder / name / "baseline.py").is_file():
+        known = sorted(path.parent.name for path in folder.glob("*/baseline.py"))
+        sys.exit(f"no baseline {name!r}. Baselines: {', '.join(known)}")
+    # Workers that are spawned get this path, too.
+    sys.path[0:1] = [str(folder / name), str(folder / "support")]
+
+    baselines, baseline = map(import_module, ("baselines", "baseline"))
+    sys.exit(baselines.main(baseline, sys.argv[2:]))

@@ -1,0 +1,145 @@
+defmodule Slither.Examples.Report do
+  @moduledoc """
+  Plain tables and sentences for a person to read.
+
+  A part is `{:line, text}`, `{:table, title, head, rows}` or `{:paragraph, text}`.
+  """
+
+  @width 92
+
+  @doc "Prints parts, an empty line before each."
+  @spec print([term]) :: :ok
+  def print(parts) do
+    for part <- parts, part != {:lines, []} do
+      IO.puts("")
+      part(part)
+    end
+
+    :ok
+  end
+
+  @doc "Prints a paragraph further to the right, with no empty line before it."
+  @spec print_indented(String.t()) :: :ok
+  def print_indented(text), do: Enum.each(wrapped(text), &IO.puts("    " <> &1))
+
+  @doc """
+  The parts that compare rows (see `Slither.Examples.Runner`): the table, and what did not hold.
+  """
+  @spec comparison([map]) :: [term]
+  def comparison(rows) do
+    head =
+      ["", "correct?", "time", "of it start", "peak memory", "restarts survived"] ++
+        ["coordination"]
+
+    table = for row <- rows, do: cells(row)
+    [{:table, "Measured", head, table}, {:lines, broken(rows)}, {:lines, [fastest(rows)]}]
+  end
+
+  @doc "What a number of bytes, or of ms, is to a person."
+  @spec bytes(number | nil) :: String.t()
+  def bytes(nil), do: "-"
+  def bytes(bytes), do: "#{round(bytes / 1_048_576)} MiB"
+
+  @spec seconds(number | nil) :: String.t()
+  def seconds(nil), do: "-"
+  def seconds(ms), do: :erlang.float_to_binary(ms / 1_000, decimals: 2) <> " s"
+
+  @doc "A number with its thousands apart."
+  @spec number(integer) :: String.t()
+  def number(number) do
+    number |> Integer.to_string() |> String.replace(~r/(?<=\d)(?=(\d{3})+$)/, ",")
+  end
+
+  defp cells(row) do
+    [
+      row.kind,
+      correct(row),
+      row |> time() |> seconds(),
+      seconds(row.start_ms),
+      bytes(row.peak_memory),
+      row.restarts,
+      "#{row.coordination} lines"
+    ]
+  end
+
+  defp correct(%{ended: false}), do: "NO"
+  defp correct(row), do: if(Enum.all?(row.invariants, &elem(&1, 1)), do: "yes", else: "NO")
+
+  defp time(%{ms: nil}), do: nil
+  defp time(row), do: row.start_ms + row.ms
+
+  defp broken(rows) do
+    for row <- rows,
+        text <-
+          List.wrap(row.note) ++ for({text, false} <- row.invariants, do: "not held: #{text}"),
+        do: "#{row.kind}: #{text}"
+  end
+
+  # If a baseline is faster, this is where it is said.
+  defp fastest(rows) do
+    correct = Enum.filter(rows, &(correct(&1) == "yes" and time(&1)))
+    slither = Enum.find(correct, &(&1.kind == "slither"))
+
+    case Enum.sort_by(correct, &time/1) do
+      [%{kind: "slither"}, next | _] ->
+        "Fastest of those that are correct: slither; #{next.kind} takes " <>
+          "#{times(next, slither)} times as long."
+
+      [%{kind: "slither"}] ->
+        "Only slither is correct."
+
+      [first | _] when slither != nil ->
+        "Fastest of those that are correct: #{first.kind}; slither takes " <>
+          "#{times(slither, first)} times as long."
+
+      [first | _] ->
+        "Fastest of those that are correct: #{first.kind}."
+
+      [] ->
+        "None is correct."
+    end
+  end
+
+  defp times(row, other),
+    do: :erlang.float_to_binary(time(row) / time(other), decimals: 1)
+
+  defp part({:line, text}), do: IO.puts(text)
+  defp part({:lines, lines}), do: Enum.each(lines, &IO.puts("  " <> &1))
+
+  defp part({:paragraph, text}), do: Enum.each(wrapped(text), &IO.puts("  " <> &1))
+
+  defp part({:table, title, head, rows}) do
+    rows = for row <- rows, do: Enum.map(row, &to_string/1)
+
+    widths =
+      for column <- 0..(length(head) - 1) do
+        [head | rows] |> Enum.map(&String.length(Enum.at(&1, column))) |> Enum.max()
+      end
+
+    IO.puts(title)
+    Enum.each([head | rows], &IO.puts("  " <> line(&1, widths)))
+  end
+
+  defp wrapped(text) do
+    text
+    |> String.split()
+    |> Enum.reduce([""], fn
+      word, [""] -> [word]
+      word, [line | lines] -> wrap(word, line, lines)
+    end)
+    |> Enum.reverse()
+  end
+
+  defp wrap(word, line, lines) do
+    if String.length(line) + String.length(word) < @width,
+      do: [line <> " " <> word | lines],
+      else: [word, line | lines]
+  end
+
+  defp line(cells, widths) do
+    cells
+    |> Enum.zip(widths)
+    |> Enum.map_join("  ", fn {cell, width} -> String.pad_trailing(cell, width) end)
+    |> String.trim_trailing()
+  end
+end

@@ -1,0 +1,138 @@
+defmodule Slither.Examples.Runner do
+  @moduledoc """
+  Runs an example and its baselines.
+
+  A result is a map of `name`, `module`, `workers`, `size`, `unit`, `rows`, `parts` and `error`
+  (an exception, when the example could not run). A row tells of Slither or of one baseline:
+  `kind`, `invariants`, `ended`, `start_ms`, `ms`, `peak_memory` in bytes, `restarts`,
+  `coordination` (lines of code), `interpreter` and `note`.
+  """
+
+  alias Slither.Examples.{Baseline, Coordination}
+  alias Slither.Python.{Env, Environment}
+
+  @root Path.expand("..", __DIR__)
+
+  # ms that one baseline may take, unless the example has a `baseline_deadline/0`.
+  @deadline 30_000
+
+  # Interpreters without a GIL, for the baselines that use threads.
+  @free_threaded ~w(python3.14t python3.13t)
+  @threads ~w(unsafe_threaded safe_python)
+
+  @doc "The names of all examples."
+  @spec known() :: [String.t()]
+  def known do
+    for path <- Path.wildcard(Path.join(@root, "*/*.ex")),
+        name = Path.basename(path, ".ex"),
+        name == Path.basename(Path.dirname(path)),
+        do: name
+  end
+
+  @doc "The module of an example; it is compiled when it is asked for."
+  @spec load(String.t()) :: module
+  def load(name) do
+    Code.require_file(Path.join([@root, name, name <> ".ex"]))
+    Module.concat(Slither.Examples, Macro.camelize(name))
+  end
+
+  @doc """
+  Runs an example, or what `only` says of it: `:all`, `:slither` or `:baselines`.
+
+  Options: `workers:`, `size:` (the example's own unless given), `python:` (the baselines'
+  interpreter) and `say:`, a function that takes lines on what goes on.
+  """
+  @spec run(String.t(), :all | :slither | :baselines, keyword) :: map
+  def run(name, only, options) do
+    module = load(name)
+    {size, unit} = module.size()
+    options = Keyword.merge([workers: 2, size: size, say: fn _line -> :ok end], options)
+
+    result = %{
+      name: name,
+      module: module,
+      workers: options[:workers],
+      size: options[:size],
+      unit: unit,
+      rows: [],
+      parts: [],
+      error: nil
+    }
+
+    with {:ok, result} <-
+           if(only == :baselines, do: {:ok, result}, else: slither(result, options)),
+         {:ok, result} <-
+           if(only == :slither, do: {:ok, result}, else: baselines(result, options)) do
+      result
+    else
+      {:error, error} -> %{result | error: error}
+    end
+  end
+
+  defp slither(result, options) do
+    options[:say].("slither")
+
+    with {:ok, python} <- python(result.name, nil, options),
+         run_options = [workers: result.workers, size: result.size, python: python],
+         {:ok, outcome} <- result.module.run(run_options) do
+      row =
+        Map.merge(outcome.figures, %{
+          kind: "slither",
+          invariants: outcome.invariants,
+          ended: true,
+          coordination: Coordination.lines(folder(result.name), "slither"),
+          interpreter: nil,
+          note: nil
+        })
+
+      {:ok, %{result | rows: [row], parts: outcome.parts}}
+    end
+  end
+
+  defp baselines(result, options) do
+    Enum.reduce_while(Baseline.kinds(), {:ok, result}, fn kind, {:ok, result} ->
+      options[:say].(kind)
+
+      case baseline(result, kind, options) do
+        {:ok, row} -> {:cont, {:ok, %{result | rows: result.rows ++ [row]}}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
+
+  defp baseline(result, kind, options) do
+    asked = options[:python] || if(kind in @threads, do: free_threaded())
+
+    with {:ok, python} <- python(result.name, asked, options),
+         {:ok, python} <- Environment.interpreter(python) do
+      row =
+        Baseline.run(result.name, kind,
+          python: python,
+          workers: result.workers,
+          size: result.size,
+          deadline: deadline(result.module)
+        )
+
+      {:ok, Map.put(row, :coordination, Coordination.lines(folder(result.name), kind))}
+    end
+  end
+
+  # The interpreter with what the example needs: an environment of its own, or the one asked for.
+  defp python(name, asked, options) do
+    lock = Path.join(folder(name), "requirements.lock")
+
+    if File.exists?(lock),
+      do: Env.ensure({:uv, lock}, python: asked, progress: options[:say]),
+      else: {:ok, asked}
+  end
+
+  defp free_threaded, do: Enum.find(@free_threaded, &System.find_executable/1)
+
+  defp deadline(module) do
+    if function_exported?(module, :baseline_deadline, 0),
+      do: module.baseline_deadline(),
+      else: @deadline
+  end
+
+  defp folder(name), do: Path.join(@root, name)
+end
