@@ -108,8 +108,8 @@ defmodule Slither.Examples.Command do
 
     if result.rows != [] do
       Report.print(Report.comparison(result.rows))
-      Report.print(interpreters(result.rows) ++ result.parts ++ invariants(result.rows))
-      Report.print([{:paragraph, "Why: " <> module.why()}])
+      Report.print([{:paragraph, "Why: " <> module.why()} | interpreters(result.rows)])
+      Report.print(invariants(result.rows) ++ result.parts)
     end
 
     if result.error, do: IO.puts(:stderr, "\n  NOT RUN: #{Exception.message(result.error)}")

@@ -32,7 +32,7 @@ defmodule Slither.Examples.Report do
         ["coordination"]
 
     table = for row <- rows, do: cells(row)
-    [{:table, "Measured", head, table}, {:lines, broken(rows)}, {:lines, [fastest(rows)]}]
+    [{:table, nil, head, table}, {:lines, broken(rows) ++ [fastest(rows)]}]
   end
 
   @doc "What a number of bytes, or of ms, is to a person."
@@ -116,7 +116,7 @@ defmodule Slither.Examples.Report do
         [head | rows] |> Enum.map(&String.length(Enum.at(&1, column))) |> Enum.max()
       end
 
-    IO.puts(title)
+    if title, do: IO.puts(title)
     Enum.each([head | rows], &IO.puts("  " <> line(&1, widths)))
   end
 

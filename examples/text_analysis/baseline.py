@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
@@ -14,70 +13,67 @@ from documents import (
     Analysis,
     Document,
     Index,
+    add,
     analyze,
     classify,
-    count_words,
+    index_words,
     load,
+    merge,
     prepare,
 )
 
 CHUNK = 64
 EVERY = "every document has one analysis, in its order"
-INDEX = "the word index equals a single-process count, word for word"
+INDEX = "the index of words equals that of a single process, word for word"
+
+Result = tuple[list[Analysis], Index]
+Tasks = SimpleQueue[tuple[int, list[Document]] | None]
 
 
 def unsafe_threaded(run: Run) -> None:
     """Threads that share an index, as one writes them first."""
 
     # coordination: unsafe_threaded
-    index: Index = {}
+    def everything(documents: list[Document]) -> Result:
+        index: Index = {}
 
-    def work(document: Document) -> Analysis:
-        analysis, counts = analyze(prepare(document))
-        for word, count in counts.items():
-            index[word] = index.get(word, 0) + count
-        return analysis
+        def work(document: Document) -> Analysis:
+            analysis, counts = analyze(prepare(document))
+            add(index, counts)
+            return analysis
 
-    def everything(documents: list[Document]) -> list[Analysis]:
         with ThreadPoolExecutor(run.workers) as pool:
             run.started()
-            return list(pool.map(work, documents))
+            return list(pool.map(work, documents)), index
 
     # end of coordination
-    _measure(run, everything, lambda: index)
+    # Whether threads meet at the wrong moment is luck: one run may be right.
+    _measure(run, everything, tries=6)
 
 
 def safe_python(run: Run) -> None:
     """Threads that take chunks from a queue, count for themselves, and merge under a lock."""
 
     # coordination: safe_python
-    index: Counter[str] = Counter()
-    lock = Lock()
-
-    def serve(
-        tasks: SimpleQueue[tuple[int, list[Document]] | None],
-        results: dict[int, list[Analysis]],
-        ready: Barrier,
-    ) -> None:
-        ready.wait()
-        mine: Counter[str] = Counter()
-        while (task := tasks.get()) is not None:
-            number, documents = task
-            analyses = []
-            for document in documents:
-                analysis, counts = analyze(prepare(document))
-                mine.update(counts)
-                analyses.append(analysis)
-            with lock:
-                results[number] = analyses
-        with lock:
-            index.update(mine)
-
-    def everything(documents: list[Document]) -> list[Analysis]:
-        tasks: SimpleQueue[tuple[int, list[Document]] | None] = SimpleQueue()
+    def everything(documents: list[Document]) -> Result:
+        tasks: Tasks = SimpleQueue()
         results: dict[int, list[Analysis]] = {}
+        index: Index = {}
+        lock = Lock()
         ready = Barrier(run.workers + 1)
-        threads = [Thread(target=serve, args=(tasks, results, ready)) for _ in range(run.workers)]
+
+        def serve() -> None:
+            ready.wait()
+            mine: Index = {}
+            while (task := tasks.get()) is not None:
+                number, chunk = task
+                analyses = _analyze(chunk, mine)
+                with lock:
+                    results[number] = analyses
+            with lock:
+                merge(index, mine)
+
+        threads = [Thread(target=serve) for _ in range(run.workers)]
         for thread in threads:
             thread.start()
         ready.wait()
@@ -88,21 +84,16 @@ def safe_python(run: Run) -> None:
             tasks.put(None)
         for thread in threads:
             thread.join()
-        return [analysis for number in sorted(results) for analysis in results[number]]
+        return [analysis for number in sorted(results) for analysis in results[number]], index
 
     # end of coordination
-    _measure(run, everything, lambda: index)
+    _measure(run, everything)
 
 
 # coordination: process_pool
-def _work(documents: list[Document]) -> tuple[list[Analysis], Index]:
-    analyses: list[Analysis] = []
-    index: Counter[str] = Counter()
-    for document in documents:
-        analysis, counts = analyze(prepare(document))
-        index.update(counts)
-        analyses.append(analysis)
-    return analyses, index
+def _work(documents: list[Document]) -> Result:
+    index: Index = {}
+    return _analyze(documents, index), index
 
 
 # end of coordination
@@ -112,20 +103,19 @@ def process_pool(run: Run) -> None:
     """Processes that share nothing; the indexes of chunks are merged here."""
 
     # coordination: process_pool
-    index: Counter[str] = Counter()
-
-    def everything(documents: list[Document]) -> list[Analysis]:
+    def everything(documents: list[Document]) -> Result:
         analyses: list[Analysis] = []
+        index: Index = {}
         with ProcessPoolExecutor(run.workers) as pool:
             list(pool.map(abs, range(run.workers)))
             run.started()
             for some, counts in pool.map(_work, _chunks(documents)):
                 analyses += some
-                index.update(counts)
-        return analyses
+                merge(index, counts)
+        return analyses, index
 
     # end of coordination
-    _measure(run, everything, lambda: index)
+    _measure(run, everything)
 
 
 # coordination: safe_python, process_pool
@@ -135,25 +125,39 @@ def _chunks(documents: Iterable[Document]) -> Iterable[list[Document]]:
         yield chunk
 
 
+def _analyze(documents: list[Document], index: Index) -> list[Analysis]:
+    analyses = []
+    for document in documents:
+        analysis, counts = analyze(prepare(document))
+        add(index, counts)
+        analyses.append(analysis)
+    return analyses
+
+
 # end of coordination
 
 
-def _measure(
-    run: Run,
-    everything: Callable[[list[Document]], list[Analysis]],
-    index: Callable[[], Index],
-) -> None:
+def _measure(run: Run, everything: Callable[[list[Document]], Result], tries: int = 1) -> None:
     run.promise(EVERY, INDEX)
     documents = load(run.size)
     outputs: dict[str, list[Analysis]] = {}
     with run.measured():
-        analyses = everything(documents)
+        analyses, index = everything(documents)
         for analysis in analyses:
             outputs.setdefault(classify(analysis), []).append(analysis)
     names = [document["name"] for document in documents]
     run.check(EVERY, [analysis["name"] for analysis in analyses] == names)
-    expected = count_words(documents)
-    lost = sum(expected.values()) - sum(index().values())
-    run.check(INDEX, dict(index()) == expected)
-    if dict(index()) != expected:
-        run.note = f"{lost} of {sum(expected.values())} counted words are lost"
+
+    expected = index_words(documents)
+    number = 1
+    while index == expected and number < tries:
+        index = everything(documents)[1]
+        number += 1
+    run.check(INDEX, index == expected)
+    if index != expected:
+        lost = _occurrences(expected) - _occurrences(index)
+        run.note = f"in run {number} of {number}, the index lost {lost} occurrences of words"
+
+
+def _occurrences(index: Index) -> int:
+    return sum(count for count, _ in index.values())

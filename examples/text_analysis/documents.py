@@ -25,7 +25,9 @@ class Analysis(TypedDict):
     phrases: list[str]
 
 
-Index = dict[str, int]
+Entry = tuple[int, int]
+"""How often a word occurs, and in how many documents."""
+Index = dict[str, Entry]
 
 
 def _set(words: str) -> frozenset[str]:
@@ -88,7 +90,7 @@ def prepare(document: Document) -> Document:
     return {"name": document["name"], "text": document["text"].lower()}
 
 
-def analyze(document: Document) -> tuple[Analysis, Index]:
+def analyze(document: Document) -> tuple[Analysis, dict[str, int]]:
     """Rate a document that is prepared, and count its words."""
     text = document["text"]
     words = _WORD.findall(text)
@@ -152,12 +154,33 @@ def classify(analysis: Analysis) -> str:
     return "negative" if analysis["sentiment"] < -0.2 else "neutral"
 
 
-def count_words(documents: Iterable[Document]) -> Index:
-    """Count the words of all documents in one process, one after the other."""
-    total: Counter[str] = Counter()
+def plus(entry: Entry | None, more: Entry) -> Entry:
+    """Add to an entry.
+
+    >>> plus((5, 2), (3, 1)), plus(None, (3, 1))
+    ((8, 3), (3, 1))
+    """
+    return more if entry is None else (entry[0] + more[0], entry[1] + more[1])
+
+
+def add(index: Index, counts: dict[str, int]) -> None:
+    """Add the words of a document to an index."""
+    for word, count in counts.items():
+        index[word] = plus(index.get(word), (count, 1))
+
+
+def merge(index: Index, more: Index) -> None:
+    """Add an index to another one."""
+    for word, entry in more.items():
+        index[word] = plus(index.get(word), entry)
+
+
+def index_words(documents: Iterable[Document]) -> Index:
+    """Index the words of all documents in one process, one after the other."""
+    index: Index = {}
     for document in documents:
-        total.update(analyze(prepare(document))[1])
-    return dict(total)
+        add(index, analyze(prepare(document))[1])
+    return index
 
 
 def _sentiment(words: list[str]) -> float:

@@ -15,7 +15,7 @@ defmodule Slither.Examples.TextAnalysis do
   @reference :text_analysis_reference
   @invariants [
     every: "every document has one analysis, in its order",
-    index: "the word index equals a single-process count, word for word"
+    index: "the index of words equals that of a single process, word for word"
   ]
 
   # coordination: slither
@@ -96,7 +96,7 @@ defmodule Slither.Examples.TextAnalysis do
     with {:ok, _figures, result} <-
            Measure.run([{Slither.Python.Pool, pool}], [@reference], fn ->
              documents = ask(@reference, "load", size)
-             {documents, ask(@reference, "count_words", documents)}
+             {documents, ask(@reference, "index_words", documents)}
            end) do
       {documents, expected} = result
       {:ok, documents, expected}
@@ -121,7 +121,9 @@ defmodule Slither.Examples.TextAnalysis do
 
   defp merge(indexes) do
     Enum.reduce(indexes, %{}, fn %{"index" => index}, merged ->
-      Map.merge(merged, index, fn _word, count, more -> count + more end)
+      Map.merge(merged, index, fn _word, [count, documents], [more, others] ->
+        [count + more, documents + others]
+      end)
     end)
   end
 
@@ -164,20 +166,20 @@ defmodule Slither.Examples.TextAnalysis do
   end
 
   defp parts(outputs, indexes) do
-    most = indexes |> merge() |> Enum.sort_by(&{-elem(&1, 1), elem(&1, 0)}) |> Enum.take(8)
+    words = indexes |> merge() |> Enum.sort_by(fn {word, [count, _]} -> {-count, word} end)
 
     [
-      {:table, "Documents by output", ["output", "documents", "such as", "phrases"],
+      {:table, "Documents by output", ["output", "documents", "such as", "its phrases"],
        for output <- [:positive, :negative, :default],
            [first | _] = analyses <- [outputs[output] || []] do
          [output, length(analyses), first["name"], Enum.join(first["phrases"], "; ")]
        end},
-      {:line,
-       "Words by worker: " <>
-         Enum.map_join(indexes, ", ", fn %{"pid" => pid, "index" => index} ->
-           "#{index |> Map.values() |> Enum.sum()} in #{pid}"
-         end) <>
-         ". Most frequent: " <> Enum.map_join(most, ", ", fn {word, n} -> "#{word} #{n}" end)}
+      {:table, "Words of #{length(words)}", ["word", "occurs", "in documents"],
+       for({word, [count, documents]} <- Enum.take(words, 4), do: [word, count, documents])},
+      {:lines,
+       for %{"pid" => pid, "index" => index} <- indexes do
+         "worker #{pid} indexed #{index |> Map.values() |> Enum.map(&hd/1) |> Enum.sum()} words"
+       end}
     ]
   end
 end

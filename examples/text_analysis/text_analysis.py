@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import documents
 from documents import Analysis, Document, Index
 
 # Each worker is a process of its own: nobody else touches its index, so nothing needs a lock.
-_index: Counter[str] = Counter()
+_index: Index = {}
 
 
 def load(counts: list[int]) -> list[list[Document]]:
@@ -17,9 +16,9 @@ def load(counts: list[int]) -> list[list[Document]]:
     return [documents.load(count) for count in counts]
 
 
-def count_words(lists: list[list[Document]]) -> list[Index]:
-    """The words of all documents, counted in one process."""
-    return [documents.count_words(texts) for texts in lists]
+def index_words(lists: list[list[Document]]) -> list[Index]:
+    """The words of all documents, indexed in one process."""
+    return [documents.index_words(texts) for texts in lists]
 
 
 # coordination: slither
@@ -28,14 +27,14 @@ def analyze(texts: list[Document]) -> list[Analysis]:
     analyses = []
     for text in texts:
         analysis, counts = documents.analyze(text)
-        _index.update(counts)
+        documents.add(_index, counts)
         analyses.append(analysis)
     return analyses
 
 
 def index(asked: list[None]) -> list[dict[str, object]]:
     """Hand over the index of this worker."""
-    return [{"pid": os.getpid(), "index": dict(_index)} for _ in asked]
+    return [{"pid": os.getpid(), "index": _index} for _ in asked]
 
 
 # end of coordination
