@@ -68,12 +68,13 @@ defmodule Slither.Examples.Report do
   defp time(%{ms: nil}), do: nil
   defp time(row), do: row.start_ms + row.ms
 
+  # What died has held nothing: that is said once.
   defp broken(rows) do
-    for row <- rows,
-        text <-
-          List.wrap(row.note) ++ for({text, false} <- row.invariants, do: "not held: #{text}"),
-        do: "#{row.kind}: #{text}"
+    for row <- rows, text <- List.wrap(row.note) ++ not_held(row), do: "#{row.kind}: #{text}"
   end
+
+  defp not_held(%{ms: nil}), do: []
+  defp not_held(row), do: for({text, false} <- row.invariants, do: "not held: #{text}")
 
   # If a baseline is faster, this is where it is said.
   defp fastest(rows) do
