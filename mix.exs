@@ -34,6 +34,8 @@ defmodule Slither.MixProject do
     ]
   end
 
-  defp elixirc_paths(:test), do: ["beam/lib", "beam/test/support", "beam/proof"]
+  defp elixirc_paths(:test),
+    do: ["beam/lib", "beam/test/support", "beam/proof", "examples/support"]
+
   defp elixirc_paths(_env), do: ["beam/lib"]
 end

@@ -1,4 +1,7 @@
-"""Runs a baseline: ``python run_baseline.py NAME --kind KIND --workers N --size N``."""
+"""Runs a baseline: ``python run_baseline.py NAME --kind KIND --workers N --size N``.
+
+NAME may be the path of a folder, too.
+"""
 
 import sys
 from importlib import import_module

@@ -52,8 +52,9 @@ def load(count: int) -> list[DataSet]:
         DataSet(number=number, source=source, values=list(values), fault=None)
         for number, (source, values) in enumerate(passages)
     ]
-    for turn, number in enumerate(poisoned(count)):
-        _poison(sets[number], turn)
+    poison = poisoned(count)
+    for turn, number in enumerate(poison):
+        _poison(sets[number], turn, len(poison))
     return sets
 
 
@@ -143,11 +144,11 @@ def _interval(values: list[float], seed: int) -> tuple[float, float]:
     return means[0], means[-1]
 
 
-def _poison(data: DataSet, turn: int) -> None:
+def _poison(data: DataSet, turn: int, turns: int) -> None:
     values = data["values"]
-    if turn == 20:
+    if turn == turns // 3:
         data["fault"] = "crash"
-    elif turn == 30:
+    elif turn == 2 * turns // 3:
         data["fault"] = "hang"
     elif turn % 3 == 0:
         values[0:2] = [math.inf, -math.inf]  # whose mean is no number

@@ -18,15 +18,15 @@ defmodule Slither.Examples.Baseline do
   def kinds, do: @kinds
 
   @doc """
-  Runs one kind. Takes `python:`, `workers:`, `size:` and `deadline:` in ms.
+  Runs one kind of those in an example's folder. Takes `python:`, `workers:`, `size:` and `deadline:` in ms.
 
   Its answer has the fields of a row (see `Slither.Examples.Runner`). A program that died or did
   not end is no error: that, too, is what the baseline is there to show.
   """
-  @spec run(String.t(), String.t(), keyword) :: map
-  def run(name, kind, options) do
+  @spec run(Path.t(), String.t(), keyword) :: map
+  def run(folder, kind, options) do
     arguments =
-      [Path.join(@root, "run_baseline.py"), name, "--kind", kind] ++
+      [Path.join(@root, "run_baseline.py"), folder, "--kind", kind] ++
         ["--workers", "#{options[:workers]}", "--size", "#{options[:size]}"] ++
         ["--deadline", "#{options[:deadline] / 1_000}"]
 

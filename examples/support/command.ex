@@ -5,6 +5,8 @@ defmodule Slither.Examples.Command do
 
   alias Slither.Examples.{JSON, Report, Runner}
 
+  @root Path.expand("..", __DIR__)
+
   @ok 0
   @usage 1
   @invariant 2
@@ -14,17 +16,18 @@ defmodule Slither.Examples.Command do
              [json: :string, python: :string]
   @usage_text "--all, --no-baseline, --workers N, --size N, --python PATH, --json FILE"
 
-  @doc "Runs examples, or lists them."
-  @spec example([String.t()]) :: 0..3
-  def example(arguments), do: command(arguments, :all)
+  @doc "Runs examples of a folder, or lists them."
+  @spec example([String.t()], Path.t()) :: 0..3
+  def example(arguments, root \\ @root), do: command(arguments, :all, root)
 
   @doc "Runs baselines, or lists them."
-  @spec baseline([String.t()]) :: 0..3
-  def baseline(arguments), do: command(arguments, :baselines)
+  @spec baseline([String.t()], Path.t()) :: 0..3
+  def baseline(arguments, root \\ @root), do: command(arguments, :baselines, root)
 
-  defp command(arguments, only) do
+  defp command(arguments, only, root) do
     {options, names, invalid} = OptionParser.parse(arguments, strict: @options)
-    known = Runner.known()
+    options = Keyword.put(options, :root, root)
+    known = Runner.known(root)
     only = if options[:baseline] == false, do: :slither, else: only
 
     cond do
@@ -41,7 +44,7 @@ defmodule Slither.Examples.Command do
         run(known, only, options)
 
       names == [] ->
-        list(known)
+        list(known, root)
 
       true ->
         run(names, only, options)
@@ -62,11 +65,11 @@ defmodule Slither.Examples.Command do
     @usage
   end
 
-  defp list(known) do
+  defp list(known, root) do
     IO.puts("Examples (mix slither.example NAME..., or --all):")
 
     for name <- known do
-      module = Runner.load(name)
+      module = Runner.load(name, root)
       {size, unit} = module.size()
       needs = if module.needs() == [], do: "nothing", else: Enum.join(module.needs(), ", ")
       IO.puts("\n  #{name}: #{module.title()}")
@@ -79,7 +82,7 @@ defmodule Slither.Examples.Command do
   end
 
   defp run(names, only, options) do
-    run_options = Keyword.take(options, [:workers, :size, :python]) ++ [say: &say/1]
+    run_options = Keyword.take(options, [:workers, :size, :python, :root]) ++ [say: &say/1]
 
     results =
       for name <- names do

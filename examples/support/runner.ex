@@ -11,6 +11,7 @@ defmodule Slither.Examples.Runner do
   alias Slither.Examples.{Baseline, Coordination}
   alias Slither.Python.{Env, Environment}
 
+  # Where the examples are.
   @root Path.expand("..", __DIR__)
 
   # ms that one baseline may take, unless the example has a `baseline_deadline/0`.
@@ -20,19 +21,19 @@ defmodule Slither.Examples.Runner do
   @free_threaded ~w(python3.14t python3.13t)
   @threads ~w(unsafe_threaded safe_python)
 
-  @doc "The names of all examples."
-  @spec known() :: [String.t()]
-  def known do
-    for path <- Path.wildcard(Path.join(@root, "*/*.ex")),
+  @doc "The names of all examples in a folder."
+  @spec known(Path.t()) :: [String.t()]
+  def known(root \\ @root) do
+    for path <- Path.wildcard(Path.join(root, "*/*.ex")),
         name = Path.basename(path, ".ex"),
         name == Path.basename(Path.dirname(path)),
         do: name
   end
 
   @doc "The module of an example; it is compiled when it is asked for."
-  @spec load(String.t()) :: module
-  def load(name) do
-    Code.require_file(Path.join([@root, name, name <> ".ex"]))
+  @spec load(String.t(), Path.t()) :: module
+  def load(name, root \\ @root) do
+    Code.require_file(Path.join([root, name, name <> ".ex"]))
     Module.concat(Slither.Examples, Macro.camelize(name))
   end
 
@@ -40,13 +41,15 @@ defmodule Slither.Examples.Runner do
   Runs an example, or what `only` says of it: `:all`, `:slither` or `:baselines`.
 
   Options: `workers:`, `size:` (the example's own unless given), `python:` (the baselines'
-  interpreter) and `say:`, a function that takes lines on what goes on.
+  interpreter), `say:`, a function that takes lines on what goes on, and `root:`, the examples'
+  folder.
   """
   @spec run(String.t(), :all | :slither | :baselines, keyword) :: map
   def run(name, only, options) do
-    module = load(name)
+    options = Keyword.merge([workers: 2, root: @root, say: fn _line -> :ok end], options)
+    module = load(name, options[:root])
     {size, unit} = module.size()
-    options = Keyword.merge([workers: 2, size: size, say: fn _line -> :ok end], options)
+    options = Keyword.put_new(options, :size, size)
 
     result = %{
       name: name,
@@ -80,7 +83,7 @@ defmodule Slither.Examples.Runner do
           kind: "slither",
           invariants: outcome.invariants,
           ended: true,
-          coordination: Coordination.lines(folder(result.name), "slither"),
+          coordination: Coordination.lines(folder(result.name, options), "slither"),
           interpreter: nil,
           note: nil
         })
@@ -106,20 +109,20 @@ defmodule Slither.Examples.Runner do
     with {:ok, python} <- python(result.name, asked, options),
          {:ok, python} <- Environment.interpreter(python) do
       row =
-        Baseline.run(result.name, kind,
+        Baseline.run(folder(result.name, options), kind,
           python: python,
           workers: result.workers,
           size: result.size,
           deadline: deadline(result.module)
         )
 
-      {:ok, Map.put(row, :coordination, Coordination.lines(folder(result.name), kind))}
+      {:ok, Map.put(row, :coordination, Coordination.lines(folder(result.name, options), kind))}
     end
   end
 
   # The interpreter with what the example needs: an environment of its own, or the one asked for.
   defp python(name, asked, options) do
-    lock = Path.join(folder(name), "requirements.lock")
+    lock = Path.join(folder(name, options), "requirements.lock")
 
     if File.exists?(lock),
       do: Env.ensure({:uv, lock}, python: asked, progress: options[:say]),
@@ -134,5 +137,5 @@ defmodule Slither.Examples.Runner do
       else: @deadline
   end
 
-  defp folder(name), do: Path.join(@root, name)
+  defp folder(name, options), do: Path.join(options[:root], name)
 end

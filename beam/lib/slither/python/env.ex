@@ -12,11 +12,6 @@ defmodule Slither.Python.Env do
         "The folder in which environments are kept; `nil` takes `config :slither, env_cache:`, " <>
           "else `slither/envs` in the user's cache folder."
     ],
-    install: [
-      type: {:list, :string},
-      default: [],
-      doc: "More arguments for `uv pip install`, such as `--no-index` and `--find-links FOLDER`."
-    ],
     progress: [
       type: {:or, [{:fun, 1}, {:in, [nil]}]},
       default: nil,
@@ -44,7 +39,9 @@ defmodule Slither.Python.Env do
 
   The file is one of requirements (`requirements.txt`; pin versions in it, or make a lock with
   `uv pip compile`) or a `pyproject.toml`, whose dependencies are taken. Workers need `msgpack`,
-  which is added. uv itself is taken from `.venv/bin` or `PATH`, else installed from PyPI into
+  which is added. Without a network, the lines `--no-index` and `--find-links FOLDER` of a file of
+  requirements take packages from a folder; uv's own variables (`UV_INDEX`, `UV_OFFLINE`, …) hold as
+  well. uv itself is taken from `.venv/bin` or `PATH`, else installed from PyPI into
   `.venv` with pip, or into the cache where there is no `.venv`.
 
   ## Options
@@ -52,7 +49,7 @@ defmodule Slither.Python.Env do
   #{Slither.Options.docs(@options)}
   """
 
-  alias Slither.{Error, Lock, Options}
+  alias Slither.{Error, Options}
   alias Slither.Python.Env.{Build, Spec, Step}
   alias Slither.Python.Environment
 
@@ -115,28 +112,9 @@ defmodule Slither.Python.Env do
   end
 
   defp build(env, options) do
-    File.mkdir_p!(Path.dirname(env.path))
-
-    with {:ok, lock} <- lock(env, options) do
-      try do
-        # Another VM, or another worker, may have built it meanwhile.
-        if Build.ready?(env), do: {:ok, env.interpreter}, else: Build.run(env, options)
-      after
-        Lock.release(lock)
-      end
-    end
-  rescue
-    error in File.Error -> {:error, Step.error(env, Exception.message(error), %{})}
-  end
-
-  defp lock(env, options) do
-    path = env.path <> ".lock"
-
-    with {:error, :locked} <- Lock.take(path, 0),
-         _ = Step.say(options, "another process builds #{env.name}; waiting for it"),
-         {:error, :locked} <- Lock.take(path, options[:timeout]) do
-      message = "another process has held #{path} for more than #{options[:timeout]} ms"
-      {:error, Step.error(env, message, %{})}
-    end
+    Step.locked(env, options, env.path, fn ->
+      # Another VM, or another worker, may have built it meanwhile.
+      if Build.ready?(env), do: {:ok, env.interpreter}, else: Build.run(env, options)
+    end)
   end
 end

@@ -16,16 +16,21 @@ defmodule Slither.Python.Env.Build do
     File.rm_rf!(env.path)
 
     with {:ok, uv} <- Uv.find(env, options),
-         :ok <-
-           Step.command(env, options, uv, ["venv", "--no-project", "--python", env.base, env.path]),
-         :ok <- Step.command(env, options, uv, install(env, options, ["-r", env.file])),
-         :ok <- Step.command(env, options, uv, install(env, options, [env.own])) do
+         :ok <- step(env, options, uv, ["venv", "--no-project", "--python", env.base, env.path]),
+         :ok <- step(env, options, uv, install(env)) do
       File.write!(Path.join(env.path, @mark), "#{env.file}\n#{env.base}\n")
       Step.say(options, "the environment of #{env.file} is ready in #{env.path}")
       {:ok, env.interpreter}
+    else
+      {:error, error} ->
+        File.rm_rf(env.path)
+        {:error, error}
     end
   end
 
-  defp install(env, options, what),
-    do: ["pip", "install", "--python", env.interpreter] ++ options[:install] ++ what
+  # In one command, since the file may say where packages come from.
+  defp install(env),
+    do: ["pip", "install", "--python", env.interpreter, "-r", env.file, env.own]
+
+  defp step(env, options, uv, arguments), do: Step.command(env, options, uv, arguments)
 end

@@ -4,7 +4,7 @@ defmodule Slither.Python.Env.Step do
 
   require Logger
 
-  alias Slither.Error
+  alias Slither.{Error, Lock}
   alias Slither.Python.Env.{Command, Spec}
 
   @doc "Runs a command for an environment; its lines are progress, its failure an error."
@@ -15,6 +15,35 @@ defmodule Slither.Python.Env.Step do
     case Command.run(executable, arguments, Path.dirname(env.file), progress, options[:timeout]) do
       {:ok, _output} -> :ok
       {:error, details} -> {:error, failed(env, details)}
+    end
+  end
+
+  @doc "Calls `fun` while no other VM, and nobody else in this one, does what `path` stands for."
+  @spec locked(Spec.t(), keyword, Path.t(), (() -> result)) :: result | {:error, Error.t()}
+        when result: term
+  def locked(env, options, path, fun) do
+    path = path <> ".lock"
+
+    with :ok <- File.mkdir_p(Path.dirname(path)), {:ok, lock} <- lock(path, options) do
+      try do
+        fun.()
+      after
+        Lock.release(lock)
+      end
+    else
+      {:error, :locked} ->
+        message = "another process has held #{path} for more than #{options[:timeout]} ms"
+        {:error, error(env, message, %{})}
+
+      {:error, reason} ->
+        {:error, error(env, "#{Path.dirname(path)}: #{:file.format_error(reason)}", %{})}
+    end
+  end
+
+  defp lock(path, options) do
+    with {:error, :locked} <- Lock.take(path, 0) do
+      say(options, "another process holds #{path}; waiting for it")
+      Lock.take(path, options[:timeout])
     end
   end
 
@@ -52,8 +81,8 @@ defmodule Slither.Python.Env.Step do
 
   defp hint(output) do
     if Command.offline?(output) do
-      "the network or the package index can't be reached: run it again when it can, or install " <>
-        "from a folder of wheels with install: [\"--no-index\", \"--find-links\", folder]"
+      "the network or the package index can't be reached: try again when it can, or have the file " <>
+        "name a folder of wheels with the lines --no-index and --find-links FOLDER"
     end
   end
 end

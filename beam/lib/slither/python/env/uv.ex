@@ -8,7 +8,7 @@ defmodule Slither.Python.Env.Uv do
   @spec find(Spec.t(), keyword) :: {:ok, String.t()} | {:error, Error.t()}
   def find(env, options) do
     case known(options) do
-      nil -> install(env, options)
+      nil -> Step.locked(env, options, own(options), fn -> install(env, options) end)
       uv -> {:ok, uv}
     end
   end
@@ -20,19 +20,21 @@ defmodule Slither.Python.Env.Uv do
       System.find_executable("uv")
   end
 
+  # Another one may have installed it meanwhile.
   defp install(env, options) do
+    case known(options) do
+      nil -> install_with_pip(env, options)
+      uv -> {:ok, uv}
+    end
+  end
+
+  defp install_with_pip(env, options) do
     folder = if File.dir?(venv()), do: venv(), else: own(options)
     python = Path.join([folder, "bin", "python"])
     Step.say(options, "installing uv into #{folder}")
 
     with :ok <- venv(env, options, folder, python),
-         :ok <-
-           Step.command(
-             env,
-             options,
-             python,
-             ["-m", "pip", "install"] ++ options[:install] ++ ["uv"]
-           ) do
+         :ok <- Step.command(env, options, python, ["-m", "pip", "install", "uv"]) do
       {:ok, in_folder(folder)}
     end
   end
