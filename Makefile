@@ -2,7 +2,7 @@
 # and again only when what it depends on changes (see scripts/setup).
 
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
-EXAMPLE ?= text_analysis
+EXAMPLE ?= --all
 
 BENCH ?= throughput payloads work startup store overlap restart scale
 
@@ -20,7 +20,7 @@ help: ## List these targets
 setup: ## Install what is missing: Elixir (apt), .venv, the Python package and its tools
 	@scripts/setup
 
-example: setup ## Run an example: text_analysis, or EXAMPLE=name
+example: setup ## Run all examples and their baselines, or EXAMPLE=name
 	@$(VENV) mix slither.example $(EXAMPLE)
 
 test: setup ## Run both test suites, ExUnit and pytest

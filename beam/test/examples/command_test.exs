@@ -92,9 +92,10 @@ defmodule Slither.Examples.CommandTest do
     {status, output, errors} = command(:example, ["unmet", "broken", "--no-baseline"])
     assert status == 2
     assert output =~ "FAILED  it is right"
-    assert errors =~ "NOT RUN: the Python environment of "
+    assert output =~ "NOT RUN: see the end."
+    assert errors =~ "unmet was not run: the Python environment of "
     assert errors =~ "no-such-package"
-    assert errors =~ ~r/`uv pip install .*requirements\.lock` ended with status/
+    assert errors =~ ~r/`uv pip install .*requirements\.lock .*` ended with status/
 
     # The others being right, the status tells of it.
     assert {3, _output, _errors} = command(:example, ["unmet"])

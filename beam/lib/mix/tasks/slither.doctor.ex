@@ -1,0 +1,42 @@
+defmodule Mix.Tasks.Slither.Doctor do
+  @shortdoc "Says what Slither finds here, what is missing, and how to get it"
+
+  @moduledoc """
+  Looks at Elixir, OTP, the Python that pools use unless they name another, its packages, uv, and
+  the interpreter or environment of each pool in the configuration.
+
+      mix slither.doctor
+
+  A line begins with `ok` or `MISS`. The exit status is 0 when nothing is missing, else 3.
+  `slither doctor` does the same for Python programs that start BEAM themselves.
+  """
+
+  use Mix.Task
+
+  @missing 3
+
+  @impl true
+  @spec run([String.t()]) :: :ok
+  def run([]) do
+    # The application is not started: its pools may be what is broken.
+    Mix.Task.run("app.config")
+    # What it uses to find an interpreter is there when the application is.
+    pools = Application.get_env(:slither, :pools, [])
+
+    fine =
+      for {good, what, found} <- Slither.Doctor.findings(pools), reduce: true do
+        fine ->
+          mark = if good, do: "ok  ", else: "MISS"
+          Mix.shell().info("#{mark} #{String.pad_trailing(what, 14)} #{found}")
+          fine and good
+      end
+
+    unless fine, do: exit({:shutdown, @missing})
+    :ok
+  end
+
+  def run(arguments) do
+    Mix.shell().error("mix slither.doctor takes no arguments, got: #{Enum.join(arguments, " ")}")
+    exit({:shutdown, 1})
+  end
+end

@@ -1,0 +1,182 @@
+defmodule Slither.Doctor do
+  @moduledoc false
+  # What an installation has and lacks, one finding after the other: whether it is fine, what was
+  # looked at, and what was found or how to get it.
+
+  alias Slither.Error
+  alias Slither.Python.{Env, Environment, Pool}
+  alias Slither.Python.Env.{Spec, Uv}
+
+  @oldest_elixir ">= 1.14.0"
+  @oldest_otp 25
+  @oldest_python [3, 10]
+
+  # One line for each fact, and none that a broken package could keep from being told.
+  @facts """
+  import sys
+  print("python", *sys.version_info[:3])
+  print("executable", sys.executable)
+  try:
+      import msgpack
+      print("msgpack", *msgpack.version)
+      print("fast", msgpack.Packer.__module__ == "msgpack._cmsgpack")
+  except Exception as error:
+      print("no_msgpack", repr(error))
+  try:
+      import slither
+      from slither._version import __version__
+      print("slither", __version__, "in", slither.__path__[0])
+      import slither.worker
+  except Exception as error:
+      print("no_slither", repr(error))
+  """
+
+  @type finding :: {boolean, String.t(), String.t()}
+
+  @doc "Looks at everything; `pools` is that of the configuration."
+  @spec findings([{atom, keyword}]) :: Enumerable.t()
+  def findings(pools) do
+    Stream.concat([
+      [elixir(), otp()],
+      Stream.flat_map([nil], fn nil -> python(nil) end),
+      Stream.map([:uv], fn :uv -> uv() end),
+      Stream.flat_map(pools, &pool/1)
+    ])
+  end
+
+  defp elixir do
+    version = System.version()
+
+    if Version.match?(version, @oldest_elixir),
+      do: {true, "Elixir", version},
+      else: {false, "Elixir", "#{version} is too old: Slither needs 1.14 or newer"}
+  end
+
+  defp otp do
+    release = System.otp_release()
+
+    if String.to_integer(release) >= @oldest_otp,
+      do: {true, "OTP", "#{release} at #{:code.root_dir()}"},
+      else: {false, "OTP", "#{release} is too old: Slither needs #{@oldest_otp} or newer"}
+  end
+
+  defp uv do
+    case Uv.known([]) do
+      nil -> {true, "uv", "not installed; an environment installs it when it is first needed"}
+      path -> {true, "uv", "#{said(path, ["--version"])} at #{path}"}
+    end
+  end
+
+  defp said(executable, arguments) do
+    case System.cmd(executable, arguments, stderr_to_stdout: true) do
+      {output, 0} -> String.trim(output)
+      {output, status} -> "ended with status #{status}: #{String.trim(output)}"
+    end
+  rescue
+    error in ErlangError -> "can't be run: #{inspect(error.original)}"
+  end
+
+  # The interpreter that pools have which name none.
+  defp python(option) do
+    case Environment.interpreter(option) do
+      {:ok, python} -> interpreter(python, [])
+      {:error, error} -> [{false, "Python", Exception.message(error)}]
+    end
+  end
+
+  defp interpreter(python, extra) do
+    case facts(python, extra) do
+      {:ok, facts} -> [version(facts, python), package(facts, python), msgpack(facts, python)]
+      {:error, why} -> [{false, "Python", "#{python} #{why}"}]
+    end
+  end
+
+  defp version(%{"python" => version} = facts, _python) do
+    found = "#{String.replace(version, " ", ".")} at #{facts["executable"]}"
+    [major, minor | _] = version |> String.split() |> Enum.map(&String.to_integer/1)
+
+    if [major, minor] >= @oldest_python,
+      do: {true, "Python", found},
+      else: {false, "Python", "#{found} is too old: Slither needs 3.10 or newer"}
+  end
+
+  defp version(facts, python), do: {false, "Python", "#{python}: #{inspect(facts)}"}
+
+  defp package(%{"slither" => found}, _python), do: {true, "slither", found}
+
+  defp package(facts, python) do
+    why = facts["no_slither"] || "it can't be imported"
+    {false, "slither", "#{why}; #{python} -m pip install slither-beam"}
+  end
+
+  defp msgpack(%{"msgpack" => version} = facts, _python) do
+    slow = if facts["fast"] == "True", do: "", else: ", without its C part: several times slower"
+    {true, "msgpack", String.replace(version, " ", ".") <> slow}
+  end
+
+  defp msgpack(facts, python) do
+    why = facts["no_msgpack"] || "it can't be imported"
+    {false, "msgpack", "#{why}; #{python} -m pip install msgpack"}
+  end
+
+  defp facts(python, extra) do
+    env =
+      for {name, value} <- Environment.variables(1, extra),
+          do: {to_string(name), if(value, do: to_string(value))}
+
+    case System.cmd(python, ["-c", @facts], stderr_to_stdout: true, env: env) do
+      {output, 0} -> {:ok, output |> String.split("\n", trim: true) |> Map.new(&fact/1)}
+      {output, status} -> {:error, "ended with status #{status}: #{String.trim(output)}"}
+    end
+  rescue
+    error in ErlangError -> {:error, "can't be run: #{inspect(error.original)}"}
+  end
+
+  defp fact(line) do
+    case String.split(line, " ", parts: 2) do
+      [name, value] -> {name, value}
+      [name] -> {name, ""}
+    end
+  end
+
+  defp pool({name, options}) do
+    case Pool.check([name: name] ++ options) do
+      {:ok, checked} -> workers("pool #{name}", checked)
+      {:error, error} -> [{false, "pool #{name}", Exception.message(error)}]
+    end
+  end
+
+  # What is in order is one line; what isn't says which part of it.
+  defp workers(what, options) do
+    with {:ok, python, how} <- interpreter_of(options),
+         [] <- for({false, part, found} <- interpreter(python, options[:env]), do: {part, found}) do
+      [{true, what, "#{options[:size]} workers of #{python}#{how}"}]
+    else
+      {:not_built, found} -> [{true, what, found}]
+      {:error, error} -> [{false, what, Exception.message(error)}]
+      lacks -> for {part, found} <- lacks, do: {false, what, "#{part}: #{found}"}
+    end
+  end
+
+  @spec interpreter_of(keyword) ::
+          {:ok, String.t(), String.t()} | {:not_built, String.t()} | {:error, Error.t()}
+  defp interpreter_of(options) do
+    case options[:python] do
+      {:uv, file} = spec ->
+        case Env.status(spec) do
+          {:ok, %{ready: true, interpreter: python}} -> {:ok, python, ", made from #{file}"}
+          {:ok, _env} -> {:not_built, not_built(file)}
+          {:error, error} -> {:error, error}
+        end
+
+      option ->
+        with {:ok, python} <- Environment.interpreter(option, options[:env], options[:cd]),
+             do: {:ok, python, ""}
+    end
+  end
+
+  defp not_built(file) do
+    "the environment of #{file} is not built yet; the pool's first start builds it in " <>
+      Spec.cache([])
+  end
+end
