@@ -71,10 +71,10 @@ class Run:
         """Measure the block: from data in memory to results in memory."""
         _print({"event": "begin", "invariants": list(self._held)})
         # A thread for this would be in the way of those who fork.
-        parent, until = os.getppid(), time.monotonic() + self.deadline
-        signal.signal(signal.SIGALRM, lambda *_: self._look(parent, until))
-        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+        parent = os.getppid()
         self._began = self._up = time.perf_counter()
+        signal.signal(signal.SIGALRM, lambda *_: self._look(parent))
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
         try:
             yield
             self._stop()
@@ -95,8 +95,8 @@ class Run:
         self._ms = (now - self._up) * 1_000
         _print({"event": "end"})
 
-    def _look(self, parent: int, until: float) -> None:
-        if time.monotonic() > until:
+    def _look(self, parent: int) -> None:
+        if time.perf_counter() - self._began > self.deadline:
             self._stop()
             self.note = f"did not end: stopped after {self.deadline:g} s"
             with suppress(Exception):

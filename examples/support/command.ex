@@ -77,6 +77,7 @@ defmodule Slither.Examples.Command do
       IO.puts("    Size: #{Report.number(size)} #{unit}. Needs: #{needs}.")
     end
 
+    IO.puts("\nWithout Elixir: .venv/bin/python examples/python_first/python_first.py")
     IO.puts("\nOptions: #{@usage_text}")
     @ok
   end
