@@ -7,6 +7,8 @@ defmodule Slither.Python.EnvTest do
   alias Slither.{Error, Lock}
   alias Slither.Python.{Env, Environment, Pool}
 
+  doctest Slither.Python.Env
+
   setup_all do
     wheels = Path.join(System.tmp_dir!(), "slither-wheels-#{System.pid()}")
     {:ok, python} = Environment.interpreter(nil)

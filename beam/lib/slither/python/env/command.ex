@@ -25,13 +25,16 @@ defmodule Slither.Python.Env.Command do
     {ended, status, lines} = collect(port, progress, [])
     Process.cancel_timer(timer)
     output = lines |> Enum.take(@kept) |> Enum.reverse() |> Enum.join("\n")
+    if status == 0, do: {:ok, output}, else: failure(executable, arguments, status, ended, output)
+  rescue
+    error in ErlangError ->
+      why = "can't be run: #{inspect(error.original)}"
+      failure(executable, arguments, nil, why, "")
+  end
 
-    if status == 0 do
-      {:ok, output}
-    else
-      command = Enum.map_join([Path.basename(executable) | arguments], " ", &quoted/1)
-      {:error, %{command: command, status: status, ended: ended, output: output}}
-    end
+  defp failure(executable, arguments, status, ended, output) do
+    command = Enum.map_join([Path.basename(executable) | arguments], " ", &quoted/1)
+    {:error, %{command: command, status: status, ended: ended, output: output}}
   end
 
   # uv takes the interpreters that are there, and shows no bars.
