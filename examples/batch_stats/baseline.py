@@ -20,8 +20,8 @@ from threading import Barrier, Lock, Thread
 from baselines import Run
 from welford import ZERO, DataSet, Stats, Total, combine, describe, expected, load, poisoned, same
 
-CHUNK = 32
-LIMIT = 0.5
+CHUNK = 16
+LIMIT = 0.75
 """Seconds that a chunk may take."""
 EVERY = "every sound data set has its statistics"
 EXACTLY = "exactly the poison is lost, each with its reason"
@@ -99,15 +99,18 @@ def process_pool(run: Run) -> None:
     def everything(sets: list[DataSet], outcome: Outcome) -> None:
         todo = deque(_chunks(sets))
         suspects: deque[list[DataSet]] = deque()
-        pool = ProcessPoolExecutor(run.workers)
-        list(pool.map(abs, range(run.workers)))
+        pool = _pool(run.workers)
         run.started()
         out: dict[Future[Found], tuple[list[DataSet], float]] = {}
         while todo or suspects or out:
             # A pool that breaks does not tell who did it: suspects run alone.
             while len(out) < (1 if suspects else run.workers) and (suspects or todo):
                 chunk = (suspects or todo).popleft()
-                out[pool.submit(_work, chunk)] = chunk, time.monotonic() + LIMIT
+                try:
+                    out[pool.submit(_work, chunk)] = chunk, time.monotonic() + LIMIT
+                except BrokenProcessPool:
+                    todo.appendleft(chunk)
+                    break
             first = min(until for _, until in out.values())
             done, _ = wait(out, max(0.0, first - time.monotonic()), FIRST_COMPLETED)
             broken: list[list[DataSet]] = []
@@ -125,7 +128,7 @@ def process_pool(run: Run) -> None:
             for process in list(pool._processes.values()):
                 process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
-            pool = ProcessPoolExecutor(run.workers)
+            pool = _pool(run.workers)
             run.restarts += 1
             for future, chunk in late:
                 del out[future]
@@ -145,6 +148,13 @@ def process_pool(run: Run) -> None:
 
 
 # coordination: process_pool
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # One whose processes are there: the time that a chunk may take is not theirs to spend.
+    pool = ProcessPoolExecutor(workers)
+    list(pool.map(abs, range(workers)))
+    return pool
+
+
 def _suspect(
     chunk: list[DataSet], suspects: deque[list[DataSet]], outcome: Outcome, reason: str
 ) -> None:

@@ -37,7 +37,7 @@ defmodule Slither.Examples.Example do
   @doc "One paragraph on why the figures are as they are."
   @callback why() :: String.t()
 
-  @doc "ms that a baseline may take (30,000 unless given); then it is stopped, and that is shown."
+  @doc "ms that a baseline may take (60,000 unless given); then it is stopped, and that is shown."
   @callback baseline_deadline() :: pos_integer
   @optional_callbacks baseline_deadline: 0
 

@@ -15,7 +15,7 @@ defmodule Slither.Examples.Runner do
   @root Path.expand("..", __DIR__)
 
   # ms that one baseline may take, unless the example has a `baseline_deadline/0`.
-  @deadline 30_000
+  @deadline 60_000
 
   # Interpreters without a GIL, for the baselines that use threads.
   @free_threaded ~w(python3.14t python3.13t)

@@ -21,7 +21,8 @@ defmodule Slither.Python.PoolTest do
             {[name: :p, startup_timeout: 0],
              "pool :p: option :startup_timeout takes milliseconds (1 to 4294967295) or :infinity, got 0"},
             {[name: :p, python: :python],
-             "pool :p: option :python takes a string (UTF-8), or one of nil, got :python"},
+             "pool :p: option :python takes a string (UTF-8), or {:uv, \"requirements.txt\"} or " <>
+               "{:uv, \"pyproject.toml\"}, or one of nil, got :python"},
             {[name: :p, capture: nil], "pool :p: option :capture takes true or false, got nil"},
             {%{name: :p}, "pool nil: takes a keyword list, got %{name: :p}"}
           ] do
