@@ -105,10 +105,8 @@ defmodule Slither.Examples.Command do
     if IO.ANSI.enabled?(), do: IO.write("\r\e[K")
     module = result.module
 
-    IO.puts(
-      "\n== #{result.name}: #{Report.number(result.size)} #{result.unit}, " <>
-        "#{result.workers} workers. #{module.title()}"
-    )
+    size = "#{Report.number(result.size)} #{result.unit}"
+    IO.puts("\n== #{result.name}: #{size}, #{result.workers} workers\n   #{module.title()}")
 
     if result.rows != [] do
       Report.print(Report.comparison(result.rows))

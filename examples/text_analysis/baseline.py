@@ -156,7 +156,8 @@ def _measure(run: Run, everything: Callable[[list[Document]], Result], tries: in
     run.check(INDEX, index == expected)
     if index != expected:
         lost = _occurrences(expected) - _occurrences(index)
-        run.note = f"in run {number} of {number}, the index lost {lost} occurrences of words"
+        luck = f", after {number - 1} that were right by luck" if number > 1 else ""
+        run.note = f"a run lost {lost} occurrences of words{luck}"
 
 
 def _occurrences(index: Index) -> int:

@@ -34,6 +34,7 @@ defmodule Slither.Examples.TextAnalysis do
         batch_size: 64,
         max_in_flight: 8
 
+      # end of coordination
       stage :classify, :router,
         routes: [
           {fn item -> item.payload["sentiment"] > 0.2 end, :positive},
@@ -45,8 +46,6 @@ defmodule Slither.Examples.TextAnalysis do
       output :default
     end
   end
-
-  # end of coordination
 
   @impl true
   def title, do: "docstrings of Python's standard library, rated and indexed"
@@ -65,13 +64,11 @@ defmodule Slither.Examples.TextAnalysis do
 
   @impl true
   def why do
-    "In unsafe_threaded, two threads read the same count, and both write it back plus their own: " <>
-      "the words of one of them are lost, silently. Locks mend that, but under a GIL threads " <>
-      "take turns, so safe_python uses one core. Processes use all of them: process_pool and " <>
-      "slither count in processes that share nothing, and merge at the end. process_pool starts " <>
-      "by forking and ships whole chunks, which costs less here, where nothing fails; slither " <>
-      "routes each document, bounds what is in flight, and would lose one batch with a worker, " <>
-      "not the run."
+    "Two threads read the same count, and both write it back plus their own: the words of one " <>
+      "are lost, silently. Locks mend that; under a GIL, threads still take turns. process_pool " <>
+      "and slither count in processes that share nothing, and merge at the end. Where nothing " <>
+      "fails, a pool of forked processes is cheaper: slither's workers start as programs, and " <>
+      "each document passes through BEAM, which prepares and routes it."
   end
 
   @impl true
@@ -83,7 +80,7 @@ defmodule Slither.Examples.TextAnalysis do
            Measure.run(
              [{Slither.Python.Pool, [name: @pool] ++ pool}],
              [@pool],
-             fn -> {analyze(documents), indexes(options[:workers])} end
+             fn -> {analyze_all(documents), indexes(options[:workers])} end
            ) do
       {:ok, outcome(figures, documents, expected, outputs, indexes)}
     end
@@ -103,15 +100,19 @@ defmodule Slither.Examples.TextAnalysis do
     end
   end
 
-  # coordination: slither
-  defp analyze(documents) do
+  defp analyze_all(documents) do
     progress = Progress.start("documents", length(documents))
+    outputs = analyze(documents, fn _output -> Progress.step(progress) end)
+    Progress.stop(progress)
+    outputs
+  end
 
+  # coordination: slither
+  defp analyze(documents, step) do
     Flow
     |> Slither.stream_pipe(documents)
-    |> Stream.each(fn _output -> Progress.step(progress) end)
+    |> Stream.each(step)
     |> Enum.group_by(&elem(&1, 0), fn {_output, item} -> item.payload end)
-    |> tap(fn _outputs -> Progress.stop(progress) end)
   end
 
   # Sessions spread over the workers: as many as there are workers ask each of them once.
