@@ -32,7 +32,7 @@ defmodule Slither.Examples.Report do
         ["coordination"]
 
     table = for row <- rows, do: cells(row)
-    [{:table, nil, head, table}, {:lines, broken(rows) ++ [fastest(rows)]}]
+    [{:table, nil, head, table}, {:lines, broken(rows) ++ fastest(rows)}]
   end
 
   @doc "What a number of bytes, or of ms, is to a person."
@@ -77,29 +77,30 @@ defmodule Slither.Examples.Report do
   defp not_held(row), do: for({text, false} <- row.invariants, do: "not held: #{text}")
 
   # If a baseline is faster, this is where it is said.
+  defp fastest([_alone]), do: []
+
   defp fastest(rows) do
     correct = Enum.filter(rows, &(correct(&1) == "yes" and time(&1)))
     slither = Enum.find(correct, &(&1.kind == "slither"))
 
-    case Enum.sort_by(correct, &time/1) do
-      [%{kind: "slither"}, next | _] ->
-        "Fastest of those that are correct: slither; #{next.kind} takes " <>
-          "#{times(next, slither)} times as long."
-
-      [%{kind: "slither"}] ->
-        "Only slither is correct."
-
-      [first | _] when slither != nil ->
-        "Fastest of those that are correct: #{first.kind}; slither takes " <>
-          "#{times(slither, first)} times as long."
-
-      [first | _] ->
-        "Fastest of those that are correct: #{first.kind}."
-
-      [] ->
-        "None is correct."
-    end
+    [compared(Enum.sort_by(correct, &time/1), slither)]
   end
+
+  defp compared([%{kind: "slither"} = slither, next | _], slither) do
+    "Fastest of those that are correct: slither; #{next.kind} takes " <>
+      "#{times(next, slither)} times as long."
+  end
+
+  defp compared([%{kind: kind}], _slither), do: "Only #{kind} is correct."
+
+  defp compared([first | _], nil), do: "Fastest of those that are correct: #{first.kind}."
+
+  defp compared([first | _], slither) do
+    "Fastest of those that are correct: #{first.kind}; slither takes " <>
+      "#{times(slither, first)} times as long."
+  end
+
+  defp compared([], _slither), do: "None is correct."
 
   defp times(row, other),
     do: :erlang.float_to_binary(time(row) / time(other), decimals: 1)

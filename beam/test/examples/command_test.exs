@@ -69,7 +69,7 @@ defmodule Slither.Examples.CommandTest do
     assert status == 0
     assert output =~ "unsafe_threaded: did not end: stopped after 1 s"
     assert output =~ "safe_python: the interpreter died of signal 9; all results are lost"
-    assert output =~ "Fastest of those that are correct: process_pool."
+    assert output =~ "Only process_pool is correct."
     refute output =~ "\e["
 
     assert {:ok, [%{"name" => "broken", "size" => 1_500, "workers" => 2} = figures]} =
