@@ -88,6 +88,20 @@ defmodule Slither.Examples.CommandTest do
     assert right["coordination"] == 7
   end
 
+  @tag :tmp_dir
+  test "baselines run on the interpreter that is named", %{tmp_dir: dir} do
+    {:ok, python} = Slither.Python.Environment.interpreter(nil)
+    other = Path.join(dir, "other-python")
+    # It says that it was here.
+    File.write!(other, "#!/bin/sh\necho here > '#{dir}/here'\nexec '#{python}' \"$@\"\n")
+    File.chmod!(other, 0o755)
+    assert {0, _output, ""} = command(:baseline, ["broken", "--python", other])
+    assert File.read!(Path.join(dir, "here")) == "here\n"
+
+    assert {3, _output, errors} = command(:baseline, ["broken", "--python", "no-such-python"])
+    assert errors =~ ~s(no Python interpreter "no-such-python")
+  end
+
   test "an example that can't have its packages is told at the end, and the others run" do
     {status, output, errors} = command(:example, ["unmet", "broken", "--no-baseline"])
     assert status == 2
