@@ -79,14 +79,18 @@ def _run_items(
     handler: Callable[..., Payload], call: Call, at_once: int = _registry.CONCURRENCY
 ) -> list[Payload]:
     results: list[Payload] = []
+    plain: type | None = None
     for item in call.items:
         try:
             result = handler(item)
         except BaseException as error:  # noqa: BLE001 - as above, for one item
             result = Raised(exception_error(error))
-        if _is_awaitable(result):
-            rest = call.items[len(results) :]
-            return results + _turn(call).items(handler, rest, result, at_once)
+        # Most results are of the type of the one before, and that was asked.
+        if type(result) is not plain:
+            if _is_awaitable(result):
+                rest = call.items[len(results) :]
+                return results + _turn(call).items(handler, rest, result, at_once)
+            plain = type(result)
         results.append(result)
     return results
 

@@ -7,9 +7,11 @@ pipe did not take is kept and goes first with the next frame.
 
 from __future__ import annotations
 
+# What the module signal is made of: that one turns each answer into an enum, which takes fifteen
+# times as long, three times for every frame.
+import _signal
 import os
 import select
-import signal
 import struct
 import threading
 from collections import deque
@@ -19,7 +21,8 @@ from types import FrameType
 from slither._errors import ProtocolError
 from slither._version import MAX_FRAME
 
-_CHUNK = 262_144
+# Above this, memory for what is read comes from the system each time.
+_CHUNK = 65_536
 _HEADER = struct.Struct(">I")
 _MOST_PIECES = 64
 
@@ -40,6 +43,9 @@ class Channel:
         self._buffer = bytearray()
         self._at = 0
         self._closed = False
+        # One for reads alone: one poll object must not be used by two threads at once.
+        self._readable = select.poll()
+        self._readable.register(read, select.POLLIN)
 
     def write(self, *pieces: bytes | memoryview) -> None:
         """Send one frame, given in pieces; OSError when the other end is gone."""
@@ -54,7 +60,7 @@ class Channel:
                 self._pending.extend(frame)
                 self._push()
             while self._pending:
-                _wait(self._out, select.POLLOUT, None)
+                self._await_room()
                 with Uninterrupted():
                     self._push()
 
@@ -65,7 +71,7 @@ class Channel:
         """
         milliseconds = None if timeout is None else max(0, int(timeout * 1_000))
         while not self._hand_on(handle):
-            if not _wait(self._in, select.POLLIN, milliseconds):
+            if not self._readable.poll(milliseconds):
                 return False
             with Uninterrupted():
                 self._fill()
@@ -82,6 +88,11 @@ class Channel:
             self._closed = True
             os.close(self._in)
             os.close(self._out)
+
+    def _await_room(self) -> None:
+        poller = select.poll()
+        poller.register(self._out, select.POLLOUT)
+        poller.poll()
 
     def _push(self) -> None:
         while self._pending:
@@ -141,24 +152,18 @@ class Uninterrupted:
         self._got: tuple[int, FrameType | None] | None = None
         self._before = None
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
+            before = _signal.getsignal(_signal.SIGINT)
             if callable(before):
-                signal.signal(signal.SIGINT, self._note)
+                _signal.signal(_signal.SIGINT, self._note)
                 self._before = before
 
     def __exit__(self, *_error: object) -> None:
         """Put the handler back that was there, and call it if it was wanted meanwhile."""
         before = self._before
         if before is not None:
-            signal.signal(signal.SIGINT, before)
+            _signal.signal(_signal.SIGINT, before)
             if self._got is not None:
                 before(*self._got)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._got = (number, frame)
-
-
-def _wait(descriptor: int, event: int, milliseconds: int | None) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, event)
-    return bool(poller.poll(milliseconds))

@@ -53,7 +53,7 @@ class Link:
         self._receivers: dict[int, Receiver] = {}
         self._ids = 0
         self._keepers = 0
-        self._owner = os.getpid()
+        self._forked = False
         self._ready = False
         self._ended = False
         self.death: BeamDied | None = None
@@ -181,6 +181,7 @@ class Link:
 
     def keep_reading(self) -> None:
         """Have a thread read until as many calls of :meth:`let_be` have followed."""
+        self._check_owner()
         with self._changed:
             self._keepers += 1
             first = self._keepers == 1
@@ -265,7 +266,7 @@ class Link:
 
         A KeyboardInterrupt while it waits kills it at once.
         """
-        if self._owner != os.getpid():
+        if self._forked:
             return
         try:
             if self.death is None:
@@ -293,7 +294,7 @@ class Link:
 
     def kill(self) -> None:
         """End BEAM at once; its workers end with it."""
-        if self._owner != os.getpid():
+        if self._forked:
             return
         self.child.kill()
         self._end_with(BeamDied("the Beam is closed"))
@@ -324,13 +325,16 @@ class Link:
             raise BeamDied(self.death.reason, self.death.status, self.death.log)
 
     def _check_owner(self) -> None:
-        if self._owner != os.getpid():
+        if self._forked:
             raise BeamError(
                 "this Beam belongs to the process that started it, and this is a fork of that; "
                 "start another one here"
             )
 
     def _leave_to_parent(self) -> None:
+        self._forked = True
+        # A thread that is not here may have held the lock.
+        self._changed = threading.Condition()
         self._channel.forget()
 
 
