@@ -40,9 +40,18 @@ def _describe(error: BaseException) -> dict[str, Payload]:
         "traceback": clean(text),
     }
     # For a driver, which raises it again: the arguments where they are small and can be sent.
-    if _is_small(list(error.args)):
-        facts["args"] = list(error.args)
+    arguments = _arguments(error)
+    if _is_small(arguments):
+        facts["args"] = arguments
     return describe("exception", message, **facts)
+
+
+def _arguments(error: BaseException) -> list[object]:
+    if isinstance(error, OSError) and len(error.args) == 2 and error.filename is not None:
+        # An OSError takes the names of files out of its arguments.
+        second = [] if error.filename2 is None else [None, error.filename2]
+        return [*error.args, error.filename, *second]
+    return list(error.args)
 
 
 def _is_small(value: list[object]) -> bool:

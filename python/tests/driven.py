@@ -58,6 +58,11 @@ def odd(_item: int) -> int:
     raise OddError
 
 
+def exhaust(_item: int) -> NoReturn:
+    next(iter(()))
+    raise AssertionError
+
+
 def refuse(item: int) -> Payload:
     return Failure({"refused": item})
 

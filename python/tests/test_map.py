@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import slither
 from slither._types import Payload
 from slither.pipe import retry, route
+
+PATIENCE = 60.0
 
 
 def test_results_are_in_the_order_of_the_items(beam: slither.Beam) -> None:
@@ -115,6 +118,27 @@ def test_an_exception_class_of_this_program_is_raised_again(beam: slither.Beam) 
     with pytest.raises(driven.OurError) as caught:
         list(beam.map(driven.ours, [7]))
     assert caught.value.code == 7
+
+
+def test_an_exception_names_its_file_here_too(beam: slither.Beam) -> None:
+    with pytest.raises(FileNotFoundError, match="No such file or directory: '/no/ü'") as caught:
+        list(beam.map(os.listdir, ["/no/ü"]))
+    assert (caught.value.errno, caught.value.filename) == (2, "/no/ü")
+    with pytest.raises(FileNotFoundError, match="'/no/a' -> '/no/b'"):
+        beam.submit(os.rename, "/no/a", "/no/b").result(PATIENCE)
+
+
+def test_the_end_of_an_iterator_is_no_end_of_the_results(beam: slither.Beam) -> None:
+    with pytest.raises(slither.HandlerError, match="StopIteration"):
+        list(beam.map(driven.exhaust, [0]))
+
+    async def wait() -> Payload:
+        return await asyncio.wait_for(
+            asyncio.wrap_future(beam.submit(driven.exhaust, 0)), PATIENCE
+        )
+
+    with pytest.raises(slither.HandlerError, match="StopIteration"):
+        asyncio.run(wait())
 
 
 def test_an_exception_that_cannot_be_made_anew_is_named(beam: slither.Beam) -> None:

@@ -18,6 +18,8 @@ from slither._errors import (
 if TYPE_CHECKING:
     from slither._types import Payload
 
+# Where these are raised they mean something else.
+_NOT_HERE = (StopIteration, StopAsyncIteration)
 _KINDS: dict[str, type[CallError]] = {"timeout": CallTimeout, "worker_died": WorkerDied}
 
 
@@ -76,7 +78,9 @@ def _class(module: str, name: str) -> type[Exception] | None:
     # Only what this program has loaded by itself: an error never imports anything.
     where = builtins if module == "builtins" else sys.modules.get(_here(module))
     found = getattr(where, name, None)
-    return found if isinstance(found, type) and issubclass(found, Exception) else None
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return None
+    return None if issubclass(found, _NOT_HERE) else found
 
 
 def _here(module: str) -> str:
