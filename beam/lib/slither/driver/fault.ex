@@ -88,9 +88,14 @@ defmodule Slither.Driver.Fault do
 
   defp python(%Error{python: nil}), do: %{}
 
-  # The type stands before the message of the error; here it is a field of its own.
-  defp python(%Error{python: python}) do
-    %{"type" => python.type, "message" => python.message, "traceback" => python.traceback}
+  # The type stands before the message of the error; here it is a field of its own. An error that
+  # says more than the exception, such as which pool could not start, keeps its words.
+  defp python(%Error{python: python, message: message}) do
+    facts = %{"type" => python.type, "traceback" => python.traceback}
+
+    if message == "#{python.type}: #{python.message}",
+      do: Map.put(facts, "message", python.message),
+      else: facts
   end
 
   # Facts that the protocol can carry; the sentence has said the rest.
