@@ -121,7 +121,7 @@ def test_a_failed_run_keeps_what_was_finished(slither: Command, tmp_path: Path) 
     assert "pipe 'failing', stage 'fail'" in done.stderr
     assert "ValueError: five is right out" in done.stderr
     assert 'raise ValueError("five is right out")' in done.stderr
-    assert "what was finished is in out/default.jsonl" in done.stderr
+    assert "what was finished is in out/default.jsonl (4 rows)" in done.stderr
     assert numbers(tmp_path / "out/default.jsonl") == [0, 1, 2, 3]
 
 
@@ -167,28 +167,41 @@ def test_a_full_disk_is_one_clear_error(slither: Command, tmp_path: Path) -> Non
 
 FILLS = """
 import resource, sys
-from slither._cli.rows import Lines, json_line
+from slither._cli import rows
 # BEAM itself could not live with such a limit.
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-lines = Lines(sys.argv[1], json_line)
+lines = rows.Lines(sys.argv[1], rows.ENCODE)
 try:
     for n in range(100_000):
-        lines.write({"n": n})
+        lines.write({"n": n, "text": "two\\nlines"})
 except OSError as error:
     print(error.filename, error.strerror)
 lines.close()
+print(lines.kept)
 """
 
 
 def test_a_disk_that_fills_keeps_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     done = subprocess.run(
-        [sys.executable, "-c", FILLS, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FILLS.replace("ENCODE", "json_line"), str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout == f"{path} File too large\n"
     kept = numbers(path)
+    assert done.stdout == f"{path} File too large\n{len(kept)}\n"
     assert kept == list(range(len(kept)))
     assert 99_900 < path.stat().st_size <= 100_000
+
+
+def test_a_disk_that_fills_leaves_no_part_of_a_row_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    script = FILLS.replace("ENCODE", "CsvLines()")
+    subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, check=True)
+    with open(path, newline="") as file:
+        texts = {row["text"] for row in csv.DictReader(file, strict=True)}
+    assert texts == {"two\nlines"}
 
 
 def test_a_reader_of_stdout_that_leaves_is_no_error(slither: Command, tmp_path: Path) -> None:
@@ -288,6 +301,10 @@ def test_doctor_says_what_is_missing(slither: Command, tmp_path: Path) -> None:
     done = slither("doctor", env={**os.environ, "SLITHER_ERL": str(old)})
     assert done.returncode == 3
     assert "OTP 24 at" in done.stdout
+    old.write_text("#!/bin/sh\nprintf '25 compiler'\n")
+    done = slither("doctor", env={**os.environ, "SLITHER_ERL": str(old)})
+    assert done.returncode == 3
+    assert "lacks of Erlang: compiler. Install" in done.stdout
 
 
 def test_lines_are_written_whole(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from slither._errors import SlitherError
 from slither._version import __version__
 
 _OLDEST_OTP = 25
+# What Elixir, which the BEAM side carries, stands on.
+_NEEDED = "[kernel, stdlib, compiler]"
 Finding = tuple[bool, str, str]
 """Whether it is fine, what was looked at, and what was found."""
 
@@ -70,17 +72,22 @@ def _msgpack() -> Finding:
 
 def _erl() -> Finding:
     path = launch.erl()
-    ask = "io:put_chars(erlang:system_info(otp_release)),halt()."
+    ask = f"""io:put_chars(erlang:system_info(otp_release)),
+        [io:put_chars([$\\s, atom_to_list(A)]) || A <- {_NEEDED},
+            not is_list(code:lib_dir(A))], halt()."""
     command = [path, "-boot", "start_clean", "-noinput", "-eval", ask]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, "erl", f"{path} can't be run: {error}"
-    release = done.stdout.strip()
+    release, *lacking = done.stdout.split() or [""]
     if not release.isdigit():
         return False, "erl", f"{path} fails: {(done.stderr or done.stdout).strip()[:200]}"
     if int(release) < _OLDEST_OTP:
         return False, "erl", f"OTP {release} at {path} is too old. {launch.advice()}"
+    if lacking:
+        missing = f"lacks of Erlang: {', '.join(lacking)}"
+        return False, "erl", f"OTP {release} at {path} {missing}. {launch.advice()}"
     return True, "erl", f"OTP {release} at {path}"
 
 

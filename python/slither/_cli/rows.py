@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
@@ -79,7 +80,7 @@ def _plain(value: Payload) -> Payload:
 
 
 class Lines:
-    """A file of lines, of which none is ever written in part."""
+    """A file of rows, of which none is ever left in part."""
 
     def __init__(self, path: str, encode: Callable[[Payload], str]) -> None:
         """Begin the file anew."""
@@ -87,9 +88,13 @@ class Lines:
         self._encode = encode
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         self._buffer = bytearray()
+        # Where each row in the buffer ends.
+        self._ends: list[int] = []
         self._whole = 0
         self.count = 0
         """Rows taken."""
+        self.kept = 0
+        """Rows written."""
 
     def write(self, value: Payload) -> None:
         """Take a row."""
@@ -98,21 +103,24 @@ class Lines:
         except (TypeError, ValueError, KeyError) as error:
             raise RowError(f"{self.path}, row {self.count + 1}: {error}") from None
         self.count += 1
+        self._ends.append(len(self._buffer))
         if len(self._buffer) >= _BUFFER:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken; OSError after the lines that found room."""
+        """Write what was taken; OSError after the rows that found room."""
         view = memoryview(bytes(self._buffer))
+        ends, self._ends = self._ends, []
         self._buffer.clear()
         written = 0
         try:
             while written < len(view):
                 written += os.write(self._descriptor, view[written:])
         except OSError as error:
-            self._cut(view, written)
+            self._cut(ends, written)
             raise OSError(error.errno, error.strerror, self.path) from None
         self._whole += len(view)
+        self.kept += len(ends)
 
     def close(self) -> None:
         """Write what is left, and close the file."""
@@ -127,11 +135,14 @@ class Lines:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _cut(self, view: memoryview, written: int) -> None:
-        # Half a line would look like a row to some, and like damage to others.
-        end = bytes(view[:written]).rfind(b"\n") + 1
+    def _cut(self, ends: list[int], written: int) -> None:
+        # Half a row would look like a row to some, and like damage to others.
+        rows = bisect(ends, written)
+        self.kept += rows
+        self._whole += ends[rows - 1] if rows else 0
         try:
-            os.ftruncate(self._descriptor, self._whole + end)
+            os.ftruncate(self._descriptor, self._whole)
+            os.lseek(self._descriptor, self._whole, os.SEEK_SET)
         except OSError:
             return
 

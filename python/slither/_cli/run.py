@@ -137,7 +137,8 @@ class _Folder:
 
     def kept(self) -> str:
         self.finish()
-        return "what was finished is in " + ", ".join(file.path for file in self._files.values())
+        files = self._files.values()
+        return "what was finished is in " + ", ".join(f"{f.path} ({f.kept} rows)" for f in files)
 
 
 class _Stdout:
