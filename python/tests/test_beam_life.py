@@ -185,9 +185,6 @@ def spin(item):
     print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
     while True:
         pass
-def gil(item):
-    print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
-    return sum(bytes(1 << 33)) or 10 ** (10 ** 9)
 """
 
 
@@ -201,6 +198,36 @@ if __name__ == "__main__":
     with slither.Beam(workers=2) as beam:
         print(*pids(beam), flush=True)
         list(beam.map({busy}, [0, 1], batch_size=1))
+"""
+    )
+    pids = list(map(int, line(process).split()))
+    pids += [int(line(process)) for _ in range(2)]
+    assert all(map(alive, pids))
+    process.kill()
+    await_gone(pids, GONE_WITHIN)
+
+
+def test_a_killed_driver_ends_workers_whose_threads_have_no_turn(script: Script) -> None:
+    process = script(
+        PIDS
+        + """
+import re
+def match(item):
+    with open(f"{item}.part", "w") as file:
+        file.write(str(subprocess.Popen(["sleep", "600"]).pid))
+    os.rename(f"{item}.part", item)
+    # Holds the interpreter, and does not end.
+    re.match("(a+)+$", "a" * 64 + "b")
+if __name__ == "__main__":
+    with slither.Beam(workers=2) as beam:
+        print(*pids(beam), flush=True)
+        for name in ("one", "two"):
+            beam.submit(match, name)
+        for name in ("one", "two"):
+            while not os.path.exists(name):
+                os.sched_yield()
+            print(open(name).read(), flush=True)
+        time.sleep(600)
 """
     )
     pids = list(map(int, line(process).split()))
@@ -244,6 +271,12 @@ if __name__ == "__main__":
                 beam.status()
             except slither.BeamError as error:
                 print("refused:", error, flush=True)
+            for wait in (lambda: beam.submit(len, "a"), lambda: list(beam.map(len, ["a"]))):
+                try:
+                    wait()
+                except slither.BeamError:
+                    continue
+                print("not refused", flush=True)
             time.sleep(600)
         print(child, flush=True)
         time.sleep(600)
@@ -444,6 +477,11 @@ def test_workers_that_cannot_start_say_why(escript: Path) -> None:
             beam.map(driven.echo, [1]).__next__()
         with pytest.raises(slither.CallError, match="no_such_module"):
             beam.wait_ready()
+    with slither.Beam(workers=1, initializer=driven.no_fives, initargs=(5,)) as beam:
+        found = r"pool :default: .* worker can't start: ValueError: \('a five', 5\)"
+        with pytest.raises(slither.CallError, match=found) as caught:
+            beam.submit(driven.echo, 1).result(PATIENCE)
+        assert 'raise ValueError("a five", item)' in str(caught.value.__cause__)
 
 
 def test_a_worker_loads_nothing_of_the_driver(beam: slither.Beam) -> None:

@@ -460,6 +460,8 @@ class Beam:
 
         Asked for again with the same options it is the same table; with others, ValueError.
         """
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name is a str of a character or more, not {name!r:.80}")
         where = None
         if durable is not None:
             where = os.path.abspath(os.path.join(os.fspath(durable), quote(name, safe="")))
