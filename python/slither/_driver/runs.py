@@ -48,6 +48,8 @@ class Run(ABC):
         """Errors so far, by kind."""
         self.ended = False
         """Whether nothing more comes."""
+        self._began = 0.0
+        self._took: float | None = None
         self.pulled = 0
         """Items taken from the input."""
         self.summary: Summary | None = None
@@ -82,6 +84,7 @@ class Run(ABC):
 
     def begin(self) -> None:
         """Start the run."""
+        self._began = time.monotonic()
         self.identity = self.link.new_id()
         self.link.start(self.identity, self, self.kind, self._spec)
 
@@ -158,12 +161,18 @@ class Run(ABC):
 
     def so_far(self) -> Summary:
         """Return the account of a run that goes on, as far as it is known here."""
-        return Summary(items=self.pulled, outputs=dict(self.given()), errors=dict(self.errors))
+        seconds = self._took
+        if seconds is None:
+            seconds = time.monotonic() - self._began if self._began else 0.0
+        given, errors = dict(self.given()), dict(self.errors)
+        return Summary(items=self.pulled, outputs=given, errors=errors, seconds=seconds)
 
     def close(self) -> None:
         """Give the run up, if it still goes on."""
         if self.identity and not self.ended:
             self.link.cancel(self.identity)
+        if self._took is None:
+            self._took = self.so_far().seconds
         self.ended = True
         self.show()
 

@@ -42,7 +42,8 @@ class Summary:
             if count := getattr(self, word):
                 lines.append(f"  {word:<12} {count}")
         lines += [f"  error: {kind} {count}" for kind, count in self.errors.items()]
-        lines.append(f"  {self.batches} calls, {self.retries} retries")
+        if self.batches:
+            lines.append(f"  {self.batches} calls, {self.retries} retries")
         return "\n".join(lines)
 
 
