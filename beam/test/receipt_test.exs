@@ -49,10 +49,13 @@ defmodule Slither.ReceiptTest do
     test "counts what a policy did with failures" do
       options = python("fail_on_seven", batch_size: 2, on_error: :skip)
 
-      assert {:ok, _items, %{in: 10, out: 8, skipped: 2, failed: 0}} = dispatch(1..10, options)
+      assert {:ok, _items, %{in: 10, out: 8, skipped: 2, failed: 0} = receipt} =
+               dispatch(1..10, options)
 
+      assert receipt.errors == %{"ValueError" => 2}
       options = Keyword.put(options, :on_error, {:route, :bad})
-      assert {:ok, _items, %{out: 8, routed: 2, failed: 0}} = dispatch(1..10, options)
+      assert {:ok, _items, %{out: 8, routed: 2, failed: 0} = receipt} = dispatch(1..10, options)
+      assert receipt.errors == %{"ValueError" => 2}
     end
 
     test "follows the partial results of a run that stopped" do
@@ -61,6 +64,7 @@ defmodule Slither.ReceiptTest do
       assert length(partial) == 6
       assert %{out: 6, failed: failed} = receipt
       assert receipt.in == 6 + failed and failed >= 2
+      assert receipt.errors == %{"ValueError" => 1}
     end
 
     test "is there for options that can't be used, with nothing in it" do
@@ -158,6 +162,24 @@ defmodule Slither.ReceiptTest do
       assert receipt.times.handler >= double.times.handler + split.times.handler
     end
 
+    test "counts errors by kind, for the run and for the stage whose policy they met" do
+      statements = [
+        {:stage, :divide, :beam,
+         [handler: &if(&1.payload > 8, do: div(&1.payload, 0), else: {:ok, &1.payload})]},
+        {:stage, :fails, :python, python("fail_on_seven", batch_size: 1)},
+        {:output, :bad},
+        {:on_error, :divide, {:route, :bad}},
+        {:on_error, :fails, :skip}
+      ]
+
+      assert {:ok, %{bad: [_, _]}, receipt} =
+               Slither.run_pipe(pipe(statements), 1..10, receipt: true)
+
+      assert receipt.errors == %{"ArithmeticError" => 2, "ValueError" => 1}
+      assert receipt.stages[:divide].errors == %{"ArithmeticError" => 2}
+      assert receipt.stages[:fails].errors == %{"ValueError" => 1}
+    end
+
     test "follows the partial outputs of a run that stopped" do
       statements = [{:stage, :fails, :python, python("fail_on_seven", batch_size: 2)}]
 
@@ -167,6 +189,8 @@ defmodule Slither.ReceiptTest do
       assert length(partial) == 6
       assert receipt.in == receipt.out + receipt.failed
       assert receipt.stages[:fails].failed >= 2
+      assert receipt.errors == %{"ValueError" => 1}
+      assert receipt.stages[:fails].errors == %{"ValueError" => 1}
     end
   end
 end

@@ -31,6 +31,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from slither._driver.summary import Summary
+
 
 class SlitherError(Exception):
     """The base of everything that Slither raises."""
@@ -264,7 +268,7 @@ class RunError(SlitherError):
         self,
         message: str,
         partial: dict[str, list[object]] | None = None,
-        summary: object = None,
+        summary: Summary | None = None,
     ) -> None:
         """Keep the message, the outputs and the account."""
         super().__init__(message)

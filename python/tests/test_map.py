@@ -252,6 +252,17 @@ def test_threads_wait_side_by_side(beam: slither.Beam) -> None:
     assert sums == {1_000 * n: sum(range(2_000 * n, 2_000 * n + 1_000, 2)) for n in range(6)}
 
 
+def test_a_run_that_was_given_up_has_its_account_so_far(beam: slither.Beam) -> None:
+    results = beam.map(driven.echo, itertools.count(), batch_size=1)
+    assert results.summary.seconds == 0.0
+    next(results)
+    results.close()
+    summary = results.summary
+    assert summary.outputs == {"results": 1}
+    assert 0 < summary.seconds == results.summary.seconds
+    assert "calls" not in str(summary)
+
+
 def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
     results = beam.map(driven.double, itertools.count())
     assert next(results) == 0

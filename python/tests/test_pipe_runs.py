@@ -99,7 +99,8 @@ def test_policies_skip_route_and_retry(beam: slither.Beam, tmp_path: Path) -> No
     fives = Pipe("fives").python("no_fives", each=driven.one_no_fives, batch_size=2)
     skipped = beam.run(fives.on_error("no_fives", "skip"), range(20))
     assert skipped["default"] == [n for n in range(20) if n % 10 != 5]
-    assert skipped.summary.skipped == 2
+    assert (skipped.summary.skipped, skipped.summary.errors) == (2, {"ValueError": 2})
+    assert "error: ValueError 2" in str(skipped.summary)
     routed = beam.run(fives.output("bad").on_error("*", route("bad")), range(20))
     assert routed["bad"] == [5, 15]
     assert [type(error) for error in routed.errors["bad"].values()] == [ValueError, ValueError]
@@ -115,6 +116,11 @@ def test_an_expression_over_a_missing_field_names_it(beam: slither.Beam) -> None
     with pytest.raises(slither.RunError, match=r"""(?s)stage 'name', item 1.*name""") as caught:
         beam.run(names, [{"user": {"name": "a"}}, {"user": {}}])
     assert caught.value.partial == {"default": ["a"]}
+    assert caught.value.summary is not None
+    assert caught.value.summary.errors == {"expression": 1}
+    skipped = beam.run(names.on_error("*", "skip"), [1, {"user": {"name": "b"}}, {}])
+    assert (skipped["default"], skipped.summary.errors) == (["b"], {"expression": 2})
+    assert skipped.summary.stages["name"].errors == {"expression": 2}
 
 
 def test_an_input_that_raises_keeps_what_came_before(beam: slither.Beam) -> None:

@@ -128,7 +128,8 @@ defmodule Slither.Dispatch do
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt: options[:receipt],
         started: System.monotonic_time(),
-        counts: @counts
+        counts: @counts,
+        errors: %{}
       }
 
       event(state, :start, %{system_time: System.system_time()}, %{})
@@ -264,7 +265,7 @@ defmodule Slither.Dispatch do
   defp unpack([{:mixed, outcomes} | chunks], acc, state) do
     {acc, state} =
       Enum.reduce(outcomes, {acc, state}, fn {_seq, outcome, item}, {acc, state} ->
-        {[item | acc], count(state, key(outcome), 1)}
+        {[item | acc], state |> count(key(outcome), 1) |> note(outcome, item)}
       end)
 
     unpack(chunks, acc, state)
@@ -284,6 +285,11 @@ defmodule Slither.Dispatch do
 
   defp count(state, key, count),
     do: %{state | counts: Map.update!(state.counts, key, &(&1 + count))}
+
+  defp note(state, :ok, _item), do: state
+
+  defp note(state, _policy, item),
+    do: %{state | errors: Receipt.add_error(state.errors, item.meta.error)}
 
   # A stream yields what came before a failure, and raises when it is read further.
   defp step({:failed, error, _state}), do: raise(error)
@@ -307,6 +313,7 @@ defmodule Slither.Dispatch do
 
     duration = System.monotonic_time() - state.started
     receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
+    receipt = Receipt.put_errors(receipt, state.errors, error)
     measurements = Receipt.measurements(receipt)
 
     if error,

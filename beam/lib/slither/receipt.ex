@@ -23,7 +23,14 @@ defmodule Slither.Receipt do
   and handlers that wait for their reader), `handler`, `decode`, `reorder` (waiting for
   the turn of its batch). `duration` is the run's. `stages` holds the same by stage, in order;
   a stage's `in` counts what reached it.
+
+  `errors` counts the errors that met an error policy, those of retries that mended it left out,
+  and the one that stopped the run, by kind: the class of an exception, else the error's reason.
+
+      %{"ValueError" => 3, "timeout" => 1} = receipt.errors
   """
+
+  alias Slither.{DispatchError, Error, PipeError}
 
   @times [:queue, :encode, :wire, :handler, :decode, :reorder]
   @work [:batches, :retries, :splits, :requeues, :late, :duplicate, :short]
@@ -44,7 +51,10 @@ defmodule Slither.Receipt do
             short: 0,
             duration: 0,
             times: @no_time,
+            errors: %{},
             stages: []
+
+  @type errors :: %{optional(String.t()) => pos_integer}
 
   @type t :: %__MODULE__{
           in: non_neg_integer,
@@ -62,6 +72,7 @@ defmodule Slither.Receipt do
           short: non_neg_integer,
           duration: non_neg_integer,
           times: %{optional(atom) => non_neg_integer},
+          errors: errors,
           stages: [{atom | String.t(), t}]
         }
 
@@ -111,9 +122,39 @@ defmodule Slither.Receipt do
   end
 
   @doc false
+  @spec add_error(errors, term) :: errors
+  def add_error(errors, error), do: Map.update(errors, kind(error), 1, &(&1 + 1))
+
+  @doc false
+  @spec add_errors(errors, errors) :: errors
+  def add_errors(errors, more), do: Map.merge(errors, more, fn _kind, a, b -> a + b end)
+
+  @doc false
+  # Beside those of single items, what stopped the run.
+  @spec put_errors(t, errors, Exception.t() | nil) :: t
+  def put_errors(receipt, errors, nil), do: %{receipt | errors: errors}
+  def put_errors(receipt, errors, stop), do: %{receipt | errors: add_error(errors, stop)}
+
+  defp kind(%Error{python: %{type: type}}), do: type
+  defp kind(%Error{reason: reason}), do: to_string(reason)
+
+  defp kind(%module{cause: %{__exception__: true} = cause})
+       when module in [DispatchError, PipeError],
+       do: kind(cause)
+
+  defp kind(%module{reason: reason}) when module in [DispatchError, PipeError],
+    do: to_string(reason)
+
+  defp kind(%module{}), do: inspect(module)
+  defp kind(_other), do: "error"
+
+  @doc false
   # As the measurements of an event.
   @spec measurements(t) :: map
   def measurements(receipt) do
-    receipt |> Map.from_struct() |> Map.drop([:times, :stages]) |> Map.merge(receipt.times)
+    receipt
+    |> Map.from_struct()
+    |> Map.drop([:times, :errors, :stages])
+    |> Map.merge(receipt.times)
   end
 end

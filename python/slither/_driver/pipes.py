@@ -169,6 +169,7 @@ class PipeRun(Run):
 
     def done(self, got: frames.Done) -> list[Payload]:
         """Take the account."""
+        self.errors = dict(got.receipt.get("errors", self.errors))
         self.summary = summarize(got.receipt, self.counts, self.errors)
         return []
 

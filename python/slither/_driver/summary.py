@@ -67,5 +67,8 @@ def summarize(
         splits=receipt.get("splits", 0),
         seconds=receipt.get("duration", 0) / 1e6,
         times=times,
-        stages={name: summarize(part, {}, {}) for name, part in receipt.get("stages", ())},
+        stages={
+            name: summarize(part, {}, part.get("errors", {}))
+            for name, part in receipt.get("stages", ())
+        },
     )

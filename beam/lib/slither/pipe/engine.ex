@@ -266,7 +266,7 @@ defmodule Slither.Pipe.Engine do
     Source.close(engine.source)
     :erlang.unalias(engine.alias)
     flush(engine.alias)
-    receipt = Events.account(engine)
+    receipt = Events.account(engine, error)
     Events.finished(engine, receipt, error)
     receipt
   end
@@ -397,6 +397,7 @@ defmodule Slither.Pipe.Engine do
       |> Tally.both(name, :skipped, result.skipped)
       |> Tally.both(name, :expanded, result.expanded)
       |> Tally.both(name, :routed, result.routed)
+      |> Tally.errors(name, result.errors)
       |> Tally.run(:out, result.out)
       |> Tally.stage(name, :out, result.out + length(result.on))
 
@@ -532,6 +533,7 @@ defmodule Slither.Pipe.Engine do
       |> Tally.stage(name, :out, length(jumps))
       |> Tally.both(name, :routed, length(routed))
       |> Tally.both(name, :skipped, length(outcomes) - length(ok) - length(all))
+      |> Tally.errors(name, for({_seq, kind, item} <- outcomes, kind != :ok, do: item.meta.error))
 
     gone = for {seq, :skipped, _item} <- outcomes, do: seq
     engine = %{engine | tally: tally, live: Live.ended(engine.live, gone)}

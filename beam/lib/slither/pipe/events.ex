@@ -23,9 +23,9 @@ defmodule Slither.Pipe.Events do
     end
   end
 
-  @doc "The account of the run."
-  @spec account(Slither.Pipe.Engine.t()) :: Receipt.t()
-  def account(engine) do
+  @doc "The account of the run, and of the error that ended it if there was one."
+  @spec account(Slither.Pipe.Engine.t(), Exception.t() | nil) :: Receipt.t()
+  def account(engine, error) do
     now = System.monotonic_time()
 
     stages =
@@ -34,7 +34,7 @@ defmodule Slither.Pipe.Events do
         {stage.name, work, now - Map.get(engine.stage_started, index, now)}
       end
 
-    Tally.close(engine.tally, stages, now - engine.started)
+    Tally.close(engine.tally, stages, now - engine.started, error)
   end
 
   @doc "A run ends, with the error that ended it if there was one."

@@ -13,7 +13,7 @@ defmodule Slither.Pipe.Inline do
 
   defmodule Result do
     @moduledoc false
-    defstruct on: [], exits: [], skipped: 0, expanded: 0, routed: 0, out: 0, halt: nil
+    defstruct on: [], exits: [], skipped: 0, expanded: 0, routed: 0, out: 0, halt: nil, errors: []
   end
 
   @type t :: %__MODULE__{}
@@ -175,22 +175,23 @@ defmodule Slither.Pipe.Inline do
 
   defp fail(stage, result, seq, item, reason) do
     error = failure(stage, item, reason)
+    met = %{result | errors: [error | result.errors]}
 
     case Policy.outcome(stage.policy, item, error) do
       :halt ->
         %{result | halt: {seq, error}}
 
       {:skipped, _item} ->
-        %{result | skipped: result.skipped + 1}
+        %{met | skipped: result.skipped + 1}
 
       {{:routed, output}, item} ->
         case stage.policy_targets do
           %{^output => {:output, name}} ->
             exits = [{seq, name, %{item | route: name}} | result.exits]
-            %{result | exits: exits, routed: result.routed + 1}
+            %{met | exits: exits, routed: result.routed + 1}
 
           %{^output => {:stage, index}} ->
-            %{result | on: [{seq, {:to, index, %{item | route: nil}}} | result.on]}
+            %{met | on: [{seq, {:to, index, %{item | route: nil}}} | result.on]}
 
           _ ->
             message = "the error policy routed to #{inspect(output)}, which is not declared"

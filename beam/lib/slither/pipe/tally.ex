@@ -10,13 +10,16 @@ defmodule Slither.Pipe.Tally do
   @type t :: %{
           run: map,
           stages: %{optional(Slither.Pipe.Definition.name()) => map},
-          handler: %{optional(Slither.Pipe.Definition.name()) => integer}
+          handler: %{optional(Slither.Pipe.Definition.name()) => integer},
+          errors: %{optional(Slither.Pipe.Definition.name()) => Receipt.errors()}
         }
 
   @doc "An account with nothing in it."
   @spec new([Slither.Pipe.Definition.name()]) :: t
-  def new(stages),
-    do: %{run: @zero, stages: Map.new(stages, &{&1, @zero}), handler: Map.new(stages, &{&1, 0})}
+  def new(stages) do
+    by_stage = fn value -> Map.new(stages, &{&1, value}) end
+    %{run: @zero, stages: by_stage.(@zero), handler: by_stage.(0), errors: by_stage.(%{})}
+  end
 
   @doc "Adds to the run's account."
   @spec run(t, atom, integer) :: t
@@ -32,16 +35,34 @@ defmodule Slither.Pipe.Tally do
   @spec both(t, Slither.Pipe.Definition.name(), atom, integer) :: t
   def both(tally, stage, key, count), do: tally |> run(key, count) |> stage(stage, key, count)
 
+  @doc "Notes errors that met the policy of a stage."
+  @spec errors(t, Slither.Pipe.Definition.name(), [Exception.t()]) :: t
+  def errors(tally, _stage, []), do: tally
+
+  def errors(tally, stage, errors),
+    do:
+      update_in(
+        tally.errors[stage],
+        &Enum.reduce(errors, &1, fn e, all -> Receipt.add_error(all, e) end)
+      )
+
   @doc "Adds handler time to a stage that runs in place."
   @spec handler(t, Slither.Pipe.Definition.name(), integer) :: t
   def handler(tally, stage, time), do: update_in(tally.handler[stage], &(&1 + time))
 
   @doc """
   The receipt of a run, from its stages in order as `{name, work, duration}`, where work is
-  what a flow counted.
+  what a flow counted, and the error that stopped it.
   """
-  @spec close(t, [{Slither.Pipe.Definition.name(), map, integer}], integer) :: Receipt.t()
-  def close(tally, stages, duration) do
+  @spec close(
+          t,
+          [{Slither.Pipe.Definition.name(), map, integer}],
+          integer,
+          Exception.t() | nil
+        ) :: Receipt.t()
+  def close(tally, stages, duration, error) do
+    failed_stage = error && Map.get(error, :stage)
+
     stages =
       for {name, work, time} <- stages do
         work = Map.update!(work, :handler, &(&1 + tally.handler[name]))
@@ -54,8 +75,13 @@ defmodule Slither.Pipe.Tally do
       end)
 
     parts =
-      for {name, work, time} <- stages, do: {name, Receipt.new(tally.stages[name], work, time)}
+      for {name, work, time} <- stages do
+        part = Receipt.new(tally.stages[name], work, time)
+        {name, Receipt.put_errors(part, tally.errors[name], if(name == failed_stage, do: error))}
+      end
 
-    %{Receipt.new(tally.run, all, duration) | stages: parts}
+    errors = tally.errors |> Map.values() |> Enum.reduce(%{}, &Receipt.add_errors/2)
+    receipt = Receipt.put_errors(Receipt.new(tally.run, all, duration), errors, error)
+    %{receipt | stages: parts}
   end
 end
