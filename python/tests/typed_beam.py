@@ -37,6 +37,11 @@ if TYPE_CHECKING:
         beam.map(length, [1])  # type: ignore[arg-type]
         beam.map(length, ["a"], ordering="sorted")  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=retry(max_attempts=2))
+        for either in beam.map(length, ["a"], on_error="return", batch_size=2):
+            assert_type(either, int | Exception)
+        for either in beam.map(lengths, ["a"], on_error="return"):
+            assert_type(either, int | Exception)
+        beam.map(length, ["a"], batchsize=2)  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=7)  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=route("bad"))
         beam.map(7, ["a"])  # type: ignore[call-overload]
@@ -54,6 +59,8 @@ if TYPE_CHECKING:
     async def use_async(beam: slither.Beam) -> None:
         async for result in beam.amap(length, words()):
             assert_type(result, int)
+        async for either in beam.amap(length, words(), on_error="return"):
+            assert_type(either, int | Exception)
 
     def use_executor(executor: slither.Executor) -> None:
         anything: Executor = executor

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 from urllib.parse import quote
 
 from slither import _state
@@ -32,6 +32,8 @@ from slither._driver.tables import SharedTable
 from slither._errors import BeamError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from slither._types import Payload
     from slither.pipe import Pipe
     from slither.store import Table
@@ -181,14 +183,26 @@ class Beam:
         function: Callable[[T], R],
         iterable: Iterable[T],
         *,
-        batch_size: int = ...,
-        max_in_flight: int = ...,
-        ordering: settings.Ordering = ...,
-        on_error: settings.OnError = ...,
-        isolate: bool = ...,
-        timeout: float | None = ...,
-        trace: str | None = ...,
-        progress: bool = ...,
+        on_error: settings.Kept = ...,
+        **options: Unpack[settings.MapOptions],
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[T], R],
+        iterable: Iterable[T],
+        *,
+        on_error: Literal["return"],
+        **options: Unpack[settings.MapOptions],
+    ) -> Results[R | Exception]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[list[T]], list[R]],
+        iterable: Iterable[T],
+        *,
+        on_error: settings.Kept = ...,
+        **options: Unpack[settings.MapOptions],
     ) -> Results[R]: ...
     @overload
     def map(
@@ -196,15 +210,9 @@ class Beam:
         function: Callable[[list[T]], list[R]],
         iterable: Iterable[T],
         *,
-        batch_size: int = ...,
-        max_in_flight: int = ...,
-        ordering: settings.Ordering = ...,
-        on_error: settings.OnError = ...,
-        isolate: bool = ...,
-        timeout: float | None = ...,
-        trace: str | None = ...,
-        progress: bool = ...,
-    ) -> Results[R]: ...
+        on_error: Literal["return"],
+        **options: Unpack[settings.MapOptions],
+    ) -> Results[R | Exception]: ...
     def map(
         self,
         function: Callable[..., object],
@@ -261,14 +269,26 @@ class Beam:
         function: Callable[[T], R],
         iterable: Iterable[T] | AsyncIterable[T],
         *,
-        batch_size: int = ...,
-        max_in_flight: int = ...,
-        ordering: settings.Ordering = ...,
-        on_error: settings.OnError = ...,
-        isolate: bool = ...,
-        timeout: float | None = ...,
-        trace: str | None = ...,
-        progress: bool = ...,
+        on_error: settings.Kept = ...,
+        **options: Unpack[settings.MapOptions],
+    ) -> AsyncResults[R]: ...
+    @overload
+    def amap(
+        self,
+        function: Callable[[T], R],
+        iterable: Iterable[T] | AsyncIterable[T],
+        *,
+        on_error: Literal["return"],
+        **options: Unpack[settings.MapOptions],
+    ) -> AsyncResults[R | Exception]: ...
+    @overload
+    def amap(
+        self,
+        function: Callable[[list[T]], list[R]],
+        iterable: Iterable[T] | AsyncIterable[T],
+        *,
+        on_error: settings.Kept = ...,
+        **options: Unpack[settings.MapOptions],
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
@@ -276,15 +296,9 @@ class Beam:
         function: Callable[[list[T]], list[R]],
         iterable: Iterable[T] | AsyncIterable[T],
         *,
-        batch_size: int = ...,
-        max_in_flight: int = ...,
-        ordering: settings.Ordering = ...,
-        on_error: settings.OnError = ...,
-        isolate: bool = ...,
-        timeout: float | None = ...,
-        trace: str | None = ...,
-        progress: bool = ...,
-    ) -> AsyncResults[R]: ...
+        on_error: Literal["return"],
+        **options: Unpack[settings.MapOptions],
+    ) -> AsyncResults[R | Exception]: ...
     def amap(
         self,
         function: Callable[..., object],

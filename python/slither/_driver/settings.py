@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from slither._policies import Policy
     from slither._types import Payload
 
 Ordering: TypeAlias = Literal["preserve", "as_completed"]
-OnError: TypeAlias = "Literal['halt', 'skip', 'return'] | Policy"
+Kept: TypeAlias = "Literal['halt', 'skip'] | Policy"
+"""What becomes of items that fail in a map whose results are those that went well."""
+OnError: TypeAlias = "Kept | Literal['return']"
 """What becomes of items that fail in a map."""
+
+
+class MapOptions(TypedDict, total=False):
+    """The options of a map beside ``on_error``: see :meth:`slither.Beam.map`."""
+
+    batch_size: int
+    max_in_flight: int
+    ordering: Ordering
+    isolate: bool
+    timeout: float | None
+    trace: str | None
+    progress: bool
 
 
 def count(name: str, value: object) -> int:
