@@ -30,7 +30,7 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: setup escript ## Measure speed, scale, shared state, start-up and restarts, as ratios
+bench: escript ## Measure speed, scale, shared state, start-up and restarts, as ratios
 	@scripts/setup bench
 	@for bench in $(BENCH); do $(VENV) mix run beam/bench/$$bench.exs || exit 1; done
 

@@ -45,7 +45,10 @@ defmodule Slither.Bench.Throughput do
       {"bare port", fn -> rate(fn -> BarePort.run(bare, payloads, 64) end) end}
     ]
 
-    theirs = for name <- others, do: {name, fn -> Peers.ask(peers, "throughput #{name}") end}
+    theirs =
+      for name <- ["beam.map" | others],
+          do: {name, fn -> Peers.ask(peers, "throughput #{name}") end}
+
     for {_name, measure} <- ours, do: measure.()
     results = rounds(rounds, ours ++ theirs)
     at = fn name -> results[name].median end
@@ -54,6 +57,10 @@ defmodule Slither.Bench.Throughput do
     claims = [
       {"dispatch / the best pool", at.("Slither.dispatch") / best, ">=", 1.0},
       {"dispatch / bare port", at.("Slither.dispatch") / at.("bare port"), ">=", 0.7},
+      {"beam.map / ProcessPoolExecutor.map", at.("beam.map") / at.("ProcessPoolExecutor.map"),
+       ">=", 1.0},
+      # Twice as many processes on the way, and msgpack for pickle.
+      {"beam.map / the best pool", at.("beam.map") / best, ">=", 0.35},
       {"one-stage pipe / dispatch", at.("one-stage pipe") / at.("Slither.dispatch"), ">=", 0.8}
       | for(
           "Ray ActorPool" = ray <- others,

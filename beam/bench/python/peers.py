@@ -1,6 +1,6 @@
-"""What a Python user would take instead: one process that runs one measure for each line read.
+"""What Python measures: one process that runs one measure for each line read.
 
-Each measure is timed here, with its pool started and warm; its line of output is the answer.
+Slither as a Python program drives it, and what that program would use instead. Each measure is timed here, with its pool started and warm; its line of output is the answer.
 """
 
 from __future__ import annotations
@@ -65,6 +65,14 @@ def ray_map(data: list[dict[str, object]]) -> Measure:
     )
 
 
+def beam_map(data: list[dict[str, object]]) -> Measure:
+    """Prepare a Beam."""
+    import slither
+
+    beam = slither.Beam(workers=WORKERS)
+    return lambda: list(beam.map(same, data, batch_size=CHUNK))
+
+
 def throughput(name: str) -> Measure:
     """Prepare one way of sending the items there and back."""
     data = items(ITEMS)
@@ -77,7 +85,13 @@ def throughput(name: str) -> Measure:
     if name == "ProcessPoolExecutor.map":
         executor = ProcessPoolExecutor(WORKERS)
         return lambda: list(executor.map(same, data, chunksize=CHUNK))
-    return {"joblib": joblib_map, "mpire": mpire_map, "Ray ActorPool": ray_map}[name](data)
+    prepare = {
+        "beam.map": beam_map,
+        "joblib": joblib_map,
+        "mpire": mpire_map,
+        "Ray ActorPool": ray_map,
+    }
+    return prepare[name](data)
 
 
 def payloads(kind: str, size: int, count: int) -> list[object]:
