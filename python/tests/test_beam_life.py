@@ -365,6 +365,26 @@ if __name__ == "__main__":
     assert (code, out) == (0, "499500 None\n"), err
 
 
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_without_its_standard_streams_has_a_beam(
+    escript: Path, tmp_path: Path, closed: str
+) -> None:
+    (tmp_path / "script.py").write_text(
+        """
+import slither
+def shout(item):
+    print(item)
+    return item.upper()
+if __name__ == "__main__":
+    with slither.Beam(workers=1) as beam:
+        open("found", "w").write("".join(beam.map(shout, ["a"])))
+"""
+    )
+    command = ["sh", "-c", f'exec "{sys.executable}" script.py {closed}']
+    subprocess.run(command, cwd=tmp_path, stderr=subprocess.DEVNULL, check=True)
+    assert (tmp_path / "found").read_text() == "A"
+
+
 def test_the_end_of_the_program_ends_a_beam_that_was_left_open(script: Script) -> None:
     process = script(
         PIDS

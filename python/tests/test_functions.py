@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import zipapp
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,35 @@ def test_what_can_be_submitted_and_mapped_is_the_same(beam: slither.Beam) -> Non
         beam.submit(lambda item: item, 1)
     with pytest.raises(TypeError), slither.Executor(beam=beam) as executor:
         executor.submit(lambda item: item, 1)
+
+
+MAIN = """
+import shouting
+import slither
+def here(item): return item + 1
+if __name__ == "__main__":
+    with slither.Beam(workers=1) as beam:
+        print(*beam.map(shouting.shout, ["a"]))
+        try:
+            print(*beam.map(here, [1]))
+        except slither.NotImportable as error:
+            print("refused:", error)
+"""
+
+
+def test_a_folder_and_an_archive_run_by_path(escript: Path, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "__main__.py").write_text(MAIN)
+    (app / "shouting.py").write_text("def shout(item): return item.upper()")
+    zipapp.create_archive(app, tmp_path / "app.pyz")
+    for name, found in (
+        ("app", "A\n2\n"),
+        ("app.pyz", "A\nrefused: here is defined in the __main__"),
+    ):
+        command = [sys.executable, str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith(found), done.stderr
 
 
 REPL = """

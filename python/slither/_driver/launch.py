@@ -138,10 +138,14 @@ def search_path(python: str) -> list[str]:
     import sysconfig
 
     own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
-    kept = []
+    kept: list[str] = []
     for entry in sys.path:
-        path = os.path.realpath(entry or os.getcwd())
-        standard = path in own or path.endswith("lib-dynload") or not os.path.isdir(path)
+        try:
+            path = os.path.realpath(entry or os.getcwd())
+        except FileNotFoundError:
+            # The folder that the program runs in was deleted.
+            continue
+        standard = path in own or path.endswith("lib-dynload") or not os.path.exists(path)
         if not standard and path not in kept:
             kept.append(path)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 import time
@@ -68,8 +69,8 @@ class Link:
             raise
 
     def _spawn(self) -> None:
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = _pipe()
+        ours_in, theirs_out = _pipe()
         try:
             self.child = launch.start(theirs_in, theirs_out)
         except BaseException:
@@ -336,6 +337,18 @@ class Link:
         # A thread that is not here may have held the lock.
         self._changed = threading.Condition()
         self._channel.forget()
+
+
+def _pipe() -> tuple[int, int]:
+    # Where the program has closed its standard streams, a new pipe has their numbers, and BEAM
+    # would take it for one of them.
+    read, write = os.pipe()
+    try:
+        above = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, 3)
+        return above, fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def _how(status: int | None) -> str:
