@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from slither import _frames as frames
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 _BULK = frozenset({"get_many", "put"})
 # An array of a kind and the longest id.
 _CANCEL_SIZE = 11
+# Without credit, seconds between two looks whether some has come: what bounds a flood of lines.
+_LOOK_EVERY = 0.1
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50, "none": 60}
+"""The levels of log frames, and which of them a worker sends, by name."""
 
 
 class Incoming(NamedTuple):
@@ -63,9 +69,14 @@ class Link:
         self._waiting: dict[int, frames.Answer | None] = {}
         self._next_id = itertools.count(1).__next__
         self._cancelled: set[int] = set()
-        self._credit_lock = threading.Lock()
+        # What the garbage collector runs may log, wherever it comes in.
+        self._credit_lock = threading.RLock()
         self._credits = 0
         self._dropped = 0
+        self._dropped_call = 0
+        self._next_look = 0.0
+        self.log_level = LEVELS["debug"]
+        """The least that is sent."""
         self._stopping = False
         self._fresh = False
         self.ended = False
@@ -193,13 +204,21 @@ class Link:
 
     def log(self, call: int, level: str, logger: str, message: str) -> None:
         """Send a log frame, or count it as dropped."""
+        if LEVELS[level] < self.log_level or not self._pay(call):
+            return
         with self._credit_lock:
-            if self._credits < 1:
-                self._dropped += 1
-                return
-            self._credits -= 1
             dropped, self._dropped = self._dropped, 0
         body = frame(frames.LOG, call, level, clean(logger, 255), clean(message), dropped)
+        self._send_quietly(body)
+
+    def tell_dropped(self, without_credit: bool = False) -> None:
+        """Tell how much was dropped since that was last told, if there is credit to."""
+        with self._credit_lock:
+            if self._dropped == 0 or not (self._credits or without_credit):
+                return
+            self._credits = max(0, self._credits - 1)
+            dropped, self._dropped = self._dropped, 0
+        body = frame(frames.LOG, self._dropped_call, "warning", "slither", "", dropped)
         self._send_quietly(body)
 
     def hold(self, call: int, run: str) -> None:
@@ -208,12 +227,31 @@ class Link:
 
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Send a progress frame, or count it as dropped."""
+        if self._pay(call):
+            self._send_quietly(frame(frames.PROGRESS, call, done, total))
+
+    def _pay(self, call: int) -> bool:
+        # In the middle of a frame, another would have to wait for this very thread.
+        free = not self._port.is_written_here
+        if free and self._credits < 1:
+            self._look_for_credit()
         with self._credit_lock:
-            if self._credits < 1:
-                self._dropped += 1
-                return
-            self._credits -= 1
-        self._send_quietly(frame(frames.PROGRESS, call, done, total))
+            if free and self._credits > 0:
+                self._credits -= 1
+                return True
+            self._dropped += 1
+            self._dropped_call = call
+            return False
+
+    def _look_for_credit(self) -> None:
+        # A handler that is at work reads nothing by itself.
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY
+        with suppress(OSError, ProtocolError):
+            while self._credits < 1 and not self.ended and self._read_one():
+                continue
 
     def _send_quietly(self, body: bytes) -> None:
         try:
@@ -300,6 +338,10 @@ class Link:
         if isinstance(got, frames.Ping):
             self._port.write(frame(frames.PONG, got.token))
             return
+        if isinstance(got, frames.Credit) and got.id == 0:
+            self.add_credit(got.count)
+            self.tell_dropped()
+            return
         with self._changed:
             if self._waiters:
                 self._changed.notify_all()
@@ -318,9 +360,7 @@ class Link:
 
     def _take_credit(self, got: frames.Credit) -> None:
         stream = self.stream
-        if got.id == 0:
-            self.add_credit(got.count)
-        elif stream is not None and stream.id == got.id:
+        if stream is not None and stream.id == got.id:
             stream.allow(got.count)
             self.news += 1
 

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from slither import _state
-from slither._process import flush_c
+from slither._process import aside, flush_c
 
 if TYPE_CHECKING:
     from slither._link import Link
@@ -40,7 +40,8 @@ class LogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - the arguments' __str__ is the user's code
             self.handleError(record)
             return
-        self._link.log(_state.call_id, level_name(record.levelno), record.name, message)
+        call = _state.current_call()
+        self._link.log(call, level_name(record.levelno), record.name, message)
 
 
 def level_name(number: int) -> str:
@@ -52,25 +53,64 @@ def level_name(number: int) -> str:
 
 
 def install_logging(link: Link) -> None:
-    """Send all records from ``info`` on, and warnings, to BEAM."""
+    """Send all records from the link's level on, and warnings, to BEAM."""
+    handler = LogHandler(link)
+    handler.setLevel(link.log_level)
     root = logging.getLogger()
-    root.addHandler(LogHandler(link))
-    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    root.setLevel(link.log_level)
     logging.captureWarnings(True)
+
+
+def install_hooks() -> None:
+    """Log exceptions that nobody catches, those of threads and those that can't be raised."""
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _not_raised
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if _state.link is None:
+        threading.__excepthook__(args)
+    elif not issubclass(args.exc_type, SystemExit):
+        name = args.thread.name if args.thread is not None else "that has ended"
+        _log("threading", f"uncaught exception in thread {name}", args)
+
+
+def _not_raised(args: sys.UnraisableHookArgs) -> None:
+    if _state.link is None:
+        sys.__unraisablehook__(args)
+        return
+    try:
+        whose = repr(args.object)
+    except Exception:  # noqa: BLE001 - the user's code, in an object that may be half gone
+        whose = f"a {type(args.object).__name__}"
+    _log("unraisable", f"{args.err_msg or 'Exception ignored in'}: {whose}", args)
+
+
+def _log(
+    logger: str, message: str, args: threading.ExceptHookArgs | sys.UnraisableHookArgs
+) -> None:
+    error = args.exc_value if args.exc_value is not None else args.exc_type()
+    # The text as an argument: it may have a percent sign.
+    exc_info = (args.exc_type, error, args.exc_traceback)
+    logging.getLogger(logger).error("%s", message, exc_info=exc_info)
 
 
 class Capture:
     """Reads descriptors 1 and 2 and sends each line as a log frame."""
 
-    def __init__(self, link: Link) -> None:
-        """Replace both descriptors and start the thread that drains them."""
+    def __init__(self, link: Link, words: str | None = None) -> None:
+        """Replace both descriptors and start the thread that drains them.
+
+        ``words`` is where the pipe of descriptor 2 gets a name, by which BEAM takes hold of it.
+        """
         self._link = link
         self._lock = threading.Lock()
         self._poller = select.poll()
         self._streams: dict[int, tuple[str, str]] = {}
         self._rest: dict[int, bytes] = {}
-        for target, name, level in ((1, "stdout", "info"), (2, "stderr", "warning")):
-            self._replace(target, name, level)
+        self._replace(1, "stdout", "info", None)
+        self._replace(2, "stderr", "warning", words)
         sys.stdout = _text(1)
         sys.stderr = _text(2)
         threading.Thread(target=self._run, name="slither-output", daemon=True).start()
@@ -92,8 +132,11 @@ class Capture:
                 self._rest[descriptor] = b""
                 self._emit(descriptor, rest)
 
-    def _replace(self, target: int, name: str, level: str) -> None:
-        read, write = os.pipe()
+    def _replace(self, target: int, name: str, level: str, path: str | None) -> None:
+        ends = os.pipe() if path is None else _named_pipe(path)
+        read, write = map(aside, ends)
+        for end in ends:
+            os.close(end)
         os.set_blocking(read, False)
         if sys.platform == "linux":
             _enlarge(write)
@@ -134,6 +177,12 @@ class Capture:
         if line:
             name, level = self._streams[descriptor]
             self._link.log(_state.call_id, level, name, line.decode("utf-8", "replace"))
+
+
+def _named_pipe(path: str) -> tuple[int, int]:
+    os.mkfifo(path, 0o600)
+    read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    return read, os.open(path, os.O_WRONLY)
 
 
 def _enlarge(pipe: int) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import os
+import resource
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+# Descriptors of ours stand among the last of those that select() takes.
+_MOST_DESCRIPTORS = 1_024
+_ASIDE = 24
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,13 +27,38 @@ def settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The VM ignores SIGCHLD, and that is inherited: subprocess would lose exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Python's output would end up among the records; a crash report goes where BEAM's does.
-    faulthandler.enable(file=os.dup(2))
+    # Until BEAM names a place for it, a crash report goes where BEAM's does.
+    faulthandler.enable(file=aside(2))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+
+
+def take_port() -> tuple[int, int]:
+    """Move the port from descriptors 3 and 4, which are /dev/null from then on.
+
+    What closes them, or writes to them by mistake, does no harm.
+    """
+    moved = aside(3), aside(4)
+    null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (3, 4):
-        os.set_inheritable(descriptor, False)
+        os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
+    return moved
+
+
+def aside(descriptor: int) -> int:
+    """Copy a descriptor to a number that nobody guesses, and that no child inherits."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = max(min(limit, _MOST_DESCRIPTORS) - _ASIDE, 5) if limit > 0 else 5
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+
+
+def report_crashes(path: str) -> None:
+    """Have the report of a fatal signal appended to the file at ``path``."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    faulthandler.enable(file=aside(file))
+    os.close(file)
 
 
 def die_with_parent() -> None:

@@ -18,9 +18,9 @@ from slither import _frames as frames
 from slither._answer import describe, encode_error, frame
 from slither._errors import ProtocolError
 from slither._exceptions import exception_error
-from slither._link import Incoming, Link
-from slither._output import Capture, install_logging
-from slither._process import settle
+from slither._link import LEVELS, Incoming, Link
+from slither._output import Capture, install_hooks, install_logging
+from slither._process import report_crashes, settle, take_port
 from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
 from slither.erlport import Port
 
@@ -40,7 +40,10 @@ class _StartFailed(Exception):
 
 
 class _Marker:
-    """The 8 bytes by which BEAM knows what a dead worker was executing."""
+    """A file that BEAM reads when the worker is dead: what it ran, and what it died of.
+
+    The first 8 bytes are the call, the rest is the report of a fatal signal.
+    """
 
     def __init__(self, path: str | None) -> None:
         self._map: mmap.mmap | bytearray = bytearray(8)
@@ -49,6 +52,7 @@ class _Marker:
                 if os.fstat(file.fileno()).st_size < 8:
                     file.truncate(8)
                 self._map = mmap.mmap(file.fileno(), 8)
+            report_crashes(path)
 
     def set(self, identity: int) -> None:
         struct.pack_into("<Q", self._map, 0, identity)
@@ -104,9 +108,12 @@ class Runtime:
         self._marker = _Marker(settings["marker"])
         _state.main = settings["main"]
         _state.link = self._link
+        self._link.log_level = LEVELS[settings["log_level"]]
         install_logging(self._link)
+        install_hooks()
         if settings["capture"]:
-            self._capture = Capture(self._link)
+            words = settings["marker"]
+            self._capture = Capture(self._link, words and f"{words}-stderr")
         sys.path[:0] = settings["paths"]
         try:
             for name in settings["preload"]:
@@ -123,6 +130,7 @@ class Runtime:
 
     def _fail(self, error: dict[str, Payload]) -> int:
         self._flush()
+        self._link.tell_dropped(without_credit=True)
         try:
             self._link.send((frame(frames.FAILED, error),))
         except OSError:
@@ -173,6 +181,7 @@ class Runtime:
             except BaseException:
                 logging.getLogger("slither").exception("a stop hook failed")
         self._flush()
+        self._link.tell_dropped(without_credit=True)
         _exit_soon(0)
 
     def _leave_to_parent(self) -> None:
@@ -207,6 +216,7 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         "ahead": (_DEFAULT_AHEAD, (int,)),
         "marker": (None, (str, type(None))),
         "capture": (False, (bool,)),
+        "log_level": ("info", (str,)),
         "main": (None, (str, type(None))),
         "initializer": (None, (list, type(None))),
     }
@@ -220,6 +230,8 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
             wrong = wrong or not all(type(part) is str for part in value)
         if type(value) is int:
             wrong = wrong or value < 0
+        if name == "log_level":
+            wrong = wrong or value not in LEVELS
         if wrong:
             message = f"the welcome's setting {name} can't be {value!r}"
             raise _StartFailed(describe("protocol", message))
@@ -239,4 +251,4 @@ def main() -> int:
         return 2
     settle()
     _threads.follow()
-    return Runtime(Port()).run()
+    return Runtime(Port(descriptors=take_port())).run()

@@ -62,6 +62,7 @@ class Port:
         self._buffer = b""
         self._at = 0
         self._lock = threading.Lock()
+        self._writer = 0
         self._closed = False
         self._torn = False
         self.fills = 0
@@ -71,6 +72,11 @@ class Port:
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._closed
+
+    @property
+    def is_written_here(self) -> bool:
+        """Whether the thread that asks is in the middle of :meth:`write`."""
+        return self._writer == threading.get_ident()
 
     def read(self) -> bytes:
         """Return the next message.
@@ -154,6 +160,7 @@ class Port:
         with self._lock:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
+            self._writer = threading.get_ident()
             # Half a frame can't be taken back: after an interruption nothing may follow it.
             self._torn = True
             # Joining a few bytes costs less than telling the system of two places.
@@ -162,6 +169,7 @@ class Port:
             else:
                 self._send_pieces(list(pieces))
             self._torn = False
+            self._writer = 0
         return size
 
     def close(self) -> None:

@@ -93,6 +93,54 @@ def logs(items: list[str]) -> list[str]:
 
 
 @batch_handler
+def talks_until(items: list[str]) -> list[str]:
+    """Log lines until a file is there, without a look at what BEAM sends."""
+    count = 0
+    while not os.path.exists(items[0]):
+        count += 1
+        logging.getLogger("mine").info("line %d", count)
+    return items
+
+
+class Unlucky:
+    def __del__(self) -> None:
+        raise ValueError("nobody sees it")
+
+
+@batch_handler
+def fails_unseen(items: list[str]) -> list[str]:
+    def run() -> None:
+        raise ValueError("100% in a thread")
+
+    def leave() -> None:
+        raise SystemExit
+
+    for target in (run, leave):
+        thread = threading.Thread(target=target, name="the-thread")
+        thread.start()
+        thread.join()
+    Unlucky()
+    return items
+
+
+@batch_handler
+def abuses_descriptors(items: list[int]) -> list[int]:
+    for descriptor in (3, 4):
+        os.write(descriptor, b"\xff\xff\xff\xffjunk")
+        assert os.read(descriptor, 10) == b""
+    os.closerange(3, 200)
+    with open(os.devnull) as three:
+        assert three.fileno() == 3
+    return items
+
+
+@batch_handler
+def crash(items: list[int]) -> list[int]:
+    ctypes.string_at(0)
+    return items
+
+
+@batch_handler
 def warns(items: list[str]) -> list[str]:
     warnings.warn("careful", UserWarning, stacklevel=1)
     try:

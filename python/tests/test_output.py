@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
+import pytest
 from peer import Worker
 
 from slither import _frames as frames
+from slither._link import Link
+from slither.erlport import Port
 
 
 def logs_of(worker: Worker, name: str, items: list[object]) -> list[frames.Log]:
@@ -55,7 +60,7 @@ def test_a_flood_is_dropped_and_counted() -> None:
         logs = logs_of(worker, "flood", [200_000])
         assert [log.message for log in logs] == ["line"] * 3
         worker.send(frames.CREDIT, 0, 1)
-        assert logs_of(worker, "logs", ["x"])[0].dropped > 0
+        assert worker.expect(frames.Log).dropped > 0
 
 
 def test_logging_and_warnings_arrive() -> None:
@@ -75,9 +80,118 @@ def test_credits_bound_the_frames_and_drops_are_told() -> None:
     with Worker(credits=2) as worker:
         worker.ready()
         assert len(logs_of(worker, "logs", ["a"] * 5)) == 2
-        worker.send(frames.CREDIT, 0, 1)
+        worker.send(frames.CREDIT, 0, 3)
+        # Told at once: nothing may follow.
+        assert worker.expect(frames.Log) == (1, "warning", "slither", "", 3)
         (log,) = logs_of(worker, "logs", ["b"])
-        assert log.dropped == 3
+        assert (log.message, log.dropped) == ("said b", 0)
+
+
+def test_what_was_dropped_is_told_at_the_end() -> None:
+    with Worker(credits=1) as worker:
+        worker.ready()
+        assert len(logs_of(worker, "logs", ["a"] * 5)) == 1
+        worker.send(frames.SHUTDOWN, 60_000)
+        assert worker.expect(frames.Log).dropped == 4
+
+
+def test_credit_is_taken_while_a_handler_is_at_work(tmp_path: Path) -> None:
+    with Worker(credits=1) as worker:
+        worker.ready()
+        stop = tmp_path / "stop"
+        identity = worker.call("talks_until", [str(stop)])
+        # Behind a call that waits.
+        queued = worker.call("echo", ["x" * 100_000])
+        assert worker.expect(frames.Log).message == "line 1"
+        worker.send(frames.CREDIT, 0, 1)
+        assert worker.expect(frames.Log).call == identity
+        stop.touch()
+        while not isinstance(got := worker.read(), frames.Result):
+            assert isinstance(got, frames.Log)
+        assert got.id == identity
+        assert worker.expect(frames.Result).id == queued
+
+
+def test_below_its_level_nothing_is_sent() -> None:
+    with Worker(capture=True, log_level="warning", credits=10) as worker:
+        worker.ready()
+        assert logs_of(worker, "logs", ["a"]) == []
+        (line,) = logs_of(worker, "noisy", [1])
+        assert (line.logger, line.message, line.dropped) == ("stderr", "to stderr", 0)
+        assert logs_of(worker, "flood", [10_000]) == []
+        warning, error = logs_of(worker, "warns", ["x"])
+        assert (warning.dropped, error.dropped) == (0, 0)
+
+
+def test_a_level_of_none_silences_a_worker() -> None:
+    with Worker(capture=True, log_level="none") as worker:
+        worker.ready()
+        assert logs_of(worker, "warns", ["x"]) == logs_of(worker, "noisy", [1]) == []
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with Worker(log_level="loud") as worker:
+        worker.start()
+        assert "log_level can't be 'loud'" in worker.expect(frames.Failed).error["message"]
+
+
+def test_uncaught_exceptions_are_logged_with_their_traceback() -> None:
+    with Worker(credits=10) as worker:
+        worker.ready()
+        thread, unraisable = logs_of(worker, "fails_unseen", ["a"])
+        assert (thread.level, thread.logger) == ("error", "threading")
+        assert thread.message.startswith("uncaught exception in thread the-thread\nTraceback")
+        assert "ValueError: 100% in a thread" in thread.message
+        assert (unraisable.level, unraisable.logger) == ("error", "unraisable")
+        assert unraisable.message.startswith("Exception ignored in: <function Unlucky.__del__")
+        assert "ValueError: nobody sees it" in unraisable.message
+
+
+def test_what_is_logged_while_a_frame_is_sent_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, write = os.pipe()
+    port = Port(descriptors=(read, write))
+    link = Link(port)
+    link.add_credit(2)
+    send = port._send
+
+    # As what the garbage collector runs does.
+    def send_and_log(data: bytes | memoryview) -> None:
+        monkeypatch.setattr(port, "_send", send)
+        link.log(0, "error", "late", "from a finalizer")
+        send(data)
+
+    monkeypatch.setattr(port, "_send", send_and_log)
+    link.log(0, "error", "mine", "one")
+    link.log(0, "error", "mine", "two")
+    logs = [frames.parse(port.read()) for _ in range(2)]
+    assert logs == [(0, "error", "mine", "one", 0), (0, "error", "mine", "two", 1)]
+    port.close()
+
+
+def test_a_handler_may_do_anything_with_descriptors_3_and_4() -> None:
+    with Worker(capture=True, credits=0) as worker:
+        worker.ready()
+        assert worker.results("abuses_descriptors", [1]) == [1]
+        assert worker.results("echo", ["x" * 100_000]) == ["x" * 100_000]
+        worker.send(frames.CREDIT, 0, 10)
+        logs = [log.message for log in logs_of(worker, "noisy", [1])]
+        assert "printed twice" in logs
+
+
+def test_a_crash_is_reported_to_the_marker_file(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with Worker(marker=str(marker)) as worker:
+        worker.ready()
+        identity = worker.call("crash", [1])
+        out, err = worker.process.communicate(timeout=60)
+        assert worker.process.returncode == -signal.SIGSEGV
+        assert out == err == b""
+    content = marker.read_bytes()
+    assert int.from_bytes(content[:8], "little") == identity
+    assert content[8:].startswith(b"Fatal Python error: Segmentation fault\n")
+    assert b"in crash\n" in content
 
 
 def test_without_credit_nothing_is_sent() -> None:

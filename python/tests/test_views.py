@@ -83,7 +83,7 @@ def test_a_thread_may_outlive_its_call() -> None:
         (asked,) = [frame for frame in got if isinstance(frame, frames.ViewCall)]
         worker.send(frames.VIEW_REPLY, asked.id, 0, "late answer")
         log = worker.expect(frames.Log)
-        assert (log.call, log.message) == (0, "late answer")
+        assert (log.call, log.message) == (asked.call, "late answer")
         assert worker.results("echo", [1]) == [1]
 
 

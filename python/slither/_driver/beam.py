@@ -68,7 +68,8 @@ class Beam:
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
     - ``pool``: further options of the pool by their names on BEAM, such as ``max_requests`` or
       ``max_rss`` (bytes) after which a worker is replaced, ``max_age`` (ms), ``spare`` workers
-      that wait to take the place of one that dies, ``cancel_grace`` (ms);
+      that wait to take the place of one that dies, ``cancel_grace`` (ms), ``log_level``, the
+      least that workers send of what they log and print ("debug", …, "none");
     - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
       workers have a third of it.
 
