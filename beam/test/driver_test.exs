@@ -8,8 +8,9 @@ defmodule Slither.DriverTest do
   describe "settings" do
     test "are options of the pool, and a level" do
       settings = %{"size" => 3, "python" => "python3", "level" => "warning"}
+      settings = Map.put(settings, "log_level", "none")
       assert {:ok, options, :warning} = Settings.check(settings)
-      assert {options[:name], options[:size]} == {:default, 3}
+      assert {options[:name], options[:size], options[:log_level]} == {:default, 3, :none}
     end
 
     test "that are unknown or wrong are refused by name" do
@@ -17,6 +18,8 @@ defmodule Slither.DriverTest do
       assert Exception.message(error) =~ ~s(no setting is called "sise". Did you mean "size"?)
       assert {:error, error} = Settings.check(%{"size" => 0})
       assert Exception.message(error) =~ "option :size takes an integer of 1 or more, got 0"
+      assert {:error, error} = Settings.check(%{"log_level" => "loud"})
+      assert Exception.message(error) =~ "option :log_level takes one of :debug"
       assert {:error, error} = Settings.check(%{"level" => "loud"})
       assert Exception.message(error) =~ ~s(no level is called "loud")
     end

@@ -35,7 +35,7 @@ defmodule Slither.Telemetry do
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason` |
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
-  | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `call` |
+  | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
   where it was told to leave, `:max_requests`, `:max_rss`, `:max_age`, `:restart`, `:resize` or

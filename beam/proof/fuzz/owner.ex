@@ -89,7 +89,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   @doc "A frame that answers a call which is out, or tells of one."
   @spec answer(%__MODULE__{}) :: binary
   def answer(owner) do
-    [{id, _timeout, _run} | _] = owner.states.serving.calls
+    [{id, _timeout, _run, _batch} | _] = owner.states.serving.calls
     error = %{"kind" => "exception", "message" => "m", "type" => "T", "traceback" => "t"}
 
     frame =
@@ -173,6 +173,6 @@ defmodule Slither.Proof.Fuzz.Owner do
       payloads: [1, 2]
     })
 
-    receive do: ({:sent, _id, _timeout, _run} = sent -> pass(owner, sent))
+    receive do: ({:sent, _id, _timeout, _run, _batch} = sent -> pass(owner, sent))
   end
 end

@@ -178,7 +178,9 @@ defmodule Slither.Test.Pools do
   def listen(name) do
     id = unique(:slither_log)
     # What Python prints is of level info, which the tests' Logger is not to show.
-    Logger.put_module_level(Slither.Python.Worker, :debug)
+    for module <- [Slither.Python.Worker, Slither.Python.Voice],
+        do: Logger.put_module_level(module, :debug)
+
     :ok = :logger.add_handler(id, __MODULE__, %{config: {self(), name}})
     on_exit(fn -> :logger.remove_handler(id) end)
   end

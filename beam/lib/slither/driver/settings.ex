@@ -7,9 +7,11 @@ defmodule Slither.Driver.Settings do
   alias Slither.Python.Pool
 
   @pool ~w(size spare python preload paths env cd main initializer window max_queue max_frame
-           startup_timeout max_requests max_rss max_age cancel_grace session_idle shutdown)a
+           startup_timeout max_requests max_rss max_age cancel_grace session_idle shutdown
+           log_level)a
   @timeouts ~w(startup_timeout session_idle)a
   @pool_names Map.new(@pool, &{Atom.to_string(&1), &1})
+  @log_levels Map.new(~w(debug info warning error critical none)a, &{Atom.to_string(&1), &1})
   @levels Map.new(~w(debug info warning error)a, &{Atom.to_string(&1), &1})
 
   @doc "The options of the pool `:default`, and the Logger's level."
@@ -39,5 +41,6 @@ defmodule Slither.Driver.Settings do
   end
 
   defp value(option, nil) when option in @timeouts, do: :infinity
+  defp value(:log_level, name), do: Map.get(@log_levels, name, name)
   defp value(_option, value), do: value
 end

@@ -79,6 +79,14 @@ defmodule Slither.Protocol.Frame do
     IO.iodata_to_binary([Encoder.encode!(target), Encoder.encode!(context)])
   end
 
+  @doc "The target of what `call_head/2` has encoded."
+  @spec call_target(binary) :: [String.t()]
+  def call_target(head) do
+    {:ok, context} = Splitter.skip(head, 1)
+    {:ok, target} = Decoder.decode(binary_part(head, 0, byte_size(head) - byte_size(context)))
+    target
+  end
+
   @doc "A call's body from its encoded head and its encoded items."
   @spec call(pos_integer, binary, non_neg_integer, pos_integer, pos_integer, iodata) :: iodata
   def call(id, head, batch, attempt, count, items) do

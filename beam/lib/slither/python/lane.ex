@@ -205,7 +205,7 @@ defmodule Slither.Python.Lane do
   defp encode([], _shape, {_index, count, acc, bad}), do: {count, acc, bad}
 
   defp exchange(frame, id, job, bad, {lane, sent, times}) do
-    send(lane.worker, {:sent, id, job.timeout, job.run})
+    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch})
     # A port that has closed does not answer; the worker's exit then does.
     PortWriter.write(lane.port, frame)
     results = Results.new(count(job.payloads), bad, lane.ahead)
@@ -241,7 +241,7 @@ defmodule Slither.Python.Lane do
 
       {:worker_down, reason, executing} ->
         send(self(), {:worker_down, reason, executing})
-        if executing == id, do: {:died, reason, times}, else: {:requeue, reason}
+        if executing == id, do: {:died, about(reason, job), times}, else: {:requeue, reason}
 
       {:DOWN, ^monitor, :process, _worker, reason} ->
         send(self(), {:worker_down, reason, nil})
@@ -254,6 +254,11 @@ defmodule Slither.Python.Lane do
         send(self(), {:idle?, from, ref})
         outcome
     end
+  end
+
+  defp about(%Error{details: details} = error, job) do
+    facts = %{target: Frame.call_target(job.head), batch: job.batch, attempt: job.attempt}
+    %{error | details: Map.merge(details, facts)}
   end
 
   # Nobody waits any more for what was not sent yet.

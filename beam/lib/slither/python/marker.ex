@@ -1,7 +1,11 @@
 defmodule Slither.Python.Marker do
   @moduledoc false
-  # Eight bytes of a file in which a worker notes the call it runs. They are read only after
-  # its death, to tell that call from those it had not begun, and cost a worker no system call.
+  # A file that is read after a worker's death. In its first eight bytes, which cost the worker no
+  # system call, it notes the call it runs, to tell that from those it had not begun; behind them
+  # stands what Python reports of a fatal signal.
+
+  # Bytes of that which are read.
+  @most 16_384
 
   @doc "A new marker and its path; `{nil, nil}` where no file can be made."
   @spec create() :: {{:file.io_device(), Path.t()} | nil, Path.t() | nil}
@@ -36,12 +40,28 @@ defmodule Slither.Python.Marker do
     end
   end
 
+  @doc "What was reported of a fatal signal: where each thread was."
+  @spec report({:file.io_device(), Path.t()} | nil) :: binary
+  def report(nil), do: ""
+
+  def report({file, _path}) do
+    case :file.pread(file, 8, @most) do
+      {:ok, text} -> text
+      _ -> ""
+    end
+  end
+
+  @doc "Where the worker makes the pipe of its standard error."
+  @spec words({:file.io_device(), Path.t()}) :: Path.t()
+  def words({_file, path}), do: path <> "-stderr"
+
   @doc "Closes and removes the file."
   @spec close({:file.io_device(), Path.t()} | nil) :: :ok
   def close(nil), do: :ok
 
   def close({file, _path} = marker) do
     _ = :file.close(file)
+    _ = File.rm(words(marker))
     hide(marker)
   end
 

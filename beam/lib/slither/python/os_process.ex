@@ -28,17 +28,22 @@ defmodule Slither.Python.OSProcess do
   @doc "An exit status in words: the signal's name where the process was killed by one."
   @spec describe(non_neg_integer) :: String.t()
   def describe(status) when status > 128 and status < 160 do
-    "killed by signal #{status - 128}#{signal(status - 128)}"
+    "killed by signal #{status - 128}#{name(status - 128)}"
   end
 
   def describe(status), do: "exit status #{status}"
 
-  defp signal(4), do: " (SIGILL)"
-  defp signal(6), do: " (SIGABRT)"
-  defp signal(7), do: " (SIGBUS)"
-  defp signal(8), do: " (SIGFPE)"
-  defp signal(9), do: " (SIGKILL)"
-  defp signal(11), do: " (SIGSEGV)"
-  defp signal(15), do: " (SIGTERM)"
-  defp signal(_other), do: ""
+  @doc "The number of the signal that ended a process with an exit status, `nil` for none."
+  @spec signal(non_neg_integer | nil) :: pos_integer | nil
+  def signal(status) when status > 128 and status < 160, do: status - 128
+  def signal(_status), do: nil
+
+  defp name(4), do: " (SIGILL)"
+  defp name(6), do: " (SIGABRT)"
+  defp name(7), do: " (SIGBUS)"
+  defp name(8), do: " (SIGFPE)"
+  defp name(9), do: " (SIGKILL)"
+  defp name(11), do: " (SIGSEGV)"
+  defp name(15), do: " (SIGTERM)"
+  defp name(_other), do: ""
 end

@@ -98,6 +98,13 @@ defmodule Slither.Python.Pool do
       type: :boolean,
       default: true,
       doc: "Whether what handlers print goes to Logger; `false` leaves it on the terminal."
+    ],
+    log_level: [
+      type: {:in, [:debug, :info, :warning, :error, :critical, :none]},
+      default: :info,
+      doc:
+        "The least that workers send to Logger of what they log and print (`print` is `:info`, " <>
+          "standard error `:warning`); it costs nothing below."
     ]
   ]
 

@@ -18,10 +18,12 @@ defmodule Slither.Python.Worker do
     Environment,
     Fault,
     Lane,
+    LastWords,
     Marker,
     OSProcess,
     PortWriter,
     Rss,
+    Voice,
     WorkerError
   }
 
@@ -57,6 +59,8 @@ defmodule Slither.Python.Worker do
       :limits,
       :leaves,
       :stall,
+      :words,
+      voice: Voice.new(),
       look: :none,
       phase: :starting,
       lanes: {},
@@ -173,8 +177,8 @@ defmodule Slither.Python.Worker do
     {:stop, :normal, down(state, nil)}
   end
 
-  def handle_info({:sent, id, timeout, run}, state) do
-    call = {id, timeout, run}
+  def handle_info({:sent, id, timeout, run, batch}, state) do
+    call = {id, timeout, run, batch}
     state = %{state | calls: state.calls ++ [call]}
 
     cond do
@@ -184,12 +188,12 @@ defmodule Slither.Python.Worker do
     end
   end
 
-  def handle_info({:stalled, id}, %State{calls: [{id, _, _} | _], stall: nil} = state) do
+  def handle_info({:stalled, id}, %State{calls: [{id, _, _, _} | _], stall: nil} = state) do
     state = stall(state)
     {:noreply, if(needed?(state), do: go_on(state), else: state)}
   end
 
-  def handle_info({:resumed, id}, %State{calls: [{id, _, _} | _]} = state),
+  def handle_info({:resumed, id}, %State{calls: [{id, _, _, _} | _]} = state),
     do: {:noreply, resumed(state)}
 
   def handle_info(:run_on, state), do: {:noreply, go_on(state)}
@@ -223,13 +227,15 @@ defmodule Slither.Python.Worker do
 
   def handle_info({:cancel_grace, id}, state) do
     case state.calls do
-      [{^id, _timeout, _run} | _] ->
+      [{^id, _timeout, _run, _batch} | _] ->
         {:noreply, end_process(state, WorkerError.cancelled(state))}
 
       _answered ->
         {:noreply, state}
     end
   end
+
+  def handle_info(:owed, state), do: {:noreply, give_credit(state)}
 
   def handle_info({:tell_cancel, id}, state) do
     if List.keymember?(state.calls, id, 0), do: tell_cancel(state, id)
@@ -279,9 +285,9 @@ defmodule Slither.Python.Worker do
       nil ->
         {:noreply, state}
 
-      {_id, timeout, _run} ->
+      {_id, timeout, _run, batch} ->
         # Its run is over, and the views of its session with it.
-        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil})
+        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil, batch})
         tell_cancel(state, id)
         {:noreply, grace(%{state | calls: calls, cancelled: [id | state.cancelled]})}
     end
@@ -364,6 +370,7 @@ defmodule Slither.Python.Worker do
       "credits" => @log_credits,
       "ahead" => @ahead,
       "capture" => settings.capture,
+      "log_level" => Atom.to_string(settings.log_level),
       "main" => settings.main,
       "initializer" => settings.initializer,
       "marker" => path
@@ -376,6 +383,7 @@ defmodule Slither.Python.Worker do
 
   defp control_frame({:ready, _facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
+    words = state.marker && LastWords.hold(Marker.words(state.marker))
     Marker.hide(state.marker)
     window = state.settings.window
 
@@ -401,7 +409,7 @@ defmodule Slither.Python.Worker do
       identity(state)
     )
 
-    {:noreply, limit(%{state | phase: :ready, lanes: List.to_tuple(lanes)})}
+    {:noreply, limit(%{state | phase: :ready, lanes: List.to_tuple(lanes), words: words})}
   end
 
   defp control_frame({:failed, fault}, %State{phase: :starting} = state) do
@@ -409,16 +417,14 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | reason: error}}
   end
 
-  defp control_frame({:log, call, level, logger, message, dropped}, state) do
-    log(level, message, python_logger: logger, call: call)
-    if dropped > 0, do: log("warning", "#{dropped} Python log lines were dropped", call: call)
-    {:noreply, credit(state)}
-  end
+  defp control_frame({:log, _, _, _, _, _} = frame, state),
+    do: {:noreply, credit(%{state | voice: Voice.log(state.voice, frame, state.calls)})}
 
   defp control_frame({:progress, call, done, total}, state) do
-    metadata = Map.put(identity(state), :call, call)
+    {facts, voice} = Voice.facts(state.voice, call, state.calls)
+    metadata = Map.merge(identity(state), facts)
     Telemetry.execute([:slither, :worker, :progress], %{done: done, total: total}, metadata)
-    {:noreply, credit(state)}
+    {:noreply, credit(%{state | voice: voice})}
   end
 
   # What a run's handlers keep in this worker is to go when the run ends.
@@ -450,7 +456,7 @@ defmodule Slither.Python.Worker do
     case List.keytake(state.calls, id, 0) do
       {_call, rest} ->
         send(lane(state, id), {:reply, id, body})
-        head? = match?([{^id, _, _} | _], state.calls)
+        head? = match?([{^id, _, _, _} | _], state.calls)
         state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
         if head?, do: state |> resumed() |> started(), else: state
 
@@ -497,12 +503,12 @@ defmodule Slither.Python.Worker do
   end
 
   # Who reads no results of one batch needs no next batch either.
-  defp others?(%State{calls: [{_id, _timeout, run} | behind]}),
-    do: Enum.any?(behind, fn {_id, _timeout, other} -> run == nil or other != run end)
+  defp others?(%State{calls: [{_id, _timeout, run, _batch} | behind]}),
+    do: Enum.any?(behind, fn {_id, _timeout, other, _batch} -> run == nil or other != run end)
 
   defp go_on(%State{stall: nil} = state), do: state
 
-  defp go_on(%State{calls: [{id, _timeout, _run} | _]} = state) do
+  defp go_on(%State{calls: [{id, _timeout, _run, _batch} | _]} = state) do
     Lane.run_on(lane(state, id), id)
     state
   end
@@ -515,8 +521,9 @@ defmodule Slither.Python.Worker do
   end
 
   # A worker runs its calls in order: when one is answered, the next has begun.
-  defp started(%State{calls: [{_id, timeout, _run} | _]} = state) when is_integer(timeout),
-    do: state |> grace() |> limit(timeout)
+  defp started(%State{calls: [{_id, timeout, _run, _batch} | _]} = state)
+       when is_integer(timeout),
+       do: state |> grace() |> limit(timeout)
 
   defp started(state), do: grace(%{state | deadline: nil})
 
@@ -531,7 +538,7 @@ defmodule Slither.Python.Worker do
   # The grace of a call that has not begun counts from when it does.
   defp grace(%State{cancelled: []} = state), do: state
 
-  defp grace(%State{calls: [{id, _timeout, _run} | _]} = state) do
+  defp grace(%State{calls: [{id, _timeout, _run, _batch} | _]} = state) do
     if id in state.cancelled,
       do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
 
@@ -611,7 +618,7 @@ defmodule Slither.Python.Worker do
 
   defp caller(state, body) do
     with {:ok, call} <- Frame.second_integer(body),
-         {_id, _timeout, run} <- List.keyfind(state.calls, call, 0) do
+         {_id, _timeout, run, _batch} <- List.keyfind(state.calls, call, 0) do
       {call, run}
     else
       _ -> {0, nil}
@@ -632,8 +639,8 @@ defmodule Slither.Python.Worker do
 
   defp down(state, status) do
     ready? = state.lanes != {}
-    error = state.reason || WorkerError.ended(state, status)
     executing = executing(state)
+    error = obituary(state, state.reason || WorkerError.ended(state, status), executing)
 
     # The scheduler first: a lane's answer brings its lease back, to be granted again.
     if ready?,
@@ -651,6 +658,17 @@ defmodule Slither.Python.Worker do
     %{state | phase: :down}
   end
 
+  # What is known of a process that died, rather than was told to leave.
+  defp obituary(state, %Error{reason: reason} = error, executing)
+       when reason in [:worker_died, :timeout, :start_failed] do
+    unread = LastWords.read(state.words)
+    stderr = Voice.last_lines(state.voice, if(executing != 0, do: executing)) <> unread
+    {facts, _voice} = Voice.facts(state.voice, executing || 0, state.calls)
+    WorkerError.account(error, facts, stderr, Marker.report(state.marker))
+  end
+
+  defp obituary(_state, error, _executing), do: error
+
   defp failed(state, error) do
     send(state.scheduler, {:worker_failed, state.slot, self(), error})
     %{state | phase: :down}
@@ -659,7 +677,7 @@ defmodule Slither.Python.Worker do
   # The marker tells which call was running; without one, it is the oldest.
   defp executing(%State{calls: calls, marker: marker}) do
     case {Marker.read(marker), calls} do
-      {:error, [{id, _, _} | _]} -> id
+      {:error, [{id, _, _, _} | _]} -> id
       {:error, []} -> nil
       {{:ok, id}, _calls} -> id
     end
@@ -668,19 +686,18 @@ defmodule Slither.Python.Worker do
   defp identity(state),
     do: %{pool: state.settings.name, worker: state.slot, os_pid: state.os_pid}
 
-  defp log("debug", message, metadata), do: Logger.debug(message, metadata)
-  defp log("info", message, metadata), do: Logger.info(message, metadata)
-  defp log("warning", message, metadata), do: Logger.warning(message, metadata)
-  defp log(_error, message, metadata), do: Logger.error(message, metadata)
+  defp credit(%State{owed: owed} = state), do: give_credit(%{state | owed: owed + 1})
 
-  # Credit that a full pipe refuses stays owed.
-  defp credit(%State{owed: owed} = state) when owed + 1 < @credit_step,
-    do: %{state | owed: owed + 1}
+  # What a full pipe refuses stays owed: a worker without credit sends nothing to remind of it.
+  defp give_credit(%State{owed: owed} = state) when owed < @credit_step, do: state
 
-  defp credit(%State{owed: owed} = state) do
-    if command(state, Frame.encode!({:credit, 0, owed + 1})),
-      do: %{state | owed: 0},
-      else: %{state | owed: owed + 1}
+  defp give_credit(%State{owed: owed} = state) do
+    if command(state, Frame.encode!({:credit, 0, owed})) do
+      %{state | owed: 0}
+    else
+      Process.send_after(self(), :owed, @pipe_full)
+      state
+    end
   end
 
   # Never suspends: an owner that waits for a full pipe could not enforce the deadline.

@@ -6,6 +6,11 @@ defmodule Slither.Python.WorkerError do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Environment, OSProcess}
 
+  # A frame of Python's report, how many of them a hint names, and characters of a line in one.
+  @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
+  @places 3
+  @said 200
+
   @doc "Why the process ended; `status` is nil where only the port's end was seen."
   @spec ended(map, non_neg_integer | nil) :: Error.t()
   def ended(%{phase: :stopping}, _status), do: stopped()
@@ -24,8 +29,65 @@ defmodule Slither.Python.WorkerError do
       message: "Python worker #{state.slot} (pid #{state.os_pid}) died: #{how}",
       where: where(state),
       hint: hint(status),
-      details: %{status: status, os_pid: state.os_pid}
+      details: %{status: status, signal: OSProcess.signal(status), os_pid: state.os_pid}
     }
+  end
+
+  @doc """
+  Adds to why a process ended what is known of its end: the call that it ran, what it wrote to its
+  standard error last, and Python's report of a fatal signal.
+  """
+  @spec account(Error.t(), map, binary, binary) :: Error.t()
+  def account(error, facts, stderr, report) do
+    stderr = readable(stderr)
+    report = readable(report)
+
+    details =
+      error.details |> Map.merge(facts) |> Map.merge(%{stderr: stderr, fatal_error: report})
+
+    hints = Enum.filter([error.hint, crash(report), said(stderr)], & &1)
+    %{error | hint: if(hints != [], do: Enum.join(hints, "; ")), details: details}
+  end
+
+  # Where it was, innermost first, up to our own frames.
+  defp crash(report) do
+    places =
+      @frame
+      |> Regex.scan(current(report))
+      |> Enum.take_while(fn [_, file, _line, _name] -> not (file =~ "/slither/_") end)
+      |> Enum.take(@places)
+      |> Enum.map(fn [_, file, line, name] -> "#{name} (#{Path.basename(file)}:#{line})" end)
+
+    case {Regex.run(~r/^Fatal Python error: (.+)$/m, report), places} do
+      {nil, _places} -> nil
+      {[_, what], []} -> what
+      {[_, what], places} -> "#{what} in #{Enum.join(places, ", called by ")}"
+    end
+  end
+
+  # The report of other threads may come before that of the one that failed.
+  defp current(report) do
+    case String.split(report, "Current thread", parts: 2) do
+      [_others, current] -> current |> String.split("\n\n", parts: 2) |> hd()
+      [_none] -> ""
+    end
+  end
+
+  defp said(stderr) do
+    case stderr |> String.split("\n", trim: true) |> List.last() do
+      nil -> nil
+      line -> "last on standard error: #{String.slice(line, 0, @said)}"
+    end
+  end
+
+  defp readable(bytes) do
+    if String.valid?(bytes) do
+      bytes
+    else
+      for char <- String.codepoints(bytes), into: "" do
+        if String.valid?(char), do: char, else: "\uFFFD"
+      end
+    end
   end
 
   @doc "The process was told to stop."
@@ -46,7 +108,7 @@ defmodule Slither.Python.WorkerError do
 
   @doc "The call that runs is over its time."
   @spec timed_out(map) :: Error.t()
-  def timed_out(%{calls: [{_id, timeout, _run} | _]} = state) do
+  def timed_out(%{calls: [{_id, timeout, _run, _batch} | _]} = state) do
     %Error{
       reason: :timeout,
       message: "the call ran for more than #{timeout} ms; its worker was killed",
@@ -95,6 +157,6 @@ defmodule Slither.Python.WorkerError do
   defp where(state), do: "pool #{inspect(state.settings.name)}"
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
-  defp hint(139), do: "a crash in C code; its stack is on standard error"
+  defp hint(status) when status in [132, 134, 135, 136, 139], do: "a crash in C code"
   defp hint(_status), do: nil
 end

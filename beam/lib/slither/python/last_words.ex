@@ -1,0 +1,95 @@
+defmodule Slither.Python.LastWords do
+  @moduledoc false
+  # What a worker had written to its standard error when it died, and nobody had read yet: that
+  # is where C code says why it gives up. The pipe has a name while the worker starts, so that
+  # its owner can hold it too, and read it when the worker is gone.
+  #
+  # A read of a pipe that is empty would wait for ever, so the owner first writes zeros to it;
+  # and as a write to a full pipe waits for a reader, another process reads.
+
+  @pad :binary.copy(<<0>>, 4_096)
+  # Bytes that are read, in pieces of the pad's size, and bytes of them that are told.
+  @most 2_097_152
+  @told 4_096
+  # ms that reading may take.
+  @patience 1_000
+
+  defstruct [:file, :reader]
+
+  @type t :: %__MODULE__{}
+
+  @doc "Takes hold of the pipe at `path`, whose name then goes; nil where there is none."
+  @spec hold(Path.t()) :: t | nil
+  def hold(path) do
+    held = if File.exists?(path), do: open(path)
+    _ = File.rm(path)
+    held
+  end
+
+  defp open(path) do
+    with {:ok, file} <- :file.open(path, [:raw, :read, :write, :binary]) do
+      owner = self()
+      {reader, monitor} = spawn_monitor(fn -> reader(path, owner) end)
+
+      receive do
+        {^reader, :open} ->
+          Process.demonitor(monitor, [:flush])
+          %__MODULE__{file: file, reader: reader}
+
+        {:DOWN, ^monitor, :process, ^reader, _reason} ->
+          :ok = :file.close(file)
+          nil
+      end
+    else
+      {:error, _reason} -> nil
+    end
+  end
+
+  @doc "The last of what is in the pipe; the worker is dead. What is held is let go of."
+  @spec read(t | nil) :: binary
+  def read(nil), do: ""
+
+  def read(%__MODULE__{reader: reader} = words) do
+    ref = Process.monitor(reader)
+    send(reader, {:read, ref})
+    _ = :file.write(words.file, @pad)
+    _ = :file.close(words.file)
+
+    receive do
+      {^ref, text} ->
+        Process.demonitor(ref, [:flush])
+        text
+
+      {:DOWN, ^ref, :process, _pid, _reason} ->
+        ""
+    after
+      @patience -> ""
+    end
+  end
+
+  defp reader(path, owner) do
+    monitor = Process.monitor(owner)
+
+    with {:ok, file} <- :file.open(path, [:raw, :read, :write, :binary]) do
+      send(owner, {self(), :open})
+
+      receive do
+        {:read, ref} -> send(owner, {ref, rest(file, "", 0)})
+        {:DOWN, ^monitor, :process, _owner, _reason} -> :ok
+      end
+    end
+  end
+
+  # A read takes as much as it was asked for, so it is never asked for more than the pad has.
+  defp rest(file, last, read) do
+    {:ok, piece} = :file.read(file, byte_size(@pad))
+    text = last <> piece
+
+    if :binary.last(piece) == 0 or read > @most,
+      do: text |> String.trim_trailing(<<0>>) |> ending(),
+      else: rest(file, ending(text), read + byte_size(piece))
+  end
+
+  defp ending(text) when byte_size(text) <= @told, do: text
+  defp ending(text), do: binary_part(text, byte_size(text) - @told, @told)
+end

@@ -1,0 +1,90 @@
+defmodule Slither.Python.Voice do
+  @moduledoc false
+  # What a worker says: its log frames become Logger's events, with the pool and the worker from
+  # the metadata of its owner, which runs this, and with the call and its batch. What it wrote to
+  # its standard error last is kept, for the account of its death.
+
+  require Logger
+
+  alias Slither.Context
+
+  # Bytes of the last lines that are kept.
+  @kept 4_096
+
+  defstruct [:call, facts: [], lines: :queue.new(), bytes: 0]
+
+  @type t :: %__MODULE__{}
+  @typedoc "A call that is out: its id, its timeout, the context of its run, its batch."
+  @type call :: {pos_integer, timeout, binary | nil, non_neg_integer}
+
+  @doc "A worker that has said nothing."
+  @spec new :: t
+  def new, do: %__MODULE__{}
+
+  @doc "Logs a frame; `calls` are those that are out."
+  @spec log(t, tuple, [call]) :: t
+  def log(voice, {:log, id, level, logger, message, dropped}, calls) do
+    voice = about(voice, id, calls)
+    metadata = [{:python_logger, logger} | voice.facts]
+
+    if dropped > 0,
+      do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
+
+    # A frame without a message only tells of those.
+    if message != "" or dropped == 0, do: write(level, message, metadata)
+    if logger == "stderr", do: keep(voice, id, message), else: voice
+  end
+
+  @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
+  @spec facts(t, non_neg_integer, [call]) :: {map, t}
+  def facts(voice, id, calls) do
+    voice = about(voice, id, calls)
+    {Map.new(voice.facts), voice}
+  end
+
+  @doc "The last lines that were written to standard error while `call` ran; nil for any."
+  @spec last_lines(t, non_neg_integer | nil) :: String.t()
+  def last_lines(voice, call) do
+    lines = for {id, line} <- :queue.to_list(voice.lines), call in [nil, id], do: [line, ?\n]
+    IO.iodata_to_binary(lines)
+  end
+
+  # A call is looked up once, however much it says: also for what it still says when it is over.
+  defp about(%__MODULE__{call: id} = voice, id, _calls), do: voice
+
+  defp about(voice, id, calls) do
+    case List.keyfind(calls, id, 0) do
+      {_id, _timeout, run, batch} ->
+        %{voice | call: id, facts: [call: id, batch: batch] ++ names(run)}
+
+      nil ->
+        %{voice | call: nil, facts: [call: id]}
+    end
+  end
+
+  defp names(nil), do: []
+
+  defp names(run) do
+    %Context{pipe: pipe, stage: stage, runtime: runtime} = :erlang.binary_to_term(run)
+    for {name, value} <- [run: runtime[:run], pipe: pipe, stage: stage], value, do: {name, value}
+  end
+
+  defp keep(voice, id, line) do
+    line = String.slice(line, 0, div(@kept, 4))
+    bytes = voice.bytes + byte_size(line) + 1
+    shorten(%{voice | lines: :queue.in({id, line}, voice.lines), bytes: bytes})
+  end
+
+  defp shorten(%__MODULE__{bytes: bytes} = voice) when bytes <= @kept, do: voice
+
+  defp shorten(voice) do
+    {{:value, {_id, line}}, lines} = :queue.out(voice.lines)
+    shorten(%{voice | lines: lines, bytes: voice.bytes - byte_size(line) - 1})
+  end
+
+  defp write("debug", message, metadata), do: Logger.debug(message, metadata)
+  defp write("info", message, metadata), do: Logger.info(message, metadata)
+  defp write("warning", message, metadata), do: Logger.warning(message, metadata)
+  defp write("error", message, metadata), do: Logger.error(message, metadata)
+  defp write("critical", message, metadata), do: Logger.critical(message, metadata)
+end
