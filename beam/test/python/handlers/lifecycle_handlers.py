@@ -68,8 +68,7 @@ def hold(items):
 
 def close_channel(items):
     """Close what the worker speaks through; go on, if asked."""
-    os.close(3)
-    os.close(4)
+    os.closerange(3, 65_536)
     while items == ["go on"]:
         time.sleep(1)
     return items
