@@ -124,6 +124,8 @@ def _result(head: Pieces, errors: bytes, decode_us: int, handler_us: int, began:
 def too_large(what: str, size: int, limit: int) -> dict[str, Payload]:
     """Build the error of what is over the limit."""
     message = f"{what} has {size} bytes; the limit is {limit}"
+    if what == "the answer":
+        message += "; lower batch_size"
     return describe("too_large", message, size=size, limit=limit)
 
 

@@ -11,6 +11,7 @@ import driven
 import pytest
 
 import slither
+from slither._driver import batches, maps
 from slither._types import Payload
 from slither.pipe import retry, route
 
@@ -182,6 +183,39 @@ def test_a_result_that_cannot_be_sent_fails_alone(beam: slither.Beam) -> None:
     assert got[0] == 0
     assert got[2] == 2
     assert str(got[1]).startswith('result["tags"]: a set cannot be sent')
+
+
+def test_a_batch_too_large_for_a_frame_goes_in_parts(
+    beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LIMIT", 1_000)
+    items = ["x" * 400, "y" * 400, "z" * 900, "a", "b"] * 3
+    assert list(beam.map(driven.echo, items, batch_size=10)) == items
+    huge = ["x" * 400, "y" * 2_000, "z" * 900, "a"]
+    with pytest.raises(slither.EncodeError, match=r"items\[1\]: 2003 bytes cannot be sent at on"):
+        list(beam.map(driven.echo, huge))
+    assert list(beam.map(driven.echo, huge, on_error="skip")) == [huge[0], *huge[2:]]
+    with pytest.raises(slither.EncodeError, match="args: 2006 bytes"):
+        beam.submit(driven.echo, huge[1]).result(PATIENCE)
+
+
+def test_large_items_are_pulled_no_further_than_their_bytes_allow(
+    beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "_MOST_BYTES", 5_000)
+    pulled = 0
+
+    def pull() -> Iterator[str]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield "x" * 1_000
+
+    results = beam.map(driven.echo, pull(), batch_size=2, max_in_flight=50)
+    for taken in range(1, 201):
+        next(results)
+        assert pulled <= taken + 8
+    results.close()
 
 
 def test_an_input_that_raises_midway_keeps_what_came_before(beam: slither.Beam) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import slither
 from slither import Pipe, item
+from slither._driver import batches
 from slither._types import Payload
 from slither.pipe import retry, route
 
@@ -142,6 +143,20 @@ def test_an_item_that_cannot_be_sent_is_named(beam: slither.Beam) -> None:
     with pytest.raises(slither.RunError, match=r"EncodeError: items\[2\]: a set") as caught:
         beam.run(Pipe("p").beam("echo", item), [0, 1, {2}, 3])
     assert caught.value.partial == {"default": [0, 1]}
+
+
+def test_items_too_large_for_a_frame_go_in_parts(
+    beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LIMIT", 1_000)
+    same = Pipe("same").beam("same", item)
+    items = ["x" * 400, "y" * 400, "z" * 900, "a"] * 3
+    assert beam.run(same, items)["default"] == items
+    with pytest.raises(
+        slither.RunError, match=r"items\[1\]: 2003 bytes cannot be sent"
+    ) as caught:
+        beam.run(same, ["a", "y" * 2_000, "b"])
+    assert caught.value.partial == {"default": ["a"]}
 
 
 def test_a_handler_that_is_not_there_is_told(beam: slither.Beam) -> None:

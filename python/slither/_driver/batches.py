@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from slither._codec import decode, encode, encode_head, encode_view
 from slither._driver import frames
 from slither._errors import EncodeError
+from slither._version import MAX_FRAME
 from slither._walk import MAX_DEPTH
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
 Pieces = tuple[bytes | memoryview, ...]
-
-
 Body = list[bytes | memoryview]
+Refused = dict[int, EncodeError]
+
+# What the items of a frame may take: beside them it has a head, as has the call that they become.
+LIMIT = MAX_FRAME - 65_536
 
 
-def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, dict[int, EncodeError]]:
+class Part(NamedTuple):
+    """What goes in one frame, of so many items: the others were refused."""
+
+    taken: int
+    body: Body
+    count: int  # type: ignore[assignment]
+    refused: Refused
+    size: int
+
+
+def parts(items: Sequence[Payload], first: int = 0) -> Iterator[Part]:
+    """Encode items as :func:`pack` does, in as many parts as fit a frame each."""
+    body, count, refused = pack(items, first)
+    size = sum(map(len, body))
+    if size <= LIMIT:
+        yield Part(len(items), body, count, refused, size)
+    elif len(items) == 1:
+        yield Part(1, [], 0, {0: EncodeError(f"items[{first}]", too_large(size))}, 0)
+    else:
+        half = len(items) // 2
+        yield from parts(items[:half], first)
+        yield from parts(items[half:], first + half)
+
+
+def too_large(size: int) -> str:
+    """Say why so many bytes can't be sent."""
+    return f"{size} bytes cannot be sent at once; {LIMIT} can"
+
+
+def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
     """Encode items one after the other: the bytes, how many, and why others could not be.
 
     ``first`` is the position of the first item in the input, for errors to name.
@@ -45,9 +77,9 @@ def unpack(values: bytes, count: int) -> list[Payload]:
     return decoded
 
 
-def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, dict[int, EncodeError]]:
+def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, Refused]:
     body: Body = []
-    refused: dict[int, EncodeError] = {}
+    refused: Refused = {}
     for index, item in enumerate(items):
         try:
             body.append(encode(item, f"items[{first + index}]"))

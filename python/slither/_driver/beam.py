@@ -236,7 +236,7 @@ class Beam:
         items and returns as many results.
 
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
-        further than ``max_in_flight`` batches ahead of them.
+        further than ``max_in_flight`` batches ahead of them, nor beyond 64 MB and a batch.
 
         - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
         - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the

@@ -90,11 +90,14 @@ class Calls:
         while (job := self._pick()) is not None:
             try:
                 body, count, refused = batches.pack([[list(a), n] for a, n in job.calls])
-                if not refused:
+                size = sum(map(len, body))
+                if not refused and size <= batches.LIMIT:
                     self._send(job, body, count)
                     continue
                 # All of a job's calls or none: the errors say which could not be sent.
-                failure: Exception = _renamed(next(iter(refused.values())))
+                failure: Exception = EncodeError("args", batches.too_large(size))
+                if refused:
+                    failure = _renamed(next(iter(refused.values())))
             except SlitherError as error:
                 failure = error
             job.future.set_exception(failure)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+# Bytes that may be out, beside the last batch.
+_MOST_BYTES = 67_108_864
+
 
 class Results(Iterator[R], Generic[R]):
     """The results of a map, as they come.
@@ -97,6 +100,9 @@ class MapRun(Run):
         self._size = batch_size
         self._window = batch_size * spec["max_in_flight"]
         self._failures = failures
+        # How many items had been sent with each batch that is out, and its bytes.
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._bytes = 0
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
         self.sent = 0
@@ -110,7 +116,7 @@ class MapRun(Run):
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""
-        full = self.sent - self.received + self._size > self._window
+        full = self._bytes >= _MOST_BYTES or self.sent - self.received + self._size > self._window
         return 0 if full or self.input_ended else self._size
 
     def given(self) -> dict[str, int]:
@@ -126,15 +132,19 @@ class MapRun(Run):
         return self.sent == self.received
 
     def feed(self, batch: list[Payload]) -> None:
-        """Send a batch."""
-        body, count, refused = batches.pack(batch, self.pulled)
-        self.pulled += len(batch)
-        if refused:
-            body, count = self._refuse(body, count, refused)
-        self.send(body, count)
-        self.sent += count
-        if refused and self._failures == "halt":
-            self.end()
+        """Send a batch; in parts, where it is too large for one frame."""
+        for part in batches.parts(batch, self.pulled):
+            self.pulled += part.taken
+            body, count = part.body, part.count
+            if part.refused:
+                body, count = self._refuse(body, count, part.refused)
+            self.send(body, count)
+            self.sent += count
+            self._sizes.append((self.sent, part.size))
+            self._bytes += part.size
+            if part.refused and self._failures == "halt":
+                self.end()
+                return
 
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
@@ -146,6 +156,8 @@ class MapRun(Run):
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
         self.received += got.count
+        while self._sizes and self._sizes[0][0] <= self.received:
+            self._bytes -= self._sizes.popleft()[1]
         failed = got.errors or {}
         self.out += got.count - len(failed)
         if failed:

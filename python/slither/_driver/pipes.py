@@ -140,15 +140,17 @@ class PipeRun(Run):
 
     def feed(self, batch: list[Payload]) -> None:
         """Send items; one that can't be sent ends the input."""
-        body, count, refused = batches.pack(batch, self.pulled)
-        self.pulled += len(batch)
-        if refused:
-            count = min(refused)
-            body, self._refused = body[:count], refused[count]
-        self._wanted -= count
-        self.send(body, count)
-        if refused:
-            self.end()
+        for part in batches.parts(batch, self.pulled):
+            self.pulled += part.taken
+            body, count = part.body, part.count
+            if part.refused:
+                count = min(part.refused)
+                body, self._refused = body[:count], part.refused[count]
+            self._wanted -= count
+            self.send(body, count)
+            if part.refused:
+                self.end()
+                return
 
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the outputs, each with its name."""
