@@ -11,6 +11,7 @@ import driven
 import pytest
 
 import slither
+from slither import Pipe, item
 from slither._driver import batches, maps
 from slither._types import Payload
 from slither.pipe import retry, route
@@ -373,6 +374,39 @@ def test_an_async_input_is_pulled_no_further_than_the_window(beam: slither.Beam)
         await results.aclose()
 
     asyncio.run(main())
+
+
+def test_async_results_come_while_the_input_waits_for_them(beam: slither.Beam) -> None:
+    same = Pipe("same").beam("same", item)
+
+    async def count(results: AsyncIterator[Payload], queue: asyncio.Queue[int]) -> None:
+        async for result in results:
+            queue.put_nowait(result[1] + 1 if isinstance(result, tuple) else result + 1)
+
+    async def until(queue: asyncio.Queue[int], end: int) -> AsyncIterator[int]:
+        while (number := await queue.get()) < end:
+            yield number
+
+    async def run() -> None:
+        for start in (
+            lambda items: beam.amap(driven.echo, items),
+            lambda items: beam.astream(same, items),
+        ):
+            queue: asyncio.Queue[int] = asyncio.Queue()
+            queue.put_nowait(0)
+            await asyncio.wait_for(count(start(until(queue, 20)), queue), PATIENCE)
+            assert queue.empty()
+
+    asyncio.run(run())
+
+
+def test_an_async_input_that_is_a_run_itself_raises_its_error(beam: slither.Beam) -> None:
+    async def run() -> list[Payload]:
+        inner = beam.amap(driven.refuse, [1])
+        return [result async for result in beam.amap(driven.echo, inner)]
+
+    with pytest.raises(slither.CallError, match="refused"):
+        asyncio.run(run())
 
 
 def test_an_async_run_raises_what_the_function_or_the_input_raised(beam: slither.Beam) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from slither._driver.runs import PATIENCE
+from slither._errors import SlitherError
 
 if TYPE_CHECKING:
     from slither._driver.runs import Run
@@ -31,7 +35,11 @@ async def results(
         run.begin()
         room = asyncio.Event()
         room.set()
-        feeder = loop.create_task(_feed(run, items, room))
+        slow = _Slow(run, room)
+        if isinstance(items, AsyncIterable):
+            feeder = loop.create_task(slow.feed(items))
+        else:
+            feeder = loop.create_task(_feed(run, items, room))
         while not run.ended:
             if not run.has_news():
                 await _either(news, feeder)
@@ -39,6 +47,7 @@ async def results(
             for value in run.take():
                 yield value
             room.set()
+            slow.look()
     finally:
         if feeder is not None:
             feeder.cancel()
@@ -60,39 +69,80 @@ async def _either(news: asyncio.Event, feeder: asyncio.Task[None]) -> None:
         waiting.cancel()
 
 
-async def _feed(
-    run: Run, items: Iterable[Payload] | AsyncIterable[Payload], room: asyncio.Event
-) -> None:
-    source = aiter(items) if isinstance(items, AsyncIterable) else None
-    plain = None if isinstance(items, AsyncIterable) else iter(items)
-    while True:
-        while not (count := run.room()):
-            room.clear()
-            await room.wait()
+async def _feed(run: Run, items: Iterable[Payload], room: asyncio.Event) -> None:
+    plain = iter(items)
+    ended = False
+    while not ended:
+        count = await _room(run, room)
         batch: list[Payload] = []
         try:
-            if source is not None:
-                ended = await _take(source, batch, count)
-            else:
-                assert plain is not None
-                batch.extend(islice(plain, count))
-                ended = len(batch) < count
+            batch.extend(islice(plain, count))
+            ended = len(batch) < count
         except Exception as error:  # noqa: BLE001 - the caller's input: raised at the end
             run.feed(batch)
             run.end(error)
             return
         run.feed(batch)
-        if ended:
-            run.end()
-            return
         # A plain iterable never waits: others have their turn here.
         await asyncio.sleep(0)
+    run.end()
 
 
-async def _take(source: AsyncIterator[Payload], batch: list[Payload], count: int) -> bool:
-    while len(batch) < count:
+async def _room(run: Run, room: asyncio.Event) -> int:
+    while not (count := run.room()):
+        room.clear()
+        await room.wait()
+    return count
+
+
+class _Slow:
+    """Feeds what an asynchronous input gives: as much as there is where it lets workers wait."""
+
+    def __init__(self, run: Run, room: asyncio.Event) -> None:
+        self._run, self._room = run, room
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
+
+    async def feed(self, items: AsyncIterable[Payload]) -> None:
+        run, source = self._run, aiter(items)
+        failure: Exception | None = None
         try:
-            batch.append(await anext(source))
-        except StopAsyncIteration:
-            return True
-    return False
+            while True:
+                if len(run.partial) >= await _room(run, self._room):
+                    self._send()
+                    continue
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:  # noqa: BLE001 - the caller's: raised at the end
+                    failure = error
+                    break
+                run.partial.append(item)
+                if len(run.partial) == 1:
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(PATIENCE, self._late)
+        finally:
+            self._stop()
+        self._send()
+        run.end(failure)
+
+    def look(self) -> None:
+        """Send the few items that there are, where they are late and nothing is out."""
+        if self._is_late and not self._run.ended and self._run.idle() and self._run.room():
+            self._send()
+
+    def _late(self) -> None:
+        self._is_late = True
+        # Whoever waits for results raises what this may raise.
+        with contextlib.suppress(SlitherError):
+            self.look()
+
+    def _send(self) -> None:
+        self._stop()
+        self._is_late = False
+        self._run.flush()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 # Seconds that a slow input may keep results waiting.
-_PATIENCE = 0.005
+PATIENCE = 0.005
 
 
 class Run(ABC):
@@ -217,7 +217,7 @@ def _fill(run: Run, source: Iterator[Payload]) -> None:
 
 def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
     """Send ``count`` items; False when results came before a slow input had given so many."""
-    late = time.monotonic() + _PATIENCE
+    late = time.monotonic() + PATIENCE
     step = 1
     batch = run.partial
     while (before := len(batch)) < count:
