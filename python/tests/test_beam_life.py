@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -397,6 +399,28 @@ if __name__ == "__main__":
     pids = list(map(int, line(process).split()))
     assert finish(process)[0] == 0
     await_gone(pids, GONE_WITHIN)
+
+
+def test_a_beam_closes_while_a_thread_reads(escript: Path) -> None:
+    beam = slither.Beam(workers=1, shutdown_timeout=10 * PATIENCE)
+    reading = threading.Event()
+    found: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in beam.map(driven.echo, itertools.repeat(0)):
+                reading.set()
+        except slither.BeamDied as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=read), threading.Thread(target=beam.close)]
+    threads[0].start()
+    assert reading.wait(PATIENCE)
+    threads[1].start()
+    for thread in reversed(threads):
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert "the Beam is closed" in str(found)
 
 
 def test_a_beam_that_nobody_holds_is_closed(escript: Path) -> None:

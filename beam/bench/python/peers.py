@@ -1,6 +1,7 @@
 """What Python measures: one process that runs one measure for each line read.
 
-Slither as a Python program drives it, and what that program would use instead. Each measure is timed here, with its pool started and warm; its line of output is the answer.
+Slither as a Python program drives it, and what that program would use instead. Each measure is
+timed here, with its pool started and warm; its line of output is the answer.
 """
 
 from __future__ import annotations

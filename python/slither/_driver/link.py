@@ -284,7 +284,9 @@ class Link:
         while not self._ended and (left := deadline - time.monotonic()) > 0:
             with self._changed:
                 if self._reading:
+                    self._waiters += 1
                     self._changed.wait(left)
+                    self._waiters -= 1
                     continue
                 self._reading = True
             try:

@@ -13,7 +13,7 @@ defmodule Slither.Driver.LogHandler do
   @doc "Has the log go to the driver."
   @spec install(port) :: :ok | {:error, term}
   def install(port) do
-    config = %{port: port, dropped: :counters.new(1, [])}
+    config = %{port: port, dropped: :atomics.new(1, signed: false)}
     # As Elixir's Logger does, it leaves out what supervisors report of their children.
     sasl = {&:logger_filters.domain/2, {:stop, :sub, [:otp, :sasl]}}
     :logger.add_handler(__MODULE__, __MODULE__, %{config: config, filters: [sasl: sasl]})
@@ -33,17 +33,16 @@ defmodule Slither.Driver.LogHandler do
   defp important?(level), do: :logger.compare_levels(level, :warning) != :lt
 
   defp forward(event, level, logger, %{port: port, dropped: dropped}) do
-    before = :counters.get(dropped, 1)
+    # Many processes log at once: each takes the count away, and gives it back if it is not told.
+    before = :atomics.exchange(dropped, 1, 0)
     frame = {:log, 0, level(level), logger, text(event), before}
 
     case Frame.encode(frame) do
       {:ok, body} ->
-        if PortWriter.offer(port, body),
-          do: :counters.sub(dropped, 1, before),
-          else: :counters.add(dropped, 1, 1)
+        if not PortWriter.offer(port, body), do: :atomics.add(dropped, 1, before + 1)
 
       {:error, _why} ->
-        :counters.add(dropped, 1, 1)
+        :atomics.add(dropped, 1, before + 1)
     end
   end
 
