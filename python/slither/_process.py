@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
 import fcntl
@@ -19,10 +18,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def settle() -> None:
-    """Make this process a worker: its own group, no stdin, gone when its parent is."""
-    # A session leader already leads its group, and may not move.
-    with contextlib.suppress(PermissionError):
-        os.setpgid(0, 0)
+    """Make this process a worker: no stdin, gone when its parent is.
+
+    It stays in the group it was started in: that of the process BEAM started, which is this one,
+    or a script that has started it, and is killed as a whole.
+    """
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The VM ignores SIGCHLD, and that is inherited: subprocess would lose exit codes.

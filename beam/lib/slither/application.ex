@@ -16,6 +16,7 @@ defmodule Slither.Application do
     children =
       [
         {Registry, keys: :unique, name: Slither.Python.Registry},
+        {Slither.Python.Guard, name: Slither.Python.Guard},
         # What Python asks at one time, in all pools: beyond it, views are busy.
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
         {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])}

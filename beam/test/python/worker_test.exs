@@ -391,8 +391,20 @@ defmodule Slither.Python.WorkerTest do
       stop_supervised!(pool)
       assert {:error, %DispatchError{} = error} = Task.await(task, patience())
       assert error.reason in [:pool_unavailable, :worker_died, :worker_stopped]
-      # A worker's owner kills it before it ends itself; the kernel then takes a moment.
+      # The guard kills them as their owners end.
       for os_pid <- [busy, idle], do: assert(ends?(os_pid))
+    end
+  end
+
+  describe "OSProcess.since/1" do
+    test "tells a process from those that had its pid, and will have" do
+      since = OSProcess.since(String.to_integer(System.pid()))
+      assert since > OSProcess.since(1)
+      port = Port.open({:spawn_executable, "/bin/cat"}, [])
+      {:os_pid, os_pid} = Port.info(port, :os_pid)
+      assert OSProcess.since(os_pid) >= since
+      assert OSProcess.since(os_pid) == OSProcess.since(os_pid)
+      assert OSProcess.since(4_194_305) == 0
     end
   end
 

@@ -10,11 +10,9 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Fault, LogHandler, MapRun, PipeRun, Requests, Settings, Tables}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, OSProcess, Pool, PortWriter}
+  alias Slither.Python.{Asks, Guard, Pool, PortWriter}
 
   @runs %{"map" => MapRun, "pipe" => PipeRun}
-  # ms that the end may take once the driver is gone.
-  @last_ms 1_000
 
   defmodule State do
     @moduledoc false
@@ -176,27 +174,9 @@ defmodule Slither.Driver.Server do
 
   ## End
 
-  # Workers end with the VM by themselves, but not what they have started. What is durable is on
-  # disk, and everything else is of no use to anyone.
+  # What is durable is on disk, workers go with the VM, and everything else is of no use to anyone.
   @spec leave() :: no_return
-  defp leave do
-    {pid, monitor} = spawn_monitor(fn -> kill_workers() end)
-
-    receive do
-      {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
-    after
-      @last_ms -> :ok
-    end
-
-    :erlang.halt(0, flush: false)
-  end
-
-  defp kill_workers(which \\ fn _worker -> true end) do
-    with {:ok, status} <- Pool.status(:default) do
-      pids = for %{os_pid: pid} = worker <- status.workers, pid != nil, which.(worker), do: pid
-      OSProcess.kill_groups(pids)
-    end
-  end
+  defp leave, do: :erlang.halt(0, flush: false)
 
   # The runs first, and with them the workers that are busy, for nobody waits for what they do;
   # the others run their stop hooks. Then what they stood on: stores write what they have.
@@ -208,7 +188,10 @@ defmodule Slither.Driver.Server do
   end
 
   defp stop_pools(pools) do
-    _ = kill_workers(&(&1.calls > 0))
+    with {:ok, %{workers: workers}} <- Pool.status(:default) do
+      for %{calls: calls, os_pid: os_pid} <- workers, calls > 0, do: Guard.kill(os_pid)
+    end
+
     Supervisor.stop(pools, :shutdown)
   end
 

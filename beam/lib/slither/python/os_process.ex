@@ -1,7 +1,6 @@
 defmodule Slither.Python.OSProcess do
   @moduledoc false
-  # Ends worker processes for good: a worker leads its own process group, so that what its
-  # handlers started goes with it.
+  # What the system says of processes, and how a group is killed where the guard can't do it.
 
   @doc "Kills the process group of `os_pid` with SIGKILL."
   @spec kill_group(pos_integer) :: :ok
@@ -14,15 +13,35 @@ defmodule Slither.Python.OSProcess do
     :ok
   end
 
-  @doc "Kills several process groups, as `kill_group/1` does one."
-  @spec kill_groups([pos_integer]) :: :ok
-  def kill_groups([]), do: :ok
+  @doc """
+  When a process was started, in ticks of the system's; 0 where it is gone, or nobody can tell.
 
-  def kill_groups(os_pids) do
-    groups = for os_pid <- os_pids, os_pid > 1, do: "-#{os_pid}"
-    script = ~s(for group in "$@"; do kill -s KILL -- "$group" 2>/dev/null; done)
-    {_output, _status} = System.cmd("/bin/sh", ["-c", script, "sh" | groups])
-    :ok
+  With its pid it names a process for good.
+  """
+  @spec since(pos_integer) :: non_neg_integer
+  def since(os_pid) do
+    with {:ok, stat} <- proc(os_pid, "stat"),
+         # The name before it may hold anything.
+         [rest] <- Regex.run(~r/.*\) \K.*/s, stat),
+         field when field != nil <- rest |> String.split() |> Enum.at(19) do
+      String.to_integer(field)
+    else
+      _unknown -> 0
+    end
+  end
+
+  @doc "What Linux says of a process in a file of its own."
+  @spec proc(pos_integer, String.t()) :: {:ok, binary} | :error
+  def proc(os_pid, name) do
+    # Raw: the node's file server may wait for a slow disk.
+    with {:ok, file} <- :file.open("/proc/#{os_pid}/#{name}", [:raw, :read, :binary]),
+         read = :file.read(file, 4_096),
+         :ok <- :file.close(file),
+         {:ok, text} <- read do
+      {:ok, text}
+    else
+      _gone -> :error
+    end
   end
 
   @doc "An exit status in words: the signal's name where the process was killed by one."

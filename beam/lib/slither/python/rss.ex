@@ -2,6 +2,8 @@ defmodule Slither.Python.Rss do
   @moduledoc false
   # The memory that processes hold, from the operating system.
 
+  alias Slither.Python.OSProcess
+
   # ms between two looks at one process: `ps` is a process itself.
   @interval 100
   @interval_of_ps 2_000
@@ -36,11 +38,7 @@ defmodule Slither.Python.Rss do
   end
 
   defp statm(os_pid) do
-    # Raw: the node's file server may wait for a slow disk.
-    with {:ok, file} <- :file.open("/proc/#{os_pid}/statm", [:raw, :read, :binary]),
-         read = :file.read(file, 200),
-         :ok <- :file.close(file),
-         {:ok, text} <- read,
+    with {:ok, text} <- OSProcess.proc(os_pid, "statm"),
          [_size, resident | _] <- String.split(text),
          {pages, ""} when pages > 0 <- Integer.parse(resident) do
       pages * page_size()

@@ -17,6 +17,7 @@ defmodule Slither.Python.Worker do
     Env,
     Environment,
     Fault,
+    Guard,
     Lane,
     LastWords,
     Marker,
@@ -115,6 +116,7 @@ defmodule Slither.Python.Worker do
     with {:ok, python} <- interpreter(settings),
          {:ok, port} <- open(python, variables, settings) do
       {:os_pid, os_pid} = Port.info(port, :os_pid)
+      :ok = Guard.watch(os_pid, OSProcess.since(os_pid))
       timer = startup_timer(settings.startup_timeout)
 
       {:noreply,
@@ -294,9 +296,8 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
-  def terminate(_reason, %State{os_pid: os_pid, phase: phase} = state) when phase != :down do
-    if os_pid, do: OSProcess.kill_group(os_pid)
-    # A worker that was still starting has not hidden it.
+  def terminate(_reason, %State{phase: phase} = state) when phase != :down do
+    # Its process is killed by the guard. One that was still starting has not hidden it.
     Marker.close(state.marker)
     if state.stall, do: Demand.go_on(state.settings.demand)
     stop_asks(state)
@@ -632,7 +633,7 @@ defmodule Slither.Python.Worker do
   defp end_process(%State{phase: :killed} = state, _error), do: state
 
   defp end_process(state, error) do
-    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
+    if state.os_pid, do: Guard.kill(state.os_pid)
     Process.send_after(self(), :gone, @kill_wait)
     %{state | phase: :killed, reason: state.reason || error, deadline: nil}
   end
@@ -653,7 +654,7 @@ defmodule Slither.Python.Worker do
     lifetime = System.monotonic_time() - state.monotonic
     Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)
     # Children that a dead worker left in its group go now.
-    if state.os_pid, do: OSProcess.kill_group(state.os_pid)
+    if state.os_pid, do: Guard.release(state.os_pid)
     Marker.close(state.marker)
     %{state | phase: :down}
   end

@@ -1,0 +1,235 @@
+defmodule Slither.Python.Guard do
+  @moduledoc false
+  # Kills workers, each with its process group, so that what handlers started goes with them:
+  # when their owner says so, when their owner is gone, and when BEAM is.
+  #
+  # The last is why the killing is left to a process of its own, a shell that knows the groups
+  # and reads what BEAM writes: however BEAM ends, it reads the end of that and kills them all.
+  # It runs nothing of the user's and forks nothing, so nothing can keep it, and a kill costs a
+  # write to a pipe. Should it be killed or stopped itself, it is replaced and told again.
+
+  use GenServer
+
+  require Logger
+
+  alias Slither.Python.{OSProcess, PortWriter}
+
+  # A process is named with when it started (0: not known), lest its pid be another's by now, say
+  # after a day in which BEAM was stopped. Where no process has the pid, its group may still be
+  # there, and keeps the pid from being given away. Of the ways to name a group, dash knows no
+  # "-KILL --".
+  @script """
+  exec 2>/dev/null
+  trap '' HUP INT QUIT TERM PIPE
+
+  end() {
+    read -r stat <"/proc/${1%:*}/stat" && set -- "$1" ${stat##*) } || set -- "$1"
+    case $1 in *:0 | *:"${21:-${1#*:}}") kill -s KILL -- "-${1%:*}" ;; esac
+  }
+
+  groups=" $* "
+  echo ready
+  while read -r order group; do
+    case $order in
+      watch) case $groups in *" $group "*) ;; *) groups="$groups$group " ;; esac ;;
+      kill) end "$group" ;;
+      release)
+        end "$group"
+        case $groups in *" $group "*) groups="${groups%%" $group "*} ${groups#*" $group "}" ;; esac ;;
+    esac
+    echo "$order $group"
+  done
+  for group in $groups; do end "$group"; done
+  """
+
+  # ms to wait for an order to be reported, before a shell is started anew that ended at once, and
+  # between two looks whether it still reads.
+  @late 500
+  @pause 100
+  @look 5_000
+
+  defmodule State do
+    @moduledoc false
+    defstruct [:port, :os_pid, :since] ++
+                [ready: false, waiting: [], owners: %{}, groups: %{}, pending: %{}]
+  end
+
+  @doc "Starts the node's guard; its shell starts with the first worker."
+  @spec start_link(keyword) :: GenServer.on_start()
+  def start_link(options \\ []) do
+    GenServer.start_link(__MODULE__, nil, Keyword.take(options, [:name]))
+  end
+
+  @doc """
+  Has the group of a process, which was started at `since`, killed when the caller is gone, or
+  BEAM is.
+  """
+  @spec watch(GenServer.server(), pos_integer, non_neg_integer) :: :ok
+  def watch(guard \\ __MODULE__, os_pid, since) when is_integer(os_pid) and os_pid > 1,
+    do: GenServer.call(guard, {:watch, os_pid, since}, :infinity)
+
+  @doc "Kills the group of a process that is watched."
+  @spec kill(GenServer.server(), pos_integer) :: :ok
+  def kill(guard \\ __MODULE__, os_pid), do: GenServer.cast(guard, {:kill, os_pid})
+
+  @doc "Kills what a process that has ended left in its group, and watches it no more."
+  @spec release(GenServer.server(), pos_integer) :: :ok
+  def release(guard \\ __MODULE__, os_pid), do: GenServer.cast(guard, {:release, os_pid})
+
+  @doc "The pid of the shell, `nil` before the first worker."
+  @spec os_pid(GenServer.server()) :: pos_integer | nil
+  def os_pid(guard \\ __MODULE__), do: GenServer.call(guard, :os_pid)
+
+  @impl true
+  def init(nil) do
+    # Its port ends so when the shell does while it is written to.
+    Process.flag(:trap_exit, true)
+    Process.send_after(self(), :look, @look)
+    {:ok, %State{}}
+  end
+
+  @impl true
+  def handle_call({:watch, os_pid, since}, {owner, _tag} = from, state) do
+    monitor = Process.monitor(owner)
+    group = "#{os_pid}:#{since}"
+    owners = Map.put(state.owners, monitor, os_pid)
+    groups = Map.put(state.groups, os_pid, {monitor, group})
+    state = %{state | owners: owners, groups: groups, waiting: [from | state.waiting]}
+
+    state =
+      cond do
+        state.ready -> answer(write(state, "watch", group))
+        state.since == nil -> open(state)
+        # It is told when it is ready, or comes.
+        true -> state
+      end
+
+    {:noreply, state}
+  end
+
+  def handle_call(:os_pid, _from, state), do: {:reply, state.os_pid, state}
+
+  @impl true
+  def handle_cast({:kill, os_pid}, state) when is_map_key(state.groups, os_pid) do
+    {_monitor, group} = state.groups[os_pid]
+    {:noreply, order(state, "kill", group)}
+  end
+
+  def handle_cast({:release, os_pid}, state) when is_map_key(state.groups, os_pid) do
+    {monitor, _group} = state.groups[os_pid]
+    Process.demonitor(monitor, [:flush])
+    {:noreply, forget(state, monitor)}
+  end
+
+  def handle_cast({_order, _unknown}, state), do: {:noreply, state}
+
+  @impl true
+  def handle_info({port, {:data, {:eol, "ready"}}}, %State{port: port} = state),
+    do: {:noreply, answer(tell(%{state | ready: true}))}
+
+  def handle_info({port, {:data, {:eol, done}}}, %State{port: port} = state),
+    do: {:noreply, %{state | pending: Map.delete(state.pending, done)}}
+
+  def handle_info({port, {:exit_status, status}}, %State{port: port} = state),
+    do: {:noreply, ended(state, OSProcess.describe(status))}
+
+  def handle_info({:EXIT, port, reason}, %State{port: port} = state),
+    do: {:noreply, ended(state, inspect(reason))}
+
+  def handle_info(:open, %State{port: nil} = state), do: {:noreply, open(state)}
+
+  def handle_info(:look, state) do
+    Process.send_after(self(), :look, @look)
+    {:noreply, if(state.port, do: order(state, "look", "0:0"), else: state)}
+  end
+
+  # It is stopped.
+  def handle_info({:late, order, ref}, state) do
+    if state.pending[order] == ref, do: replace(state)
+    {:noreply, state}
+  end
+
+  def handle_info({:DOWN, monitor, :process, _owner, _reason}, state),
+    do: {:noreply, forget(state, monitor)}
+
+  def handle_info(_late, state), do: {:noreply, state}
+
+  defp forget(state, monitor) do
+    {os_pid, owners} = Map.pop!(state.owners, monitor)
+    {{_monitor, group}, groups} = Map.pop!(state.groups, os_pid)
+    order(%{state | owners: owners, groups: groups}, "release", group)
+  end
+
+  defp ended(state, how) do
+    Logger.warning("the guard of Python workers ended (#{how}); it is started again")
+    # Workers start all the same: they go with BEAM by themselves, if not what they start.
+    state = answer(%{state | port: nil, os_pid: nil, ready: false})
+
+    if now() - state.since < @pause do
+      Process.send_after(self(), :open, @pause)
+      state
+    else
+      open(state)
+    end
+  end
+
+  defp open(state) do
+    args = ["-c", @script, "slither-guard" | groups(state)]
+    options = [:binary, :exit_status, :hide, line: 64, cd: "/", args: args]
+    port = Port.open({:spawn_executable, "/bin/sh"}, options)
+
+    # One that has ended already reports so.
+    os_pid =
+      case Port.info(port, :os_pid) do
+        {:os_pid, os_pid} -> os_pid
+        nil -> nil
+      end
+
+    %{state | port: port, os_pid: os_pid, since: now()}
+  rescue
+    # The system has no processes or descriptors left.
+    error in [ErlangError, ArgumentError] ->
+      ended(%{state | since: now()}, Exception.message(error))
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  # What came after it was started: a port takes nothing before its process runs.
+  defp tell(state) do
+    state = Enum.reduce(groups(state), state, &write(&2, "watch", &1))
+
+    state.pending
+    |> Enum.sort()
+    |> Enum.reduce(state, fn {order, _ref}, state ->
+      [op, group] = String.split(order)
+      order(state, op, group)
+    end)
+  end
+
+  defp groups(state), do: for({_os_pid, {_monitor, group}} <- state.groups, do: group)
+
+  defp answer(state) do
+    Enum.each(state.waiting, &GenServer.reply(&1, :ok))
+    %{state | waiting: []}
+  end
+
+  # An order stands until it is reported as done.
+  defp order(state, op, group) do
+    ref = make_ref()
+    order = "#{op} #{group}"
+    Process.send_after(self(), {:late, order, ref}, @late)
+    write(%{state | pending: Map.put(state.pending, order, ref)}, op, group)
+  end
+
+  defp write(%State{ready: false} = state, _op, _group), do: state
+
+  defp write(state, op, group) do
+    # Its pipe is full: it does not read. What it has missed, the next one is told.
+    unless PortWriter.offer(state.port, "#{op} #{group}\n"), do: replace(state)
+    state
+  end
+
+  # The next is started when the port tells of this one's end.
+  defp replace(%State{os_pid: nil}), do: :ok
+  defp replace(%State{os_pid: os_pid}), do: OSProcess.kill_group(os_pid)
+end

@@ -1,0 +1,137 @@
+defmodule Slither.Python.GuardTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.Python.{Guard, OSProcess}
+  alias Slither.Test.Holders
+
+  setup do
+    %{guard: start_supervised!(Guard)}
+  end
+
+  test "has no shell before it has a process to watch", %{guard: guard} do
+    assert Guard.os_pid(guard) == nil
+    victim(guard)
+    assert alive?(Guard.os_pid(guard))
+  end
+
+  test "kills a process with its group, and no other", %{guard: guard} do
+    {victim, holders} = victim(guard)
+    {other, others} = victim(guard)
+    Guard.kill(guard, victim)
+    Holders.await_end(holders)
+    assert alive?(other) and Holders.held?(others)
+    Guard.kill(guard, other)
+    Holders.await_end(others)
+  end
+
+  test "kills what a process has left behind, once it is told that it ended", %{guard: guard} do
+    {victim, holders} = victim(guard)
+    signal(victim, "KILL")
+    assert ends?(victim) and Holders.held?(holders)
+    Guard.release(guard, victim)
+    Holders.await_end(holders)
+  end
+
+  test "kills what the end of its owner left without one", %{guard: guard} do
+    {victim, holders} = started()
+    {:ok, owner} = Agent.start(fn -> Guard.watch(guard, victim, OSProcess.since(victim)) end)
+    Process.exit(owner, :kill)
+    Holders.await_end(holders)
+  end
+
+  test "kills all when it ends, but not what it was told to release", %{guard: guard} do
+    {victim, holders} = victim(guard)
+    {released, _} = victim(guard)
+    signal(released, "KILL")
+    assert ends?(released)
+    Guard.release(guard, released)
+    shell = Guard.os_pid(guard)
+    stop_supervised!(Guard)
+    Holders.await_end(holders)
+    assert ends?(shell) and ends?(victim)
+  end
+
+  for name <- ["TERM", "INT", "HUP", "QUIT"] do
+    test "is not ended by SIG#{name}", %{guard: guard} do
+      {victim, holders} = victim(guard)
+      shell = Guard.os_pid(guard)
+      # It has said that it is there once it has done something.
+      {other, others} = victim(guard)
+      Guard.kill(guard, other)
+      Holders.await_end(others)
+      signal(shell, unquote(name))
+      Guard.kill(guard, victim)
+      Holders.await_end(holders)
+      assert Guard.os_pid(guard) == shell
+    end
+  end
+
+  for name <- ["KILL", "STOP"] do
+    test "does what it was told though its shell meets SIG#{name}", %{guard: guard} do
+      many = for _ <- 1..5, do: victim(guard)
+      shell = Guard.os_pid(guard)
+      signal(shell, unquote(name))
+      for {victim, _holders} <- many, do: Guard.kill(guard, victim)
+      for {_victim, holders} <- many, do: Holders.await_end(holders)
+      assert ends?(shell)
+      assert Guard.os_pid(guard) != shell
+    end
+  end
+
+  test "knows a process again that its shell has lost", %{guard: guard} do
+    {_victim, holders} = victim(guard)
+    shell = Guard.os_pid(guard)
+    signal(shell, "KILL")
+    assert ends?(shell)
+    # Whoever is asked after the report of that has acted on it.
+    new = new_shell(guard, shell)
+    stop_supervised!(Guard)
+    Holders.await_end(holders)
+    assert ends?(new)
+  end
+
+  test "spares a process whose pid is that of one which started at another time", %{guard: guard} do
+    {victim, holders} = victim(guard, 1)
+    {known, ends} = victim(guard)
+    Guard.kill(guard, victim)
+    Guard.release(guard, victim)
+    # Whoever does the next has done these.
+    Guard.kill(guard, known)
+    Holders.await_end(ends)
+    assert alive?(victim) and Holders.held?(holders)
+    :ok = Guard.watch(guard, victim, 0)
+    Guard.kill(guard, victim)
+    Holders.await_end(holders)
+  end
+
+  test "takes orders for processes it does not know, and does nothing", %{guard: guard} do
+    Guard.kill(guard, 4_000_000)
+    Guard.release(guard, 4_000_000)
+    assert Guard.os_pid(guard) == nil
+  end
+
+  defp new_shell(guard, old) do
+    case Guard.os_pid(guard) do
+      pid when pid in [nil, old] -> new_shell(guard, old)
+      pid -> pid
+    end
+  end
+
+  defp victim(guard, since \\ nil) do
+    {os_pid, holders} = started()
+    :ok = Guard.watch(guard, os_pid, since || OSProcess.since(os_pid))
+    {os_pid, holders}
+  end
+
+  # A process and its child, which hold a pipe; the process leads its group, as any of a port.
+  defp started do
+    {path, holders} = Holders.open()
+    script = "exec 5>'#{path}'; sleep 1000 & echo held >&5; wait"
+    port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", script]])
+    {:os_pid, os_pid} = Port.info(port, :os_pid)
+    Holders.await_line(holders, "held")
+    {os_pid, holders}
+  end
+end
