@@ -9,6 +9,8 @@ defmodule Slither.Application do
 
   @impl true
   def start(_type, _args) do
+    :ok = Slither.Protocol.Shapes.init()
+
     :ok = Slither.Telemetry.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)

@@ -5,7 +5,7 @@ defmodule Slither.Protocol.Decoder do
 
   import Bitwise
 
-  alias Slither.Protocol.Encoder
+  alias Slither.Protocol.{Encoder, Shapes}
   alias Slither.{Bytes, Tensor}
 
   @max_depth 1_000
@@ -123,8 +123,13 @@ defmodule Slither.Protocol.Decoder do
     first = from_pairs(pairs, size)
 
     case shape(pairs, []) do
-      nil -> elements(count - 1, rest, depth - 1, copy, [first])
-      shape -> rows(count - 1, rest, depth - 1, copy, [first], size, shape)
+      nil ->
+        elements(count - 1, rest, depth - 1, copy, [first])
+
+      shape ->
+        {keys, values} = :lists.unzip(pairs)
+        table = {size, shape, keys, Shapes.template(keys)}
+        rows(count - 1, rest, depth - 1, copy, [build(table, values)], table)
     end
   end
 
@@ -135,35 +140,46 @@ defmodule Slither.Protocol.Decoder do
 
   defp shape([{key, _} | pairs], acc) when is_binary(key) and byte_size(key) < 32 do
     size = byte_size(key)
-    shape(pairs, [{<<0xA0 ||| size, key::binary>>, size + 1, key} | acc])
+    shape(pairs, [{<<0xA0 ||| size, key::binary>>, size + 1} | acc])
   end
 
   defp shape([], acc), do: acc
   defp shape(_pairs, _acc), do: nil
 
-  defp rows(0, rest, _depth, _copy, acc, _size, _shape), do: {:lists.reverse(acc), rest}
+  defp rows(0, rest, _depth, _copy, acc, _table), do: {:lists.reverse(acc), rest}
 
-  defp rows(count, rest, depth, copy, acc, size, shape) do
+  defp rows(count, rest, depth, copy, acc, {size, shape, _keys, _template} = table) do
     with <<0b1000::4, ^size::4, row::binary>> <- rest,
-         {map, rest} <- row(shape, row, depth - 1, copy, []) do
-      rows(count - 1, rest, depth, copy, [map | acc], size, shape)
+         {values, rest} <- row(shape, row, depth - 1, copy, []) do
+      rows(count - 1, rest, depth, copy, [build(table, values) | acc], table)
     else
       _ -> elements(count, rest, depth, copy, acc)
     end
   end
 
-  defp row([{raw, size, key} | shape], rest, depth, copy, acc) do
+  defp row([{raw, size} | shape], rest, depth, copy, acc) do
     case rest do
       <<^raw::binary-size(size), rest::binary>> ->
         {value, rest} = value(rest, depth, copy)
-        row(shape, rest, depth, copy, [{key, value} | acc])
+        row(shape, rest, depth, copy, [value | acc])
 
       _ ->
         :other
     end
   end
 
-  defp row([], rest, _depth, _copy, acc), do: {:maps.from_list(acc), rest}
+  defp row([], rest, _depth, _copy, acc), do: {acc, rest}
+
+  # An update of the first row's map shares its keys.
+  for size <- 1..15 do
+    keys = Macro.generate_arguments(size, :keys)
+    values = Macro.generate_arguments(size, :values)
+
+    defp build({_size, _shape, unquote(keys), template}, unquote(values)),
+      do: %{template | unquote_splicing(Enum.zip(keys, values))}
+  end
+
+  defp build({0, [], [], template}, []), do: template
 
   defp elements(0, rest, _depth, _copy, acc), do: {:lists.reverse(acc), rest}
 

@@ -1,0 +1,45 @@
+defmodule Slither.Protocol.Shapes do
+  @moduledoc false
+  # Keys that rows of tables share, kept once for the node: what stands in a persistent term is
+  # copied by no message and by no garbage collection. A handler's results are sent from the
+  # process that decodes them, and kept by the one that collects them; their keys are half of
+  # what rows of small values weigh.
+  #
+  # What data brings must not grow without a bound: there are places for so many, and nothing is
+  # ever replaced, which would have every process looked through.
+
+  @places 256
+  @most_bytes 512
+  @counter {__MODULE__, :counter}
+
+  @doc "Makes the places; without them, rows keep keys of their own."
+  @spec init() :: :ok
+  def init do
+    if :persistent_term.get(@counter, nil) == nil,
+      do: :persistent_term.put(@counter, :counters.new(1, []))
+
+    :ok
+  end
+
+  @doc "A map that has the keys, all of them binaries."
+  @spec template([binary]) :: map
+  def template(keys) do
+    case :persistent_term.get({__MODULE__, keys}, nil) do
+      nil -> place(keys, Map.from_keys(keys, nil))
+      template -> template
+    end
+  end
+
+  defp place(keys, template) do
+    counter = :persistent_term.get(@counter, nil)
+
+    if counter != nil and :counters.get(counter, 1) < @places and
+         IO.iodata_length(keys) <= @most_bytes do
+      :counters.add(counter, 1, 1)
+      :persistent_term.put({__MODULE__, keys}, template)
+      :persistent_term.get({__MODULE__, keys})
+    else
+      template
+    end
+  end
+end
