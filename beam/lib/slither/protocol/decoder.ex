@@ -128,7 +128,8 @@ defmodule Slither.Protocol.Decoder do
 
       shape ->
         {keys, values} = :lists.unzip(pairs)
-        table = {size, shape, keys, Shapes.template(keys)}
+        {keys, template} = Shapes.template(keys)
+        table = {size, shape, keys, template}
         rows(count - 1, rest, depth - 1, copy, [build(table, values)], table)
     end
   end

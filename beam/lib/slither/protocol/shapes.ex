@@ -21,13 +21,15 @@ defmodule Slither.Protocol.Shapes do
     :ok
   end
 
-  @doc "A map that has the keys, all of them binaries."
-  @spec template([binary]) :: map
+  @doc "A map that has the keys, all of them binaries, and the keys as they are in it."
+  @spec template([binary]) :: {[binary], map}
   def template(keys) do
-    case :persistent_term.get({__MODULE__, keys}, nil) do
-      nil -> place(keys, Map.from_keys(keys, nil))
-      template -> template
-    end
+    template =
+      :persistent_term.get({__MODULE__, keys}, nil) || place(keys, Map.from_keys(keys, nil))
+
+    own = Map.keys(template)
+    # One term is found in a map faster than one that equals it.
+    {for(key <- keys, do: Enum.find(own, &(&1 == key))), template}
   end
 
   defp place(keys, template) do
