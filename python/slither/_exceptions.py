@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slither._answer import clean, describe, said
@@ -13,11 +14,16 @@ from slither._walk import MAX_DEPTH
 if TYPE_CHECKING:
     from slither._types import Payload
 
+observe: Callable[[BaseException], object] | None = None
+"""What sees each exception that is told of, such as a debugger."""
+
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def exception_error(error: BaseException) -> dict[str, Payload]:
     """Describe an exception, with its traceback but without Slither's own frames."""
+    if observe is not None:
+        observe(error)
     try:
         return _describe(error)
     except MemoryError:

@@ -50,8 +50,8 @@ def take_port() -> tuple[int, int]:
 def aside(descriptor: int) -> int:
     """Copy a descriptor to a number that nobody guesses, and that no child inherits."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = max(min(limit, _MOST_DESCRIPTORS) - _ASIDE, 5) if limit > 0 else 5
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+    limit = _MOST_DESCRIPTORS if limit < 0 else min(limit, _MOST_DESCRIPTORS)
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(limit - _ASIDE, 5))
 
 
 def report_crashes(path: str) -> None:

@@ -15,7 +15,7 @@ import msgpack
 
 from slither import _calls, _registry, _sessions, _state, _threads
 from slither import _frames as frames
-from slither._answer import describe, encode_error, frame
+from slither._answer import clean, describe, encode_error, frame
 from slither._errors import ProtocolError
 from slither._exceptions import exception_error
 from slither._link import LEVELS, Incoming, Link
@@ -83,7 +83,8 @@ class Runtime:
         except OSError as error:
             return self._fail(exception_error(error))
         handlers = sorted(_registry.commands)
-        self._link.send((frame(frames.READY, {"handlers": handlers}),))
+        facts = {"handlers": handlers, **_place()}
+        self._link.send((frame(frames.READY, facts),))
         # Writing fails when BEAM is gone: what follows is the same as after an end of file.
         with contextlib.suppress(OSError):
             self._serve()
@@ -205,6 +206,15 @@ def _facts() -> dict[str, Payload]:
         "pid": os.getpid(),
         "executable": sys.executable or "",
     }
+
+
+def _place() -> dict[str, Payload]:
+    # What finds the handlers' code again, in another process.
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = ""
+    return {"path": [clean(str(entry)) for entry in sys.path], "folder": clean(folder)}
 
 
 def _settings(given: dict[str, Payload]) -> dict[str, Payload]:

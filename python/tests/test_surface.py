@@ -20,6 +20,7 @@ MODULES = [
     "slither.views",
     "slither.protocol",
     "slither.erlport",
+    "slither.replay",
 ]
 
 

@@ -173,6 +173,6 @@ defmodule Slither.Proof.Fuzz.Owner do
       payloads: [1, 2]
     })
 
-    receive do: ({:sent, _id, _timeout, _run, _batch} = sent -> pass(owner, sent))
+    receive do: ({:sent, _id, _timeout, _run, _batch, _record} = sent -> pass(owner, sent))
   end
 end

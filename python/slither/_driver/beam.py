@@ -69,7 +69,8 @@ class Beam:
     - ``pool``: further options of the pool by their names on BEAM, such as ``max_requests`` or
       ``max_rss`` (bytes) after which a worker is replaced, ``max_age`` (ms), ``spare`` workers
       that wait to take the place of one that dies, ``cancel_grace`` (ms), ``log_level``, the
-      least that workers send of what they log and print ("debug", …, "none");
+      least that workers send of what they log and print ("debug", …, "none"),
+      ``capture_failures``, a folder for batches that fail (see :mod:`slither.replay`);
     - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
       workers have a third of it.
 

@@ -5,7 +5,7 @@ defmodule Slither.Dispatch.Plan do
   alias Slither.{Context, Error}
   alias Slither.Dispatch.Policy
   alias Slither.Protocol.Frame
-  alias Slither.Python.Pool
+  alias Slither.Python.{Capture, Pool}
 
   @enforce_keys [:mode, :policy, :context]
   defstruct [
@@ -25,6 +25,7 @@ defmodule Slither.Dispatch.Plan do
     :metadata,
     :executor,
     :options,
+    :capture,
     raw: false
   ]
 
@@ -51,6 +52,7 @@ defmodule Slither.Dispatch.Plan do
          on_session_lost: options[:on_session_lost],
          executor: options[:executor],
          raw: options[:raw] == true,
+         capture: Capture.new(options[:capture_failures]),
          options: options,
          metadata: %{
            run: context.runtime[:run],

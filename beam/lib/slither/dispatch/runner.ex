@@ -112,6 +112,7 @@ defmodule Slither.Dispatch.Runner do
       attempt: batch.attempt,
       timeout: runner.plan.timeout,
       raw: runner.plan.raw,
+      capture: runner.plan.capture,
       payloads: for({_seq, item} <- batch.entries, do: item.payload)
     })
 

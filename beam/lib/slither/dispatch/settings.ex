@@ -4,6 +4,7 @@ defmodule Slither.Dispatch.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Dispatch.{Executors, Policy, Strategies}
+  alias Slither.Python.Capture
 
   @table [
     executor: [type: :atom, default: Executors.SnakeBridge, doc: "What runs a batch."],
@@ -77,6 +78,15 @@ defmodule Slither.Dispatch.Settings do
       doc:
         "When the worker that held the session is gone: batches fail with `:session_lost`, or " <>
           "the session begins anew on another."
+    ],
+    capture_failures: [
+      type: {:custom, Capture.accepted(), &Capture.valid?/1},
+      doc:
+        "The folder where batches that fail in Python are written, each to a file that " <>
+          "`python -m slither.replay` runs again; or `[dir: …, max_files: 100, max_bytes: " <>
+          "268_435_456]`: beyond these, the oldest go. Files hold the items: only the owner may " <>
+          "read them." <>
+          " The pool's own option is for all that run on it."
     ],
     metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
     executor_options: [type: :keyword, default: [], doc: "For executors of your own."]

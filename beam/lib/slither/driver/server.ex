@@ -166,7 +166,7 @@ defmodule Slither.Driver.Server do
   end
 
   defp table(state, id, body) do
-    case Asks.table(state.asks, id, body) do
+    case Asks.table(state.asks, id, body, false) do
       {:ok, asks} -> %{state | asks: asks}
       {:error, why} -> exit({:protocol_error, why})
     end

@@ -26,10 +26,28 @@ defmodule Slither.Python.Answerer do
     end
   end
 
-  @doc "Has it write what `serve` gives as the answer to question `id`; `{:answered, pid}` follows."
-  @spec serve(pid, pos_integer, (() -> {:ok, term} | {:error, map})) :: :ok
-  def serve(pid, id, serve) do
-    send(pid, {:serve, id, serve})
+  @doc """
+  Has it write what `serve` gives as the answer to question `id`; `{:answered, pid}` follows.
+
+  With a call and the question's body, `{:recorded, call, {question, answer}}` comes before.
+  """
+  @spec serve(
+          pid,
+          pos_integer,
+          (() -> {:ok, term} | {:error, map}),
+          {pos_integer, binary} | nil
+        ) :: :ok
+  def serve(pid, id, serve, record) do
+    send(pid, {:serve, id, serve, record})
+    :ok
+  end
+
+  @doc "Has `owner` record a frame as the answer to a question."
+  @spec record(pid, {pos_integer, binary} | nil, iodata) :: :ok
+  def record(_owner, nil, _frame), do: :ok
+
+  def record(owner, {call, question}, frame) do
+    send(owner, {:recorded, call, {question, IO.iodata_to_binary(frame)}})
     :ok
   end
 
@@ -52,9 +70,10 @@ defmodule Slither.Python.Answerer do
 
   defp loop({owner, monitor, port, max_frame} = place, clean) do
     receive do
-      {:serve, id, serve} ->
+      {:serve, id, serve, record} ->
         frame = frame(id, serve.(), max_frame)
         view? = disarm()
+        record(owner, record, frame)
         PortWriter.write(port, frame)
         # What is not a view runs no code of the user's.
         if view? and traces() != clean, do: exit(@spent)

@@ -34,42 +34,54 @@ defmodule Slither.Python.Asks do
     :ok
   end
 
-  @doc "Answers a view call made in call `call` of a run, whose context is `run`."
-  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) ::
+  @doc """
+  Answers a view call made in call `call` of a run, whose context is `run`.
+
+  With `record?`, the owner gets `{:recorded, call, {question, answer}}`, here as of tables.
+  """
+  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil, boolean) ::
           {:ok, t} | {:error, String.t()}
-  def view(%__MODULE__{busy: busy}, _id, _body, _call, _run) when map_size(busy) >= @flood,
-    do: flood()
+  def view(%__MODULE__{busy: busy}, _id, _body, _call, _run, _record?)
+      when map_size(busy) >= @flood,
+      do: flood()
 
-  def view(%__MODULE__{busy: busy} = asks, id, body, _call, _run)
-      when map_size(busy) >= @limit,
-      do: {:ok, start(asks, id, fn -> {:error, refusal(body)} end)}
+  def view(%__MODULE__{busy: busy} = asks, id, body, call, _run, record?)
+      when map_size(busy) >= @limit do
+    record = if record?, do: {call, body}
+    {:ok, start(asks, id, fn -> {:error, refusal(body)} end, record)}
+  end
 
-  def view(asks, id, body, call, run) do
+  def view(asks, id, body, call, run, record?) do
     facts = Map.merge(asks.facts, %{call: call, run: run, asked: System.monotonic_time()})
     bridge = asks.bridge
     owner = self()
     lost = fn why -> lost_view(body, facts, bridge, why) end
-    {:ok, start(asks, id, fn -> serve_view(body, facts, bridge, {owner, id}) end, lost)}
+    serve = fn -> serve_view(body, facts, bridge, {owner, id}) end
+    {:ok, start(asks, id, serve, if(record?, do: {call, body}), lost)}
   end
 
   @doc "Answers a table call."
-  @spec table(t, pos_integer, binary) :: {:ok, t} | {:error, String.t()}
-  def table(%__MODULE__{busy: busy}, _id, _body) when map_size(busy) >= @flood, do: flood()
+  @spec table(t, pos_integer, binary, boolean) :: {:ok, t} | {:error, String.t()}
+  def table(%__MODULE__{busy: busy}, _id, _body, _record?) when map_size(busy) >= @flood,
+    do: flood()
 
-  def table(asks, id, body) do
-    with {:ok, {:table_call, ^id, _call, table, op, arguments}} <- Frame.decode(body) do
+  def table(asks, id, body, record?) do
+    with {:ok, {:table_call, ^id, call, table, op, arguments}} <- Frame.decode(body) do
       %{bridge: bridge, port: port} = asks
       worker = self()
+      record = if record?, do: {call, body}
 
       if bridge.quick?(op) do
         answer = bridge.table(table, op, arguments, worker)
+        frame = Answerer.frame(id, answer, asks.max_frame)
+        Answerer.record(worker, record, frame)
 
         # Who asked should be reading; where it does not, a task waits for it instead of us.
-        if PortWriter.offer(port, Answerer.frame(id, answer, asks.max_frame)),
+        if PortWriter.offer(port, frame),
           do: {:ok, asks},
-          else: {:ok, start(asks, id, fn -> answer end)}
+          else: {:ok, start(asks, id, fn -> answer end, nil)}
       else
-        {:ok, start(asks, id, fn -> bridge.table(table, op, arguments, worker) end)}
+        {:ok, start(asks, id, fn -> bridge.table(table, op, arguments, worker) end, record)}
       end
     end
   end
@@ -117,18 +129,19 @@ defmodule Slither.Python.Asks do
         # One that is spent has answered.
         if Answerer.spent?(reason),
           do: asks,
-          else:
-            start(asks, question.id, fn -> question.lost.(question.why || {:exit, reason}) end)
+          else: start(asks, question.id, answer_for(question, reason), question.record)
     end
   end
 
-  # A task is monitored before it gets its question, so that its end can't be missed.
-  defp start(asks, id, serve, lost \\ &lost/1)
+  defp answer_for(question, reason), do: fn -> question.lost.(question.why || {:exit, reason}) end
 
-  defp start(%__MODULE__{idle: []} = asks, id, serve, lost) do
+  # A task is monitored before it gets its question, so that its end can't be missed.
+  defp start(asks, id, serve, record, lost \\ &lost/1)
+
+  defp start(%__MODULE__{idle: []} = asks, id, serve, record, lost) do
     case Answerer.start(asks.port, asks.max_frame) do
       {:ok, pid} ->
-        give(asks, pid, Process.monitor(pid), id, serve, lost)
+        give(asks, {pid, Process.monitor(pid)}, id, serve, {record, lost})
 
       :busy ->
         # Who asked waits for this answer, and reads.
@@ -138,12 +151,12 @@ defmodule Slither.Python.Asks do
     end
   end
 
-  defp start(%__MODULE__{idle: [{pid, monitor} | idle]} = asks, id, serve, lost),
-    do: give(%{asks | idle: idle}, pid, monitor, id, serve, lost)
+  defp start(%__MODULE__{idle: [task | idle]} = asks, id, serve, record, lost),
+    do: give(%{asks | idle: idle}, task, id, serve, {record, lost})
 
-  defp give(asks, pid, monitor, id, serve, lost) do
-    Answerer.serve(pid, id, serve)
-    question = %{id: id, monitor: monitor, why: nil, lost: lost}
+  defp give(asks, {pid, monitor}, id, serve, {record, lost}) do
+    Answerer.serve(pid, id, serve, record)
+    question = %{id: id, monitor: monitor, why: nil, lost: lost, record: record}
     %{asks | busy: Map.put(asks.busy, pid, question)}
   end
 

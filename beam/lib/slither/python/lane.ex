@@ -9,7 +9,7 @@ defmodule Slither.Python.Lane do
 
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
-  alias Slither.Python.{Fault, PortWriter, Results}
+  alias Slither.Python.{Failure, Fault, PortWriter, Results}
   alias Slither.Python.Pool.Pace
 
   defmodule Job do
@@ -22,6 +22,7 @@ defmodule Slither.Python.Lane do
       :head,
       :payloads,
       :run,
+      :capture,
       batch: 0,
       attempt: 1,
       timeout: :infinity,
@@ -63,6 +64,8 @@ defmodule Slither.Python.Lane do
           pace: _,
           max_frame: _,
           ahead: _,
+          capture: _,
+          facts: _,
           scheduler: scheduler
         } = facts
       ) do
@@ -112,7 +115,7 @@ defmodule Slither.Python.Lane do
         loop(%{lane | duplicate: lane.duplicate + 1})
 
       # For a job that has been answered.
-      {late, _of, _what} when late in [:taken, :part] ->
+      {late, _of, _what} when late in [:taken, :part, :tape] ->
         loop(lane)
 
       {:run_on, _id} ->
@@ -147,7 +150,7 @@ defmodule Slither.Python.Lane do
         send(from, {:lane_idle, ref, self()})
         retired(error, lane)
 
-      {late, _of, _what} when late in [:taken, :part] ->
+      {late, _of, _what} when late in [:taken, :part, :tape] ->
         retired(error, lane)
 
       {:run_on, _id} ->
@@ -181,9 +184,17 @@ defmodule Slither.Python.Lane do
       times = %{times | encode: sent - started, bytes: size}
 
       cond do
-        size > lane.max_frame -> {:error, too_large(size, lane.max_frame, count), times}
-        abandoned?(job.ref) -> {:error, abandoned(), times}
-        true -> exchange(frame, id, job, bad, {lane, sent, times})
+        size > lane.max_frame ->
+          {:error, too_large(size, lane.max_frame, count), times}
+
+        abandoned?(job.ref) ->
+          {:error, abandoned(), times}
+
+        capture = job.capture || lane.capture ->
+          captured(capture, frame, id, job, bad, {lane, sent, times})
+
+        true ->
+          exchange(frame, id, job, bad, nil, {lane, sent, times})
       end
     end
   end
@@ -204,8 +215,22 @@ defmodule Slither.Python.Lane do
 
   defp encode([], _shape, {_index, count, acc, bad}), do: {count, acc, bad}
 
-  defp exchange(frame, id, job, bad, {lane, sent, times}) do
-    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch})
+  # The frame is kept until it is known that it is not needed any more.
+  defp captured(capture, frame, id, job, bad, {lane, _sent, _times} = call) do
+    outcome = exchange(frame, id, job, bad, div(capture.max_bytes, 2), call)
+
+    tape =
+      receive do
+        {:tape, ^id, tape} -> tape
+      after
+        0 -> {[], false}
+      end
+
+    Failure.write(capture, outcome, frame, tape, lane.facts)
+  end
+
+  defp exchange(frame, id, job, bad, record, {lane, sent, times}) do
+    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch, record})
     # A port that has closed does not answer; the worker's exit then does.
     PortWriter.write(lane.port, frame)
     results = Results.new(count(job.payloads), bad, lane.ahead)

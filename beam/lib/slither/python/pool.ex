@@ -1,4 +1,6 @@
 defmodule Slither.Python.Pool do
+  alias Slither.Python.Capture
+
   @options [
     name: [type: :atom, required: true, doc: "The pool's name."],
     size: [type: :pos_integer, default: 2, doc: "Workers, each one OS process."],
@@ -105,6 +107,15 @@ defmodule Slither.Python.Pool do
       doc:
         "The least that workers send to Logger of what they log and print (`print` is `:info`, " <>
           "standard error `:warning`); it costs nothing below."
+    ],
+    capture_failures: [
+      type: {:custom, Capture.accepted(), &Capture.valid?/1},
+      default: nil,
+      doc:
+        "The folder where batches that fail in Python are written, each to a file that " <>
+          "`python -m slither.replay` runs again; or `[dir: …, max_files: 100, max_bytes: " <>
+          "268_435_456]`: beyond these, the oldest go. Files hold the items: only the owner may " <>
+          "read them."
     ]
   ]
 
@@ -175,6 +186,7 @@ defmodule Slither.Python.Pool do
       views = Application.fetch_env!(:slither, :view_server)
       workers = {:via, Registry, {Slither.Python.Registry, {:workers, checked[:name]}}}
       settings = checked |> Map.new() |> Map.merge(%{bridge: views, workers: workers})
+      settings = Map.update!(settings, :capture_failures, &Capture.new/1)
       Supervisor.start_link(__MODULE__, settings)
     end
   end

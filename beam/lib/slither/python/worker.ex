@@ -24,6 +24,7 @@ defmodule Slither.Python.Worker do
     OSProcess,
     PortWriter,
     Rss,
+    Tape,
     Voice,
     WorkerError
   }
@@ -61,7 +62,9 @@ defmodule Slither.Python.Worker do
       :leaves,
       :stall,
       :words,
+      :hello,
       voice: Voice.new(),
+      tapes: %{},
       look: :none,
       phase: :starting,
       lanes: {},
@@ -179,9 +182,10 @@ defmodule Slither.Python.Worker do
     {:stop, :normal, down(state, nil)}
   end
 
-  def handle_info({:sent, id, timeout, run, batch}, state) do
+  def handle_info({:sent, id, timeout, run, batch, record}, state) do
     call = {id, timeout, run, batch}
-    state = %{state | calls: state.calls ++ [call]}
+    tapes = Tape.begin(state.tapes, id, record)
+    state = %{state | calls: state.calls ++ [call], tapes: tapes}
 
     cond do
       match?([_], state.calls) -> {:noreply, started(state)}
@@ -220,6 +224,9 @@ defmodule Slither.Python.Worker do
 
   def handle_info({:view_deadline, pid, id, timeout}, state),
     do: {:noreply, %{state | asks: Asks.expire(state.asks, pid, id, timeout)}}
+
+  def handle_info({:recorded, call, exchange}, state),
+    do: {:noreply, %{state | tapes: Tape.record(state.tapes, call, exchange)}}
 
   def handle_info({:answered, pid}, state),
     do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
@@ -379,14 +386,15 @@ defmodule Slither.Python.Worker do
 
     command(state, Frame.encode!({:welcome, Frame.version(), welcome}))
     reason = if version != Frame.version(), do: WorkerError.mismatch(state, version)
-    {:noreply, %{state | marker: marker, reason: reason}}
+    {:noreply, %{state | marker: marker, reason: reason, hello: facts}}
   end
 
-  defp control_frame({:ready, _facts}, %State{phase: :starting, reason: nil} = state) do
+  defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
     words = state.marker && LastWords.hold(Marker.words(state.marker))
     Marker.hide(state.marker)
     window = state.settings.window
+    facts = lane_facts(state, facts)
 
     lanes =
       for index <- 0..(window - 1) do
@@ -398,7 +406,9 @@ defmodule Slither.Python.Worker do
           scheduler: state.scheduler,
           pace: state.settings.pace,
           max_frame: state.settings.max_frame,
-          ahead: @ahead
+          ahead: @ahead,
+          capture: state.settings.capture_failures,
+          facts: facts
         })
       end
 
@@ -456,6 +466,7 @@ defmodule Slither.Python.Worker do
   defp reply(state, id, body) do
     case List.keytake(state.calls, id, 0) do
       {_call, rest} ->
+        state = hand_tape(state, id)
         send(lane(state, id), {:reply, id, body})
         head? = match?([{^id, _, _, _} | _], state.calls)
         state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
@@ -607,11 +618,39 @@ defmodule Slither.Python.Worker do
 
   defp ask(state, id, body) do
     {call, run} = caller(state, body)
-    asked(state, Asks.view(state.asks, id, body, call, run))
+    record? = is_map_key(state.tapes, call)
+    asked(state, Asks.view(state.asks, id, body, call, run, record?))
   end
 
-  defp table(state, id, body) do
-    asked(state, Asks.table(state.asks, id, body))
+  defp table(%State{tapes: tapes} = state, id, body) do
+    record? = tapes != %{} and is_map_key(tapes, elem(caller(state, body), 0))
+    asked(state, Asks.table(state.asks, id, body, record?))
+  end
+
+  # What is recorded of a call comes to its lane before its end does.
+  defp hand_tape(%State{tapes: tapes} = state, _id) when tapes == %{}, do: state
+
+  defp hand_tape(state, id) do
+    {tape, tapes} = Map.pop(state.tapes, id)
+    if tape, do: send(lane(state, id), {:tape, id, Tape.play(tape)})
+    %{state | tapes: tapes}
+  end
+
+  # Of the process, for who runs its calls again.
+  defp lane_facts(state, ready) do
+    settings = state.settings
+
+    %{
+      "pool" => to_string(settings.name),
+      "worker" => state.slot,
+      "os_pid" => state.os_pid,
+      "hello" => state.hello,
+      "path" => ready["path"],
+      "folder" => ready["folder"],
+      "preload" => settings.preload,
+      "main" => settings.main,
+      "initializer" => settings.initializer
+    }
   end
 
   defp asked(state, {:ok, asks}), do: %{state | asks: asks}
@@ -648,6 +687,7 @@ defmodule Slither.Python.Worker do
       do: send(state.scheduler, {:worker_down, state.slot, self(), error}),
       else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
 
+    state = if executing, do: hand_tape(state, executing), else: state
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
     if state.stall, do: Demand.go_on(state.settings.demand)
     metadata = Map.put(identity(state), :reason, state.leaves || error.reason)

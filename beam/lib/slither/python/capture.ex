@@ -1,0 +1,190 @@
+defmodule Slither.Python.Capture do
+  @options [
+    dir: [type: :string, required: true, doc: "The folder; it is made where it is missing."],
+    max_files: [type: :pos_integer, default: 100, doc: "Files to keep; older ones are deleted."],
+    max_bytes: [
+      type: :pos_integer,
+      default: 268_435_456,
+      doc: "Bytes to keep, in all; a batch that takes more is not written."
+    ]
+  ]
+
+  @moduledoc false
+  # Files of batches that failed, for `python -m slither.replay`: the call, what Python asked
+  # while it ran with the answers it got, and how it ended (`protocol/PROTOCOL.md`, "Captures").
+  # Whatever goes wrong here changes nothing of the batch: it is logged, once until it is mended.
+
+  require Logger
+
+  alias Slither.{Error, Options}
+  alias Slither.Protocol.{Encoder, Frame}
+
+  @magic "SLITHERC"
+  @version 1
+  @suffix ".slither"
+
+  @enforce_keys [:dir, :max_files, :max_bytes, :warned]
+  defstruct [:dir, :max_files, :max_bytes, :warned]
+
+  @type t :: %__MODULE__{}
+  @typedoc "A question's body and its answer's, as they went over the wire."
+  @type exchange :: {binary, binary}
+
+  @doc "What the option `capture_failures:` takes, in words."
+  @spec accepted() :: String.t()
+  def accepted, do: "a folder (a string), a keyword list of dir:, max_files:, max_bytes:, or nil"
+
+  @doc "Whether the option's value is one."
+  @spec valid?(term) :: boolean
+  def valid?(nil), do: true
+  def valid?(value), do: match?({:ok, _}, Options.validate(listed(value), @options, ""))
+
+  @doc "Where failures go, of the option's value; nil where they go nowhere."
+  @spec new(term) :: t | nil
+  def new(nil), do: nil
+
+  def new(value) do
+    checked = value |> listed() |> Options.validate!(@options, "capture_failures")
+    dir = Path.expand(checked[:dir])
+    struct!(__MODULE__, Keyword.merge(checked, dir: dir, warned: :atomics.new(1, [])))
+  end
+
+  defp listed(dir) when is_binary(dir), do: [dir: dir]
+  defp listed(value), do: value
+
+  @doc """
+  Writes a batch: facts, the body of its call, and the exchanges while it ran.
+
+  Returns the file's path, nil where it can't be written.
+  """
+  @spec write(t, map, iodata, [exchange]) :: Path.t() | nil
+  def write(%__MODULE__{} = capture, facts, call, exchanges) do
+    with {:ok, content} <- content(facts, call, exchanges),
+         :ok <- fits(IO.iodata_length(content), capture.max_bytes),
+         :ok <- folder(capture.dir),
+         {:ok, path} <- put(capture.dir, name(facts), content) do
+      :atomics.put(capture.warned, 1, 0)
+      rotate(capture, path)
+      path
+    else
+      {:error, why} -> warn(capture, why)
+    end
+  catch
+    kind, reason -> warn(capture, Exception.format_banner(kind, reason, __STACKTRACE__))
+  end
+
+  @doc "An error with the file that its batch is in, and how to run it again."
+  @spec point(Error.t(), Path.t()) :: Error.t()
+  def point(%Error{} = error, path) do
+    how = "run it again with: python -m slither.replay #{quoted(path)}"
+    hint = if error.hint, do: "#{error.hint}; #{how}", else: how
+    %{error | hint: hint, details: Map.put(error.details, :capture, path)}
+  end
+
+  @doc "An error as facts."
+  @spec fact(Error.t()) :: map
+  def fact(%Error{} = error) do
+    python = error.python || %{}
+
+    for {key, value} <- [
+          {"kind", Atom.to_string(error.reason)},
+          {"message", error.message},
+          {"type", python[:type]},
+          {"traceback", python[:traceback]}
+        ],
+        value != nil,
+        into: %{},
+        do: {key, text(value)}
+  end
+
+  defp text(value) do
+    value = to_string(value)
+    if String.valid?(value), do: value, else: inspect(value)
+  end
+
+  defp content(facts, call, exchanges) do
+    facts = Map.merge(facts, %{"capture" => @version, "protocol" => Frame.version()})
+
+    with {:ok, encoded} <- Encoder.encode(facts, "facts") do
+      bodies = [encoded, call | Enum.flat_map(exchanges, &Tuple.to_list/1)]
+      entries = for body <- bodies, do: [<<IO.iodata_length(body)::32>> | body]
+      {:ok, [@magic, <<@version::32, :erlang.crc32(entries)::32>> | entries]}
+    end
+  end
+
+  defp fits(size, most) when size <= most, do: :ok
+  defp fits(size, most), do: {:error, "it takes #{size} bytes, of max_bytes: #{most}"}
+
+  defp folder(dir) do
+    if File.dir?(dir) do
+      :ok
+    else
+      with :ok <- File.mkdir_p(dir), do: File.chmod(dir, 0o700)
+    end
+  end
+
+  # By their names, files stand in the order in which they were made.
+  defp name(facts) do
+    time = Calendar.strftime(DateTime.utc_now(), "%Y%m%dT%H%M%S.%f")
+    pool = String.replace(facts["pool"], ~r/[^A-Za-z0-9_-]/, "_")
+    unique = System.unique_integer([:positive])
+    "#{time}-#{pool}-#{facts["worker"]}-#{System.pid()}-#{unique}#{@suffix}"
+  end
+
+  # What others may not read is never there for them, and half a file never has a file's name.
+  defp put(dir, name, content) do
+    path = Path.join(dir, name)
+    part = path <> ".part"
+
+    with {:ok, file} <- :file.open(part, [:raw, :write, :exclusive, :binary]),
+         written = write_all(file, part, content),
+         closed = :file.close(file),
+         :ok <- written,
+         :ok <- closed,
+         :ok <- File.rename(part, path) do
+      {:ok, path}
+    else
+      {:error, reason} ->
+        _ = File.rm(part)
+        {:error, :file.format_error(reason) |> to_string()}
+    end
+  end
+
+  defp write_all(file, part, content) do
+    with :ok <- File.chmod(part, 0o600), do: :file.write(file, content)
+  end
+
+  defp rotate(capture, newest) do
+    files =
+      for name <- Enum.sort(File.ls!(capture.dir), :desc),
+          String.ends_with?(name, [@suffix, @suffix <> ".part"]),
+          path = Path.join(capture.dir, name),
+          path != newest,
+          {:ok, %{size: size}} <- [File.stat(path)],
+          do: {path, size}
+
+    {:ok, %{size: size}} = File.stat(newest)
+
+    Enum.reduce(files, {1, size}, fn {path, size}, {count, bytes} ->
+      if count >= capture.max_files or bytes + size > capture.max_bytes, do: File.rm(path)
+      {count + 1, bytes + size}
+    end)
+  end
+
+  defp warn(capture, why) do
+    if :atomics.exchange(capture.warned, 1, 1) == 0 do
+      Logger.warning("a failed batch was not written to #{capture.dir}: #{said(why)}")
+    end
+
+    nil
+  end
+
+  defp said(why) when is_atom(why), do: :file.format_error(why)
+  defp said(why), do: why
+
+  defp quoted(path) do
+    if path =~ ~r/^[A-Za-z0-9_.\/-]+$/,
+      do: path,
+      else: "'" <> String.replace(path, "'", ~S('\'')) <> "'"
+  end
+end

@@ -1,0 +1,67 @@
+defmodule Slither.Python.Failure do
+  @moduledoc false
+  # Which outcomes of a call are failures to write down, and what of them.
+
+  alias Slither.Error
+  alias Slither.Protocol.Block
+  alias Slither.Python.{Capture, Lane}
+
+  @doc """
+  The outcome of a call, with the file it was written to where it is a failure.
+
+  Items that a handler failed on purpose are none, nor are those that could not be sent to it.
+  """
+  @spec write(
+          Capture.t(),
+          Lane.outcome(),
+          iodata,
+          {[Capture.exchange()], boolean},
+          map
+        ) :: Lane.outcome()
+  def write(_capture, {_kind, %Error{reason: reason}, _times} = outcome, _, _, _)
+      when reason in [:cancelled, :worker_stopped],
+      do: outcome
+
+  def write(capture, {kind, error, times}, frame, tape, facts) when kind in [:error, :died] do
+    told = %{"error" => Capture.fact(error)}
+    {kind, pointed(error, put(capture, told, frame, tape, facts)), times}
+  end
+
+  def write(capture, {:ok, [%Block{} = block], _, _} = outcome, frame, tape, facts) do
+    faults =
+      for {at, %{"kind" => kind} = fault} <- block.errors || %{},
+          kind != "failure",
+          into: %{},
+          do: {at, fault}
+
+    if faults != %{}, do: put(capture, %{"errors" => faults}, frame, tape, facts)
+    outcome
+  end
+
+  def write(capture, {:ok, values, errors, times}, frame, tape, facts) when errors != %{} do
+    failed = for {at, error} <- errors, failed?(error), into: %{}, do: {at, Capture.fact(error)}
+    path = if failed != %{}, do: put(capture, %{"errors" => failed}, frame, tape, facts)
+
+    errors =
+      Map.new(errors, fn {at, error} ->
+        {at, if(is_map_key(failed, at), do: pointed(error, path), else: error)}
+      end)
+
+    {:ok, values, errors, times}
+  end
+
+  def write(_capture, outcome, _frame, _tape, _facts), do: outcome
+
+  # The word of Python's that an error came with.
+  defp failed?(%Error{details: %{"kind" => kind}}), do: kind != "failure"
+  defp failed?(_error), do: false
+
+  defp put(capture, told, frame, {exchanges, cut?}, facts) do
+    time = DateTime.to_iso8601(DateTime.utc_now())
+    facts = facts |> Map.merge(told) |> Map.merge(%{"time" => time, "cut" => cut?})
+    Capture.write(capture, facts, frame, exchanges)
+  end
+
+  defp pointed(error, nil), do: error
+  defp pointed(error, path), do: Capture.point(error, path)
+end
