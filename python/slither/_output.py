@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 65_536
 _LONGEST_LINE = 65_536
+LAST = 4_096
+"""Bytes of what was sent last of descriptor 2, which BEAM has when the worker is dead."""
+ROOM = LAST + _LONGEST_LINE + _CHUNK
+"""Bytes of memory that this takes, with what is read and not yet sent."""
 # How much one flush may take before the answer of a call goes out: a flood must not delay it.
 _MOST_PER_FLUSH = 1 << 20
 _F_SETPIPE_SZ = 1_031
@@ -96,21 +100,65 @@ def _log(
     logging.getLogger(logger).error("%s", message, exc_info=exc_info)
 
 
+class _Stream:
+    """What a descriptor writes, as it is read and not yet sent, and the last that was sent.
+
+    ``memory`` holds both: BEAM has what it holds of a dead worker's. Bytes that are read stand
+    there at once, as the thread that reads may get no other turn.
+    """
+
+    def __init__(self, name: str, level: str, memory: memoryview) -> None:
+        self.name = name
+        self.level = level
+        self.sent = memory[:LAST]
+        self.read = memory[LAST:ROOM]
+        self.held = 0
+        self._last = b""
+
+    def take(self, descriptor: int) -> tuple[int, list[bytes]]:
+        """Read some; how much, and the lines that are whole or too long to wait for."""
+        size = os.readv(descriptor, [self.read[self.held : self.held + _CHUNK]])
+        lines = bytes(self.read[: self.held + size]).split(b"\n")
+        self.held += size
+        if len(lines[-1]) <= _LONGEST_LINE:
+            lines.pop()
+        return size, lines
+
+    def done(self, lines: list[bytes]) -> None:
+        """Let go of lines that were sent: they are the last now."""
+        told = b"".join(line + b"\n" for line in lines)
+        self._last = (self._last + told)[-LAST:]
+        self.sent[: len(self._last)] = self._last
+        left = bytes(self.read[min(len(told), self.held) : self.held])
+        self.read[: self.held] = left + bytes(self.held - len(left))
+        self.held = len(left)
+
+    def forget(self) -> None:
+        """Begin anew: the last that was sent was of another call."""
+        if self._last:
+            self._last = b""
+            self.sent[:] = bytes(LAST)
+
+
 class Capture:
     """Reads descriptors 1 and 2 and sends each line as a log frame."""
 
-    def __init__(self, link: Link, words: str | None = None) -> None:
+    def __init__(
+        self, link: Link, words: str | None = None, memory: memoryview | None = None
+    ) -> None:
         """Replace both descriptors and start the thread that drains them.
 
-        ``words`` is where the pipe of descriptor 2 gets a name, by which BEAM takes hold of it.
+        ``words`` is where the pipe of descriptor 2 gets a name, by which BEAM takes hold of it;
+        ``memory`` is where what comes from there is kept, ``ROOM`` bytes of zeros.
         """
         self._link = link
         self._lock = threading.Lock()
         self._poller = select.poll()
-        self._streams: dict[int, tuple[str, str]] = {}
-        self._rest: dict[int, bytes] = {}
-        self._replace(1, "stdout", "info", None)
-        self._replace(2, "stderr", "warning", words)
+        self._streams: dict[int, _Stream] = {}
+        own = memoryview(bytearray(ROOM))
+        self._replace(1, _Stream("stdout", "info", own), None)
+        self._stderr = _Stream("stderr", "warning", memory or memoryview(bytearray(ROOM)))
+        self._replace(2, self._stderr, words)
         sys.stdout = _text(1)
         sys.stderr = _text(2)
         threading.Thread(target=self._run, name="slither-output", daemon=True).start()
@@ -128,11 +176,15 @@ class Capture:
             taken = 0
             while taken < _MOST_PER_FLUSH and (ready := self._poller.poll(0)):
                 taken += sum(self._take(descriptor) for descriptor, _ in ready)
-            for descriptor, rest in self._rest.items():
-                self._rest[descriptor] = b""
-                self._emit(descriptor, rest)
+            for stream in self._streams.values():
+                if stream.held:
+                    self._send(stream, [bytes(stream.read[: stream.held])])
 
-    def _replace(self, target: int, name: str, level: str, path: str | None) -> None:
+    def begin(self) -> None:
+        """Begin a call: what was written to descriptor 2 before is no word of its."""
+        self._stderr.forget()
+
+    def _replace(self, target: int, stream: _Stream, path: str | None) -> None:
         ends = os.pipe() if path is None else _named_pipe(path)
         read, write = map(aside, ends)
         for end in ends:
@@ -142,8 +194,7 @@ class Capture:
             _enlarge(write)
         # Our own copy stays open: a handler that redirects the descriptor must not end the pipe.
         os.dup2(write, target)
-        self._streams[read] = (name, level)
-        self._rest[read] = b""
+        self._streams[read] = stream
         self._poller.register(read, select.POLLIN)
 
     def _run(self) -> None:
@@ -158,25 +209,22 @@ class Capture:
                     self._take(descriptor)
 
     def _take(self, descriptor: int) -> int:
+        stream = self._streams[descriptor]
         try:
-            chunk = os.read(descriptor, _CHUNK)
+            size, lines = stream.take(descriptor)
         except BlockingIOError:
             # The other thread was here first.
             return 0
-        lines = (self._rest[descriptor] + chunk).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._rest[descriptor] = rest
-        for line in lines:
-            self._emit(descriptor, line)
-        return len(chunk)
+        if lines:
+            self._send(stream, lines)
+        return size
 
-    def _emit(self, descriptor: int, line: bytes) -> None:
-        if line:
-            name, level = self._streams[descriptor]
-            self._link.log(_state.call_id, level, name, line.decode("utf-8", "replace"))
+    def _send(self, stream: _Stream, lines: list[bytes]) -> None:
+        for line in lines:
+            if line:
+                text = line.decode("utf-8", "replace")
+                self._link.log(_state.call_id, stream.level, stream.name, text)
+        stream.done(lines)
 
 
 def _named_pipe(path: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from slither._answer import clean, describe, encode_error, frame
 from slither._errors import ProtocolError
 from slither._exceptions import exception_error
 from slither._link import LEVELS, Incoming, Link
-from slither._output import Capture, install_hooks, install_logging
+from slither._output import ROOM, Capture, install_hooks, install_logging
 from slither._process import report_crashes, settle, take_port
 from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
 from slither.erlport import Port
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_CREDITS = 100
 _DEFAULT_AHEAD = 16
+_MARKER_SIZE = 8 + ROOM
 # What is left of the process after the stop hooks, should threads of the user's not end.
 _LAST_SECONDS = 1.0
 
@@ -42,17 +43,21 @@ class _StartFailed(Exception):
 class _Marker:
     """A file that BEAM reads when the worker is dead: what it ran, and what it died of.
 
-    The first 8 bytes are the call, the rest is the report of a fatal signal.
+    The first 8 bytes are the call; then come the last words on descriptor 2, and the report of a
+    fatal signal.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._map: mmap.mmap | bytearray = bytearray(8)
+        self._map: mmap.mmap | bytearray = bytearray(_MARKER_SIZE)
         if path is not None:
             with open(path, "r+b" if os.path.exists(path) else "w+b") as file:
-                if os.fstat(file.fileno()).st_size < 8:
-                    file.truncate(8)
-                self._map = mmap.mmap(file.fileno(), 8)
+                file.truncate(_MARKER_SIZE)
+                self._map = mmap.mmap(file.fileno(), _MARKER_SIZE)
             report_crashes(path)
+
+    @property
+    def words(self) -> memoryview:
+        return memoryview(self._map)[8:]
 
     def set(self, identity: int) -> None:
         struct.pack_into("<Q", self._map, 0, identity)
@@ -114,7 +119,7 @@ class Runtime:
         install_hooks()
         if settings["capture"]:
             words = settings["marker"]
-            self._capture = Capture(self._link, words and f"{words}-stderr")
+            self._capture = Capture(self._link, words and f"{words}-stderr", self._marker.words)
         sys.path[:0] = settings["paths"]
         try:
             for name in settings["preload"]:
@@ -155,6 +160,8 @@ class Runtime:
             self._link.send((encode_error(call.id, error),))
             return
         self._marker.set(call.id)
+        if self._capture is not None:
+            self._capture.begin()
         _state.enter(call)
         try:
             answer = _calls.answer(call, decode_us, self._port.max_frame)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import datetime
+import fcntl
 import logging
 import os
 import resource
+import signal
 import sys
+import termios
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +104,29 @@ def talks_until(items: list[str]) -> list[str]:
         count += 1
         logging.getLogger("mine").info("line %d", count)
     return items
+
+
+@batch_handler
+def complains(items: list[str]) -> list[str]:
+    """Write items to standard error, the last without an end, and die if it is `kill`."""
+    *lines, last = items
+    dies = last == "kill"
+    if dies:
+        *lines, last = lines
+    os.write(2, "".join(f"{line}\n" for line in lines).encode() + last.encode())
+    if dies:
+        # The rest of the pipe is not read by anybody here: it is left to the thread.
+        while waiting(2):
+            os.sched_yield()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return items
+
+
+def waiting(descriptor: int) -> int:
+    """Return how many bytes a pipe holds."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
 
 
 class Unlucky:

@@ -9,6 +9,7 @@ from peer import Worker
 
 from slither import _frames as frames
 from slither._link import Link
+from slither._output import LAST, ROOM
 from slither.erlport import Port
 
 
@@ -190,8 +191,23 @@ def test_a_crash_is_reported_to_the_marker_file(tmp_path: Path) -> None:
         assert out == err == b""
     content = marker.read_bytes()
     assert int.from_bytes(content[:8], "little") == identity
-    assert content[8:].startswith(b"Fatal Python error: Segmentation fault\n")
-    assert b"in crash\n" in content
+    report = content[8 + ROOM :]
+    assert content[8 : 8 + ROOM] == bytes(ROOM)
+    assert report.startswith(b"Fatal Python error: Segmentation fault\n")
+    assert b"in crash\n" in report
+
+
+def test_what_was_written_last_stands_in_the_marker_file(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    with Worker(marker=str(marker), capture=True) as worker:
+        worker.ready()
+        assert len(logs_of(worker, "complains", ["earlier"])) == 1
+        worker.call("complains", ["x" * 50_000, "the end", "half a line", "kill"])
+        assert worker.wait() == -signal.SIGKILL
+    content = marker.read_bytes()
+    words = content[8 : 8 + LAST].rstrip(b"\0") + content[8 + LAST : 8 + ROOM].rstrip(b"\0")
+    assert words.endswith(b"x\nthe end\nhalf a line")
+    assert b"earlier" not in words
 
 
 def test_without_credit_nothing_is_sent() -> None:

@@ -291,12 +291,12 @@ class TestCall:
             worker.ready()
             identity = worker.call("look_up", ["a"])
             asked = worker.expect(frames.ViewCall)
-            assert struct.unpack("<Q", path.read_bytes()) == (identity,)
+            assert struct.unpack_from("<Q", path.read_bytes()) == (identity,)
             worker.send(frames.VIEW_REPLY, asked.id, 0, None)
             worker.expect(frames.Result)
             worker.send(frames.PING, 1)
             worker.expect(frames.Pong)
-            assert path.read_bytes() == bytes(8)
+            assert path.read_bytes()[:8] == bytes(8)
 
     def test_process_hygiene(self, worker: Worker) -> None:
         assert worker.results("descriptors", [1]) == [[b"", [False, False], True]]

@@ -2,6 +2,7 @@ defmodule Slither.Python.VoiceTest do
   use ExUnit.Case, async: true
 
   import Slither.Test.Pools
+  import Slither.Test.Lifecycle, only: [await: 1]
 
   alias Slither.{DispatchError, Telemetry}
   alias Slither.Python.{LastWords, Pool}
@@ -130,7 +131,7 @@ defmodule Slither.Python.VoiceTest do
       assert {:error, %DispatchError{cause: cause}} = say(pool, "give_up", "abort")
       assert %{signal: 6, stderr: stderr} = cause.details
       assert String.ends_with?(stderr, "\uFFFD: double free or corruption\n")
-      assert String.valid?(stderr) and byte_size(stderr) <= 9_000
+      assert String.valid?(stderr) and byte_size(stderr) <= 4_200
       refute stderr =~ "complained"
       assert cause.hint =~ "Aborted in give_up (voice_handlers.py"
       assert cause.hint =~ "; last on standard error: \uFFFD: double free or corruption"
@@ -163,7 +164,9 @@ defmodule Slither.Python.VoiceTest do
       assert {:error, _error} = Pool.await_ready(start_pool(preload: ["slither_crashes"]))
       await_up(pool)
       stop_supervised!(pool)
-      assert Path.wildcard("/dev/shm/slither-#{System.pid()}-*-stderr") == []
+      # Workers of other tests that start have some, which go as well.
+      for path <- Path.wildcard("/dev/shm/slither-#{System.pid()}-*"),
+          do: assert(await(fn -> not File.exists?(path) end))
     end
   end
 

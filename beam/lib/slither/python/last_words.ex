@@ -90,6 +90,8 @@ defmodule Slither.Python.LastWords do
       else: rest(file, ending(text), read + byte_size(piece))
   end
 
-  defp ending(text) when byte_size(text) <= @told, do: text
-  defp ending(text), do: binary_part(text, byte_size(text) - @told, @told)
+  @doc "The end of a text, as much of it as is told."
+  @spec ending(binary) :: binary
+  def ending(text) when byte_size(text) <= @told, do: text
+  def ending(text), do: binary_part(text, byte_size(text) - @told, @told)
 end

@@ -1,11 +1,14 @@
 defmodule Slither.Python.Marker do
   @moduledoc false
   # A file that is read after a worker's death. In its first eight bytes, which cost the worker no
-  # system call, it notes the call it runs, to tell that from those it had not begun; behind them
-  # stands what Python reports of a fatal signal.
+  # system call, it notes the call it runs, to tell that from those it had not begun. Behind them
+  # stand the end of what it has written to its standard error and told, what of that it has read
+  # and not told yet, each filled up with zeros, and what Python reports of a fatal signal.
 
-  # Bytes of that which are read.
-  @most 16_384
+  # Bytes of these parts, and of the report at most.
+  @told 4_096
+  @untold 131_072
+  @report 16_384
 
   @doc "A new marker and its path; `{nil, nil}` where no file can be made."
   @spec create() :: {{:file.io_device(), Path.t()} | nil, Path.t() | nil}
@@ -45,15 +48,28 @@ defmodule Slither.Python.Marker do
   def report(nil), do: ""
 
   def report({file, _path}) do
-    case :file.pread(file, 8, @most) do
+    case :file.pread(file, 8 + @told + @untold, @report) do
       {:ok, text} -> text
       _ -> ""
     end
   end
 
+  @doc "The last that the worker has read of its standard error, in the call that was running."
+  @spec words({:file.io_device(), Path.t()} | nil) :: binary
+  def words(nil), do: ""
+
+  def words({file, _path}) do
+    case :file.pread(file, 8, @told + @untold) do
+      {:ok, <<told::binary-size(@told), untold::binary>>} -> filled(told) <> filled(untold)
+      _ -> ""
+    end
+  end
+
+  defp filled(bytes), do: String.trim_trailing(bytes, <<0>>)
+
   @doc "Where the worker makes the pipe of its standard error."
-  @spec words({:file.io_device(), Path.t()}) :: Path.t()
-  def words({_file, path}), do: path <> "-stderr"
+  @spec pipe({:file.io_device(), Path.t()}) :: Path.t()
+  def pipe({_file, path}), do: path <> "-stderr"
 
   @doc "Closes and removes the file."
   @spec close({:file.io_device(), Path.t()} | nil) :: :ok
@@ -61,7 +77,7 @@ defmodule Slither.Python.Marker do
 
   def close({file, _path} = marker) do
     _ = :file.close(file)
-    _ = File.rm(words(marker))
+    _ = File.rm(pipe(marker))
     hide(marker)
   end
 

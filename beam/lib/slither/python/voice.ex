@@ -1,17 +1,13 @@
 defmodule Slither.Python.Voice do
   @moduledoc false
   # What a worker says: its log frames become Logger's events, with the pool and the worker from
-  # the metadata of its owner, which runs this, and with the call and its batch. What it wrote to
-  # its standard error last is kept, for the account of its death.
+  # the metadata of its owner, which runs this, and with the call and its batch.
 
   require Logger
 
   alias Slither.Context
 
-  # Bytes of the last lines that are kept.
-  @kept 4_096
-
-  defstruct [:call, facts: [], lines: :queue.new(), bytes: 0]
+  defstruct [:call, facts: []]
 
   @type t :: %__MODULE__{}
   @typedoc "A call that is out: its id, its timeout, the context of its run, its batch."
@@ -32,7 +28,7 @@ defmodule Slither.Python.Voice do
 
     # A frame without a message only tells of those.
     if message != "" or dropped == 0, do: write(level, message, metadata)
-    if logger == "stderr", do: keep(voice, id, message), else: voice
+    voice
   end
 
   @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
@@ -40,13 +36,6 @@ defmodule Slither.Python.Voice do
   def facts(voice, id, calls) do
     voice = about(voice, id, calls)
     {Map.new(voice.facts), voice}
-  end
-
-  @doc "The last lines that were written to standard error while `call` ran; nil for any."
-  @spec last_lines(t, non_neg_integer | nil) :: String.t()
-  def last_lines(voice, call) do
-    lines = for {id, line} <- :queue.to_list(voice.lines), call in [nil, id], do: [line, ?\n]
-    IO.iodata_to_binary(lines)
   end
 
   # A call is looked up once, however much it says: also for what it still says when it is over.
@@ -67,19 +56,6 @@ defmodule Slither.Python.Voice do
   defp names(run) do
     %Context{pipe: pipe, stage: stage, runtime: runtime} = :erlang.binary_to_term(run)
     for {name, value} <- [run: runtime[:run], pipe: pipe, stage: stage], value, do: {name, value}
-  end
-
-  defp keep(voice, id, line) do
-    line = String.slice(line, 0, div(@kept, 4))
-    bytes = voice.bytes + byte_size(line) + 1
-    shorten(%{voice | lines: :queue.in({id, line}, voice.lines), bytes: bytes})
-  end
-
-  defp shorten(%__MODULE__{bytes: bytes} = voice) when bytes <= @kept, do: voice
-
-  defp shorten(voice) do
-    {{:value, {_id, line}}, lines} = :queue.out(voice.lines)
-    shorten(%{voice | lines: lines, bytes: voice.bytes - byte_size(line) - 1})
   end
 
   defp write("debug", message, metadata), do: Logger.debug(message, metadata)

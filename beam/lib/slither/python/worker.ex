@@ -391,7 +391,7 @@ defmodule Slither.Python.Worker do
 
   defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
-    words = state.marker && LastWords.hold(Marker.words(state.marker))
+    words = state.marker && LastWords.hold(Marker.pipe(state.marker))
     Marker.hide(state.marker)
     window = state.settings.window
     facts = lane_facts(state, facts)
@@ -702,8 +702,7 @@ defmodule Slither.Python.Worker do
   # What is known of a process that died, rather than was told to leave.
   defp obituary(state, %Error{reason: reason} = error, executing)
        when reason in [:worker_died, :timeout, :start_failed] do
-    unread = LastWords.read(state.words)
-    stderr = Voice.last_lines(state.voice, if(executing != 0, do: executing)) <> unread
+    stderr = LastWords.ending(Marker.words(state.marker) <> LastWords.read(state.words))
     {facts, _voice} = Voice.facts(state.voice, executing || 0, state.calls)
     WorkerError.account(error, facts, stderr, Marker.report(state.marker))
   end
