@@ -8,8 +8,7 @@ defmodule Slither.Python.LastWords do
   # and as a write to a full pipe waits for a reader, another process reads.
 
   @pad :binary.copy(<<0>>, 4_096)
-  # Bytes that are read, in pieces of the pad's size, and bytes of them that are told.
-  @most 2_097_152
+  # Bytes that are told.
   @told 4_096
   # ms that reading may take.
   @patience 1_000
@@ -74,20 +73,21 @@ defmodule Slither.Python.LastWords do
       send(owner, {self(), :open})
 
       receive do
-        {:read, ref} -> send(owner, {ref, rest(file, "", 0)})
+        {:read, ref} -> send(owner, {ref, rest(file, "")})
         {:DOWN, ^monitor, :process, _owner, _reason} -> :ok
       end
     end
   end
 
-  # A read takes as much as it was asked for, so it is never asked for more than the pad has.
-  defp rest(file, last, read) do
+  # A read takes as much as it was asked for, so it is never asked for more than the pad has. It
+  # goes on until that comes, whatever others write before: the owner waits to write it.
+  defp rest(file, last) do
     {:ok, piece} = :file.read(file, byte_size(@pad))
     text = last <> piece
 
-    if :binary.last(piece) == 0 or read > @most,
+    if :binary.last(piece) == 0,
       do: text |> String.trim_trailing(<<0>>) |> ending(),
-      else: rest(file, ending(text), read + byte_size(piece))
+      else: rest(file, ending(text))
   end
 
   @doc "The end of a text, as much of it as is told."
