@@ -376,7 +376,7 @@ def forks(items: list[int]) -> list[int]:
 @batch_handler
 def descriptors(items: list[int]) -> list[Payload]:
     inheritable = [os.get_inheritable(fd) for fd in (3, 4)]
-    return [[os.read(0, 1), inheritable, os.getpgrp() == os.getpid()] for _ in items]
+    return [[os.read(0, 1), inheritable, os.getpgrp()] for _ in items]
 
 
 class Tools:

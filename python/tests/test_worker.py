@@ -299,7 +299,7 @@ class TestCall:
             assert path.read_bytes()[:8] == bytes(8)
 
     def test_process_hygiene(self, worker: Worker) -> None:
-        assert worker.results("descriptors", [1]) == [[b"", [False, False], True]]
+        assert worker.results("descriptors", [1]) == [[b"", [False, False], os.getpgrp()]]
 
     def test_a_forked_child_that_returns_does_not_answer(self, worker: Worker) -> None:
         assert worker.results("forks", [1]) == [0]
