@@ -161,20 +161,20 @@ defmodule Slither.Dispatch do
   end
 
   defp collect(state, acc) do
-    case next_or_close(state) do
-      {:items, items, state} ->
-        collect(state, :lists.reverse(items, acc))
+    case next_or_close(state, acc) do
+      {:items, acc, state} ->
+        collect(state, acc)
 
       {:done, state} ->
         answer({:ok, Enum.reverse(acc)}, close(state, nil), state)
 
-      {:halted, items, error, state} ->
-        answer({:error, error, Enum.reverse(acc, items)}, close(state, error), state)
+      {:halted, acc, error, state} ->
+        answer({:error, error, Enum.reverse(acc)}, close(state, error), state)
     end
   end
 
-  defp next_or_close(state) do
-    next(state)
+  defp next_or_close(state, acc) do
+    next(state, acc)
   catch
     kind, reason ->
       close(state, raised(kind, reason))
@@ -200,21 +200,21 @@ defmodule Slither.Dispatch do
       else: result
   end
 
-  # The next results, waiting for them if need be.
-  defp next(state) do
+  # The next results, waiting for them if need be: the last one first, before those in `acc`.
+  defp next(state, acc) do
     state = fill(state)
     {chunks, flow} = Flow.take(state.flow)
 
     cond do
       chunks != [] ->
         flow = Flow.rest(flow)
-        unpack(chunks, [], %{state | flow: flow})
+        unpack(chunks, acc, %{state | flow: flow})
 
       Flow.idle?(flow) and state.source == :done ->
         {:done, %{state | flow: flow}}
 
       true ->
-        next(await(%{state | flow: Flow.rest(flow)}))
+        next(await(%{state | flow: Flow.rest(flow)}), acc)
     end
   end
 
@@ -272,9 +272,9 @@ defmodule Slither.Dispatch do
   end
 
   defp unpack([{:halt, _seq, error} | _chunks], acc, state),
-    do: {:halted, Enum.reverse(acc), error, state}
+    do: {:halted, acc, error, state}
 
-  defp unpack([], acc, state), do: {:items, Enum.reverse(acc), state}
+  defp unpack([], acc, state), do: {:items, acc, state}
 
   defp push([{_seq, item} | entries], acc), do: push(entries, [item | acc])
   defp push([], acc), do: acc
@@ -295,10 +295,10 @@ defmodule Slither.Dispatch do
   defp step({:failed, error, _state}), do: raise(error)
 
   defp step(state) do
-    case next(state) do
-      {:items, items, state} -> {items, state}
+    case next(state, []) do
+      {:items, items, state} -> {Enum.reverse(items), state}
       {:done, state} -> {:halt, state}
-      {:halted, items, error, state} -> {items, {:failed, error, state}}
+      {:halted, items, error, state} -> {Enum.reverse(items), {:failed, error, state}}
     end
   end
 
