@@ -48,6 +48,7 @@ defmodule Slither.Dispatch do
   # Where results are collected, a heap that is large from the start saves copying it again
   # and again while it grows.
   @heap_words 1_000_000
+  @few 500
 
   @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
 
@@ -65,7 +66,7 @@ defmodule Slither.Dispatch do
           | {:ok, [Item.t()], Receipt.t()}
           | {:error, Exception.t(), [Item.t()], Receipt.t()}
   def run(items, options) do
-    with_large_heap(fn ->
+    with_large_heap(items, fn ->
       case open(items, options, false) do
         {:ok, state} -> collect(state, [])
         {:error, error} -> answer({:error, error, []}, %Receipt{}, options)
@@ -342,6 +343,15 @@ defmodule Slither.Dispatch do
       0 -> :ok
     end
   end
+
+  # A few results fit any heap, and a large one costs more than they do.
+  defp with_large_heap(items, fun) do
+    if is_list(items) and few?(items, @few), do: fun.(), else: with_large_heap(fun)
+  end
+
+  defp few?([_ | _], 0), do: false
+  defp few?([_ | items], left), do: few?(items, left - 1)
+  defp few?(_end, _left), do: true
 
   defp with_large_heap(fun) do
     previous = Process.flag(:min_heap_size, @heap_words)
