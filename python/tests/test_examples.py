@@ -32,7 +32,7 @@ def test_python_first_gives_the_result_of_text_analysis(monkeypatch: pytest.Monk
 
 
 def test_the_rules_of_the_examples_work_is_what_their_docstrings_say() -> None:
-    modules = ["text_analysis/documents.py", "batch_stats/welford.py"]
+    modules = ["text_analysis/documents.py", "batch_stats/welford.py", "data_etl/characters.py"]
     command = [sys.executable, "-m", "pytest", "-q", "--doctest-modules", "-pno:cacheprovider"]
     done = subprocess.run(
         [*command, *(str(EXAMPLES / module) for module in modules)],
