@@ -28,9 +28,12 @@ defmodule Slither.Python.Env.Build do
     end
   end
 
-  # In one command, since the file may say where packages come from.
-  defp install(env),
-    do: ["pip", "install", "--python", env.interpreter, "-r", env.file, env.own]
+  # In one command, since the file may say where packages come from. Where nothing may write
+  # bytecode later (PYTHONDONTWRITEBYTECODE), each worker would compile its imports anew.
+  defp install(env) do
+    ["pip", "install", "--python", env.interpreter, "-r", env.file, env.own] ++
+      ["--compile-bytecode"]
+  end
 
   defp step(env, options, uv, arguments), do: Step.command(env, options, uv, arguments)
 end
