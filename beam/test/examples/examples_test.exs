@@ -7,7 +7,7 @@ defmodule Slither.ExamplesTest do
   @moduletag timeout: 300_000
 
   # Large enough that everything which can go wrong does.
-  @sizes %{"text_analysis" => 400, "batch_stats" => 240, "data_etl" => 1_500}
+  @sizes %{"text_analysis" => 400, "batch_stats" => 240, "data_etl" => 1_500, "ml_scoring" => 200}
 
   # What a baseline can't hold, whatever luck it has.
   @breaks %{
