@@ -89,14 +89,11 @@ defmodule Slither.Examples.DataEtl do
 
   @impl true
   def why do
-    "In unsafe_threaded the schema is updated in place, in the middle of some row: what it was " <>
-      "checked against never existed, and nothing says so. safe_python swaps a whole new schema " <>
-      "and counts under a lock, which every thread must remember to do. process_pool ships the " <>
-      "schema with each chunk, and keeps few chunks out, so that a new schema is soon in use. In " <>
-      "slither the schema and the audit are tables: workers read the rules of one generation in " <>
-      "one step, and count in a table, and no line of theirs is about other workers. A row is " <>
-      "little work, so that a good part of slither's time is the start of its interpreters; a " <>
-      "forked pool starts sooner."
+    "A schema that is updated in place changes in the middle of a row: what the row was checked " <>
+      "against never existed, and nothing says so. safe_python swaps a whole schema and counts " <>
+      "under a lock; process_pool ships the schema with each chunk. In slither schema and audit are " <>
+      "tables: rules of one generation are read in one step, and counting takes no lock. A row is " <>
+      "little work, so the start of interpreters and the way to BEAM are most of slither's time."
   end
 
   @impl true
@@ -108,7 +105,7 @@ defmodule Slither.Examples.DataEtl do
            Measure.run(
              [{Server, Ledger}, {Server, Schema}, {Slither.Python.Pool, [name: @pool] ++ pool}],
              [@pool],
-             fn -> validate(lines) end
+             fn -> validate_all(lines) end
            ) do
       {:ok, outcome(figures, lines, expected, result)}
     end
@@ -132,11 +129,15 @@ defmodule Slither.Examples.DataEtl do
     item.payload
   end
 
-  # coordination: slither
-  defp validate(lines) do
+  defp validate_all(lines) do
     progress = Progress.start("rows", length(lines))
-    changes = changes(length(lines))
+    result = validate(lines, changes(length(lines)), fn -> Progress.step(progress) end)
+    Progress.stop(progress)
+    result
+  end
 
+  # coordination: slither
+  defp validate(lines, changes, step) do
     options = [module: "data_etl", function: "validate", pool: @pool, batch_size: @batch_size]
 
     # Reloads happen while the workers are busy with the batches that are out.
@@ -145,12 +146,11 @@ defmodule Slither.Examples.DataEtl do
       |> Slither.Dispatch.stream(options)
       |> Stream.with_index(1)
       |> Enum.map_reduce([], fn {item, number}, reloads ->
-        Progress.step(progress)
+        step.()
         generation = changes[number]
         {item.payload, if(generation, do: [release(generation) | reloads], else: reloads)}
       end)
 
-    Progress.stop(progress)
     %{rows: rows, reloads: Enum.reverse(reloads), audit: audit()}
   end
 

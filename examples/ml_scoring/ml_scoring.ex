@@ -58,14 +58,12 @@ defmodule Slither.Examples.MlScoring do
 
   @impl true
   def why do
-    "The line that keeps the model is the same in unsafe_threaded and in slither, but for where: a " <>
-      "dict of the module there, session() here. Both data sets have ten features, so a model " <>
-      "takes the other's records and says nothing. safe_python hands each model to those who " <>
-      "need it. Processes can't share it, so process_pool has an executor of one process for " <>
-      "each worker, and keeps to it who belongs where. slither pins a session to a worker, tells " <>
-      "when its model was lost with it, and hands features out by session. Its workers import " <>
-      "scikit-learn anew, which is most of their start, and of their memory; forked ones have it " <>
-      "from their parent."
+    "Both data sets have ten features, so a model takes the other's records and says nothing. " <>
+      "unsafe_threaded keeps its model in a dict of the module, slither in session(): the line is " <>
+      "the same. safe_python hands each model to those who need it; process_pool has an executor " <>
+      "for each worker, to choose who works where. slither pins a session to a worker, and hands " <>
+      "features out by session. Its workers import scikit-learn anew, which is most of their " <>
+      "start; forked ones have it from their parent."
   end
 
   @impl true
@@ -78,7 +76,7 @@ defmodule Slither.Examples.MlScoring do
            Measure.run(
              [{Server, Features}, {Slither.Python.Pool, [name: @pool] ++ pool}],
              [@pool],
-             fn -> serve(sets) end
+             fn -> serve_all(sets) end
            ) do
       {:ok, outcome(figures, sets, expected, sessions)}
     end
@@ -102,20 +100,21 @@ defmodule Slither.Examples.MlScoring do
     item.payload
   end
 
-  # coordination: slither
-  defp serve(sets) do
+  defp serve_all(sets) do
     progress = Progress.start("records", sets |> Enum.map(&length(&1["requests"])) |> Enum.sum())
-
-    sessions =
-      sets
-      |> Enum.map(&Task.async(fn -> session(&1, progress) end))
-      |> Task.await_many(:infinity)
-
+    sessions = serve(sets, fn _item -> Progress.step(progress) end)
     Progress.stop(progress)
     sessions
   end
 
-  defp session(%{"name" => name} = data, progress) do
+  # coordination: slither
+  defp serve(sets, step) do
+    sets
+    |> Enum.map(&Task.async(fn -> session(&1, step) end))
+    |> Task.await_many(:infinity)
+  end
+
+  defp session(%{"name" => name} = data, step) do
     rows = Enum.with_index(data["features"], &{{name, &2}, &1})
     :ok = Server.bulk_insert(Features, :features, rows)
     options = [module: "ml_scoring", pool: @pool, session_id: name]
@@ -125,10 +124,8 @@ defmodule Slither.Examples.MlScoring do
     scores =
       data["requests"]
       |> Slither.Dispatch.stream([function: "score", batch_size: @batch_size] ++ options)
-      |> Enum.map(fn item ->
-        Progress.step(progress)
-        item.payload
-      end)
+      |> Stream.each(step)
+      |> Enum.map(& &1.payload)
 
     :ok = Slither.Session.stop(name)
     %{trained: trained.payload, scores: scores}
