@@ -36,15 +36,6 @@ defmodule Slither.DocsTest do
       assert is_list(binding)
     end
 
-    test "the links of #{name} lead somewhere" do
-      path = Path.expand(unquote(document), @root)
-
-      for [_, link] <- Regex.scan(~r/\]\(([^)#]+)[^)]*\)/, File.read!(path)),
-          not String.starts_with?(link, "http") do
-        assert File.exists?(Path.expand(link, Path.dirname(path))), "#{link} leads nowhere"
-      end
-    end
-
     test "the make targets that #{name} names exist" do
       path = Path.expand(unquote(document), @root)
       makefile = File.read!(Path.join(@root, "Makefile"))

@@ -1,0 +1,64 @@
+defmodule Slither.LinksTest do
+  # Whatever the documents point at is there: files, headings, guides, events, errors.
+  use ExUnit.Case, async: true
+
+  @root Path.expand("../..", __DIR__)
+  @guides Path.wildcard(Path.join(@root, "guides/*.md"))
+  @folders ~w(*.md examples/**/*.md protocol/*.md guides/*.md)
+  @documents Enum.flat_map(@folders, &Path.wildcard(Path.join(@root, &1)))
+
+  for path <- @documents do
+    name = Path.relative_to(path, @root)
+
+    test "the links of #{name} lead to files and headings that exist" do
+      path = unquote(path)
+
+      broken =
+        for link <- links(path), not String.starts_with?(link, "http"), not leads?(path, link) do
+          link
+        end
+
+      assert broken == []
+    end
+  end
+
+  test "the README lists every guide" do
+    listed = links(Path.join(@root, "README.md"))
+    assert for(path <- @guides, Path.relative_to(path, @root) not in listed, do: path) == []
+  end
+
+  test "a link to a heading that isn't there is broken" do
+    readme = Path.join(@root, "README.md")
+    assert leads?(readme, "CONTRIBUTING.md#landing-a-change")
+    refute leads?(readme, "CONTRIBUTING.md#no-such-heading")
+    refute leads?(readme, "#no-such-heading")
+    refute leads?(readme, "NO_SUCH_FILE.md")
+  end
+
+  defp leads?(from, link) do
+    {file, heading} =
+      case String.split(link, "#", parts: 2) do
+        [file, heading] -> {file, heading}
+        [file] -> {file, nil}
+      end
+
+    path = if file == "", do: from, else: Path.expand(file, Path.dirname(from))
+    File.exists?(path) and (heading == nil or heading in headings(path))
+  end
+
+  defp links(path) do
+    for [_, link] <- Regex.scan(~r/\]\(([^)\s]+)\)/, prose(path)), do: link
+  end
+
+  # As GitHub makes anchors of headings.
+  defp headings(path) do
+    for [_, title] <- Regex.scan(~r/^#+ +(.+)$/m, prose(path)) do
+      title
+      |> String.downcase()
+      |> String.replace(~r/[^\p{L}\p{N}\s_-]/u, "")
+      |> String.replace(" ", "-")
+    end
+  end
+
+  defp prose(path), do: path |> File.read!() |> String.replace(~r/^ *```.*?^ *```/ms, "")
+end
