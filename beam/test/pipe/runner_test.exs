@@ -292,6 +292,51 @@ defmodule Slither.Pipe.RunnerTest do
       assert payloads(partial.default) == Enum.to_list(1..19)
     end
 
+    test "a failure between stages lets what is behind it come late" do
+      test = self()
+
+      late = fn
+        %Item{payload: 3}, _ ->
+          send(test, {:late, self()})
+          receive(do: (:go_on -> 3))
+
+        item, _ ->
+          item.payload
+      end
+
+      fails = fn item, _ -> if item.payload == 2, do: {:error, :bad}, else: item.payload end
+
+      # Runs what is ahead of the failure, until what is behind it has come.
+      wait = fn payloads ->
+        send(test, {:running, payloads, self()})
+        receive(do: (:go_on -> {:ok, payloads}))
+      end
+
+      stages = [
+        {:stage, :first, :beam, [handler: late, concurrency: 3]},
+        beam(:second, fails),
+        fake(:third, wait, batch_size: 10)
+      ]
+
+      run = Task.async(fn -> Runner.run(pipe(stages), [1, 2, 3]) end)
+      assert_receive {:late, handler}
+      assert_receive {:running, [1], first}
+      send(handler, :go_on)
+      # The run may end before it has taken in what came late, or run that, too.
+      monitor = Process.monitor(run.pid)
+      send(first, :go_on)
+
+      receive do
+        {:running, [3], second} -> send(second, :go_on)
+        {:DOWN, ^monitor, :process, _pid, :normal} -> :ok
+      end
+
+      assert {:error, %PipeError{stage: :second, reason: :handler_error}, partial} =
+               Task.await(run)
+
+      assert payloads(partial.default) == [1]
+    end
+
     test ":skip drops the items, counted" do
       Telemetry.listen_own([[:slither, :pipe, :run, :stop], [:slither, :pipe, :stage, :stop]])
       statements = [python(:fails, "fail_on_seven", batch_size: 2), {:on_error, :*, :skip}]

@@ -369,7 +369,9 @@ defmodule Slither.Pipe.Engine do
         {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
         fed = queue.fed + length(entries)
         batched = queue.batched + (groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum())
-        queue = %{queue | batcher: batcher, fed: fed, batched: batched}
+        # A halt ends the input of later stages, but not what an earlier one had in flight: that
+        # comes after the last batch, and is one more.
+        queue = %{queue | batcher: batcher, fed: fed, batched: batched, flushed: false}
         queue = %{queue | groups: queue.groups ++ groups}
         # Fed first: an exit must not pass an entry that came with it.
         engine = put(engine, index, queue)
