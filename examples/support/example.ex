@@ -39,7 +39,13 @@ defmodule Slither.Examples.Example do
 
   @doc "ms that a baseline may take (60,000 unless given); then it is stopped, and that is shown."
   @callback baseline_deadline() :: pos_integer
-  @optional_callbacks baseline_deadline: 0
+
+  @doc """
+  Bytes that Slither and its workers, or a baseline and its, are to stay below in the measured part:
+  an invariant of all of them, where memory can be measured.
+  """
+  @callback memory_ceiling() :: pos_integer
+  @optional_callbacks baseline_deadline: 0, memory_ceiling: 0
 
   @doc """
   Runs it. Options:

@@ -8,7 +8,7 @@ defmodule Slither.Examples.Runner do
   `coordination` (lines of code), `interpreter` and `note`.
   """
 
-  alias Slither.Examples.{Baseline, Coordination}
+  alias Slither.Examples.{Baseline, Coordination, Report}
   alias Slither.Python.{Env, Environment}
 
   # Where the examples are.
@@ -41,8 +41,9 @@ defmodule Slither.Examples.Runner do
   Runs an example, or what `only` says of it: `:all`, `:slither` or `:baselines`.
 
   Options: `workers:`, `size:` (the example's own unless given), `python:` (the baselines'
-  interpreter), `say:`, a function that takes lines on what goes on, and `root:`, the examples'
-  folder.
+  interpreter), `say:`, a function that takes lines on what goes on, `root:`, the examples' folder,
+  and `ceiling: false`, where this VM has more to hold than an example: the memory of Slither's half
+  is then measured, and held against no ceiling.
   """
   @spec run(String.t(), :all | :slither | :baselines, keyword) :: map
   def run(name, only, options) do
@@ -88,6 +89,7 @@ defmodule Slither.Examples.Runner do
           note: nil
         })
 
+      row = if options[:ceiling] == false, do: row, else: below_ceiling(row, result.module)
       {:ok, %{result | rows: [row], parts: outcome.parts}}
     end
   end
@@ -116,7 +118,19 @@ defmodule Slither.Examples.Runner do
           deadline: deadline(result.module)
         )
 
-      {:ok, Map.put(row, :coordination, Coordination.lines(folder(result.name, options), kind))}
+      row = Map.put(row, :coordination, Coordination.lines(folder(result.name, options), kind))
+      {:ok, below_ceiling(row, result.module)}
+    end
+  end
+
+  # What can't be measured is not claimed.
+  defp below_ceiling(%{peak_memory: peak} = row, module) do
+    if peak && function_exported?(module, :memory_ceiling, 0) do
+      ceiling = module.memory_ceiling()
+      held = {"peak memory stays below #{Report.bytes(ceiling)}", peak < ceiling}
+      %{row | invariants: row.invariants ++ [held]}
+    else
+      row
     end
   end
 
