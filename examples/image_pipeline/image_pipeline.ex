@@ -19,7 +19,7 @@ defmodule Slither.Examples.ImagePipeline do
   # Pixels of three bytes; a frame has at most so many.
   @batch_pixels 2_000_000
   @in_flight 16 * 1_048_576
-  @ceiling 400 * 1_048_576
+  @ceiling 450 * 1_048_576
 
   @sheets Path.expand("../../_build/examples", __DIR__)
 
