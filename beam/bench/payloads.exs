@@ -64,10 +64,10 @@ defmodule Slither.Bench.Payloads do
     {:ok, _} = Slither.dispatch([payload("arrays", 8_000)], options)
     {:ok, %{workers: [%{os_pid: worker}]}} = Slither.Python.Pool.status(:payload)
     size = 64_000_000
-    parent = self()
 
     one =
       for {name, pid} <- [{"BEAM", System.pid()}, {"the worker", worker}] do
+        File.write("/proc/#{pid}/clear_refs", "5")
         before = high_water(pid)
 
         task =
@@ -77,13 +77,11 @@ defmodule Slither.Bench.Payloads do
         {name, (high_water(pid) - before) / size}
       end
 
-    send(parent, :done)
     IO.puts("\nMemory that one array of 64 MB takes there and back, in arrays\n")
     for {name, arrays} <- one, do: IO.puts("  #{String.pad_trailing(name, 28)} #{arrays}")
   end
 
   defp high_water(pid) do
-    File.write("/proc/#{pid}/clear_refs", "5")
     [_, kilobytes] = Regex.run(~r/VmHWM:\s+(\d+) kB/, File.read!("/proc/#{pid}/status"))
     String.to_integer(kilobytes) * 1_024
   end
