@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from slither import _state
+from slither._pipes import widen
 from slither._process import aside, flush_c
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ ROOM = LAST + _LONGEST_LINE + _CHUNK
 """Bytes of memory that this takes, with what is read and not yet sent."""
 # How much one flush may take before the answer of a call goes out: a flood must not delay it.
 _MOST_PER_FLUSH = 1 << 20
-_F_SETPIPE_SZ = 1_031
 
 
 class LogHandler(logging.Handler):
@@ -190,8 +190,7 @@ class Capture:
         for end in ends:
             os.close(end)
         os.set_blocking(read, False)
-        if sys.platform == "linux":
-            _enlarge(write)
+        widen(write, _MOST_PER_FLUSH)
         # Our own copy stays open: a handler that redirects the descriptor must not end the pipe.
         os.dup2(write, target)
         self._streams[read] = stream
@@ -231,16 +230,6 @@ def _named_pipe(path: str) -> tuple[int, int]:
     os.mkfifo(path, 0o600)
     read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     return read, os.open(path, os.O_WRONLY)
-
-
-def _enlarge(pipe: int) -> None:
-    import fcntl
-
-    try:
-        fcntl.fcntl(pipe, _F_SETPIPE_SZ, _MOST_PER_FLUSH)
-    except OSError:
-        # Over the user's quota: the usual 64 KiB do.
-        return
 
 
 def _text(descriptor: int) -> TextIO:

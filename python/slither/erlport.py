@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable
 
+from slither import _pipes
 from slither._errors import ProtocolError
 from slither._version import MAX_FRAME
 
@@ -55,6 +56,7 @@ class Port:
             raise ValueError("compressed terms are not supported; messages are plain bytes")
         self._header = _HEADERS[packet]
         self._in, self._out = descriptors or ((0, 1) if use_stdio else (3, 4))
+        self._widths = {self._in: _pipes.USUAL, self._out: _pipes.USUAL}
         self.max_frame = max_frame
         self._longest = 256**packet - 1
         self._poller = select.poll()
@@ -167,6 +169,8 @@ class Port:
             if size <= _SHORT:
                 self._send(b"".join(pieces))
             else:
+                if size > self._widths[self._out]:
+                    self._widen(self._out, size)
                 self._send_pieces(list(pieces))
             self._torn = False
             self._writer = 0
@@ -200,6 +204,8 @@ class Port:
         raise EOFError("the port is closed")
 
     def _read_long(self, size: int) -> bytearray:
+        if size > self._widths[self._in]:
+            self._widen(self._in, size)
         body = bytearray(size)
         view = memoryview(body)
         have = len(self._buffer) - self._at
@@ -215,6 +221,12 @@ class Port:
                 raise EOFError("the other side closed the port within a frame")
             have += count
         return body
+
+    def _widen(self, descriptor: int, size: int) -> None:
+        width = 1 << (size - 1).bit_length()
+        # What was refused once is not asked for again.
+        wide = _pipes.widen(descriptor, width) and width < _pipes.MOST
+        self._widths[descriptor] = width if wide else self._longest
 
     def _skip(self, size: int) -> None:
         while size > len(self._buffer) - self._at:

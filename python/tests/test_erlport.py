@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -90,3 +93,31 @@ def test_options() -> None:
         Port(packet=3)
     with pytest.raises(ValueError, match="compressed"):
         Port(compressed=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' pipes keep their size")
+def test_a_long_message_makes_a_pipe_hold_it() -> None:
+    ours, theirs = os.pipe(), os.pipe()
+    writer = Port(descriptors=(ours[0], theirs[1]))
+    reader = Port(descriptors=(theirs[0], ours[1]))
+    body = bytes(200_000)
+    thread = threading.Thread(target=writer.write, args=(body,))
+    thread.start()
+    assert reader.read() == body
+    thread.join()
+    assert fcntl.fcntl(theirs[1], fcntl.F_GETPIPE_SZ) == 262_144
+    assert fcntl.fcntl(ours[1], fcntl.F_GETPIPE_SZ) == 65_536
+    writer.close()
+    reader.close()
+
+
+def test_what_can_not_be_made_wider_carries_long_messages_too() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        writer = Port(descriptors=(here.fileno(), here.fileno()))
+        reader = Port(descriptors=(there.fileno(), there.fileno()))
+        bodies = [bytes([number]) * 300_000 for number in range(3)]
+        thread = threading.Thread(target=lambda: [writer.write(body) for body in bodies])
+        thread.start()
+        assert [reader.read() for _ in bodies] == bodies
+        thread.join()
