@@ -18,6 +18,7 @@ Pieces = tuple[bytes | memoryview, ...]
 MAX_TEXT = 65_536
 # What a frame needs beside one value, at most.
 HEAD = 128
+_FIXINT = 128
 
 
 class Failure:
@@ -118,6 +119,9 @@ def encode_result(
 
 def _result(head: Pieces, errors: bytes, decode_us: int, handler_us: int, began: int) -> Pieces:
     encode_us = (time.perf_counter_ns() - began) // 1_000
+    if decode_us < _FIXINT and handler_us < _FIXINT and encode_us < _FIXINT:
+        # Each is its own byte, as most are.
+        return (*head, errors + bytes((0x93, decode_us, handler_us, encode_us)))
     return (*head, errors + encode_head([decode_us, handler_us, encode_us]))
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _BULK = frozenset({"get_many", "put"})
 # An array of a kind and the longest id.
 _CANCEL_SIZE = 11
+# Items of a call up to which waking up for it is much of what it costs.
+_FEW = 8
 # Without credit, seconds between two looks whether some has come: what bounds a flood of lines.
 _LOOK_EVERY = 0.1
 
@@ -61,6 +63,8 @@ class Link:
         """Take the port; nothing is read yet."""
         self._port = port
         self._patience = Patience()
+        self._between_calls = Patience()
+        self._brief = False
         self._turn = threading.Lock()
         """Whoever holds it reads."""
         self._changed = threading.Condition()
@@ -97,10 +101,13 @@ class Link:
     def next_call(self) -> Incoming | None:
         """Wait for a call; None when the worker is to stop."""
         fills = self._port.fills
+        began = time.perf_counter_ns() if self._brief else 0
         while not (self._calls or self._stopping or self.ended):
             if self._turn.acquire(False):
                 try:
                     while not (self._calls or self._stopping or self.ended):
+                        if began and self._between_calls.looks:
+                            self._port.look_for_input()
                         self._take_one()
                 finally:
                     self._give_turn()
@@ -108,7 +115,13 @@ class Link:
                 self._pump(lambda: bool(self._calls) or self._stopping)
         # What was sent right after a call that has just come has come with it.
         self._fresh = self._port.fills != fills
-        return self._calls.popleft() if self._calls else None
+        if began and self._fresh:
+            self._between_calls.took(time.perf_counter_ns() - began)
+        if not self._calls:
+            return None
+        incoming = self._calls.popleft()
+        self._brief = len(incoming.call.items) <= _FEW
+        return incoming
 
     def await_welcome(self) -> frames.Welcome | None:
         """Wait for the welcome; None when the other side is gone."""
