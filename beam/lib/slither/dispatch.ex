@@ -43,12 +43,16 @@ defmodule Slither.Dispatch do
   """
 
   alias Slither.{Context, Error, Item, Receipt, Telemetry}
-  alias Slither.Dispatch.{Batcher, Flow, Plan, Settings, Source}
+  alias Slither.Dispatch.{Batcher, Flow, Parts, Plan, Settings, Source}
 
   # Where results are collected, a heap that is large from the start saves copying it again
   # and again while it grows.
   @heap_words 1_000_000
   @few 500
+
+  @start [:slither, :dispatch, :run, :start]
+  @stop [:slither, :dispatch, :run, :stop]
+  @exception [:slither, :dispatch, :run, :exception]
 
   @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
 
@@ -133,7 +137,7 @@ defmodule Slither.Dispatch do
         errors: %{}
       }
 
-      event(state, :start, %{system_time: System.system_time()}, %{})
+      Telemetry.execute(@start, %{system_time: System.system_time()}, state.facts)
       {:ok, state}
     end
   end
@@ -204,7 +208,7 @@ defmodule Slither.Dispatch do
   # The next results, waiting for them if need be: the last one first, before those in `acc`.
   defp next(state, acc) do
     state = fill(state)
-    {chunks, flow} = Flow.take(state.flow)
+    {chunks, flow} = Flow.take_full(state.flow)
 
     cond do
       chunks != [] ->
@@ -232,17 +236,11 @@ defmodule Slither.Dispatch do
 
   defp batches(state) do
     batcher = Batcher.resize(state.batcher, Flow.batch_size(state.flow))
-    {items, source} = Source.pull(state.source, Batcher.want(batcher))
-    {entries, next} = number(items, state.next, [])
+    {entries, next, source} = Source.entries(state.source, Batcher.want(batcher), state.next)
     {groups, batcher} = Batcher.add(batcher, entries)
     groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
     {groups, %{state | source: source, next: next, batcher: batcher}}
   end
-
-  defp number([item | items], next, acc),
-    do: number(items, next + 1, [{next, Item.wrap(item)} | acc])
-
-  defp number([], next, acc), do: {Enum.reverse(acc), next}
 
   defp await(%{alias: alias} = state) do
     receive do
@@ -262,6 +260,11 @@ defmodule Slither.Dispatch do
 
   defp unpack([{:ok, entries} | chunks], acc, state),
     do: unpack(chunks, push(entries, acc), count(state, :out, length(entries)))
+
+  defp unpack([{:full, entries, values, attempt} | chunks], acc, state) do
+    acc = Parts.fill_onto(acc, entries, values, attempt)
+    unpack(chunks, acc, count(state, :out, length(values)))
+  end
 
   defp unpack([{:mixed, outcomes} | chunks], acc, state) do
     {acc, state} =
@@ -312,24 +315,17 @@ defmodule Slither.Dispatch do
     :erlang.unalias(state.alias)
     flush(state.alias)
 
-    duration = System.monotonic_time() - state.started
-    receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
-    receipt = Receipt.put_errors(receipt, state.errors, error)
-    measurements = Receipt.measurements(receipt)
+    {event, facts} = if error, do: {@exception, reason(error)}, else: {@stop, %{}}
+    heard? = Telemetry.heard?(event)
 
-    if error,
-      do: event(state, :exception, measurements, reason(error)),
-      else: event(state, :stop, measurements, %{})
-
-    receipt
-  end
-
-  defp event(state, name, measurements, more) do
-    Telemetry.execute(
-      [:slither, :dispatch, :run, name],
-      measurements,
-      Map.merge(state.facts, more)
-    )
+    if heard? or state.receipt do
+      duration = System.monotonic_time() - state.started
+      receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
+      receipt = Receipt.put_errors(receipt, state.errors, error)
+      facts = Map.merge(state.facts, facts)
+      if heard?, do: Telemetry.execute(event, Receipt.measurements(receipt), facts)
+      receipt
+    end
   end
 
   defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}

@@ -23,12 +23,25 @@ defmodule Slither.Options do
           | {:custom, String.t(), (term -> boolean)}
 
   @type table :: [{atom, keyword}]
+  @typedoc "A table that was read ahead: for what is checked with every call."
+  @type read :: %{table: table, required: [atom], defaults: keyword}
 
   # What a timer takes: some 49 days.
   @longest 0xFFFFFFFF
 
+  @doc "Reads a table ahead of time."
+  @spec read(table) :: read
+  def read(table) do
+    %{
+      table: table,
+      required: for({name, spec} <- table, spec[:required], do: name),
+      defaults:
+        for({name, spec} <- table, Keyword.has_key?(spec, :default), do: {name, spec[:default]})
+    }
+  end
+
   @doc "Checks `options` against `table` and fills in defaults; raises `Slither.Error`."
-  @spec validate!(keyword, table, String.t()) :: keyword
+  @spec validate!(keyword, table | read, String.t()) :: keyword
   def validate!(options, table, where) do
     case validate(options, table, where) do
       {:ok, checked} -> checked
@@ -37,15 +50,22 @@ defmodule Slither.Options do
   end
 
   @doc "As `validate!/3`, with the error as a value."
-  @spec validate(term, table, String.t()) :: {:ok, keyword} | {:error, Slither.Error.t()}
-  def validate(options, table, where) do
+  @spec validate(term, table | read, String.t()) ::
+          {:ok, keyword} | {:error, Slither.Error.t()}
+  def validate(options, table, where) when is_list(table),
+    do: validate(options, read(table), where)
+
+  def validate(options, %{table: table, required: required, defaults: defaults}, where) do
     with :ok <- keyword?(options, where),
          :ok <- known(options, table, where),
-         :ok <- required(options, table, where),
+         :ok <- required(options, required, table, where),
          :ok <- types(options, table, where) do
-      {:ok, Keyword.merge(defaults(table), options)}
+      others = for {name, _} = pair <- defaults, not has?(options, name), do: pair
+      {:ok, others ++ options}
     end
   end
+
+  defp has?(options, name), do: List.keymember?(options, name, 0)
 
   @doc "The table as Markdown, for a moduledoc."
   @spec docs(table) :: String.t()
@@ -91,10 +111,6 @@ defmodule Slither.Options do
   defp text(name) when is_binary(name), do: name
   defp text(name), do: inspect(name)
 
-  defp defaults(table) do
-    for {name, spec} <- table, Keyword.has_key?(spec, :default), do: {name, spec[:default]}
-  end
-
   defp default_text(spec) do
     cond do
       spec[:required] -> ", required"
@@ -110,13 +126,12 @@ defmodule Slither.Options do
   end
 
   defp known(options, table, where) do
-    names = Keyword.keys(table)
-
-    case Enum.find(Keyword.keys(options), &(&1 not in names)) do
+    case Enum.find(options, fn {name, _value} -> not has?(table, name) end) do
       nil ->
         :ok
 
-      name ->
+      {name, _value} ->
+        names = Keyword.keys(table)
         accepted = Enum.map_join(names, ", ", &inspect/1)
 
         error(
@@ -128,13 +143,10 @@ defmodule Slither.Options do
     end
   end
 
-  defp required(options, table, where) do
-    missing =
-      for {name, spec} <- table, spec[:required], not is_map_key(Map.new(options), name), do: name
-
-    case missing do
-      [] -> :ok
-      [name | _] -> missing_error(name, table, where)
+  defp required(options, required, table, where) do
+    case Enum.find(required, &(not has?(options, &1))) do
+      nil -> :ok
+      name -> missing_error(name, table, where)
     end
   end
 

@@ -93,6 +93,11 @@ defmodule Slither.Telemetry do
     end
   end
 
+  @doc false
+  # Whether somebody may listen to `event`: else nobody needs to make what it tells.
+  @spec heard?(event) :: boolean
+  def heard?(event), do: external?() or handlers(event) != []
+
   @doc "Emits `event` to its handlers, in the calling process."
   @spec execute(event, map, map) :: :ok
   def execute(event, measurements, metadata) do

@@ -5,14 +5,17 @@ defmodule Slither.Dispatch.Flow do
   # groups of batches and every message that carries its tag, and takes outcomes out.
   #
   # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
-  # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`.
+  # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`;
+  # for who asks, `{:full, entries, values, attempt}` in place of the first.
 
-  alias Slither.{DispatchError, Error, Item, PipeError, Receipt, Telemetry}
+  alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
   alias Slither.Dispatch.{AutoSize, Load, Parts, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
   @max_requeues 3
+  @start [:slither, :dispatch, :batch, :start]
+  @stop [:slither, :dispatch, :batch, :stop]
   @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
                 [:too_large, :not_decodable, :python_error]
 
@@ -104,8 +107,18 @@ defmodule Slither.Dispatch.Flow do
   end
 
   @doc "Everything that is ready, in order."
-  @spec take(t) :: {[{:ok, list} | {:mixed, list} | {:halt, term, Exception.t()}], t}
-  def take(%__MODULE__{ready: ready} = flow) do
+  @spec take(t) :: {[Parts.chunk() | {:halt, term, Exception.t()}], t}
+  def take(flow) do
+    {chunks, flow} = take_full(flow)
+    {Enum.map(chunks, &filled/1), flow}
+  end
+
+  defp filled({:full, entries, values, attempt}), do: {:ok, Parts.fill(entries, values, attempt)}
+  defp filled(chunk), do: chunk
+
+  @doc "The same, for who puts the values of whole batches in their items."
+  @spec take_full(t) :: {[Parts.chunk() | Parts.full() | {:halt, term, Exception.t()}], t}
+  def take_full(%__MODULE__{ready: ready} = flow) do
     # Owed only for what is ready: a flow with nothing to take is as it was.
     for {ref, count} <- flow.owed, do: Runner.taken(flow.runner, ref, count)
 
@@ -273,9 +286,7 @@ defmodule Slither.Dispatch.Flow do
   defp send_out(flow, batch, lane, runner) do
     batch = %{batch | sent: System.monotonic_time()}
     {ref, runner} = Runner.run(runner, lane, batch)
-    metadata = metadata(flow, batch)
-    sizes = %{system_time: System.system_time(), size: length(batch.entries)}
-    Telemetry.execute([:slither, :dispatch, :batch, :start], sizes, metadata)
+    if Telemetry.heard?(@start), do: started(flow, batch)
     load = Load.sent(flow.load, batch.bytes)
     count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner, load: load}, :batches)
   end
@@ -288,7 +299,7 @@ defmodule Slither.Dispatch.Flow do
     if length(values) == length(batch.entries) do
       stopped(flow, batch, times, 0)
       flow = keep(flow, batch, times)
-      settle(flow, batch, [{:ok, fill(batch.entries, values, batch.attempt)}])
+      settle(flow, batch, [whole(flow, batch, values)])
     else
       failed(flow, batch, wrong_length(batch, values))
     end
@@ -322,9 +333,25 @@ defmodule Slither.Dispatch.Flow do
     failed(flow, batch, error)
   end
 
+  # What goes on at once is filled by who takes it. What is held for its turn holds no payloads
+  # that were sent.
+  defp whole(flow, batch, values) do
+    if at_once?(flow, batch),
+      do: {:full, batch.entries, values, batch.attempt},
+      else: {:ok, Parts.fill(batch.entries, values, batch.attempt)}
+  end
+
+  defp at_once?(%__MODULE__{plan: %{ordering: :as_completed}}, _batch), do: true
+
+  defp at_once?(%__MODULE__{turn: id, groups: groups}, %Batch{group: id}),
+    do: match?(%{^id => %{left: 1, chunks: [], halt: nil}}, groups)
+
+  defp at_once?(_flow, _batch), do: false
+
   defp decide(flow, batch, values, errors) do
     {good, bad} = Parts.sort(batch.entries, values, errors)
-    filled = fill(Enum.map(good, &elem(&1, 0)), Enum.map(good, &elem(&1, 1)), batch.attempt)
+    {entries, values} = Enum.unzip(good)
+    filled = Parts.fill(entries, values, batch.attempt)
 
     flow
     |> chunk(batch, if(filled == [], do: [], else: [{:ok, filled}]))
@@ -456,7 +483,7 @@ defmodule Slither.Dispatch.Flow do
   defp conclude(flow, batch, bad, scope) do
     Enum.reduce_while(bad, {flow, []}, fn {{seq, item}, error}, {flow, outcomes} ->
       error = dispatch_error(flow, batch, item, error, scope)
-      item = tried(item, batch.attempt)
+      item = Parts.tried(item, batch.attempt)
 
       case Policy.outcome(flow.plan.policy, item, error) do
         :halt -> {:halt, {halt(flow, batch, seq, error), outcomes}}
@@ -469,9 +496,6 @@ defmodule Slither.Dispatch.Flow do
         else: chunk(flow, batch, [{:mixed, Enum.reverse(outcomes)}])
     end)
   end
-
-  defp tried(item, 1), do: item
-  defp tried(item, attempts), do: Item.put_meta(item, attempts: attempts)
 
   # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
   defp halt(flow, batch, seq, error) do
@@ -580,6 +604,7 @@ defmodule Slither.Dispatch.Flow do
 
   defp merge(%{chunks: [], halt: nil}), do: []
   defp merge(%{chunks: [{:ok, _} = chunk], halt: nil}), do: [chunk]
+  defp merge(%{chunks: [{:full, _, _, _} = chunk], halt: nil}), do: [chunk]
 
   defp merge(%{chunks: chunks, halt: halt}) do
     outcomes = Parts.outcomes(chunks)
@@ -632,16 +657,6 @@ defmodule Slither.Dispatch.Flow do
     {batches, %{flow | todo: :queue.new(), todo_count: 0, out: %{}, load: load}}
   end
 
-  defp fill([{seq, item} | entries], [value | values], 1),
-    do: [{seq, %{item | payload: value}} | fill(entries, values, 1)]
-
-  defp fill([], [], _attempt), do: []
-
-  defp fill([{seq, item} | entries], [value | values], attempt) do
-    item = Item.put_meta(%{item | payload: value}, attempts: attempt)
-    [{seq, item} | fill(entries, values, attempt)]
-  end
-
   ## Errors and events
 
   # A handler on BEAM has said already what went wrong, and where.
@@ -673,7 +688,16 @@ defmodule Slither.Dispatch.Flow do
   defp metadata(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
+  defp started(flow, batch) do
+    sizes = %{system_time: System.system_time(), size: length(batch.entries)}
+    Telemetry.execute(@start, sizes, metadata(flow, batch))
+  end
+
   defp stopped(flow, batch, times, failed) do
+    if Telemetry.heard?(@stop), do: tell_stopped(flow, batch, times, failed)
+  end
+
+  defp tell_stopped(flow, batch, times, failed) do
     now = System.monotonic_time()
 
     measurements =
@@ -688,7 +712,7 @@ defmodule Slither.Dispatch.Flow do
       })
 
     metadata = Map.put(metadata(flow, batch), :worker, times.worker)
-    Telemetry.execute([:slither, :dispatch, :batch, :stop], measurements, metadata)
+    Telemetry.execute(@stop, measurements, metadata)
   end
 
   defp exception(flow, batch, error) do

@@ -3,9 +3,40 @@ defmodule Slither.Dispatch.Parts do
   # Results that come before their batch is done: which items they decide, how far they may go
   # on before the rest, and whose workers get credit when they are taken. Pure.
 
-  @type entry :: {seq :: term, Slither.Item.t()}
-  @type chunk :: {:ok, [entry]} | {:mixed, [{seq :: term, term, Slither.Item.t()}]}
+  alias Slither.Item
+
+  @type entry :: {seq :: term, Item.t()}
+  @type chunk :: {:ok, [entry]} | {:mixed, [{seq :: term, term, Item.t()}]}
+  @typedoc "A whole batch that went well, whose values are not in its items yet."
+  @type full :: {:full, [entry], values :: [term], attempt :: pos_integer}
   @type owed :: %{optional(reference) => pos_integer}
+
+  @doc "Puts values in the items of entries."
+  @spec fill([entry], [term], pos_integer) :: [entry]
+  def fill([{seq, item} | entries], [value | values], 1),
+    do: [{seq, %{item | payload: value}} | fill(entries, values, 1)]
+
+  def fill([], [], _attempt), do: []
+
+  def fill([{seq, item} | entries], [value | values], attempt),
+    do: [{seq, tried(%{item | payload: value}, attempt)} | fill(entries, values, attempt)]
+
+  @doc "The same, onto a list of items, the last one first."
+  @spec fill_onto([Item.t()], [entry], [term], pos_integer) :: [Item.t()]
+  def fill_onto(acc, [{_seq, item} | entries], [value | values], 1),
+    do: fill_onto([%{item | payload: value} | acc], entries, values, 1)
+
+  def fill_onto(acc, [], [], _attempt), do: acc
+
+  def fill_onto(acc, [{_seq, item} | entries], [value | values], attempt) do
+    item = tried(%{item | payload: value}, attempt)
+    fill_onto([item | acc], entries, values, attempt)
+  end
+
+  @doc "The item, with how often it was tried where that was more than once."
+  @spec tried(Item.t(), pos_integer) :: Item.t()
+  def tried(item, 1), do: item
+  def tried(item, attempts), do: Item.put_meta(item, attempts: attempts)
 
   @doc "Pairs entries with what became of them: values, and errors by index."
   @spec sort([entry], [term], map) :: {[{entry, term}], [{entry, Exception.t()}]}
@@ -50,7 +81,7 @@ defmodule Slither.Dispatch.Parts do
   end
 
   @doc "The outcomes of chunks, in order."
-  @spec outcomes([chunk]) :: [{seq :: term, term, Slither.Item.t()}]
+  @spec outcomes([chunk]) :: [{seq :: term, term, Item.t()}]
   def outcomes(chunks) do
     chunks
     |> Enum.flat_map(fn

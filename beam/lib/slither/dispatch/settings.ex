@@ -98,6 +98,8 @@ defmodule Slither.Dispatch.Settings do
     ordering: :default_ordering,
     on_error: :default_on_error
   ]
+  @config for {name, key} <- @from_config, do: {key, @table[name]}
+  @read Options.read(@table)
 
   @doc "The options as Markdown."
   @spec docs() :: String.t()
@@ -110,17 +112,22 @@ defmodule Slither.Dispatch.Settings do
   @doc "Checks options, with the configured defaults under them."
   @spec check(keyword, String.t()) :: {:ok, keyword} | {:error, Error.t()}
   def check(options, where) do
-    with {:ok, _} <- Options.validate(options, @table, where),
-         {:ok, checked} <- Options.validate(Keyword.merge(configured(), options), @table, where),
+    with {:ok, checked} <- Options.validate(with_configured(options), @read, where),
          :ok <- strategy(checked, where) do
       {:ok, checked}
     end
   end
 
-  defp configured do
+  defp with_configured(options) do
     dispatch = Application.get_env(:slither, :dispatch, [])
-    table = for {name, key} <- @from_config, do: {key, @table[name]}
-    _ = Options.validate!(dispatch, table, "config :slither, dispatch:")
+
+    if dispatch == [] or not Keyword.keyword?(options),
+      do: options,
+      else: Keyword.merge(configured(dispatch), options)
+  end
+
+  defp configured(dispatch) do
+    _ = Options.validate!(dispatch, @config, "config :slither, dispatch:")
     for {name, key} <- @from_config, Keyword.has_key?(dispatch, key), do: {name, dispatch[key]}
   end
 

@@ -2,6 +2,9 @@ defmodule Slither.Dispatch.Source do
   @moduledoc false
   # Any enumerable, pulled a few elements at a time and not one further.
 
+  alias Slither.Dispatch.Strategy
+  alias Slither.Item
+
   @typedoc "`:fed` is never pulled: a pipe's driver hands its items in."
   @type t :: {:list, list} | {:suspended, fun} | :fed | :done
 
@@ -36,6 +39,34 @@ defmodule Slither.Dispatch.Source do
       {_done_or_halted, {_left, taken}} -> {Enum.reverse(taken), :done}
     end
   end
+
+  @doc """
+  The same, as entries: each element wrapped, with its number, the first of which is `first`.
+
+  Also gives the number after the last.
+  """
+  @spec entries(t, pos_integer, non_neg_integer) :: {[Strategy.entry()], non_neg_integer, t}
+  def entries({:list, list}, count, first) do
+    entries = number(list, count, first)
+
+    case Enum.drop(list, count) do
+      [] -> {entries, first + length(entries), :done}
+      rest -> {entries, first + count, {:list, rest}}
+    end
+  end
+
+  def entries(source, count, first) do
+    {items, source} = pull(source, count)
+    entries = number(items, count, first)
+    {entries, first + length(entries), source}
+  end
+
+  # Not a step is made for the rest of the list, and nothing that is thrown away again: this is
+  # done for every item.
+  defp number([item | items], count, next) when count > 0,
+    do: [{next, Item.wrap(item)} | number(items, count - 1, next + 1)]
+
+  defp number(_rest, _count, _next), do: []
 
   @doc "Lets the enumerable free what it holds."
   @spec close(t) :: :ok

@@ -7,7 +7,7 @@ defmodule Slither.Dispatch.Executors.External do
   @doc "Whether the application is loaded in this node."
   @spec loaded?(atom) :: boolean
   def loaded?(application),
-    do: List.keymember?(Application.loaded_applications(), application, 0)
+    do: :application.get_key(application, :vsn) != :undefined
 
   @doc "Calls a library that may not be there, and takes a list of results out of its answer."
   @spec call(module, atom, list) :: {:ok, list} | {:error, term}

@@ -35,6 +35,9 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
 
   @impl true
   @spec add([Strategy.entry()], map) :: {[Strategy.group()], map}
+  def add(entries, %{size: size, count: 0} = state) when length(entries) == size,
+    do: {[[entries]], state}
+
   def add(entries, %{size: size, count: count, held: held} = state) do
     case Enum.split(entries, size - count) do
       {taken, []} when length(taken) < size - count ->

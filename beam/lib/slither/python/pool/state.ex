@@ -46,7 +46,11 @@ defmodule Slither.Python.Pool.State do
     }
   end
 
+  # Each call copies the handle.
+  @of_callers [:name, :size, :spare, :window, :sessions, :pace, :slots]
+
   @doc "What callers use a pool by."
   @spec handle(t) :: %{settings: map, waiting: Demand.t()}
-  def handle(state), do: %{settings: state.settings, waiting: state.waiting}
+  def handle(state),
+    do: %{settings: Map.take(state.settings, @of_callers), waiting: state.waiting}
 end
