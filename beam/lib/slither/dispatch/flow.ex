@@ -110,11 +110,11 @@ defmodule Slither.Dispatch.Flow do
   @spec take(t) :: {[Parts.chunk() | {:halt, term, Exception.t()}], t}
   def take(flow) do
     {chunks, flow} = take_full(flow)
-    {Enum.map(chunks, &filled/1), flow}
+    {for(chunk <- chunks, do: filled(chunk)), flow}
   end
 
-  defp filled({:full, entries, values, attempt}), do: {:ok, Parts.fill(entries, values, attempt)}
-  defp filled(chunk), do: chunk
+  defp filled({:halt, _seq, _error} = halt), do: halt
+  defp filled(chunk), do: Parts.filled(chunk)
 
   @doc "The same, for who puts the values of whole batches in their items."
   @spec take_full(t) :: {[Parts.chunk() | Parts.full() | {:halt, term, Exception.t()}], t}

@@ -21,7 +21,12 @@ defmodule Slither.Dispatch.Parts do
   def fill([{seq, item} | entries], [value | values], attempt),
     do: [{seq, tried(%{item | payload: value}, attempt)} | fill(entries, values, attempt)]
 
-  @doc "The same, onto a list of items, the last one first."
+  @doc "A chunk whose values are in its items."
+  @spec filled(chunk | full) :: chunk
+  def filled({:full, entries, values, attempt}), do: {:ok, fill(entries, values, attempt)}
+  def filled(chunk), do: chunk
+
+  @doc "Puts values in the items of entries, each onto a list, the last one first."
   @spec fill_onto([Item.t()], [entry], [term], pos_integer) :: [Item.t()]
   def fill_onto(acc, [{_seq, item} | entries], [value | values], 1),
     do: fill_onto([%{item | payload: value} | acc], entries, values, 1)
@@ -32,6 +37,16 @@ defmodule Slither.Dispatch.Parts do
     item = tried(%{item | payload: value}, attempt)
     fill_onto([item | acc], entries, values, attempt)
   end
+
+  @doc "The same, with what `make` makes of each item."
+  @spec fill_onto([made], [entry], [term], pos_integer, (Item.t() -> made)) :: [made]
+        when made: term
+  def fill_onto(acc, [{_seq, item} | entries], [value | values], attempt, make) do
+    item = tried(%{item | payload: value}, attempt)
+    fill_onto([make.(item) | acc], entries, values, attempt, make)
+  end
+
+  def fill_onto(acc, [], [], _attempt, _make), do: acc
 
   @doc "The item, with how often it was tried where that was more than once."
   @spec tried(Item.t(), pos_integer) :: Item.t()

@@ -27,9 +27,9 @@ defmodule Slither.Dispatch.Source do
   def pull(:done, _count), do: {[], :done}
 
   def pull({:list, list}, count) do
-    case Enum.split(list, count) do
-      {taken, []} -> {taken, :done}
-      {taken, rest} -> {taken, {:list, rest}}
+    case Enum.drop(list, count) do
+      [] -> {list, :done}
+      rest -> {Enum.take(list, count), {:list, rest}}
     end
   end
 

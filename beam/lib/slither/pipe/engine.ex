@@ -13,7 +13,7 @@ defmodule Slither.Pipe.Engine do
   # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
 
   alias Slither.{DispatchError, Item, PipeError, Receipt}
-  alias Slither.Dispatch.{Batcher, Flow, Plan, Source}
+  alias Slither.Dispatch.{Batcher, Flow, Parts, Plan, Source}
   alias Slither.Pipe.{Definition, Events, Inline, Live, Queue, Regroup, Stages, Tally}
 
   # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
@@ -314,16 +314,15 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp take_in(engine, items) do
-    {entries, next} = number(items, engine.next, [])
+    entries = number(items, engine.next)
+    next = engine.next + length(entries)
     {entries, live} = Live.begin(engine.live, entries)
     tally = Tally.run(engine.tally, :in, length(entries))
     process(%{engine | next: next, live: live, tally: tally}, 0, entries, [])
   end
 
-  defp number([item | items], next, acc),
-    do: number(items, next + 1, [{[next], Item.wrap(item)} | acc])
-
-  defp number([], next, acc), do: {Enum.reverse(acc), next}
+  defp number([item | items], next), do: [{[next], Item.wrap(item)} | number(items, next + 1)]
+  defp number([], _next), do: []
 
   # Entries go through BEAM stages at once, until they reach a Python stage or the end.
   defp process(engine, index, [], exits), do: leave(engine, index, exits)
@@ -498,13 +497,17 @@ defmodule Slither.Pipe.Engine do
     queue = elem(engine.stages, index)
 
     with true <- downstream_room?(engine, index),
-         {[_ | _] = chunks, flow} <- Flow.take(queue.flow) do
+         {[_ | _] = chunks, flow} <- Flow.take_full(queue.flow) do
       engine = put(engine, index, %{queue | flow: flow})
       {true, Enum.reduce(chunks, engine, &chunk(&2, index, ahead(&2, index, &1)))}
     else
       _ -> {false, engine}
     end
   end
+
+  defp ahead(%__MODULE__{halted: halted} = engine, index, {:full, _, _, _} = full)
+       when halted != nil,
+       do: ahead(engine, index, Parts.filled(full))
 
   # What comes behind an item that has halted this stage goes nowhere.
   defp ahead(%__MODULE__{halted: {limit, at, _error}}, index, {kind, entries})
@@ -514,6 +517,21 @@ defmodule Slither.Pipe.Engine do
   defp ahead(_engine, _index, chunk), do: chunk
 
   defp chunk(engine, _index, {kind, []}) when kind in [:ok, :mixed], do: engine
+
+  # Most batches of most pipes: all goes from the last stage to the same output at once, and
+  # nothing else is made of it on the way.
+  defp chunk(engine, index, {:full, entries, values, attempt} = full) do
+    if straight?(engine, index) and in_order?(entries) do
+      engine = passed(engine, index, length(entries), entries)
+      {engine, _on, _exits} = answered(engine, index, entries)
+      tally = Tally.run(engine.tally, :out, length(entries))
+      default = engine.definition.default
+      emitted = Parts.fill_onto(engine.emitted, entries, values, attempt, &{default, &1})
+      %{engine | tally: tally, emitted: emitted}
+    else
+      chunk(engine, index, Parts.filled(full))
+    end
+  end
 
   defp chunk(engine, index, {:ok, entries}) do
     engine = passed(engine, index, length(entries), entries)
@@ -554,6 +572,11 @@ defmodule Slither.Pipe.Engine do
 
     halt(engine, index, {seq, pipe_error(engine, name, error)})
   end
+
+  defp straight?(%__MODULE__{count: count, held: [], live: nil, halted: nil} = engine, index),
+    do: index == count - 1 and match?(%Queue{handler: nil, past: []}, elem(engine.stages, index))
+
+  defp straight?(_engine, _index), do: false
 
   # What went well in a flow: results of Python, or answers of a handler that are to be read.
   defp answered(engine, index, entries) do
@@ -664,8 +687,15 @@ defmodule Slither.Pipe.Engine do
     Enum.any?(index..(engine.count - 1)//1, &(not is_struct(elem(engine.stages, &1), Inline)))
   end
 
-  defp in_order?([{a, _, _} | [{b, _, _} | _] = rest]), do: a <= b and in_order?(rest)
-  defp in_order?(_exits), do: true
+  # Of entries and of exits. Seqs of inputs, which most are, compare by their number.
+  defp in_order?([one | [other | _] = rest]) do
+    case {elem(one, 0), elem(other, 0)} do
+      {[a], [b]} -> a <= b and in_order?(rest)
+      {a, b} -> a <= b and in_order?(rest)
+    end
+  end
+
+  defp in_order?(_one), do: true
 
   defp release_held(%__MODULE__{held: []} = engine, _which), do: engine
 

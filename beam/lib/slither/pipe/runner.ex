@@ -156,12 +156,19 @@ defmodule Slither.Pipe.Runner do
   defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
   defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
 
-  defp gather(emitted, outputs) do
-    Enum.reduce(emitted, outputs, fn {output, item}, outputs ->
-      %{^output => items} = outputs
-      %{outputs | output => [item | items]}
-    end)
+  # Most items go where the one before went.
+  defp gather([{output, _item} | _] = emitted, outputs) do
+    %{^output => items} = outputs
+    {items, rest} = gather_alike(emitted, output, items)
+    gather(rest, %{outputs | output => items})
   end
+
+  defp gather([], outputs), do: outputs
+
+  defp gather_alike([{output, item} | rest], output, items),
+    do: gather_alike(rest, output, [item | items])
+
+  defp gather_alike(rest, _output, items), do: {items, rest}
 
   defp in_order(outputs),
     do: Map.new(outputs, fn {name, items} -> {name, Enum.reverse(items)} end)
