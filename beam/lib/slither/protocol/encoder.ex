@@ -14,8 +14,9 @@ defmodule Slither.Protocol.Encoder do
   @no_datetime "a DateTime outside the years 1 to 9999"
   @ascii 0x80808080
 
-  # The keys of a map in the order in which it lists them, with their bytes.
-  @typep shape :: {byte | binary, [{term, iodata}]} | nil
+  # The keys of a map in the order in which it lists them, and their bytes, the first with the
+  # map's header before it.
+  @typep shape :: {[term, ...], [binary, ...]} | nil
 
   @doc "Encodes a term; on failure says where and why."
   @spec encode(term, String.t()) :: {:ok, iodata} | {:error, String.t()}
@@ -65,7 +66,7 @@ defmodule Slither.Protocol.Encoder do
   defp value(list, depth) when is_list(list), do: list(list, depth)
   defp value(%{__struct__: _} = struct, _depth), do: wrapped(struct)
 
-  defp value(map, depth) when is_map(map), do: map |> row(nil, depth) |> elem(0)
+  defp value(map, depth) when is_map(map), do: map(map, depth - 1)
   defp value(tuple, depth) when is_tuple(tuple), do: list(Tuple.to_list(tuple), depth)
   defp value(other, _depth), do: bad("#{kind(other)} can't be sent")
 
@@ -77,6 +78,17 @@ defmodule Slither.Protocol.Encoder do
   defp elements([head | tail], depth), do: [value(head, depth) | elements(tail, depth)]
   defp elements([], _depth), do: []
 
+  defp map(map, depth) do
+    pairs = :maps.to_list(map)
+    check_keys(pairs)
+    [map_header(map_size(map)) | pairs(pairs, depth)]
+  end
+
+  defp pairs([{key, value} | pairs], depth),
+    do: [value(key, depth), value(value, depth) | pairs(pairs, depth)]
+
+  defp pairs([], _depth), do: []
+
   # Most lists of maps are rows of one table, whose keys are checked and encoded once.
   defp rows([head | tail], shape, depth) do
     {encoded, shape} = row(head, shape, depth)
@@ -87,33 +99,31 @@ defmodule Slither.Protocol.Encoder do
 
   defp row(map, shape, depth)
        when is_map(map) and not is_map_key(map, :__struct__) and depth > 0 do
-    pairs = :maps.to_list(map)
-
     case shape do
-      {head, keys} ->
-        if like?(pairs, keys),
-          do: {[head | pairs(pairs, keys, depth - 1)], shape},
-          else: shaped(map, pairs, depth)
+      {keys, raws} ->
+        if :maps.keys(map) === keys,
+          do: {pairs(raws, :maps.values(map), depth - 1), shape},
+          else: shaped(map, depth)
 
       nil ->
-        shaped(map, pairs, depth)
+        shaped(map, depth)
     end
   end
 
   defp row(other, shape, depth), do: {value(other, depth), shape}
 
-  defp shaped(map, pairs, depth) do
-    check_keys(pairs)
-    keys = for {key, _value} <- pairs, do: {key, value(key, depth - 1)}
-    head = map_header(map_size(map))
-    {[head | pairs(pairs, keys, depth - 1)], {head, keys}}
+  defp shaped(map, _depth) when map == %{}, do: {map_header(0), nil}
+
+  defp shaped(map, depth) do
+    map |> :maps.to_list() |> check_keys()
+    [first | others] = keys = :maps.keys(map)
+    first = IO.iodata_to_binary([map_header(map_size(map)), value(first, depth - 1)])
+    raws = [first | for(key <- others, do: IO.iodata_to_binary([value(key, depth - 1)]))]
+    {pairs(raws, :maps.values(map), depth - 1), {keys, raws}}
   end
 
-  defp like?([{key, _value} | pairs], [{key, _raw} | keys]), do: like?(pairs, keys)
-  defp like?(pairs, keys), do: pairs == [] and keys == []
-
-  defp pairs([{_key, value} | pairs], [{_, raw} | keys], depth),
-    do: [raw, value(value, depth) | pairs(pairs, keys, depth)]
+  defp pairs([raw | raws], [value | values], depth),
+    do: [raw, value(value, depth) | pairs(raws, values, depth)]
 
   defp pairs([], [], _depth), do: []
 
