@@ -70,28 +70,37 @@ defmodule Slither.Python.HeadOfLineTest do
   describe "the pace of a worker" do
     test "is short only where its calls are known to be" do
       pace = Pace.new(2)
-      refute Pace.short?(pace, 0)
+      refute Pace.short?(pace, 0, 1)
       Pace.took(pace, 0, 100)
-      assert Pace.short?(pace, 0)
-      refute Pace.short?(pace, 1)
+      assert Pace.short?(pace, 0, 1)
+      refute Pace.short?(pace, 1, 1)
     end
 
     test "is long after a long call, and forgets it by halves" do
       pace = Pace.new(1)
       Pace.took(pace, 0, 100)
       Pace.took(pace, 0, 100_000)
-      refute Pace.short?(pace, 0)
-      assert Pace.long?(pace, 0)
+      refute Pace.short?(pace, 0, 1)
+      assert Pace.long?(pace, 0, 1)
       for _ <- 1..5, do: Pace.took(pace, 0, 100)
-      assert Pace.short?(pace, 0)
+      assert Pace.short?(pace, 0, 1)
+    end
+
+    test "is that of all calls before another, together" do
+      pace = Pace.new(1)
+      Pace.took(pace, 0, 2_000)
+      assert Pace.short?(pace, 0, 2)
+      refute Pace.long?(pace, 0, 2)
+      refute Pace.short?(pace, 0, 3)
+      assert Pace.long?(pace, 0, 3)
     end
 
     test "is unknown for a worker that takes the place of another" do
       pace = Pace.new(1)
       Pace.took(pace, 0, 100)
       Pace.reset(pace, 0)
-      refute Pace.short?(pace, 0)
-      refute Pace.long?(pace, 0)
+      refute Pace.short?(pace, 0, 1)
+      refute Pace.long?(pace, 0, 1)
     end
   end
 end

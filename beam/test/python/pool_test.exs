@@ -38,7 +38,7 @@ defmodule Slither.Python.PoolTest do
     test "have defaults" do
       assert {:ok, options} = Pool.check(name: :p)
       assert options[:size] == 2
-      assert options[:window] == 2
+      assert options[:window] == 4
       assert options[:max_queue] == 10_000
       assert options[:startup_timeout] == 60_000
     end

@@ -86,7 +86,7 @@ defmodule Slither.Python.RestartTest do
     end
 
     test "replaces spares, too" do
-      pool = ready_pool(size: 1, spare: 1)
+      pool = ready_pool(size: 1, spare: 1, window: 2)
       await_up(pool, 1)
       before = for worker <- status(pool).workers, do: worker.os_pid
       assert Pool.restart(pool) == :ok

@@ -129,8 +129,8 @@ defmodule Slither.Dispatch.Runner do
   @doc """
   The batch of a reference is answered by worker `slot`; its lane is kept if that is not nil.
 
-  A lane of a worker whose calls are long goes back: it may be its second, which is granted
-  only for short ones. So does a lane of a worker that is to leave.
+  A lane of a worker whose calls would take long, were all its lanes at work, goes back: more than
+  one is granted only for short ones. So does a lane of a worker that is to leave.
   """
   @spec done(t, reference, non_neg_integer | nil) :: t
   def done(%__MODULE__{plan: %{mode: :task}} = runner, ref, _slot), do: end_task(runner, ref)
@@ -144,7 +144,7 @@ defmodule Slither.Dispatch.Runner do
     {:pool, handle, _head, _run} = runner.plan.mode
     keep? = slot != nil and not Pool.contended?(handle) and not Pool.recalled?(handle, slot)
 
-    if keep? and not Pace.long?(handle.settings.pace, slot) do
+    if keep? and not Pace.long?(handle.settings.pace, slot, max(1, handle.settings.window - 1)) do
       %{runner | idle: [ref | runner.idle]}
     else
       Pool.release(handle, ref)

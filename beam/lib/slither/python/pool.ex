@@ -44,8 +44,10 @@ defmodule Slither.Python.Pool do
     cd: [type: {:or, [:string, {:in, [nil]}]}, default: nil, doc: "The workers' folder."],
     window: [
       type: :pos_integer,
-      default: 2,
-      doc: "Calls a worker may hold, so that it does not wait for BEAM between them."
+      default: 4,
+      doc:
+        "Calls a worker may hold, so that it does not wait for BEAM between them; more than one " <>
+          "only while those it has take less than 5 ms together."
     ],
     max_queue: [
       type: :pos_integer,

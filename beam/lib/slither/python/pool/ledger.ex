@@ -17,7 +17,7 @@ defmodule Slither.Python.Pool.Ledger do
     @type t :: %__MODULE__{service: nil | :stop | :expire | :move}
   end
 
-  # `quick?` says of a busy worker's slot whether its calls are short enough to queue another
+  # `quick?` says of a busy worker's slot whether so many calls are short enough to queue another
   # behind them.
   defstruct workers: %{},
             leases: %{},
@@ -25,7 +25,7 @@ defmodule Slither.Python.Pool.Ledger do
             pinned: %{},
             sessions: %Sessions{},
             seq: 0,
-            quick?: &__MODULE__.always/1
+            quick?: &__MODULE__.always/2
 
   @type slot :: non_neg_integer
   @type grant ::
@@ -33,8 +33,8 @@ defmodule Slither.Python.Pool.Ledger do
   @type t :: %__MODULE__{}
 
   @doc false
-  @spec always(slot) :: true
-  def always(_slot), do: true
+  @spec always(slot, pos_integer) :: true
+  def always(_slot, _calls), do: true
 
   @doc "A ready worker with its free lanes."
   @spec add_worker(t, slot, pid, [pid]) :: {[grant], t}
@@ -282,7 +282,7 @@ defmodule Slither.Python.Pool.Ledger do
   defp open?(_ledger, _slot, %{free: []}), do: false
   defp open?(_ledger, _slot, %{draining: true}), do: false
   defp open?(_ledger, _slot, %{leased: 0}), do: true
-  defp open?(ledger, slot, _worker), do: ledger.quick?.(slot)
+  defp open?(ledger, slot, %{leased: leased}), do: ledger.quick?.(slot, leased)
 
   ## A session's calls go to one worker, one at a time, which keeps their order
 

@@ -1,10 +1,10 @@
 defmodule Slither.Python.Pool.Pace do
   @moduledoc false
   # How long the latest calls of each worker took, in memory that its lanes write and the
-  # scheduler reads. A second call goes to a busy worker only while its calls are short: behind
-  # a long one it would wait, while another worker may be free before.
+  # scheduler reads. Another call goes to a busy worker only while those that it has take a
+  # short time together: behind them it waits, while another worker may be free before.
 
-  # µs of handler time up to which a call is short.
+  # µs of handler time that may be before a call.
   @short 5_000
 
   @opaque t :: :atomics.atomics_ref()
@@ -25,14 +25,14 @@ defmodule Slither.Python.Pool.Pace do
     :atomics.put(pace, slot + 1, max(recent, 1))
   end
 
-  @doc "Whether a worker's recent calls are known to be short."
-  @spec short?(t, non_neg_integer) :: boolean
-  def short?(pace, slot) do
+  @doc "Whether so many calls of a worker are known to take a short time, by its recent ones."
+  @spec short?(t, non_neg_integer, pos_integer) :: boolean
+  def short?(pace, slot, calls) do
     known = :atomics.get(pace, slot + 1)
-    known > 0 and known < @short
+    known > 0 and calls * known < @short
   end
 
-  @doc "Whether a worker's recent calls were not short."
-  @spec long?(t, non_neg_integer) :: boolean
-  def long?(pace, slot), do: :atomics.get(pace, slot + 1) >= @short
+  @doc "Whether so many calls of a worker would take longer than that."
+  @spec long?(t, non_neg_integer, pos_integer) :: boolean
+  def long?(pace, slot, calls), do: calls * :atomics.get(pace, slot + 1) >= @short
 end

@@ -40,7 +40,7 @@ defmodule Slither.Python.Pool.State do
     %__MODULE__{
       settings: Map.merge(settings, %{pace: pace, slots: slots, demand: demand}),
       waiting: demand,
-      ledger: %Ledger{quick?: &Pace.short?(pace, &1), sessions: Sessions.lost(lost)},
+      ledger: %Ledger{quick?: &Pace.short?(pace, &1, &2), sessions: Sessions.lost(lost)},
       roster: Roster.new(settings.size, settings.spare),
       max_rss: settings.max_rss
     }
