@@ -56,7 +56,7 @@ defmodule Slither.Bench.BarePort do
   alias Slither.Protocol.{Decoder, Encoder}
 
   # Batches that a worker has at one time.
-  @window 2
+  @window 4
 
   @doc "Starts as many echoing workers, each with a process that feeds it."
   def start(folder, workers) do

@@ -51,7 +51,7 @@ defmodule Slither.Python.Lane do
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
   # Over 512 KB it would be mapped from the system anew each time.
-  @heap_words 30_000
+  @heap_words 12_000
 
   @doc "Starts lane `index` of `count` for the calling worker."
   @spec start(map) :: pid
