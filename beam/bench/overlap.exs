@@ -57,4 +57,3 @@ defmodule Slither.Bench.Overlap do
 end
 
 Slither.Bench.Overlap.run()
-Application.stop(:slither)

@@ -88,4 +88,3 @@ defmodule Slither.Bench.Payloads do
 end
 
 Slither.Bench.Payloads.run()
-Application.stop(:slither)

@@ -124,4 +124,3 @@ defmodule Slither.Bench.Restart do
 end
 
 Slither.Bench.Restart.run()
-Application.stop(:slither)

@@ -175,4 +175,3 @@ defmodule Slither.Bench.Scale do
 end
 
 Slither.Bench.Scale.run(System.argv())
-Application.stop(:slither)

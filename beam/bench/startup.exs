@@ -90,4 +90,3 @@ defmodule Slither.Bench.Startup do
 end
 
 Slither.Bench.Startup.run()
-Application.stop(:slither)

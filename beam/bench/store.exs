@@ -282,4 +282,3 @@ defmodule Slither.Bench.Store do
 end
 
 Slither.Bench.Store.run()
-Application.stop(:slither)

@@ -59,4 +59,3 @@ defmodule Slither.Bench.Work do
 end
 
 Slither.Bench.Work.run()
-Application.stop(:slither)
