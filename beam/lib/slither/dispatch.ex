@@ -236,7 +236,8 @@ defmodule Slither.Dispatch do
 
   defp batches(state) do
     batcher = Batcher.resize(state.batcher, Flow.batch_size(state.flow))
-    {entries, next, source} = Source.entries(state.source, Batcher.want(batcher), state.next)
+    count = Batcher.want(batcher)
+    {entries, next, source} = Source.entries(state.source, count, state.next, & &1)
     {groups, batcher} = Batcher.add(batcher, entries)
     groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
     {groups, %{state | source: source, next: next, batcher: batcher}}

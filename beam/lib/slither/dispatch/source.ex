@@ -2,7 +2,6 @@ defmodule Slither.Dispatch.Source do
   @moduledoc false
   # Any enumerable, pulled a few elements at a time and not one further.
 
-  alias Slither.Dispatch.Strategy
   alias Slither.Item
 
   @typedoc "`:fed` is never pulled: a pipe's driver hands its items in."
@@ -22,32 +21,19 @@ defmodule Slither.Dispatch.Source do
     {:suspended, &Enumerable.reduce(enumerable, &1, fn element, acc -> step(element, acc) end)}
   end
 
-  @doc "Up to `count` elements, in order; fewer mean that the source is at its end."
-  @spec pull(t, pos_integer) :: {list, t}
-  def pull(:done, _count), do: {[], :done}
-
-  def pull({:list, list}, count) do
-    case Enum.drop(list, count) do
-      [] -> {list, :done}
-      rest -> {Enum.take(list, count), {:list, rest}}
-    end
-  end
-
-  def pull({:suspended, continue}, count) do
-    case continue.({:cont, {count, []}}) do
-      {:suspended, {_left, taken}, continue} -> {Enum.reverse(taken), {:suspended, continue}}
-      {_done_or_halted, {_left, taken}} -> {Enum.reverse(taken), :done}
-    end
-  end
-
   @doc """
-  The same, as entries: each element wrapped, with its number, the first of which is `first`.
+  Up to `count` elements, in order, as entries: each wrapped, with what `seq` makes of its number,
+  the first of which is `first`. Fewer mean that the source is at its end.
 
   Also gives the number after the last.
   """
-  @spec entries(t, pos_integer, non_neg_integer) :: {[Strategy.entry()], non_neg_integer, t}
-  def entries({:list, list}, count, first) do
-    entries = number(list, count, first)
+  @spec entries(t, pos_integer, non_neg_integer, (non_neg_integer -> seq)) ::
+          {[{seq, Item.t()}], non_neg_integer, t}
+        when seq: term
+  def entries(:done, _count, first, _seq), do: {[], first, :done}
+
+  def entries({:list, list}, count, first, seq) do
+    entries = number(list, count, first, seq)
 
     case Enum.drop(list, count) do
       [] -> {entries, first + length(entries), :done}
@@ -55,18 +41,26 @@ defmodule Slither.Dispatch.Source do
     end
   end
 
-  def entries(source, count, first) do
-    {items, source} = pull(source, count)
-    entries = number(items, count, first)
+  def entries({:suspended, continue}, count, first, seq) do
+    {taken, source} =
+      case continue.({:cont, {count, []}}) do
+        {:suspended, {_left, taken}, continue} -> {taken, {:suspended, continue}}
+        {_done_or_halted, {_left, taken}} -> {taken, :done}
+      end
+
+    entries = taken |> Enum.reverse() |> number(count, first, seq)
     {entries, first + length(entries), source}
   end
 
-  # Not a step is made for the rest of the list, and nothing that is thrown away again: this is
-  # done for every item.
-  defp number([item | items], count, next) when count > 0,
-    do: [{next, Item.wrap(item)} | number(items, count - 1, next + 1)]
+  @doc "The first `count` elements of a list as entries."
+  @spec number(list, non_neg_integer, non_neg_integer, (non_neg_integer -> seq)) ::
+          [{seq, Item.t()}]
+        when seq: term
+  # This is done for every item: nothing is made that is thrown away again.
+  def number([item | items], count, next, seq) when count > 0,
+    do: [{seq.(next), Item.wrap(item)} | number(items, count - 1, next + 1, seq)]
 
-  defp number(_rest, _count, _next), do: []
+  def number(_rest, _count, _next, _seq), do: []
 
   @doc "Lets the enumerable free what it holds."
   @spec close(t) :: :ok

@@ -195,7 +195,10 @@ defmodule Slither.Pipe.Engine do
 
   @doc "Takes items in."
   @spec feed(t, [term]) :: t
-  def feed(%__MODULE__{source: :fed} = engine, items), do: take_in(engine, items)
+  def feed(%__MODULE__{source: :fed, next: next} = engine, items) do
+    count = length(items)
+    take_in(%{engine | next: next + count}, Source.number(items, count, next, &[&1]))
+  end
 
   @doc "Says that no more items come: partial batches go as soon as nothing can join them."
   @spec finish(t) :: t
@@ -308,21 +311,18 @@ defmodule Slither.Pipe.Engine do
   defp crowded?(engine, stage),
     do: length(engine.held) > @most_beside or length(stage.past) > @most_beside
 
-  defp pull(engine, count) do
-    {items, source} = guard(engine, fn -> Source.pull(engine.source, count) end)
-    take_in(%{engine | source: source}, items)
+  defp pull(%__MODULE__{next: next} = engine, count) do
+    {entries, next, source} =
+      guard(engine, fn -> Source.entries(engine.source, count, next, &[&1]) end)
+
+    take_in(%{engine | source: source, next: next}, entries)
   end
 
-  defp take_in(engine, items) do
-    entries = number(items, engine.next)
-    next = engine.next + length(entries)
+  defp take_in(engine, entries) do
     {entries, live} = Live.begin(engine.live, entries)
     tally = Tally.run(engine.tally, :in, length(entries))
-    process(%{engine | next: next, live: live, tally: tally}, 0, entries, [])
+    process(%{engine | live: live, tally: tally}, 0, entries, [])
   end
-
-  defp number([item | items], next), do: [{[next], Item.wrap(item)} | number(items, next + 1)]
-  defp number([], _next), do: []
 
   # Entries go through BEAM stages at once, until they reach a Python stage or the end.
   defp process(engine, index, [], exits), do: leave(engine, index, exits)
