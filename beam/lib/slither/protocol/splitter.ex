@@ -13,56 +13,65 @@ defmodule Slither.Protocol.Splitter do
     {:bad, why} -> {:error, why}
   end
 
-  # `left` values are still to be passed; a container adds what it holds.
-  defp pass_by(rest, 0), do: rest
-  defp pass_by(<<0::1, _::7, rest::binary>>, left), do: pass_by(rest, left - 1)
+  # `left` values are still to be passed; a container adds what it holds. A clause for each first
+  # byte makes one jump of telling them apart, and no clause looks at part of a byte.
+  defp pass_by(<<rest::binary>>, 0), do: rest
 
-  defp pass_by(<<0b101::3, n::5, _::binary-size(n), rest::binary>>, left),
-    do: pass_by(rest, left - 1)
-
-  defp pass_by(<<0xCB, _::64, rest::binary>>, left), do: pass_by(rest, left - 1)
-  defp pass_by(<<0xD9, n, _::binary-size(n), rest::binary>>, left), do: pass_by(rest, left - 1)
-  defp pass_by(<<0b1000::4, n::4, rest::binary>>, left), do: pass_by(rest, left - 1 + 2 * n)
-  defp pass_by(<<0b1001::4, n::4, rest::binary>>, left), do: pass_by(rest, left - 1 + n)
-  defp pass_by(<<tag, rest::binary>>, left) when tag >= 0xE0, do: pass_by(rest, left - 1)
-
-  defp pass_by(<<tag, rest::binary>>, left) when tag in [0xC0, 0xC2, 0xC3],
-    do: pass_by(rest, left - 1)
-
-  # Integers of 1, 2, 4, 8 bytes, and single floats.
-  defp pass_by(<<tag, rest::binary>>, left) when tag in 0xCC..0xCF,
-    do: pass(rest, 1 <<< (tag - 0xCC), left)
-
-  defp pass_by(<<tag, rest::binary>>, left) when tag in 0xD0..0xD3,
-    do: pass(rest, 1 <<< (tag - 0xD0), left)
-
-  defp pass_by(<<0xCA, rest::binary>>, left), do: pass(rest, 4, left)
-
-  # Extensions have a type before their bytes.
-  defp pass_by(<<tag, rest::binary>>, left) when tag in 0xD4..0xD8,
-    do: pass(rest, 1 + (1 <<< (tag - 0xD4)), left)
-
-  defp pass_by(<<0xC7, n, rest::binary>>, left), do: pass(rest, n + 1, left)
-  defp pass_by(<<0xC8, n::16, rest::binary>>, left), do: pass(rest, n + 1, left)
-  defp pass_by(<<0xC9, n::32, rest::binary>>, left), do: pass(rest, n + 1, left)
-  defp pass_by(<<0xDA, n::16, rest::binary>>, left), do: pass(rest, n, left)
-  defp pass_by(<<0xDB, n::32, rest::binary>>, left), do: pass(rest, n, left)
-  defp pass_by(<<0xC4, n, rest::binary>>, left), do: pass(rest, n, left)
-  defp pass_by(<<0xC5, n::16, rest::binary>>, left), do: pass(rest, n, left)
-  defp pass_by(<<0xC6, n::32, rest::binary>>, left), do: pass(rest, n, left)
-  defp pass_by(<<0xDC, n::16, rest::binary>>, left), do: pass_by(rest, left - 1 + n)
-  defp pass_by(<<0xDD, n::32, rest::binary>>, left), do: pass_by(rest, left - 1 + n)
-  defp pass_by(<<0xDE, n::16, rest::binary>>, left), do: pass_by(rest, left - 1 + 2 * n)
-  defp pass_by(<<0xDF, n::32, rest::binary>>, left), do: pass_by(rest, left - 1 + 2 * n)
-  defp pass_by(<<0xC1, _rest::binary>>, _left), do: bad("the reserved byte 0xC1")
-  defp pass_by(_rest, _left), do: bad("the bytes end within a value")
-
-  defp pass(rest, size, left) do
-    case rest do
-      <<_::binary-size(size), rest::binary>> -> pass_by(rest, left - 1)
-      _ -> bad("a length of #{size} where #{byte_size(rest)} bytes are left")
-    end
+  # Small integers, nil and booleans.
+  for tag <- Enum.concat([0x00..0x7F, 0xE0..0xFF, [0xC0, 0xC2, 0xC3]]) do
+    defp pass_by(<<unquote(tag), rest::binary>>, left), do: pass_by(rest, left - 1)
   end
+
+  # Short strings, numbers, and extensions, which have a type before their bytes.
+  sized =
+    for(n <- 0..31, do: {0xA0 + n, n}) ++
+      for(n <- 0..3, do: {0xCC + n, 1 <<< n}) ++
+      for(n <- 0..3, do: {0xD0 + n, 1 <<< n}) ++
+      for(n <- 0..4, do: {0xD4 + n, 1 + (1 <<< n)}) ++ [{0xCA, 4}, {0xCB, 8}]
+
+  for {tag, size} <- sized do
+    defp pass_by(<<unquote(tag), _::binary-size(unquote(size)), rest::binary>>, left),
+      do: pass_by(rest, left - 1)
+  end
+
+  for n <- 0..15 do
+    defp pass_by(<<unquote(0x80 + n), rest::binary>>, left),
+      do: pass_by(rest, left + unquote(2 * n - 1))
+
+    defp pass_by(<<unquote(0x90 + n), rest::binary>>, left),
+      do: pass_by(rest, left + unquote(n - 1))
+  end
+
+  # Bytes, strings, extensions, arrays and maps, with lengths of 1, 2 or 4 bytes.
+  for {tag, bits} <- [{0xC4, 8}, {0xC5, 16}, {0xC6, 32}, {0xD9, 8}, {0xDA, 16}, {0xDB, 32}] do
+    defp pass_by(<<unquote(tag), n::unquote(bits), _::binary-size(n), rest::binary>>, left),
+      do: pass_by(rest, left - 1)
+
+    defp pass_by(<<unquote(tag), n::unquote(bits), rest::binary>>, _left), do: short(n, rest)
+  end
+
+  for {tag, bits} <- [{0xC7, 8}, {0xC8, 16}, {0xC9, 32}] do
+    defp pass_by(<<unquote(tag), n::unquote(bits), _, _::binary-size(n), rest::binary>>, left),
+      do: pass_by(rest, left - 1)
+
+    defp pass_by(<<unquote(tag), n::unquote(bits), rest::binary>>, _left), do: short(n + 1, rest)
+  end
+
+  for {tag, bits} <- [{0xDC, 16}, {0xDD, 32}] do
+    defp pass_by(<<unquote(tag), n::unquote(bits), rest::binary>>, left),
+      do: pass_by(rest, left - 1 + n)
+  end
+
+  for {tag, bits} <- [{0xDE, 16}, {0xDF, 32}] do
+    defp pass_by(<<unquote(tag), n::unquote(bits), rest::binary>>, left),
+      do: pass_by(rest, left - 1 + 2 * n)
+  end
+
+  defp pass_by(<<0xC1, _rest::binary>>, _left), do: bad("the reserved byte 0xC1")
+  defp pass_by(<<_rest::binary>>, _left), do: bad("the bytes end within a value")
+
+  @spec short(non_neg_integer, binary) :: no_return
+  defp short(size, rest), do: bad("a length of #{size} where #{byte_size(rest)} bytes are left")
 
   @spec bad(String.t()) :: no_return
   defp bad(why), do: throw({:bad, why})
