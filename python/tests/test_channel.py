@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
 import threading
@@ -19,27 +20,53 @@ _CAPACITY = 65_536
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    one_in, two_out = os.pipe()
-    two_in, one_out = os.pipe()
-    one, two = Channel(one_in, one_out), Channel(two_in, two_out)
+    ours, theirs = socket.socketpair()
+    ends = ours.detach(), theirs.detach()
+    one, two = (Channel(end, end) for end in ends)
     yield one, two
     one.close()
     two.close()
 
 
-def read(channel: Channel, timeout: float | None = 60) -> bytes | None:
+def read(channel: Channel, timeout: float | None = 60) -> list[bytes]:
     got: list[bytes] = []
     assert channel.read(got.append, timeout) == bool(got)
-    return got[0] if got else None
+    return got
+
+
+def read_many(channel: Channel, count: int) -> list[bytes]:
+    got: list[bytes] = []
+    while len(got) < count:
+        got += read(channel)
+    return got
 
 
 def test_frames_come_as_they_were_sent(pair: Pair) -> None:
     one, two = pair
     one.write(b"a")
+    assert read(two) == [b"a"]
     one.write(b"bc", memoryview(b"def"))
-    assert read(two) == b"a"
-    assert read(two) == b"bcdef"
-    assert read(two, timeout=0) is None
+    assert read(two) == [b"bcdef"]
+    assert read(two, timeout=0) == []
+
+
+def test_frames_that_came_together_are_handed_on_together(pair: Pair) -> None:
+    one, two = pair
+    bodies = [bytes([n]) * n for n in range(1, 50)]
+    for body in bodies:
+        one.write(body)
+    assert read(two) == bodies
+
+
+def test_frames_go_over_a_pair_of_pipes() -> None:
+    read_end, write_end = os.pipe()
+    channel = Channel(read_end, write_end)
+    channel.write(b"there and back")
+    assert read(channel) == [b"there and back"]
+    channel.close()
+    for descriptor in (read_end, write_end):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("size", [1, 65_535, 65_536, 1 << 22])
@@ -53,8 +80,7 @@ def test_frames_of_any_size_come_whole(pair: Pair, size: int) -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    assert read(two) == body
-    assert read(two) == b"last"
+    assert read_many(two, 2) == [body, b"last"]
     thread.join()
 
 
@@ -64,7 +90,7 @@ def test_threads_write_whole_frames(pair: Pair) -> None:
     threads = [threading.Thread(target=one.write, args=(body,)) for body in bodies]
     for thread in threads:
         thread.start()
-    assert sorted(read(two) or b"" for _ in bodies) == bodies
+    assert sorted(read_many(two, len(bodies))) == bodies
     for thread in threads:
         thread.join()
 
@@ -121,8 +147,7 @@ def test_an_interrupted_write_goes_on_with_the_next(
     thread.join()
     sender = threading.Thread(target=one.write, args=(b"after",))
     sender.start()
-    assert read(two) == body
-    assert read(two) == b"after"
+    assert read_many(two, 2) == [body, b"after"]
     sender.join()
 
 

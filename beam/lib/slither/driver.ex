@@ -1,31 +1,31 @@
 defmodule Slither.Driver do
   @moduledoc false
-  # BEAM as the child of a Python program, which drives it over two pipes: what `slither.Beam()`
+  # BEAM as the child of a Python program, which drives it over a socket: what `slither.Beam()`
   # starts, as an escript. The frames are in the chapter on drivers of `protocol/PROTOCOL.md`.
   #
-  # `Server` owns the pipes and routes frames; each run is a process of its own, which writes its
+  # `Server` owns the socket and routes frames; each run is a process of its own, which writes its
   # outputs itself. The VM ends with its driver: at the end of the input, whatever it is busy
   # with.
 
   alias Slither.Driver.Server
 
   @usage """
-  This is the BEAM side of Slither for Python: slither.Beam() starts it, with the numbers of two
-  file descriptors.
+  This is the BEAM side of Slither for Python: slither.Beam() starts it, with the number of a
+  socket's file descriptor.
   """
 
-  @doc "Serves the driver on the descriptors `args` name: one to read from, one to write to."
+  @doc "Serves the driver on the descriptor that `args` names: one end of a pair of sockets."
   @spec main([String.t()]) :: no_return
   def main(args) do
     case Enum.map(args, &Integer.parse/1) do
-      [{input, ""}, {output, ""}] -> serve(input, output)
+      [{descriptor, ""}] -> serve(descriptor)
       _other -> stop(2, @usage)
     end
   end
 
-  @spec serve(non_neg_integer, non_neg_integer) :: no_return
-  defp serve(input, output) do
-    {:ok, server} = Server.start(input, output)
+  @spec serve(non_neg_integer) :: no_return
+  defp serve(descriptor) do
+    {:ok, server} = Server.start(descriptor)
     monitor = Process.monitor(server)
 
     receive do

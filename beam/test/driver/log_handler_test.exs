@@ -3,6 +3,7 @@ defmodule Slither.Driver.LogHandlerTest do
 
   alias Slither.Driver.LogHandler
   alias Slither.Protocol.Frame
+  alias Slither.Python.PortWriter
 
   @processes 8
   @lines 2_000
@@ -11,6 +12,32 @@ defmodule Slither.Driver.LogHandlerTest do
     # It gives every frame back, and is slower than those that log.
     cat = System.find_executable("cat")
     port = Port.open({:spawn_executable, cat}, [:binary, packet: 4])
+    left = log_much(port)
+    Port.command(port, Frame.encode!({:pong, 1}))
+    assert {sent, told} = collect(fn -> receive_from(port) end, 0, 0)
+    assert sent + told + left == @processes * @lines
+    assert told + left > 0
+  end
+
+  test "a driver that reads nothing holds up nobody who logs" do
+    local = {127, 0, 0, 1}
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, packet: 4, active: false, ip: local])
+    {:ok, port} = :inet.port(listener)
+    {:ok, socket} = :gen_tcp.connect(local, port, [sndbuf: 65_536] ++ PortWriter.options())
+    {:ok, driver} = :gen_tcp.accept(listener)
+    left = log_much({:socket, socket})
+    # It waits until the driver reads, as whoever does not log may.
+    last = Task.async(fn -> PortWriter.write({:socket, socket}, Frame.encode!({:pong, 1})) end)
+    assert {sent, told} = collect(fn -> receive_at(driver) end, 0, 0)
+    assert Task.await(last, :infinity)
+    assert sent + told + left == @processes * @lines
+    assert told + left > 0
+    :ok = :gen_tcp.close(socket)
+    refute PortWriter.write({:socket, socket}, "late")
+    refute PortWriter.offer({:socket, socket}, "late")
+  end
+
+  defp log_much(port) do
     dropped = :atomics.new(1, signed: false)
     handler = %{config: %{port: port, dropped: dropped}}
     text = String.duplicate("x", 500)
@@ -22,19 +49,23 @@ defmodule Slither.Driver.LogHandlerTest do
     end)
     |> Task.await_many(:infinity)
 
-    left = :atomics.exchange(dropped, 1, 0)
-    Port.command(port, Frame.encode!({:pong, 1}))
-    assert {sent, told} = collect(port, 0, 0)
-    assert sent + told + left == @processes * @lines
-    assert told + left > 0
+    :atomics.exchange(dropped, 1, 0)
   end
 
-  defp collect(port, sent, told) do
+  defp receive_from(port) do
     assert_receive {^port, {:data, body}}, 60_000
+    body
+  end
 
-    case Frame.decode(body) do
+  defp receive_at(socket) do
+    assert {:ok, body} = :gen_tcp.recv(socket, 0, 5_000)
+    body
+  end
+
+  defp collect(next, sent, told) do
+    case Frame.decode(next.()) do
       {:ok, {:log, 0, "info", "stdout", _text, dropped}} ->
-        collect(port, sent + 1, told + dropped)
+        collect(next, sent + 1, told + dropped)
 
       {:ok, {:pong, 1}} ->
         {sent, told}

@@ -1,4 +1,4 @@
-"""Frames over a pair of pipes, of which an interruption takes nothing.
+"""Frames over a socket, or a pair of pipes, of which an interruption takes nothing.
 
 A KeyboardInterrupt may come between any two steps of the main thread. Here it comes only while
 nothing is half done: it waits while bytes are moved and frames are handed on, and what a full
@@ -52,20 +52,23 @@ class Channel:
         size = sum(map(len, pieces))
         if not 0 < size <= MAX_FRAME:
             raise ProtocolError(f"a frame of {size} bytes; the limits are 1 and {MAX_FRAME}")
-        frame = [memoryview(piece) for piece in (_HEADER.pack(size), *pieces)]
+        frame = (_HEADER.pack(size), *pieces)
         with self._lock:
             with Uninterrupted():
                 if self._closed:
                     raise BrokenPipeError("the channel is closed")
-                self._pending.extend(frame)
-                self._push()
+                if self._pending or not self._sent(frame, _HEADER.size + size):
+                    self._pending.extend(map(memoryview, frame))
+                    self._push()
             while self._pending:
                 self._await_room()
                 with Uninterrupted():
                     self._push()
 
     def read(self, handle: Callable[[bytes], None], timeout: float | None = None) -> bool:
-        """Wait for the next frame and hand its body on; an interruption waits for the handler.
+        """Wait for the next frame and hand its body on, and those of all that came with it.
+
+        An interruption waits for the handler.
 
         Return False when none has come within ``timeout`` seconds. Raises EOFError at the end.
         """
@@ -87,12 +90,24 @@ class Channel:
         if not self._closed:
             self._closed = True
             os.close(self._in)
-            os.close(self._out)
+            if self._out != self._in:
+                os.close(self._out)
 
     def _await_room(self) -> None:
         poller = select.poll()
         poller.register(self._out, select.POLLOUT)
         poller.poll()
+
+    def _sent(self, frame: tuple[bytes | memoryview, ...], size: int) -> bool:
+        """Write a frame, as mostly it goes at once; what does not is pending."""
+        try:
+            count = os.writev(self._out, frame)
+        except BlockingIOError:
+            return False
+        if count < size:
+            self._pending.extend(map(memoryview, frame))
+            self._drop(count)
+        return True
 
     def _push(self) -> None:
         while self._pending:
@@ -101,27 +116,37 @@ class Channel:
                 count = os.writev(self._out, pieces)
             except BlockingIOError:
                 return
-            while self._pending and count >= len(self._pending[0]):
-                count -= len(self._pending.popleft())
-            if count:
-                self._pending[0] = self._pending[0][count:]
+            self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        while self._pending and count >= len(self._pending[0]):
+            count -= len(self._pending.popleft())
+        if count:
+            self._pending[0] = self._pending[0][count:]
 
     def _hand_on(self, handle: Callable[[bytes], None]) -> bool:
-        start = self._at + _HEADER.size
-        if len(self._buffer) < start:
-            return False
-        (size,) = _HEADER.unpack_from(self._buffer, self._at)
-        end = start + int(size)
-        if len(self._buffer) < end:
+        end = self._next_end()
+        if end == 0:
             return False
         with Uninterrupted():
-            body = bytes(memoryview(self._buffer)[start:end])
-            self._at = end
-            if end == len(self._buffer):
-                self._buffer = bytearray()
-                self._at = 0
-            handle(body)
+            while end:
+                body = bytes(memoryview(self._buffer)[self._at + _HEADER.size : end])
+                self._at = end
+                if end == len(self._buffer):
+                    self._buffer = bytearray()
+                    self._at = 0
+                handle(body)
+                end = self._next_end()
         return True
+
+    def _next_end(self) -> int:
+        """Return where the next frame ends in the buffer, 0 where it has not all come."""
+        start = self._at + _HEADER.size
+        if len(self._buffer) < start:
+            return 0
+        (size,) = _HEADER.unpack_from(self._buffer, self._at)
+        end = start + int(size)
+        return end if end <= len(self._buffer) else 0
 
     def _fill(self) -> None:
         if self._closed:
@@ -151,7 +176,7 @@ class Uninterrupted:
         """Put a handler in place that only takes note."""
         self._got: tuple[int, FrameType | None] | None = None
         self._before = None
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == threading.main_thread().ident:
             before = _signal.getsignal(_signal.SIGINT)
             if callable(before):
                 _signal.signal(_signal.SIGINT, self._note)

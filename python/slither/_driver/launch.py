@@ -77,18 +77,18 @@ class Child:
                     self._lines.append(text)
 
 
-def start(read: int, write: int) -> Child:
-    """Start BEAM, which reads from one descriptor and writes to the other."""
+def start(descriptor: int) -> Child:
+    """Start BEAM, whose end of a pair of sockets is the descriptor."""
     command = [
         erl(),
         *_FLAGS,
         *("-boot", "no_dot_erlang", "-noinput"),
         *("-escript", "main", "slither_escript", "-run", "escript", "start"),
-        *("-extra", escript(), str(read), str(write)),
+        *("-extra", escript(), str(descriptor)),
     ]
     process = subprocess.Popen(
         command,
-        pass_fds=(read, write),
+        pass_fds=(descriptor,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import threading
 import time
 import weakref
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 _STATUS_WAIT = 2.0
+_OF_RUNS = (frames.Outputs, frames.Done, frames.More)
 
 
 class Receiver(Protocol):
@@ -69,18 +71,15 @@ class Link:
             raise
 
     def _spawn(self) -> None:
-        theirs_in, ours_out = _pipe()
-        ours_in, theirs_out = _pipe()
+        ours, theirs = _sockets()
         try:
-            self.child = launch.start(theirs_in, theirs_out)
+            self.child = launch.start(theirs)
         except BaseException:
-            os.close(ours_in)
-            os.close(ours_out)
+            os.close(ours)
             raise
         finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-        self._channel = Channel(ours_in, ours_out)
+            os.close(theirs)
+        self._channel = Channel(ours, ours)
         _links.add(self)
 
     def _greet(self, settings: dict[str, Payload]) -> None:
@@ -237,9 +236,9 @@ class Link:
 
     def _take(self, body: bytes) -> None:
         got = frames.parse(body)
-        if isinstance(got, frames.Outputs | frames.Done | frames.More):
-            done = isinstance(got, frames.Done)
+        if isinstance(got, _OF_RUNS):
             with self._changed:
+                done = type(got) is frames.Done
                 take = self._receivers.pop if done else self._receivers.get
                 receiver = take(got.id, None)
             # What has ended crossed this frame.
@@ -341,16 +340,13 @@ class Link:
         self._channel.forget()
 
 
-def _pipe() -> tuple[int, int]:
-    # Where the program has closed its standard streams, a new pipe has their numbers, and BEAM
+def _sockets() -> tuple[int, int]:
+    # Where the program has closed its standard streams, a new socket has their numbers, and BEAM
     # would take it for one of them.
-    read, write = os.pipe()
-    try:
-        above = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, 3)
-        return above, fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(read)
-        os.close(write)
+    one, other = socket.socketpair()
+    with one, other:
+        above = fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3)
+        return above, fcntl.fcntl(other, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _how(status: int | None) -> str:
@@ -365,7 +361,7 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    # A child that kept the pipes open would keep BEAM from seeing the end of its driver.
+    # A child that kept the socket open would keep BEAM from seeing the end of its driver.
     for link in list(_links):
         link._leave_to_parent()
 

@@ -11,7 +11,7 @@ defmodule Slither.Driver.LogHandler do
   @format %{template: [:msg], single_line: false}
 
   @doc "Has the log go to the driver."
-  @spec install(port) :: :ok | {:error, term}
+  @spec install(PortWriter.to()) :: :ok | {:error, term}
   def install(port) do
     config = %{port: port, dropped: :atomics.new(1, signed: false)}
     # As Elixir's Logger does, it leaves out what supervisors report of their children.

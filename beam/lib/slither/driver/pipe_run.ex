@@ -13,7 +13,7 @@ defmodule Slither.Driver.PipeRun do
   @ahead 256
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
-  @spec run(pos_integer, map, port) :: :ok
+  @spec run(pos_integer, map, PortWriter.to()) :: :ok
   def run(id, spec, port) do
     with {:ok, document, options} <- Spec.pipe(spec),
          {:ok, definition} <- Document.parse(document),

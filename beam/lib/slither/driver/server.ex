@@ -1,6 +1,6 @@
 defmodule Slither.Driver.Server do
   @moduledoc false
-  # Owns the pipes to the driver. It routes what comes to the runs it is for, answers requests
+  # Owns the socket to the driver. It routes what comes to the runs it is for, answers requests
   # and what is asked of tables, and ends the VM when the driver is gone. It never decodes what
   # a run is fed, and never waits for one.
 
@@ -20,16 +20,22 @@ defmodule Slither.Driver.Server do
     defstruct [:port, :asks, :pools, phase: :greeting, runs: %{}, tasks: %{}]
   end
 
-  @doc "Starts it on two descriptors, as what the VM lives for."
-  @spec start(non_neg_integer, non_neg_integer) :: GenServer.on_start()
-  def start(input, output), do: GenServer.start(__MODULE__, {input, output})
+  # What came together is read at once.
+  @buffer 65_536
+
+  @doc "Starts it on the descriptor of a socket, as what the VM lives for."
+  @spec start(non_neg_integer) :: GenServer.on_start()
+  def start(descriptor), do: GenServer.start(__MODULE__, descriptor)
 
   @impl true
-  def init({input, output}) do
+  def init(descriptor) do
     # The end of the driver is to be seen at once, whatever the schedulers are busy with.
     Process.flag(:priority, :high)
     Process.flag(:trap_exit, true)
-    port = Port.open({:fd, input, output}, [:binary, :eof, packet: 4])
+    # A port on pipes that BEAM did not open writes each frame in a thread of its own.
+    options = [:local, active: true, buffer: @buffer] ++ PortWriter.options()
+    {:ok, socket} = :gen_tcp.fdopen(descriptor, options)
+    port = {:socket, socket}
     send_frame(port, {:hello, Frame.version(), facts()})
     bridge = Application.fetch_env!(:slither, :view_server)
     asks = Asks.new(port, Frame.max_frame(), bridge, %{pool: nil, worker: 0})
@@ -37,7 +43,7 @@ defmodule Slither.Driver.Server do
   end
 
   @impl true
-  def handle_info({port, {:data, body}}, %State{port: port} = state) do
+  def handle_info({:tcp, socket, body}, %State{port: {:socket, socket}} = state) do
     case Frame.peek(body) do
       {name, id} when name in [:feed, :take, :end] -> {:noreply, to_run(state, name, id, body)}
       {:cancel, id} -> {:noreply, cancel(state, id)}
@@ -47,8 +53,9 @@ defmodule Slither.Driver.Server do
   end
 
   # The driver is gone: nobody waits for anything any more.
-  def handle_info({port, :eof}, %State{port: port}), do: leave()
-  def handle_info({:EXIT, port, _reason}, %State{port: port}), do: leave()
+  def handle_info({:tcp_closed, socket}, %State{port: {:socket, socket}}), do: leave()
+  def handle_info({:tcp_error, socket, _why}, %State{port: {:socket, socket}}), do: leave()
+  def handle_info({:EXIT, socket, _reason}, %State{port: {:socket, socket}}), do: leave()
 
   def handle_info({:EXIT, pools, reason}, %State{pools: pools} = state) when pools != nil,
     do: {:stop, {:pools_ended, reason}, state}

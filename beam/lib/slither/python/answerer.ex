@@ -11,7 +11,7 @@ defmodule Slither.Python.Answerer do
   @spent {:shutdown, __MODULE__}
 
   @doc "Starts one for the calling owner of `port`; `:busy` where the node has too many."
-  @spec start(port, pos_integer) :: {:ok, pid} | :busy
+  @spec start(PortWriter.to(), pos_integer) :: {:ok, pid} | :busy
   def start(port, max_frame) do
     owner = self()
 

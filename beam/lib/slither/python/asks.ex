@@ -22,7 +22,7 @@ defmodule Slither.Python.Asks do
   @type t :: %__MODULE__{}
 
   @doc "For a port and its longest frame; `bridge` answers, `facts` say which pool and worker ask."
-  @spec new(port, pos_integer, module, map) :: t
+  @spec new(PortWriter.to(), pos_integer, module, map) :: t
   def new(port, max_frame, bridge, facts),
     do: %__MODULE__{port: port, max_frame: max_frame, bridge: bridge, facts: facts}
 
