@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from slither._codec import decode, encode, encode_head, encode_view
+from slither._codec import decode_frame, encode, encode_head, encode_view
 from slither._driver import frames
 from slither._errors import EncodeError
 from slither._version import MAX_FRAME
@@ -20,6 +20,11 @@ Refused = dict[int, EncodeError]
 
 # What the items of a frame may take: beside them it has a head, as has the call that they become.
 LIMIT = MAX_FRAME - 65_536
+# A frame may nest deeper than a list of values: these take up the difference.
+_FRAME_DEPTH = 1_024
+_SPARE = _FRAME_DEPTH - (MAX_DEPTH + 1)
+_FEED_HEAD = bytes((0x94, frames.FEED))
+_UNPACK_HEAD = b"\x91" * _SPARE + b"\xdd"
 
 
 class Part(NamedTuple):
@@ -67,13 +72,17 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
 def feed(identity: int, body: Body, count: int) -> Pieces:
     """Build a feed frame."""
     size = sum(map(len, body))
-    head = b"\x94" + encode_head([frames.FEED, identity, count])[1:]
-    return head + b"\xc6" + size.to_bytes(4, "big"), *body
+    head = b"".join((_FEED_HEAD, _uint(identity), _uint(count), b"\xc6", size.to_bytes(4, "big")))
+    return head, *body
 
 
 def unpack(values: bytes, count: int) -> list[Payload]:
     """Decode the values of an outputs frame."""
-    decoded: list[Payload] = decode(b"\xdd" + count.to_bytes(4, "big") + values, MAX_DEPTH + 1)
+    decoded: list[Payload] = decode_frame(
+        b"".join((_UNPACK_HEAD, count.to_bytes(4, "big"), values))
+    )
+    for _ in range(_SPARE):
+        decoded = decoded[0]
     return decoded
 
 
@@ -86,6 +95,14 @@ def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, Refused]:
         except EncodeError as error:
             refused[index] = error
     return body, len(body), refused
+
+
+def _uint(value: int) -> bytes:
+    if value < 0x80:
+        return value.to_bytes(1, "big")
+    if value < 0x10000:
+        return b"\xcd" + value.to_bytes(2, "big") if value > 0xFF else bytes((0xCC, value))
+    return encode_head(value)
 
 
 def _head_size(count: int) -> int:

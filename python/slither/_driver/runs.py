@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from slither._driver import frames
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Seconds that a slow input may keep results waiting.
 PATIENCE = 0.005
+# Iterators that make nobody wait.
+_AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
 
 
 class Run(ABC):
@@ -197,13 +199,19 @@ class Run(ABC):
 
 def results(run: Run, items: Iterable[Payload]) -> Iterator[Payload]:
     """Pull, send and hand on, in the thread that asks for results."""
+    # A generator that gave them one by one would take more time for each than all the rest.
+    return chain.from_iterable(_lists(run, items))
+
+
+def _lists(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
     source = iter(items)
     try:
         run.begin()
         while not run.ended:
             _fill(run, source)
-            run.link.wait(lambda: run.has_news() or (not run.input_ended and run.room() > 0))
-            yield from run.take()
+            if not run.inbox:
+                run.link.wait(lambda: run.has_news() or (not run.input_ended and run.room() > 0))
+            yield run.take()
     finally:
         run.close()
     run.finish()
@@ -218,7 +226,7 @@ def _fill(run: Run, source: Iterator[Payload]) -> None:
 def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
     """Send ``count`` items; False when results came before a slow input had given so many."""
     late = time.monotonic() + PATIENCE
-    step = 1
+    step = count if type(source) in _AT_ONCE else 1
     batch = run.partial
     while (before := len(batch)) < count:
         step = min(step, count - before)
