@@ -288,7 +288,7 @@ def test_threads_wait_side_by_side(beam: slither.Beam) -> None:
 
 
 def test_a_run_that_was_given_up_has_its_account_so_far(beam: slither.Beam) -> None:
-    results = beam.map(driven.echo, itertools.count(), batch_size=1)
+    results = beam.map(driven.echo, itertools.count(), batch_size=1, max_in_flight=1)
     assert results.summary.seconds == 0.0
     next(results)
     results.close()

@@ -12,8 +12,12 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Python.Fault, as: PythonFault
   alias Slither.Python.PortWriter
 
+  # Messages between two looks for results, and bytes of a frame of several blocks.
+  @most_at_once 16
+  @most_together 65_536
+
   @doc "Runs until the input has ended and all is answered; the last frame is `done`."
-  @spec run(pos_integer, map, port) :: :ok
+  @spec run(pos_integer, map, PortWriter.to()) :: :ok
   def run(id, spec, port) do
     started = System.monotonic_time()
 
@@ -29,6 +33,7 @@ defmodule Slither.Driver.MapRun do
           flow: Flow.new(if(blocks?, do: keep_failed(plan), else: plan), alias, :map),
           blocks?: blocks?,
           halt?: plan.policy.action == :halt,
+          ordered?: plan.ordering == :preserve,
           next: 0,
           ended: false,
           counts: %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0},
@@ -64,31 +69,42 @@ defmodule Slither.Driver.MapRun do
       {:ok, state} ->
         if state.ended and Flow.idle?(state.flow),
           do: finish(state, nil),
-          else: state |> await() |> loop()
+          else: state |> await() |> drain(@most_at_once) |> loop()
 
       {:halt, error, state} ->
         finish(state, error)
     end
   end
 
-  defp await(%{alias: alias} = state) do
+  defp await(state) do
     receive do
-      {:feed, body} ->
-        feed(state, body)
-
-      {:end, _body} ->
-        %{state | ended: true}
-
-      {{^alias, _key}, message} ->
-        deliver(state, message)
-
-      {{^alias, _key}, monitor, :process, _pid, reason} ->
-        deliver(state, {:down, monitor, reason})
-
-      {:timeout, timer, {:slither_timer, {^alias, _key}}} ->
-        deliver(state, {:timer, timer})
+      message -> message(message, state)
     end
   end
+
+  # What has come meanwhile, so that its results go out together.
+  defp drain(state, 0), do: state
+
+  defp drain(state, left) do
+    receive do
+      message -> message |> message(state) |> drain(left - 1)
+    after
+      0 -> state
+    end
+  end
+
+  defp message({:feed, body}, state), do: feed(state, body)
+  defp message({:end, _body}, state), do: %{state | ended: true}
+
+  defp message({{alias, _key}, message}, %{alias: alias} = state), do: deliver(state, message)
+
+  defp message({{alias, _key}, monitor, :process, _pid, reason}, %{alias: alias} = state),
+    do: deliver(state, {:down, monitor, reason})
+
+  defp message({:timeout, timer, {:slither_timer, {alias, _key}}}, %{alias: alias} = state),
+    do: deliver(state, {:timer, timer})
+
+  defp message(_other, state), do: state
 
   defp deliver(state, message), do: %{state | flow: Flow.message(state.flow, message)}
 
@@ -115,8 +131,10 @@ defmodule Slither.Driver.MapRun do
   defp emit([{:ok, [{first, %Item{payload: %Block{} = block}}]} | chunks], state) do
     case block.errors do
       nil ->
-        send_outputs(state, first, block.count, block.data, nil)
-        emit(chunks, count(state, :out, block.count))
+        {blocks, count, chunks} = together(chunks, first + block.count, block, state)
+        count = block.count + count
+        send_outputs(state, first, count, [block.data | blocks], nil)
+        emit(chunks, count(state, :out, count))
 
       errors ->
         faults = Map.new(errors, fn {index, fault} -> {index, PythonFault.to_error(fault)} end)
@@ -150,6 +168,21 @@ defmodule Slither.Driver.MapRun do
   end
 
   defp emit([{:halt, _seq, error} | _chunks], state), do: {:halt, error, state}
+
+  # The blocks without errors that come next, while all are small. Who wants results as they
+  # come has fed some by themselves, and gets them so.
+  defp together(chunks, next, block, %{ordered?: true}),
+    do: together(chunks, next, byte_size(block.data))
+
+  defp together(chunks, _next, _block, _state), do: {[], 0, chunks}
+
+  defp together([{:ok, [{next, %Item{payload: %Block{errors: nil} = block}}]} | rest], next, size)
+       when size + byte_size(block.data) <= @most_together do
+    {blocks, count, chunks} = together(rest, next + block.count, size + byte_size(block.data))
+    {[block.data | blocks], block.count + count, chunks}
+  end
+
+  defp together(chunks, _next, _size), do: {[], 0, chunks}
 
   defp failed_block(first, block, faults, chunks, %{halt?: false} = state) do
     wire = Map.new(faults, fn {index, error} -> {index, Fault.to_wire(error)} end)
