@@ -151,6 +151,26 @@ def test_an_interrupted_write_goes_on_with_the_next(
     sender.join()
 
 
+def test_an_interruption_waits_for_one_frame_of_many(
+    pair: Pair, interrupt: Callable[[], None]
+) -> None:
+    one, two = pair
+    got: list[bytes] = []
+
+    def handle(body: bytes) -> None:
+        got.append(body)
+        if body == b"1":
+            interrupt()
+
+    for n in range(3):
+        one.write(b"%d" % n)
+    with pytest.raises(_Interrupted):
+        two.read(handle)
+    assert got == [b"0", b"1"]
+    assert two.read(handle)
+    assert got == [b"0", b"1", b"2"]
+
+
 def test_an_interrupted_read_loses_nothing(pair: Pair, interrupt: Callable[[], None]) -> None:
     one, two = pair
     for n in range(200):

@@ -128,8 +128,8 @@ class Channel:
         end = self._next_end()
         if end == 0:
             return False
-        with Uninterrupted():
-            while end:
+        with Uninterrupted() as held:
+            while end and not held.wanted:
                 body = bytes(memoryview(self._buffer)[self._at + _HEADER.size : end])
                 self._at = end
                 if end == len(self._buffer):
@@ -172,7 +172,12 @@ class Uninterrupted:
 
     __slots__ = ("_before", "_got")
 
-    def __enter__(self) -> None:
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the end of the block."""
+        return self._got is not None
+
+    def __enter__(self) -> Uninterrupted:
         """Put a handler in place that only takes note."""
         self._got: tuple[int, FrameType | None] | None = None
         self._before = None
@@ -181,6 +186,7 @@ class Uninterrupted:
             if callable(before):
                 _signal.signal(_signal.SIGINT, self._note)
                 self._before = before
+        return self
 
     def __exit__(self, *_error: object) -> None:
         """Put the handler back that was there, and call it if it was wanted meanwhile."""
