@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 _STATUS_WAIT = 2.0
+# Seconds that the thread that reads for futures reads on after the last of them.
+_LINGER = 0.05
 _OF_RUNS = (frames.Outputs, frames.Done, frames.More)
 
 
@@ -56,6 +58,7 @@ class Link:
         self._receivers: dict[int, Receiver] = {}
         self._ids = 0
         self._keepers = 0
+        self._kept = False
         self._forked = False
         self._ready = False
         self._ended = False
@@ -184,8 +187,8 @@ class Link:
         self._check_owner()
         with self._changed:
             self._keepers += 1
-            first = self._keepers == 1
-        if first:
+            kept, self._kept = self._kept, True
+        if not kept:
             threading.Thread(target=self._keep, name="slither-reader", daemon=True).start()
 
     def let_be(self) -> None:
@@ -194,11 +197,29 @@ class Link:
             self._keepers -= 1
 
     def _keep(self) -> None:
-        while True:
+        # The next future is often near, and a new thread takes longer than a call.
+        lingers = True
+        while lingers:
             self._pump(lambda: self._keepers == 0)
-            with self._changed:
-                if self._keepers == 0 or self.death is not None:
-                    return
+            lingers = self._linger()
+
+    def _linger(self) -> bool:
+        """Read on for a moment, unless others want to; tell whether to go on."""
+        with self._changed:
+            free = not (self._reading or self._waiters or self.death is not None)
+            if self._keepers == 0 and not free:
+                self._kept = False
+                return False
+            if not free:
+                return self.death is None
+            self._reading = True
+        try:
+            came = self._take_one(_LINGER)
+        finally:
+            self._stop_reading()
+        with self._changed:
+            self._kept = came or self._keepers > 0
+            return self._kept
 
     def _pump(self, ready: Callable[[], bool]) -> None:
         """Read until ``ready`` or the end; one thread reads, the others wait for it."""
