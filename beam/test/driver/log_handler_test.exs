@@ -58,7 +58,7 @@ defmodule Slither.Driver.LogHandlerTest do
   end
 
   defp receive_at(socket) do
-    assert {:ok, body} = :gen_tcp.recv(socket, 0, 5_000)
+    assert {:ok, body} = :gen_tcp.recv(socket, 0, 60_000)
     body
   end
 
