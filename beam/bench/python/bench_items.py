@@ -30,16 +30,16 @@ def same_any(value: object) -> object:
     return value
 
 
-def _tail(count: int) -> list[float]:
+def _tail(count: int, seed: int) -> list[float]:
     """Draw costs with a heavy tail, of 1 ms on average: most cost little, a few cost a lot."""
-    draw = random.Random(7)
+    draw = random.Random(seed)
     costs = [min(draw.paretovariate(1.2), 200.0) for _ in range(count)]
     mean = sum(costs) / count
     return [round(cost / mean, 4) for cost in costs]
 
 
 # ms of CPU for each item.
-COSTS = {"even": [1.0] * 2_000, "tail": _tail(2_000)}
+COSTS = {"even": [1.0] * 4_000, **{f"tail-{seed}": _tail(1_000, seed) for seed in range(1, 8)}}
 
 
 def burn(cost: float) -> float:

@@ -26,14 +26,27 @@ defmodule Slither.Protocol.Decoder do
     {:bad, why} -> {:error, why}
   end
 
-  # What is frequent comes first; each head matches a value's tag and what follows it at once.
-  defp value(<<0::1, n::7, rest::binary>>, _depth, _copy), do: {n, rest}
+  # A clause for each first byte makes one jump of telling them apart.
+  for n <- 0x00..0x7F do
+    defp value(<<unquote(n), rest::binary>>, _depth, _copy), do: {unquote(n), rest}
+  end
 
-  defp value(<<0b101::3, n::5, text::binary-size(n), rest::binary>>, _depth, copy),
-    do: {string(text, n, copy), rest}
+  for n <- 0..31 do
+    defp value(<<unquote(0xA0 + n), text::binary-size(unquote(n)), rest::binary>>, _depth, copy),
+      do: {string(text, unquote(n), copy), rest}
 
-  defp value(<<0b1000::4, n::4, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
-  defp value(<<0b1001::4, n::4, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
+    defp value(<<unquote(0xA0 + n), rest::binary>>, _depth, _copy), do: short(unquote(n), rest)
+    defp value(<<unquote(0xE0 + n), rest::binary>>, _depth, _copy), do: {unquote(n - 32), rest}
+  end
+
+  for n <- 0..15 do
+    defp value(<<unquote(0x80 + n), rest::binary>>, depth, copy),
+      do: map(unquote(n), rest, depth, copy)
+
+    defp value(<<unquote(0x90 + n), rest::binary>>, depth, copy),
+      do: array(unquote(n), rest, depth, copy)
+  end
+
   defp value(<<0xC0, rest::binary>>, _depth, _copy), do: {nil, rest}
   defp value(<<0xC2, rest::binary>>, _depth, _copy), do: {false, rest}
   defp value(<<0xC3, rest::binary>>, _depth, _copy), do: {true, rest}
@@ -42,50 +55,54 @@ defmodule Slither.Protocol.Decoder do
   defp value(<<0xCD, n::16, rest::binary>>, _depth, _copy), do: {n, rest}
   defp value(<<0xCE, n::32, rest::binary>>, _depth, _copy), do: {n, rest}
   defp value(<<0xCF, n::64, rest::binary>>, _depth, _copy), do: {n, rest}
-
-  defp value(<<0xD9, n, text::binary-size(n), rest::binary>>, _depth, copy),
-    do: {string(text, n, copy), rest}
-
-  defp value(<<0xDA, n::16, text::binary-size(n), rest::binary>>, _depth, copy),
-    do: {string(text, n, copy), rest}
-
-  defp value(<<0xDB, n::32, text::binary-size(n), rest::binary>>, _depth, copy),
-    do: {string(text, n, copy), rest}
-
-  defp value(<<0xDC, n::16, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
-  defp value(<<0xDD, n::32, rest::binary>>, depth, copy), do: array(n, rest, depth, copy)
-  defp value(<<0xDE, n::16, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
-  defp value(<<0xDF, n::32, rest::binary>>, depth, copy), do: map(n, rest, depth, copy)
-  defp value(<<0b111::3, n::5, rest::binary>>, _depth, _copy), do: {n - 32, rest}
   defp value(<<0xD0, n::signed, rest::binary>>, _depth, _copy), do: {n, rest}
   defp value(<<0xD1, n::signed-16, rest::binary>>, _depth, _copy), do: {n, rest}
   defp value(<<0xD2, n::signed-32, rest::binary>>, _depth, _copy), do: {n, rest}
   defp value(<<0xD3, n::signed-64, rest::binary>>, _depth, _copy), do: {n, rest}
 
-  defp value(<<0xCB, sign::1, 0x7FF::11, fraction::52, rest::binary>>, _depth, _copy),
-    do: {special(sign, fraction), rest}
+  for {tag, bits} <- [{0xD9, 8}, {0xDA, 16}, {0xDB, 32}] do
+    defp value(<<unquote(tag), n::unquote(bits), text::binary-size(n), rest::binary>>, _, copy),
+      do: {string(text, n, copy), rest}
+
+    defp value(<<unquote(tag), n::unquote(bits), rest::binary>>, _depth, _copy),
+      do: short(n, rest)
+  end
+
+  for {tag, bits} <- [{0xDC, 16}, {0xDD, 32}] do
+    defp value(<<unquote(tag), n::unquote(bits), rest::binary>>, depth, copy),
+      do: array(n, rest, depth, copy)
+  end
+
+  for {tag, bits} <- [{0xDE, 16}, {0xDF, 32}] do
+    defp value(<<unquote(tag), n::unquote(bits), rest::binary>>, depth, copy),
+      do: map(n, rest, depth, copy)
+  end
+
+  for {tag, bits} <- [{0xC4, 8}, {0xC5, 16}, {0xC6, 32}] do
+    defp value(<<unquote(tag), n::unquote(bits), rest::binary>>, _depth, copy),
+      do: bytes(n, rest, copy)
+  end
+
+  for {tag, size} <- [{0xD4, 1}, {0xD5, 2}, {0xD6, 4}, {0xD7, 8}, {0xD8, 16}] do
+    defp value(<<unquote(tag), rest::binary>>, _depth, copy),
+      do: extension(unquote(size), rest, copy)
+  end
+
+  for {tag, bits} <- [{0xC7, 8}, {0xC8, 16}, {0xC9, 32}] do
+    defp value(<<unquote(tag), n::unquote(bits), rest::binary>>, _depth, copy),
+      do: extension(n, rest, copy)
+  end
 
   defp value(<<0xCA, f::float-32, rest::binary>>, _depth, _copy), do: {f, rest}
 
+  # What is no number to BEAM.
   defp value(<<0xCA, sign::1, 0xFF::8, fraction::23, rest::binary>>, _depth, _copy),
     do: {special(sign, fraction), rest}
 
-  defp value(<<0xC4, n, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp value(<<0xC5, n::16, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp value(<<0xC6, n::32, rest::binary>>, _depth, copy), do: bytes(n, rest, copy)
-  defp value(<<0xD4, rest::binary>>, _depth, copy), do: extension(1, rest, copy)
-  defp value(<<0xD5, rest::binary>>, _depth, copy), do: extension(2, rest, copy)
-  defp value(<<0xD6, rest::binary>>, _depth, copy), do: extension(4, rest, copy)
-  defp value(<<0xD7, rest::binary>>, _depth, copy), do: extension(8, rest, copy)
-  defp value(<<0xD8, rest::binary>>, _depth, copy), do: extension(16, rest, copy)
-  defp value(<<0xC7, n, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
-  defp value(<<0xC8, n::16, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
-  defp value(<<0xC9, n::32, rest::binary>>, _depth, copy), do: extension(n, rest, copy)
+  defp value(<<0xCB, sign::1, 0x7FF::11, fraction::52, rest::binary>>, _depth, _copy),
+    do: {special(sign, fraction), rest}
+
   defp value(<<0xC1, _rest::binary>>, _depth, _copy), do: bad("the reserved byte 0xC1")
-  defp value(<<0b101::3, n::5, rest::binary>>, _depth, _copy), do: short(n, rest)
-  defp value(<<0xD9, n, rest::binary>>, _depth, _copy), do: short(n, rest)
-  defp value(<<0xDA, n::16, rest::binary>>, _depth, _copy), do: short(n, rest)
-  defp value(<<0xDB, n::32, rest::binary>>, _depth, _copy), do: short(n, rest)
   defp value(_rest, _depth, _copy), do: bad("the bytes end within a value")
 
   defp special(_sign, fraction) when fraction != 0, do: :nan
