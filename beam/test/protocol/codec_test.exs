@@ -20,6 +20,15 @@ defmodule Slither.Protocol.CodecTest do
       end)
     end
 
+    test "bring the rows of a table back, whatever its keys, and among them what is no row of it" do
+      check_all(300, &rows/0, fn rows ->
+        assert_round_trip(rows)
+        {:ok, bytes} = Protocol.pack(rows)
+        cut = binary_part(bytes, 0, :rand.uniform(byte_size(bytes)) - 1)
+        assert {:error, _why} = Protocol.unpack(cut)
+      end)
+    end
+
     test "bring integers of any size back" do
       check_all(2_000, &integer/0, &assert_round_trip/1)
       longest = Bitwise.bsl(1, 8 * 65_536) - 1
@@ -346,6 +355,30 @@ defmodule Slither.Protocol.CodecTest do
   defp nested(depth, wrap), do: Enum.reduce(2..depth, wrap.(1), fn _, inner -> wrap.(inner) end)
 
   defp decode_in_small_heap(bytes), do: decode_in_heap(bytes, 50_000)
+
+  defp cell, do: Enum.random([&integer/0, &text/0, &float/0, fn -> nil end]).()
+
+  # Keys of all lengths around those that are compared as integers; some that differ in one byte.
+  defp rows do
+    keys = for _ <- 1..:rand.uniform(5), do: String.duplicate("k", :rand.uniform(34) - 1)
+    keys = keys |> Enum.uniq() |> Enum.map(&(&1 <> Enum.random(["", "a", "é"])))
+
+    for _ <- 1..:rand.uniform(20) do
+      case :rand.uniform(12) do
+        1 ->
+          value()
+
+        2 ->
+          Map.new(tl(keys), &{&1, integer()})
+
+        3 ->
+          Map.new(keys, &{String.replace_suffix(&1, "k", "j"), text()})
+
+        _ ->
+          Map.new(keys, &{&1, cell()})
+      end
+    end
+  end
 
   # The process is killed, and the test fails, if decoding takes more words than that.
   defp decode_in_heap(bytes, words) do

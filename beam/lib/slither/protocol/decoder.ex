@@ -147,7 +147,7 @@ defmodule Slither.Protocol.Decoder do
         {keys, values} = :lists.unzip(pairs)
         {keys, template} = Shapes.template(keys)
         table = {size, shape, keys, template}
-        rows(count - 1, rest, depth - 1, copy, [build(table, values)], table)
+        rows(rest, count - 1, depth - 1, copy, [build(table, values)], table)
     end
   end
 
@@ -156,37 +156,109 @@ defmodule Slither.Protocol.Decoder do
     elements(count, rest, depth - 1, copy, [])
   end
 
+  # A key's bytes, with its header, are compared as integers where they are few: a part of the
+  # bytes would have to be made a term first.
   defp shape([{key, _} | pairs], acc) when is_binary(key) and byte_size(key) < 32 do
-    size = byte_size(key)
-    shape(pairs, [{<<0xA0 ||| size, key::binary>>, size + 1} | acc])
+    size = byte_size(key) + 1
+    raw = <<0x9F + size, key::binary>>
+    shape(pairs, [if(size in 2..8, do: {size, words(raw)}, else: {:long, raw, size}) | acc])
   end
 
   defp shape([], acc), do: acc
   defp shape(_pairs, _acc), do: nil
 
-  defp rows(0, rest, _depth, _copy, acc, _table), do: {:lists.reverse(acc), rest}
+  defp words(<<a::32, rest::binary>>), do: [a | words(rest)]
+  defp words(<<a::16, rest::binary>>), do: [a | words(rest)]
+  defp words(<<a>>), do: [a]
+  defp words(<<>>), do: []
 
-  defp rows(count, rest, depth, copy, acc, {size, shape, _keys, _template} = table) do
-    with <<0b1000::4, ^size::4, row::binary>> <- rest,
-         {values, rest} <- row(shape, row, depth - 1, copy, []) do
-      rows(count - 1, rest, depth, copy, [build(table, values) | acc], table)
-    else
-      _ -> elements(count, rest, depth, copy, acc)
-    end
-  end
+  # From here to the end of the rows each function hands on what is left of the bytes to the next,
+  # so that no term is made of it but at the beginning of a row. `at` is where that is, and what
+  # goes on from there.
+  defp rows(rest, 0, _depth, _copy, acc, _table), do: {:lists.reverse(acc), rest}
 
-  defp row([{raw, size} | shape], rest, depth, copy, acc) do
+  defp rows(rest, count, depth, copy, acc, {size, shape, _keys, _template} = table) do
     case rest do
-      <<^raw::binary-size(size), rest::binary>> ->
-        {value, rest} = value(rest, depth, copy)
-        row(shape, rest, depth, copy, [value | acc])
+      <<0b1000::4, ^size::4, row::binary>> ->
+        row(row, shape, [], {rest, count, depth, copy, acc, table})
 
       _ ->
-        :other
+        elements(count, rest, depth, copy, acc)
     end
   end
 
-  defp row([], rest, _depth, _copy, acc), do: {acc, rest}
+  defp row(rest, [], values, {_start, count, depth, copy, acc, table}),
+    do: rows(rest, count - 1, depth, copy, [build(table, values) | acc], table)
+
+  for size <- 2..8 do
+    bits = List.duplicate(32, div(size, 4)) ++ Enum.at([[], [8], [16], [16, 8]], rem(size, 4))
+    words = Macro.generate_arguments(length(bits), :words)
+
+    head =
+      for {word, bits} <- Enum.zip(words, bits), do: quote(do: unquote(word) :: unquote(bits))
+
+    same = Macro.generate_arguments(length(bits), :same)
+    [equal | more] = for {a, b} <- Enum.zip(words, same), do: quote(do: unquote(a) == unquote(b))
+    equal = Enum.reduce(more, equal, &quote(do: unquote(&2) and unquote(&1)))
+
+    defp row(
+           <<unquote_splicing(head), rest::binary>>,
+           [{unquote(size), unquote(same)} | shape],
+           values,
+           at
+         )
+         when unquote(equal),
+         do: cell(rest, shape, values, at)
+  end
+
+  defp row(rest, [{:long, raw, size} | shape], values, at) do
+    case rest do
+      <<^raw::binary-size(size), rest::binary>> -> cell(rest, shape, values, at)
+      _ -> other(at)
+    end
+  end
+
+  defp row(_rest, _shape, _values, at), do: other(at)
+
+  # A row of another table.
+  defp other({start, count, depth, copy, acc, _table}),
+    do: elements(count, start, depth, copy, acc)
+
+  for n <- 0x00..0x7F do
+    defp cell(<<unquote(n), rest::binary>>, shape, values, at),
+      do: row(rest, shape, [unquote(n) | values], at)
+  end
+
+  for n <- 0..31 do
+    defp cell(
+           <<unquote(0xA0 + n), text::binary-size(unquote(n)), rest::binary>>,
+           shape,
+           values,
+           at
+         ),
+         do: row(rest, shape, [string(text, unquote(n), elem(at, 3)) | values], at)
+  end
+
+  defp cell(<<0xD9, n, text::binary-size(n), rest::binary>>, shape, values, at),
+    do: row(rest, shape, [string(text, n, elem(at, 3)) | values], at)
+
+  for {tag, bits} <- [{0xCC, 8}, {0xCD, 16}, {0xCE, 32}, {0xCF, 64}] do
+    defp cell(<<unquote(tag), n::unquote(bits), rest::binary>>, shape, values, at),
+      do: row(rest, shape, [n | values], at)
+  end
+
+  defp cell(<<0xCB, f::float, rest::binary>>, shape, values, at),
+    do: row(rest, shape, [f | values], at)
+
+  for {tag, value} <- [{0xC0, nil}, {0xC2, false}, {0xC3, true}] do
+    defp cell(<<unquote(tag), rest::binary>>, shape, values, at),
+      do: row(rest, shape, [unquote(value) | values], at)
+  end
+
+  defp cell(<<rest::binary>>, shape, values, {_start, _count, depth, copy, _acc, _table} = at) do
+    {value, rest} = value(rest, depth - 1, copy)
+    row(rest, shape, [value | values], at)
+  end
 
   # An update of the first row's map shares its keys.
   for size <- 1..15 do
