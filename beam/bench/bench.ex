@@ -9,9 +9,12 @@ defmodule Slither.Bench do
     %{median: Enum.at(sorted, div(length(sorted), 2)), min: hd(sorted), max: List.last(sorted)}
   end
 
-  @doc "Runs every measure once in each round, so that what disturbs one disturbs all."
+  @doc """
+  Runs every measure once in each round, so that what disturbs one disturbs all, in an order of
+  chance: what went before leaves the machine warm or cold.
+  """
   def rounds(count, measures) do
-    for(_ <- 1..count, {name, fun} <- measures, do: {name, fun.()})
+    for(_ <- 1..count, {name, fun} <- Enum.shuffle(measures), do: {name, fun.()})
     |> Enum.flat_map(fn
       {_name, %{} = many} -> Enum.to_list(many)
       one -> [one]

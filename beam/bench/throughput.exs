@@ -19,8 +19,9 @@ defmodule Slither.Bench.Throughput do
     start(:tp_plain, size: 2, preload: ["no_msgspec"])
     start(:tp_one, size: 1)
     peers = Peers.start(@python)
-    throughput(peers, rounds)
+    # First, before others leave daemons at work.
     latency(peers, rounds)
+    throughput(peers, rounds)
   end
 
   defp start(name, options) do
