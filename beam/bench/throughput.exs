@@ -12,7 +12,7 @@ defmodule Slither.Bench.Throughput do
   @singles 3_000
   @pools ["Pool.imap", "Pool.map", "ProcessPoolExecutor.map", "joblib", "mpire"]
 
-  def run(rounds \\ 9) do
+  def run(rounds \\ 15) do
     Logger.configure(level: :warning)
     Process.flag(:trap_exit, true)
     start(:tp, size: 2)

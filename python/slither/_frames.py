@@ -18,6 +18,7 @@ Answer = tuple[int, Payload]
 """The status and the value of a view reply."""
 
 _REPLY_HEAD = bytes((0x94, VIEW_REPLY))
+_CALL_HEAD = bytes((0x97, CALL))
 
 
 class Hello(NamedTuple):
@@ -217,7 +218,17 @@ TABLE: dict[int, tuple[Callable[..., Frame], Checks]] = {
 
 def parse(body: bytes | bytearray) -> Frame:
     """Read one frame's body, or raise :class:`DecodeError` or :class:`ProtocolError`."""
-    return build(decode_frame(body), TABLE)
+    fields = decode_frame(body)
+    if body[:2] == _CALL_HEAD:
+        # The same checks as below, without what they cost there, for what is frequent.
+        _, identity, target, context, batch, attempt, items = fields
+        if (
+            (type(identity) is type(batch) is type(attempt) is int)
+            and (identity > 0 and batch >= 0 and attempt > 0)
+            and (type(items) is list and c.TARGET[1](target) and c.CONTEXT[1](context))
+        ):
+            return Call(identity, target, context, batch, attempt, items)
+    return build(fields, TABLE)
 
 
 def build(fields: Payload, table: Mapping[int, tuple[Callable[..., _F], Checks]]) -> _F:
