@@ -27,7 +27,8 @@ defmodule Slither.Proof.Fuzz.Owner do
     name = :"fuzz_owner_#{System.unique_integer([:positive])}"
     options = [name: name, size: 1, python: python, startup_timeout: 3_600_000, shutdown: 1]
     {:ok, supervisor} = Pool.start_link(options)
-    {:ok, %{settings: settings}} = Pool.handle(name)
+    {:ok, %{scheduler: own}} = Pool.handle(name)
+    %{settings: settings} = :sys.get_state(own)
     # Nobody schedules anything here; what a scheduler is told is of no interest.
     scheduler = spawn_link(&swallow/0)
     {:ok, state, {:continue, step}} = Worker.init({settings, 0, scheduler})
