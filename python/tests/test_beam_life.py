@@ -272,7 +272,7 @@ if __name__ == "__main__":
             try:
                 beam.status()
             except slither.BeamError as error:
-                print("refused:", error, flush=True)
+                os.write(1, f"refused: {error}\\n".encode())
             for wait in (lambda: beam.submit(len, "a"), lambda: list(beam.map(len, ["a"]))):
                 try:
                     wait()
@@ -280,7 +280,7 @@ if __name__ == "__main__":
                     continue
                 print("not refused", flush=True)
             time.sleep(600)
-        print(child, flush=True)
+        os.write(1, f"{child}\\n".encode())
         time.sleep(600)
 """
     )
