@@ -38,15 +38,12 @@ defmodule Slither.Dispatch.Parts do
     fill_onto([item | acc], entries, values, attempt)
   end
 
-  @doc "The same, with what `make` makes of each item."
-  @spec fill_onto([made], [entry], [term], pos_integer, (Item.t() -> made)) :: [made]
-        when made: term
-  def fill_onto(acc, [{_seq, item} | entries], [value | values], attempt, make) do
-    item = tried(%{item | payload: value}, attempt)
-    fill_onto([make.(item) | acc], entries, values, attempt, make)
-  end
+  @doc "The items of entries, with values."
+  @spec items([entry], [term], pos_integer) :: [Item.t()]
+  def items([{_seq, item} | entries], [value | values], attempt),
+    do: [tried(%{item | payload: value}, attempt) | items(entries, values, attempt)]
 
-  def fill_onto(acc, [], [], _attempt, _make), do: acc
+  def items([], [], _attempt), do: []
 
   @doc "The item, with how often it was tried where that was more than once."
   @spec tried(Item.t(), pos_integer) :: Item.t()

@@ -34,18 +34,21 @@ defmodule Slither.Pipe.Engine do
     :live,
     next: 0,
     jumps: false,
+    grouped: false,
     held: [],
     emitted: []
   ]
 
   @type t :: %__MODULE__{}
   @type output :: {Definition.name(), Item.t()}
+  @typedoc "Several items of one output; see `grouped/1`."
+  @type group :: {:items, Definition.name(), [Item.t()]}
   @typedoc "An output of a run that is tracked: the first of its seq is the input's position."
   @type tracked :: {seq :: [non_neg_integer, ...], Definition.name(), Item.t()}
   @type step ::
-          {:outputs, [output] | [tracked], t}
+          {:outputs, [output | group] | [tracked], t}
           | {:done, t}
-          | {:halted, [output] | [tracked], Exception.t(), t}
+          | {:halted, [output | group] | [tracked], Exception.t(), t}
 
   # A pipe without Python has no batches to fill; so many items are run before it looks up.
   @handful 64
@@ -154,6 +157,10 @@ defmodule Slither.Pipe.Engine do
     {_ok_or_pool_down, engine} = message(engine, message)
     engine
   end
+
+  @doc "Has the run give the items of an output that come together as one group."
+  @spec grouped(t) :: t
+  def grouped(engine), do: %{engine | grouped: true}
 
   @doc "Has the run say which inputs are finished, and leave out those that `done` names."
   @spec track(t, Slither.Pipe.Ranges.t()) :: t
@@ -525,9 +532,7 @@ defmodule Slither.Pipe.Engine do
       engine = passed(engine, index, length(entries), entries)
       {engine, _on, _exits} = answered(engine, index, entries)
       tally = Tally.run(engine.tally, :out, length(entries))
-      default = engine.definition.default
-      emitted = Parts.fill_onto(engine.emitted, entries, values, attempt, &{default, &1})
-      %{engine | tally: tally, emitted: emitted}
+      out(%{engine | tally: tally}, Parts.items(entries, values, attempt))
     else
       chunk(engine, index, Parts.filled(full))
     end
@@ -572,6 +577,12 @@ defmodule Slither.Pipe.Engine do
 
     halt(engine, index, {seq, pipe_error(engine, name, error)})
   end
+
+  defp out(%__MODULE__{grouped: true} = engine, items),
+    do: %{engine | emitted: [{:items, engine.definition.default, items} | engine.emitted]}
+
+  defp out(%__MODULE__{definition: %{default: default}} = engine, items),
+    do: %{engine | emitted: Enum.reduce(items, engine.emitted, &[{default, &1} | &2])}
 
   defp straight?(%__MODULE__{count: count, held: [], live: nil, halted: nil} = engine, index),
     do: index == count - 1 and match?(%Queue{handler: nil, past: []}, elem(engine.stages, index))

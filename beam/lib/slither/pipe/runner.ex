@@ -76,7 +76,7 @@ defmodule Slither.Pipe.Runner do
     try do
       with {:ok, definition} <- definition(pipe, @where),
            {:ok, engine} <- open(definition, input, options, false) do
-        collect(engine, Map.new(definition.outputs, &{&1, []}))
+        collect(grouped(engine), Map.new(definition.outputs, &{&1, []}))
       else
         {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
       end
@@ -124,6 +124,9 @@ defmodule Slither.Pipe.Runner do
   defp stop({:running, engine}), do: close(engine, nil)
   defp stop({:failed, error, engine}), do: close(engine, error)
 
+  defp grouped(%Engine{} = engine), do: Engine.grouped(engine)
+  defp grouped(%Resume{} = resume), do: resume
+
   defp collect(engine, outputs) do
     case next(engine) do
       {:outputs, emitted, engine} ->
@@ -155,6 +158,11 @@ defmodule Slither.Pipe.Runner do
 
   defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
   defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
+
+  defp gather([{:items, output, items} | rest], outputs) do
+    %{^output => before} = outputs
+    gather(rest, %{outputs | output => :lists.reverse(items, before)})
+  end
 
   # Most items go where the one before went.
   defp gather([{output, _item} | _] = emitted, outputs) do
