@@ -680,6 +680,7 @@ defmodule Slither.Python.Worker do
   defp down(state, status) do
     ready? = state.lanes != {}
     executing = executing(state)
+    status = status || WorkerError.told(Marker.report(state.marker))
     error = obituary(state, state.reason || WorkerError.ended(state, status), executing)
 
     # The scheduler first: a lane's answer brings its lease back, to be granted again.

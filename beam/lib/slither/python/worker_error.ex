@@ -8,6 +8,15 @@ defmodule Slither.Python.WorkerError do
 
   # A frame of Python's report, how many of them a hint names, and characters of a line in one.
   @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
+  @fatal ~r/^Fatal Python error: (.+)$/m
+  @signals %{
+    "Illegal instruction" => 4,
+    "Aborted" => 6,
+    "Bus error" => 7,
+    "Floating-point exception" => 8,
+    "Floating point exception" => 8,
+    "Segmentation fault" => 11
+  }
   @places 3
   @said 200
 
@@ -31,6 +40,18 @@ defmodule Slither.Python.WorkerError do
       hint: hint(status),
       details: %{status: status, signal: OSProcess.signal(status), os_pid: state.os_pid}
     }
+  end
+
+  @doc """
+  The status of an end that Python's report tells of, for where the port closed before it was known:
+  who writes to a dead process closes it. `nil` without a report.
+  """
+  @spec told(binary) :: non_neg_integer | nil
+  def told(report) do
+    with [_, what] <- Regex.run(@fatal, report),
+         %{^what => signal} <- @signals,
+         do: 128 + signal,
+         else: (_unknown -> nil)
   end
 
   @doc """
@@ -58,7 +79,7 @@ defmodule Slither.Python.WorkerError do
       |> Enum.take(@places)
       |> Enum.map(fn [_, file, line, name] -> "#{name} (#{Path.basename(file)}:#{line})" end)
 
-    case {Regex.run(~r/^Fatal Python error: (.+)$/m, report), places} do
+    case {Regex.run(@fatal, report), places} do
       {nil, _places} -> nil
       {[_, what], []} -> what
       {[_, what], places} -> "#{what} in #{Enum.join(places, ", called by ")}"
