@@ -129,7 +129,7 @@ defmodule Slither.Dispatch do
         source: Source.new(items),
         next: 0,
         batcher: Batcher.new(options),
-        flow: Flow.new(plan, alias, :dispatch),
+        flow: plan |> Flow.new(alias, :dispatch) |> Flow.give_whole(),
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt: options[:receipt],
         started: System.monotonic_time(),
@@ -208,7 +208,7 @@ defmodule Slither.Dispatch do
   # The next results, waiting for them if need be: the last one first, before those in `acc`.
   defp next(state, acc) do
     state = fill(state)
-    {chunks, flow} = Flow.take_full(state.flow)
+    {chunks, flow} = Flow.take(state.flow)
 
     cond do
       chunks != [] ->

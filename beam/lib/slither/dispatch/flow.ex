@@ -6,7 +6,7 @@ defmodule Slither.Dispatch.Flow do
   #
   # An outcome is `{seq, :ok | :skipped | {:routed, output}, item}`. What comes out is
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`;
-  # for who asks, `{:full, entries, values, attempt}` in place of the first.
+  # after `give_whole/1`, `{:full, entries, values, attempt}` in place of the first.
 
   alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
   alias Slither.Dispatch.{AutoSize, Load, Parts, Plan, Policy, Runner}
@@ -43,6 +43,7 @@ defmodule Slither.Dispatch.Flow do
     held: 0,
     load: nil,
     auto: nil,
+    whole?: false,
     ready: :queue.new(),
     abandoned: [],
     work: Receipt.no_work()
@@ -106,19 +107,16 @@ defmodule Slither.Dispatch.Flow do
     |> advance()
   end
 
+  @doc """
+  Has the flow give whole batches as they come, for who takes them at once and puts their values
+  in the items. Elsewhere what waits to be taken would hold the payloads that were sent, too.
+  """
+  @spec give_whole(t) :: t
+  def give_whole(flow), do: %{flow | whole?: true}
+
   @doc "Everything that is ready, in order."
-  @spec take(t) :: {[Parts.chunk() | {:halt, term, Exception.t()}], t}
-  def take(flow) do
-    {chunks, flow} = take_full(flow)
-    {for(chunk <- chunks, do: filled(chunk)), flow}
-  end
-
-  defp filled({:halt, _seq, _error} = halt), do: halt
-  defp filled(chunk), do: Parts.filled(chunk)
-
-  @doc "The same, for who puts the values of whole batches in their items."
-  @spec take_full(t) :: {[Parts.chunk() | Parts.full() | {:halt, term, Exception.t()}], t}
-  def take_full(%__MODULE__{ready: ready} = flow) do
+  @spec take(t) :: {[Parts.chunk() | Parts.full() | {:halt, term, Exception.t()}], t}
+  def take(%__MODULE__{ready: ready} = flow) do
     # Owed only for what is ready: a flow with nothing to take is as it was.
     for {ref, count} <- flow.owed, do: Runner.taken(flow.runner, ref, count)
 
@@ -333,14 +331,14 @@ defmodule Slither.Dispatch.Flow do
     failed(flow, batch, error)
   end
 
-  # What goes on at once is filled by who takes it. What is held for its turn holds no payloads
-  # that were sent.
+  # What is held for its turn holds no payloads that were sent.
   defp whole(flow, batch, values) do
     if at_once?(flow, batch),
       do: {:full, batch.entries, values, batch.attempt},
       else: {:ok, Parts.fill(batch.entries, values, batch.attempt)}
   end
 
+  defp at_once?(%__MODULE__{whole?: false}, _batch), do: false
   defp at_once?(%__MODULE__{plan: %{ordering: :as_completed}}, _batch), do: true
 
   defp at_once?(%__MODULE__{turn: id, groups: groups}, %Batch{group: id}),

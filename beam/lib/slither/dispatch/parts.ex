@@ -1,7 +1,7 @@
 defmodule Slither.Dispatch.Parts do
   @moduledoc false
-  # Results that come before their batch is done: which items they decide, how far they may go
-  # on before the rest, and whose workers get credit when they are taken. Pure.
+  # Results and the items they are of: whole batches, and what comes before its batch is done, of
+  # which it says which items it decides and how far they may go on before the rest. Pure.
 
   alias Slither.Item
 
@@ -9,7 +9,6 @@ defmodule Slither.Dispatch.Parts do
   @type chunk :: {:ok, [entry]} | {:mixed, [{seq :: term, term, Item.t()}]}
   @typedoc "A whole batch that went well, whose values are not in its items yet."
   @type full :: {:full, [entry], values :: [term], attempt :: pos_integer}
-  @type owed :: %{optional(reference) => pos_integer}
 
   @doc "Puts values in the items of entries."
   @spec fill([entry], [term], pos_integer) :: [entry]

@@ -504,7 +504,7 @@ defmodule Slither.Pipe.Engine do
     queue = elem(engine.stages, index)
 
     with true <- downstream_room?(engine, index),
-         {[_ | _] = chunks, flow} <- Flow.take_full(queue.flow) do
+         {[_ | _] = chunks, flow} <- Flow.take(queue.flow) do
       engine = put(engine, index, %{queue | flow: flow})
       {true, Enum.reduce(chunks, engine, &chunk(&2, index, ahead(&2, index, &1)))}
     else
@@ -525,7 +525,7 @@ defmodule Slither.Pipe.Engine do
 
   defp chunk(engine, _index, {kind, []}) when kind in [:ok, :mixed], do: engine
 
-  # Most batches of most pipes: all goes from the last stage to the same output at once, and
+  # From the last stage, and most batches of most pipes: all goes to the same output at once, and
   # nothing else is made of it on the way.
   defp chunk(engine, index, {:full, entries, values, attempt} = full) do
     if straight?(engine, index) and in_order?(entries) do
@@ -584,8 +584,8 @@ defmodule Slither.Pipe.Engine do
   defp out(%__MODULE__{definition: %{default: default}} = engine, items),
     do: %{engine | emitted: Enum.reduce(items, engine.emitted, &[{default, &1} | &2])}
 
-  defp straight?(%__MODULE__{count: count, held: [], live: nil, halted: nil} = engine, index),
-    do: index == count - 1 and match?(%Queue{handler: nil, past: []}, elem(engine.stages, index))
+  defp straight?(%__MODULE__{held: [], live: nil, halted: nil} = engine, index),
+    do: elem(engine.stages, index).past == []
 
   defp straight?(_engine, _index), do: false
 

@@ -48,6 +48,8 @@ defmodule Slither.Pipe.Stages do
       {:ok, plan} ->
         # Its place in the pipe is the tag of its messages.
         flow = Flow.new(plan, alias, length(stages))
+        # What leaves the last stage waits for no other.
+        flow = if rest == [], do: Flow.give_whole(flow), else: flow
         batcher = Batcher.new(settings)
 
         queue = %Queue{
