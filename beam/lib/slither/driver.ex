@@ -25,7 +25,14 @@ defmodule Slither.Driver do
 
   @spec serve(non_neg_integer) :: no_return
   defp serve(descriptor) do
-    {:ok, server} = Server.start(descriptor)
+    case Server.start(descriptor) do
+      {:ok, server} -> outlive(server)
+      {:error, {:no_socket, _, why}} -> stop(2, "#{descriptor} is no socket: #{why}\n\n#{@usage}")
+    end
+  end
+
+  @spec outlive(pid) :: no_return
+  defp outlive(server) do
     monitor = Process.monitor(server)
 
     receive do

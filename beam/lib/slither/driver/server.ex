@@ -34,12 +34,18 @@ defmodule Slither.Driver.Server do
     Process.flag(:trap_exit, true)
     # A port on pipes that BEAM did not open writes each frame in a thread of its own.
     options = [:local, active: true, buffer: @buffer] ++ PortWriter.options()
-    {:ok, socket} = :gen_tcp.fdopen(descriptor, options)
-    port = {:socket, socket}
+
+    case :gen_tcp.fdopen(descriptor, options) do
+      {:ok, socket} -> {:ok, greet({:socket, socket})}
+      {:error, why} -> {:stop, {:no_socket, descriptor, why}}
+    end
+  end
+
+  defp greet(port) do
     send_frame(port, {:hello, Frame.version(), facts()})
     bridge = Application.fetch_env!(:slither, :view_server)
     asks = Asks.new(port, Frame.max_frame(), bridge, %{pool: nil, worker: 0})
-    {:ok, %State{port: port, asks: asks}}
+    %State{port: port, asks: asks}
   end
 
   @impl true
