@@ -12,6 +12,7 @@ from slither._errors import SlitherError
 
 if TYPE_CHECKING:
     from slither._frames import Answer
+    from slither._ports import Connection
     from slither._types import Payload
 
 View = Callable[["Payload"], "Payload"]
@@ -24,8 +25,9 @@ class FakeBeam:
     handlers see as :func:`slither.store.table` and change in place. Keys and values cross as they
     do to BEAM and back: what can't be sent fails, and tuples come back as lists.
 
-    ``asked`` lists the view calls, ``reported`` the progress, ``logged`` what was logged;
-    ``cancelled`` is what :func:`slither.worker.cancelled` says.
+    ``asked`` lists the view calls, ``reported`` the progress, ``logged`` what was logged, and
+    ``held`` the runs that got state from :func:`slither.worker.session`; ``cancelled`` is what
+    :func:`slither.worker.cancelled` says.
 
     >>> from slither import store, views
     >>> with FakeBeam(views={"double": lambda n: 2 * n}, tables={"features": {"a": 1}}) as beam:
@@ -44,14 +46,15 @@ class FakeBeam:
         self.tables = dict(tables or {})
         self.asked: list[tuple[str, Payload]] = []
         self.reported: list[tuple[int, int | None]] = []
+        self.held: list[str] = []
         self.logged: list[tuple[str, str]] = []
         self.cancelled = False
-        self._before: Payload = None
+        self._before: Connection | None = None
 
     def __enter__(self) -> FakeBeam:
         """Take BEAM's place."""
         self._before = _state.link
-        _state.link = self  # type: ignore[assignment]
+        _state.link = self
         return self
 
     def __exit__(
@@ -104,6 +107,10 @@ class FakeBeam:
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Keep a report."""
         self.reported.append((done, total))
+
+    def hold(self, call: int, run: str) -> None:
+        """Keep the name of a run that has state."""
+        self.held.append(run)
 
     def is_cancelled(self, call: int) -> bool:
         """Say what the test says."""

@@ -10,7 +10,7 @@ from slither._errors import SlitherError
 
 if TYPE_CHECKING:
     from slither._frames import Call
-    from slither._link import Link
+    from slither._ports import Connection
 
 # What a thread has the id of its call under.
 THREADS_CALL = "_slither_call"
@@ -36,7 +36,7 @@ class Context:
 
 main: str | None = None
 """The script whose functions go by the module ``__main__``."""
-link: Link | None = None
+link: Connection | None = None
 call_id = 0
 _call: Call | None = None
 _main_thread = threading.main_thread().ident

@@ -99,7 +99,7 @@ def _run(recording: Recording) -> list[str]:
     """Run the batch; what failed, in words."""
     call = recording.call
     _state.main = recording.facts.get("main")
-    _state.link = Replayer(recording)  # type: ignore[assignment]
+    _state.link = Replayer(recording)
     try:
         _threads.follow()
         _place(recording.facts)

@@ -118,6 +118,17 @@ def test_a_fake_table_is_the_mapping_that_a_real_one_is(beam: slither.Beam) -> N
     assert fake == use(beam.store("beside_a_fake"))
 
 
+def test_the_state_of_a_run_is_there_beside_a_fake() -> None:
+    def count(items: list[Payload]) -> list[Payload]:
+        state = worker.session()
+        state["calls"] = state.get("calls", 0) + 1
+        return [state["calls"]]
+
+    with FakeBeam() as beam:
+        assert [run_handler(count, [0], run="a fake's") for _ in range(2)] == [[1], [2]]
+        assert beam.held == ["a fake's"]
+
+
 def test_progress_and_cancels_are_the_tests() -> None:
     with FakeBeam() as beam:
         assert run_handler(item_handler(driven.running), ["a"]) == ["a"]

@@ -37,6 +37,14 @@ def typed_item_named(item: str) -> int:
 if TYPE_CHECKING:
     from typing_extensions import assert_type
 
+    from slither._link import Link
+    from slither._ports import Connection
+    from slither._recording import Replayer
+    from slither.testing import FakeBeam
+
+    def connections(link: Link, fake: FakeBeam, replayer: Replayer) -> list[Connection]:
+        return [link, fake, replayer]
+
     weights: store.Table[str, float] = store.table("weights")
     assert_type(weights["a"], float)
     assert_type(weights.get("a"), float | None)
