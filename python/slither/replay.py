@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import io
 import os
 import sys
 import traceback
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"slither.replay: {error}", file=sys.stderr)
         return 2
     faulthandler.enable()
+    _show_at_once()
     _introduce(recording)
     seen = _Seen()
     _exceptions.observe = seen
@@ -57,7 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
         failed = _run(recording)
     finally:
         _exceptions.observe = None
-    sys.stdout.flush()
     print("now       it succeeds" if not failed else "now       it fails")
     for text in failed:
         print(text.rstrip())
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", help="a file that capture_failures has written")
     parser.add_argument("--pdb", action="store_true", help="open the debugger where it fails")
     return parser
+
+
+def _show_at_once() -> None:
+    # The batch may end this process, and a pipe or a file gets what is in a buffer only later.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _introduce(recording: Recording) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 from slither import ViewFailed, store, views
@@ -66,3 +67,8 @@ async def everything(items: list[Payload]) -> list[Payload]:
 def crash(items: list[Payload]) -> list[Payload]:
     ctypes.string_at(0)
     return items
+
+
+def leave(items: list[Payload]) -> list[Payload]:
+    print("said by the handler")
+    os._exit(7)

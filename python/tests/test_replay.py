@@ -94,6 +94,17 @@ def test_a_batch_that_succeeds_now_exits_with_0(file: Path) -> None:
     assert (status, "now       it succeeds" in out) == (0, True)
 
 
+def test_a_batch_that_ends_the_process_shows_what_was_said_before(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With it, Python keeps nothing in a buffer that its end could lose.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    status, out = replay(write(file, "leave", [1]))
+    assert status == 7
+    assert "handler   replayed.leave, 1 items, batch 3" in out
+    assert out.endswith("said by the handler\n")
+
+
 def test_views_and_tables_are_answered_from_the_recording(file: Path) -> None:
     answers = [
         *view(1, {"b": 1, "a": 2}, 10),

@@ -238,7 +238,8 @@ defmodule Slither.Python.CaptureTest do
 
   defp replay(path) do
     {:ok, python} = Environment.interpreter(nil)
-    env = [{"PYTHONPATH", Path.expand("../../../python", __DIR__)}]
+    # Where it is set, nothing is lost that a buffer holds when the process ends.
+    env = [{"PYTHONPATH", Path.expand("../../../python", __DIR__)}, {"PYTHONUNBUFFERED", nil}]
     options = [stderr_to_stdout: true, env: env, cd: System.tmp_dir!()]
     System.cmd(python, ["-m", "slither.replay", path], options)
   end
