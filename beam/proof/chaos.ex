@@ -41,8 +41,7 @@ defmodule Slither.Proof.Chaos do
     plain = pass(options, false)
     disturbed = pass(options, true)
     :ok = GenServer.stop(store)
-    report = Account.report(plain, disturbed, options)
-    if options[:alone], do: Map.update!(report, :checks, &(&1 ++ traces())), else: report
+    Account.report(plain, disturbed, options)
   end
 
   defp pass(options, disturbed?) do
@@ -127,10 +126,5 @@ defmodule Slither.Proof.Chaos do
     results = for {_n, payload} <- :ets.tab2list(seen), do: payload
     :ets.delete(seen)
     {results, error}
-  end
-
-  defp traces do
-    markers = Processes.markers()
-    [{"no file is left", markers == [], inspect(markers, limit: 5)}]
   end
 end

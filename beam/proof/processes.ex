@@ -68,10 +68,6 @@ defmodule Slither.Proof.Processes do
     end
   end
 
-  @doc "Files by which this VM's workers note their calls."
-  @spec markers() :: [String.t()]
-  def markers, do: Path.wildcard("/dev/shm/slither-#{System.pid()}-*")
-
   @doc """
   An executable that a pool takes for its interpreter: `script`, of /bin/sh. It is removed with
   the folder, which is returned too.

@@ -143,22 +143,20 @@ class _Stream:
 class Capture:
     """Reads descriptors 1 and 2 and sends each line as a log frame."""
 
-    def __init__(
-        self, link: Link, words: str | None = None, memory: memoryview | None = None
-    ) -> None:
+    def __init__(self, link: Link, memory: memoryview | None = None) -> None:
         """Replace both descriptors and start the thread that drains them.
 
-        ``words`` is where the pipe of descriptor 2 gets a name, by which BEAM takes hold of it;
-        ``memory`` is where what comes from there is kept, ``ROOM`` bytes of zeros.
+        ``memory`` is where what comes from descriptor 2 is kept, ``ROOM`` bytes of zeros.
         """
         self._link = link
         self._lock = threading.Lock()
         self._poller = select.poll()
         self._streams: dict[int, _Stream] = {}
         own = memoryview(bytearray(ROOM))
-        self._replace(1, _Stream("stdout", "info", own), None)
+        self._replace(1, _Stream("stdout", "info", own))
         self._stderr = _Stream("stderr", "warning", memory or memoryview(bytearray(ROOM)))
-        self._replace(2, self._stderr, words)
+        self.pipe = self._replace(2, self._stderr)
+        """What descriptor 2 writes to; BEAM takes hold of it."""
         sys.stdout = _text(1)
         sys.stderr = _text(2)
         threading.Thread(target=self._run, name="slither-output", daemon=True).start()
@@ -184,8 +182,8 @@ class Capture:
         """Begin a call: what was written to descriptor 2 before is no word of its."""
         self._stderr.forget()
 
-    def _replace(self, target: int, stream: _Stream, path: str | None) -> None:
-        ends = os.pipe() if path is None else _named_pipe(path)
+    def _replace(self, target: int, stream: _Stream) -> int:
+        ends = os.pipe()
         read, write = map(aside, ends)
         for end in ends:
             os.close(end)
@@ -195,6 +193,7 @@ class Capture:
         os.dup2(write, target)
         self._streams[read] = stream
         self._poller.register(read, select.POLLIN)
+        return read
 
     def _run(self) -> None:
         # A poller of its own: one poll object must not be used by two threads at once.
@@ -224,12 +223,6 @@ class Capture:
                 text = line.decode("utf-8", "replace")
                 self._link.log(_state.call_id, stream.level, stream.name, text)
         stream.done(lines)
-
-
-def _named_pipe(path: str) -> tuple[int, int]:
-    os.mkfifo(path, 0o600)
-    read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    return read, os.open(path, os.O_WRONLY)
 
 
 def _text(descriptor: int) -> TextIO:

@@ -54,11 +54,18 @@ def aside(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(limit - _ASIDE, 5))
 
 
-def report_crashes(path: str) -> None:
-    """Have the report of a fatal signal appended to the file at ``path``."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+def report_crashes(file: int) -> None:
+    """Have the report of a fatal signal written to a file, where that is.
+
+    A child that is forked reports its own where it writes its errors: this file is its parent's.
+    """
     faulthandler.enable(file=aside(file))
-    os.close(file)
+    os.register_at_fork(after_in_child=_report_to_stderr)
+
+
+def _report_to_stderr() -> None:
+    if faulthandler.is_enabled():
+        faulthandler.enable(file=2)
 
 
 def die_with_parent() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import os
-import struct
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -19,8 +17,9 @@ from slither._answer import clean, describe, encode_error, frame
 from slither._errors import ProtocolError
 from slither._exceptions import exception_error
 from slither._link import LEVELS, Incoming, Link
-from slither._output import ROOM, Capture, install_hooks, install_logging
-from slither._process import report_crashes, settle, take_port
+from slither._marker import Marker, place
+from slither._output import Capture, install_hooks, install_logging
+from slither._process import settle, take_port
 from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
 from slither.erlport import Port
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_CREDITS = 100
 _DEFAULT_AHEAD = 16
-_MARKER_SIZE = 8 + ROOM
 # What is left of the process after the stop hooks, should threads of the user's not end.
 _LAST_SECONDS = 1.0
 
@@ -40,29 +38,6 @@ class _StartFailed(Exception):
         self.error = error
 
 
-class _Marker:
-    """A file that BEAM reads when the worker is dead: what it ran, and what it died of.
-
-    The first 8 bytes are the call; then come the last words on descriptor 2, and the report of a
-    fatal signal.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        self._map: mmap.mmap | bytearray = bytearray(_MARKER_SIZE)
-        if path is not None:
-            with open(path, "r+b" if os.path.exists(path) else "w+b") as file:
-                file.truncate(_MARKER_SIZE)
-                self._map = mmap.mmap(file.fileno(), _MARKER_SIZE)
-            report_crashes(path)
-
-    @property
-    def words(self) -> memoryview:
-        return memoryview(self._map)[8:]
-
-    def set(self, identity: int) -> None:
-        struct.pack_into("<Q", self._map, 0, identity)
-
-
 class Runtime:
     """One worker."""
 
@@ -71,14 +46,14 @@ class Runtime:
         self._port = port
         self._link = Link(port)
         self._capture: Capture | None = None
-        self._marker = _Marker(None)
+        self._marker = Marker()
         self._pid = os.getpid()
 
     def run(self) -> int:
         """Shake hands, serve calls until the end, and return the exit status."""
         os.register_at_fork(after_in_child=self._leave_to_parent)
         try:
-            self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts()),))
+            self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker)),))
             welcome = self._link.await_welcome()
             if welcome is None:
                 return 1
@@ -89,6 +64,8 @@ class Runtime:
             return self._fail(exception_error(error))
         handlers = sorted(_registry.commands)
         facts = {"handlers": handlers, **_place()}
+        if self._capture is not None:
+            facts["words"] = place(self._capture.pipe)
         self._link.send((frame(frames.READY, facts),))
         # Writing fails when BEAM is gone: what follows is the same as after an end of file.
         with contextlib.suppress(OSError):
@@ -111,15 +88,14 @@ class Runtime:
         self._port.max_frame = settings["max_frame"]
         self._link.add_credit(settings["credits"])
         self._link.ahead = max(1, settings["ahead"])
-        self._marker = _Marker(settings["marker"])
+        self._marker.settle(settings["marker"])
         _state.main = settings["main"]
         _state.link = self._link
         self._link.log_level = LEVELS[settings["log_level"]]
         install_logging(self._link)
         install_hooks()
         if settings["capture"]:
-            words = settings["marker"]
-            self._capture = Capture(self._link, words and f"{words}-stderr", self._marker.words)
+            self._capture = Capture(self._link, self._marker.words)
         sys.path[:0] = settings["paths"]
         try:
             for name in settings["preload"]:
@@ -205,13 +181,14 @@ def _exit_soon(status: int) -> None:
     timer.start()
 
 
-def _facts() -> dict[str, Payload]:
+def _facts(marker: Marker) -> dict[str, Payload]:
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "slither": __version__,
         "msgpack": ".".join(map(str, msgpack.version)),
         "pid": os.getpid(),
         "executable": sys.executable or "",
+        "marker": marker.place,
     }
 
 
@@ -231,7 +208,7 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         "paths": ([], (list,)),
         "credits": (_DEFAULT_CREDITS, (int,)),
         "ahead": (_DEFAULT_AHEAD, (int,)),
-        "marker": (None, (str, type(None))),
+        "marker": (False, (bool,)),
         "capture": (False, (bool,)),
         "log_level": ("info", (str,)),
         "main": (None, (str, type(None))),

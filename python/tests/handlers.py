@@ -168,6 +168,15 @@ def crash(items: list[int]) -> list[int]:
 
 
 @batch_handler
+def crashes_in_child(items: list[int]) -> list[int]:
+    child = os.fork()
+    if child == 0:
+        ctypes.string_at(0)
+    os.waitpid(child, 0)
+    return items
+
+
+@batch_handler
 def warns(items: list[str]) -> list[str]:
     warnings.warn("careful", UserWarning, stacklevel=1)
     try:

@@ -14,6 +14,7 @@ from typing import IO
 
 from slither import _frames as frames
 from slither._answer import frame
+from slither._marker import place
 from slither._types import Payload
 
 PATIENCE = 60_000
@@ -42,8 +43,9 @@ class Worker:
         )
         os.close(child_in)
         os.close(child_out)
-        self.settings = {"paths": [TESTS], "preload": ["handlers"], **settings}
+        self.settings = {"paths": [TESTS], "preload": ["handlers"], "marker": True, **settings}
         self._ids = 0
+        self.marker = -1
 
     def __enter__(self) -> Worker:
         return self
@@ -60,6 +62,8 @@ class Worker:
         finally:
             self.process.kill()
             os.close(self._in)
+            if self.marker >= 0:
+                os.close(self.marker)
 
     def close_input(self) -> None:
         if self._out >= 0:
@@ -85,8 +89,19 @@ class Worker:
 
     def start(self, version: int = 1) -> Worker:
         self.hello = self.expect(frames.Hello)
+        self.marker = self.open(self.hello.facts["marker"])
         self.send(frames.WELCOME, version, self.settings)
         return self
+
+    def open(self, where: Payload) -> int:
+        """Open a file of the worker's, as BEAM does."""
+        file = os.open(f"/proc/{self.process.pid}/fd/{where[0]}", os.O_RDONLY | os.O_NONBLOCK)
+        assert place(file)[1:] == where[1:]
+        return file
+
+    def marked(self) -> bytes:
+        """Read what BEAM would of a worker that is dead."""
+        return os.pread(self.marker, 1 << 20, 0)
 
     def ready(self) -> Worker:
         self.start()

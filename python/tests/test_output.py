@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -181,15 +182,14 @@ def test_a_handler_may_do_anything_with_descriptors_3_and_4() -> None:
         assert "printed twice" in logs
 
 
-def test_a_crash_is_reported_to_the_marker_file(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    with Worker(marker=str(marker)) as worker:
+def test_a_crash_is_reported_to_the_marker() -> None:
+    with Worker() as worker:
         worker.ready()
         identity = worker.call("crash", [1])
         out, err = worker.process.communicate(timeout=60)
         assert worker.process.returncode == -signal.SIGSEGV
         assert out == err == b""
-    content = marker.read_bytes()
+        content = worker.marked()
     assert int.from_bytes(content[:8], "little") == identity
     report = content[8 + ROOM :]
     assert content[8 : 8 + ROOM] == bytes(ROOM)
@@ -197,17 +197,42 @@ def test_a_crash_is_reported_to_the_marker_file(tmp_path: Path) -> None:
     assert b"in crash\n" in report
 
 
-def test_what_was_written_last_stands_in_the_marker_file(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    with Worker(marker=str(marker), capture=True) as worker:
+def test_a_crash_goes_to_stderr_where_beam_has_not_opened_the_marker() -> None:
+    with Worker(marker=False) as worker:
+        worker.ready()
+        worker.call("crash", [1])
+        _, err = worker.process.communicate(timeout=60)
+        assert err.startswith(b"Fatal Python error: Segmentation fault\n")
+        assert worker.marked()[8 + ROOM :] == b""
+
+
+def test_a_forked_child_reports_its_crash_to_its_stderr() -> None:
+    with Worker(capture=True) as worker:
+        worker.ready()
+        logs = [log.message for log in logs_of(worker, "crashes_in_child", [1])]
+        assert "Fatal Python error: Segmentation fault" in logs
+        assert worker.marked()[8 + ROOM :] == b""
+
+
+def test_what_was_written_last_stands_in_the_marker() -> None:
+    with Worker(capture=True) as worker:
         worker.ready()
         assert len(logs_of(worker, "complains", ["earlier"])) == 1
         worker.call("complains", ["x" * 50_000, "the end", "half a line", "kill"])
         assert worker.wait() == -signal.SIGKILL
-    content = marker.read_bytes()
+        content = worker.marked()
     words = content[8 : 8 + LAST].rstrip(b"\0") + content[8 + LAST : 8 + ROOM].rstrip(b"\0")
     assert words.endswith(b"x\nthe end\nhalf a line")
     assert b"earlier" not in words
+
+
+def test_the_pipe_of_descriptor_2_is_told() -> None:
+    with Worker(capture=True) as worker:
+        worker.ready()
+        pipe = worker.open(worker.facts["words"])
+        assert stat.S_ISFIFO(os.fstat(pipe).st_mode)
+        assert len(logs_of(worker, "complains", ["a"])) == 1
+        os.close(pipe)
 
 
 def test_without_credit_nothing_is_sent() -> None:

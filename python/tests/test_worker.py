@@ -285,18 +285,18 @@ class TestCall:
         assert worker.results("count", [10], run=None) == [10]
         assert worker.results("count", [10], run=None) == [10]
 
-    def test_the_marker_names_the_running_call(self, tmp_path: Path) -> None:
-        path = tmp_path / "marker"
-        with Worker(marker=str(path)) as worker:
-            worker.ready()
-            identity = worker.call("look_up", ["a"])
-            asked = worker.expect(frames.ViewCall)
-            assert struct.unpack_from("<Q", path.read_bytes()) == (identity,)
-            worker.send(frames.VIEW_REPLY, asked.id, 0, None)
-            worker.expect(frames.Result)
-            worker.send(frames.PING, 1)
-            worker.expect(frames.Pong)
-            assert path.read_bytes()[:8] == bytes(8)
+    def test_the_marker_names_the_running_call(self, worker: Worker) -> None:
+        identity = worker.call("look_up", ["a"])
+        asked = worker.expect(frames.ViewCall)
+        assert struct.unpack_from("<Q", worker.marked()) == (identity,)
+        worker.send(frames.VIEW_REPLY, asked.id, 0, None)
+        worker.expect(frames.Result)
+        worker.send(frames.PING, 1)
+        worker.expect(frames.Pong)
+        assert worker.marked()[:8] == bytes(8)
+
+    def test_the_marker_has_no_name(self, worker: Worker) -> None:
+        assert os.fstat(worker.marker).st_nlink == 0
 
     def test_process_hygiene(self, worker: Worker) -> None:
         assert worker.results("descriptors", [1]) == [[b"", [False, False], os.getpgrp()]]

@@ -11,7 +11,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   alias Slither.Proof.Fuzz.Decoder
   alias Slither.Proof.Processes
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Lane, Marker, Pool, Worker}
+  alias Slither.Python.{Lane, Pool, Worker}
 
   # Reasons an owner may have to end a worker that says anything.
   @reasons [:protocol_error, :version_mismatch, :start_failed]
@@ -36,8 +36,6 @@ defmodule Slither.Proof.Fuzz.Owner do
     # What kills the process would kill the port that all frames share.
     starting = %{starting | os_pid: nil}
     greeted = feed!(starting, {:hello, Frame.version(), %{"pid" => 1}})
-    Marker.close(greeted.marker)
-    greeted = %{greeted | marker: nil}
     ready = feed!(greeted, {:ready, %{"handlers" => []}})
     lanes = Tuple.to_list(ready.lanes)
 
@@ -82,7 +80,7 @@ defmodule Slither.Proof.Fuzz.Owner do
         {:taken, settle(%{owner | states: %{owner.states | serving: state}})}
 
       true ->
-        undo(before, state)
+        undo(state)
         {:taken, settle(owner)}
     end
   end
@@ -123,11 +121,8 @@ defmodule Slither.Proof.Fuzz.Owner do
     Decoder.class(why)
   end
 
-  # A worker that is told of by two frames at most leaves a file, or lanes.
-  defp undo(before, state) do
-    if state.marker != before.marker, do: Marker.close(state.marker)
-    for lane <- Tuple.to_list(state.lanes), do: send(lane, :stop)
-  end
+  # A worker that is told of by two frames at most leaves lanes.
+  defp undo(state), do: for(lane <- Tuple.to_list(state.lanes), do: send(lane, :stop))
 
   # What the frame led to, for the owner and for those who wait.
   defp settle(owner) do

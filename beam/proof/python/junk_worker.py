@@ -40,15 +40,14 @@ def integer(body, at):
     return int.from_bytes(body[at + 1 : at + 1 + size], "big") if size else body[at]
 
 
-def marker(welcome):
-    at = welcome.index(b"\xa6marker") + 7
-    head, size = (2, welcome[at + 1]) if welcome[at] == 0xD9 else (1, welcome[at] & 31)
-    return os.open(welcome[at + head : at + head + size], os.O_RDWR)
-
-
 def serve():
-    send(b"\x93\x00\x01\x81\xa3pid\xce" + struct.pack(">I", os.getpid()))
-    marked = marker(read())
+    marked = os.memfd_create("slither-junk")
+    os.truncate(marked, 8)
+    file = os.fstat(marked)
+    place = struct.pack(">BQBQBQ", 0xCF, marked, 0xCF, file.st_dev, 0xCF, file.st_ino)
+    pid = struct.pack(">I", os.getpid())
+    send(b"\x93\x00\x01\x82\xa3pid\xce" + pid + b"\xa6marker\x93" + place)
+    read()
     send(b"\x92\x02\x81\xa8handlers\x90")
     kept = []
     while True:

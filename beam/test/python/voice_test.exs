@@ -2,7 +2,6 @@ defmodule Slither.Python.VoiceTest do
   use ExUnit.Case, async: true
 
   import Slither.Test.Pools
-  import Slither.Test.Lifecycle, only: [await: 1]
 
   alias Slither.{DispatchError, Telemetry}
   alias Slither.Python.{LastWords, Pool}
@@ -157,56 +156,55 @@ defmodule Slither.Python.VoiceTest do
       assert Exception.message(error) =~ "Segmentation fault in string_at (__init__.py"
       assert Exception.message(error) =~ "called by <module> (slither_crashes.py:3)"
     end
-
-    test "leaves no file behind" do
-      pool = ready_pool()
-      assert {:error, _error} = say(pool, "warn_and_leave", 1)
-      assert {:error, _error} = Pool.await_ready(start_pool(preload: ["slither_crashes"]))
-      await_up(pool)
-      stop_supervised!(pool)
-      # Workers of other tests that start have some, which go as well.
-      for path <- Path.wildcard("/dev/shm/slither-#{System.pid()}-*"),
-          do: assert(await(fn -> not File.exists?(path) end))
-    end
   end
 
   describe "LastWords" do
     test "are what is left in a pipe" do
       for {text, last} <- [{"", ""}, {"word", "word"}, {String.duplicate("n", 9_000), "nnn"}] do
-        {path, file} = pipe()
+        {_path, place, file} = pipe()
         :ok = :file.write(file, text)
-        words = LastWords.hold(path)
-        refute File.exists?(path)
+        words = hold(place)
         rest = LastWords.read(words)
         assert String.ends_with?(rest, last) and byte_size(rest) == min(byte_size(text), 4_096)
       end
     end
 
     test "are read where the pipe is full, and something writes on" do
-      {path, file} = pipe()
+      {path, place, file} = pipe()
 
       Port.open({:spawn_executable, "/bin/sh"},
         args: ["-c", "exec yes word > '#{path}' 2>/dev/null"]
       )
 
       assert {:ok, "word" <> _} = :file.read(file, 65_536)
-      words = LastWords.hold(path)
+      words = hold(place)
       rest = LastWords.read(words)
       assert byte_size(rest) == 4_096 and rest =~ "word\nword\n"
     end
 
     test "are nothing where there is no pipe" do
-      assert LastWords.hold(path("nothing")) == nil
+      {_path, [number, device, inode], _file} = pipe()
+
+      for place <- [[number, device, inode + 1], [4_000_000, device, inode], nil, "words", [1, 2]],
+          do: assert(hold(place) == nil)
+
+      assert LastWords.hold(nil, [number, device, inode]) == nil
       assert LastWords.read(nil) == ""
     end
   end
 
+  # A pipe of this process, and its place.
   defp pipe do
     path = path("pipe")
     {_output, 0} = System.cmd("mkfifo", [path])
     {:ok, file} = :file.open(path, [:raw, :read, :write, :binary])
-    {path, file}
+    %{inode: inode, major_device: device} = File.stat!(path)
+    {:ok, numbers} = File.ls("/proc/self/fd")
+    number = Enum.find(numbers, &match?({:ok, ^path}, File.read_link("/proc/self/fd/#{&1}")))
+    {path, [String.to_integer(number), device, inode], file}
   end
+
+  defp hold(place), do: LastWords.hold(String.to_integer(System.pid()), place)
 
   defp voice(pool, function, options),
     do: options(pool, function, [module: "voice_handlers"] ++ options)

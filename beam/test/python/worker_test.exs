@@ -4,7 +4,7 @@ defmodule Slither.Python.WorkerTest do
   import Slither.Test.Pools
 
   alias Slither.{DispatchError, Error}
-  alias Slither.Python.{OSProcess, Pool}
+  alias Slither.Python.{Environment, OSProcess, Pool}
 
   describe "a handler's output" do
     test "never gets among the frames, however it is written" do
@@ -363,21 +363,25 @@ defmodule Slither.Python.WorkerTest do
     end
   end
 
-  describe "the marker file" do
-    test "has no name while a worker runs" do
+  describe "what a worker notes of its calls" do
+    test "has no name that another user could take, or that could be left behind" do
       pool = quick_pool()
       assert {:ok, [line]} = call(pool, "marker", 1)
-      assert line =~ ~r/slither-\d+-\d+ \(deleted\)$/
+      assert line =~ ~r/ \/memfd:slither-[0-9a-f]{16} \(deleted\)$/
     end
 
-    test "is gone when a pool ends while its worker starts" do
-      pool = unique(:test_pool)
-      listen(pool)
-      start_pool(name: pool, preload: ["slither_never_ready"])
-      assert_receive {:log, :info, "marker " <> path, _metadata}, patience()
-      assert File.exists?(path)
-      stop_supervised!(pool)
-      refute File.exists?(path)
+    test "is not read from a file that is another than the worker says" do
+      pool = ready_pool(python: fake("other memory"))
+      assert call(pool, "f", 1) == {:ok, false}
+    end
+
+    test "is done without where there is no memory for it" do
+      {:ok, python} = Environment.interpreter(nil)
+      pool = quick_pool(python: interpreter("ulimit -f 1; exec '#{python}' \"$@\""))
+      assert {:ok, []} = call(pool, "marker", 1)
+      assert {:error, %DispatchError{reason: :worker_died} = error} = call(pool, "kill_self", 9)
+      assert %{signal: 9, batch: 0} = error.cause.details
+      assert {:ok, 1} = call(pool, "identity", 1)
     end
   end
 

@@ -1,11 +1,13 @@
 defmodule Slither.Python.LastWords do
   @moduledoc false
   # What a worker had written to its standard error when it died, and nobody had read yet: that
-  # is where C code says why it gives up. The pipe has a name while the worker starts, so that
-  # its owner can hold it too, and read it when the worker is gone.
+  # is where C code says why it gives up. Its owner opens the worker's pipe by the worker's
+  # descriptor once it is ready, and reads it when the worker is gone.
   #
   # A read of a pipe that is empty would wait for ever, so the owner first writes zeros to it;
   # and as a write to a full pipe waits for a reader, another process reads.
+
+  alias Slither.Python.OSProcess
 
   @pad :binary.copy(<<0>>, 4_096)
   # Bytes that are told.
@@ -17,12 +19,15 @@ defmodule Slither.Python.LastWords do
 
   @type t :: %__MODULE__{}
 
-  @doc "Takes hold of the pipe at `path`, whose name then goes; nil where there is none."
-  @spec hold(Path.t()) :: t | nil
-  def hold(path) do
-    held = if File.exists?(path), do: open(path)
-    _ = File.rm(path)
-    held
+  @doc """
+  Takes hold of the pipe that a worker's ready tells of, `place`; nil where there is none to be had.
+  """
+  @spec hold(term, term) :: t | nil
+  def hold(os_pid, place) do
+    case OSProcess.descriptor(os_pid, place) do
+      {:ok, path} -> open(path)
+      :error -> nil
+    end
   end
 
   defp open(path) do

@@ -1,42 +1,39 @@
 defmodule Slither.Python.Marker do
   @moduledoc false
-  # A file that is read after a worker's death. In its first eight bytes, which cost the worker no
+  # What is read after a worker's death: memory of the worker's that has no name, and that its
+  # owner opens by the worker's descriptor. In its first eight bytes, which cost the worker no
   # system call, it notes the call it runs, to tell that from those it had not begun. Behind them
   # stand the end of what it has written to its standard error and told, what of that it has read
   # and not told yet, each filled up with zeros, and what Python reports of a fatal signal.
+  #
+  # A file with a name could be made by another user first, and be left behind when all ends at
+  # once; and a folder of memory can be full.
+
+  alias Slither.Python.OSProcess
 
   # Bytes of these parts, and of the report at most.
   @told 4_096
   @untold 131_072
   @report 16_384
 
-  @doc "A new marker and its path; `{nil, nil}` where no file can be made."
-  @spec create() :: {{:file.io_device(), Path.t()} | nil, Path.t() | nil}
-  def create do
-    path = Path.join(folder(), "slither-#{System.pid()}-#{System.unique_integer([:positive])}")
+  @type t :: :file.io_device() | nil
 
-    with :ok <- File.write(path, <<0::64>>),
+  @doc "Opens the memory that a worker's hello tells of; nil where there is none to be had."
+  @spec open(map) :: t
+  def open(facts) do
+    with {:ok, path} <- OSProcess.descriptor(facts["pid"], facts["marker"]),
          {:ok, file} <- :file.open(path, [:raw, :read, :binary]) do
-      {{file, path}, path}
+      file
     else
-      _ -> {nil, nil}
+      _none -> nil
     end
   end
 
-  @doc "Takes the file's name away once both sides have it open, so that none is left behind."
-  @spec hide({:file.io_device(), Path.t()} | nil) :: :ok
-  def hide(nil), do: :ok
-
-  def hide({_file, path}) do
-    _ = File.rm(path)
-    :ok
-  end
-
   @doc "The call that was running, 0 for none."
-  @spec read({:file.io_device(), Path.t()} | nil) :: {:ok, non_neg_integer} | :error
+  @spec read(t) :: {:ok, non_neg_integer} | :error
   def read(nil), do: :error
 
-  def read({file, _path}) do
+  def read(file) do
     case :file.pread(file, 0, 8) do
       {:ok, <<id::64-little>>} -> {:ok, id}
       _ -> :error
@@ -44,10 +41,10 @@ defmodule Slither.Python.Marker do
   end
 
   @doc "What was reported of a fatal signal: where each thread was."
-  @spec report({:file.io_device(), Path.t()} | nil) :: binary
+  @spec report(t) :: binary
   def report(nil), do: ""
 
-  def report({file, _path}) do
+  def report(file) do
     case :file.pread(file, 8 + @told + @untold, @report) do
       {:ok, text} -> text
       _ -> ""
@@ -55,10 +52,10 @@ defmodule Slither.Python.Marker do
   end
 
   @doc "The last that the worker has read of its standard error, in the call that was running."
-  @spec words({:file.io_device(), Path.t()} | nil) :: binary
+  @spec words(t) :: binary
   def words(nil), do: ""
 
-  def words({file, _path}) do
+  def words(file) do
     case :file.pread(file, 8, @told + @untold) do
       {:ok, <<told::binary-size(@told), untold::binary>>} -> filled(told) <> filled(untold)
       _ -> ""
@@ -67,19 +64,12 @@ defmodule Slither.Python.Marker do
 
   defp filled(bytes), do: String.trim_trailing(bytes, <<0>>)
 
-  @doc "Where the worker makes the pipe of its standard error."
-  @spec pipe({:file.io_device(), Path.t()}) :: Path.t()
-  def pipe({_file, path}), do: path <> "-stderr"
-
-  @doc "Closes and removes the file."
-  @spec close({:file.io_device(), Path.t()} | nil) :: :ok
+  @doc "Closes it."
+  @spec close(t) :: :ok
   def close(nil), do: :ok
 
-  def close({file, _path} = marker) do
+  def close(file) do
     _ = :file.close(file)
-    _ = File.rm(pipe(marker))
-    hide(marker)
+    :ok
   end
-
-  defp folder, do: if(File.dir?("/dev/shm"), do: "/dev/shm", else: System.tmp_dir!())
 end

@@ -30,6 +30,25 @@ defmodule Slither.Python.OSProcess do
     end
   end
 
+  @doc """
+  The path by which a descriptor of a process is opened, where it is what the process says:
+  `[number, device, inode]`.
+
+  A process may be seen under another number, or not at all, so that its word is checked.
+  """
+  @spec descriptor(term, term) :: {:ok, Path.t()} | :error
+  def descriptor(os_pid, [number, device, inode])
+      when is_integer(os_pid) and os_pid > 0 and is_integer(number) and number >= 0 do
+    path = "/proc/#{os_pid}/fd/#{number}"
+
+    with {:ok, info} <- :file.read_file_info(path, [:raw]),
+         %File.Stat{major_device: ^device, inode: ^inode} <- File.Stat.from_record(info),
+         do: {:ok, path},
+         else: (_another -> :error)
+  end
+
+  def descriptor(_os_pid, _place), do: :error
+
   @doc "What Linux says of a process in a file of its own."
   @spec proc(pos_integer, String.t()) :: {:ok, binary} | :error
   def proc(os_pid, name) do

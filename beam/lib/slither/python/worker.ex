@@ -304,7 +304,7 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def terminate(_reason, %State{phase: phase} = state) when phase != :down do
-    # Its process is killed by the guard. One that was still starting has not hidden it.
+    # Its process is killed by the guard.
     Marker.close(state.marker)
     if state.stall, do: Demand.go_on(state.settings.demand)
     stop_asks(state)
@@ -366,7 +366,7 @@ defmodule Slither.Python.Worker do
 
   defp control_frame({:hello, version, facts}, %State{phase: :starting} = state) do
     Logger.metadata(os_pid: facts["pid"])
-    {marker, path} = Marker.create()
+    marker = Marker.open(facts)
     settings = state.settings
 
     welcome = %{
@@ -381,18 +381,18 @@ defmodule Slither.Python.Worker do
       "log_level" => Atom.to_string(settings.log_level),
       "main" => settings.main,
       "initializer" => settings.initializer,
-      "marker" => path
+      "marker" => marker != nil
     }
 
     command(state, Frame.encode!({:welcome, Frame.version(), welcome}))
     reason = if version != Frame.version(), do: WorkerError.mismatch(state, version)
-    {:noreply, %{state | marker: marker, reason: reason, hello: facts}}
+    {:noreply, %{state | marker: marker, reason: reason, hello: Map.delete(facts, "marker")}}
   end
 
   defp control_frame({:ready, facts}, %State{phase: :starting, reason: nil} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
-    words = state.marker && LastWords.hold(Marker.pipe(state.marker))
-    Marker.hide(state.marker)
+    # Where its memory was found, so is its pipe.
+    words = state.marker && LastWords.hold(state.hello["pid"], facts["words"])
     window = state.settings.window
     facts = lane_facts(state, facts)
 

@@ -43,11 +43,14 @@ if mode == "noise at start":
 if mode == "ends at start":
     sys.exit(7)
 
-send([0, VERSION, {"pid": os.getpid()}])
+marker = os.memfd_create("slither-fake")
+os.truncate(marker, 8)
+file = os.fstat(marker)
+device = file.st_dev + (mode == "other memory")
+send([0, VERSION, {"pid": os.getpid(), "marker": [marker, device, file.st_ino]}])
 if mode == "version, ends":
     sys.exit(1)
 welcome = read()
-marker = os.open(welcome[2]["marker"], os.O_RDWR)
 if VERSION == 99:
     send([3, {"kind": "version_mismatch", "message": f"{welcome[1]} and {VERSION}"}])
     sys.exit(1)
@@ -57,7 +60,7 @@ if mode == "result before ready":
 if mode == "odd failure":
     send([3, {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]}])
     sys.exit(1)
-send([2, {"handlers": []}])
+send([2, {"handlers": [], "words": [2, 0, 0]}])
 held = []
 while True:
     frame = read()
@@ -70,6 +73,7 @@ while True:
     os.pwrite(marker, struct.pack("<Q", call), 0)
     fine = [5, call, items, None, [0, 0, 0]]
     answers = {
+        "other memory": [5, call, [welcome[2]["marker"]], None, [0, 0, 0]],
         "noise": b"\xc1" + random.randbytes(100),
         "unknown kind": [77, call],
         "empty frame": b"",

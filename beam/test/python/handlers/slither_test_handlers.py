@@ -135,6 +135,6 @@ def folder(items):
 
 
 def marker(items):
-    """The lines of our memory map that are a marker file."""
+    """The lines of our memory map that BEAM has open."""
     with open("/proc/self/maps") as maps:
-        return [[line.strip() for line in maps if "/slither-" in line] for _ in items]
+        return [[line.strip() for line in maps if ":slither-" in line] for _ in items]
