@@ -12,7 +12,7 @@ import msgpack
 from msgpack import Packer, Timestamp, unpackb
 
 from slither._errors import DecodeError
-from slither._walk import MAX_DEPTH, encode_slowly
+from slither._walk import MAX_DEPTH, encode_slowly, with_leaves
 from slither._wire import RefusedError, from_wire, is_ambiguous, to_wire
 
 if TYPE_CHECKING:
@@ -123,9 +123,15 @@ def _has_nan(key: object) -> bool:
 
 
 def decode(data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payload:
-    """Decode exactly one value, or raise :class:`DecodeError`; at most ``depth`` containers."""
+    """Decode exactly one value, or raise :class:`DecodeError`; at most ``depth`` containers.
+
+    ``depth`` is not less than what :class:`_Fast` takes.
+    """
+    value = _fast.read(data)
+    if value is not _NOT_READ:
+        return value
     spare = _MSGPACK_DEPTH - depth
-    value = decode_frame(b"".join((b"\x91" * spare, data)))
+    value = _decode_plainly(b"".join((b"\x91" * spare, data)))
     for _ in range(spare):
         value = value[0]
     return value
@@ -133,45 +139,61 @@ def decode(data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payl
 
 def decode_frame(data: bytes | bytearray) -> Payload:
     """Decode as :func:`decode` does, of the depth that a frame may have."""
-    if _fast.decode is not None and not _follows(data, b"\xff", b"\xd6\xd7\x0c"):
-        try:
-            return _fast.decode(data)
-        except Exception:  # noqa: BLE001 - the decoder below says what is wrong
-            pass
-    elif _fast.after > 0:
-        _fast.after -= len(data)
-        if _fast.after <= 0:
-            _fast.load()
-    return _decode_plainly(data)
+    value = _fast.read(data)
+    return _decode_plainly(data) if value is _NOT_READ else value
+
+
+_NOT_READ: Payload = object()
 
 
 class _Fast:
-    """The decoder of msgspec, where it is installed: as strict, and takes half the time.
+    """The decoder of msgspec, where it is installed: dictionaries take it half the time.
 
-    Only those who decode much gain by it, so only they pay for its import.
+    It recurses, and how deep it may is another number in each version of Python, and for each
+    stack and setting. So it gets a type that ends after a few levels. What is deeper, and all
+    that the type has no place for (bytes, extensions, keys that are no str), is left to msgpack,
+    which says what is wrong, too: what is taken does not depend on msgspec.
     """
 
-    decode: Callable[[bytes | bytearray], Payload] | None = None
+    levels = 8
+    # Only those who decode much gain by it, so only they pay for its import.
     after = 262_144
+    # One that was refused cost time in vain; others like it may follow.
+    pause = 8
+    decode: Callable[[bytes | bytearray | memoryview], Payload] | None = None
+
+    def read(self, data: bytes | bytearray | memoryview) -> Payload:
+        """Decode ``data``, or return ``_NOT_READ``."""
+        if self.after > 0:
+            self.after -= len(data)
+            if self.after <= 0 and self.decode is None:
+                self.load()
+        elif self.decode is not None:
+            try:
+                return self.decode(data)
+            except Exception:  # noqa: BLE001 - msgpack says what is wrong, if anything is
+                self.after = len(data) * self.pause
+        return _NOT_READ
 
     def load(self) -> None:
-        """Take it, where it stops at the depth where msgpack does, or before."""
-        try:
+        """Take it from now on, if it is there."""
+        self.after = 0
+        with contextlib.suppress(ImportError):
             from msgspec.msgpack import Decoder
-        except ImportError:
-            return
-        decode = Decoder(ext_hook=_from_wire_view).decode
-        with contextlib.suppress(RecursionError):
-            decode(b"\x91" * (_MSGPACK_DEPTH + 1) + b"\xc0")
-            return
-        self.decode = decode
+
+            self.decode = Decoder(_nested(self.levels)).decode
+
+
+def _nested(levels: int) -> Payload:
+    """Return the type of plain values of so many levels of containers."""
+    kind: Payload = None | bool | int | float | str
+    for _ in range(levels):
+        # In a dict with keys of str alone msgspec looks up those that it has met.
+        kind = None | bool | int | float | str | list[kind] | dict[str, kind]
+    return kind
 
 
 _fast = _Fast()
-
-
-def _from_wire_view(code: int, data: memoryview) -> Payload:
-    return from_wire(code, bytes(data))
 
 
 def _decode_plainly(data: bytes | bytearray) -> Payload:
@@ -214,13 +236,15 @@ def _pairs(pairs: list[tuple[Payload, Payload]]) -> dict[Payload, Payload]:
 
 
 def _hashable(key: Payload) -> Payload:
-    if isinstance(key, list):
-        return tuple(map(_hashable, key))
+    return with_leaves(key, list, _hashable_leaf)
+
+
+def _hashable_leaf(leaf: Payload) -> Payload:
     try:
-        hash(key)
+        hash(leaf)
     except TypeError:
-        raise DecodeError(f"a {type(key).__name__} can't be a key") from None
-    return key
+        raise DecodeError(f"a {type(leaf).__name__} can't be a key") from None
+    return leaf
 
 
 def _follows(data: bytes | bytearray, last: bytes, firsts: bytes) -> bool:

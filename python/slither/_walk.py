@@ -12,7 +12,7 @@ from slither._errors import EncodeError
 from slither._wire import RefusedError, reason, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from slither._types import Payload
 
@@ -36,7 +36,7 @@ def encode_slowly(value: object, root: str, limit: int = MAX_DEPTH) -> bytes:
                     steps.pop()
                 continue
             steps.append(step)
-            children = _emit(packer, item)
+            children = _emit(packer, item, limit - len(stack))
         except RefusedError as refusal:
             raise EncodeError(root + "".join(filter(None, steps)), str(refusal)) from None
         except RecursionError:
@@ -56,8 +56,11 @@ def encode_slowly(value: object, root: str, limit: int = MAX_DEPTH) -> bytes:
 _END = object()
 
 
-def _emit(packer: Payload, item: object) -> Iterator[tuple[str | None, object]] | None:
-    """Pack a leaf, or the head of a container whose children are returned."""
+def _emit(packer: Payload, item: object, room: int) -> Iterator[tuple[str | None, object]] | None:
+    """Pack a leaf, or the head of a container whose children are returned.
+
+    ``room`` is how many containers the item may nest in those that it is in.
+    """
     if isinstance(item, ExtType | Timestamp):
         raise RefusedError(reason(item))
     if isinstance(item, list | tuple):
@@ -65,14 +68,16 @@ def _emit(packer: Payload, item: object) -> Iterator[tuple[str | None, object]] 
         return ((f"[{index}]", child) for index, child in enumerate(item))
     if isinstance(item, dict):
         packer.pack_map_header(len(item))
-        return _entries(packer, item)
+        return _entries(item, room)
     _leaf(packer, item)
     return None
 
 
-def _entries(packer: Payload, items: dict[object, object]) -> Iterator[tuple[str | None, object]]:
+def _entries(items: dict[object, object], room: int) -> Iterator[tuple[str | None, object]]:
     seen: set[object] = set()
     for key, value in items.items():
+        if _depth(key) > room:
+            raise RefusedError("a key nests too many containers")
         plain = _plain_key(key)
         if plain in seen:
             raise RefusedError(f"the key {short(key)} appears twice once it is sent")
@@ -101,22 +106,25 @@ def _leaf(packer: Payload, item: object) -> None:
 
 
 def _pack_key(packer: Payload, key: object) -> None:
-    # A frozen container can't contain itself.
-    if isinstance(key, tuple):
-        packer.pack_array_header(len(key))
-        for part in key:
-            _pack_key(packer, part)
-        return
-    try:
-        _leaf(packer, key)
-    except RefusedError as refusal:
-        raise RefusedError(f"the key {short(key)}: {refusal}") from None
+    parts = [key]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, tuple):
+            packer.pack_array_header(len(part))
+            parts.extend(reversed(part))
+            continue
+        try:
+            _leaf(packer, part)
+        except RefusedError as refusal:
+            raise RefusedError(f"the key {short(part)}: {refusal}") from None
 
 
 def _plain_key(key: object) -> object:
     """Return what two keys share when they are one key on the other side."""
-    if isinstance(key, tuple):
-        return tuple(map(_plain_key, key))
+    return with_leaves(key, tuple, _plain_leaf)
+
+
+def _plain_leaf(key: object) -> object:
     if isinstance(key, float) and math.isnan(key):
         return _END
     if isinstance(key, datetime) and key.utcoffset() is not None:
@@ -124,6 +132,44 @@ def _plain_key(key: object) -> object:
     if isinstance(key, str):
         return str.__str__(key)
     return key
+
+
+def _depth(key: object) -> int:
+    """Count how deep the tuples of a key nest."""
+    depth = 0
+    level = [key]
+    while level := [part for part in level if isinstance(part, tuple)]:
+        depth += 1
+        level = [part for parts in level for part in parts]
+    return depth
+
+
+def with_leaves(
+    value: Payload,
+    kind: type[list[Payload]] | type[tuple[Payload, ...]],
+    leaf: Callable[[Payload], Payload],
+) -> Payload:
+    """Return ``value`` with each container of ``kind`` as a tuple, of what ``leaf`` makes of it.
+
+    A loop, as how deep Python may recurse depends on who calls, and on a setting.
+    """
+    if not isinstance(value, kind):
+        return leaf(value)
+    unread: list[Iterator[Payload]] = [iter(value)]
+    made: list[list[Payload]] = [[]]
+    while True:
+        for item in unread[-1]:
+            if isinstance(item, kind):
+                unread.append(iter(item))
+                made.append([])
+                break
+            made[-1].append(leaf(item))
+        else:
+            unread.pop()
+            whole = tuple(made.pop())
+            if not made:
+                return whole
+            made[-1].append(whole)
 
 
 def short(key: object) -> str:

@@ -26,6 +26,7 @@ def decoders(request: pytest.FixtureRequest) -> Iterator[None]:
     before = vars(_codec._fast).copy()
     if request.param == "msgspec":
         _codec._fast.load()
+        _codec._fast.pause = 0
         assert _codec._fast.decode is not None
     else:
         _codec._fast.decode, _codec._fast.after = None, 0

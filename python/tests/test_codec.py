@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -18,11 +17,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peer import CONTEXT
 from tagged import load, show
 
 from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor, _codec
 from slither import _frames as frames
-from slither._answer import Failure, encode_result
+from slither._answer import Failure, encode_result, frame
 from slither._codec import decode_frame
 from slither._types import Payload
 from slither._walk import encode_slowly
@@ -286,23 +286,100 @@ def nested(levels: int, leaf: Payload) -> Payload:
 
 def test_keys_that_nest_deep_are_sent_or_refused() -> None:
     for leaf in (1, math.nan):
-        key = nested(900, leaf)
-        data = pack({key: 1})
-        assert data.startswith(b"\x81" + b"\x91" * 900)
-        with contextlib.suppress(DecodeError):
-            # Whether the stack has room for it is the caller's doing.
-            assert len(unpack(data)) == 1
-    for levels in (900, 5_000):
-        with pytest.raises(EncodeError, match=r"a set cannot be sent|nests too many"):
-            pack({nested(levels, 1): {1}})
+        value = {nested(999, leaf): 1}
+        data = pack(value)
+        assert data.startswith(b"\x81" + b"\x91" * 999)
+        assert encode_slowly(value, "value") == data
+        assert len(unpack(data)) == 1
+    with pytest.raises(EncodeError, match="a set cannot be sent"):
+        pack({nested(999, 1): {1}})
+    for levels in (1_000, 5_000):
+        with pytest.raises(EncodeError, match="a key nests too many containers"):
+            pack({nested(levels, 1): 1})
 
 
-def test_bytes_with_a_key_that_nests_too_deep_are_refused() -> None:
+def test_bytes_with_a_key_that_nests_deep_are_read_or_refused() -> None:
     for levels in (990, 1_022):
         with pytest.raises(DecodeError):
             decode_frame(b"\x81" + b"\x91" * levels + b"\xc1")
-    with pytest.raises(DecodeError, match="a key nests too many containers"):
-        decode_frame(b"\x81" + b"\x91" * 1_020 + b"\x01\x01")
+    assert len(decode_frame(b"\x81" + b"\x91" * 1_023 + b"\x01\x01")) == 1
+    with pytest.raises(DecodeError, match="nests too many containers"):
+        decode_frame(b"\x81" + b"\x91" * 1_024 + b"\x01\x01")
+
+
+_CHAINS = [
+    (b"\x91", b"\x01"),
+    (b"\x81\xa1k", b"\x01"),
+    (b"\x81\x07", b"\x01"),
+    (b"\xdc\x00\x01", b"\xc4\x01a"),
+]
+
+
+@pytest.mark.parametrize(("level", "leaf"), _CHAINS)
+def test_how_deep_bytes_may_nest_is_counted(level: bytes, leaf: bytes) -> None:
+    for levels in (1, 8, 9, 10, 1_000):
+        assert pack(unpack(level * levels + leaf))[-len(leaf) :] == leaf
+    assert decode_frame(level * 1_024 + leaf)
+    for read, least in ((unpack, 1_001), (decode_frame, 1_025)):
+        for levels in (least, 1_500, 20_000, 300_000):
+            with pytest.raises(DecodeError, match="nests too many containers"):
+                read(level * levels + leaf)
+
+
+_DEEP = """
+import sys, threading
+from slither import DecodeError, EncodeError, _codec
+from slither.protocol import pack, unpack
+
+if sys.argv[1] == "msgspec":
+    _codec._fast.load()
+    _codec._fast.pause = 0
+
+def count():
+    for levels in (1_000, 1_001, 100_000):
+        value = key = 1
+        for _ in range(levels):
+            value = [value]
+        # Python itself recurses to hash a key, and does not count.
+        for _ in range(min(levels, 3_000) - 1):
+            key = (key,)
+        for action, argument in (
+            (pack, value),
+            (pack, {key: 1}),
+            (unpack, b"\\x91" * levels + b"\\x01"),
+            (unpack, b"\\x81" + b"\\x91" * (levels - 1) + b"\\x01\\x01"),
+        ):
+            try:
+                action(argument)
+                print("taken", end=" ")
+            except (DecodeError, EncodeError):
+                print("refused", end=" ")
+    print()
+    while value != 1:
+        [value] = value
+    while key != 1:
+        [key] = key
+
+def deeper(frames):
+    deeper(frames - 1) if frames else count()
+
+count()
+deeper(700)
+sys.setrecursionlimit(10**6)
+threading.stack_size(512 * 1024)
+thread = threading.Thread(target=count)
+thread.start()
+thread.join()
+"""
+
+
+def test_neither_stack_nor_recursion_limit_changes_how_deep_a_value_may_nest() -> None:
+    decoder = "msgspec" if _codec._fast.decode else "msgpack"
+    done = subprocess.run(
+        [sys.executable, "-c", _DEEP, decoder], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == (["taken"] * 4 + ["refused"] * 8) * 3
 
 
 def test_a_frame_whose_kind_nests_deep_is_refused() -> None:
@@ -312,15 +389,36 @@ def test_a_frame_whose_kind_nests_deep_is_refused() -> None:
         frames.parse(b"\x92" + pack(-(1 << 500_000)) + b"\x01")
 
 
+ROWS = [
+    {"id": n, "name": f"row {n}", "price": n / 7, "tags": ["a", None, True]} for n in range(99)
+]
+
+
 def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = _codec._Fast()
     monkeypatch.setattr(_codec, "_fast", fast)
-    body = pack(["x" * 1_000] * 100)
-    for _ in range(3):
-        assert unpack(body) == ["x" * 1_000] * 100
-        found = fast.decode
-    assert found is not None
-    assert unpack(body) == ["x" * 1_000] * 100
+    body = frame(frames.CALL, 1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
+    call = frames.Call(1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
+    while fast.after > 0:
+        assert frames.parse(body) == call
+        assert (fast.decode is not None) == (fast.after <= 0)
+    assert fast.read(body)[-1] == ROWS
+    assert frames.parse(body) == call
+
+
+def test_what_the_faster_decoder_refuses_is_left_to_msgpack_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fast = _codec._Fast()
+    monkeypatch.setattr(_codec, "_fast", fast)
+    fast.load()
+    rows, other = pack(ROWS), pack([b"bytes", *ROWS])
+    assert fast.read(rows) == ROWS
+    assert unpack(other) == [b"bytes", *ROWS]
+    assert fast.after == fast.pause * len(other)
+    while fast.after > 0:
+        assert unpack(rows) == ROWS
+    assert fast.read(rows) == ROWS
 
 
 def test_without_msgspec_all_is_decoded_by_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
