@@ -1,7 +1,14 @@
-"""The driver's script in a worker: run once, under another name, so that its guard holds."""
+"""The program's main module in a worker: run once, under another name, so that its guard holds.
+
+Afterwards it is ``__main__`` in every respect. What a handler pickles names ``__main__``, which
+the program and the children of :mod:`multiprocessing` can import, and what such children send
+back (they say ``__mp_main__``) is found here.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 import types
 from importlib.machinery import SourceFileLoader
@@ -9,33 +16,90 @@ from importlib.machinery import SourceFileLoader
 from slither import _registry
 
 NAME = "__slither_main__"
+_MAIN = "__main__"
+# The second is what multiprocessing calls the main module in its children.
+_NAMES = (_MAIN, "__mp_main__", NAME)
+_loaded: dict[str, types.ModuleType] = {}
 
 
-def load(path: str) -> types.ModuleType:
-    """Return the module of the script at ``path``, which also goes by ``__main__`` from then on.
+def load(main: str) -> types.ModuleType:
+    """Return the program's main module, which also goes by ``__main__`` from then on.
 
-    What it registers with ``on_start`` runs before this returns. Whatever the script raises
+    ``main`` is the absolute path of a script, or the name of a module that was run with ``-m``.
+    What it registers with ``on_start`` runs before this returns. Whatever the module raises
     passes through, and the next call tries again.
     """
-    found = sys.modules.get(NAME)
+    found = _loaded.get(main)
     if found is not None:
         return found
     before = set(_registry.start_hooks)
     module = types.ModuleType(NAME)
-    module.__file__ = path
-    previous = sys.modules.get("__main__")
-    sys.modules[NAME] = sys.modules["__main__"] = module
+    previous = {name: sys.modules.get(name) for name in _NAMES}
+    sys.modules.update(dict.fromkeys(_NAMES, module))
     try:
-        # Not imported, which would leave a cache beside the script.
-        with open(path, "rb") as file:
-            code = SourceFileLoader(NAME, path).source_to_code(file.read(), path)
-        exec(code, module.__dict__)
+        exec(_code(main, module), module.__dict__)
+        _rename(module)
         for name, hook in list(_registry.start_hooks.items()):
             if name not in before:
                 hook()
     except BaseException:
-        del sys.modules[NAME]
-        if previous is not None:
-            sys.modules["__main__"] = previous
+        for alias, other in previous.items():
+            if other is None:
+                del sys.modules[alias]
+            else:
+                sys.modules[alias] = other
         raise
+    _loaded[main] = module
     return module
+
+
+def _code(main: str, module: types.ModuleType) -> types.CodeType:
+    if os.path.isabs(main):
+        module.__file__ = main
+        # Not imported, which would leave a cache beside the script.
+        with open(main, "rb") as file:
+            return SourceFileLoader(NAME, main).source_to_code(file.read(), main)
+    spec = importlib.util.find_spec(main)
+    code = getattr(spec and spec.loader, "get_code", lambda _name: None)(main)
+    if spec is None or code is None:
+        raise ModuleNotFoundError(f"No module named {main!r}", name=main)
+    module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
+    if spec.origin is not None:
+        module.__file__ = spec.origin
+    assert isinstance(code, types.CodeType)
+    return code
+
+
+def _rename(module: types.ModuleType) -> None:
+    """Have what the module has defined say that it is ``__main__``'s, as in the program."""
+    module.__name__ = _MAIN
+    seen: set[int] = set()
+    stack = list(vars(module).values())
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, type):
+            if vars(value).get("__module__") == NAME:
+                type.__setattr__(value, "__module__", _MAIN)
+                stack.extend(vars(value).values())
+        elif isinstance(value, types.FunctionType):
+            if value.__module__ == NAME:
+                value.__module__ = _MAIN
+            stack.extend(vars(value).values())
+        elif isinstance(value, staticmethod | classmethod):
+            stack.append(value.__func__)
+        else:
+            _rename_own(value)
+
+
+def _rename_own(value: object) -> None:
+    # What stands in for a function, such as a cache, has a __module__ of its own. No attribute
+    # is asked for by name: an object may compute those.
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except (AttributeError, TypeError):
+        return
+    if isinstance(own, dict) and own.get("__module__") == NAME:
+        own["__module__"] = _MAIN

@@ -90,6 +90,8 @@ class Runtime:
         self._link.ahead = max(1, settings["ahead"])
         self._marker.settle(settings["marker"])
         _state.main = settings["main"]
+        if settings["argv"]:
+            sys.argv[:] = map(os.fsdecode, settings["argv"])
         _state.link = self._link
         self._link.log_level = LEVELS[settings["log_level"]]
         install_logging(self._link)
@@ -212,6 +214,7 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         "capture": (False, (bool,)),
         "log_level": ("info", (str,)),
         "main": (None, (str, type(None))),
+        "argv": ([], (list,)),
         "initializer": (None, (list, type(None))),
     }
     settings: dict[str, Payload] = {}
@@ -221,7 +224,9 @@ def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
         if type(value) is list and name == "initializer":
             wrong = wrong or list(map(type, value)) != [str, str, list]
         elif type(value) is list:
-            wrong = wrong or not all(type(part) is str for part in value)
+            # An argument that is no UTF-8 comes as its bytes.
+            parts = (str, bytes) if name == "argv" else (str,)
+            wrong = wrong or not all(type(part) in parts for part in value)
         if type(value) is int:
             wrong = wrong or value < 0
         if name == "log_level":

@@ -35,7 +35,7 @@ class Context:
 
 
 main: str | None = None
-"""The script whose functions go by the module ``__main__``."""
+"""The script, or the module, whose functions go by the module ``__main__``."""
 link: Connection | None = None
 call_id = 0
 _call: Call | None = None

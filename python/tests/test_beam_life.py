@@ -122,7 +122,7 @@ if __name__ == "__main__":
 """
         )
     )
-    assert (code, out.split("\n")[:-1]) == (0, ["__slither_main__", "0", "3", "caught two"]), err
+    assert (code, out.split("\n")[:-1]) == (0, ["__main__", "0", "3", "caught two"]), err
 
 
 def test_start_hooks_of_a_script_run_before_its_first_call(script: Script) -> None:
@@ -176,7 +176,7 @@ if __name__ == "__main__":
     )
     command = [sys.executable, "-m", "some_package.tool"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "[8, 'some_package.tool']\n", done.stderr
+    assert done.stdout == "[8, '__main__']\n", done.stderr
 
 
 BUSY = """

@@ -41,22 +41,17 @@ def here(module: str, name: str) -> str:
     """Return what workers import where this program says ``__main__``."""
     if module != "__main__":
         return module
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name != "__main__":
-        # Under `python -m package.module`, workers import that module by its name.
-        return str(spec.name)
-    if main_script() is None and spec is not None:
+    if main_module() is not None:
+        return module
+    if getattr(sys.modules.get("__main__"), "__spec__", None) is not None:
         raise NotImportable(
             f"{name} is defined in the __main__.py of {sys.path[0]}, which workers can't run; "
             "put it into another module of that and import it"
         )
-    if main_script() is None:
-        raise NotImportable(
-            f"{name} is defined in an interactive session, of which workers have no file; put it "
-            "into a module and import it"
-        )
-    return module
+    raise NotImportable(
+        f"{name} is defined in an interactive session, of which workers have no file; put it "
+        "into a module and import it"
+    )
 
 
 def importable(document: dict[str, Payload]) -> dict[str, Payload]:
@@ -72,12 +67,20 @@ def importable(document: dict[str, Payload]) -> dict[str, Payload]:
     return {**document, "stages": stages}
 
 
-def main_script() -> str | None:
-    """Return the path of the program's script, or None in a REPL or under ``-m``."""
+def main_module() -> str | None:
+    """Return the path of the program's script, or the name of the module run with ``-m``.
+
+    None in a REPL, and where the program is read from stdin or is a folder.
+    """
     main = sys.modules.get("__main__")
-    path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
-    # A folder's __main__.py has a spec, too, but is run like a script.
-    if path is None or (spec is not None and spec.name != "__main__"):
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name)
+    # Python takes __file__ away when the main thread has run the script; others may go on.
+    path = getattr(main, "__file__", None) or getattr(
+        getattr(main, "__loader__", None), "path", None
+    )
+    if path is None:
         return None
     path = os.path.abspath(path)
     return path if os.path.isfile(path) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from slither._driver import launch, settings
-from slither._driver.functions import main_script, reference
+from slither._driver.functions import main_module, reference
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -50,10 +50,21 @@ def pool_settings(
         "paths": [*(os.fspath(path) for path in paths), *launch.search_path(interpreter)],
         "env": variables,
         "cd": os.fspath(cwd) if cwd is not None else None,
-        "main": main_script(),
+        "main": main_module(),
+        "argv": [_sendable(argument) for argument in getattr(sys, "argv", ())],
         "initializer": first,
         "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
         # Workers that do not stop are killed, with what they have started, while BEAM is there.
         "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
         **(more or {}),
     }
+
+
+def _sendable(argument: object) -> str | bytes:
+    # An argument that is no text of this locale's is in Python's str as lone surrogates.
+    text = str(argument)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text

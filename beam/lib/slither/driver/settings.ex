@@ -6,7 +6,7 @@ defmodule Slither.Driver.Settings do
   alias Slither.Driver.Fault
   alias Slither.Python.Pool
 
-  @pool ~w(size spare python preload paths env cd main initializer window max_queue max_frame
+  @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
            startup_timeout max_requests max_rss max_age cancel_grace session_idle shutdown
            log_level capture_failures)a
   @timeouts ~w(startup_timeout session_idle)a

@@ -32,7 +32,14 @@ defmodule Slither.Python.Pool do
     main: [
       type: {:or, [:string, {:in, [nil]}]},
       default: nil,
-      doc: "The script whose functions go by the module `__main__`; run when one is called."
+      doc:
+        "The script (its absolute path), or the module, whose functions go by the module " <>
+          "`__main__`; run when one is called."
+    ],
+    argv: [
+      type: {:list, :any},
+      default: [],
+      doc: "`sys.argv` of the workers, strings or `Slither.Bytes`; empty leaves it as it is."
     ],
     initializer: [
       type: {:or, [{:list, :any}, {:in, [nil]}]},

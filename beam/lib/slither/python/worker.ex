@@ -380,6 +380,7 @@ defmodule Slither.Python.Worker do
       "capture" => settings.capture,
       "log_level" => Atom.to_string(settings.log_level),
       "main" => settings.main,
+      "argv" => settings.argv,
       "initializer" => settings.initializer,
       "marker" => marker != nil
     }
