@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from slither import _frames as frames
 from slither._codec import encode, encode_head, encode_once, encode_view
 from slither._errors import EncodeError
+from slither._slots import name_of
 from slither._version import MAX_FRAME
 from slither._walk import MAX_DEPTH
 
@@ -61,10 +62,11 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
 
 def said(error: BaseException) -> str:
     """Return an exception's text, or its name where it has none."""
-    name = type(error).__name__
+    name = name_of(type(error)).rpartition(".")[2]
     try:
-        return str(error) or name
-    except Exception:  # noqa: BLE001 - __str__ is the user's code
+        # Joined, it is a plain str, whatever a subclass of str says of itself.
+        return "".join((str(error),)) or name
+    except BaseException:  # noqa: BLE001 - __str__ is the user's code
         return f"{name} (its str() failed)"
 
 
@@ -78,13 +80,29 @@ def frame(kind: int, *fields: Payload) -> bytes:
     return bytes(encode_view([kind, *fields], "frame", MAX_DEPTH + 8))
 
 
-def encode_error(identity: int, error: dict[str, Payload]) -> bytes:
-    """Encode an error frame; facts that can't be sent are left out."""
+def encode_error(identity: int, error: dict[str, Payload], max_frame: int = MAX_FRAME) -> bytes:
+    """Encode an error frame; facts that can't be sent, or have no room, are left out."""
     try:
-        return frame(frames.ERROR, identity, error)
+        body = frame(frames.ERROR, identity, error)
+        if len(body) > max_frame:
+            body = frame(frames.ERROR, identity, lean(error))
+        return body
     except EncodeError:
         plain = {key: error[key] for key in ("kind", "message")}
         return frame(frames.ERROR, identity, plain)
+
+
+def lean(error: dict[str, Payload]) -> dict[str, Payload]:
+    """Return what matters most of an error: its class, and the end of its traceback."""
+    told: dict[str, Payload] = {key: error[key] for key in ("kind", "type") if key in error}
+    told["message"] = clean(error["message"], 1_000)
+    if "traceback" in error:
+        told["traceback"] = "…" + error["traceback"][-1_000:]
+    if "raised" in error:
+        first = error["raised"][0]
+        known = {key: first[key] for key in ("type", "module", "bases", "message")}
+        told["raised"] = [{**known, "left_out": {"…": "str"}}]
+    return told
 
 
 def encode_result(
@@ -177,6 +195,8 @@ def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
                 return value, None
             error = too_large("the result", len(value), max_frame)
     encoded = _encode_error(error)
+    if len(encoded) > max_frame - HEAD:
+        encoded = _encode_error(lean(error))
     if len(encoded) > max_frame - HEAD:
         encoded = _encode_error(too_large("the item's error", len(encoded), max_frame))
     return b"\xc0", encoded

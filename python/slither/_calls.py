@@ -57,7 +57,7 @@ def answer(
         return (encode_error(call.id, error.error),)
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
-        return (encode_error(call.id, exception_error(error)),)
+        return (encode_error(call.id, exception_error(error), max_frame),)
 
 
 def _run(handler: Callable[..., Payload], call: Call) -> Payload:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+MAX_EXCEPTIONS = 256
+"""Exceptions that an error tells of: the one that was raised, its causes, contexts, and parts."""
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 _OPERATIONS = frozenset({"end", "dump", "load"})
@@ -52,7 +54,49 @@ def _is_level(value: object) -> bool:
 
 
 def _is_error(value: object) -> bool:
-    return type(value) is dict and _is_str(value.get("kind")) and _is_str(value.get("message"))
+    return (
+        type(value) is dict
+        and (_is_str(value.get("kind")) and _is_str(value.get("message")))
+        and ("raised" not in value or _is_raised(value["raised"]))
+    )
+
+
+def _is_raised(value: object) -> bool:
+    if type(value) is not list or not 0 < len(value) <= MAX_EXCEPTIONS:
+        return False
+    return all(_is_exception(told, len(value)) for told in value)
+
+
+def _is_exception(told: object, count: int) -> bool:
+    def is_place(value: object) -> bool:
+        return type(value) is int and 0 <= value < count
+
+    checks: dict[str, Check] = {
+        "args": _is_list,
+        "attributes": lambda value: _is_map_of(value, _is_any),
+        "notes": _are_strs,
+        "tuples": _are_strs,
+        "left_out": lambda value: _is_map_of(value, _is_str),
+        "held": lambda value: _is_map_of(value, is_place),
+        "cause": is_place,
+        "context": is_place,
+        "suppress_context": lambda value: type(value) is bool,
+        "exceptions": lambda value: type(value) is list and all(map(is_place, value)),
+    }
+    return (
+        type(told) is dict
+        and all(_is_str(told.get(name)) for name in ("type", "module", "message"))
+        and _are_strs(told.get("bases"))
+        and all(check(told[name]) for name, check in checks.items() if name in told)
+    )
+
+
+def _are_strs(value: object) -> bool:
+    return type(value) is list and all(map(_is_str, value))
+
+
+def _is_map_of(value: object, check: Check) -> bool:
+    return type(value) is dict and all(_is_str(k) and check(v) for k, v in value.items())
 
 
 def _is_errors(value: object) -> bool:

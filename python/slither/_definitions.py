@@ -86,6 +86,9 @@ def main(module: str, descriptor: int) -> None:
         answer = {"error": error.error}
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
         answer = {"error": exception_error(error)}
+    if "error" in answer:
+        # JSON has no bytes; who reads why a module can't be imported needs no more than words.
+        answer["error"].pop("raised", None)
     sys.stdout.flush()
     sys.stderr.flush()
     with open(descriptor, "w", encoding="utf-8") as out:

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from slither._driver.summary import Summary
 
 
@@ -58,6 +60,7 @@ class EncodeError(SlitherError):
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
+        self.facts: dict[str, object] = {}
 
     def __str__(self) -> str:
         """Say where and why."""
@@ -240,8 +243,17 @@ class CallError(SlitherError):
 class HandlerError(CallError):
     """The function raised an exception that can't be raised again here.
 
-    ``type`` names it; the cause holds its traceback in the worker.
+    Its class is not known in this program, or its objects can't be made. ``type`` names it, and
+    ``attributes`` has what could be sent of it; the cause holds its traceback in the worker. It
+    is also an instance of the nearest built-in exceptions that the class is of, so that
+    ``except ValueError`` catches one that stands for a ``ValueError``.
     """
+
+    @property
+    def attributes(self) -> dict[str, object]:
+        """The exception's attributes by name, as far as they could be sent."""
+        told: Any = self.facts.get("raised") or [{}]
+        return dict(told[0].get("attributes", {}))
 
     @property
     def type(self) -> str:

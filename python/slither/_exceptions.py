@@ -7,9 +7,8 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slither._answer import clean, describe, said
-from slither._codec import encode_once
-from slither._walk import MAX_DEPTH
+from slither._answer import MAX_TEXT, clean, describe, said
+from slither._raised import raised
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -33,36 +32,24 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
 
 
 def _describe(error: BaseException) -> dict[str, Payload]:
+    told = raised(error)
     message = said(error)
     try:
         report = traceback.TracebackException.from_exception(error)
         _strip(report)
         text = "".join(report.format())
-    except Exception:  # noqa: BLE001 - the user's exception may break while it is shown
+    except BaseException:  # noqa: BLE001 - the user's exception may break while it is shown
         text = message
-    facts: dict[str, Payload] = {
-        "type": clean(type(error).__name__),
-        "module": clean(type(error).__module__),
-        "traceback": clean(text),
-    }
-    # For a driver, which raises it again: the arguments where they are small and can be sent.
-    arguments = _arguments(error)
-    if _is_small(arguments):
-        facts["args"] = arguments
-    return describe("exception", message, **facts)
+    name = told[0]["type"].rpartition(".")[2]
+    return describe("exception", message, type=name, traceback=_ends(text), raised=told)
 
 
-def _arguments(error: BaseException) -> list[object]:
-    if isinstance(error, OSError) and len(error.args) == 2 and error.filename is not None:
-        # An OSError takes the names of files out of its arguments.
-        second = [] if error.filename2 is None else [None, error.filename2]
-        return [*error.args, error.filename, *second]
-    return list(error.args)
-
-
-def _is_small(value: list[object]) -> bool:
-    packed = encode_once(value, MAX_DEPTH, small=True)
-    return packed is not None and len(packed) <= MAX_DEPTH
+def _ends(text: str) -> str:
+    """Cut a long text in its middle: what was raised stands at its end."""
+    if len(text) <= MAX_TEXT:
+        return clean(text)
+    half = MAX_TEXT // 2 - 40
+    return clean(f"{text[:half]}\n… ({len(text)} characters)\n{text[-half:]}")
 
 
 def _strip(report: traceback.TracebackException) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from slither import _calls, _state
 from slither import _frames as frames
 from slither._answer import frame
-from slither._driver.faults import to_exception
+from slither._driver.faults import to_error
 from slither._fake import FakeBeam
 from slither._types import Payload
 from slither._version import MAX_FRAME
@@ -88,11 +88,11 @@ def run_handler(
         _state._call, _state.call_id = before
     got = frames.parse(b"".join(pieces))
     if isinstance(got, frames.Error):
-        raise to_exception(_beams(got.error))
+        raise to_error(_beams(got.error))
     assert isinstance(got, frames.Result)
     results = list(got.results)
     for index, fault in (got.errors or {}).items():
-        results[index] = to_exception(_beams(fault, index))
+        results[index] = to_error(_beams(fault, index))
     return results
 
 

@@ -139,14 +139,17 @@ def test_the_end_of_an_iterator_is_no_end_of_the_results(beam: slither.Beam) -> 
             asyncio.wrap_future(beam.submit(driven.exhaust, 0)), PATIENCE
         )
 
-    with pytest.raises(slither.HandlerError, match="StopIteration"):
+    # From 3.12.1 on, it is asyncio that turns it into another error.
+    with pytest.raises((slither.HandlerError, RuntimeError), match="StopIteration"):
         asyncio.run(wait())
 
 
-def test_an_exception_that_cannot_be_made_anew_is_named(beam: slither.Beam) -> None:
-    with pytest.raises(slither.HandlerError, match="OddError") as caught:
+def test_an_exception_that_takes_other_arguments_than_it_has_is_itself(
+    beam: slither.Beam,
+) -> None:
+    with pytest.raises(driven.OddError) as caught:
         list(beam.map(driven.odd, [7]))
-    assert caught.value.type == "OddError"
+    assert caught.value.args == ("odd", "arguments")
     assert "in odd" in str(caught.value.__cause__)
 
 

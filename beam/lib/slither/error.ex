@@ -7,7 +7,9 @@ defmodule Slither.Error do
   says how to fix it; `details` carries facts by name.
 
   A Python exception has reason `:python_exception` and carries `python`, a map of `:type`,
-  `:message` and `:traceback`, all strings.
+  `:message` and `:traceback`, all strings. `details["raised"]` lists it and the exceptions that
+  are its cause, context or parts, as maps with string keys: `"type"`, `"message"`, `"args"`,
+  `"attributes"`, `"notes"` and more, as chapter 5 of `protocol/PROTOCOL.md` says.
 
       iex> error = %Slither.Error{reason: :unknown_pool, message: "no pool :gpu is running",
       ...>   where: "Slither.dispatch/2", hint: "known pools: :default"}

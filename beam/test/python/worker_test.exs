@@ -226,6 +226,15 @@ defmodule Slither.Python.WorkerTest do
       assert {:ok, 1} = call(pool, "identity", 1)
     end
 
+    test "an exception comes with what it holds and refers to, as data", %{pool: pool} do
+      assert {:error, %DispatchError{cause: cause}} = call(pool, "raises_holding", 404)
+      assert [raised, reason] = cause.details["raised"]
+      assert %{"type" => "LookupError", "args" => ["gone"], "cause" => 1} = raised
+      assert %{"attributes" => %{"status" => 404}, "notes" => ["asked twice"]} = raised
+      assert %{"left_out" => %{"lock" => "lock"}} = raised
+      assert %{"type" => "FileNotFoundError", "attributes" => %{"errno" => 2}} = reason
+    end
+
     test "a failed item fails alone", %{pool: pool} do
       options = options(pool, "fails", on_error: :skip)
       assert {:ok, [zero, one, two]} = Slither.dispatch([0, 1, 2], options)

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slither._driver import batches, frames
-from slither._driver.faults import to_exception
+from slither._driver.faults import to_error, to_exception
 from slither._errors import BeamDied, EncodeError, SlitherError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Calls:
             self._send_more()
         elif isinstance(got, frames.Done):
             self.ended = True
-            error = to_exception(got.error) if got.error else BeamDied("the run has ended")
+            error = to_error(got.error) if got.error else BeamDied("the run has ended")
             self._fail(error)
 
     def died(self, error: BeamDied) -> None:

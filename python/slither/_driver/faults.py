@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import builtins
+import asyncio.exceptions
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
-from slither import _main
-from slither._errors import (
-    CallError,
-    CallTimeout,
-    EncodeError,
-    HandlerError,
-    WorkerDied,
-)
+from slither._driver.rebuilt import left_out, rebuilt
+from slither._errors import CallError, CallTimeout, EncodeError, WorkerDied
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
-# Where these are raised they mean something else.
-_NOT_HERE = (StopIteration, StopAsyncIteration)
+# What ends an iteration, a generator or a task that meets it: here those of the program.
+_STOPS = (StopIteration, StopAsyncIteration)
+_ENDS = (GeneratorExit, asyncio.exceptions.CancelledError)
+# Before 3.12.1, a future of asyncio that gets a StopIteration is never done.
+_IN_FUTURES = _ENDS if sys.version_info >= (3, 12, 1) else (*_STOPS, *_ENDS)
+# As they are, whatever a class makes of its attributes.
+_CAUSE, _SUPPRESS = (vars(BaseException)[name] for name in ("__cause__", "__suppress_context__"))
 _KINDS: dict[str, type[CallError]] = {"timeout": CallTimeout, "worker_died": WorkerDied}
 
 
@@ -36,52 +36,52 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-def to_exception(fault: dict[str, Payload]) -> Exception:
-    """Make the exception of an error map."""
+def to_exception(fault: dict[str, Payload]) -> BaseException:
+    """Make the exception of an error map, for a future: as the handler raised it."""
+    return _made(fault, lambda found: not issubclass(found, _IN_FUTURES))
+
+
+def to_error(fault: dict[str, Payload]) -> Exception:
+    """Make the exception of an error map, where results are told from it by its type.
+
+    What is no Exception, such as a handler's SystemExit, is a HandlerError: it would end the
+    program's loop over results, and not be seen among them.
+    """
+
+    def fits(found: type[BaseException]) -> bool:
+        return issubclass(found, Exception) and not issubclass(found, _STOPS)
+
+    return cast("Exception", _made(fault, fits))
+
+
+def _made(
+    fault: dict[str, Payload], fits: Callable[[type[BaseException]], bool]
+) -> BaseException:
     kind, message = fault["kind"], fault["message"]
     if kind == "python_exception":
-        return _raised(fault)
+        error = rebuilt(fault, fits)
+        _trace(error, fault)
+        return error
     if kind == "not_encodable" and ": " in message:
         path, reason = message.split(": ", 1)
-        error: Exception = EncodeError(path, reason)
-        error.facts = fault  # type: ignore[attr-defined]
-        return error
+        unsent = EncodeError(path, reason)
+        unsent.facts = fault
+        return unsent
     made = _KINDS.get(kind, CallError)(message, fault)
     if "traceback" in fault:
-        made.__cause__ = RemoteTraceback(fault["traceback"])
+        _trace(made, fault)
     return made
 
 
-def _raised(fault: dict[str, Payload]) -> Exception:
-    error = _again(fault)
-    if error is None:
-        message = f"{fault.get('type', 'Exception')}: {fault['message']}"
-        error = HandlerError(message, fault)
-    error.__cause__ = RemoteTraceback(str(fault.get("traceback", fault["message"])))
-    return error
-
-
-def _again(fault: dict[str, Payload]) -> Exception | None:
-    """Make the exception anew where its class is known here and takes its arguments."""
-    arguments = fault.get("args")
-    found = _class(str(fault.get("module")), str(fault.get("type")))
-    if found is None or not isinstance(arguments, list):
-        return None
-    try:
-        error = found(*arguments)
-    except Exception:  # noqa: BLE001 - the user's code, which may want other arguments
-        return None
-    return error if type(error) is found else None
-
-
-def _class(module: str, name: str) -> type[Exception] | None:
-    # Only what this program has loaded by itself: an error never imports anything.
-    where = builtins if module == "builtins" else sys.modules.get(_here(module))
-    found = getattr(where, name, None)
-    if not isinstance(found, type) or not issubclass(found, Exception):
-        return None
-    return None if issubclass(found, _NOT_HERE) else found
-
-
-def _here(module: str) -> str:
-    return "__main__" if module == _main.NAME else module
+def _trace(error: BaseException, fault: dict[str, Payload]) -> None:
+    """Put the traceback where the chain of causes begins: there Python shows it first."""
+    text = str(fault.get("traceback", fault["message"])).rstrip()
+    if missing := left_out(fault):
+        text += f"\nNot sent: {', '.join(missing)}"
+    first, seen = error, {id(error)}
+    while (cause := _CAUSE.__get__(first)) is not None and id(cause) not in seen:
+        first = cause
+        seen.add(id(cause))
+    suppressed = _SUPPRESS.__get__(first)
+    _CAUSE.__set__(first, RemoteTraceback(text))
+    _SUPPRESS.__set__(first, suppressed)

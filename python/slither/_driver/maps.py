@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from slither._driver import batches, frames
-from slither._driver.faults import to_exception
+from slither._driver.faults import to_error
 from slither._driver.runs import Run
 from slither._driver.summary import Summary, summarize
 from slither._errors import EncodeError
@@ -162,7 +162,7 @@ class MapRun(Run):
         self.out += got.count - len(failed)
         if failed:
             self.count(failed.values())
-            values = self._place(values, {i: to_exception(f) for i, f in failed.items()})
+            values = self._place(values, {i: to_error(f) for i, f in failed.items()})
         if self._refused and self._failures == "return":
             values = self._place_refused(values, got.first)
         return values

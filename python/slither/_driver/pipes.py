@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slither._answer import frame
 from slither._driver import batches, frames
-from slither._driver.faults import to_exception
+from slither._driver.faults import to_error
 from slither._driver.runs import Run
 from slither._driver.summary import Summary, summarize
 from slither._errors import EncodeError, RunError, SlitherError
@@ -157,7 +157,7 @@ class PipeRun(Run):
         output = got.output or "default"
         values = batches.unpack(got.values, got.count)
         for index, fault in (got.errors or {}).items():
-            error = to_exception(fault)
+            error = to_error(fault)
             if fault.get("lost"):
                 raise RunError(f"pipe {self.name!r}, output {output!r}: {error}") from error
             self.routed.setdefault(output, {})[got.first + index] = error
@@ -178,7 +178,7 @@ class PipeRun(Run):
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
         if self.error is not None:
-            cause = to_exception(self.error)
+            cause = to_error(self.error)
             raise RunError(_words(self.name, self.error, cause), summary=self.summary) from cause
         if self.input_error is not None:
             raise self.input_error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slither._driver import frames
 from slither._driver.batches import Body, feed
-from slither._driver.faults import to_exception
+from slither._driver.faults import to_error
 from slither._driver.summary import Summary
 from slither._errors import BeamDied
 
@@ -181,7 +181,7 @@ class Run(ABC):
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
         if self.error is not None:
-            raise to_exception(self.error)
+            raise to_error(self.error)
         if self.input_error is not None:
             raise self.input_error
 

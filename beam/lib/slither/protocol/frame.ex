@@ -3,7 +3,7 @@ defmodule Slither.Protocol.Frame do
   # The frames of `protocol/PROTOCOL.md`. One table drives encoding, decoding and the checks;
   # a frame is a tuple `{name, field, …}`.
 
-  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Splitter}
+  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Raised, Splitter}
 
   @version 1
   @max_frame 268_435_456
@@ -251,7 +251,9 @@ defmodule Slither.Protocol.Frame do
   defp type?({:maybe, type}, value), do: value == nil or type?(type, value)
 
   defp type?(:error, %{"kind" => kind, "message" => message} = error),
-    do: plain_map?(error) and is_binary(kind) and is_binary(message)
+    do:
+      plain_map?(error) and is_binary(kind) and is_binary(message) and
+        (not is_map_key(error, "raised") or Raised.valid?(error["raised"]))
 
   defp type?(:error, _value), do: false
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -72,6 +73,13 @@ def once(items):
             with open(path, "w"):
                 os._exit(3)
     return items
+
+
+def raises_holding(items):
+    error = LookupError("gone")
+    error.status, error.lock = items[0], threading.Lock()
+    error.__notes__ = ["asked twice"]
+    raise error from FileNotFoundError(2, "no such file")
 
 
 def raises(items):
