@@ -11,7 +11,7 @@ defmodule Slither.Bench.Peers do
       :binary,
       line: 1_000,
       args: ["-u", Path.join(folder, "peers.py")],
-      env: [{'PYTHONPATH', to_charlist(folder)}]
+      env: [{~c"PYTHONPATH", to_charlist(folder)}]
     ])
   end
 

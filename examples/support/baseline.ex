@@ -34,7 +34,7 @@ defmodule Slither.Examples.Baseline do
       Port.open(
         {:spawn_executable, options[:python]},
         [:binary, :exit_status, :hide, args: arguments, line: 1_000_000, cd: @root] ++
-          [env: [{'PYTHONDONTWRITEBYTECODE', '1'}]]
+          [env: [{~c"PYTHONDONTWRITEBYTECODE", ~c"1"}]]
       )
 
     os_pid = port |> Port.info(:os_pid) |> elem(1)

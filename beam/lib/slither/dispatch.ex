@@ -201,7 +201,7 @@ defmodule Slither.Dispatch do
 
   defp answer(result, receipt, options) do
     if (is_map(options) or Keyword.keyword?(options)) and options[:receipt],
-      do: Tuple.append(result, receipt),
+      do: Tuple.insert_at(result, tuple_size(result), receipt),
       else: result
   end
 

@@ -129,6 +129,6 @@ defmodule Slither.Test.JSON do
 
   defp hex(digits), do: String.to_integer(digits, 16)
 
-  defp space(<<c, rest::binary>>) when c in ' \t\n\r', do: space(rest)
+  defp space(<<c, rest::binary>>) when c in ~c" \t\n\r", do: space(rest)
   defp space(text), do: text
 end

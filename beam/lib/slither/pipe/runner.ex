@@ -88,7 +88,7 @@ defmodule Slither.Pipe.Runner do
 
   defp answer({result, receipt}, options) do
     if Keyword.keyword?(options) and options[:receipt],
-      do: Tuple.append(result, receipt),
+      do: Tuple.insert_at(result, tuple_size(result), receipt),
       else: result
   end
 

@@ -39,8 +39,12 @@ defmodule Slither.Python.Env.Command do
 
   # uv takes the interpreters that are there, and shows no bars.
   defp environment do
-    [{'UV_PYTHON_DOWNLOADS', 'never'}, {'UV_NO_PROGRESS', '1'}, {'NO_COLOR', '1'}] ++
-      [{'VIRTUAL_ENV', false}, {'PIP_DISABLE_PIP_VERSION_CHECK', '1'}, {'PIP_NO_INPUT', '1'}]
+    [{~c"UV_PYTHON_DOWNLOADS", ~c"never"}, {~c"UV_NO_PROGRESS", ~c"1"}, {~c"NO_COLOR", ~c"1"}] ++
+      [
+        {~c"VIRTUAL_ENV", false},
+        {~c"PIP_DISABLE_PIP_VERSION_CHECK", ~c"1"},
+        {~c"PIP_NO_INPUT", ~c"1"}
+      ]
   end
 
   defp collect(port, progress, lines) do
