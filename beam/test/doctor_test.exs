@@ -5,6 +5,8 @@ defmodule Slither.DoctorTest do
 
   alias Slither.Doctor
 
+  doctest Slither.Doctor
+
   defp findings(pools), do: pools |> Doctor.findings() |> Enum.to_list()
 
   defp interpreter(script) do
@@ -42,6 +44,18 @@ defmodule Slither.DoctorTest do
     assert found =~ "the environment of #{file} is not built yet"
   end
 
+  test "a pool that another file of the configuration takes out is not looked at" do
+    for none <- [nil, false, [], [odd: false, gone: nil]], do: assert(length(findings(none)) == 6)
+
+    for wrong <- [:none, [:odd], [odd: 2]] do
+      assert {false, "pools", found} = List.last(findings(wrong))
+      assert found =~ "pools: takes options by name, or false, got #{inspect(wrong)}"
+    end
+
+    assert {false, "pools", found} = List.last(findings(odd: [], odd: []))
+    assert found =~ "pool :odd is there twice"
+  end
+
   test "a pool that can't work is told with what it lacks, and how to get it" do
     bare =
       interpreter("echo python 3 9 1; echo executable /bare; echo 'no_msgpack ImportError()'")
@@ -62,8 +76,8 @@ defmodule Slither.DoctorTest do
              {false, "pool broken", broken}
            ] = pools |> findings() |> Enum.drop(6)
 
-    assert slither =~ "-m pip install slither-beam"
-    assert msgpack =~ "-m pip install msgpack"
+    assert slither =~ "#{bare} -m pip install slither-beam"
+    assert msgpack =~ "#{bare} -m pip install 'msgpack>=1.0.8'"
     assert gone =~ ~s(no Python interpreter "no-such-python")
     assert odd =~ "Did you mean :size?"
     assert broken =~ "ended with status 7: out of order"

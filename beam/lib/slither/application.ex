@@ -5,7 +5,7 @@ defmodule Slither.Application do
 
   use Application
 
-  alias Slither.Python.Pool
+  alias Slither.Python.{Configured, Pool}
 
   @impl true
   def start(_type, _args) do
@@ -28,23 +28,9 @@ defmodule Slither.Application do
   end
 
   defp pools do
-    pools = Application.get_env(:slither, :pools, [])
-
-    unless Keyword.keyword?(pools) and Enum.all?(Keyword.values(pools), &Keyword.keyword?/1) do
-      raise Slither.Error,
-        reason: :invalid_option,
-        where: "config :slither",
-        message: "pools: takes options by name, got #{inspect(pools)}",
-        hint: "write pools: [default: [size: 2]]"
+    case :slither |> Application.get_env(:pools) |> Configured.pools() do
+      {:ok, pools} -> for {name, options} <- pools, do: {Pool, Keyword.put(options, :name, name)}
+      {:error, error} -> raise error
     end
-
-    with [twice | _] <- Keyword.keys(pools) -- Enum.uniq(Keyword.keys(pools)) do
-      raise Slither.Error,
-        reason: :duplicate,
-        where: "config :slither",
-        message: "pool #{inspect(twice)} is there twice"
-    end
-
-    for {name, options} <- pools, do: {Pool, Keyword.put(options, :name, name)}
   end
 end

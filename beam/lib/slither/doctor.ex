@@ -1,10 +1,21 @@
 defmodule Slither.Doctor do
-  @moduledoc false
-  # What an installation has and lacks, one finding after the other: whether it is fine, what was
-  # looked at, and what was found or how to get it.
+  @moduledoc """
+  Says what an installation has and lacks, and how to get it: Elixir, OTP, the Python that pools use
+  unless they name another, its packages, uv, and the interpreter or environment of each pool in the
+  configuration.
+
+  In a project, `mix slither.doctor` does it. A release has no Mix; there the node that runs says
+  what it finds:
+
+  ```sh
+  bin/my_app rpc "Slither.Doctor.run()"
+  ```
+
+  and where it does not start, a VM of its own: `bin/my_app eval "Slither.Doctor.run()"`.
+  """
 
   alias Slither.Error
-  alias Slither.Python.{Env, Environment, Pool}
+  alias Slither.Python.{Configured, Env, Environment, Pool}
   alias Slither.Python.Env.{Spec, Uv}
 
   @oldest_elixir ">= 1.14.0"
@@ -31,15 +42,54 @@ defmodule Slither.Doctor do
       print("no_slither", repr(error))
   """
 
+  @typedoc "Whether it is fine, what was looked at, and what was found or how to get it."
   @type finding :: {boolean, String.t(), String.t()}
 
-  @doc "Looks at everything; `pools` is that of the configuration."
-  @spec findings([{atom, keyword}]) :: Enumerable.t()
-  def findings(pools) do
+  @doc """
+  Looks at everything and prints a line for each thing as soon as it is known: `ok` or `MISS`, what
+  was looked at, and what was found.
+
+  Options: `pools:`, as `config :slither, pools:` has them, which is the default; `print:`, a
+  function that takes each line, in place of `IO.puts/1`.
+
+  Returns `:ok`, or `{:error, missing}` with the findings that are not fine.
+
+      iex> {:error, missing} =
+      ...>   Slither.Doctor.run(pools: [odd: [python: "no-such-python"]], print: fn _line -> :ok end)
+      iex> {false, "pool odd", found} = List.last(missing)
+      iex> found =~ "no-such-python"
+      true
+  """
+  @spec run(pools: keyword(keyword) | false, print: (String.t() -> any)) ::
+          :ok | {:error, [finding]}
+  def run(options \\ []) do
+    allowed = [pools: Application.get_env(:slither, :pools, []), print: &IO.puts/1]
+    options = Keyword.validate!(options, allowed)
+
+    missing =
+      Enum.reject(findings(options[:pools]), fn {good, what, found} ->
+        mark = if good, do: "ok  ", else: "MISS"
+        options[:print].("#{mark} #{String.pad_trailing(what, 14)} #{found}")
+        good
+      end)
+
+    if missing == [], do: :ok, else: {:error, missing}
+  end
+
+  @doc false
+  @spec findings(term) :: Enumerable.t()
+  def findings(configured) do
+    {pools, wrong} =
+      case Configured.pools(configured) do
+        {:ok, pools} -> {pools, []}
+        {:error, error} -> {[], [{false, "pools", Exception.message(error)}]}
+      end
+
     Stream.concat([
       [elixir(), otp()],
       Stream.flat_map([nil], fn nil -> python(nil) end),
       Stream.map([:uv], fn :uv -> uv() end),
+      wrong,
       Stream.flat_map(pools, &pool/1)
     ])
   end
@@ -106,7 +156,7 @@ defmodule Slither.Doctor do
 
   defp package(facts, python) do
     why = facts["no_slither"] || "it can't be imported"
-    {false, "slither", "#{why}; #{python} -m pip install slither-beam"}
+    {false, "slither", "#{why}; #{Environment.install(python, "slither")}"}
   end
 
   defp msgpack(%{"msgpack" => version} = facts, _python) do
@@ -116,7 +166,7 @@ defmodule Slither.Doctor do
 
   defp msgpack(facts, python) do
     why = facts["no_msgpack"] || "it can't be imported"
-    {false, "msgpack", "#{why}; #{python} -m pip install msgpack"}
+    {false, "msgpack", "#{why}; #{Environment.install(python, "msgpack")}"}
   end
 
   defp facts(python, extra) do

@@ -25,7 +25,7 @@ unless Code.ensure_loaded?(SnakeBridge.ConfigHelper) do
     def configure_snakepit!(options \\ []) do
       options = Options.validate!(options, @options, "SnakeBridge.ConfigHelper")
       default = [size: options[:pool_size]] ++ Keyword.take(options, [:python])
-      pools = Application.get_env(:slither, :pools, [])
+      pools = Application.get_env(:slither, :pools) || []
       # Persistent, or loading the application would put its own default back.
       pools = Keyword.put(pools, :default, default)
       Application.put_env(:slither, :pools, pools, persistent: true)

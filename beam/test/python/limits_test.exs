@@ -189,8 +189,12 @@ defmodule Slither.Python.LimitsTest do
     end
 
     test "have the paths that were there behind our own" do
-      assert variables(1, [], %{"PYTHONPATH" => "/theirs"})["PYTHONPATH"] =~ ~r"/python:/theirs$"
-      assert variables(1, PYTHONPATH: "/mine")["PYTHONPATH"] == "/mine"
+      own = Application.app_dir(:slither, "priv/python")
+      assert variables(1, [], %{})["PYTHONPATH"] == own
+      assert variables(1, [], %{"PYTHONPATH" => "/theirs"})["PYTHONPATH"] == "#{own}:/theirs"
+      user = [PYTHONPATH: "/mine"]
+      assert variables(1, user, %{"PYTHONPATH" => "/theirs"})["PYTHONPATH"] == "#{own}:/mine"
+      assert variables(1, [PYTHONPATH: nil], %{"PYTHONPATH" => "/t"})["PYTHONPATH"] == own
     end
   end
 

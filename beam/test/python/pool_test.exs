@@ -118,6 +118,15 @@ defmodule Slither.Python.PoolTest do
       error = unavailable(pool, :start_failed)
       assert error.message =~ "No module named 'slither'"
       assert error.message =~ "exit status 1"
+      assert error.message =~ "#{error.details.python} -m pip install slither-beam"
+    end
+
+    test "has an interpreter without msgpack: which one, and what installs it" do
+      python = interpreter(~s(exec python3 -S "$@"))
+      error = unavailable(start_pool(python: python), :start_failed)
+      assert error.message =~ "#{python}: "
+      assert error.message =~ "No module named 'msgpack'"
+      assert error.message =~ "#{python} -m pip install 'msgpack>=1.0.8'"
     end
 
     test "has a program that is not Python" do

@@ -8,7 +8,8 @@ defmodule Mix.Tasks.Slither.Doctor do
       mix slither.doctor
 
   A line begins with `ok` or `MISS`. The exit status is 0 when nothing is missing, else 3.
-  `slither doctor` does the same for Python programs that start BEAM themselves.
+  A release has `Slither.Doctor.run/1` for it; `slither doctor` does the same for Python programs
+  that start BEAM themselves.
   """
 
   use Mix.Task
@@ -20,18 +21,8 @@ defmodule Mix.Tasks.Slither.Doctor do
   def run([]) do
     # The application is not started: its pools may be what is broken.
     Mix.Task.run("app.config")
-    # What it uses to find an interpreter is there when the application is.
-    pools = Application.get_env(:slither, :pools, [])
-
-    fine =
-      for {good, what, found} <- Slither.Doctor.findings(pools), reduce: true do
-        fine ->
-          mark = if good, do: "ok  ", else: "MISS"
-          Mix.shell().info("#{mark} #{String.pad_trailing(what, 14)} #{found}")
-          fine and good
-      end
-
-    unless fine, do: exit({:shutdown, @missing})
+    found = Slither.Doctor.run(print: &Mix.shell().info/1)
+    if found != :ok, do: exit({:shutdown, @missing})
     :ok
   end
 

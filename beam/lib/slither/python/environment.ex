@@ -4,9 +4,6 @@ defmodule Slither.Python.Environment do
 
   alias Slither.Error
 
-  # Where this project keeps its Python package, for those who depend on it by path or source.
-  @package Path.expand("../../../../python", __DIR__)
-
   # A share of the cores each is what keeps N workers from running N times as many threads.
   @openmp "OMP_NUM_THREADS"
   # What these libraries do not find under their own name they take from OpenMP's.
@@ -46,9 +43,9 @@ defmodule Slither.Python.Environment do
     user = user(extra)
     share = Integer.to_string(max(1, div(System.schedulers_online(), pool_size)))
     limits = for name <- limited(Map.merge(inherited, user)), into: %{}, do: {name, share}
-    ours = Map.put(limits, "PYTHONPATH", python_path(inherited))
+    path = Map.get(user, "PYTHONPATH", Map.get(inherited, "PYTHONPATH"))
 
-    for {name, value} <- Map.merge(ours, user) do
+    for {name, value} <- limits |> Map.merge(user) |> Map.put("PYTHONPATH", python_path(path)) do
       # A port takes a variable away where it is false.
       {to_charlist(name), value != nil && to_charlist(value)}
     end
@@ -62,18 +59,33 @@ defmodule Slither.Python.Environment do
     Enum.reject(names, &is_map_key(set, &1))
   end
 
-  @doc "Why an interpreter cannot run a worker, in its own words."
+  @doc "Why an interpreter cannot run a worker, in its own words, and what it lacks."
   @spec probe(String.t(), [{charlist, charlist | false}]) :: String.t()
   def probe(python, variables) do
     env = for {name, value} <- variables, do: {to_string(name), if(value, do: to_string(value))}
 
     case System.cmd(python, ["-c", "import slither.worker"], stderr_to_stdout: true, env: env) do
-      {_output, 0} -> "the worker ended before it said hello"
-      {output, status} -> "#{String.trim(output)} (exit status #{status})"
+      {_output, 0} ->
+        "#{python}: the worker ended before it said hello"
+
+      {output, status} ->
+        "#{python}: #{String.trim(output)} (exit status #{status})#{advice(python, output)}"
     end
   rescue
-    error in ErlangError -> "it can't be run: #{inspect(error.original)}"
+    error in ErlangError -> "#{python}: it can't be run: #{inspect(error.original)}"
   end
+
+  defp advice(python, output) do
+    case Regex.run(~r/No module named '(msgpack|slither)\b/, output) do
+      [_, name] -> "; install it with: #{install(python, name)}"
+      nil -> ""
+    end
+  end
+
+  @doc "The command that installs what a worker needs, `msgpack` or `slither`, for an interpreter."
+  @spec install(String.t(), String.t()) :: String.t()
+  def install(python, "msgpack"), do: "#{python} -m pip install 'msgpack>=1.0.8'"
+  def install(python, "slither"), do: "#{python} -m pip install slither-beam"
 
   defp venv do
     path = Path.join([File.cwd!(), ".venv", "bin", "python"])
@@ -122,9 +134,20 @@ defmodule Slither.Python.Environment do
     error in ErlangError -> error
   end
 
-  defp python_path(inherited) do
-    package = if File.dir?(@package), do: [@package], else: []
-    before = Map.get(inherited, "PYTHONPATH", "")
-    Enum.join(package ++ if(before == "", do: [], else: [before]), ":")
+  # The package that came with this BEAM goes before one that is installed, which may be older.
+  defp python_path(theirs) do
+    case Enum.reject([package(), theirs], &(&1 in [nil, ""])) do
+      [] -> nil
+      folders -> Enum.join(folders, ":")
+    end
+  end
+
+  # An escript has none: who starts it says where the package is.
+  defp package do
+    with priv when is_list(priv) <- :code.priv_dir(:slither),
+         folder = Path.join(List.to_string(priv), "python"),
+         true <- File.dir?(folder),
+         do: folder,
+         else: (_none -> nil)
   end
 end
