@@ -38,6 +38,11 @@ from slither._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from slither import pipe as pipe
+    from slither import store as store
+    from slither import testing as testing
+    from slither import views as views
+    from slither import worker as worker
     from slither._driver.beam import Beam
     from slither._driver.executor import Executor
     from slither._expression import item, when
@@ -88,13 +93,18 @@ _LAZY = {
     "when": "slither._expression",
 }
 
+# So that `import slither` is enough for slither.pipe.retry(…).
+_MODULES = frozenset({"pipe", "store", "testing", "views", "worker"})
+
 
 def __getattr__(name: str) -> object:
     # What workers need when they start is above; the rest is loaded when it is wanted
     # (`dataclasses` alone, which Tensor takes, costs more than the package).
-    if name in _LAZY:
+    if name in _LAZY or name in _MODULES:
         from importlib import import_module
 
+        if name in _MODULES:
+            return import_module(f"slither.{name}")
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

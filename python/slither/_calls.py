@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from slither._frames import Call
     from slither._types import Payload
 
+ONE = "a function of one item is marked with @slither.worker.item_handler, and given as each=…"
+# What a list answers to whoever takes it for an item.
+_OF_A_LIST = (TypeError, AttributeError)
 _targets: dict[tuple[str, ...], Callable[..., Payload]] = {}
 
 
@@ -57,7 +60,17 @@ def answer(
         return (encode_error(call.id, error.error),)
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
-        return (encode_error(call.id, exception_error(error), max_frame),)
+        return (encode_error(call.id, _told(error, call), max_frame),)
+
+
+def _told(error: BaseException, call: Call) -> dict[str, Payload]:
+    told = exception_error(error)
+    if call.target[0] == "function" and type(error) in _OF_A_LIST and "list" in told["message"]:
+        # Many a function of one item was given a list so, and knows nothing of it.
+        told["traceback"] += (
+            f"\n{'.'.join(call.target[1:])} was given the list of a batch's items; {ONE}"
+        )
+    return told
 
 
 def _run(handler: Callable[..., Payload], call: Call) -> Payload:
@@ -158,10 +171,10 @@ def _hint(results: object) -> str:
         results.close()
         return "an async handler returned a coroutine: await it"
     if results is None:
-        return "is a return missing?"
+        return f"is a return missing? {ONE}"
     if hasattr(results, "tolist"):
         return "return list(array) or array.tolist()"
-    return "it takes a list of items and returns a list of as many results"
+    return f"it takes a list of items and returns a list of as many results. {ONE}"
 
 
 def resolve(target: list[str]) -> Callable[..., Payload]:

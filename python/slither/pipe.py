@@ -29,6 +29,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from slither import _options
+from slither._annotation import no_list
 from slither._errors import PipeError
 from slither._expression import Expression, Operand, error, expression_of, fail, skip
 from slither._policies import Policy, PolicyLike, policy, retry, route
@@ -396,6 +397,11 @@ def _target(
         raise _error(
             f"stage {name!r}: each takes a function of one item; mark it with "
             "@slither.worker.item_handler"
+        )
+    if each is None and not hasattr(handler, ITEM_MARK) and (takes := no_list(handler)):
+        raise _error(
+            f"stage {name!r}: a handler takes a list of items, and this one says {takes}; for a "
+            f"function of one item write each=…, and mark it with @slither.worker.item_handler"
         )
     try:
         module, function = reference(given[0])

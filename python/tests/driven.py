@@ -54,6 +54,10 @@ def ours(item: int) -> int:
     raise OurError(item, "for no reason")
 
 
+def of_one_row(row: Payload) -> Payload:
+    return row["a"]
+
+
 def odd(_item: int) -> int:
     raise OddError
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import driven
 import pytest
 from pipe_samples import SAMPLES, Model, halve, predict_batch
 from tagged import VECTORS
@@ -92,6 +93,12 @@ class Bound:
 
 
 P = Pipe("p")
+
+
+def of_one_row(row: dict[str, int]) -> int:
+    return row["a"]
+
+
 ONE = P.beam("one", item)
 identity: Callable[[list[int]], list[int]] = lambda items: items  # noqa: E731
 WRONG: list[tuple[str, Callable[[], object]]] = [
@@ -109,6 +116,8 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("exactly one of them", lambda: P.python("x")),
     ("exactly one of them", lambda: P.python("x", predict_batch, command="c")),
     ("@slither.worker.item_handler", lambda: P.python("x", each=math.sqrt)),
+    ("this one says dict", lambda: P.python("x", of_one_row)),  # type: ignore[arg-type]
+    ("this one says int", lambda: P.python("x", driven.double)),  # type: ignore[arg-type]
     ("an expression goes to .beam", lambda: P.python("x", item)),  # type: ignore[arg-type]
     ("Did you mean 'batch_size'?", lambda: P.python("x", predict_batch, batchsize=3)),  # type: ignore[call-arg]
     ("of 1 or more, or 'auto'", lambda: P.python("x", predict_batch, batch_size=0)),

@@ -193,6 +193,15 @@ def test_a_run_with_a_checkpoint_goes_on_where_it_was(beam: slither.Beam, tmp_pa
         beam.run(score, [1], checkpoint=path)
 
 
+def test_a_function_of_one_item_that_got_the_list_is_told_so(beam: slither.Beam) -> None:
+    with pytest.raises(slither.RunError) as caught:
+        beam.run(Pipe("p").python("s", "driven:of_one_row"), [{"a": 1}])
+    assert isinstance(caught.value.__cause__, TypeError)
+    told = str(caught.value.__cause__.__cause__)
+    assert "driven.of_one_row was given the list of a batch's items" in told
+    assert "given as each=" in told
+
+
 def test_async_forms(beam: slither.Beam) -> None:
     async def count() -> AsyncIterator[int]:
         for n in range(50):

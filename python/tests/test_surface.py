@@ -85,6 +85,14 @@ def test_a_name_is_taken_once(registry: dict[str, Callable[..., object]]) -> Non
         worker.batch_handler("same")(len)
 
 
+def test_to_import_the_package_is_enough_for_its_modules() -> None:
+    code = "import slither as s; print(s.pipe.retry(), s.worker, s.store, s.views, s.testing)"
+    made = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "slither.testing" in made.stdout
+
+
 def test_a_handler_must_be_callable() -> None:
     with pytest.raises(TypeError, match="a function or a name, not 5"):
         worker.batch_handler(5)  # type: ignore[call-overload]
