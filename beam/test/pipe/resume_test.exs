@@ -2,7 +2,7 @@ defmodule Slither.Pipe.ResumeTest do
   use ExUnit.Case, async: true
 
   alias Slither.{Error, PipeError}
-  alias Slither.Pipe.{Checkpoint, Definition, Ranges, Runner}
+  alias Slither.Pipe.{Checkpoint, Definition, Finished, Runner}
   alias Slither.Test.{FunExecutor, Pools}
 
   @moduletag :tmp_dir
@@ -38,8 +38,8 @@ defmodule Slither.Pipe.ResumeTest do
     end
   end
 
-  defp run!(definition, input, path) do
-    {:ok, outputs} = Runner.run(definition, input, checkpoint: path)
+  defp run!(definition, input, path, resume \\ :same) do
+    {:ok, outputs} = Runner.run(definition, input, checkpoint: path, resume: resume)
     payloads(outputs)
   end
 
@@ -64,7 +64,7 @@ defmodule Slither.Pipe.ResumeTest do
       assert payloads(partial) == %{default: [1, 2, 3, 4, 5, 6]}
       assert ran() == Enum.to_list(1..8)
       # The handler was mended.
-      assert run!(pipe([fake(noting())]), 1..10, path) == %{default: Enum.to_list(1..10)}
+      assert run!(pipe([fake(noting())]), 1..10, path, :anyway) == %{default: Enum.to_list(1..10)}
       assert ran() == Enum.to_list(7..10)
     end
 
@@ -87,7 +87,11 @@ defmodule Slither.Pipe.ResumeTest do
 
       assert payloads(partial) == %{default: [1, -1, -2]}
       assert ran() == [1, -1, -2, 3, -3, 4]
-      assert run!(stages.(noting()), 1..5, path) == %{default: [1, -1, -2, 3, -3, 4, -4, 5, -5]}
+
+      assert run!(stages.(noting()), 1..5, path, :anyway) == %{
+               default: [1, -1, -2, 3, -3, 4, -4, 5, -5]
+             }
+
       assert ran() == [3, -3, 4, -4, 5, -5]
     end
 
@@ -101,7 +105,7 @@ defmodule Slither.Pipe.ResumeTest do
       # 2 got through, -2 did not: without the rest of it, it is not handed on.
       assert payloads(partial) == %{default: [1, -1]}
       ran()
-      assert run!(stages.(noting()), 1..3, path) == %{default: [1, -1, 2, -2, 3, -3]}
+      assert run!(stages.(noting()), 1..3, path, :anyway) == %{default: [1, -1, 2, -2, 3, -3]}
       assert ran() == [2, -2, 3, -3]
     end
 
@@ -115,7 +119,7 @@ defmodule Slither.Pipe.ResumeTest do
 
       ran()
 
-      assert run!(statements.({:route, :bad}, noting()), 1..3, path) == %{
+      assert run!(statements.({:route, :bad}, noting()), 1..3, path, :anyway) == %{
                bad: [2],
                default: [1, 3]
              }
@@ -124,7 +128,7 @@ defmodule Slither.Pipe.ResumeTest do
       skipping = Path.rootname(path) <> ".skip"
       assert run!(statements.(:skip, failing_at(2)), 1..3, skipping).default == [1, 3]
       ran()
-      assert run!(statements.(:skip, noting()), 1..3, skipping).default == [1, 3]
+      assert run!(statements.(:skip, noting()), 1..3, skipping, :anyway).default == [1, 3]
       assert ran() == []
     end
 
@@ -137,7 +141,7 @@ defmodule Slither.Pipe.ResumeTest do
       options = [ordering: :as_completed, max_in_flight: 3, timeout: 50]
       definition = fn fun -> pipe([fake(fun, options), {:on_error, :*, :halt}]) end
       assert {:error, _timeout, _partial} = Runner.run(definition.(slow), 1..6, checkpoint: path)
-      outputs = run!(definition.(noting()), 1..6, path)
+      outputs = run!(definition.(noting()), 1..6, path, :anyway)
       assert Enum.sort(outputs.default) == Enum.to_list(1..6)
       assert [1, 2 | _] = Enum.sort(ran())
     end
@@ -167,8 +171,9 @@ defmodule Slither.Pipe.ResumeTest do
       other = pipe([fake(noting()), {:output, :more}])
       assert {:error, %Error{} = error, _} = Runner.run(other, 1..3, checkpoint: path)
       assert error.reason == :other_checkpoint
-      assert error.details.different == ["outputs", "stage :beam", "stage :fake"]
-      assert Exception.message(error) =~ "different: outputs, stage :beam, stage :fake"
+      assert ["order of stages", "outputs", "stage :beam" | _] = error.details.different
+      assert "stage :fake option :executor" in error.details.different
+      assert Exception.message(error) =~ "different: order of stages, outputs, stage :beam"
 
       assert_raise Error, fn ->
         other |> Runner.stream([1], checkpoint: path) |> Enum.to_list()
@@ -198,6 +203,107 @@ defmodule Slither.Pipe.ResumeTest do
       assert error.reason == :checkpoint_failed
       assert {:error, error, _} = Runner.run(definition, [1], checkpoint: :here)
       assert Exception.message(error) =~ "option :checkpoint takes a string"
+    end
+
+    test "when a handler's code is another, by the name of its stage", %{path: path} do
+      run!(pipe([beam(&(&1.payload + 1))]), 1..3, path)
+      other = pipe([beam(&(&1.payload + 2))])
+      assert {:error, error, partial} = Runner.run(other, 1..4, checkpoint: path)
+      assert error.reason == :other_checkpoint
+      assert error.details.different == ["stage :beam option :handler"]
+      assert partial == %{default: []}
+      # What is finished stays as it is; from here on the file is the other pipe's.
+      assert run!(other, 1..4, path, :anyway) == %{default: [2, 3, 4, 6]}
+      assert run!(other, 1..4, path) == %{default: [2, 3, 4, 6]}
+    end
+
+    test "when what a handler has captured is another", %{path: path} do
+      adding = fn n -> pipe([beam(&(&1.payload + n))]) end
+      run!(adding.(1), 1..3, path)
+      assert run!(adding.(1), 1..3, path) == %{default: [2, 3, 4]}
+
+      assert {:error, %{reason: :other_checkpoint}, _} =
+               Runner.run(adding.(2), [], checkpoint: path)
+    end
+
+    test "when the input is another, by the first position; nothing runs, nothing comes out",
+         %{path: path} do
+      definition = pipe([fake(noting())])
+
+      assert {:error, _error, _partial} =
+               Runner.run(pipe([fake(failing_at(7))]), 1..9, checkpoint: path)
+
+      run!(definition, 1..9, path, :anyway)
+      ran()
+
+      for {input, at} <- [{[1, 2, 0, 4, 5, 6, 7, 8, 9, 10], 2}, {2..12, 0}, {1..8, 8}, {[], 0}] do
+        assert {:error, error, partial} = Runner.run(definition, input, checkpoint: path)
+        assert {error.reason, error.details.position} == {:other_input, at}
+        assert partial == %{default: []}
+        assert ran() == []
+
+        assert_raise Error, fn ->
+          definition |> Runner.stream(input, checkpoint: path) |> Enum.take(1)
+        end
+      end
+
+      assert run!(definition, 11..21, path, :anyway) == %{default: Enum.to_list(1..9) ++ [20, 21]}
+      assert ran() == [20, 21]
+    end
+
+    test "when an input of which not all is finished is another: the rest does not run before",
+         %{path: path} do
+      slow = noting(&if(3 in &1, do: receive(do: (:never -> :ok)), else: {:ok, &1}))
+      options = [ordering: :as_completed, max_in_flight: 5, batch_size: 1, timeout: 300]
+      stages = &pipe([fake(&1, options)])
+      assert {:error, _timeout, partial} = Runner.run(stages.(slow), 1..5, checkpoint: path)
+      assert Enum.sort(payloads(partial).default) == [1, 2, 4, 5]
+      ran()
+      options = [checkpoint: path, resume: :anyway]
+      {:ok, _} = Runner.run(stages.(noting()), [1, 2, 3], options)
+      assert ran() == [3]
+    end
+
+    test "when it has results for an output that is gone, whatever is asked for", %{path: path} do
+      routed = &pipe([beam(fn item -> {:route, :odd, item.payload} end), {:output, :odd}, &1])
+      run!(routed.({:output, :even}), 1..3, path)
+      plain = pipe([beam(& &1.payload)])
+      options = [checkpoint: path, resume: :anyway]
+      assert {:error, %{reason: :other_checkpoint} = error, _} = Runner.run(plain, 1..3, options)
+
+      assert Exception.message(error) =~
+               "results for outputs that the pipe does not declare: :odd"
+    end
+
+    test "when an earlier version wrote it, and is left as it is", %{path: path} do
+      File.write!(path, "slither-checkpoint 1\nrecords")
+      assert {:error, error, _} = Runner.run(pipe([fake(noting())]), [1], checkpoint: path)
+      assert error.reason == :old_checkpoint
+      assert File.read!(path) == "slither-checkpoint 1\nrecords"
+    end
+
+    test "under another name of the same file, while a run uses it", %{path: path} do
+      definition = pipe([beam(& &1.payload)])
+      File.ln_s!(path, path <> ".link")
+
+      [refused] =
+        definition
+        |> Runner.stream([1], checkpoint: path)
+        |> Enum.map(fn _ -> Runner.run(definition, [1], checkpoint: path <> ".link") end)
+
+      assert {:error, %Error{reason: :checkpoint_in_use}, _} = refused
+    end
+
+    test "while a run of another VM uses it, with who that is", %{path: path} do
+      other = open_vm(path)
+      assert_receive {^other, {:data, {:eol, "got " <> _}}}, Pools.patience()
+      {:os_pid, pid} = Port.info(other, :os_pid)
+      definition = pipe([beam(& &1.payload)])
+      assert {:error, error, _} = Runner.run(definition, [1], checkpoint: path)
+      assert error.reason == :checkpoint_in_use
+      assert Exception.message(error) =~ ~r/in use by the BEAM with process id \d+ on /
+      {_, 0} = System.cmd("kill", ["-9", to_string(pid)], stderr_to_stdout: true)
+      ended(other, 0)
     end
 
     test "while another run uses it", %{path: path} do
@@ -254,12 +360,15 @@ defmodule Slither.Pipe.ResumeTest do
 
     test "keeps what is finished and its outputs in one record", %{path: path} do
       item = Slither.Item.wrap(:a)
-      {:ok, checkpoint} = Checkpoint.open(path, [{"name", 1}])
-      {:ok, checkpoint} = Checkpoint.append(checkpoint, [2, 0, 1], [{[1], :default, item}])
-      {:ok, checkpoint} = Checkpoint.append(checkpoint, [5], [])
+      open = fn -> Checkpoint.open(path, [{"name", 1}], [:default], :same) end
+      digests = for n <- 0..5, do: {n, <<n::64>>}
+      [zero, one, two, _three, _four, five] = digests
+      {:ok, checkpoint} = open.()
+      {:ok, checkpoint} = Checkpoint.append(checkpoint, [two, zero, one], [{[1], :default, item}])
+      {:ok, checkpoint} = Checkpoint.append(checkpoint, [five], [])
       Checkpoint.close(checkpoint)
-      {:ok, checkpoint} = Checkpoint.open(path, [{"name", 1}])
-      assert checkpoint.done == [{0, 2}, {5, 5}]
+      {:ok, checkpoint} = open.()
+      assert checkpoint.done == [{0, 2, <<0::64, 1::64, 2::64>>}, {5, 5, <<5::64>>}]
       assert {:ok, outputs, next} = Checkpoint.outputs(checkpoint, Checkpoint.first(checkpoint))
       assert outputs == [{[1], :default, item}]
       assert {:ok, [], last} = Checkpoint.outputs(checkpoint, next)
@@ -268,19 +377,20 @@ defmodule Slither.Pipe.ResumeTest do
     end
   end
 
-  test "ranges are the set of their positions" do
+  test "what is finished is the set of its positions, each with its digest" do
     for _round <- 1..200 do
-      positions = for _ <- 1..:rand.uniform(20), do: :rand.uniform(25)
-      ranges = Ranges.new(positions)
-      assert Ranges.union(Enum.shuffle(ranges)) == ranges
+      positions = Enum.take_random(0..25, :rand.uniform(20))
+      finished = Finished.new(for n <- positions, do: {n, <<n::64>>})
+      assert Finished.union(Enum.shuffle(finished)) == finished
+      assert Finished.last(finished) == Enum.max(positions)
 
       {members, _rest} =
-        Enum.flat_map_reduce(0..30, ranges, fn n, ranges ->
-          {member?, ranges} = Ranges.pop(ranges, n)
-          {if(member?, do: [n], else: []), ranges}
+        Enum.flat_map_reduce(0..30, finished, fn n, finished ->
+          {digest, finished} = Finished.pop(finished, n)
+          {if(digest == nil, do: [], else: [{n, digest}]), finished}
         end)
 
-      assert members == Enum.sort(Enum.uniq(positions))
+      assert members == for(n <- Enum.sort(positions), do: {n, <<n::64>>})
     end
   end
 

@@ -28,6 +28,7 @@ from slither._driver.pipes import (
 from slither._driver.pool import StrPath, cores, pool_settings
 from slither._driver.progress import shows
 from slither._driver.runs import results
+from slither._driver.sources import sources
 from slither._driver.tables import SharedTable
 from slither._errors import BeamError
 
@@ -354,6 +355,7 @@ class Beam:
         iterable: Iterable[Payload],
         *,
         checkpoint: StrPath | None = None,
+        resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
     ) -> Stream:
@@ -363,13 +365,15 @@ class Beam:
         hundred items ahead of what the pipe can work on, and no further.
 
         With ``checkpoint``, a file, the run records what is finished: the same call after a
-        crash goes on from there, and gives everything once. Its input has to be the same again.
+        crash goes on from there, and gives everything once. A checkpoint of another pipe, of
+        handlers with another source or of another input is refused with what differs, unless
+        ``resume`` is ``"anyway"``; one that another run uses is refused, too.
         ``trace`` and ``progress`` are as for :meth:`map`.
 
         Raises :class:`slither.RunError` when the pipe stops at an item that failed, after what
         came out before it, and what the input raises as it is.
         """
-        run = self._pipe_run(pipe, checkpoint, trace)
+        run = self._pipe_run(pipe, checkpoint, trace, resume)
         run.shows = shows(pipe.name, iterable, progress)
         return Stream(results(run, iterable), run)
 
@@ -379,11 +383,12 @@ class Beam:
         iterable: Iterable[Payload] | AsyncIterable[Payload],
         *,
         checkpoint: StrPath | None = None,
+        resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
     ) -> AsyncStream:
         """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
-        run = self._pipe_run(pipe, checkpoint, trace)
+        run = self._pipe_run(pipe, checkpoint, trace, resume)
         run.shows = shows(pipe.name, iterable, progress)
         return AsyncStream(aio.results(run, iterable), run)
 
@@ -393,6 +398,7 @@ class Beam:
         iterable: Iterable[Payload],
         *,
         checkpoint: StrPath | None = None,
+        resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
     ) -> Outputs:
@@ -402,7 +408,7 @@ class Beam:
         ``default`` for those that no route took. Takes and raises what :meth:`stream` does, but
         always as :class:`slither.RunError`, with what had come out as ``partial``.
         """
-        run = self._pipe_run(pipe, checkpoint, trace)
+        run = self._pipe_run(pipe, checkpoint, trace, resume)
         run.shows = shows(pipe.name, iterable, progress)
         outputs = gathered(run.document)
         try:
@@ -419,11 +425,12 @@ class Beam:
         iterable: Iterable[Payload] | AsyncIterable[Payload],
         *,
         checkpoint: StrPath | None = None,
+        resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
     ) -> Outputs:
         """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
-        run = self._pipe_run(pipe, checkpoint, trace)
+        run = self._pipe_run(pipe, checkpoint, trace, resume)
         run.shows = shows(pipe.name, iterable, progress)
         outputs = gathered(run.document)
         try:
@@ -434,14 +441,20 @@ class Beam:
             raise failure from failure.__cause__
         return ended(outputs, run)
 
-    def _pipe_run(self, pipe: Pipe, checkpoint: StrPath | None, trace: str | None) -> PipeRun:
+    def _pipe_run(
+        self, pipe: Pipe, checkpoint: StrPath | None, trace: str | None, resume: str
+    ) -> PipeRun:
         from slither.pipe import Pipe
 
         if not isinstance(pipe, Pipe):
             raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
         spec: dict[str, Payload] = {"document": importable(pipe.document())}
+        anyway = settings.one_of("resume", resume, ("same", "anyway")) == "anyway"
         if checkpoint is not None:
             spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
+            spec["sources"] = sources(pipe.document())
+            if anyway:
+                spec["resume"] = "anyway"
         if trace is not None:
             spec["trace"] = str(trace)
         return PipeRun(self._link, spec, self)

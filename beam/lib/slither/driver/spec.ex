@@ -35,11 +35,13 @@ defmodule Slither.Driver.Spec do
   end
 
   defp pipe_option("checkpoint", path) when is_binary(path), do: {:ok, {:checkpoint, path}}
+  defp pipe_option("resume", "anyway"), do: {:ok, {:resume, :anyway}}
+  defp pipe_option("sources", %{} = digests), do: {:ok, {:sources, digests}}
   defp pipe_option("session", name) when is_binary(name), do: {:ok, {:session_id, name}}
   defp pipe_option("trace", trace), do: {:ok, {:metadata, %{trace: trace}}}
 
   defp pipe_option(name, _value),
-    do: {:error, Fault.unknown("option", name, ~w(checkpoint session trace))}
+    do: {:error, Fault.unknown("option", name, ~w(checkpoint resume session sources trace))}
 
   @names ~w(target max_in_flight ordering on_error isolate timeout queue_timeout session trace)
 

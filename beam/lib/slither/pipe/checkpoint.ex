@@ -1,9 +1,11 @@
 defmodule Slither.Pipe.Checkpoint do
   @moduledoc false
   # What a resumable run has finished, in one file that only grows: a magic word, then records
-  # of `<<size::32, crc32::32, term>>`. The first names the format and the pipe; each other one
-  # holds the positions of inputs that are finished and all that reached an output from them, so
-  # that both are there or neither is.
+  # of `<<size::32, crc32(size)::32, crc32(term)::32, term>>`. There are two kinds:
+  #
+  #   * `{:run, parts, owner}`: a run began; the last one says what the file belongs to;
+  #   * `{:finished, positions with digests, names of outputs, outputs}`: inputs that are finished,
+  #     and all that reached an output from them, so that both are there or neither is.
   #
   # Not disk_log: it keeps no checksums, needs a process and a name for each log, and decides by
   # itself what to keep of a damaged file. Here only a torn end is dropped; damage before the
@@ -11,56 +13,115 @@ defmodule Slither.Pipe.Checkpoint do
   #
   # A record is on disk before its outputs are handed on.
 
-  alias Slither.Error
-  alias Slither.Pipe.{Names, Ranges}
+  alias Slither.{Error, Lock}
+  alias Slither.Pipe.{Finished, Names}
 
-  @magic "slither-checkpoint 1\n"
-  @header 8
+  @magic "slither-checkpoint 2\n"
+  @magic_of_any "slither-checkpoint "
+  @header 12
+  # Who waited for longer would do the work of the run before it again, not be told of it; one that
+  # was killed needs a moment to be gone.
+  @patience 100
 
   @enforce_keys [:path, :file]
-  defstruct [:path, :file, done: [], until: 0, size: 0]
+  defstruct [:path, :file, :lock, parts: [], names: [], done: [], until: 0, size: 0]
 
-  @type t :: %__MODULE__{path: String.t(), file: :file.fd(), done: Ranges.t()}
+  @type t :: %__MODULE__{path: String.t(), file: :file.fd(), done: Finished.t()}
+  @typedoc "What a checkpoint belongs to: a digest of each part, by the part's name."
+  @type parts :: [{String.t(), term}]
   @type output ::
           {seq :: [non_neg_integer, ...], Slither.Pipe.Definition.name(), Slither.Item.t()}
 
   @doc """
-  Opens a checkpoint of the pipe that `parts` describes, or begins one.
+  Opens a checkpoint of what `parts` describe, or begins one; `outputs` are the pipe's.
 
-  It belongs to the calling process; no other of this node can open it meanwhile.
+  It belongs to the calling process; no other can open it meanwhile, of this VM or of another.
+  With `:anyway` one of other parts is taken, and is of these from then on.
   """
-  @spec open(String.t(), [{String.t(), term}]) :: {:ok, t} | {:error, Error.t()}
-  def open(path, parts) do
-    path = Path.expand(path)
+  @spec open(String.t(), parts, [term], :same | :anyway) :: {:ok, t} | {:error, Error.t()}
+  def open(path, parts, outputs, resume) do
+    path = path |> Path.expand() |> followed(40)
 
     case Names.claim({:checkpoint, path}) do
       :ok ->
-        with {:error, _error} = error <- open_file(path, parts) do
+        with {:error, _error} = error <- open_locked(path, parts, outputs, resume) do
           Names.release({:checkpoint, path})
           error
         end
 
       {:error, owner} ->
-        error(path, :checkpoint_in_use, "is in use by #{inspect(owner)}", nil)
+        in_use(path, "#{inspect(owner)} of this BEAM")
     end
   end
 
-  defp open_file(path, parts) do
+  # Two names of one file are one checkpoint.
+  defp followed(path, links) do
+    case File.read_link(path) do
+      {:ok, to} when links > 0 -> to |> Path.expand(Path.dirname(path)) |> followed(links - 1)
+      _no_link -> path
+    end
+  end
+
+  defp open_locked(path, parts, outputs, resume) do
     File.mkdir_p(Path.dirname(path))
 
-    with {:ok, file} <- posix(path, :file.open(path, [:read, :write, :binary, :raw])),
-         {:error, _error} = error <- load(%__MODULE__{path: path, file: file}, parts) do
-      :file.close(file)
-      error
+    with {:ok, file} <- posix(path, :file.open(path, [:read, :write, :binary, :raw])) do
+      with {:ok, lock} <- lock(path, file),
+           checkpoint = %__MODULE__{path: path, file: file, lock: lock},
+           {:error, _error} = error <- take(checkpoint, parts, outputs, resume) do
+        Lock.release(lock)
+        :file.close(file)
+        error
+      else
+        {:error, _error} = error ->
+          :file.close(file)
+          error
+
+        opened ->
+          opened
+      end
+    end
+  end
+
+  defp lock(path, file) do
+    with {:error, :locked} <- Lock.take(path <> ".lock", @patience),
+         do: in_use(path, owner(path, file))
+  end
+
+  defp take(checkpoint, parts, outputs, resume) do
+    with {:ok, checkpoint} <- load(checkpoint),
+         :ok <- same(checkpoint, parts, resume),
+         :ok <- declared(checkpoint, outputs),
+         until = max(checkpoint.until, byte_size(@magic)),
+         {:ok, written} <- write(checkpoint, {:run, parts, owner()}),
+         do: {:ok, %{written | until: until}}
+  end
+
+  defp owner do
+    {:ok, host} = :inet.gethostname()
+
+    {System.pid(), to_string(host),
+     DateTime.to_iso8601(DateTime.truncate(DateTime.utc_now(), :second))}
+  end
+
+  # Who began the last run on the file, which somebody may be writing to.
+  defp owner(path, file) do
+    with {:ok, size} <- :file.position(file, :eof),
+         {:ok, %{owner: {pid, host, since}}} <- load_records(path, file, size) do
+      "the BEAM with process id #{pid} on #{host}, since #{since}"
+    else
+      _unreadable -> "another BEAM"
     end
   end
 
   @doc "Writes what has finished; returns once it is on disk."
-  @spec append(t, [non_neg_integer], [output]) :: {:ok, t} | {:error, Error.t()}
+  @spec append(t, [{non_neg_integer, Finished.digest()}], [output]) ::
+          {:ok, t} | {:error, Error.t()}
   def append(checkpoint, finished, outputs) do
+    names = outputs |> Enum.map(&elem(&1, 1)) |> Enum.uniq()
     # The outputs are packed apart: opening a checkpoint reads all records, but only positions.
-    record = {Ranges.new(finished), :erlang.term_to_binary(outputs)}
-    write(checkpoint, record)
+    packed = :erlang.term_to_binary(outputs)
+    write(checkpoint, {:finished, Finished.new(finished), names, packed})
   end
 
   @doc "The outputs of the earlier runs, record by record, from the file."
@@ -68,100 +129,109 @@ defmodule Slither.Pipe.Checkpoint do
   def outputs(%__MODULE__{until: until}, at) when at >= until, do: :done
 
   def outputs(%__MODULE__{} = checkpoint, at) do
-    {:record, {_ranges, outputs}, next} = read(checkpoint.file, at, checkpoint.until)
-    {:ok, :erlang.binary_to_term(outputs), next}
+    case read(checkpoint.file, at, checkpoint.until) do
+      {:record, {:finished, _positions, _names, outputs}, next} ->
+        {:ok, :erlang.binary_to_term(outputs), next}
+
+      {:record, {:run, _parts, _owner}, next} ->
+        outputs(checkpoint, next)
+    end
   end
 
   @doc "Where `outputs/2` begins."
   @spec first(t) :: non_neg_integer
-  def first(%__MODULE__{file: file, until: until}) do
-    {:record, _head, next} = read(file, byte_size(@magic), until)
-    next
-  end
+  def first(%__MODULE__{}), do: byte_size(@magic)
 
   @spec close(t) :: :ok
   def close(checkpoint) do
     _ = :file.close(checkpoint.file)
+    Lock.release(checkpoint.lock)
     Names.release({:checkpoint, checkpoint.path})
   end
 
   ## Reading
 
-  defp load(checkpoint, parts) do
-    with {:ok, size} <- posix(checkpoint.path, :file.position(checkpoint.file, :eof)),
-         {:ok, start} <- posix(checkpoint.path, pread(checkpoint.file, 0, byte_size(@magic))) do
+  defp load(%__MODULE__{path: path, file: file} = checkpoint) do
+    with {:ok, size} <- posix(path, :file.position(file, :eof)),
+         {:ok, start} <- posix(path, pread(file, 0, byte_size(@magic))) do
       cond do
-        start == @magic -> load_head(checkpoint, parts, size)
+        start == @magic -> load_records(checkpoint, size)
         # Killed while it was begun: nothing was recorded yet.
-        String.starts_with?(@magic, start) -> begin(checkpoint, parts)
-        true -> error(checkpoint.path, :not_a_checkpoint, "is not a checkpoint", nil)
+        String.starts_with?(@magic, start) -> begin(checkpoint)
+        String.starts_with?(start, @magic_of_any) -> old(path)
+        true -> error(path, :not_a_checkpoint, "is not a checkpoint", nil)
       end
     end
   end
 
-  defp load_head(checkpoint, parts, size) do
-    case read(checkpoint.file, byte_size(@magic), size) do
-      {:record, {:pipe, theirs}, next} ->
-        with :ok <- same(checkpoint.path, theirs, parts),
-             {:ok, checkpoint} <- load_records(checkpoint, next, size, []),
-             do: cut(checkpoint)
-
-      {:torn, _at} ->
-        begin(checkpoint, parts)
-
-      {:damaged, at} ->
-        damaged(checkpoint, at)
+  defp load_records(%__MODULE__{path: path, file: file} = checkpoint, size) do
+    with {:ok, found} <- load_records(path, file, size) do
+      done = Finished.union(found.runs)
+      names = MapSet.to_list(found.names)
+      cut(%{checkpoint | parts: found.parts, names: names, done: done, until: found.until})
     end
   end
 
-  defp load_records(checkpoint, at, size, ranges) do
-    case read(checkpoint.file, at, size) do
-      {:record, {finished, _outputs}, next} ->
-        load_records(checkpoint, next, size, gather(ranges, finished))
-
-      :end ->
-        {:ok, %{checkpoint | done: together(ranges), until: at}}
-
-      {:torn, at} ->
-        {:ok, %{checkpoint | done: together(ranges), until: at}}
-
-      {:damaged, at} ->
-        damaged(checkpoint, at)
-    end
+  defp load_records(path, file, size) do
+    begun = %{parts: [], owner: nil, names: MapSet.new(), runs: [], until: byte_size(@magic)}
+    load_records(path, file, size, begun)
   end
 
-  # Most records follow the one before them.
-  defp gather([{from, to} | rest], [{next, last}]) when next == to + 1,
-    do: [{from, last} | rest]
+  defp load_records(path, file, size, found) do
+    case read(file, found.until, size) do
+      {:record, {:run, parts, owner}, next} ->
+        load_records(path, file, size, %{found | parts: parts, owner: owner, until: next})
 
-  defp gather(ranges, finished), do: Enum.reverse(finished, ranges)
+      {:record, {:finished, runs, names, _outputs}, next} ->
+        names = Enum.into(names, found.names)
+        runs = Enum.reverse(runs, found.runs)
+        load_records(path, file, size, %{found | runs: runs, names: names, until: next})
 
-  defp together(ranges), do: Ranges.union(ranges)
+      end_or_torn when end_or_torn in [:end, :torn] ->
+        {:ok, found}
+
+      :damaged ->
+        damaged(path, found.until)
+    end
+  end
 
   defp read(_file, at, size) when at >= size, do: :end
 
   defp read(file, at, size) do
-    with {:ok, <<length::32, crc::32>>} when length > 0 <- pread(file, at, @header),
-         {:ok, bytes} when byte_size(bytes) == length <- pread(file, at + @header, length),
-         ^crc <- :erlang.crc32(bytes) do
-      {:record, :erlang.binary_to_term(bytes), at + @header + length}
-    else
-      _torn_or_damaged -> unreadable(file, at, size)
+    case pread(file, at, @header) do
+      {:ok, <<length::32, crc_of_length::32, crc::32>>} when length > 0 ->
+        cond do
+          :erlang.crc32(<<length::32>>) != crc_of_length -> :damaged
+          at + @header + length > size -> :torn
+          true -> read_term(file, at, length, crc, size)
+        end
+
+      {:ok, <<0::96>>} ->
+        if zeros?(file, at, size), do: :torn, else: :damaged
+
+      {:ok, short} when byte_size(short) < @header ->
+        :torn
+
+      _unreadable ->
+        :damaged
     end
   end
 
   # A write that did not get to the disk as a whole is the last one: it reaches to the end of
   # the file, or the rest of the file is still zeros.
-  defp unreadable(file, at, size) do
-    case pread(file, at, @header) do
-      {:ok, <<0::64>>} ->
-        if zeros?(file, at, size), do: {:torn, at}, else: {:damaged, at}
+  defp read_term(file, at, length, crc, size) do
+    next = at + @header + length
 
-      {:ok, <<length::32, _crc::32>>} when length > 0 and at + @header + length < size ->
-        {:damaged, at}
+    case pread(file, at + @header, length) do
+      {:ok, bytes} when byte_size(bytes) == length ->
+        cond do
+          :erlang.crc32(bytes) == crc -> {:record, :erlang.binary_to_term(bytes), next}
+          next == size -> :torn
+          true -> :damaged
+        end
 
-      _short ->
-        {:torn, at}
+      _unreadable ->
+        :damaged
     end
   end
 
@@ -181,12 +251,10 @@ defmodule Slither.Pipe.Checkpoint do
 
   ## Writing
 
-  defp begin(checkpoint, parts) do
+  defp begin(checkpoint) do
     with {:ok, checkpoint} <- cut(%{checkpoint | until: 0}),
          :ok <- posix(checkpoint.path, :file.pwrite(checkpoint.file, 0, @magic)),
-         {:ok, checkpoint} <- write(%{checkpoint | size: byte_size(@magic)}, {:pipe, parts}) do
-      {:ok, %{checkpoint | until: checkpoint.size}}
-    end
+         do: {:ok, %{checkpoint | size: byte_size(@magic)}}
   end
 
   defp cut(%__MODULE__{file: file, until: until} = checkpoint) do
@@ -199,7 +267,8 @@ defmodule Slither.Pipe.Checkpoint do
     bytes = :erlang.term_to_binary(record)
 
     with :ok <- small?(path, byte_size(bytes)),
-         head = <<byte_size(bytes)::32, :erlang.crc32(bytes)::32>>,
+         length = <<byte_size(bytes)::32>>,
+         head = <<length::binary, :erlang.crc32(length)::32, :erlang.crc32(bytes)::32>>,
          :ok <- posix(path, :file.pwrite(file, size, [head, bytes])),
          :ok <- posix(path, :file.datasync(file)),
          do: {:ok, %{checkpoint | size: size + @header + byte_size(bytes)}}
@@ -212,9 +281,12 @@ defmodule Slither.Pipe.Checkpoint do
 
   ## Errors
 
-  defp same(_path, parts, parts), do: :ok
+  defp same(_checkpoint, _parts, :anyway), do: :ok
+  # Nothing was recorded yet, or its beginning was cut short.
+  defp same(%{parts: []}, _parts, :same), do: :ok
+  defp same(%{parts: parts}, parts, :same), do: :ok
 
-  defp same(path, theirs, parts) do
+  defp same(%{path: path, parts: theirs}, parts, :same) do
     {theirs, ours} = {Map.new(theirs), Map.new(parts)}
     names = Enum.uniq(Map.keys(theirs) ++ Map.keys(ours))
     different = for name <- Enum.sort(names), theirs[name] != ours[name], do: name
@@ -222,15 +294,66 @@ defmodule Slither.Pipe.Checkpoint do
     error(
       path,
       :other_checkpoint,
-      "is of another pipe, or of other options; different: #{Enum.join(different, ", ")}",
-      "run the pipe that wrote it, or give another path",
+      "is of another pipe, or of other options or code; different: " <>
+        Enum.join(different, ", "),
+      "run what wrote it, give another path, or go on with resume: :anyway",
       %{different: different}
     )
   end
 
-  defp damaged(checkpoint, at) do
+  defp declared(%{path: path, names: names}, outputs) do
+    case names -- outputs do
+      [] ->
+        :ok
+
+      gone ->
+        error(
+          path,
+          :other_checkpoint,
+          "has results for outputs that the pipe does not declare: " <>
+            Enum.map_join(gone, ", ", &inspect/1),
+          "declare them, or give another path",
+          %{different: ["outputs"]}
+        )
+    end
+  end
+
+  defp in_use(path, owner) do
     error(
-      checkpoint.path,
+      path,
+      :checkpoint_in_use,
+      "is in use by #{owner}",
+      "wait for that run, or give another path"
+    )
+  end
+
+  @doc "The error of an input that is not the one that the checkpoint knows."
+  @spec other_input(t, non_neg_integer, String.t()) :: Error.t()
+  def other_input(checkpoint, position, what) do
+    {:error, error} =
+      error(
+        checkpoint.path,
+        :other_input,
+        "is of another input: #{what}",
+        "give the input it was begun with, another path, or go on with resume: :anyway",
+        %{position: position}
+      )
+
+    error
+  end
+
+  defp old(path) do
+    error(
+      path,
+      :old_checkpoint,
+      "was written by another version of Slither, which records other things",
+      "finish that run with the version it was begun with, or remove the file to begin anew"
+    )
+  end
+
+  defp damaged(path, at) do
+    error(
+      path,
       :checkpoint_damaged,
       "is damaged at byte #{at}, before its end",
       "bring back the file from a copy, or remove it to begin anew"

@@ -162,12 +162,15 @@ defmodule Slither.Pipe.Engine do
   @spec grouped(t) :: t
   def grouped(engine), do: %{engine | grouped: true}
 
-  @doc "Has the run say which inputs are finished, and leave out those that `done` names."
-  @spec track(t, Slither.Pipe.Ranges.t()) :: t
-  def track(engine, done), do: %{engine | live: Live.new(done)}
+  @doc """
+  Has the run say which inputs are finished, and leave out those that `done` names; where such an
+  input is not what it was, the run halts, unless it is told not to `compare`.
+  """
+  @spec track(t, Slither.Pipe.Finished.t(), boolean) :: t
+  def track(engine, done, compare), do: %{engine | live: Live.new(done, compare)}
 
-  @doc "The positions of the inputs that have finished since it was last asked."
-  @spec finished(t) :: {[non_neg_integer], t}
+  @doc "The inputs that have finished since it was last asked: their positions and digests."
+  @spec finished(t) :: {[{non_neg_integer, Slither.Pipe.Finished.digest()}], t}
   def finished(engine) do
     {positions, live} = Live.take(engine.live)
     {positions, %{engine | live: live}}
@@ -328,7 +331,22 @@ defmodule Slither.Pipe.Engine do
   defp take_in(engine, entries) do
     {entries, live} = Live.begin(engine.live, entries)
     tally = Tally.run(engine.tally, :in, length(entries))
-    process(%{engine | live: live, tally: tally}, 0, entries, [])
+    engine = %{engine | live: live, tally: tally}
+
+    case Live.other(live) do
+      nil -> process(engine, 0, entries, [])
+      # Nothing is inside yet: none is taken in before all that is known was seen.
+      position -> halt(engine, 0, {[position], other_input(engine, position)})
+    end
+  end
+
+  defp other_input(engine, position) do
+    %PipeError{
+      pipe: engine.definition.name,
+      reason: :other_input,
+      item: position,
+      message: "the input is not the one that the checkpoint knows: item #{position} differs"
+    }
   end
 
   # Entries go through BEAM stages at once, until they reach a Python stage or the end.

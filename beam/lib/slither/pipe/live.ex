@@ -2,32 +2,66 @@ defmodule Slither.Pipe.Live do
   @moduledoc false
   # Which inputs of a run are finished: an input lives as long as any item made of it is inside.
   # Runs that are not tracked have `nil` in its place, and pay nothing.
+  #
+  # A run that goes on looks at the inputs that are finished before it works on any other: those
+  # that are not wait here until the last finished one has been found to be what it was.
 
-  alias Slither.Pipe.Ranges
+  alias Slither.Pipe.Finished
 
-  defstruct done: [], counts: %{}, finished: []
+  defstruct done: [], last: -1, compare: true, counts: %{}, finished: [], waiting: [], other: nil
 
   @type t :: %__MODULE__{} | nil
 
-  @doc "Tracks a run that leaves out what is done."
-  @spec new(Ranges.t()) :: t
-  def new(done), do: %__MODULE__{done: done}
+  @doc "Tracks a run that leaves out what is done, and compares it unless it is told not to."
+  @spec new(Finished.t(), boolean) :: t
+  def new(done, compare),
+    do: %__MODULE__{
+      done: done,
+      last: if(compare, do: Finished.last(done), else: -1),
+      compare: compare
+    }
 
   @doc "Takes in entries of the input, in order; gives those that are not done."
   @spec begin(t, list) :: {list, t}
   def begin(nil, entries), do: {entries, nil}
 
   def begin(live, entries) do
-    {kept, live} =
-      Enum.reduce(entries, {[], live}, fn {[position], _item} = entry, {kept, live} ->
-        {done?, done} = Ranges.pop(live.done, position)
+    {kept, live} = Enum.reduce(entries, {live.waiting, live}, &enter/2)
 
-        if done?,
-          do: {kept, %{live | done: done}},
-          else: {[entry | kept], %{live | done: done, counts: Map.put(live.counts, position, 1)}}
-      end)
+    cond do
+      live.other != nil -> {[], %{live | waiting: []}}
+      known?(live) -> {Enum.reverse(kept), %{live | waiting: []}}
+      true -> {[], %{live | waiting: kept}}
+    end
+  end
 
-    {Enum.reverse(kept), live}
+  @doc "Whether the finished inputs have come again, and are the same."
+  @spec known?(t) :: boolean
+  def known?(live), do: live.last == -1
+
+  @doc "The position at which the input is another one, if that was seen."
+  @spec other(t) :: non_neg_integer | nil
+  def other(nil), do: nil
+  def other(live), do: live.other
+
+  defp enter(_entry, {kept, %{other: other} = live}) when other != nil, do: {kept, live}
+
+  defp enter({[position], item} = entry, {kept, live}) do
+    digest = Finished.digest(item)
+    {known, done} = Finished.pop(live.done, position)
+    last = if position == live.last, do: -1, else: live.last
+    live = %{live | done: done, last: last}
+
+    cond do
+      known == nil ->
+        {[entry | kept], %{live | counts: Map.put(live.counts, position, {1, digest})}}
+
+      known == digest or not live.compare ->
+        {kept, live}
+
+      true ->
+        {kept, %{live | other: position}}
+    end
   end
 
   @doc "Entries went through a stage on BEAM, which may have made several or none of one."
@@ -56,8 +90,8 @@ defmodule Slither.Pipe.Live do
   def ended(live, seqs),
     do: Enum.reduce(seqs, live, fn [n | _], live -> change({n, -1}, live) end)
 
-  @doc "The inputs that have finished since, in no order."
-  @spec take(t) :: {[non_neg_integer], t}
+  @doc "The inputs that have finished since, with their digests, in no order."
+  @spec take(t) :: {[{non_neg_integer, Finished.digest()}], t}
   def take(live), do: {live.finished, %{live | finished: []}}
 
   defp add(changes, entries, by) do
@@ -69,13 +103,15 @@ defmodule Slither.Pipe.Live do
   defp change({_position, 0}, live), do: live
 
   defp change({position, by}, live) do
-    case Map.fetch!(live.counts, position) + by do
+    {count, digest} = Map.fetch!(live.counts, position)
+
+    case count + by do
       0 ->
         counts = Map.delete(live.counts, position)
-        %{live | counts: counts, finished: [position | live.finished]}
+        %{live | counts: counts, finished: [{position, digest} | live.finished]}
 
       count ->
-        %{live | counts: Map.put(live.counts, position, count)}
+        %{live | counts: Map.put(live.counts, position, {count, digest})}
     end
   end
 end

@@ -3,13 +3,12 @@ defmodule Slither.Pipe.Resume do
   # A run with a checkpoint: first what earlier runs have recorded, from the file; then the run
   # of the rest. Its outputs are handed on once they are recorded, and an input's outputs are
   # recorded together, when all that was made of it has ended.
+  #
+  # Before anything is handed on, the inputs that are finished are pulled again, and compared.
 
-  alias Slither.Pipe.{Checkpoint, Definition, Engine}
+  alias Slither.Pipe.{Checkpoint, Definition, Engine, Fingerprint, Live}
   alias Slither.PipeError
 
-  # Changing these changes how a run goes, not what comes out.
-  @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
-            [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
   # A stage of any other type may make one item of several, which have no position of their own.
   @types [:beam, :python, :router, :module]
   # A run that never has to wait records at least so often, in items.
@@ -24,9 +23,12 @@ defmodule Slither.Pipe.Resume do
   @spec new(Definition.t(), Engine.t(), String.t(), keyword) ::
           {:ok, t} | {:error, Exception.t()}
   def new(definition, engine, path, options) do
+    how = Keyword.get(options, :resume, :same)
+    parts = Fingerprint.parts(definition, options)
+
     with :ok <- resumable(definition),
-         {:ok, checkpoint} <- Checkpoint.open(path, parts(definition, options)) do
-      engine = Engine.track(engine, checkpoint.done)
+         {:ok, checkpoint} <- Checkpoint.open(path, parts, definition.outputs, how) do
+      engine = Engine.track(engine, checkpoint.done, how == :same)
       at = Checkpoint.first(checkpoint)
       {:ok, %__MODULE__{checkpoint: checkpoint, engine: engine, at: at}}
     end
@@ -52,11 +54,49 @@ defmodule Slither.Pipe.Resume do
           | {:wait, t}
   def step(%__MODULE__{at: :end} = resume), do: go_on(resume)
 
-  def step(%__MODULE__{checkpoint: checkpoint, at: at} = resume) do
+  def step(%__MODULE__{engine: engine} = resume) do
+    if Live.known?(engine.live), do: again(resume), else: look(resume)
+  end
+
+  # Nothing comes out of the engine before it knows the input.
+  defp look(%__MODULE__{checkpoint: checkpoint} = resume) do
+    case Engine.step(resume.engine) do
+      {:halted, _outputs, _error, engine} when engine.live.other != nil ->
+        position = engine.live.other
+        error = Checkpoint.other_input(checkpoint, position, "item #{position} differs")
+        {:halted, [], error, %{resume | engine: engine}}
+
+      {:halted, _outputs, error, engine} ->
+        {:halted, [], error, %{resume | engine: engine}}
+
+      {:done, engine} ->
+        resume = %{resume | engine: engine}
+
+        if Live.known?(engine.live),
+          do: again(resume),
+          else: {:halted, [], shorter(resume), resume}
+
+      {:outputs, outputs, engine} ->
+        %{resume | engine: engine} |> note(engine, outputs) |> step()
+
+      {:wait, engine} ->
+        resume = %{resume | engine: engine}
+        if Live.known?(engine.live), do: again(resume), else: {:wait, resume}
+    end
+  end
+
+  defp shorter(%__MODULE__{checkpoint: checkpoint, engine: engine}) do
+    what = "it ends after #{engine.next} items, and item #{engine.live.last} is finished"
+    Checkpoint.other_input(checkpoint, engine.next, what)
+  end
+
+  defp again(%__MODULE__{at: :end} = resume), do: go_on(resume)
+
+  defp again(%__MODULE__{checkpoint: checkpoint, at: at} = resume) do
     case Checkpoint.outputs(checkpoint, at) do
-      {:ok, [], next} -> step(%{resume | at: next})
+      {:ok, [], next} -> again(%{resume | at: next})
       {:ok, outputs, next} -> {:outputs, plain(outputs), %{resume | at: next}}
-      :done -> step(%{resume | at: :end})
+      :done -> go_on(%{resume | at: :end})
     end
   end
 
@@ -114,7 +154,7 @@ defmodule Slither.Pipe.Resume do
   defp record(%__MODULE__{finished: []} = resume), do: {:ok, [], resume}
 
   defp record(%__MODULE__{} = resume) do
-    finished = MapSet.new(resume.finished)
+    finished = MapSet.new(resume.finished, &elem(&1, 0))
 
     {ready, unfinished} =
       resume.unfinished
@@ -151,47 +191,4 @@ defmodule Slither.Pipe.Resume do
          }}
     end
   end
-
-  defp parts(definition, options) do
-    stages =
-      for {stage, place} <- Enum.with_index(definition.stages, 1) do
-        chosen = Keyword.drop(stage.options, @tuning)
-        {"stage #{inspect(stage.name)}", {place, stage.type, stage.module, chosen}}
-      end
-
-    policies =
-      for {stage, policy} <- definition.on_error, do: {"on_error #{inspect(stage)}", policy}
-
-    parts =
-      [
-        {"name", definition.name},
-        {"outputs", Enum.sort(definition.outputs)},
-        {"stores", definition.stores},
-        {"option :metadata", options[:metadata]}
-      ] ++ stages ++ policies
-
-    for {name, term} <- Enum.sort(parts),
-        do: {name, :erlang.md5(:erlang.term_to_binary(lasting(term)))}
-  end
-
-  # What a term is in the next BEAM as well. Of a function of a module's own making that is only
-  # its arity: a handler may be mended between two runs, and the next one goes on with it.
-  defp lasting(fun) when is_function(fun) do
-    case Function.info(fun, :type) do
-      {:type, :external} -> {:external, Function.info(fun, :module), Function.info(fun, :name)}
-      _local -> {:function, Function.info(fun, :arity)}
-    end
-  end
-
-  defp lasting(list) when is_list(list), do: lasting_list(list)
-  defp lasting(tuple) when is_tuple(tuple), do: {:tuple, lasting(Tuple.to_list(tuple))}
-
-  defp lasting(map) when is_map(map),
-    do: {:map, map |> :maps.to_list() |> Enum.sort() |> lasting()}
-
-  defp lasting(pid) when is_pid(pid) or is_reference(pid) or is_port(pid), do: :of_the_moment
-  defp lasting(term), do: term
-
-  defp lasting_list([head | tail]), do: [lasting(head) | lasting_list(tail)]
-  defp lasting_list(tail), do: if(tail == [], do: [], else: lasting(tail))
 end

@@ -13,6 +13,11 @@ defmodule Slither.Pipe.Runner do
     checkpoint: [
       type: :string,
       doc: "A file in which the run records what is finished, and from which it goes on."
+    ],
+    resume: [
+      type: {:in, [:same, :anyway]},
+      default: :same,
+      doc: "`:anyway` goes on from a checkpoint of another definition, or of another input."
     ]
   ]
 
@@ -34,13 +39,18 @@ defmodule Slither.Pipe.Runner do
 
       {:ok, outputs} = Slither.run_pipe(MyApp.ScorePipe, rows, checkpoint: "scores.checkpoint")
 
-  Items are known by their position, so the input must give the same items in the same order.
-  Whatever was not recorded runs again. A file of another pipe is refused
-  (`:other_checkpoint`), with the parts that differ; what only tunes a run (`batch_size`,
-  `max_in_flight`, `pool`, the timeouts) and the code of handlers may change between runs.
-  Other errors: `:checkpoint_in_use`, `:checkpoint_damaged`, `:not_a_checkpoint` and
-  `:checkpoint_failed` (the file system said no), as `Slither.Error`. The file stays when the
-  run has ended, and is yours to remove.
+  Whatever was not recorded runs again. A checkpoint knows what it belongs to: the pipe's
+  definition, the code of its handlers on BEAM, and each input that is finished, by its position.
+  Another definition is refused (`:other_checkpoint`) with the parts that differ, another input
+  (`:other_input`) with the first position at which it does; an input may have grown at its end.
+  Then `resume: :anyway` goes on all the same: finished items keep the results they have, and the
+  others run in the new way. What only tunes a run (`batch_size`, `max_in_flight`, `pool`, the
+  timeouts) may change between runs.
+
+  Other errors: `:checkpoint_in_use` (by another run, of this VM or of another),
+  `:old_checkpoint`, `:checkpoint_damaged`, `:not_a_checkpoint` and `:checkpoint_failed` (the file
+  system said no: the run stops), as `Slither.Error`. The file stays when the run has ended, and
+  is yours to remove.
   """
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}

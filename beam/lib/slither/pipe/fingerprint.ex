@@ -1,0 +1,74 @@
+defmodule Slither.Pipe.Fingerprint do
+  @moduledoc false
+  # What the results of a run depend on, beside its input: each part of the pipe's definition by
+  # name, with a digest that is the same in the next VM, and another where the part, or the code
+  # of a handler in it, is another. Slither's own code is left out: a new version may go on.
+
+  alias Slither.Pipe.{Checkpoint, Definition}
+
+  # Changing these changes how a run goes, not what comes out.
+  @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
+            [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
+
+  @doc "The parts, in order of their names."
+  @spec parts(Definition.t(), keyword) :: Checkpoint.parts()
+  def parts(definition, options) do
+    parts =
+      [
+        {"name", definition.name},
+        {"outputs", Enum.sort(definition.outputs)},
+        {"stores", definition.stores},
+        {"order of stages", Enum.map(definition.stages, & &1.name)},
+        {"option :metadata", options[:metadata]}
+      ] ++
+        Enum.flat_map(definition.stages, &stage/1) ++
+        for({stage, policy} <- definition.on_error, do: {"on_error #{inspect(stage)}", policy}) ++
+        for {target, digest} <- options[:sources] || %{}, do: {"source of #{target}", digest}
+
+    for {name, term} <- Enum.sort(parts),
+        do: {name, :erlang.md5(:erlang.term_to_binary(lasting(term), [:deterministic]))}
+  end
+
+  defp stage(stage) do
+    name = "stage #{inspect(stage.name)}"
+    chosen = Keyword.drop(stage.options, @tuning)
+
+    [{name, {stage.type, stage.module, code(stage.module)}}] ++
+      for {option, value} <- chosen, do: {"#{name} option #{inspect(option)}", value}
+  end
+
+  # What a term is in the next VM as well.
+  defp lasting(fun) when is_function(fun) do
+    facts = Map.new(Function.info(fun))
+    name = {facts.module, facts.name, facts.arity}
+
+    if facts.type == :external,
+      do: {:external, name, code(facts.module)},
+      else: {:function, name, unless(ours?(facts.module), do: facts.new_uniq), env(facts)}
+  end
+
+  defp lasting(list) when is_list(list), do: lasting_list(list)
+  defp lasting(tuple) when is_tuple(tuple), do: {:tuple, lasting(Tuple.to_list(tuple))}
+
+  defp lasting(map) when is_map(map),
+    do: {:map, map |> :maps.to_list() |> Enum.sort() |> lasting()}
+
+  defp lasting(pid) when is_pid(pid) or is_reference(pid) or is_port(pid), do: :of_the_moment
+
+  # It may stand for a module whose functions are called.
+  defp lasting(atom) when is_atom(atom), do: {atom, code(atom)}
+  defp lasting(term), do: term
+
+  defp lasting_list([head | tail]), do: [lasting(head) | lasting_list(tail)]
+  defp lasting_list(tail), do: if(tail == [], do: [], else: lasting(tail))
+
+  defp env(%{env: env}), do: lasting(env)
+
+  defp code(module) do
+    if is_atom(module) and match?("Elixir." <> _, Atom.to_string(module)) and
+         Code.ensure_loaded?(module) and not ours?(module),
+       do: module.module_info(:md5)
+  end
+
+  defp ours?(module), do: :application.get_application(module) == {:ok, :slither}
+end
