@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from slither import _registry, _sessions, _state
+from slither import _forked, _registry, _sessions, _state
 from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
 from slither._exceptions import exception_error
 from slither._link import Link
@@ -60,6 +60,7 @@ def answer(
         return (encode_error(call.id, error.error),)
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+        _forked.end(error)
         return (encode_error(call.id, _told(error, call), max_frame),)
 
 
@@ -83,6 +84,7 @@ def _run(handler: Callable[..., Payload], call: Call) -> Payload:
     if kind == "each" and handler not in _registry.commands.values():
         return _run_items(handler, call)
     results = handler(call.items)
+    _forked.end()
     if type(results) is not list and _is_awaitable(results):
         return _turn(call).run(results)
     return results
@@ -97,7 +99,9 @@ def _run_items(
         try:
             result = handler(item)
         except BaseException as error:  # noqa: BLE001 - as above, for one item
+            _forked.end(error)
             result = Raised(exception_error(error))
+        _forked.end()
         # Most results are of the type of the one before, and that was asked.
         if type(result) is not plain:
             if _is_awaitable(result):
@@ -144,8 +148,10 @@ def _stream(
             with watching:
                 stream.drain(results)
     except TooManyError:
+        _forked.end()
         problem = stream.too_many()
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+        _forked.end(error)
         problem = stream.cancelled() if stream.gone else exception_error(error)
     finally:
         if link is not None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from slither import _forked
 from slither._answer import Raised
 from slither._exceptions import exception_error
 from slither._stream import GoneError, Stream
@@ -54,6 +55,7 @@ class Turn:
                 made = first if index == 0 else handler(items[index])
                 return await made if hasattr(type(made), "__await__") else made
             except BaseException as error:
+                _forked.end(error)
                 if self._is_gone():
                     raise
                 return Raised(exception_error(error))
@@ -61,6 +63,7 @@ class Turn:
         async def hand() -> None:
             for index in rest:
                 results[index] = await one(index)
+                _forked.end()
 
         async def all_hands() -> list[Payload]:
             await asyncio.gather(*(hand() for _ in range(min(at_once, len(items)))))
@@ -137,8 +140,11 @@ async def _outcome(
     # Handed on as a value, an exception brings no frame of asyncio's with it, and one that is
     # to end a program does not stop the loop.
     try:
-        return await work, None
+        value = await work
+        _forked.end()
+        return value, None
     except BaseException as error:  # noqa: BLE001 - raised again by who runs the loop
+        _forked.end(error)
         return None, error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from slither import _calls, _registry, _sessions, _state, _threads
+from slither import _calls, _forked, _registry, _sessions, _state, _threads
 from slither import _frames as frames
 from slither._answer import clean, describe, encode_error, frame
 from slither._errors import ProtocolError
@@ -47,11 +47,11 @@ class Runtime:
         self._link = Link(port)
         self._capture: Capture | None = None
         self._marker = Marker()
-        self._pid = os.getpid()
 
     def run(self) -> int:
         """Shake hands, serve calls until the end, and return the exit status."""
         os.register_at_fork(after_in_child=self._leave_to_parent)
+        _forked.follow()
         try:
             self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker)),))
             welcome = self._link.await_welcome()
@@ -70,9 +70,6 @@ class Runtime:
         # Writing fails when BEAM is gone: what follows is the same as after an end of file.
         with contextlib.suppress(OSError):
             self._serve()
-        if os.getpid() != self._pid:
-            # A handler forked, and its child came back here: the call is the parent's.
-            os._exit(0)
         self._stop()
         return 0
 
@@ -107,9 +104,11 @@ class Runtime:
                 _calls.find(module, name)(*arguments)
             for hook in list(_registry.start_hooks.values()):
                 hook()
+            _forked.end()
         except _calls.TargetError as error:
             raise _StartFailed(error.error) from None
         except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+            _forked.end(error)
             raise _StartFailed(exception_error(error)) from None
 
     def _fail(self, error: dict[str, Payload]) -> int:
@@ -143,6 +142,7 @@ class Runtime:
         _state.enter(call)
         try:
             answer = _calls.answer(call, decode_us, self._port.max_frame)
+            _forked.end()
             self._flush()
         finally:
             _sessions.leave()
@@ -164,7 +164,9 @@ class Runtime:
         for hook in reversed(list(_registry.stop_hooks.values())):
             try:
                 hook()
-            except BaseException:
+                _forked.end()
+            except BaseException as error:
+                _forked.end(error)
                 logging.getLogger("slither").exception("a stop hook failed")
         self._flush()
         self._link.tell_dropped(without_credit=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from slither import _registry, _state
+from slither import _forked, _registry, _state
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -91,5 +91,7 @@ def _let_go(state: State) -> None:
     for hook in reversed(list(_registry.session_stop_hooks.values())):
         try:
             hook(state)
-        except BaseException:
+            _forked.end()
+        except BaseException as error:
+            _forked.end(error)
             logging.getLogger("slither").exception("a session's stop hook failed")

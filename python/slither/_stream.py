@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+from slither import _forked
 from slither._answer import (
     HEAD,
     Pieces,
@@ -86,6 +87,7 @@ class Stream:
 
     def put(self, value: Payload) -> None:
         """Take the next result; :class:`TooManyError` where no item is left for it."""
+        _forked.end()
         began = time.perf_counter_ns()
         if self._yielded == self._count:
             raise TooManyError

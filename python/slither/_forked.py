@@ -1,0 +1,68 @@
+"""A child that a handler forks: it ends where the handler's code ends, with a status of its own.
+
+What surrounds a handler belongs to the worker: its connection, its marker, the call itself. A
+child that comes back there ends as a program does whose last line was the handler's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+from contextlib import suppress
+
+_forked = False
+
+
+def follow() -> None:
+    """Have every child that this process forks from now on known to :func:`end`."""
+    os.register_at_fork(after_in_child=_mark)
+    # What it warns of is the thread of ours that reads what handlers print; a child needs none
+    # of the locks that this holds.
+    warnings.filterwarnings(
+        "ignore",
+        r".* is multi-threaded, use of \w+\(\) may lead to deadlocks",
+        DeprecationWarning,
+    )
+
+
+def end(error: BaseException | None = None) -> None:
+    """End this process if it is a forked child; ``error`` is what its handler has raised."""
+    if _forked:
+        _end(error)
+
+
+def _mark() -> None:
+    global _forked
+    _forked = True
+
+
+def _end(error: BaseException | None) -> None:
+    status = 1
+    try:
+        status = _status(error)
+        me = threading.current_thread()
+        for thread in threading.enumerate():
+            if thread is not me and not thread.daemon:
+                thread.join()
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            # The child may have closed or replaced it.
+            with suppress(Exception):
+                stream.flush()
+        os._exit(status)
+
+
+def _status(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
