@@ -1,11 +1,12 @@
 defmodule Slither.Application do
   @moduledoc false
-  # Stores start before pools, so that no handler runs before the state it reads is there; pools
-  # before long-running pipes, so that these can finish what is in them when all stops.
+  # Stores start first: no handler runs before the state it reads is there, and what is in memory
+  # outlives all that only helps workers. Pools start before long-running pipes, so that these can
+  # finish what is in them when all stops.
 
   use Application
 
-  alias Slither.Python.{Configured, Pool}
+  alias Slither.Python.{Configured, Guard, Pool}
 
   @impl true
   def start(_type, _args) do
@@ -17,14 +18,21 @@ defmodule Slither.Application do
 
     children =
       [
+        {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
         {Registry, keys: :unique, name: Slither.Python.Registry},
-        {Slither.Python.Guard, name: Slither.Python.Guard},
         # What Python asks at one time, in all pools: beyond it, views are busy.
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
-        {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])}
+        guard()
       ] ++ pools() ++ [Slither.Pipe.Names, Slither.Pipe.Supervisor]
 
     Supervisor.start_link(children, strategy: :rest_for_one, name: Slither.Supervisor)
+  end
+
+  # Under a supervisor of its own, lest its end be that of all pools.
+  defp guard do
+    guards = [{Guard, name: Guard}]
+    start = {Supervisor, :start_link, [guards, [strategy: :one_for_one]]}
+    %{id: Guard, type: :supervisor, start: start}
   end
 
   defp pools do

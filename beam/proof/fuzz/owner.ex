@@ -88,7 +88,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   @doc "A frame that answers a call which is out, or tells of one."
   @spec answer(%__MODULE__{}) :: binary
   def answer(owner) do
-    [{id, _timeout, _run, _batch} | _] = owner.states.serving.calls
+    [{id, _timeout, _run, _batch, _head} | _] = owner.states.serving.calls
     error = %{"kind" => "exception", "message" => "m", "type" => "T", "traceback" => "t"}
 
     frame =
@@ -169,6 +169,6 @@ defmodule Slither.Proof.Fuzz.Owner do
       payloads: [1, 2]
     })
 
-    receive do: ({:sent, _id, _timeout, _run, _batch, _record} = sent -> pass(owner, sent))
+    receive do: (sent when elem(sent, 0) == :sent -> pass(owner, sent))
   end
 end

@@ -106,6 +106,28 @@ defmodule Slither.Python.GuardTest do
     Holders.await_end(holders)
   end
 
+  test "watches a process twice, for one owner or two, and lets go of each", %{guard: guard} do
+    {victim, holders} = victim(guard)
+    since = OSProcess.since(victim)
+    :ok = Guard.watch(guard, victim, since)
+    {:ok, owner} = Agent.start(fn -> Guard.watch(guard, victim, since) end)
+    Process.exit(owner, :kill)
+    Holders.await_end(holders)
+    Guard.release(guard, victim)
+    # Whoever is asked after these has done them.
+    assert alive?(Guard.os_pid(guard))
+    {_other, others} = victim(guard)
+    stop_supervised!(Guard)
+    Holders.await_end(others)
+  end
+
+  test "keeps nobody waiting for ever who has a process watched", %{guard: guard} do
+    :ok = :sys.suspend(guard)
+    assert Guard.watch(guard, 4_000_000, 1, 10) == :late
+    stop_supervised!(Guard)
+    assert Guard.watch(guard, 4_000_000, 1) == :late
+  end
+
   test "takes orders for processes it does not know, and does nothing", %{guard: guard} do
     Guard.kill(guard, 4_000_000)
     Guard.release(guard, 4_000_000)

@@ -111,6 +111,15 @@ defmodule Slither.Python.OrphansTest do
     end
   end
 
+  test "the guard's own end costs the workers, but no row of a store, and the next one guards" do
+    {path, holders} = Holders.open()
+    vm = VMs.open("guardless_vm.exs", [handlers(), path])
+    assert VMs.wait_for(vm, "row ") == "1"
+    assert VMs.wait_for(vm, "guard ") == "true"
+    Holders.await_end(holders)
+    VMs.rest(vm, nil, fn _line, nil -> nil end)
+  end
+
   test "the guard that was killed is replaced, and knows the workers there are" do
     pool = quick_pool()
     {path, holders} = Holders.open()

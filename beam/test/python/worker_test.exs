@@ -164,6 +164,90 @@ defmodule Slither.Python.WorkerTest do
     end
   end
 
+  describe "a worker that dies while a child of its holds its pipes" do
+    for how <- ["fork", "fork in a session", "fork in C", "program"] do
+      test "fails its call with its status, after #{how}" do
+        pool = ready_pool()
+
+        for {ending, status} <- [{"kill", 137}, {"exit", 7}] do
+          item = [unquote(how), ending]
+
+          assert {:error, %DispatchError{reason: :worker_died, cause: cause}} =
+                   call(pool, "leave_child", item, timeout: :infinity)
+
+          assert cause.details.status == status
+        end
+      end
+
+      test "is not taken for ready while it is idle, after #{how}" do
+        pool = ready_pool()
+        assert {:ok, first} = call(pool, "leave_child", [unquote(how), "stay"])
+        signal(first, "KILL")
+        assert await_down(pool, first) == :worker_died
+        assert await_up(pool) != first
+      end
+    end
+
+    test "fails its call also where its status is not to be had" do
+      pool = ready_pool()
+      item = ["fork in C, in a session", "kill"]
+      assert {:error, error} = call(pool, "leave_child", item, timeout: :infinity)
+      assert %{reason: :worker_died, cause: %{details: %{status: nil}}} = error
+      assert Exception.message(error) =~ "a process that it has started holds its pipe"
+      assert {:ok, 1} = call(pool, "identity", 1)
+    end
+
+    test "takes the child with it, where that is of its group" do
+      pool = unique(:test_pool)
+      listen(pool)
+      ready_pool(name: pool)
+      assert {:ok, os_pid} = call(pool, "leave_child", ["fork in C", "stay"])
+      assert_receive {:log, :info, "child " <> child, _metadata}, patience()
+      child = String.to_integer(child)
+      # It outlives its handler, but not the worker.
+      assert alive?(child)
+      signal(os_pid, "KILL")
+      assert ends?(child)
+      assert await_down(pool, os_pid) == :worker_died
+    end
+  end
+
+  describe "the log of a pool" do
+    setup do
+      pool = unique(:test_pool)
+      listen(pool)
+      %{pool: ready_pool(name: pool)}
+    end
+
+    test "has a line of a worker that ended by itself, whatever the policy", %{pool: pool} do
+      options = options(pool, "leave", on_error: :skip)
+      assert {:ok, [%{meta: %{skipped: true}}]} = Slither.dispatch([3], options)
+      assert_receive {:log, :error, line, metadata}, patience()
+      assert line =~ ~r/^pool #{inspect(pool)}: Python worker 0 \(pid \d+\) died: exit status 3/
+      assert line =~ "; it ran slither_test_handlers.leave, batch 0"
+      assert %{pool: ^pool, worker: 0, status: 3, signal: nil, batch: 0} = Map.new(metadata)
+      refute_received {:log, :error, _line, _metadata}
+    end
+
+    test "has one of a worker that was killed while it ran nothing", %{pool: pool} do
+      os_pid = os_pid(pool, 0)
+      signal(os_pid, "KILL")
+      assert await_down(pool, os_pid) == :worker_died
+      assert_receive {:log, :error, line, metadata}, patience()
+      assert line =~ "died: killed by signal 9 (SIGKILL)"
+      assert line =~ "; it ran no call"
+      assert %{status: 137, signal: 9} = Map.new(metadata)
+    end
+
+    test "has none of a worker that was told to stop, or was over its time", %{pool: pool} do
+      assert {:error, %{reason: :timeout}} = call(pool, "spin", 1, timeout: 100)
+      await_up(pool)
+      :ok = Pool.restart(pool)
+      stop_supervised!(pool)
+      refute_received {:log, :error, _line, _metadata}
+    end
+  end
+
   describe "timeout:" do
     test "kills a worker that is busy in Python, and replaces it" do
       pool = quick_pool(preload: ["slither_test_handlers"])

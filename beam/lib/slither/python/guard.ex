@@ -42,16 +42,18 @@ defmodule Slither.Python.Guard do
   for group in $groups; do end "$group"; done
   """
 
-  # ms to wait for an order to be reported, before a shell is started anew that ended at once, and
-  # between two looks whether it still reads.
+  # ms to wait for the guard's answer, for an order to be reported, before a shell is started anew
+  # that ended at once, and between two looks whether it still reads.
+  @patience 5_000
   @late 500
   @pause 100
   @look 5_000
 
   defmodule State do
     @moduledoc false
+    # `watched` is, by the monitor of who asked for it, his pid, the process and its group.
     defstruct [:port, :os_pid, :since] ++
-                [ready: false, waiting: [], owners: %{}, groups: %{}, pending: %{}]
+                [ready: false, waiting: [], watched: %{}, pending: %{}]
   end
 
   @doc "Starts the node's guard; its shell starts with the first worker."
@@ -62,19 +64,32 @@ defmodule Slither.Python.Guard do
 
   @doc """
   Has the group of a process, which was started at `since`, killed when the caller is gone, or
-  BEAM is.
+  BEAM is. `:late` says that the guard has not confirmed it within `timeout` ms, or is not there.
   """
-  @spec watch(GenServer.server(), pos_integer, non_neg_integer) :: :ok
-  def watch(guard \\ __MODULE__, os_pid, since) when is_integer(os_pid) and os_pid > 1,
-    do: GenServer.call(guard, {:watch, os_pid, since}, :infinity)
+  @spec watch(GenServer.server(), pos_integer, non_neg_integer, timeout) :: :ok | :late
+  def watch(guard \\ __MODULE__, os_pid, since, timeout \\ @patience)
+      when is_integer(os_pid) and os_pid > 1 do
+    GenServer.call(guard, {:watch, os_pid, since}, timeout)
+  catch
+    :exit, {_reason, {GenServer, :call, _arguments}} -> :late
+  end
+
+  @doc "The same, without waiting for it."
+  @spec watch_later(GenServer.server(), pos_integer, non_neg_integer) :: :ok
+  def watch_later(guard \\ __MODULE__, os_pid, since),
+    do: GenServer.cast(guard, {:watch, self(), os_pid, since})
 
   @doc "Kills the group of a process that is watched."
   @spec kill(GenServer.server(), pos_integer) :: :ok
   def kill(guard \\ __MODULE__, os_pid), do: GenServer.cast(guard, {:kill, os_pid})
 
-  @doc "Kills what a process that has ended left in its group, and watches it no more."
+  @doc """
+  Kills what a process that has ended left in its group; the caller, who had it watched, has it
+  watched no more.
+  """
   @spec release(GenServer.server(), pos_integer) :: :ok
-  def release(guard \\ __MODULE__, os_pid), do: GenServer.cast(guard, {:release, os_pid})
+  def release(guard \\ __MODULE__, os_pid),
+    do: GenServer.cast(guard, {:release, self(), os_pid})
 
   @doc "The pid of the shell, `nil` before the first worker."
   @spec os_pid(GenServer.server()) :: pos_integer | nil
@@ -90,38 +105,25 @@ defmodule Slither.Python.Guard do
 
   @impl true
   def handle_call({:watch, os_pid, since}, {owner, _tag} = from, state) do
-    monitor = Process.monitor(owner)
-    group = "#{os_pid}:#{since}"
-    owners = Map.put(state.owners, monitor, os_pid)
-    groups = Map.put(state.groups, os_pid, {monitor, group})
-    state = %{state | owners: owners, groups: groups, waiting: [from | state.waiting]}
-
-    state =
-      cond do
-        state.ready -> answer(write(state, "watch", group))
-        state.since == nil -> open(state)
-        # It is told when it is ready, or comes.
-        true -> state
-      end
-
-    {:noreply, state}
+    state = add(%{state | waiting: [from | state.waiting]}, owner, os_pid, since)
+    {:noreply, if(state.ready, do: answer(state), else: state)}
   end
 
   def handle_call(:os_pid, _from, state), do: {:reply, state.os_pid, state}
 
   @impl true
-  def handle_cast({:kill, os_pid}, state) when is_map_key(state.groups, os_pid) do
-    {_monitor, group} = state.groups[os_pid]
-    {:noreply, order(state, "kill", group)}
+  def handle_cast({:watch, owner, os_pid, since}, state),
+    do: {:noreply, add(state, owner, os_pid, since)}
+
+  def handle_cast({:kill, os_pid}, state) do
+    groups = for {_monitor, {_owner, ^os_pid, group}} <- state.watched, uniq: true, do: group
+    {:noreply, Enum.reduce(groups, state, &order(&2, "kill", &1))}
   end
 
-  def handle_cast({:release, os_pid}, state) when is_map_key(state.groups, os_pid) do
-    {monitor, _group} = state.groups[os_pid]
-    Process.demonitor(monitor, [:flush])
-    {:noreply, forget(state, monitor)}
+  def handle_cast({:release, owner, os_pid}, state) do
+    monitors = for {monitor, {^owner, ^os_pid, _group}} <- state.watched, do: monitor
+    {:noreply, Enum.reduce(monitors, state, &forget(&2, &1))}
   end
-
-  def handle_cast({_order, _unknown}, state), do: {:noreply, state}
 
   @impl true
   def handle_info({port, {:data, {:eol, "ready"}}}, %State{port: port} = state),
@@ -149,15 +151,30 @@ defmodule Slither.Python.Guard do
     {:noreply, state}
   end
 
-  def handle_info({:DOWN, monitor, :process, _owner, _reason}, state),
-    do: {:noreply, forget(state, monitor)}
+  def handle_info({:DOWN, monitor, :process, _owner, _reason}, state)
+      when is_map_key(state.watched, monitor),
+      do: {:noreply, forget(state, monitor)}
 
   def handle_info(_late, state), do: {:noreply, state}
 
+  # Asked for twice, it is watched twice: each is ended on its own.
+  defp add(state, owner, os_pid, since) do
+    group = "#{os_pid}:#{since}"
+    watched = Map.put(state.watched, Process.monitor(owner), {owner, os_pid, group})
+    state = %{state | watched: watched}
+
+    cond do
+      state.ready -> write(state, "watch", group)
+      state.since == nil -> open(state)
+      # It is told when it is ready, or comes.
+      true -> state
+    end
+  end
+
   defp forget(state, monitor) do
-    {os_pid, owners} = Map.pop!(state.owners, monitor)
-    {{_monitor, group}, groups} = Map.pop!(state.groups, os_pid)
-    order(%{state | owners: owners, groups: groups}, "release", group)
+    Process.demonitor(monitor, [:flush])
+    {{_owner, _os_pid, group}, watched} = Map.pop!(state.watched, monitor)
+    order(%{state | watched: watched}, "release", group)
   end
 
   defp ended(state, how) do
@@ -206,7 +223,8 @@ defmodule Slither.Python.Guard do
     end)
   end
 
-  defp groups(state), do: for({_os_pid, {_monitor, group}} <- state.groups, do: group)
+  defp groups(state),
+    do: for({_monitor, {_owner, _os_pid, group}} <- state.watched, uniq: true, do: group)
 
   defp answer(state) do
     Enum.each(state.waiting, &GenServer.reply(&1, :ok))

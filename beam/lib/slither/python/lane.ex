@@ -230,7 +230,7 @@ defmodule Slither.Python.Lane do
   end
 
   defp exchange(frame, id, job, bad, record, {lane, sent, times}) do
-    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch, record})
+    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch, job.head, record})
     # A port that has closed does not answer; the worker's exit then does.
     PortWriter.write(lane.port, frame)
     results = Results.new(count(job.payloads), bad, lane.ahead)

@@ -20,15 +20,52 @@ defmodule Slither.Python.OSProcess do
   """
   @spec since(pos_integer) :: non_neg_integer
   def since(os_pid) do
+    case started(os_pid) do
+      {:ok, since} -> since
+      _unknown -> 0
+    end
+  end
+
+  # ms between two looks whether a process is there: asking a shell costs more.
+  @interval 250
+  @interval_of_kill 2_000
+
+  @doc "ms to leave between two looks with `gone?/2`."
+  @spec interval() :: pos_integer
+  def interval, do: if(proc?(), do: @interval, else: @interval_of_kill)
+
+  @doc """
+  Whether a process that was started at `since` is gone for sure: neither running nor waiting for
+  its parent to take note of its end.
+  """
+  @spec gone?(pos_integer, non_neg_integer) :: boolean
+  def gone?(os_pid, since) do
+    case started(os_pid) do
+      {:ok, now} -> now != since
+      {:error, reason} when reason in [:enoent, :esrch] -> proc?() or not signalled?(os_pid)
+      {:error, _no_descriptor_left} -> false
+    end
+  end
+
+  defp started(os_pid) do
     with {:ok, stat} <- proc(os_pid, "stat"),
          # The name before it may hold anything.
          [rest] <- Regex.run(~r/.*\) \K.*/s, stat),
          field when field != nil <- rest |> String.split() |> Enum.at(19) do
-      String.to_integer(field)
+      {:ok, String.to_integer(field)}
     else
-      _unknown -> 0
+      {:error, reason} -> {:error, reason}
+      _other -> {:error, :unknown}
     end
   end
+
+  # Signal 0 reaches whoever is there, and does nothing.
+  defp signalled?(os_pid) do
+    {_output, status} = System.cmd("/bin/sh", ["-c", "kill -0 #{os_pid} 2>/dev/null"])
+    status == 0
+  end
+
+  defp proc?, do: match?({:ok, _info}, :file.read_file_info("/proc/self/stat", [:raw]))
 
   @doc """
   The path by which a descriptor of a process is opened, where it is what the process says:
@@ -50,7 +87,7 @@ defmodule Slither.Python.OSProcess do
   def descriptor(_os_pid, _place), do: :error
 
   @doc "What Linux says of a process in a file of its own."
-  @spec proc(pos_integer, String.t()) :: {:ok, binary} | :error
+  @spec proc(pos_integer, String.t()) :: {:ok, binary} | {:error, atom}
   def proc(os_pid, name) do
     # Raw: the node's file server may wait for a slow disk.
     with {:ok, file} <- :file.open("/proc/#{os_pid}/#{name}", [:raw, :read, :binary]),
@@ -59,7 +96,8 @@ defmodule Slither.Python.OSProcess do
          {:ok, text} <- read do
       {:ok, text}
     else
-      _gone -> :error
+      :eof -> {:error, :esrch}
+      {:error, reason} -> {:error, reason}
     end
   end
 

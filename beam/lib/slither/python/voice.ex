@@ -10,8 +10,8 @@ defmodule Slither.Python.Voice do
   defstruct [:call, facts: []]
 
   @type t :: %__MODULE__{}
-  @typedoc "A call that is out: its id, its timeout, the context of its run, its batch."
-  @type call :: {pos_integer, timeout, binary | nil, non_neg_integer}
+  @typedoc "A call that is out: its id, its timeout, the context of its run, its batch, its head."
+  @type call :: {pos_integer, timeout, binary | nil, non_neg_integer, binary}
 
   @doc "A worker that has said nothing."
   @spec new :: t
@@ -43,7 +43,7 @@ defmodule Slither.Python.Voice do
 
   defp about(voice, id, calls) do
     case List.keyfind(calls, id, 0) do
-      {_id, _timeout, run, batch} ->
+      {_id, _timeout, run, batch, _head} ->
         %{voice | call: id, facts: [call: id, batch: batch] ++ names(run)}
 
       nil ->

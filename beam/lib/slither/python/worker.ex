@@ -37,6 +37,10 @@ defmodule Slither.Python.Worker do
   @credit_step 50
   @flood 10_000
   @kill_wait 2_000
+  # ms to wait for the port to tell of the end of a process that is gone.
+  @unheard 1_000
+  # ms to wait for another guard.
+  @guard_wait 100
   # ms to wait with a word to a worker that reads nothing.
   @pipe_full 20
 
@@ -49,6 +53,8 @@ defmodule Slither.Python.Worker do
       :port,
       :asks,
       :os_pid,
+      :since,
+      :guard,
       :python,
       :variables,
       :marker,
@@ -66,6 +72,7 @@ defmodule Slither.Python.Worker do
       voice: Voice.new(),
       tapes: %{},
       look: :none,
+      unheard: false,
       phase: :starting,
       lanes: {},
       calls: [],
@@ -117,31 +124,17 @@ defmodule Slither.Python.Worker do
     variables = Environment.variables(settings.size, settings.env)
 
     with {:ok, python} <- interpreter(settings),
-         {:ok, port} <- open(python, variables, settings) do
-      {:os_pid, os_pid} = Port.info(port, :os_pid)
-      :ok = Guard.watch(os_pid, OSProcess.since(os_pid))
-      timer = startup_timer(settings.startup_timeout)
-
-      {:noreply,
-       %{
-         state
-         | port: port,
-           os_pid: os_pid,
-           asks: asks(port, settings, state.slot),
-           python: python,
-           variables: variables,
-           startup: timer
-       }}
+         state = %{state | python: python, variables: variables},
+         {:ok, port} <- open(python, variables, settings),
+         {:ok, os_pid} <- os_pid(port, state) do
+      state = %{state | port: port, os_pid: os_pid, since: OSProcess.since(os_pid)}
+      # Started before the guard may be waited for.
+      startup = startup_timer(settings.startup_timeout)
+      state = pulse(guarded(state, &Guard.watch/2))
+      {:noreply, %{state | asks: asks(port, settings, state.slot), startup: startup}}
     else
       {:error, error} -> {:stop, :normal, failed(state, error)}
     end
-  rescue
-    error in MatchError ->
-      # Port.info is nil when the process has ended already.
-      {:ok, python} = interpreter(settings)
-      why = Environment.probe(python, [])
-      message = "#{why} (#{Exception.message(error)})"
-      {:stop, :normal, failed(state, WorkerError.start(state, message))}
   end
 
   @impl true
@@ -182,8 +175,8 @@ defmodule Slither.Python.Worker do
     {:stop, :normal, down(state, nil)}
   end
 
-  def handle_info({:sent, id, timeout, run, batch, record}, state) do
-    call = {id, timeout, run, batch}
+  def handle_info({:sent, id, timeout, run, batch, head, record}, state) do
+    call = {id, timeout, run, batch, head}
     tapes = Tape.begin(state.tapes, id, record)
     state = %{state | calls: state.calls ++ [call], tapes: tapes}
 
@@ -194,12 +187,12 @@ defmodule Slither.Python.Worker do
     end
   end
 
-  def handle_info({:stalled, id}, %State{calls: [{id, _, _, _} | _], stall: nil} = state) do
+  def handle_info({:stalled, id}, %State{calls: [{id, _, _, _, _} | _], stall: nil} = state) do
     state = stall(state)
     {:noreply, if(needed?(state), do: go_on(state), else: state)}
   end
 
-  def handle_info({:resumed, id}, %State{calls: [{id, _, _, _} | _]} = state),
+  def handle_info({:resumed, id}, %State{calls: [{id, _, _, _, _} | _]} = state),
     do: {:noreply, resumed(state)}
 
   def handle_info(:run_on, state), do: {:noreply, go_on(state)}
@@ -231,12 +224,17 @@ defmodule Slither.Python.Worker do
   def handle_info({:answered, pid}, state),
     do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
 
+  def handle_info({:DOWN, guard, :process, _guard, _reason}, %State{guard: guard} = state) do
+    Process.send_after(self(), :guard, @guard_wait)
+    {:noreply, state}
+  end
+
   def handle_info({:DOWN, _ref, :process, pid, reason}, state),
     do: {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
 
   def handle_info({:cancel_grace, id}, state) do
     case state.calls do
-      [{^id, _timeout, _run, _batch} | _] ->
+      [{^id, _timeout, _run, _batch, _head} | _] ->
         {:noreply, end_process(state, WorkerError.cancelled(state))}
 
       _answered ->
@@ -256,7 +254,27 @@ defmodule Slither.Python.Worker do
     {:noreply, end_process(state, WorkerError.stopped())}
   end
 
-  def handle_info(:gone, state), do: {:stop, :normal, down(state, nil)}
+  # The port tells of the end of a process when its pipe is closed, and a child that it forked may
+  # hold that. The guard kills what is left of its group, so that the port tells after all.
+  def handle_info(:pulse, state) do
+    if OSProcess.gone?(state.os_pid, state.since) do
+      Guard.kill(state.os_pid)
+      Process.send_after(self(), :gone, @unheard)
+      {:noreply, %{state | unheard: true}}
+    else
+      {:noreply, pulse(state)}
+    end
+  end
+
+  def handle_info(:gone, state) do
+    # The guard can't have killed it.
+    unless state.os_pid == nil or OSProcess.gone?(state.os_pid, state.since),
+      do: OSProcess.kill_group(state.os_pid)
+
+    {:stop, :normal, down(state, nil)}
+  end
+
+  def handle_info(:guard, state), do: {:noreply, guarded(state, &Guard.watch_later/2)}
 
   def handle_info(:aged, state), do: {:noreply, due(state, :max_age, state.limits.age)}
 
@@ -294,9 +312,9 @@ defmodule Slither.Python.Worker do
       nil ->
         {:noreply, state}
 
-      {_id, timeout, _run, batch} ->
+      {_id, timeout, _run, batch, head} ->
         # Its run is over, and the views of its session with it.
-        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil, batch})
+        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil, batch, head})
         tell_cancel(state, id)
         {:noreply, grace(%{state | calls: calls, cancelled: [id | state.cancelled]})}
     end
@@ -327,6 +345,27 @@ defmodule Slither.Python.Worker do
 
   defp startup_timer(:infinity), do: nil
   defp startup_timer(timeout), do: Process.send_after(self(), :startup_timeout, timeout)
+
+  # A process that has ended already has none.
+  defp os_pid(port, state) do
+    case Port.info(port, :os_pid) do
+      {:os_pid, os_pid} -> {:ok, os_pid}
+      nil -> {:error, WorkerError.ended(state, nil)}
+    end
+  end
+
+  # Should the guard end, all that it watched is killed; but it may have ended before it knew of
+  # this process.
+  defp guarded(state, watch) do
+    guard = Process.monitor(Guard)
+    _ = watch.(state.os_pid, state.since)
+    %{state | guard: guard}
+  end
+
+  defp pulse(state) do
+    Process.send_after(self(), :pulse, OSProcess.interval())
+    state
+  end
 
   defp open(python, variables, settings) do
     options = [
@@ -469,7 +508,7 @@ defmodule Slither.Python.Worker do
       {_call, rest} ->
         state = hand_tape(state, id)
         send(lane(state, id), {:reply, id, body})
-        head? = match?([{^id, _, _, _} | _], state.calls)
+        head? = match?([{^id, _, _, _, _} | _], state.calls)
         state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
         if head?, do: state |> resumed() |> started(), else: state
 
@@ -516,12 +555,12 @@ defmodule Slither.Python.Worker do
   end
 
   # Who reads no results of one batch needs no next batch either.
-  defp others?(%State{calls: [{_id, _timeout, run, _batch} | behind]}),
-    do: Enum.any?(behind, fn {_id, _timeout, other, _batch} -> run == nil or other != run end)
+  defp others?(%State{calls: [{_id, _timeout, run, _batch, _head} | behind]}),
+    do: Enum.any?(behind, fn {_, _, other, _, _} -> run == nil or other != run end)
 
   defp go_on(%State{stall: nil} = state), do: state
 
-  defp go_on(%State{calls: [{id, _timeout, _run, _batch} | _]} = state) do
+  defp go_on(%State{calls: [{id, _timeout, _run, _batch, _head} | _]} = state) do
     Lane.run_on(lane(state, id), id)
     state
   end
@@ -534,7 +573,7 @@ defmodule Slither.Python.Worker do
   end
 
   # A worker runs its calls in order: when one is answered, the next has begun.
-  defp started(%State{calls: [{_id, timeout, _run, _batch} | _]} = state)
+  defp started(%State{calls: [{_id, timeout, _run, _batch, _head} | _]} = state)
        when is_integer(timeout),
        do: state |> grace() |> limit(timeout)
 
@@ -551,7 +590,7 @@ defmodule Slither.Python.Worker do
   # The grace of a call that has not begun counts from when it does.
   defp grace(%State{cancelled: []} = state), do: state
 
-  defp grace(%State{calls: [{id, _timeout, _run, _batch} | _]} = state) do
+  defp grace(%State{calls: [{id, _timeout, _run, _batch, _head} | _]} = state) do
     if id in state.cancelled,
       do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
 
@@ -659,7 +698,7 @@ defmodule Slither.Python.Worker do
 
   defp caller(state, body) do
     with {:ok, call} <- Frame.second_integer(body),
-         {_id, _timeout, run, _batch} <- List.keyfind(state.calls, call, 0) do
+         {_id, _timeout, run, _batch, _head} <- List.keyfind(state.calls, call, 0) do
       {call, run}
     else
       _ -> {0, nil}
@@ -683,6 +722,7 @@ defmodule Slither.Python.Worker do
     executing = executing(state)
     status = status || WorkerError.told(Marker.report(state.marker))
     error = obituary(state, state.reason || WorkerError.ended(state, status), executing)
+    tell(state, error, executing)
 
     # The scheduler first: a lane's answer brings its lease back, to be granted again.
     if ready?,
@@ -711,6 +751,18 @@ defmodule Slither.Python.Worker do
 
   defp obituary(_state, error, _executing), do: error
 
+  # Whatever becomes of the call that it ran, and also where it ran none.
+  defp tell(%State{phase: :starting}, _error, _executing), do: :ok
+
+  defp tell(state, %Error{reason: reason} = error, executing)
+       when reason in [:worker_died, :protocol_error] do
+    call = List.keyfind(state.calls, executing, 0)
+    facts = Map.take(error.details, [:status, :signal, :call, :batch, :run, :pipe, :stage])
+    Logger.error(WorkerError.line(error, call), Keyword.new(facts))
+  end
+
+  defp tell(_state, _error, _executing), do: :ok
+
   defp failed(state, error) do
     send(state.scheduler, {:worker_failed, state.slot, self(), error})
     %{state | phase: :down}
@@ -719,7 +771,7 @@ defmodule Slither.Python.Worker do
   # The marker tells which call was running; without one, it is the oldest.
   defp executing(%State{calls: calls, marker: marker}) do
     case {Marker.read(marker), calls} do
-      {:error, [{id, _, _, _} | _]} -> id
+      {:error, [{id, _, _, _, _} | _]} -> id
       {:error, []} -> nil
       {{:ok, id}, _calls} -> id
     end

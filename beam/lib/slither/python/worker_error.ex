@@ -4,7 +4,7 @@ defmodule Slither.Python.WorkerError do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Environment, OSProcess}
+  alias Slither.Python.{Environment, OSProcess, Voice}
 
   # A frame of Python's report, how many of them a hint names, and characters of a line in one.
   @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
@@ -31,7 +31,7 @@ defmodule Slither.Python.WorkerError do
   end
 
   def ended(state, status) do
-    how = if status, do: OSProcess.describe(status), else: "its port closed"
+    how = if status, do: OSProcess.describe(status), else: unknown(state)
 
     %Error{
       reason: :worker_died,
@@ -41,6 +41,24 @@ defmodule Slither.Python.WorkerError do
       details: %{status: status, signal: OSProcess.signal(status), os_pid: state.os_pid}
     }
   end
+
+  defp unknown(%{unheard: true}),
+    do: "its exit status is not known, as a process that it has started holds its pipe"
+
+  defp unknown(_state), do: "its port closed"
+
+  @doc "A line for the log: what happened, and the call that the worker ran, `nil` for none."
+  @spec line(Error.t(), Voice.call() | nil) :: String.t()
+  def line(error, nil), do: "#{Exception.message(error)}; it ran no call"
+
+  def line(error, {_id, _timeout, _run, batch, head}),
+    do: "#{Exception.message(error)}; it ran #{target(Frame.call_target(head))}, batch #{batch}"
+
+  defp target([kind, module, name]) when kind in ["function", "each", "apply"],
+    do: "#{module}.#{name}"
+
+  defp target(["command", name]), do: name
+  defp target(target), do: Enum.join(target, " ")
 
   @doc """
   The status of an end that Python's report tells of, for where the port closed before it was known:
@@ -129,7 +147,7 @@ defmodule Slither.Python.WorkerError do
 
   @doc "The call that runs is over its time."
   @spec timed_out(map) :: Error.t()
-  def timed_out(%{calls: [{_id, timeout, _run, _batch} | _]} = state) do
+  def timed_out(%{calls: [{_id, timeout, _run, _batch, _head} | _]} = state) do
     %Error{
       reason: :timeout,
       message: "the call ran for more than #{timeout} ms; its worker was killed",
