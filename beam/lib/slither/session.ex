@@ -84,7 +84,6 @@ defmodule Slither.Session do
           {:ok, [%{id: id, worker: non_neg_integer | nil, status: :idle | :busy | :lost}]}
           | {:error, Error.t()}
   def list(pool \\ :default) do
-    with {:ok, handle} <- Pool.handle(pool),
-         do: {:ok, GenServer.call(handle.scheduler, :sessions)}
+    Pool.ask(pool, :sessions)
   end
 end

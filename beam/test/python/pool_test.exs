@@ -1,6 +1,7 @@
 defmodule Slither.Python.PoolTest do
   use ExUnit.Case, async: true
 
+  import Slither.Test.Lifecycle, only: [await: 1]
   import Slither.Test.Pools
 
   alias Slither.{DispatchError, Error}
@@ -211,6 +212,17 @@ defmodule Slither.Python.PoolTest do
   end
 
   describe "await_ready/2" do
+    test "leaves nobody behind who waits no more" do
+      pool = start_pool(python: fake("silent"))
+      {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+      for _ <- 1..5, do: assert({:error, %Error{}} = Pool.await_ready(pool, 1))
+      {waiter, monitor} = spawn_monitor(fn -> Pool.await_ready(pool, :infinity) end)
+      assert waits(scheduler, 1)
+      Process.exit(waiter, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^waiter, :killed}, patience()
+      assert waits(scheduler, 0)
+    end
+
     test "is an error when no worker was ready in time, and leaves no message" do
       pool = start_pool(preload: ["slither_never_ready"])
       assert {:error, %Error{reason: :start_timeout} = error} = Pool.await_ready(pool, 20)
@@ -519,4 +531,26 @@ defmodule Slither.Python.PoolTest do
     assert_receive {:lane, {:granted, ^ref, lane}}, patience()
     {handle, ref, lane}
   end
+
+  test "a pool that lives and does not answer is said to do so" do
+    pool = ready_pool()
+    {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
+    :ok = :sys.suspend(scheduler)
+
+    for ask <- [&Pool.status/1, &Slither.Session.list/1] do
+      Task.async(fn -> ask.(pool) end)
+    end
+    |> Task.await_many(patience())
+    |> Enum.each(fn answer ->
+      assert {:error, %Error{reason: :timeout} = error} = answer
+      assert Exception.message(error) =~ "the pool gave no answer within 5000 ms"
+    end)
+
+    :ok = :sys.resume(scheduler)
+    assert {:ok, %{name: ^pool}} = Pool.status(pool)
+  end
+
+  # The state is the only trace of one who waits.
+  defp waits(scheduler, count),
+    do: await(fn -> map_size(:sys.get_state(scheduler).ready_waiters) == count end)
 end

@@ -149,6 +149,9 @@ defmodule Slither.Python.Pool do
 
   use Supervisor
 
+  # ms that a scheduler, which never waits itself, may take for an answer.
+  @answer 5_000
+
   alias Slither.{Error, Options}
   alias Slither.Python.PoolError
   alias Slither.Python.Pool.{Call, Demand, Scheduler, Slots, Status}
@@ -193,12 +196,15 @@ defmodule Slither.Python.Pool do
       # The view server is named in the application's environment, since what answers views
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
-      workers = {:via, Registry, {Slither.Python.Registry, {:workers, checked[:name]}}}
-      settings = checked |> Map.new() |> Map.merge(%{bridge: views, workers: workers})
+      [workers, tasks] = for kind <- [:workers, :tasks], do: via(kind, checked[:name])
+      own = %{bridge: views, workers: workers, tasks: tasks}
+      settings = checked |> Map.new() |> Map.merge(own)
       settings = Map.update!(settings, :capture_failures, &Capture.new/1)
       Supervisor.start_link(__MODULE__, settings)
     end
   end
+
+  defp via(kind, name), do: {:via, Registry, {Slither.Python.Registry, {kind, name}}}
 
   @impl true
   def init(settings) do
@@ -207,6 +213,7 @@ defmodule Slither.Python.Pool do
     settings = Map.put(settings, :sessions, sessions)
 
     children = [
+      {Task.Supervisor, name: settings.tasks},
       {DynamicSupervisor, name: settings.workers, strategy: :one_for_one},
       {Scheduler, settings}
     ]
@@ -230,10 +237,7 @@ defmodule Slither.Python.Pool do
   """
   @spec status(name) :: {:ok, map} | {:error, Error.t()}
   def status(name) do
-    with {:ok, handle} <- handle(name),
-         do: {:ok, Status.with_rss(GenServer.call(handle.scheduler, :status))}
-  catch
-    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
+    with {:ok, status} <- ask(name, :status), do: {:ok, Status.with_rss(status)}
   end
 
   @doc """
@@ -243,10 +247,23 @@ defmodule Slither.Python.Pool do
   """
   @spec await_ready(name, timeout) :: :ok | {:error, Error.t()}
   def await_ready(name, timeout \\ 60_000) do
+    # The scheduler says when the time is over; it may be about to look for the interpreter.
+    limit = if is_integer(timeout), do: timeout + @answer, else: timeout
+
+    case ask(name, {:await_ready, timeout}, limit) do
+      {:ok, answer} -> answer
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  @doc false
+  # The scheduler's answer to a question; or why there is none.
+  @spec ask(name, term, timeout) :: {:ok, term} | {:error, Error.t()}
+  def ask(name, question, timeout \\ @answer) do
     with {:ok, handle} <- handle(name),
-         do: GenServer.call(handle.scheduler, :await_ready, timeout)
+         do: {:ok, GenServer.call(handle.scheduler, question, timeout)}
   catch
-    :exit, {:timeout, _call} -> {:error, PoolError.start_timeout(name, timeout)}
+    :exit, {:timeout, {GenServer, :call, _arguments}} -> {:error, PoolError.busy(name, timeout)}
     :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
   end
 
@@ -285,10 +302,7 @@ defmodule Slither.Python.Pool do
   end
 
   defp change(name, kind) do
-    with {:ok, handle} <- handle(name),
-         do: GenServer.call(handle.scheduler, {:change, kind}, :infinity)
-  catch
-    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, ended(name, reason)}
+    with {:ok, answer} <- ask(name, {:change, kind}, :infinity), do: answer
   end
 
   @doc """

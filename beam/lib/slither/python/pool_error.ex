@@ -128,6 +128,17 @@ defmodule Slither.Python.PoolError do
     }
   end
 
+  @doc "The pool lives, and has not answered a question."
+  @spec busy(atom, timeout) :: Error.t()
+  def busy(name, timeout) do
+    %Error{
+      reason: :timeout,
+      message: "the pool gave no answer within #{timeout} ms",
+      where: where(name),
+      hint: "the node is busy: try again"
+    }
+  end
+
   @doc "The pool's processes ended."
   @spec stopped(atom, term) :: Error.t()
   def stopped(name, reason) do

@@ -141,10 +141,12 @@ defmodule Slither.Python.Pool.Crew do
   def change(state, kind, from),
     do: reconcile(%{state | changes: Changes.add(state.changes, kind, from)})
 
-  @doc "Somebody waits for a worker."
-  @spec await_ready(State.t(), term) :: State.t()
-  def await_ready(state, from) do
-    state = %{state | ready_waiters: [from | state.ready_waiters]}
+  @doc "Somebody waits for a worker, for `timeout` ms, or until he is gone."
+  @spec await_ready(State.t(), GenServer.from(), timeout) :: State.t()
+  def await_ready(state, {pid, _tag} = from, timeout) do
+    monitor = Process.monitor(pid)
+    timer = if is_integer(timeout), do: Process.send_after(self(), {:not_ready, monitor}, timeout)
+    state = put_in(state.ready_waiters[monitor], {from, timeout, timer})
 
     cond do
       Roster.serving?(state.roster) ->
@@ -157,6 +159,27 @@ defmodule Slither.Python.Pool.Crew do
       true ->
         state
     end
+  end
+
+  @doc "The time of one who waits for a worker is over."
+  @spec not_ready(State.t(), reference) :: State.t()
+  def not_ready(state, monitor) do
+    with %{^monitor => {from, timeout, _timer}} <- state.ready_waiters do
+      error = PoolError.start_timeout(state.settings.name, timeout)
+      GenServer.reply(from, {:error, error})
+      forget_waiter(state, monitor)
+    else
+      _answered -> state
+    end
+  end
+
+  @doc "One who waits for a worker is answered, or gone."
+  @spec forget_waiter(State.t(), reference) :: State.t()
+  def forget_waiter(state, monitor) do
+    Process.demonitor(monitor, [:flush])
+    {{_from, _timeout, timer}, waiters} = Map.pop!(state.ready_waiters, monitor)
+    if timer, do: Process.cancel_timer(timer)
+    %{state | ready_waiters: waiters}
   end
 
   @doc "Has workers leave that drain, and whose lanes are back and sessions over."
@@ -294,8 +317,10 @@ defmodule Slither.Python.Pool.Crew do
   end
 
   defp answer_ready(state, answer) do
-    for from <- state.ready_waiters, do: GenServer.reply(from, answer)
-    %{state | ready_waiters: []}
+    Enum.reduce(state.ready_waiters, state, fn {monitor, {from, _, _}}, state ->
+      GenServer.reply(from, answer)
+      forget_waiter(state, monitor)
+    end)
   end
 
   defp reply(nil), do: :ok

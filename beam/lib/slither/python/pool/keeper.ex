@@ -81,9 +81,9 @@ defmodule Slither.Python.Pool.Keeper do
     state
   end
 
-  # It waits for its lanes as all do, and ends when the pool does.
+  # It waits for its lanes as all do, and ends when the pool does, or its tasks' supervisor.
   defp start(state, fun) do
     handle = Map.put(State.handle(state), :scheduler, self())
-    Task.start(fn -> fun.(handle) end)
+    Task.Supervisor.start_child(state.settings.tasks, fn -> fun.(handle) end)
   end
 end

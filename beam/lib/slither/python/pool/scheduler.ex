@@ -88,7 +88,9 @@ defmodule Slither.Python.Pool.Scheduler do
     {:reply, moved?, %{state | ledger: ledger}}
   end
 
-  def handle_call(:await_ready, from, state), do: noreply(Crew.await_ready(state, from))
+  def handle_call({:await_ready, timeout}, from, state),
+    do: noreply(Crew.await_ready(state, from, timeout))
+
   def handle_call({:change, kind}, from, state), do: noreply(Crew.change(state, kind, from))
 
   @impl true
@@ -112,6 +114,7 @@ defmodule Slither.Python.Pool.Scheduler do
   end
 
   def handle_info({:max_rss_too_low, rss}, state), do: noreply(Crew.too_low(state, rss))
+  def handle_info({:not_ready, monitor}, state), do: noreply(Crew.not_ready(state, monitor))
   def handle_info(:retry, state), do: noreply(Crew.retry(state))
 
   def handle_info({:look, slot, pid}, state),
@@ -123,6 +126,10 @@ defmodule Slither.Python.Pool.Scheduler do
 
   def handle_info({:session, worker, lane, run}, state),
     do: noreply(Keeper.hold(state, worker, lane, run))
+
+  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state)
+      when is_map_key(state.ready_waiters, monitor),
+      do: noreply(Crew.forget_waiter(state, monitor))
 
   def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
     case Map.pop(state.lanes, monitor) do

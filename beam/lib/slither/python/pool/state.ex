@@ -1,7 +1,7 @@
 defmodule Slither.Python.Pool.State do
   @moduledoc false
-  # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, `error`
-  # where no worker can be started.
+  # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, those who
+  # wait for a worker to be ready by monitor, `error` where no worker can be started.
 
   alias Slither.Python.Pool.{Backoff, Changes, Demand, Ledger, Pace, Roster, Sessions, Slots}
 
@@ -19,7 +19,7 @@ defmodule Slither.Python.Pool.State do
     owners: %{},
     runs: %{},
     watching: false,
-    ready_waiters: [],
+    ready_waiters: %{},
     timer: nil,
     started: 0,
     died: 0,
