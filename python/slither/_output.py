@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, TextIO
 
-from slither import _state
+from slither import _bars, _state
 from slither._pipes import widen
 from slither._process import aside, flush_c
 
@@ -114,6 +116,7 @@ class _Stream:
         self.read = memory[LAST:ROOM]
         self.held = 0
         self._last = b""
+        self.bar = _bars.Bar()
 
     def take(self, descriptor: int) -> tuple[int, list[bytes]]:
         """Read some; how much, and the lines that are whole or too long to wait for."""
@@ -132,6 +135,16 @@ class _Stream:
         left = bytes(self.read[min(len(told), self.held) : self.held])
         self.read[: self.held] = left + bytes(self.held - len(left))
         self.held = len(left)
+
+    def state(self) -> bytes | None:
+        """Return the state of a progress bar that is to be shown now; those before it go."""
+        if not self.held:
+            return None
+        state, kept = self.bar.look(bytes(self.read[: self.held]), time.monotonic())
+        if len(kept) < self.held:
+            self.read[: self.held] = kept + bytes(self.held - len(kept))
+            self.held = len(kept)
+        return state
 
     def forget(self) -> None:
         """Begin anew: the last that was sent was of another call."""
@@ -201,10 +214,17 @@ class Capture:
         for descriptor in self._streams:
             poller.register(descriptor, select.POLLIN)
         while True:
-            ready = poller.poll()
+            ready = poller.poll(self._pause())
             with self._lock:
                 for descriptor, _ in ready:
                     self._take(descriptor)
+                for stream in self._streams.values():
+                    self._show(stream)
+
+    def _pause(self) -> int | None:
+        # Milliseconds until a state is due.
+        due = [stream.bar.due for stream in self._streams.values() if stream.bar.due is not None]
+        return max(0, math.ceil(1_000 * (min(due) - time.monotonic()))) if due else None
 
     def _take(self, descriptor: int) -> int:
         stream = self._streams[descriptor]
@@ -219,10 +239,16 @@ class Capture:
 
     def _send(self, stream: _Stream, lines: list[bytes]) -> None:
         for line in lines:
-            if line:
-                text = line.decode("utf-8", "replace")
+            if seen := _bars.line(line):
+                text = seen.decode("utf-8", "replace")
                 self._link.log(_state.call_id, stream.level, stream.name, text)
         stream.done(lines)
+        stream.bar.end()
+
+    def _show(self, stream: _Stream) -> None:
+        if (state := stream.state()) is not None:
+            text = "\r" + state.decode("utf-8", "replace")
+            self._link.log(_state.call_id, stream.level, stream.name, text)
 
 
 def _text(descriptor: int) -> TextIO:

@@ -74,6 +74,16 @@ def noisy(items: list[Payload]) -> list[Payload]:
 
 
 @batch_handler
+def draws_a_bar(items: list[str]) -> list[str]:
+    for done in range(50):
+        os.write(2, b"\r%d%%|" % done)
+    while not os.path.exists(items[0]):
+        os.sched_yield()
+    os.write(2, b"\r100%| done\n")
+    return items
+
+
+@batch_handler
 def redirects(items: list[int]) -> list[int]:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

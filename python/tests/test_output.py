@@ -258,3 +258,16 @@ def test_a_handler_may_take_the_descriptors_away() -> None:
         worker.ready()
         assert worker.results("redirects", [1]) == [1]
         assert worker.results("flood", [10]) == [10]
+
+
+def test_states_of_a_bar_come_while_the_handler_is_at_work(tmp_path: Path) -> None:
+    with Worker(capture=True, credits=100) as worker:
+        worker.ready()
+        worker.call("draws_a_bar", [str(tmp_path / "go on")])
+        # The handler waits until the file is there: this has come meanwhile.
+        while (state := worker.expect(frames.Log).message) != "\r49%|":
+            assert state in {f"\r{done}%|" for done in range(49)}
+        (tmp_path / "go on").touch()
+        last = worker.expect(frames.Log)
+        assert (last.logger, last.message) == ("stderr", "100%| done")
+        worker.expect(frames.Result)

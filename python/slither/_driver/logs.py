@@ -4,25 +4,62 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from contextlib import suppress
 
 from slither._frames import Log
 
 _STREAMS = {"stdout", "stderr"}
+# The width of the progress bar's state that stands on a stream, to be written over.
+_bars: dict[str, int] = {}
 
 
 def show(got: Log) -> None:
-    """Print what workers printed, and hand what they logged to :mod:`logging`.
+    r"""Print what workers printed, and hand what they logged to :mod:`logging`.
 
     A worker's line goes to the stream of the same name here; a record to the logger of the same
-    name; what BEAM itself has to say to ``slither.beam``.
+    name; what BEAM itself has to say to ``slither.beam``. A message that begins with ``\r`` is a
+    state of a progress bar, which stands until the next line or state.
+
+    Nothing is raised. What a stream can't encode is shown with backslashes, and what it does not
+    take is dropped. Where a handler or a filter of the program's raises, its traceback is written
+    to stderr unless ``logging.raiseExceptions`` is false, as :mod:`logging` does it.
     """
-    if got.logger in _STREAMS:
-        stream = getattr(sys, got.logger)
-        if stream is not None:
-            stream.write(got.message + "\n")
-            stream.flush()
-        return
+    try:
+        if got.logger in _STREAMS:
+            _print(got.logger, got.message)
+        else:
+            _log(got)
+    except BaseException:  # noqa: BLE001 - the program's streams, handlers and filters
+        if logging.raiseExceptions and got.logger not in _STREAMS:
+            # There may be no stderr, or it may be what has failed.
+            with suppress(BaseException):
+                traceback.print_exc()
+
+
+def _log(got: Log) -> None:
     level = logging.getLevelName(got.level.upper())
     logging.getLogger(got.logger).log(level, "%s", got.message)
     if got.dropped:
         logging.getLogger("slither.beam").warning("%d log lines were dropped", got.dropped)
+
+
+def _print(name: str, message: str) -> None:
+    stream = getattr(sys, name)
+    if stream is None:
+        return
+    before = _bars.pop(name, 0)
+    text = message.removeprefix("\r")
+    # What is left of a longer state is blanked.
+    shown = text.ljust(before)
+    if text != message:
+        _bars[name] = len(text)
+        shown = "\r" + shown
+    else:
+        shown = ("\r" if before else "") + shown + "\n"
+    try:
+        stream.write(shown)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

@@ -46,7 +46,11 @@ defmodule Slither.Driver.LogHandler do
     end
   end
 
-  defp text(event) do
+  # A state of a progress bar, as the worker has sent it.
+  defp text(%{meta: %{python_bar: true}} = event), do: "\r" <> line(event)
+  defp text(event), do: line(event)
+
+  defp line(event) do
     event
     |> :logger_formatter.format(@format)
     |> IO.chardata_to_string()

@@ -27,9 +27,15 @@ defmodule Slither.Python.Voice do
       do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
 
     # A frame without a message only tells of those.
-    if message != "" or dropped == 0, do: write(level, message, metadata)
+    if message != "" or dropped == 0, do: say(level, message, metadata)
     voice
   end
+
+  # A state of a progress bar, over which the next is to be written.
+  defp say(level, "\r" <> state, metadata),
+    do: write(level, state, [{:python_bar, true} | metadata])
+
+  defp say(level, message, metadata), do: write(level, message, metadata)
 
   @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
   @spec facts(t, non_neg_integer, [call]) :: {map, t}
