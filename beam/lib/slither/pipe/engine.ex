@@ -10,11 +10,13 @@ defmodule Slither.Pipe.Engine do
   # `feed/2` as many items as `want/1` asks for.
   #
   # Entries are `{seq, item}`; a seq is a list, `[n]` for the n-th input and longer for the
-  # items a stage made of it, so that seqs order the outputs. Every stage keeps that order.
+  # items a stage made of it, so that seqs order the outputs. What leaves the pipe early, or goes
+  # on at a later stage, passes every stage in between by, in its place. So every stage gives
+  # entries on in the order in which it got them, and all that reaches the end is in order.
 
   alias Slither.{DispatchError, Item, PipeError, Receipt}
   alias Slither.Dispatch.{Batcher, Flow, Parts, Plan, Source}
-  alias Slither.Pipe.{Definition, Events, Inline, Live, Queue, Regroup, Stages, Tally}
+  alias Slither.Pipe.{Bypass, Definition, Events, Inline, Live, Queue, Regroup, Stages, Tally}
 
   # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
   @most_beside 1_000
@@ -33,9 +35,8 @@ defmodule Slither.Pipe.Engine do
     :stage_started,
     :live,
     next: 0,
-    jumps: false,
+    passing: false,
     grouped: false,
-    held: [],
     emitted: []
   ]
 
@@ -108,15 +109,10 @@ defmodule Slither.Pipe.Engine do
 
       engine.halted != nil and drained_after_halt?(engine) ->
         {_seq, _index, error} = engine.halted
-        engine = release_held(engine, :all)
-        {:halted, before_halt(engine), error, %{engine | emitted: []}}
+        {:halted, Enum.reverse(engine.emitted), error, %{engine | emitted: []}}
 
       engine.halted == nil and finished?(engine) ->
-        engine = release_held(engine, :all)
-
-        if engine.emitted == [],
-          do: {:done, engine},
-          else: {:outputs, Enum.reverse(engine.emitted), %{engine | emitted: []}}
+        {:done, engine}
 
       true ->
         {:wait, rest(engine)}
@@ -310,16 +306,17 @@ defmodule Slither.Pipe.Engine do
   defp first_queue(engine),
     do: engine.stages |> Tuple.to_list() |> Enum.find(&is_struct(&1, Queue))
 
-  defp room?(engine, %Queue{groups: [], flow: flow} = queue),
-    do: Flow.free(flow) > 0 and not crowded?(engine, queue)
+  defp room?(engine, %Queue{groups: [], flow: flow}),
+    do: Flow.free(flow) > 0 and not Enum.any?(Tuple.to_list(engine.stages), &crowded?/1)
 
   defp room?(_engine, _queue), do: false
 
-  # Where nearly all leave early, a Python stage has room for ever.
+  # If most items leave before the first Python stage, it never fills: then what has come out
+  # says when to stop pulling.
   defp full?(engine), do: length(engine.emitted) > @most_beside
 
-  defp crowded?(engine, stage),
-    do: length(engine.held) > @most_beside or length(stage.past) > @most_beside
+  defp crowded?(%Inline{}), do: false
+  defp crowded?(stage), do: stage.past.count > @most_beside
 
   defp pull(%__MODULE__{next: next} = engine, count) do
     {entries, next, source} =
@@ -334,7 +331,7 @@ defmodule Slither.Pipe.Engine do
     engine = %{engine | live: live, tally: tally}
 
     case Live.other(live) do
-      nil -> process(engine, 0, entries, [])
+      nil -> process(engine, 0, entries)
       # Nothing is inside yet: none is taken in before all that is known was seen.
       position -> halt(engine, 0, {[position], other_input(engine, position)})
     end
@@ -350,69 +347,55 @@ defmodule Slither.Pipe.Engine do
   end
 
   # Entries go through BEAM stages at once, until they reach a Python stage or the end.
-  defp process(engine, index, [], exits), do: leave(engine, index, exits)
+  defp process(engine, _index, []), do: engine
 
-  defp process(%__MODULE__{count: index} = engine, index, entries, exits) do
-    engine = %{engine | tally: Tally.run(engine.tally, :out, length(entries))}
-    default = engine.definition.default
-    tail = for {seq, item} <- entries, do: {seq, default, item}
-    leave(engine, index, if(exits == [], do: tail, else: exits ++ tail))
-  end
+  defp process(%__MODULE__{count: index} = engine, index, entries), do: emit(engine, entries)
 
-  defp process(%__MODULE__{jumps: true} = engine, index, entries, exits) do
-    {past, here} = Enum.split_with(entries, &match?({_, {:to, to, _}} when to > index, &1))
-    handle(engine, index, Enum.map(here, &arrived/1), past, exits)
-  end
+  defp process(engine, index, entries) do
+    stage = elem(engine.stages, index)
 
-  defp process(engine, index, entries, exits), do: handle(engine, index, entries, [], exits)
+    {here, past} =
+      if engine.passing, do: Bypass.part(entries, index, fed(stage)), else: {entries, []}
 
-  defp arrived({seq, {:to, _index, item}}), do: {seq, item}
-  defp arrived(entry), do: entry
-
-  defp handle(engine, index, [], past, exits) do
-    case elem(engine.stages, index) do
-      %Inline{} -> process(engine, index + 1, past, exits)
-      stage -> engine |> put(index, wait(stage, past)) |> pass(index, [], exits)
+    cond do
+      here != [] -> engine |> Events.begun(index) |> handle(index, stage, here, past)
+      is_struct(stage, Inline) -> process(engine, index + 1, entries)
+      true -> engine |> put(index, wait(stage, past)) |> pass(index, [])
     end
   end
 
-  defp handle(engine, index, entries, past, exits) do
-    engine = Events.begun(engine, index)
-
-    case elem(engine.stages, index) do
-      %Regroup{} = group ->
-        engine = %{engine | tally: count(engine, group.name, :in, entries)}
-        {made, group} = Regroup.add(group, entries)
-        engine = engine |> put(index, wait(group, past)) |> hold(index, exits)
-        # Held, not carried along: an exit must not pass what the group still keeps.
-        engine |> regrouped(index, made, []) |> release_held(:passed)
-
-      %Queue{} = queue ->
-        queue = queue |> wait(past) |> sized()
-        engine = %{engine | tally: count(engine, queue.name, :in, entries)}
-        {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
-        fed = queue.fed + length(entries)
-        batched = queue.batched + (groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum())
-        # A halt ends the input of later stages, but not what an earlier one had in flight: that
-        # comes after the last batch, and is one more.
-        queue = %{queue | batcher: batcher, fed: fed, batched: batched, flushed: false}
-        queue = %{queue | groups: queue.groups ++ groups}
-        # Fed first: an exit must not pass an entry that came with it.
-        engine = put(engine, index, queue)
-        if past == [], do: leave_early(engine, index, exits), else: pass(engine, index, [], exits)
-
-      %Inline{} = stage ->
-        started = System.monotonic_time()
-        result = guard(engine, fn -> Inline.run(stage, entries) end)
-        time = System.monotonic_time() - started
-
-        tally = engine |> count(stage.name, :in, entries) |> Tally.handler(stage.name, time)
-        live = Live.pass(engine.live, entries, result)
-        engine = result(%{engine | tally: tally, live: live}, index, result)
-        exits = if result.exits == [], do: exits, else: exits ++ result.exits
-        process(engine, index + 1, merge(result.on, past), exits)
-    end
+  defp handle(engine, index, %Regroup{} = group, entries, past) do
+    engine = %{engine | tally: count(engine, group.name, :in, entries)}
+    {made, group} = group |> wait(past) |> Regroup.add(entries)
+    engine |> put(index, group) |> regrouped(index, made)
   end
+
+  defp handle(engine, index, %Queue{} = queue, entries, past) do
+    queue = queue |> wait(past) |> sized()
+    engine = %{engine | tally: count(engine, queue.name, :in, entries)}
+    {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
+    fed = queue.fed + length(entries)
+    batched = queue.batched + (groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum())
+    # After a halt an earlier stage may still give results on, after the last batch of this one:
+    # they get one more.
+    queue = %{queue | batcher: batcher, fed: fed, batched: batched, flushed: false}
+    engine = put(engine, index, %{queue | groups: queue.groups ++ groups})
+    if past == [], do: engine, else: pass(engine, index, [])
+  end
+
+  defp handle(engine, index, %Inline{} = stage, entries, past) do
+    started = System.monotonic_time()
+    result = guard(engine, fn -> Inline.run(stage, entries) end)
+    time = System.monotonic_time() - started
+
+    tally = engine |> count(stage.name, :in, entries) |> Tally.handler(stage.name, time)
+    live = Live.pass(engine.live, entries, result)
+    engine = result(%{engine | tally: tally, live: live}, index, result)
+    process(engine, index + 1, merge(result.on, Enum.map(past, &elem(&1, 1))))
+  end
+
+  defp fed(%Inline{}), do: 0
+  defp fed(stage), do: stage.fed
 
   # Counts what a handler's answers made of its items.
   defp result(engine, index, result) do
@@ -425,16 +408,17 @@ defmodule Slither.Pipe.Engine do
       |> Tally.both(name, :routed, result.routed)
       |> Tally.errors(name, result.errors)
       |> Tally.run(:out, result.out)
-      |> Tally.stage(name, :out, result.out + length(result.on))
+      |> Tally.stage(name, :out, length(result.on) - result.routed)
 
-    engine = jumped(%{engine | tally: tally}, result.on)
+    engine = passing(%{engine | tally: tally}, result.on)
     halt(engine, index, result.halt)
   end
 
-  defp jumped(%__MODULE__{jumps: true} = engine, _entries), do: engine
+  # From the first entry on that is to pass stages by, each looks for such.
+  defp passing(%__MODULE__{passing: true} = engine, _entries), do: engine
 
-  defp jumped(engine, entries),
-    do: %{engine | jumps: Enum.any?(entries, &match?({_seq, {:to, _, _}}, &1))}
+  defp passing(engine, entries),
+    do: %{engine | passing: Enum.any?(entries, &match?({_seq, {_to_or_exit, _, _}}, &1))}
 
   defp merge(entries, []), do: entries
   defp merge([], entries), do: entries
@@ -442,26 +426,27 @@ defmodule Slither.Pipe.Engine do
 
   ## Entries that pass a stage by
 
-  defp wait(stage, []), do: stage
-  defp wait(stage, past), do: %{stage | past: stage.past ++ past}
+  defp wait(stage, past), do: %{stage | past: Bypass.add(stage.past, past)}
 
   # Entries go on from a stage, with those that waited for them to pass.
-  defp pass(engine, index, entries, exits) do
+  defp pass(engine, index, entries) do
     stage = elem(engine.stages, index)
-    {go, stay} = Enum.split_while(stage.past, fn {seq, _to} -> by?(stage, seq) end)
-    engine = if go == [], do: engine, else: put(engine, index, %{stage | past: stay})
 
-    case merge(entries, go) do
-      [] -> leave_early(engine, index, exits)
-      on -> process(engine, index + 1, on, exits)
+    case Bypass.take(stage.past, left(stage)) do
+      {[], _past} ->
+        process(engine, index + 1, entries)
+
+      {go, past} ->
+        engine |> put(index, %{stage | past: past}) |> process(index + 1, merge(entries, go))
     end
   end
 
-  defp by?(%Queue{flow: %{plan: %{ordering: :as_completed}}}, _seq), do: true
-  defp by?(stage, seq), do: clear?(stage) or (stage.passed != nil and stage.passed >= seq)
+  defp left(%Queue{flow: %{plan: %{ordering: :as_completed}}}), do: :all
+  defp left(%Queue{left: left}), do: left
+  defp left(%Regroup{fed: fed, count: count}), do: fed - count
 
   # What one made of many is that many fewer.
-  defp regrouped(engine, index, made, exits) do
+  defp regrouped(engine, index, made) do
     name = elem(engine.stages, index).name
 
     tally =
@@ -469,7 +454,7 @@ defmodule Slither.Pipe.Engine do
         tally |> Tally.both(name, :expanded, 1 - size) |> Tally.stage(name, :out, 1)
       end)
 
-    pass(%{engine | tally: tally}, index, Enum.map(made, &elem(&1, 0)), exits)
+    pass(%{engine | tally: tally}, index, Enum.map(made, &elem(&1, 0)))
   end
 
   defp count(engine, name, key, entries),
@@ -492,9 +477,9 @@ defmodule Slither.Pipe.Engine do
         if taken?, do: pump(engine), else: pump(engine, index - 1)
 
       %Regroup{count: count} = group when count > 0 ->
-        if nothing_before?(engine, index) or crowded?(engine, group) do
+        if nothing_before?(engine, index) or crowded?(group) do
           {made, group} = Regroup.flush(group)
-          engine |> put(index, group) |> regrouped(index, made, []) |> pump()
+          engine |> put(index, group) |> regrouped(index, made) |> pump()
         else
           pump(engine, index - 1)
         end
@@ -506,15 +491,11 @@ defmodule Slither.Pipe.Engine do
 
   defp downstream_room?(engine, index) do
     (index + 1)..(engine.count - 1)//1
-    |> Enum.find_value(fn later ->
-      case elem(engine.stages, later) do
-        %Queue{} = queue -> {:queue, queue}
-        _inline -> nil
-      end
-    end)
+    |> Enum.map(&elem(engine.stages, &1))
+    |> Enum.find(&is_struct(&1, Queue))
     |> case do
-      {:queue, queue} -> queue.groups == []
       nil -> true
+      queue -> queue.groups == [] and not crowded?(queue)
     end
   end
 
@@ -547,8 +528,7 @@ defmodule Slither.Pipe.Engine do
   # nothing else is made of it on the way.
   defp chunk(engine, index, {:full, entries, values, attempt} = full) do
     if straight?(engine, index) and in_order?(entries) do
-      engine = passed(engine, index, length(entries), entries)
-      {engine, _on, _exits} = answered(engine, index, entries)
+      {engine, _on} = engine |> gone(index, length(entries)) |> answered(index, entries)
       tally = Tally.run(engine.tally, :out, length(entries))
       out(%{engine | tally: tally}, Parts.items(entries, values, attempt))
     else
@@ -557,17 +537,19 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp chunk(engine, index, {:ok, entries}) do
-    engine = passed(engine, index, length(entries), entries)
-    {engine, on, exits} = answered(engine, index, entries)
-    pass(engine, index, on, exits)
+    engine = gone(engine, index, length(entries))
+    # A strategy may have put the items of a batch in another order.
+    entries = if in_order?(entries), do: entries, else: Enum.sort_by(entries, &elem(&1, 0))
+    {engine, on} = answered(engine, index, entries)
+    pass(engine, index, on)
   end
 
   defp chunk(engine, index, {:mixed, outcomes}) do
-    engine = passed(engine, index, length(outcomes), outcomes)
+    engine = gone(engine, index, length(outcomes))
     %Queue{name: name, targets: targets} = elem(engine.stages, index)
     ok = for {seq, :ok, item} <- outcomes, do: {seq, item}
     all = for {seq, {:routed, route}, item} <- outcomes, do: {seq, targets[route], item}
-    routed = for {seq, {:output, to}, item} <- all, do: {seq, to, %{item | route: to}}
+    routed = for {seq, {:output, to}, item} <- all, do: {seq, {:exit, to, %{item | route: to}}}
     jumps = for {seq, {:stage, to}, item} <- all, do: {seq, {:to, to, %{item | route: nil}}}
     unknown = for {seq, nil, item} <- all, do: {seq, item.route, item}
 
@@ -578,22 +560,22 @@ defmodule Slither.Pipe.Engine do
       |> Tally.both(name, :skipped, length(outcomes) - length(ok) - length(all))
       |> Tally.errors(name, for({_seq, kind, item} <- outcomes, kind != :ok, do: item.meta.error))
 
-    gone = for {seq, :skipped, _item} <- outcomes, do: seq
-    engine = %{engine | tally: tally, live: Live.ended(engine.live, gone)}
-    engine = jumped(engine, jumps)
-    {engine, on, exits} = answered(engine, index, ok)
+    skipped = for {seq, :skipped, _item} <- outcomes, do: seq
+    engine = %{engine | tally: tally, live: Live.ended(engine.live, skipped)}
+    engine = engine |> passing(routed) |> passing(jumps)
+    {engine, on} = answered(engine, index, ok)
     engine = halt(engine, index, unknown_output(engine, name, unknown))
-    exits = Enum.sort_by(routed ++ exits, &elem(&1, 0))
-    pass(engine, index, merge(on, jumps), exits)
+    pass(engine, index, on |> merge(routed) |> merge(jumps))
   end
 
   defp chunk(engine, index, {:halt, seq, error}) do
     name = elem(engine.stages, index).name
     queue = elem(engine.stages, index)
     # The flow has dropped what it held.
-    engine = put(engine, index, %{queue | left: queue.fed, groups: []})
-
-    halt(engine, index, {seq, pipe_error(engine, name, error)})
+    engine
+    |> put(index, %{queue | left: queue.fed, groups: []})
+    |> halt(index, {seq, pipe_error(engine, name, error)})
+    |> pass(index, [])
   end
 
   defp out(%__MODULE__{grouped: true} = engine, items),
@@ -602,8 +584,8 @@ defmodule Slither.Pipe.Engine do
   defp out(%__MODULE__{definition: %{default: default}} = engine, items),
     do: %{engine | emitted: Enum.reduce(items, engine.emitted, &[{default, &1} | &2])}
 
-  defp straight?(%__MODULE__{held: [], live: nil, halted: nil} = engine, index),
-    do: elem(engine.stages, index).past == []
+  defp straight?(%__MODULE__{live: nil, halted: nil} = engine, index),
+    do: elem(engine.stages, index).past.count == 0
 
   defp straight?(_engine, _index), do: false
 
@@ -611,22 +593,19 @@ defmodule Slither.Pipe.Engine do
   defp answered(engine, index, entries) do
     case elem(engine.stages, index) do
       %Queue{handler: nil, name: name} ->
-        {%{engine | tally: count(engine, name, :out, entries)}, entries, []}
+        {%{engine | tally: count(engine, name, :out, entries)}, entries}
 
       %Queue{handler: handler} ->
         result = Inline.settle_all(handler, entries)
         engine = %{engine | live: Live.pass(engine.live, entries, result)}
-        {result(engine, index, result), result.on, result.exits}
+        {result(engine, index, result), result.on}
     end
   end
 
-  defp passed(engine, index, count, [_ | _] = entries) do
+  defp gone(engine, index, count) do
     queue = elem(engine.stages, index)
-    last = entries |> List.last() |> elem(0)
-    put(engine, index, %{queue | left: queue.left + count, passed: last})
+    put(engine, index, %{queue | left: queue.left + count})
   end
-
-  defp passed(engine, _index, 0, []), do: engine
 
   defp submit(engine, index) do
     case elem(engine.stages, index) do
@@ -649,7 +628,7 @@ defmodule Slither.Pipe.Engine do
       %Queue{flushed: false} = queue ->
         over? = nothing_before?(engine, index)
 
-        if over? or crowded?(engine, queue) do
+        if over? or crowded?(queue) do
           groups = queue.groups ++ guard(engine, fn -> Batcher.flush(queue.batcher) end)
           queue = %{queue | batcher: queue.fresh, batched: queue.fed, flushed: over?}
           queue = %{queue | groups: groups}
@@ -674,49 +653,33 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp empty?(%Inline{}), do: true
-  defp empty?(stage), do: stage.past == [] and clear?(stage)
+  defp empty?(stage), do: stage.past.count == 0 and clear?(stage)
 
   defp clear?(%Queue{fed: fed, left: left}), do: fed == left
   defp clear?(%Regroup{count: count}), do: count == 0
 
   ## Leaving
 
-  # Exits before a Python stage wait for the items ahead of them that are still inside.
-  defp leave_early(engine, _index, []), do: engine
+  defp emit(engine, entries) do
+    entries =
+      case engine.halted do
+        nil -> entries
+        {limit, _index, _error} -> Enum.filter(entries, &(elem(&1, 0) < limit))
+      end
 
-  defp leave_early(engine, index, exits),
-    do: engine |> hold(index, exits) |> release_held(:passed)
-
-  defp hold(engine, _index, []), do: engine
-
-  defp hold(engine, index, exits) do
-    held = Enum.map(exits, fn {seq, output, item} -> {seq, index, output, item} end)
-    %{engine | held: Enum.sort(engine.held ++ held)}
+    out = Enum.count(entries, &match?({_seq, %Item{}}, &1))
+    live = engine.live && Live.ended(engine.live, Enum.map(entries, &elem(&1, 0)))
+    engine = %{engine | live: live, tally: Tally.run(engine.tally, :out, out)}
+    %{engine | emitted: Enum.reduce(entries, engine.emitted, &[shape(engine, &1) | &2])}
   end
 
-  defp leave(engine, _index, []), do: release_held(engine, :passed)
+  defp shape(engine, {seq, {:exit, output, item}}), do: shape(engine, seq, output, item)
+  defp shape(engine, {seq, item}), do: shape(engine, seq, engine.definition.default, item)
 
-  defp leave(engine, index, exits) do
-    if later_queue?(engine, index) do
-      leave_early(engine, index, exits)
-    else
-      {ready, held} = Enum.split_with(engine.held, &passed?(engine, &1))
-      ready = for {seq, _index, output, item} <- ready, do: {seq, output, item}
+  defp shape(%__MODULE__{live: nil}, _seq, output, item), do: {output, item}
+  defp shape(_tracked, seq, output, item), do: {seq, output, item}
 
-      exits =
-        if in_order?(exits) and ready == [],
-          do: exits,
-          else: Enum.sort_by(ready ++ exits, &elem(&1, 0))
-
-      emit(%{engine | held: held}, exits)
-    end
-  end
-
-  defp later_queue?(engine, index) do
-    Enum.any?(index..(engine.count - 1)//1, &(not is_struct(elem(engine.stages, &1), Inline)))
-  end
-
-  # Of entries and of exits. Seqs of inputs, which most are, compare by their number.
+  # Seqs of inputs, which most are, compare by their number.
   defp in_order?([one | [other | _] = rest]) do
     case {elem(one, 0), elem(other, 0)} do
       {[a], [b]} -> a <= b and in_order?(rest)
@@ -725,36 +688,6 @@ defmodule Slither.Pipe.Engine do
   end
 
   defp in_order?(_one), do: true
-
-  defp release_held(%__MODULE__{held: []} = engine, _which), do: engine
-
-  defp release_held(engine, which) do
-    {ready, held} = Enum.split_with(engine.held, &(which == :all or passed?(engine, &1)))
-    emit(%{engine | held: held}, for({seq, _, output, item} <- ready, do: {seq, output, item}))
-  end
-
-  defp passed?(engine, {seq, index, _output, _item}) do
-    Enum.all?(index..(engine.count - 1)//1, fn later ->
-      case elem(engine.stages, later) do
-        %Inline{} -> true
-        stage -> by?(stage, seq)
-      end
-    end)
-  end
-
-  defp emit(engine, exits) do
-    exits =
-      case engine.halted do
-        nil -> exits
-        {limit, _index, _error} -> Enum.filter(exits, &(elem(&1, 0) < limit))
-      end
-
-    live = engine.live && Live.ended(engine.live, Enum.map(exits, &elem(&1, 0)))
-    %{engine | live: live, emitted: Enum.reduce(exits, engine.emitted, &[shape(engine, &1) | &2])}
-  end
-
-  defp shape(%__MODULE__{live: nil}, {_seq, output, item}), do: {output, item}
-  defp shape(_tracked, exit), do: exit
 
   ## Halting: what is ahead of the failed item still finishes
 
@@ -771,8 +704,6 @@ defmodule Slither.Pipe.Engine do
     {_seq, index, _error} = engine.halted
     Enum.all?((index + 1)..(engine.count - 1)//1, &empty?(elem(engine.stages, &1)))
   end
-
-  defp before_halt(engine), do: Enum.reverse(engine.emitted)
 
   defp finished?(engine) do
     engine.source == :done and
@@ -823,7 +754,7 @@ defmodule Slither.Pipe.Engine do
     case {elem(engine.stages, index), message} do
       {%Regroup{} = group, {:timer, timer}} ->
         {made, group} = Regroup.timer(group, timer)
-        engine |> put(index, group) |> regrouped(index, made, [])
+        engine |> put(index, group) |> regrouped(index, made)
 
       {%Queue{} = queue, message} ->
         flow = guard(engine, fn -> Flow.message(queue.flow, message) end)

@@ -1,8 +1,8 @@
 defmodule Slither.Pipe.Inline do
   @moduledoc false
-  # A stage that runs within the engine's process: it turns entries into those that go on and
-  # those that leave, under the stage's error policy. An entry that is to go on at a later stage
-  # is `{seq, {:to, index, item}}`.
+  # A stage that runs within the engine's process: it turns entries into those that go on, under
+  # the stage's error policy. One that is to go on at a later stage is `{seq, {:to, index, item}}`,
+  # one that leaves the pipe `{seq, {:exit, output, item}}`.
 
   alias Slither.Dispatch.Policy
   alias Slither.{Item, PipeError}
@@ -13,7 +13,7 @@ defmodule Slither.Pipe.Inline do
 
   defmodule Result do
     @moduledoc false
-    defstruct on: [], exits: [], skipped: 0, expanded: 0, routed: 0, out: 0, halt: nil, errors: []
+    defstruct on: [], skipped: 0, expanded: 0, routed: 0, out: 0, halt: nil, errors: []
   end
 
   @type t :: %__MODULE__{}
@@ -62,8 +62,7 @@ defmodule Slither.Pipe.Inline do
     )
   end
 
-  defp in_order(result),
-    do: %{result | on: Enum.reverse(result.on), exits: Enum.reverse(result.exits)}
+  defp in_order(result), do: %{result | on: Enum.reverse(result.on)}
 
   defp continue(%Result{halt: nil} = result), do: {:cont, result}
   defp continue(result), do: {:halt, result}
@@ -160,8 +159,8 @@ defmodule Slither.Pipe.Inline do
   defp exit_at(stage, result, seq, output, item) do
     case stage.targets do
       %{^output => {:output, name}} ->
-        exits = [{seq, name, %{item | route: name}} | result.exits]
-        %{result | exits: exits, out: result.out + 1}
+        on = [{seq, {:exit, name, %{item | route: name}}} | result.on]
+        %{result | on: on, out: result.out + 1}
 
       %{^output => {:stage, index}} ->
         %{result | on: [{seq, {:to, index, item}} | result.on]}
@@ -187,8 +186,8 @@ defmodule Slither.Pipe.Inline do
       {{:routed, output}, item} ->
         case stage.policy_targets do
           %{^output => {:output, name}} ->
-            exits = [{seq, name, %{item | route: name}} | result.exits]
-            %{met | exits: exits, routed: result.routed + 1}
+            on = [{seq, {:exit, name, %{item | route: name}}} | result.on]
+            %{met | on: on, routed: result.routed + 1}
 
           %{^output => {:stage, index}} ->
             %{met | on: [{seq, {:to, index, %{item | route: nil}}} | result.on]}

@@ -79,7 +79,6 @@ defmodule Slither.Pipe.Live do
     %{}
     |> add(passed, -1)
     |> add(result.on, 1)
-    |> add(result.exits, 1)
     |> Enum.reduce(live, &change/2)
   end
 

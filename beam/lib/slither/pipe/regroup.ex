@@ -4,9 +4,11 @@ defmodule Slither.Pipe.Regroup do
   # makes of them has the seq of the last one.
 
   alias Slither.Item
+  alias Slither.Pipe.Bypass
 
   @enforce_keys [:name, :size, :timeout, :tag]
-  defstruct [:name, :size, :timeout, :tag, :timer, :due, :passed, held: [], count: 0, past: []]
+  defstruct [:name, :size, :timeout, :tag, :timer, :due, held: [], count: 0] ++
+              [past: %Bypass{}, fed: 0]
 
   @type t :: %__MODULE__{}
   @type entry :: {term, Item.t()}
@@ -14,6 +16,7 @@ defmodule Slither.Pipe.Regroup do
   @doc "Takes entries in; gives `{entry, size}` of the groups that are complete."
   @spec add(t, [entry]) :: {[{entry, pos_integer}], t}
   def add(group, entries) do
+    group = %{group | fed: group.fed + length(entries)}
     {made, group} = Enum.reduce(entries, {[], group}, &add_one/2)
     {late, group} = if due?(group), do: flush(group), else: {[], group}
     {Enum.reverse(made, late), group}
@@ -27,7 +30,7 @@ defmodule Slither.Pipe.Regroup do
     items = held |> Enum.reverse() |> Enum.map(&elem(&1, 1))
     item = %Item{id: Enum.map(items, & &1.id), payload: Enum.map(items, & &1.payload)}
     made = {{seq, item}, group.count}
-    {[made], %{stop(group) | held: [], count: 0, passed: seq}}
+    {[made], %{stop(group) | held: [], count: 0}}
   end
 
   @doc "A timer ran out; it may be an old one."
