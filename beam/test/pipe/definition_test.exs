@@ -50,6 +50,22 @@ defmodule Slither.Pipe.DefinitionTest do
     end
   end
 
+  test "a router may have several routes to one output, and to one later stage" do
+    routes = ~s([{fn _ -> true end, :a}, {fn _ -> false end, :b}, {fn _ -> true end, :a}])
+    again = ~s([{fn _ -> true end, :last}, {fn _ -> false end, :last}])
+
+    module =
+      compile([
+        "stage :one, :router, routes: #{routes}",
+        "stage :two, :router, routes: #{again}",
+        "stage :last, :beam, handler: & &1.payload",
+        "output :a",
+        "output :b"
+      ])
+
+    assert module.__pipe_definition__().outputs == [:a, :b, :default]
+  end
+
   describe "a pipe as a stage" do
     test "gives its stages to the outer pipe, with their own policies" do
       module =

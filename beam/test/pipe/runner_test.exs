@@ -39,6 +39,86 @@ defmodule Slither.Pipe.RunnerTest do
     Map.new(outputs, fn {name, items} -> {name, payloads(items)} end)
   end
 
+  # `{way, n}`: `:out` leaves at once, `:far` goes past the slow stage, `:near` into it.
+  defp past_a_stage do
+    way = fn way -> &(elem(&1.payload, 0) == way) end
+    far = fn payloads -> {:ok, payloads} end
+    gate = [executor: GateExecutor, executor_options: [test: self()], batch_size: 1]
+
+    pipe([
+      {:stage, :first, :router, [routes: [{way.(:out), :out}, {way.(:far), :far}]]},
+      {:stage, :near, :python, [max_in_flight: 1] ++ gate},
+      fake(:far, far, batch_size: 1, max_in_flight: 1),
+      {:stage, :last, :router, [routes: [{fn _item -> true end, :out}]]},
+      {:output, :out}
+    ])
+  end
+
+  describe "the order of an output" do
+    test "is the input's, whatever passed which stage by" do
+      ways = [:far, :out, :far, :far, :near, :out, :far, :near, :out]
+      input = Enum.with_index(ways, &{&1, &2})
+      definition = past_a_stage()
+      run = Task.async(fn -> Runner.run(definition, input) end)
+
+      for {:near, n} <- input do
+        assert_receive {:entered, :near, stage, [{:near, ^n}]}, Pools.patience()
+        send(stage, :release)
+      end
+
+      assert {:ok, %{out: out, default: []}} = Task.await(run, Pools.patience())
+      assert payloads(out) == input
+    end
+
+    test "holds in the partial result of a halt" do
+      ways = [:far, :out, :far, :near, :out, :far, :near, :out, :far]
+      input = Enum.with_index(ways, &{&1, &2})
+      definition = past_a_stage()
+      run = Task.async(fn -> Runner.run(definition, input) end)
+      assert_receive {:entered, :near, stage, [{:near, 3}]}, Pools.patience()
+      send(stage, :release)
+      assert_receive {:entered, :near, stage, [{:near, 6}]}, Pools.patience()
+      send(stage, {:release, {:error, :broken}})
+      assert {:error, %{stage: :near}, partial} = Task.await(run, Pools.patience())
+      assert payloads(partial.out) == Enum.take(input, 6)
+    end
+  end
+
+  test "items behind a halt that reach a stage which halts too do not keep the run waiting" do
+    test = self()
+    # The first stage gives on all its items at once; the next halts at the third.
+    statements = [
+      fake(:all, fn payloads -> {:ok, payloads} end, batch_size: 1, max_in_flight: 3),
+      beam(:halts, fn item, _ -> if item.payload == 3, do: raise("third"), else: item.payload end),
+      {:stage, :beside, :beam,
+       [
+         concurrency: 3,
+         handler: fn
+           %{payload: 1} ->
+             send(test, {:begun, self()})
+
+             receive do
+               :go -> :ok
+             end
+
+             1
+
+           %{payload: 2} ->
+             2
+
+           %{payload: _behind} ->
+             raise "halts too"
+         end
+       ]}
+    ]
+
+    run = Task.async(fn -> Runner.run(pipe(statements), 1..40) end)
+    assert_receive {:begun, hand}, Pools.patience()
+    send(hand, :go)
+    assert {:error, error, %{default: out}} = Task.await(run, Pools.patience())
+    assert {error.stage, payloads(out)} == {:halts, [1, 2]}
+  end
+
   describe "run/3" do
     test "takes items through BEAM, Python and the router" do
       assert run!(

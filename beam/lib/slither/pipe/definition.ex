@@ -255,7 +255,8 @@ defmodule Slither.Pipe.Definition do
     stages
     |> Enum.reduce_while([], fn stage, later ->
       known = definition.outputs ++ later
-      unknown = if stage.type == :router, do: Router.outputs(stage.options) -- known, else: []
+      targets = if stage.type == :router, do: Router.outputs(stage.options), else: []
+      unknown = Enum.reject(targets, &(&1 in known))
 
       if unknown == [],
         do: {:cont, [stage.name | later]},

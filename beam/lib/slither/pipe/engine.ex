@@ -349,9 +349,16 @@ defmodule Slither.Pipe.Engine do
   # Entries go through BEAM stages at once, until they reach a Python stage or the end.
   defp process(engine, _index, []), do: engine
 
-  defp process(%__MODULE__{count: index} = engine, index, entries), do: emit(engine, entries)
+  # What comes behind an item that has halted the run goes nowhere.
+  defp process(%__MODULE__{halted: {limit, _at, _error}} = engine, index, entries),
+    do: go_on(engine, index, Enum.filter(entries, &(elem(&1, 0) < limit)))
 
-  defp process(engine, index, entries) do
+  defp process(engine, index, entries), do: go_on(engine, index, entries)
+
+  defp go_on(engine, _index, []), do: engine
+  defp go_on(%__MODULE__{count: index} = engine, index, entries), do: emit(engine, entries)
+
+  defp go_on(engine, index, entries) do
     stage = elem(engine.stages, index)
 
     {here, past} =
@@ -369,6 +376,10 @@ defmodule Slither.Pipe.Engine do
     {made, group} = group |> wait(past) |> Regroup.add(entries)
     engine |> put(index, group) |> regrouped(index, made)
   end
+
+  # Its flow takes nothing any more.
+  defp handle(engine, index, %Queue{halted: true} = queue, _entries, past),
+    do: engine |> put(index, wait(queue, past)) |> pass(index, [])
 
   defp handle(engine, index, %Queue{} = queue, entries, past) do
     queue = queue |> wait(past) |> sized()
@@ -573,7 +584,7 @@ defmodule Slither.Pipe.Engine do
     queue = elem(engine.stages, index)
     # The flow has dropped what it held.
     engine
-    |> put(index, %{queue | left: queue.fed, groups: []})
+    |> put(index, %{queue | left: queue.fed, groups: [], halted: true})
     |> halt(index, {seq, pipe_error(engine, name, error)})
     |> pass(index, [])
   end
@@ -661,12 +672,6 @@ defmodule Slither.Pipe.Engine do
   ## Leaving
 
   defp emit(engine, entries) do
-    entries =
-      case engine.halted do
-        nil -> entries
-        {limit, _index, _error} -> Enum.filter(entries, &(elem(&1, 0) < limit))
-      end
-
     out = Enum.count(entries, &match?({_seq, %Item{}}, &1))
     live = engine.live && Live.ended(engine.live, Enum.map(entries, &elem(&1, 0)))
     engine = %{engine | live: live, tally: Tally.run(engine.tally, :out, out)}

@@ -8,7 +8,16 @@ defmodule Slither.Pipe.Queue do
 
   @enforce_keys [:name, :batcher, :fresh, :flow]
   defstruct [:name, :batcher, :fresh, :flow, :handler] ++
-              [targets: %{}, groups: [], past: %Bypass{}, fed: 0, batched: 0, left: 0, flushed: false]
+              [
+                targets: %{},
+                groups: [],
+                past: %Bypass{},
+                fed: 0,
+                batched: 0,
+                left: 0,
+                flushed: false,
+                halted: false
+              ]
 
   @type t :: %__MODULE__{}
 end
