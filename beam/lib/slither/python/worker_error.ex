@@ -43,7 +43,7 @@ defmodule Slither.Python.WorkerError do
   end
 
   defp unknown(%{unheard: true}),
-    do: "its exit status is not known, as a process that it has started holds its pipe"
+    do: "its exit status is not known (a process that it has started may hold its pipe)"
 
   defp unknown(_state), do: "its port closed"
 

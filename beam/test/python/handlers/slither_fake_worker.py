@@ -100,7 +100,11 @@ while True:
             {"kind": "exception", "message": "m", "type": {"a": 1}, "traceback": [1]},
         ],
     }
-    if mode == "asks and does not read":
+    if mode.startswith("announces 4 GiB"):
+        os.write(4, b"\xff\xff\xff\xff and less")
+        if mode.endswith("dies"):
+            os._exit(1)
+    elif mode == "asks and does not read":
         for asked in range(100_000):
             send([7, asked, call, "v", 0, "x" * 1_000, None])
     elif mode == "tells of state again and again":
