@@ -106,9 +106,18 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
         "S": "call .tolist()",
         "M": "make it a list of aware datetimes, or .astype('int64')",
         "m": ".astype('int64')",
-        "V": "send one array for each field",
+        "T": "call .tolist()",
+        "c": ".astype('complex128')",
+        "V": _hint_for_void(dtype),
     }.get(dtype.kind, ".astype('float64')")
     raise BadTensorError(f"an array of dtype {dtype} cannot be sent; {hint}")
+
+
+def _hint_for_void(dtype: np.dtype[Any]) -> str:
+    if dtype.names is not None:
+        return "send one array for each field"
+    # What other packages add, such as bfloat16, is of this kind as well.
+    return "call .tolist()" if dtype.type.__name__ == "void" else ".astype('float32')"
 
 
 def decode_tensor(data: bytes) -> Tensor | np.ndarray[Any, Any]:

@@ -127,8 +127,8 @@ def _plain_key(key: object) -> object:
 def _plain_leaf(key: object) -> object:
     if isinstance(key, float) and math.isnan(key):
         return _END
-    if isinstance(key, datetime) and key.utcoffset() is not None:
-        return key - _EPOCH
+    if isinstance(key, datetime) and type(key).__name__ != "NaTType":
+        return key if key.utcoffset() is None else key - _EPOCH
     if isinstance(key, str):
         return str.__str__(key)
     return key

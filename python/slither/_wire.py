@@ -33,6 +33,9 @@ def to_wire(value: object) -> object:
     if isinstance(value, int):
         return ExtType(BIGINT, _encode_bigint(value))
     if isinstance(value, datetime):
+        if type(value).__name__ == "NaTType":
+            # No time, though pandas makes it a datetime; it can't be asked for an offset.
+            raise RefusedError(reason(value))
         return ExtType(DATETIME, _encode_datetime(value))
     tensors = sys.modules.get("slither._tensor")
     if tensors is not None and isinstance(value, tensors.Tensor):
@@ -76,9 +79,13 @@ def _scalar(value: Payload, numpy: Payload) -> bool | int | float:
         return int(value)
     if isinstance(value, numpy.floating) and value.dtype.itemsize <= 8:
         return float(value)
-    raise RefusedError(
-        f"a numpy.{type(value).__name__} cannot be sent; call float() or str() on it"
-    )
+    hint = {
+        "M": "send str(), or .astype('int64')",
+        "m": "send str(), or .astype('int64')",
+        "c": "send [value.real, value.imag]",
+        "V": "send .item()",
+    }.get(value.dtype.kind, "send float() or str()")
+    raise RefusedError(f"a numpy.{type(value).__name__} cannot be sent; {hint}")
 
 
 def _encode_bigint(value: int) -> bytes:
@@ -147,8 +154,9 @@ _HINTS = {
     "date": "send a datetime with a timezone, or .isoformat()",
     "time": "send .isoformat()",
     "timedelta": "send .total_seconds()",
-    "Decimal": "send a float or str()",
-    "Fraction": "send a float or str()",
+    "Timedelta": "send .total_seconds()",
+    "Decimal": "send float() or str()",
+    "Fraction": "send float() or str()",
     "complex": "send [value.real, value.imag]",
     "UUID": "send str() or .bytes",
     "generator": "make it a list",
@@ -161,16 +169,32 @@ _HINTS = {
     "dict_items": "make it a list",
     "deque": "make it a list",
     "array": "make it a list",
+    "mappingproxy": "make it a dict",
+    "BytesIO": "send .getvalue()",
+    "StringIO": "send .getvalue()",
     "PosixPath": "send str()",
+    "PurePosixPath": "send str()",
+    "WindowsPath": "send str()",
+    "PureWindowsPath": "send str()",
+    "IPv4Address": "send str()",
+    "IPv6Address": "send str()",
+    "ZoneInfo": "send str()",
     "Failure": "it must stand in the place of a whole item",
     "coroutine": "await it first",
-    "DataFrame": "send .to_dict('records') or .to_numpy()",
-    "Series": "send .tolist() or .to_numpy()",
+    "DataFrame": "send .to_dict('records')",
+    "Series": "send .tolist()",
+    "Index": "send .tolist()",
+    "Categorical": "send .tolist()",
+    "Period": "send str()",
+    "Interval": "send str()",
     "NaTType": "send None",
     "NAType": "send None",
     "Timestamp": "send a datetime with a timezone",
     "ExtType": "the protocol has no such extension",
 }
+
+
+_POLARS = {"DataFrame": "to_dicts", "Series": "to_list"}
 
 
 def reason(value: object) -> str:
@@ -184,5 +208,7 @@ def reason(value: object) -> str:
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return f"{article} {name} cannot be sent; send .value"
+    if type(value).__module__.split(".")[0] == "polars" and name in ("DataFrame", "Series"):
+        return f"a polars.{name} cannot be sent; send .{_POLARS[name]}()"
     hint = _HINTS.get(name, "send None, numbers, str, bytes, lists, dicts, datetimes or arrays")
     return f"{article} {name} cannot be sent; {hint}"

@@ -138,7 +138,7 @@ def iter_nothing() -> Iterator[int]:
         ([frozenset()], "value[0]: a frozenset cannot be sent; make it a list"),
         (datetime.datetime(2020, 1, 1), "value: a naive datetime cannot be sent; give it"),
         ({"d": datetime.date(2020, 1, 1)}, 'value["d"]: a date cannot be sent; send a datetime'),
-        (decimal.Decimal("1.5"), "value: a Decimal cannot be sent; send a float or str()"),
+        (decimal.Decimal("1.5"), "value: a Decimal cannot be sent; send float() or str()"),
         ([Point(1)], "value[0]: a Point cannot be sent; send dataclasses.asdict(value)"),
         (Color.RED, "value: a Color cannot be sent; send .value"),
         ("\ud800", "value: a str with a lone surrogate cannot be sent"),
