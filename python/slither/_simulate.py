@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from slither._calls import TargetError, resolve
 from slither._codec import decode, encode
 from slither._driver.pipes import Outputs
-from slither._errors import CallError, HandlerError, RunError, SlitherError
+from slither._errors import CallError, EncodeError, HandlerError, RunError, SlitherError
 from slither._evaluate import EvaluationError, SkipItem, evaluate
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
 Seq = tuple[int, ...]
+
+_NONE = object()
+# As BEAM has them: what a second attempt can't mend, and what a smaller batch may.
+_FINAL = frozenset(
+    ("not_encodable", "missing_option", "unknown_pool", "unknown_command", "import_failed")
+) | frozenset(("expression", "session_lost"))
+_SPLITTABLE = frozenset(
+    ("python_exception", "wrong_result", "timeout", "worker_died", "executor_failed")
+) | frozenset(("too_large", "not_decodable", "python_error"))
 
 
 class _Entry(NamedTuple):
@@ -24,9 +33,9 @@ class _Entry(NamedTuple):
 
 
 class _Halted(Exception):
-    def __init__(self, seq: Seq, stage: str, error: Exception) -> None:
+    def __init__(self, seq: Seq, stage: str, error: Exception, item: int | None) -> None:
         super().__init__(str(error))
-        self.seq, self.stage, self.error = seq, stage, error
+        self.seq, self.stage, self.error, self.item = seq, stage, error, item
 
 
 class Simulation:
@@ -73,7 +82,9 @@ class Simulation:
                 }
         if self._halt is not None:
             halt = self._halt
-            where = f"pipe {self._document['name']!r}, stage {halt.stage!r}, item {halt.seq[0]}"
+            where = f"pipe {self._document['name']!r}, stage {halt.stage!r}"
+            if halt.item is not None:
+                where += f", item {halt.item}"
             kind = (
                 "" if isinstance(halt.error, SlitherError) else f"{type(halt.error).__name__}: "
             )
@@ -110,6 +121,11 @@ class Simulation:
         whole = stage.get("options", {}).get("batch", False)
         function = self._function(stage) if "function" in stage else None
         if function is not None and whole:
+            if many:
+                raise SlitherError(
+                    f"stage {stage['name']!r}: run_pipe runs no function that has both batch and "
+                    "cardinality='many'; beam.run does"
+                )
             yield from self._batches(stage, entries, len(entries) or 1, function)
             return
         for entry in entries:
@@ -123,7 +139,10 @@ class Simulation:
             except Exception as error:  # noqa: BLE001 - for the policy to say
                 yield from self._failed(stage, entry, _expression(error), 1)
                 continue
-            if many:
+            if many and not isinstance(value, list):
+                wrong = _not_many(stage, value)
+                yield from self._failed(stage, entry, wrong, 1)
+            elif many:
                 for place, part in enumerate(value):
                     yield _Entry((*entry.seq, place), part), None
             else:
@@ -132,9 +151,29 @@ class Simulation:
     def _python(
         self, stage: dict[str, Payload], entries: list[_Entry]
     ) -> Iterator[tuple[_Entry, str | None]]:
-        size = stage.get("options", {}).get("batch_size", 64)
+        options = stage.get("options", {})
+        size = options.get("batch_size", 64)
         handler = self._handlers.get(stage["name"]) or _handler(stage)
-        yield from self._batches(stage, entries, 64 if size == "auto" else size, handler)
+        measure = options.get("weight", options.get("key", _NONE))
+        if measure is _NONE:
+            yield from self._batches(stage, entries, 64 if size == "auto" else size, handler)
+            return
+        measured: list[tuple[_Entry, Payload]] = []
+        for entry in entries:
+            try:
+                value = evaluate(measure, entry.payload)
+                if "weight" in options and not _is_weight(value):
+                    raise EvaluationError("type", measure, "a weight is a number of 0 or more")
+            except EvaluationError as error:
+                yield from self._failed(stage, entry, _expression(error), 1)
+            else:
+                measured.append((entry, value))
+        if "weight" in options:
+            batches = _weighted(measured, options["max_weight"])
+        else:
+            batches = _keyed(measured, options.get("window", 1_000))
+        for number, batch in enumerate(batches):
+            yield from self._tried(stage, batch, handler, number)
 
     def _router(
         self, stage: dict[str, Payload], entries: list[_Entry]
@@ -168,6 +207,7 @@ class Simulation:
         inner._inputs[inner._stages[0]["name"]] = entries
         inner.stages()
         if inner._halt is not None:
+            inner._halt.stage = f"{stage['name']}.{inner._halt.stage}"
             self._stop(inner._halt)
         mapped = stage.get("outputs", {})
         for name, found in inner._outputs.items():
@@ -197,25 +237,34 @@ class Simulation:
         handler: Callable[..., object],
         number: int,
     ) -> Iterator[tuple[_Entry, str | None]]:
-        most = _attempts(self._policy(stage))
-        for attempt in range(1, most + 1):
+        isolate = stage.get("options", {}).get("isolate", False)
+        retry = _retry(self._policy(stage))
+        facts = {"pipe": self._document["name"], "stage": stage["name"]}
+        waiting = [(batch, 1)]
+        while waiting:
+            batch, attempt = waiting.pop(0)
             payloads = [entry.payload for entry in batch]
-            facts = {"pipe": self._document["name"], "stage": stage["name"]}
+            alone = True
             try:
                 results = self._call(handler, payloads, batch=number, attempt=attempt, **facts)
             except Exception as error:  # noqa: BLE001 - for the policy to say
+                if isolate and len(batch) > 1 and _reason(error) in _SPLITTABLE:
+                    half = len(batch) // 2
+                    waiting[:0] = [(batch[:half], attempt), (batch[half:], attempt)]
+                    continue
                 results = [error] * len(batch)
+                # BEAM names no item where a batch of several failed as a whole.
+                alone = len(batch) == 1
             failed = []
             for entry, result in zip(batch, results, strict=True):
                 if not isinstance(result, Exception):
                     yield _Entry(entry.seq, result), None
-                elif attempt < most:
+                elif _is_tried_again(retry, attempt, result):
                     failed.append(entry)
                 else:
-                    yield from self._failed(stage, entry, result, attempt)
-            batch = failed
-            if not batch:
-                return
+                    yield from self._failed(stage, entry, result, attempt, alone)
+            if failed:
+                waiting.insert(0, (failed, attempt + 1))
 
     ## Errors
 
@@ -223,7 +272,12 @@ class Simulation:
         return self._policies.get(stage["name"], self._policies.get("*", "halt"))
 
     def _failed(
-        self, stage: dict[str, Payload], entry: _Entry, error: Exception, attempts: int
+        self,
+        stage: dict[str, Payload],
+        entry: _Entry,
+        error: Exception,
+        attempts: int,
+        alone: bool = True,
     ) -> Iterator[tuple[_Entry, str | None]]:
         policy = self._policy(stage)
         if isinstance(policy, dict) and "retry" in policy:
@@ -231,14 +285,28 @@ class Simulation:
         if policy == "skip":
             return
         if policy == "halt":
-            self._stop(_Halted(entry.seq, stage["name"], error))
+            item = entry.seq[0] if alone else None
+            self._stop(_Halted(entry.seq, stage["name"], error, item))
             return
         to = policy["route"]
         if not isinstance(to, str):
-            to = evaluate(to, entry.payload, _facts(error, attempts))
+            try:
+                to = evaluate(to, entry.payload, _facts(error, attempts))
+            except EvaluationError as failure:
+                to = str(failure)
+        if not isinstance(to, str) or to not in (*self._outputs, *self._after(stage)):
+            wrong = f"the error policy routed to {to!r}, which is not declared"
+            fault = CallError(wrong, {"kind": "unknown_output"})
+            fault.__cause__ = error
+            self._stop(_Halted(entry.seq, stage["name"], fault, entry.seq[0]))
+            return
         if to in self._outputs:
             self._errors.setdefault(to, {})[entry.seq] = error
         yield entry, to
+
+    def _after(self, stage: dict[str, Payload]) -> list[str]:
+        names = [one["name"] for one in self._stages]
+        return names[names.index(stage["name"]) + 1 :]
 
     def _stop(self, halt: _Halted) -> None:
         if self._halt is None or halt.seq < self._halt.seq:
@@ -269,10 +337,60 @@ def _handler(stage: dict[str, Payload]) -> Callable[..., object]:
     return fail
 
 
-def _attempts(policy: Payload) -> int:
+def _retry(policy: Payload) -> dict[str, Payload] | None:
     if isinstance(policy, dict) and "retry" in policy:
-        return int(policy["retry"].get("max_attempts", 3))
-    return 1
+        retry: dict[str, Payload] = policy["retry"]
+        return retry
+    return None
+
+
+def _is_tried_again(retry: dict[str, Payload] | None, attempt: int, error: Exception) -> bool:
+    if retry is None or attempt >= retry.get("max_attempts", 3):
+        return False
+    on = retry.get("on", "any")
+    return _reason(error) not in _FINAL if on == "any" else _reason(error) in on
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, EncodeError):
+        return "not_encodable"
+    if isinstance(error, HandlerError) or not isinstance(error, CallError):
+        return "python_exception"
+    return error.kind
+
+
+def _is_weight(value: Payload) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _weighted(measured: list[tuple[_Entry, Payload]], most: float) -> Iterator[list[_Entry]]:
+    batch: list[_Entry] = []
+    total = 0
+    for entry, weight in measured:
+        if batch and total + weight > most:
+            yield batch
+            batch, total = [], 0
+        batch.append(entry)
+        total += weight
+    if batch:
+        yield batch
+
+
+def _keyed(measured: list[tuple[_Entry, Payload]], window: int) -> Iterator[list[_Entry]]:
+    for start in range(0, len(measured), window):
+        batches: dict[bytes, list[_Entry]] = {}
+        for entry, key in measured[start : start + window]:
+            # BEAM tells 1 from 1.0, and True from both.
+            batches.setdefault(encode(key), []).append(entry)
+        yield from batches.values()
+
+
+def _not_many(stage: dict[str, Payload], value: Payload) -> CallError:
+    if "expression" in stage:
+        wrong = EvaluationError("type", stage["expression"], "many items need a list")
+        return CallError(str(wrong), {"kind": "expression", "error": "type"})
+    name = type(value).__name__
+    return CallError(f"many items need a list, not a {name}", {"kind": "invalid_return"})
 
 
 def _expression(error: Exception) -> Exception:
@@ -282,7 +400,7 @@ def _expression(error: Exception) -> Exception:
 
 
 def _facts(error: Exception, attempts: int) -> dict[str, Payload]:
-    reason = error.kind if isinstance(error, CallError) else "python_exception"
+    reason = _reason(error)
     kind = error.type if isinstance(error, HandlerError) else type(error).__name__
     return {
         "reason": reason,

@@ -107,9 +107,11 @@ def run_pipe(
 
     Expressions are evaluated by the law of BEAM. ``functions`` stand in for those of BEAM's
     configuration, by name: each takes a payload, or a list where its stage says ``batch``.
-    ``handlers`` run in place of stages' own, by the stage's name. Retries do not pause. Stages
-    run one after the other, each on all items. Raises :class:`slither.RunError` as
-    :meth:`slither.Beam.run` does.
+    ``handlers`` run in place of stages' own, by the stage's name. Retries do not pause, nothing
+    times out, and all keep their order. Stages run one after the other, each on all items. The
+    ``message`` of an error, in an expression of a policy, has no place and no traceback. Raises
+    :class:`slither.RunError` as :meth:`slither.Beam.run` does, and
+    :class:`slither.SlitherError` for what it can't do.
 
     >>> from slither import Pipe, item
     >>> long = Pipe("long").route("by_length", long=item.len() > 3).output("long")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import driven
 import pytest
+from tagged import load, untag
 
 import slither
 from slither import Pipe, item, store, views, when, worker
+from slither._simulate import Simulation
 from slither._types import Payload
 from slither.pipe import error, retry, route, skip
 from slither.testing import FakeBeam, run_handler, run_pipe
@@ -127,6 +129,42 @@ def test_the_state_of_a_run_is_there_beside_a_fake() -> None:
     with FakeBeam() as beam:
         assert [run_handler(count, [0], run="a fake's") for _ in range(2)] == [[1], [2]]
         assert beam.held == ["a fake's"]
+
+
+FUNCTIONS: dict[str, Callable[[Payload], Payload]] = {"shout": str.upper, "parts": list}
+
+
+@pytest.mark.parametrize("row", load("pipes"), ids=lambda row: row["name"])
+def test_a_pipe_gives_what_it_gives_on_beam(row: Payload) -> None:
+    simulation = Simulation(row["document"], run_handler, FUNCTIONS, {})
+    stopped: Payload = None
+    try:
+        outputs: dict[str, list[Payload]] = simulation.run(untag(row["items"]))
+    except slither.RunError as error:
+        outputs, cause = error.partial, error.__cause__
+        assert cause is not None
+        stopped = {**why(cause), "at": str(error).split(": ")[0]}
+    assert outputs == {name: untag(values) for name, values in row["outputs"].items()}
+    errors = getattr(outputs, "errors", {})
+    told = {name: {str(n): why(e) for n, e in found.items()} for name, found in errors.items()}
+    assert told == row.get("errors", {})
+    assert stopped == row.get("error")
+
+
+def why(error: BaseException) -> dict[str, str]:
+    if isinstance(error, slither.EncodeError):
+        return {"kind": "not_encodable"}
+    if isinstance(error, slither.CallError) and not isinstance(error, slither.HandlerError):
+        return {"kind": error.kind}
+    return {"kind": "python_exception", "type": type(error).__name__}
+
+
+def test_what_only_beam_does_is_refused() -> None:
+    pipe = Pipe("p").beam("all", "shout", batch=True, cardinality="many")
+    with pytest.raises(slither.SlitherError, match="'all': run_pipe runs no function"):
+        run_pipe(pipe, ["a"], functions=FUNCTIONS)
+    with pytest.raises(slither.RunError, match="give one in its place"):
+        run_pipe(pipe, ["a"])
 
 
 def test_progress_and_cancels_are_the_tests() -> None:
