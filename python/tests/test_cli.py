@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slither._cli.rows import CsvLines, Lines, RowError, json_line
+from slither._cli.writing import CsvLines, Lines, RowError
 from slither._types import Payload
 
 PIPES = """
@@ -138,7 +138,7 @@ def test_an_input_that_breaks_off_keeps_what_came_before(
         input=rows(3) + "{oops\n",
     )
     assert done.returncode == 1
-    assert "stdin, line 4: not JSON" in done.stderr
+    assert "stdin, line 4, column 2: not JSON: Expecting property name" in done.stderr
     assert numbers(tmp_path / "out/default.jsonl") == [0, 1, 2]
 
 
@@ -167,10 +167,10 @@ def test_a_full_disk_is_one_clear_error(slither: Command, tmp_path: Path) -> Non
 
 FILLS = """
 import resource, sys
-from slither._cli import rows
+from slither._cli import writing
 # BEAM itself could not live with such a limit.
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-lines = rows.Lines(sys.argv[1], rows.ENCODE)
+lines = writing.Lines(sys.argv[1], 'ENCODE')
 try:
     for n in range(100_000):
         lines.write({"n": n, "text": "two\\nlines"})
@@ -184,7 +184,7 @@ print(lines.kept)
 def test_a_disk_that_fills_keeps_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     done = subprocess.run(
-        [sys.executable, "-c", FILLS.replace("ENCODE", "json_line"), str(path)],
+        [sys.executable, "-c", FILLS.replace("ENCODE", "jsonl"), str(path)],
         capture_output=True,
         text=True,
         check=True,
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_keeps_whole_lines(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_leaves_no_part_of_a_row_of_several_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    script = FILLS.replace("ENCODE", "CsvLines()")
+    script = FILLS.replace("ENCODE", "csv")
     subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, check=True)
     with open(path, newline="") as file:
         texts = {row["text"] for row in csv.DictReader(file, strict=True)}
@@ -308,13 +308,13 @@ def test_doctor_says_what_is_missing(slither: Command, tmp_path: Path) -> None:
 
 
 def test_lines_are_written_whole(tmp_path: Path) -> None:
-    lines = Lines(str(tmp_path / "a"), json_line)
+    lines = Lines(str(tmp_path / "a"), "jsonl")
     for n in range(10_000):
         lines.write({"n": n})
     lines.close()
     assert len((tmp_path / "a").read_text().splitlines()) == 10_000
     with pytest.raises(RowError, match=r"row 1: a set can't be written as JSON"):
-        Lines(str(tmp_path / "b"), json_line).write({1})
+        Lines(str(tmp_path / "b"), "jsonl").write({1})
 
 
 def test_csv_has_the_columns_of_its_first_row() -> None:

@@ -236,7 +236,13 @@ defmodule Slither.Pipe.ResumeTest do
       run!(definition, 1..9, path, :anyway)
       ran()
 
-      for {input, at} <- [{[1, 2, 0, 4, 5, 6, 7, 8, 9, 10], 2}, {2..12, 0}, {1..8, 8}, {[], 0}] do
+      for {input, at} <- [
+            {[1, 2, 0, 4, 5, 6, 7, 8, 9, 10], 2},
+            {2..12, 0},
+            {Enum.to_list(1..8) ++ [0], 8},
+            {1..8, 8},
+            {[], 0}
+          ] do
         assert {:error, error, partial} = Runner.run(definition, input, checkpoint: path)
         assert {error.reason, error.details.position} == {:other_input, at}
         assert partial == %{default: []}

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
+from slither._cli.writing import FORMATS
 from slither._version import __version__
 
-OK, FAILED, USAGE, MISSING, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, USAGE, MISSING, TOO_MANY, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _STATUSES = """exit status:
   0    all went well
-  1    the run stopped, its output could not be written, or a check found something
-  2    the command can't be used so: an unknown option, a file that is not there
+  1    the run stopped: an item or a row failed, the input could not be read, an output could not
+       be written, a checkpoint was refused; or a check found something
+  2    the command can't be used so: an unknown option, a file that is not there, an output that
+       would be written over the input; nothing was run or written
   3    something is not installed: Erlang, or the BEAM side of Slither
+  4    the run went to its end, and more failed than --max-errors allows
   130  interrupted by Ctrl-C
 """
 
@@ -50,22 +55,41 @@ def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser(
         "run",
         help="run a pipe over a file",
-        description="Run a pipe over rows of JSON lines or CSV, one file for each output.",
+        description="Run a pipe over rows, one file for each output.",
         epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = run.add_argument
     add("pipe", metavar="FILE[:NAME]", help="the file that has the pipe, and which of several")
-    add("--input", default="-", metavar="FILE", help="rows to read; - (the default) is stdin")
-    add("--output", metavar="DIR", help="folder for a file per output; without it, stdout")
-    add("--from", dest="source", choices=["jsonl", "csv", "lines"], metavar="FORMAT",
-        help="jsonl, csv or lines; by default as the input's name ends, else jsonl")  # fmt: skip
-    add("--to", choices=["jsonl", "csv"], metavar="FORMAT", help="jsonl (the default) or csv")
+    add("--input", default="-", metavar="FILE",
+        help="rows to read, which may be gzipped; - (the default) is stdin")  # fmt: skip
+    add("--output", metavar="DIR",
+        help="folder for a file per output; - (the default) is stdout, and all else that prints "
+             "goes to stderr")  # fmt: skip
+    add("--from", dest="source", choices=["jsonl", "csv", "tsv", "lines"], metavar="FORMAT",
+        help="jsonl, csv, tsv or lines; by default as the input's name ends (.csv, .tsv, .txt, "
+             "each with .gz or without), else jsonl")  # fmt: skip
+    add("--encoding", type=_encoding, default="utf-8", metavar="NAME",
+        help="what the input is written in; utf-8 by default")  # fmt: skip
+    add("--delimiter", type=_delimiter, metavar="C",
+        help="the character between fields of CSV, or tab")  # fmt: skip
+    add("--on-bad-row", default="stop", metavar="stop|skip|FILE",
+        help="what becomes of a row that is none: it stops the run (the default), is left out, "
+             "or goes to a file of JSON lines, with its place and the reason")  # fmt: skip
+    add("--to", choices=FORMATS, metavar="FORMAT",
+        help="jsonl (the default), csv or tsv, each with .gz or without")  # fmt: skip
     add("--only", action="append", metavar="OUTPUT",
         help="on stdout, give the bare values of this output")  # fmt: skip
+    add("--errors", metavar="FILE",
+        help="write each item that failed there, as JSON lines: payload, error (kind, type, "
+             "message), stage, traceback, and the output it was sent to")  # fmt: skip
+    add("--max-errors", type=_limit, metavar="N|P%%",
+        help="end with 4 where more rows and items failed than that")  # fmt: skip
     add("--workers", type=_count, metavar="N", help="Python processes; one per core by default")
     add("--checkpoint", metavar="FILE",
         help="record what is finished there; after a crash the same command goes on")  # fmt: skip
+    add("--resume", choices=["same", "anyway"], default="same", metavar="same|anyway",
+        help="anyway: go on from a checkpoint of another pipe, handler or input")  # fmt: skip
     add("--progress", action=argparse.BooleanOptionalAction, default=None,
         help="show how far it is, on stderr; by default on a terminal")  # fmt: skip
     add("--quiet", action="store_true", help="no summary at the end")
@@ -113,3 +137,29 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"a whole number of 1 or more, not {text!r}")
     return count
+
+
+def _encoding(text: str) -> str:
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=text)
+    except LookupError:
+        raise argparse.ArgumentTypeError(f"no encoding of text is called {text!r}") from None
+    return text
+
+
+def _delimiter(text: str) -> str:
+    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(found) != 1 or found in '"\r\n\0':
+        raise argparse.ArgumentTypeError(f"one character, or tab, not {text!r}")
+    return found
+
+
+def _limit(text: str) -> str:
+    from slither._cli.failures import limit
+
+    try:
+        limit(text)
+    except ValueError:
+        wrong = f"a number such as 10, or a percentage such as 2%, not {text!r}"
+        raise argparse.ArgumentTypeError(wrong) from None
+    return text

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from slither._check import FileRefused, load
-from slither._cli import rows
-from slither._cli.main import FAILED, MISSING, OK, USAGE
+from slither._cli import reading
+from slither._cli.badrows import BadRows, RowRefused
+from slither._cli.failures import SKIPPED, Failures, limit, told, without
+from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
+from slither._cli.outputs import Files, Folder, Overwrites, Stdout
+from slither._cli.writing import Lines, RowError
 from slither._driver.beam import Beam
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 
 if TYPE_CHECKING:
-    from slither._types import Payload
+    from slither._driver.pipes import Stream
     from slither.pipe import Pipe
+
+T = TypeVar("T")
 
 
 class _Usage(Exception):
@@ -27,15 +35,38 @@ class _Usage(Exception):
 def command(options: argparse.Namespace) -> int:
     """Run the pipe; return the exit status."""
     try:
-        pipe = _pipe(options.pipe)
-        with _opened(options.input) as file:
-            return _run(pipe, file, options)
-    except _Usage as error:
+        with _stdout_for_data() as stdout:
+            pipe = _pipe(options.pipe)
+            with _opened(options.input) as file:
+                return _run(pipe, file, stdout, options)
+    except (_Usage, Overwrites) as error:
         return _say(USAGE, error)
     except BeamMissing as error:
         return _say(MISSING, error)
     except SlitherError as error:
         return _say(FAILED, error)
+
+
+@contextlib.contextmanager
+def _stdout_for_data() -> Iterator[int]:
+    """Give a descriptor of stdout; what anybody else writes to stdout goes to stderr meanwhile.
+
+    Handlers print, and so do libraries, in C too, and processes that they start.
+    """
+    _flush()
+    data = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield data
+    finally:
+        _flush()
+        os.dup2(data, 1)
+        os.close(data)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
 
 
 def _pipe(path: str) -> Pipe:
@@ -50,53 +81,99 @@ def _pipe(path: str) -> Pipe:
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[IO[str]]:
+def _opened(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
-        yield sys.stdin
+        yield sys.stdin.buffer
         return
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(name, encoding="utf-8", newline=""))
+            file = stack.enter_context(open(name, "rb"))
         except OSError as error:
             raise _Usage(f"{name} can't be read: {error.strerror}") from None
         yield file
 
 
-def _run(pipe: Pipe, file: IO[str], options: argparse.Namespace) -> int:
+@dataclass
+class _Parts:
+    """What a run has beside its pipe."""
+
+    files: Files
+    out: Folder | Stdout
+    bad: BadRows
+    failures: Failures
+    aside: list[Lines]
+
+    def close(self) -> None:
+        """Write what is left of the files beside the outputs; OSError where there is no room."""
+        for lines in self.aside:
+            lines.close()
+
+
+def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) -> int:
     try:
         document = pipe.document()
     except PipeError as error:
         raise _Usage(str(error)) from None
-    out = _writer([*document["outputs"], "default"], options)
-    kind = rows.source_format(options.input, options.source)
-    items = rows.read(file, kind, "stdin" if options.input == "-" else options.input)
+    name = "stdin" if options.input == "-" else options.input
+    kind = reading.source_format(options.input, options.source)
+    if options.delimiter is not None and kind not in ("csv", "tsv"):
+        raise _Usage(f"--delimiter goes with rows of CSV, not with {kind}")
+    parts = _parts([*document["outputs"], "default"], file, stdout, options, name)
+    lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
+    rows = parts.bad.through(reading.read(lines, kind, options.delimiter))
     progress = sys.stderr.isatty() if options.progress is None else options.progress
-    with Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam:
-        for table in {store["table"] for store in document.get("stores", ())}:
-            beam.store(table)
-        stream = beam.stream(pipe, items, checkpoint=options.checkpoint, progress=progress)
-        status = OK
-        try:
-            for output, value in stream:
-                out.write(output, value)
-            out.close()
-        except BrokenPipeError:
-            # Whoever read stdout has seen enough.
-            _leave_stdout()
-        except OSError as error:
-            where = error.filename or "stdout"
-            status = _say(FAILED, f"{where} can't be written: {error.strerror}; {out.kept()}")
-        except (SlitherError, rows.RowError, UnicodeDecodeError) as error:
-            out.finish()
-            status = _say(FAILED, f"{_words(error)}; {out.kept()}")
-        except BaseException:
-            out.finish()
-            raise
-        finally:
-            stream.close()
-        if not options.quiet:
-            sys.stderr.write(f"{stream.summary}\n")
+    try:
+        with Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam:
+            for table in {store["table"] for store in document.get("stores", ())}:
+                beam.store(table)
+            stream = beam.stream(
+                told(pipe),
+                rows,
+                checkpoint=options.checkpoint,
+                resume=options.resume,
+                progress=progress,
+            )
+            stream.tell_failures(parts.failures)
+            status = _drain(stream, parts)
+            if not options.quiet:
+                sys.stderr.write(f"{without(stream.summary)}\n")
+                if parts.bad.refused:
+                    sys.stderr.write(f"  {'bad rows':<12} {parts.bad.refused}\n")
+    finally:
+        parts.files.give_up()
+    if status == OK and options.max_errors is not None:
+        failed, of = parts.failures.count + parts.bad.refused, parts.bad.rows
+        if limit(options.max_errors)(failed, of):
+            what = f"{failed} of {of} rows failed"
+            return _say(TOO_MANY, f"{what}, more than --max-errors {options.max_errors}")
     return status
+
+
+def _drain(stream: Stream, parts: _Parts) -> int:
+    out = parts.out
+    try:
+        for output, value in stream:
+            if output != SKIPPED:
+                out.write(output, value)
+        out.close()
+        parts.close()
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough.
+        return OK
+    except OSError as error:
+        where = error.filename or "stdout"
+        return _say(FAILED, f"{where} can't be written: {error.strerror}; {out.kept()}")
+    except (SlitherError, RowError, RowRefused, reading.InputRefused) as error:
+        out.finish()
+        return _say(FAILED, f"{_words(error)}; {out.kept()}")
+    except BaseException:
+        out.finish()
+        raise
+    finally:
+        stream.close()
+        with contextlib.suppress(OSError):
+            parts.close()
+    return OK
 
 
 def _file(pipe: str) -> str:
@@ -109,87 +186,61 @@ def _words(error: Exception) -> str:
     return f"{error}{remote}" if remote and remote != "None" else str(error)
 
 
-class _Folder:
-    """A file for each output."""
+def _parts(
+    outputs: list[str], file: IO[bytes], stdout: int, options: argparse.Namespace, name: str
+) -> _Parts:
+    files = Files()
+    aside: list[Lines] = []
 
-    def __init__(self, folder: str, outputs: list[str], kind: str) -> None:
-        try:
-            os.makedirs(folder, exist_ok=True)
-            self._files = {
-                name: rows.Lines(os.path.join(folder, f"{name}.{kind}"), _encoder(kind))
-                for name in outputs
-            }
-        except OSError as error:
-            raise _Usage(f"{error.filename} can't be written: {error.strerror}") from None
+    def beside(path: str | None) -> Lines | None:
+        if path is None:
+            return None
+        aside.append(_written(lambda: files.write(path, "jsonl")))
+        return aside[-1]
 
-    def write(self, output: str, value: Payload) -> None:
-        self._files[output].write(value)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def finish(self) -> None:
-        """Keep what was finished, as far as there is room."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError):
-                file.close()
-
-    def kept(self) -> str:
-        self.finish()
-        files = self._files.values()
-        return "what was finished is in " + ", ".join(f"{f.path} ({f.kept} rows)" for f in files)
+    try:
+        files.keep("the input", file.fileno())
+        files.keep("the pipe's file", _file(options.pipe))
+        out = _written(lambda: _writer(outputs, stdout, _live(file, stdout), files, options))
+        policy = options.on_bad_row
+        rejects = beside(None if policy in ("stop", "skip") else policy)
+        failures = Failures(beside(options.errors))
+        if options.checkpoint is not None:
+            files.keep(f"the checkpoint {options.checkpoint}", options.checkpoint)
+    except (OSError, _Usage, Overwrites):
+        files.give_up()
+        raise
+    return _Parts(files, out, BadRows(name, policy, rejects), failures, aside)
 
 
-class _Stdout:
-    """All outputs on stdout, or the bare values of some."""
-
-    def __init__(self, only: list[str] | None, encode: Callable[[Payload], str]) -> None:
-        self._only = only
-        self._encode = encode
-
-    def write(self, output: str, value: Payload) -> None:
-        if self._only is None:
-            sys.stdout.write(self._encode({"output": output, "value": value}))
-        elif output in self._only:
-            try:
-                sys.stdout.write(self._encode(value))
-            except (TypeError, ValueError) as error:
-                raise rows.RowError(f"output {output!r}: {error}") from None
-
-    def close(self) -> None:
-        sys.stdout.flush()
-
-    def finish(self) -> None:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-
-    def kept(self) -> str:
-        return "what was finished was printed"
+def _written(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except OSError as error:
+        raise _Usage(f"{error.filename} can't be written: {error.strerror}") from None
 
 
-def _writer(outputs: list[str], options: argparse.Namespace) -> _Folder | _Stdout:
+def _live(file: IO[bytes], stdout: int) -> bool:
+    # Somebody may wait for each row: it comes from a program, or goes to a terminal.
+    return not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.isatty(stdout)
+
+
+def _writer(
+    outputs: list[str], stdout: int, live: bool, files: Files, options: argparse.Namespace
+) -> Folder | Stdout:
     kind = options.to or "jsonl"
     for name in options.only or ():
         if name not in outputs:
             known = ", ".join(outputs)
             raise _Usage(f"--only {name}: the pipe has no such output; it has {known}")
-    if options.output is not None:
+    if options.output not in (None, "-"):
         if options.only:
             raise _Usage("--only goes without --output")
-        return _Folder(options.output, outputs, kind)
-    if kind == "csv" and (options.only is None or len(options.only) > 1):
-        raise _Usage("--to csv on stdout goes with one --only OUTPUT")
-    return _Stdout(options.only, _encoder(kind))
-
-
-def _encoder(kind: str) -> Callable[[Payload], str]:
-    return rows.CsvLines() if kind == "csv" else rows.json_line
-
-
-def _leave_stdout() -> None:
-    # Or Python would complain at its end that it can't flush.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Folder(options.output, outputs, kind, files)
+    if not kind.startswith("jsonl") and (options.only is None or len(options.only) > 1):
+        raise _Usage(f"--to {kind} on stdout goes with one --only OUTPUT")
+    files.keep("stdout", stdout)
+    return Stdout(options.only, kind, stdout, live)
 
 
 def _say(status: int, message: object) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slither._answer import frame
 from slither._driver import batches, frames
@@ -22,6 +22,8 @@ _WINDOW = 512
 _MOST = 256
 
 Output = tuple[str, Any]
+Failed: TypeAlias = "Callable[[str | None, Payload, dict[str, Payload]], None]"
+"""Takes the output that a failed item went to, its payload, and the error map."""
 
 
 class Outputs(dict[str, list[Any]]):
@@ -57,6 +59,10 @@ class Stream(Iterator[Output]):
     def __next__(self) -> Output:
         """Return the next output, waiting for it if need be."""
         return next(self._generator)
+
+    def tell_failures(self, failed: Failed) -> None:
+        """Have the run give each failed item's error to ``failed``, and keep none of them."""
+        self._run.failed = failed
 
     def close(self) -> None:
         """Stop the run."""
@@ -116,6 +122,8 @@ class PipeRun(Run):
         """Outputs so far, by name."""
         self.routed: dict[str, dict[int, Exception]] = {}
         """The errors of items that a policy routed, by output and place."""
+        self.failed: Failed | None = None
+        """Takes those errors instead, each with its item, and that of an item that halts."""
 
     def begin(self) -> None:
         """Start the run, and give it leave for the first outputs."""
@@ -160,7 +168,10 @@ class PipeRun(Run):
             error = to_error(fault)
             if fault.get("lost"):
                 raise RunError(f"pipe {self.name!r}, output {output!r}: {error}") from error
-            self.routed.setdefault(output, {})[got.first + index] = error
+            if self.failed is None:
+                self.routed.setdefault(output, {})[got.first + index] = error
+            else:
+                self.failed(output, values[index], fault)
         self.count((got.errors or {}).values())
         self.counts[output] = self.counts.get(output, 0) + got.count
         self._taken += got.count

@@ -37,7 +37,7 @@ defmodule Slither.Pipe.Live do
 
   @doc "Whether the finished inputs have come again, and are the same."
   @spec known?(t) :: boolean
-  def known?(live), do: live.last == -1
+  def known?(live), do: live.last == -1 and live.other == nil
 
   @doc "The position at which the input is another one, if that was seen."
   @spec other(t) :: non_neg_integer | nil

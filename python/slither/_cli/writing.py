@@ -1,61 +1,28 @@
-"""Rows of files: JSON lines, CSV, or plain lines, read lazily and written whole."""
+"""Rows to write: JSON lines or CSV, gzipped or not, in files of which no row is ever in part."""
 
 from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import io
 import json
 import os
+import stat
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
+FORMATS = ("jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "tsv.gz")
 _BUFFER = 65_536
 
 
 class RowError(Exception):
-    """A row that can't be read or written; the message names the place."""
-
-
-def source_format(name: str, chosen: str | None) -> str:
-    """Return the format of an input: the one chosen, or what its name ends in.
-
-    >>> source_format("data.csv", None), source_format("-", None), source_format("a.txt", None)
-    ('csv', 'jsonl', 'lines')
-    """
-    if chosen is not None:
-        return chosen
-    return {".csv": "csv", ".txt": "lines"}.get(os.path.splitext(name)[1].lower(), "jsonl")
-
-
-def read(file: IO[str], kind: str, name: str) -> Iterator[Payload]:
-    """Give the rows of a file; :class:`RowError` names the line that is none."""
-    if kind == "csv":
-        yield from _read_csv(file, name)
-        return
-    for number, line in enumerate(file, 1):
-        text = line.rstrip("\n")
-        if kind == "lines":
-            yield text
-        elif text.strip():
-            try:
-                yield json.loads(text)
-            except ValueError as error:
-                raise RowError(f"{name}, line {number}: not JSON: {error}") from None
-
-
-def _read_csv(file: IO[str], name: str) -> Iterator[Payload]:
-    reader = csv.DictReader(file)
-    for row in reader:
-        if None in row or None in row.values():
-            fields = len(reader.fieldnames or ())
-            raise RowError(f"{name}, line {reader.line_num}: not {fields} fields, as the header")
-        yield row
+    """A row that can't be written; the message names the place."""
 
 
 def to_json(value: Payload) -> str:
@@ -80,13 +47,25 @@ def _plain(value: Payload) -> Payload:
 
 
 class Lines:
-    """A file of rows, of which none is ever left in part."""
+    """A file of rows, of which none is ever left in part.
 
-    def __init__(self, path: str, encode: Callable[[Payload], str]) -> None:
-        """Begin the file anew."""
+    It is opened as it is: what it holds goes when the first rows are written, or at
+    :meth:`close`.
+    """
+
+    def __init__(self, path: str, kind: str, descriptor: int | None = None) -> None:
+        """Open a file, or take a descriptor; ``kind`` is one of ``FORMATS``."""
         self.path = path
-        self._encode = encode
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self.made = False
+        """Whether the file was not there before."""
+        self._encode = encoder(kind)
+        # Each part is a gzip file of its own, and several of them one after the other are one.
+        self._zip = kind.endswith(".gz")
+        self._descriptor = self._open() if descriptor is None else descriptor
+        self.begun = (
+            not stat.S_ISREG(os.fstat(self._descriptor).st_mode) or descriptor is not None
+        )
+        """Whether what it held is gone."""
         self._buffer = bytearray()
         # Where each row in the buffer ends.
         self._ends: list[int] = []
@@ -96,11 +75,15 @@ class Lines:
         self.kept = 0
         """Rows written."""
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
     def write(self, value: Payload) -> None:
         """Take a row."""
         try:
             self._buffer += self._encode(value).encode("utf-8", "backslashreplace")
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, RecursionError) as error:
             raise RowError(f"{self.path}, row {self.count + 1}: {error}") from None
         self.count += 1
         self._ends.append(len(self._buffer))
@@ -109,15 +92,20 @@ class Lines:
 
     def flush(self) -> None:
         """Write what was taken; OSError after the rows that found room."""
-        view = memoryview(bytes(self._buffer))
+        self._begin()
         ends, self._ends = self._ends, []
+        if not ends:
+            return
+        view = memoryview(
+            gzip.compress(self._buffer, mtime=0) if self._zip else bytes(self._buffer)
+        )
         self._buffer.clear()
         written = 0
         try:
             while written < len(view):
                 written += os.write(self._descriptor, view[written:])
         except OSError as error:
-            self._cut(ends, written)
+            self._cut([] if self._zip else ends, written)
             raise OSError(error.errno, error.strerror, self.path) from None
         self._whole += len(view)
         self.kept += len(ends)
@@ -125,7 +113,8 @@ class Lines:
     def close(self) -> None:
         """Write what is left, and close the file."""
         try:
-            self.flush()
+            if self._descriptor >= 0:
+                self.flush()
         finally:
             self.abandon()
 
@@ -134,6 +123,20 @@ class Lines:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _open(self) -> int:
+        try:
+            made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            # A link to a file that is not there is made, too.
+            return os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+        self.made = True
+        return made
+
+    def _begin(self) -> None:
+        if not self.begun:
+            self.begun = True
+            os.ftruncate(self._descriptor, 0)
 
     def _cut(self, ends: list[int], written: int) -> None:
         # Half a row would look like a row to some, and like damage to others.
@@ -147,6 +150,14 @@ class Lines:
             return
 
 
+def encoder(kind: str) -> Callable[[Payload], str]:
+    """Return what turns rows into a format."""
+    plain = kind.removesuffix(".gz")
+    if plain == "jsonl":
+        return json_line
+    return CsvLines("\t" if plain == "tsv" else ",")
+
+
 def json_line(value: Payload) -> str:
     """Return a row of JSON lines."""
     return to_json(value) + "\n"
@@ -155,27 +166,32 @@ def json_line(value: Payload) -> str:
 class CsvLines:
     """Turns rows into CSV; the first names the columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, delimiter: str = ",") -> None:
         """Begin with no columns."""
         self._columns: list[str] | None = None
+        self._delimiter = delimiter
 
     def __call__(self, value: Payload) -> str:
         """Return a row, the first with the header before it."""
         if not isinstance(value, dict):
             raise TypeError(f"CSV takes dicts, not a {type(value).__name__}; write --to jsonl")
-        head = self._columns is None
+        head, start = self._columns is None, ""
         if self._columns is None:
             self._columns = [str(key) for key in value]
         odd = set(map(str, value)) ^ set(self._columns)
         if odd:
             raise ValueError(f"other columns than the first row: {', '.join(sorted(odd))}")
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
+        # What may be in the end of a line is quoted in a field.
+        writer = csv.writer(out, delimiter=self._delimiter, lineterminator="\r\n")
         if head:
             writer.writerow(self._columns)
+            start = out.getvalue()[:-2] + "\n"
+            out.seek(0)
+            out.truncate()
         named = {str(key): cell for key, cell in value.items()}
         writer.writerow([_cell(named[column]) for column in self._columns])
-        return out.getvalue()
+        return start + out.getvalue()[:-2] + "\n"
 
 
 def _cell(value: Payload) -> Payload:

@@ -1,0 +1,109 @@
+"""Items that failed: each with its error in a file, and how many are too many."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slither._cli.writing import Lines
+from slither.pipe import Pipe
+
+if TYPE_CHECKING:
+    from slither._driver.summary import Summary
+    from slither._types import Payload
+
+SKIPPED = "_skipped_with_error"
+"""The output, known to the command alone, of items that a policy leaves out."""
+
+
+class Failures:
+    """Counts the items that a pipe's policies left out or sent away, and writes them down."""
+
+    def __init__(self, file: Lines | None) -> None:
+        """Take the file that gets them, if there is one."""
+        self._file = file
+        self.count = 0
+
+    def __call__(self, output: str | None, payload: Payload, fault: dict[str, Payload]) -> None:
+        """Take an item, its error, and the output that it went to, None for no output."""
+        self.count += 1
+        if self._file is None:
+            return
+        error = {key: fault[key] for key in ("kind", "type", "message") if key in fault}
+        self._file.write(
+            {
+                "payload": payload,
+                "error": error,
+                "stage": fault.get("stage"),
+                "traceback": fault.get("traceback"),
+                "output": None if output == SKIPPED else output,
+                "item": fault.get("item"),
+            }
+        )
+
+
+class _Told(Pipe):
+    """A pipe whose failed items all come out."""
+
+    def document(self) -> dict[str, Payload]:
+        return _told(super().document())
+
+
+def told(pipe: Pipe) -> Pipe:
+    """Return the pipe with an output for what its policies leave out."""
+    made = _Told.__new__(_Told)
+    for slot in Pipe.__slots__:
+        setattr(made, slot, copy.copy(getattr(pipe, slot)))
+    return made
+
+
+def without(summary: Summary) -> Summary:
+    """Return the account as that of the pipe as it was written."""
+    outputs = dict(summary.outputs)
+    skipped = outputs.pop(SKIPPED, 0)
+    return replace(
+        summary,
+        outputs=outputs,
+        skipped=summary.skipped + skipped,
+        routed=summary.routed - skipped,
+    )
+
+
+def limit(text: str) -> Callable[[int, int], bool]:
+    """Return whether so many failures, of so many rows, are too many: ``N`` or ``P%``.
+
+    >>> limit("2")(3, 100), limit("2%")(3, 100), limit("3%")(3, 100)
+    (True, True, False)
+    """
+    number = float(text[:-1]) if text.endswith("%") else int(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    if text.endswith("%"):
+        return lambda failed, rows: failed * 100 > number * rows
+    return lambda failed, _rows: failed > number
+
+
+def _told(document: dict[str, Payload]) -> dict[str, Payload]:
+    inner = False
+    for stage in document["stages"]:
+        if stage["type"] == "pipe":
+            stage["pipe"] = _told(stage["pipe"])
+            inner = inner or SKIPPED in stage["pipe"]["outputs"]
+    found = [_policy(entry) for entry in document.get("on_error", ())]
+    if inner or any(found):
+        document["outputs"] = [*document["outputs"], SKIPPED]
+    return document
+
+
+def _policy(entry: dict[str, Payload]) -> bool:
+    # Of {"policy": …} or {"then": …}: an item that is left out is sent to the output instead.
+    for key in ("policy", "then"):
+        policy = entry.get(key)
+        if policy == "skip":
+            entry[key] = {"route": SKIPPED}
+            return True
+        if isinstance(policy, dict) and "retry" in policy:
+            return _policy(policy["retry"])
+    return False

@@ -1,0 +1,265 @@
+"""Rows of a file: JSON lines, CSV or plain lines, each whole or a fault with its place."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, cast
+
+from slither import _codec
+from slither._errors import EncodeError
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+LONGEST_LINE = 1 << 26
+"""Characters that a line may have."""
+LONGEST_FIELD = 1 << 24
+"""Characters that a field of CSV may have: beyond it, a quote was most likely left open."""
+
+# Bytes that are not of the encoding are read as these, so that their place is known.
+_MARKS = "slither-marks"
+_ODD = re.compile("[\0\udc00-\udcff]")
+# What can't be sent may be in JSON with these, or with more brackets than that.
+_DOUBTFUL = re.compile(r"\\u[dD]|\d{19}")
+_SHALLOW = 64
+
+
+class InputRefused(Exception):
+    """The input as a whole can't be read; the message names the place."""
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A row that is none: where it begins, or what is wrong in it, and its text."""
+
+    line: int
+    column: int
+    reason: str
+    text: str
+
+
+def source_format(name: str, chosen: str | None) -> str:
+    """Return the format of an input: the one chosen, or what its name ends in.
+
+    >>> [source_format(name, None) for name in ("a.csv", "a.tsv.gz", "a.txt", "-")]
+    ['csv', 'tsv', 'lines', 'jsonl']
+    """
+    if chosen is not None:
+        return chosen
+    plain = name[:-3] if name.lower().endswith(".gz") else name
+    ends = {".csv": "csv", ".tsv": "tsv", ".txt": "lines"}
+    return ends.get(os.path.splitext(plain)[1].lower(), "jsonl")
+
+
+def opened(file: IO[bytes], encoding: str) -> IO[str]:
+    """Return the text of a file, which may be gzipped.
+
+    A line ends with a line feed, a carriage return, or both.
+    """
+    peeks = file if hasattr(file, "peek") else io.BufferedReader(cast(io.RawIOBase, file))
+    raw = cast(io.BufferedReader, peeks)
+    # No text begins so.
+    zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+    data = cast(io.BufferedReader, gzip.GzipFile(fileobj=raw)) if zipped else raw
+    return io.TextIOWrapper(data, encoding=encoding, errors=_MARKS, newline="")
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    odd = error.object[error.start : error.end]
+    return "".join(chr(0xDC00 + byte) for byte in odd), error.end
+
+
+codecs.register_error(_MARKS, _mark)
+
+
+class Lines:
+    """The lines of a file with their numbers, which can be given back."""
+
+    def __init__(self, file: IO[str], name: str, encoding: str) -> None:
+        """Begin before the first line."""
+        self.name = name
+        self.number = 0
+        """The line that was given last, from 1."""
+        self.taken: list[str] = []
+        """The lines that were given since :meth:`begin`."""
+        self._file = file
+        self._encoding = encoding
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> Lines:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> str:
+        """Return the next line, with what ends it."""
+        line = self._again.popleft() if self._again else self._read()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def begin(self) -> None:
+        """Forget what was given."""
+        self.taken = []
+
+    def again(self) -> None:
+        """Give all that was given, but for its first line, once more."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+        del self.taken[1:]
+
+    def first(self) -> int:
+        """Return the number of the first of the taken lines."""
+        return self.number - len(self.taken) + 1
+
+    def fault(self, reason: str, column: int = 1) -> RowFault:
+        """Return the fault of what was taken; what is wrong with its characters goes first."""
+        first = self.first()
+        text = "".join(self.taken).rstrip("\r\n")
+        return self.odd() or RowFault(first, column, reason, self._shown(text))
+
+    def odd(self) -> RowFault | None:
+        """Return the fault of a character that no text has."""
+        for number, line in enumerate(self.taken, self.first()):
+            found = _ODD.search(line)
+            if found is not None:
+                byte = ord(found[0]) & 0xFF
+                wrong = f"byte 0x{byte:02x} is not {self._encoding}; --encoding names another"
+                reason = wrong if found[0] != "\0" else "a NUL character"
+                text = self._shown("".join(self.taken).rstrip("\r\n"))
+                return RowFault(number, found.start() + 1, reason, text)
+        return None
+
+    def _shown(self, text: str) -> str:
+        return _ODD.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+    def _read(self) -> str:
+        try:
+            line = self._file.readline(LONGEST_LINE)
+        except (EOFError, zlib.error, OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            place = f"{self.name}, line {self.number + 1}"
+            raise InputRefused(f"{place}: can't be read: {reason}") from None
+        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
+            place = f"{self.name}, line {self.number + 1}"
+            raise InputRefused(f"{place}: longer than {LONGEST_LINE:,} characters")
+        return line[1:] if self.number == 0 and line[:1] == "\ufeff" else line
+
+
+def read(lines: Lines, kind: str, delimiter: str | None) -> Iterator[Payload | RowFault]:
+    """Give the rows of a file, and a :class:`RowFault` for what is none.
+
+    Raises :class:`InputRefused` where the file as a whole can't be read.
+    """
+    if kind in ("csv", "tsv"):
+        return _csv(lines, delimiter or ("\t" if kind == "tsv" else ","))
+    return _plain(lines) if kind == "lines" else _json(lines)
+
+
+def _plain(lines: Lines) -> Iterator[Payload | RowFault]:
+    for line in lines:
+        yield line.rstrip("\r\n") if _ODD.search(line) is None else lines.odd()
+        lines.begin()
+
+
+def _json(lines: Lines) -> Iterator[Payload | RowFault]:
+    for line in lines:
+        text = line.rstrip("\r\n")
+        if text.strip():
+            yield lines.odd() or _value(lines, text)
+        lines.begin()
+
+
+def _value(lines: Lines, text: str) -> Payload | RowFault:
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        return lines.fault(f"not JSON: {error.msg}", error.colno)
+    except RecursionError:
+        return lines.fault("it nests too many arrays and objects")
+    except ValueError as error:
+        return lines.fault(str(error))
+    if _DOUBTFUL.search(text) or text.count("[") + text.count("{") > _SHALLOW:
+        try:
+            _codec.encode(value, "row")
+        except EncodeError as error:
+            return lines.fault(f"it can't be sent: {error}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Payload]]) -> dict[str, Payload]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for index, key in enumerate(keys) if key in keys[:index])
+        raise ValueError(f"the key {twice!r} is there twice")
+    return made
+
+
+def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
+    csv.field_size_limit(LONGEST_FIELD)
+    records = _records(lines, delimiter)
+    columns = next(records, None)
+    if columns is None:
+        return
+    if isinstance(columns, RowFault):
+        place = f"{lines.name}, line {columns.line}, column {columns.column}"
+        raise InputRefused(f"{place}: the header: {columns.reason}")
+    twice = [column for index, column in enumerate(columns) if column in columns[:index]]
+    if twice:
+        column = len(columns) - columns[::-1].index(twice[0])
+        place = f"{lines.name}, line {lines.first()}, field {column}"
+        raise InputRefused(f"{place}: the header has the column {twice[0]!r} twice")
+    for record in records:
+        if isinstance(record, RowFault):
+            yield record
+        elif len(record) == len(columns):
+            yield dict(zip(columns, record, strict=True))
+        else:
+            what = f"{len(record)} fields, and the header has {len(columns)}"
+            beyond = len(record) > len(columns)
+            where = f"field {len(columns) + 1} is one too many" if beyond else "no field for "
+            lacking = "" if beyond else repr(columns[len(record)])
+            yield lines.fault(f"{what}: {where}{lacking}")
+
+
+def _records(lines: Lines, delimiter: str) -> Iterator[list[str] | RowFault]:
+    # Strict: else a quote in the wrong place would silently change the data.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = lines.fault(_words(str(error)))
+            if fault.line == lines.first():
+                # An open quote has swallowed what comes behind: only the line it is in is lost.
+                lines.again()
+                fault = lines.fault(fault.reason)
+            yield fault
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            continue
+        if record:
+            yield lines.odd() or record
+
+
+def _words(reason: str) -> str:
+    if reason == "unexpected end of data":
+        return "a quote is opened, and never closed"
+    if reason.startswith("field larger than"):
+        return f"a field of more than {LONGEST_FIELD:,} characters; is a quote left open?"
+    return reason
