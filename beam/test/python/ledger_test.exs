@@ -6,10 +6,10 @@ defmodule Slither.Python.Pool.LedgerTest do
   alias Slither.Python.Pool.{Ledger, Ledger.Waiter, Sessions}
 
   # Pids are only compared: these are names for workers and lanes.
-  defp worker(n), do: :erlang.list_to_pid('<0.#{1_000 + n}.0>')
+  defp worker(n), do: :erlang.list_to_pid(~c"<0.#{1_000 + n}.0>")
 
   defp lanes(n, count),
-    do: for(i <- 1..count, do: :erlang.list_to_pid('<0.#{n * 100 + 5_000 + i}.0>'))
+    do: for(i <- 1..count, do: :erlang.list_to_pid(~c"<0.#{n * 100 + 5_000 + i}.0>"))
 
   defp waiter(ref, options) do
     struct!(%Waiter{ref: ref, owner: self(), reply_to: self(), tag: :tag}, options)

@@ -368,8 +368,9 @@ defmodule Slither.Store.DurableTest do
     @rounds 6
 
     for sync <- [:always, 5] do
-      test "with sync: #{sync} loses nothing that was acknowledged before", %{tmp_dir: dir} do
-        sync = unquote(sync)
+      @tag sync: sync
+      test "with sync: #{sync} loses nothing that was acknowledged before", context do
+        %{tmp_dir: dir, sync: sync} = context
 
         Enum.reduce(1..@rounds, %{}, fn round, acknowledged ->
           vm = VMs.open("durable_writer.exs", [dir, inspect(sync)])

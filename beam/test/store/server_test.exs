@@ -102,7 +102,7 @@ defmodule Slither.Store.ServerTest do
     end
 
     test "match, select, fold, keys, size and stream see all records", %{store: store} do
-      Server.bulk_insert(store, :ranks, for(n <- 3..1, do: {n, n * n}))
+      Server.bulk_insert(store, :ranks, for(n <- 3..1//-1, do: {n, n * n}))
       assert Server.match(store, :ranks, {:"$1", 4}) == [[2]]
       assert Server.select(store, :ranks, [{{:"$1", :"$2"}, [{:>, :"$2", 1}], [:"$1"]}]) == [2, 3]
       assert Server.fold(store, :ranks, [], fn {k, _}, acc -> [k | acc] end) == [3, 2, 1]
