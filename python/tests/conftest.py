@@ -20,6 +20,20 @@ os.environ["PYTHONPATH"] = str(ROOT / "python")
 collect_ignore = ["session_handlers.py"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-beam", action="store_true", help="only the tests that start no BEAM"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--without-beam"):
+        return
+    needs = [item for item in items if "escript" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=needs)
+    items[:] = [item for item in items if item not in needs]
+
+
 @pytest.fixture(scope="module", params=["msgpack", "msgspec"])
 def decoders(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs a module's tests once with each decoder, as `usefixtures` asks for."""

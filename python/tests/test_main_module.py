@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("escript")
+
 PATIENCE = 60
 PROGRAM = """
 import concurrent.futures, dataclasses, functools, multiprocessing, pickle, sys, threading
