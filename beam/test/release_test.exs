@@ -61,6 +61,8 @@ defmodule Slither.ReleaseTest do
   }
 
   test "carries the Python half, and makes and keeps its workers' environment", %{tmp_dir: dir} do
+    # A whole Erlang is in it.
+    on_exit(fn -> File.rm_rf!(dir) end)
     copy_checkout(Path.join(dir, "slither"))
     wheels = make_wheels(Path.join(dir, "wheels"))
     requirements = "--no-index\n--find-links #{wheels}\nslither-test-package==1.0\n"

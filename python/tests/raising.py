@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def missing(_item: Payload) -> Payload:
 def over_http(_item: Payload) -> NoReturn:
     headers = HTTPMessage()
     headers["Retry-After"] = "3"
-    raise urllib.error.HTTPError("http://a", 503, "later", headers, None)
+    raise urllib.error.HTTPError("http://a", 503, "later", headers, io.BytesIO())
 
 
 def local(_item: Payload) -> NoReturn:
