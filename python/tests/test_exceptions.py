@@ -105,11 +105,11 @@ def test_an_http_error_has_its_code_and_headers_and_an_empty_body() -> None:
     error = sent(raised)
     assert isinstance(raised, urllib.error.HTTPError)
     assert isinstance(error, urllib.error.HTTPError)
-    # From Python 3.14 on, one that nobody closes gives a warning.
-    with raised, error:
-        assert (error.code, error.reason, error.filename) == (503, "later", "http://a")
-        assert (error.headers["Retry-After"], error.read()) == ("3", b"")
-        assert "503" in "".join(traceback.format_exception(error))
+    # Of the two, only this one has something to close.
+    raised.close()
+    assert (error.code, error.reason, error.filename) == (503, "later", "http://a")
+    assert (error.headers["Retry-After"], error.read()) == ("3", b"")
+    assert "503" in "".join(traceback.format_exception(error))
 
 
 def test_notes_causes_and_contexts_come_back() -> None:
