@@ -8,12 +8,14 @@ back (they say ``__mp_main__``) is found here.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import types
 from importlib.machinery import SourceFileLoader
 
-from slither import _registry
+from slither import _registry, _state
+from slither._link import Link
 
 NAME = "__slither_main__"
 _MAIN = "__main__"
@@ -33,12 +35,14 @@ def load(main: str) -> types.ModuleType:
     if found is not None:
         return found
     before = set(_registry.start_hooks)
+    handlers = set(map(id, _handlers()))
     module = types.ModuleType(NAME)
     previous = {name: sys.modules.get(name) for name in _NAMES}
     sys.modules.update(dict.fromkeys(_NAMES, module))
     try:
         exec(_code(main, module), module.__dict__)
         _rename(module)
+        _quiet([handler for handler in _handlers() if id(handler) not in handlers])
         for name, hook in list(_registry.start_hooks.items()):
             if name not in before:
                 hook()
@@ -68,6 +72,43 @@ def _code(main: str, module: types.ModuleType) -> types.CodeType:
         module.__file__ = spec.origin
     assert isinstance(code, types.CodeType)
     return code
+
+
+def _handlers() -> list[logging.Handler]:
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    return [
+        handler
+        for logger in known
+        if isinstance(logger, logging.Logger) and _reaches_root(logger)
+        for handler in logger.handlers
+    ]
+
+
+def _reaches_root(logger: logging.Logger | None) -> bool:
+    while logger is not None and logger.parent is not None:
+        if not logger.propagate:
+            return False
+        logger = logger.parent
+    return True
+
+
+def _quiet(handlers: list[logging.Handler]) -> None:
+    """Have handlers of the module that write to the terminal leave out what the program shows.
+
+    The program has added the same ones, and is given the records.
+    """
+    for handler in handlers:
+        if (
+            isinstance(handler, logging.StreamHandler)
+            and not isinstance(handler, logging.FileHandler)
+            and handler.stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        ):
+            handler.addFilter(_is_not_sent)
+
+
+def _is_not_sent(record: logging.LogRecord) -> bool:
+    link = _state.link
+    return not isinstance(link, Link) or record.levelno < link.log_level
 
 
 def _rename(module: types.ModuleType) -> None:

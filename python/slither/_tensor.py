@@ -120,8 +120,8 @@ def _hint_for_void(dtype: np.dtype[Any]) -> str:
     return "call .tolist()" if dtype.type.__name__ == "void" else ".astype('float32')"
 
 
-def decode_tensor(data: bytes) -> Tensor | np.ndarray[Any, Any]:
-    """Read the payload of the tensor extension; an array is a read-only view of ``data``."""
+def decode_tensor(data: bytes | bytearray) -> Tensor | np.ndarray[Any, Any]:
+    """Read the payload of the tensor extension; an array is writable, and keeps a bytearray."""
     dtype, shape, start = _read_header(data)
     want = math.prod(shape) * SIZES[dtype]
     if len(data) - start != want:
@@ -129,19 +129,18 @@ def decode_tensor(data: bytes) -> Tensor | np.ndarray[Any, Any]:
     try:
         import numpy
     except ImportError:
-        return Tensor(dtype, shape, data[start:])
+        return Tensor(dtype, shape, bytes(data[start:]))
     try:
         kind = numpy.dtype(dtype).newbyteorder("<")
         if want == 0:
-            array = numpy.empty(shape, kind)
-            array.flags.writeable = False
-            return array
-        return numpy.frombuffer(data, kind, offset=start).reshape(shape)
+            return numpy.empty(shape, kind)
+        own = data if isinstance(data, bytearray) else bytearray(data)
+        return numpy.frombuffer(own, kind, offset=start).reshape(shape)
     except (ValueError, OverflowError) as error:
         raise DecodeError(f"the tensor's shape {shape} is too large: {error}") from None
 
 
-def _read_header(data: bytes) -> tuple[str, tuple[int, ...], int]:
+def _read_header(data: bytes | bytearray) -> tuple[str, tuple[int, ...], int]:
     try:
         rank_at = 1 + data[0]
         dtype = data[1:rank_at].decode("ascii")

@@ -52,7 +52,7 @@ def to_wire(value: object) -> object:
     raise RefusedError(reason(value))
 
 
-def from_wire(code: int, data: bytes) -> Payload:
+def from_wire(code: int, data: bytes | bytearray) -> Payload:
     """Read the payload of one extension."""
     if code == BIGINT:
         return _decode_bigint(data)
@@ -97,7 +97,7 @@ def _encode_bigint(value: int) -> bytes:
     return bytes([value < 0]) + abs(int(value)).to_bytes(size, "big")
 
 
-def _decode_bigint(data: bytes) -> int:
+def _decode_bigint(data: bytes | bytearray) -> int:
     if len(data) < 2 or data[0] > 1:
         raise DecodeError("a big integer is a sign byte of 0 or 1 and a magnitude")
     if len(data) - 1 > MAX_BIGINT:
@@ -132,7 +132,7 @@ def is_ambiguous(value: datetime) -> bool:
     return value.utcoffset() != value.replace(fold=not value.fold).utcoffset()
 
 
-def _decode_datetime(data: bytes) -> datetime:
+def _decode_datetime(data: bytes | bytearray) -> datetime:
     if len(data) != _DATETIME.size:
         raise DecodeError(f"a datetime has {_DATETIME.size} bytes, not {len(data)}")
     seconds, micros, offset = _DATETIME.unpack(data)

@@ -28,8 +28,8 @@ def pack(value: Payload) -> bytes:
 def unpack(data: bytes | bytearray | memoryview) -> Payload:
     """Decode the bytes of exactly one value.
 
-    Arrays are read-only views of memory that they share with nothing else: ``.copy()`` one to
-    write to it. Raises :class:`slither.DecodeError` for anything else than one whole value.
+    Arrays are writable, and share their memory with nothing else. Raises
+    :class:`slither.DecodeError` for anything else than one whole value.
 
     >>> unpack(pack({"a": [1, 2.5, (b"x", None)]}))
     {'a': [1, 2.5, [b'x', None]]}

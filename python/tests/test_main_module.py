@@ -100,3 +100,26 @@ if __name__ == "__main__":
     threading.Thread(target=later, args=(slither.Beam(1),)).start()
 """
     assert run(tmp_path, main) == ["9"]
+
+
+def test_a_record_is_shown_once_where_the_program_has_a_handler_of_its_own(
+    tmp_path: Path,
+) -> None:
+    main = """
+import logging
+log, apart = logging.getLogger("app"), logging.getLogger("apart")
+for logger in (log, apart):
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.setLevel(logging.DEBUG)
+apart.propagate = False
+
+def work(item):
+    log.warning("sent %d", item)
+    log.debug("not sent %d", item)
+    apart.warning("apart %d", item)
+
+if __name__ == "__main__":
+    with slither.Beam(1) as beam:
+        list(beam.map(work, [7]))
+"""
+    assert sorted(run(tmp_path, main)) == ["apart 7", "not sent 7", "sent 7"]

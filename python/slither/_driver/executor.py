@@ -37,7 +37,8 @@ class Executor(concurrent.futures.Executor):
 
     Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
     each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls after which a
-    worker is replaced; ``beam``, a :class:`slither.Beam` that is there already, which
+    worker is replaced, once another is ready (until then it takes more); ``beam``, a
+    :class:`slither.Beam` that is there already, which
     :meth:`shutdown` leaves open; or else options of one for itself.
     """
 
