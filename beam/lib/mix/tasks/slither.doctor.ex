@@ -21,7 +21,7 @@ defmodule Mix.Tasks.Slither.Doctor do
   def run([]) do
     # The application is not started: its pools may be what is broken.
     Mix.Task.run("app.config")
-    found = Slither.Doctor.run(print: &Mix.shell().info/1)
+    found = Slither.Doctor.run(print: fn line -> Mix.shell().info(line) end)
     if found != :ok, do: exit({:shutdown, @missing})
     :ok
   end
