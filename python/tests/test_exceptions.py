@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import decimal
 import json
@@ -320,7 +321,9 @@ def test_whatever_an_error_tells_becomes_an_exception(told: list[dict[str, Paylo
         error = make({**fault, "raised": told})
         assert isinstance(error, BaseException)
         traceback.format_exception(error)
-        str(error)
+        # One that is its own argument has no text where it was raised, either.
+        with contextlib.suppress(RecursionError):
+            str(error)
 
 
 ## Through BEAM

@@ -286,7 +286,7 @@ def _arguments(found: type[BaseException], told: Told) -> tuple[object, ...]:
         path = f"args[{index}]"
         if path in tuples:
             made.append(tuple(value))
-        elif unsent.get(path, "str") != "str":
+        elif unsent.get(path, "str") != "str" and isinstance(value, str):
             made.append(NotSent(value, told["message"] if plain else value))
         else:
             made.append(value)
