@@ -2,7 +2,8 @@ defmodule Slither.Item do
   @moduledoc """
   One unit of work: what goes into a dispatch or a pipe, and what comes out.
 
-    * `id`: names the item in errors; unique within this node unless you set it;
+    * `id`: names the item in errors. A payload that a dispatch or pipe wraps has its place in the
+      input, from 0; what you wrap yourself has a number that is unique within this node;
     * `payload`: what handlers see and replace;
     * `meta`: facts about the item that never cross to Python, such as `:error`, `:skipped`
       and `:attempts` after a failure;

@@ -9,7 +9,7 @@ defmodule Slither.Dispatch.Flow do
   # after `give_whole/1`, `{:full, entries, values, attempt}` in place of the first.
 
   alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
-  alias Slither.Dispatch.{AutoSize, Load, Parts, Plan, Policy, Runner}
+  alias Slither.Dispatch.{AutoSize, Batcher, Load, Parts, Plan, Policy, Runner}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -92,19 +92,27 @@ defmodule Slither.Dispatch.Flow do
 
   defp items(batches), do: batches |> Enum.map(&length(&1.entries)) |> Enum.sum()
 
-  @doc "Takes in a group of batches."
-  @spec submit(t, [list, ...]) :: t
+  @doc "Takes in a group of batches; one that its strategy gave up has failed already."
+  @spec submit(t, [Batcher.batch(), ...]) :: t
   def submit(%__MODULE__{next_group: id} = flow, batches) do
     group = %{left: length(batches), chunks: [], halt: nil, settled: 0, since: 0, bytes: 0}
     group = Map.put(group, :parts?, false)
     flow = %{flow | next_group: id + 1, groups: Map.put(flow.groups, id, group)}
 
-    batches
-    |> Enum.reduce(flow, fn entries, flow ->
-      batch = %Batch{group: id, number: flow.number, entries: entries}
-      admit(%{flow | number: flow.number + 1}, batch)
-    end)
-    |> advance()
+    {given_up, batches} = Enum.split_with(batches, &match?({:failed, _entries, _error}, &1))
+
+    flow =
+      Enum.reduce(batches, flow, fn entries, flow ->
+        batch = %Batch{group: id, number: flow.number, entries: entries}
+        admit(%{flow | number: flow.number + 1}, batch)
+      end)
+
+    given_up |> Enum.reduce(flow, &give_up(&2, id, &1)) |> advance()
+  end
+
+  defp give_up(flow, id, {:failed, entries, error}) do
+    batch = %Batch{group: id, number: flow.number, entries: entries}
+    failed(%{flow | number: flow.number + 1}, batch, error)
   end
 
   @doc """
@@ -484,8 +492,14 @@ defmodule Slither.Dispatch.Flow do
       item = Parts.tried(item, batch.attempt)
 
       case Policy.outcome(flow.plan.policy, item, error) do
-        :halt -> {:halt, {halt(flow, batch, seq, error), outcomes}}
-        {kind, item} -> {:cont, {flow, [{seq, kind, item} | outcomes]}}
+        :halt ->
+          {:halt, {halt(flow, batch, seq, error), outcomes}}
+
+        {:halt, broken} ->
+          {:halt, {halt(flow, batch, seq, broken(flow, batch, item, broken)), outcomes}}
+
+        {kind, item} ->
+          {:cont, {flow, [{seq, kind, item} | outcomes]}}
       end
     end)
     |> then(fn {flow, outcomes} ->
@@ -656,6 +670,8 @@ defmodule Slither.Dispatch.Flow do
   end
 
   ## Errors and events
+
+  defp broken(flow, batch, item, error), do: dispatch_error(flow, batch, item, error, :item)
 
   # A handler on BEAM has said already what went wrong, and where.
   defp dispatch_error(_flow, _batch, item, %PipeError{} = error, _scope),

@@ -2,7 +2,7 @@ defmodule Slither.Dispatch.Plan do
   @moduledoc false
   # What is the same for every batch of a run: options read once, the call's head encoded once.
 
-  alias Slither.{Context, Error}
+  alias Slither.{Context, Error, Guarded}
   alias Slither.Dispatch.Policy
   alias Slither.Protocol.Frame
   alias Slither.Python.{Capture, Pool}
@@ -105,9 +105,30 @@ defmodule Slither.Dispatch.Plan do
   defp target(executor, options) do
     cond do
       not Code.ensure_loaded?(executor) -> {:error, no_executor(executor)}
-      function_exported?(executor, :target, 1) -> executor.target(options)
+      function_exported?(executor, :target, 1) -> asked(executor, options)
       function_exported?(executor, :execute_batch, 3) -> :external
       true -> {:error, no_executor(executor)}
+    end
+  end
+
+  defp asked(executor, options) do
+    name = "#{inspect(executor)}.target/1"
+
+    with {:ok, answer} <-
+           Guarded.call(name, fn -> executor.target(options) end, reason: :invalid_option) do
+      case answer do
+        {:ok, target} when is_list(target) ->
+          {:ok, target}
+
+        :external ->
+          :external
+
+        {:error, %Error{} = error} ->
+          {:error, error}
+
+        other ->
+          {:error, %Error{reason: :invalid_option, message: "#{name} gave #{inspect(other)}"}}
+      end
     end
   end
 

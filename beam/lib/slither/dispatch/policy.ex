@@ -2,7 +2,9 @@ defmodule Slither.Dispatch.Policy do
   @moduledoc false
   # What becomes of items that failed. One reading of `on_error:` for dispatches and pipes.
 
-  alias Slither.{Error, Item, Options}
+  alias Slither.{Error, Guarded, Item, Options}
+
+  require Logger
 
   @retry [
     max_attempts: [type: :pos_integer, default: 3, doc: "Attempts in all, the first included."],
@@ -19,13 +21,20 @@ defmodule Slither.Dispatch.Policy do
 
   # Trying again cannot mend these.
   @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
-           [:expression, :session_lost]
+           [:expression, :session_lost, :invalid_strategy]
 
-  defstruct action: :halt, retry: nil
+  # `targets` are the names that a route may have, nil for any; `lenient` says that the run can't
+  # be ended by a route function that fails, as a pipe that runs for long holds others' items.
+  defstruct action: :halt, retry: nil, targets: nil, lenient: false
 
   @type output :: atom | String.t()
   @type action :: :halt | :skip | {:route, output | (Item.t(), term -> output)}
-  @type t :: %__MODULE__{action: action, retry: map | nil}
+  @type t :: %__MODULE__{
+          action: action,
+          retry: map | nil,
+          targets: map | nil,
+          lenient: boolean
+        }
 
   @doc "Words for errors and docs."
   @spec accepted() :: String.t()
@@ -90,16 +99,60 @@ defmodule Slither.Dispatch.Policy do
 
   @doc "An item's outcome under the policy: what a dispatch makes of its failure."
   @spec outcome(t, Item.t(), Exception.t()) ::
-          {:skipped, Item.t()} | {{:routed, output}, Item.t()} | :halt
+          {:skipped, Item.t()} | {{:routed, output}, Item.t()} | :halt | {:halt, Error.t()}
   def outcome(%__MODULE__{action: :halt}, _item, _error), do: :halt
 
   def outcome(%__MODULE__{action: :skip}, item, error),
     do: {:skipped, Item.put_meta(item, error: error, skipped: true)}
 
-  def outcome(%__MODULE__{action: {:route, target}}, item, error) do
+  def outcome(%__MODULE__{action: {:route, target}} = policy, item, error) do
     item = Item.put_meta(item, error: error)
-    output = if is_function(target), do: target.(item, error), else: target
-    {{:routed, output}, %{item | route: output}}
+
+    case route(policy, target, item, error) do
+      {:ok, output} -> {{:routed, output}, %{item | route: output}}
+      {:error, broken} -> broken(policy, item, broken)
+    end
+  end
+
+  defp route(policy, target, item, error) when is_function(target) do
+    name = "the route function of on_error"
+    check = &named/1
+
+    with {:ok, output} <-
+           Guarded.call(name, fn -> target.(item, error) end, reason: :policy_failed, check: check),
+         do: declared(policy, output, error)
+  end
+
+  defp route(policy, target, _item, error), do: declared(policy, target, error)
+
+  defp named(output)
+       when is_binary(output) or (is_atom(output) and output not in [nil, true, false]),
+       do: :ok
+
+  defp named(other), do: {:error, "gave #{inspect(other, limit: 5)}, which is no output's name"}
+
+  defp declared(%__MODULE__{targets: targets}, output, _error)
+       when targets == nil or is_map_key(targets, output),
+       do: {:ok, output}
+
+  defp declared(_policy, output, error) do
+    {:error,
+     %Error{
+       reason: :unknown_output,
+       message: "the error policy routed to #{inspect(output)}, which is not declared",
+       details: %{failure: error}
+     }}
+  end
+
+  defp broken(%__MODULE__{lenient: false}, _item, broken), do: {:halt, broken}
+
+  defp broken(_lenient, item, broken) do
+    Logger.error(
+      "item #{inspect(item.id)} has failed, and is skipped, as its policy failed too: " <>
+        "#{Exception.message(broken)}; its own failure: #{Exception.message(item.meta.error)}"
+    )
+
+    {:skipped, Item.put_meta(item, skipped: true)}
   end
 
   defp new_final({:retry, _options} = nested) do

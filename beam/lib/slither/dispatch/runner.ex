@@ -319,7 +319,8 @@ defmodule Slither.Dispatch.Runner do
     times = %{encode: 0, wire: 0, decode: 0, handler: handler, worker: nil}
 
     case result do
-      {:ok, results} when is_list(results) -> {:ok, results, %{}, times}
+      # An improper list has no length.
+      {:ok, results} when length(results) >= 0 -> {:ok, results, %{}, times}
       {:error, %DispatchError{cause: %Error{} = error}} -> {:error, error, times}
       {:error, %Error{} = error} -> {:error, error, times}
       {:error, reason} -> {:error, executor_error(plan, inspect(reason), reason), times}

@@ -58,9 +58,13 @@ defmodule Slither.Dispatch.Source do
         when seq: term
   # This is done for every item: nothing is made that is thrown away again.
   def number([item | items], count, next, seq) when count > 0,
-    do: [{seq.(next), Item.wrap(item)} | number(items, count - 1, next + 1, seq)]
+    do: [{seq.(next), wrap(item, next)} | number(items, count - 1, next + 1, seq)]
 
   def number(_rest, _count, _next, _seq), do: []
+
+  # What has no id of its own is known by its place in the input.
+  defp wrap(%Item{} = item, _place), do: item
+  defp wrap(payload, place), do: %Item{id: place, payload: payload}
 
   @doc "Lets the enumerable free what it holds."
   @spec close(t) :: :ok

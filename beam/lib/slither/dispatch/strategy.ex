@@ -54,6 +54,9 @@ defmodule Slither.Dispatch.Strategy do
     )
   end
 
-  defp batches(groups),
-    do: for(group <- groups, batch <- group, do: Enum.map(batch, &elem(&1, 1)))
+  # Whoever batches by hand hears of a function that fails.
+  defp batches(groups), do: for(group <- groups, batch <- group, do: items(batch))
+
+  defp items({:failed, _entries, error}), do: raise(error)
+  defp items(batch), do: Enum.map(batch, &elem(&1, 1))
 end

@@ -60,6 +60,8 @@ defmodule Slither.Pipe.Engine do
   def new(definition, input, options, bounded) do
     alias = :erlang.alias()
     context = Stages.context(definition, options)
+    # What others have pushed is not lost because a function of the error policy fails.
+    options = if input == :fed, do: [{:lenient, true} | options], else: options
 
     case Stages.build(definition, context, {alias, options, bounded}) do
       {:ok, stages} ->
@@ -258,7 +260,7 @@ defmodule Slither.Pipe.Engine do
 
   defp waiting(%Queue{} = queue) do
     flow = Flow.where(queue.flow)
-    queued = queue.groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum()
+    queued = Batcher.count(queue.groups)
     batching = queue.fed - queue.batched
     inside = queue.fed - queue.left
     finished = inside - batching - queued - flow.queued - flow.running - flow.retrying
@@ -386,7 +388,7 @@ defmodule Slither.Pipe.Engine do
     engine = %{engine | tally: count(engine, queue.name, :in, entries)}
     {groups, batcher} = guard(engine, fn -> Batcher.add(queue.batcher, entries) end)
     fed = queue.fed + length(entries)
-    batched = queue.batched + (groups |> Enum.concat() |> Enum.map(&length/1) |> Enum.sum())
+    batched = queue.batched + Batcher.count(groups)
     # After a halt an earlier stage may still give results on, after the last batch of this one:
     # they get one more.
     queue = %{queue | batcher: batcher, fed: fed, batched: batched, flushed: false}
@@ -562,7 +564,6 @@ defmodule Slither.Pipe.Engine do
     all = for {seq, {:routed, route}, item} <- outcomes, do: {seq, targets[route], item}
     routed = for {seq, {:output, to}, item} <- all, do: {seq, {:exit, to, %{item | route: to}}}
     jumps = for {seq, {:stage, to}, item} <- all, do: {seq, {:to, to, %{item | route: nil}}}
-    unknown = for {seq, nil, item} <- all, do: {seq, item.route, item}
 
     tally =
       engine.tally
@@ -575,7 +576,6 @@ defmodule Slither.Pipe.Engine do
     engine = %{engine | tally: tally, live: Live.ended(engine.live, skipped)}
     engine = engine |> passing(routed) |> passing(jumps)
     {engine, on} = answered(engine, index, ok)
-    engine = halt(engine, index, unknown_output(engine, name, unknown))
     pass(engine, index, on |> merge(routed) |> merge(jumps))
   end
 
@@ -716,20 +716,6 @@ defmodule Slither.Pipe.Engine do
         %Queue{flushed: flushed} = queue -> flushed and empty?(queue)
         stage -> empty?(stage)
       end)
-  end
-
-  defp unknown_output(_engine, _name, []), do: nil
-
-  defp unknown_output(engine, name, [{seq, output, item} | _]) do
-    {seq,
-     %PipeError{
-       pipe: engine.definition.name,
-       stage: name,
-       reason: :unknown_output,
-       item: item.id,
-       message: "the error policy routed to #{inspect(output)}, which is not declared",
-       cause: item.meta[:error]
-     }}
   end
 
   defp pipe_error(_engine, _name, %PipeError{} = error), do: error

@@ -4,7 +4,7 @@ defmodule Slither.Pipe.Inline do
   # the stage's error policy. One that is to go on at a later stage is `{seq, {:to, index, item}}`,
   # one that leaves the pipe `{seq, {:exit, output, item}}`.
 
-  alias Slither.Dispatch.Policy
+  alias Slither.Dispatch.{Policy, Source}
   alias Slither.{Item, PipeError}
 
   @enforce_keys [:name, :module, :state, :context, :policy, :pipe]
@@ -89,7 +89,7 @@ defmodule Slither.Pipe.Inline do
   end
 
   defp call(stage, item) do
-    stage.module.handle_item(item, stage.context, stage.state)
+    checked(stage, stage.module.handle_item(item, stage.context, stage.state))
   rescue
     exception -> {:error, raised(exception, __STACKTRACE__)}
   catch
@@ -100,14 +100,48 @@ defmodule Slither.Pipe.Inline do
     count = length(items)
 
     case stage.module.handle_batch(items, stage.context, stage.state) do
-      answers when is_list(answers) and length(answers) == count -> answers
-      other -> {:error, {:invalid_return, wrong_count(other, count)}}
+      answers when is_list(answers) and length(answers) == count ->
+        Enum.map(answers, &checked_alone(stage, &1))
+
+      other ->
+        {:error, {:invalid_return, wrong_count(other, count)}}
     end
   rescue
     exception -> {:error, raised(exception, __STACKTRACE__)}
   catch
     kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
   end
+
+  defp checked_alone(stage, answer) do
+    checked(stage, answer)
+  rescue
+    exception -> {:error, raised(exception, __STACKTRACE__)}
+  catch
+    kind, value -> {:error, caught(kind, value, __STACKTRACE__)}
+  end
+
+  # Every answer that can't be one is an error of its item, so that it falls under the policy. An
+  # enumerable is the user's code, too, and is read where the handler has run.
+  defp checked(_stage, {:many, payloads}) do
+    if Source.enumerable?(payloads),
+      do: {:many, payloads |> Enum.to_list() |> Enum.map(&child!/1)},
+      else:
+        {:error, {:invalid_return, "answered {:many, #{short(payloads)}}, which takes a list"}}
+  end
+
+  defp checked(%{targets: targets}, {:route, output, _payload})
+       when not is_map_key(targets, output),
+       do: {:error, {:unknown_output, output}}
+
+  defp checked(_stage, %Item{meta: meta}) when not is_map(meta),
+    do: {:error, {:invalid_return, "answered an item whose meta is #{short(meta)}, not a map"}}
+
+  defp checked(_stage, answer), do: answer
+
+  defp child!(%Item{meta: meta}) when not is_map(meta),
+    do: raise(ArgumentError, "one of many items has the meta #{short(meta)}, which is no map")
+
+  defp child!(payload), do: payload
 
   defp settle(stage, {seq, item}, answer, result) do
     case answer do
@@ -157,18 +191,13 @@ defmodule Slither.Pipe.Inline do
   defp child_seq(seq, index), do: seq ++ [index]
 
   defp exit_at(stage, result, seq, output, item) do
-    case stage.targets do
-      %{^output => {:output, name}} ->
+    case Map.fetch!(stage.targets, output) do
+      {:output, name} ->
         on = [{seq, {:exit, name, %{item | route: name}}} | result.on]
         %{result | on: on, out: result.out + 1}
 
-      %{^output => {:stage, index}} ->
+      {:stage, index} ->
         %{result | on: [{seq, {:to, index, item}} | result.on]}
-
-      _ ->
-        known = stage.targets |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
-        message = "the handler routed to #{inspect(output)}; declared outputs: #{known}"
-        %{result | halt: {seq, error(stage, item, :unknown_output, message, nil)}}
     end
   end
 
@@ -180,21 +209,20 @@ defmodule Slither.Pipe.Inline do
       :halt ->
         %{result | halt: {seq, error}}
 
+      {:halt, broken} ->
+        %{result | halt: {seq, failure(stage, item, broken)}}
+
       {:skipped, _item} ->
         %{met | skipped: result.skipped + 1}
 
       {{:routed, output}, item} ->
-        case stage.policy_targets do
-          %{^output => {:output, name}} ->
+        case Map.fetch!(stage.policy_targets, output) do
+          {:output, name} ->
             on = [{seq, {:exit, name, %{item | route: name}}} | result.on]
             %{met | on: on, routed: result.routed + 1}
 
-          %{^output => {:stage, index}} ->
+          {:stage, index} ->
             %{met | on: [{seq, {:to, index, %{item | route: nil}}} | result.on]}
-
-          _ ->
-            message = "the error policy routed to #{inspect(output)}, which is not declared"
-            %{result | halt: {seq, error(stage, item, :unknown_output, message, reason)}}
         end
     end
   end
@@ -204,6 +232,12 @@ defmodule Slither.Pipe.Inline do
 
   defp failure(stage, item, {:invalid_return, text}),
     do: error(stage, item, :invalid_return, text, nil)
+
+  defp failure(stage, item, {:unknown_output, output}) do
+    known = stage.targets |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
+    message = "the handler routed to #{inspect(output)}; declared outputs: #{known}"
+    error(stage, item, :unknown_output, message, nil)
+  end
 
   defp failure(stage, item, %Slither.Error{} = error),
     do: error(stage, item, error.reason, nil, error)

@@ -3,7 +3,9 @@ defmodule Slither.Pipe.Stages do
   # The stages of a run, from their definition: those with a flow, those that regroup, and those
   # that run in place.
 
-  alias Slither.{Context, PipeError}
+  require Logger
+
+  alias Slither.{Context, Guarded, PipeError}
   alias Slither.Dispatch.{Batcher, Flow, Plan, Policy, Strategies}
   alias Slither.Pipe.{Definition, Inline, Queue, Regroup}
   alias Slither.Stage.Expression
@@ -46,6 +48,7 @@ defmodule Slither.Pipe.Stages do
 
     case Plan.new(settings, %{context | stage: stage.name}, bounded) do
       {:ok, plan} ->
+        plan = %{plan | policy: policy(stage, options)}
         # Its place in the pipe is the tag of its messages.
         flow = Flow.new(plan, alias, length(stages))
         # What leaves the last stage waits for no other.
@@ -75,14 +78,14 @@ defmodule Slither.Pipe.Stages do
     build(rest, definition, context, run, [group | stages])
   end
 
-  defp build([stage | rest], definition, context, run, stages) do
+  defp build([stage | rest], definition, context, {_alias, options, _bounded} = run, stages) do
     with {:ok, state} <- init(stage) do
       inline = %Inline{
         name: stage.name,
         module: stage.module,
         state: state,
         context: %{context | stage: stage.name, stores: stage.stores},
-        policy: Policy.new!(stage.policy || :halt),
+        policy: policy(stage, options),
         pipe: definition.name,
         targets: stage.targets,
         policy_targets: stage.policy_targets,
@@ -123,17 +126,30 @@ defmodule Slither.Pipe.Stages do
     end
   end
 
+  # In a pipe a route has its declared names to choose from; see `Policy` on those that fail.
+  defp policy(stage, options) do
+    policy = Policy.new!(stage.policy || :halt)
+    %{policy | targets: stage.policy_targets, lenient: options[:lenient] == true}
+  end
+
   defp init(%{module: module} = stage) do
     if Code.ensure_loaded?(module) and function_exported?(module, :init, 1) do
-      module.init(stage.options)
+      name = "#{inspect(module)}.init/1"
+
+      with {:ok, answer} <-
+             Guarded.call(name, fn -> module.init(stage.options) end, reason: :invalid_stage) do
+        case answer do
+          {:ok, state} -> {:ok, state}
+          {:error, reason} -> {:error, reason}
+          other -> {:error, invalid("#{name} returned #{inspect(other, limit: 5)}")}
+        end
+      end
     else
-      {:error,
-       %Slither.Error{
-         reason: :invalid_stage,
-         message: "#{inspect(module)} does not implement Slither.Stage"
-       }}
+      {:error, invalid("#{inspect(module)} does not implement Slither.Stage")}
     end
   end
+
+  defp invalid(message), do: %Slither.Error{reason: :invalid_stage, message: message}
 
   defp batch?(%{type: :beam}, state), do: state.batch_handler != nil
   defp batch?(%{type: :router}, _state), do: false
@@ -147,7 +163,12 @@ defmodule Slither.Pipe.Stages do
   @doc "Ends a stage that has taken its last entry."
   @spec shutdown(stage) :: term
   def shutdown(%Inline{module: module, state: state}) do
-    if function_exported?(module, :shutdown, 1), do: module.shutdown(state)
+    name = "#{inspect(module)}.shutdown/1"
+
+    with true <- function_exported?(module, :shutdown, 1),
+         {:error, error} <-
+           Guarded.call(name, fn -> module.shutdown(state) end, reason: :invalid_stage),
+         do: Logger.error(Exception.message(error))
   end
 
   def shutdown(%Queue{handler: %Inline{} = handler}), do: shutdown(handler)

@@ -16,6 +16,7 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
   @behaviour Slither.Dispatch.Strategy
 
   alias Slither.Dispatch.Strategy
+  alias Slither.Guarded
 
   @window 1_000
 
@@ -59,7 +60,12 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
 
   # Batches in the order in which their keys first occur.
   def flush(%{held: held, key: key}) do
-    by_key = Enum.group_by(Enum.reverse(held), fn {_seq, item} -> key.(item) end)
-    [by_key |> Map.values() |> Enum.sort_by(fn [{seq, _item} | _] -> seq end)]
+    keyed = for {_seq, item} = entry <- Enum.reverse(held), do: {key(key, item), entry}
+    {good, bad} = Enum.split_with(keyed, &match?({{:ok, _key}, _entry}, &1))
+    by_key = good |> Enum.group_by(&elem(&1, 0), &elem(&1, 1)) |> Map.values()
+    failed = for {{:error, error}, entry} <- bad, do: {:failed, [entry], error}
+    [Enum.sort_by(by_key, fn [{seq, _item} | _] -> seq end) ++ failed]
   end
+
+  defp key(key, item), do: Guarded.call("key_fn", fn -> key.(item) end, reason: :invalid_strategy)
 end

@@ -14,6 +14,7 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
   @behaviour Slither.Dispatch.Strategy
 
   alias Slither.Dispatch.Strategy
+  alias Slither.Guarded
 
   @impl true
   @spec batch(Enumerable.t(), keyword) :: Enumerable.t()
@@ -46,22 +47,24 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
   defp add([], state, groups), do: {Enum.reverse(groups), state}
 
   defp add([{_seq, item} = entry | rest], state, groups) do
-    weight = weight!(state.weigh.(item), item)
+    case weight(state.weigh, item) do
+      {:ok, weight} when state.held == [] or state.weight + weight <= state.max ->
+        add(rest, %{state | weight: state.weight + weight, held: [entry | state.held]}, groups)
 
-    if state.held == [] or state.weight + weight <= state.max do
-      add(rest, %{state | weight: state.weight + weight, held: [entry | state.held]}, groups)
-    else
-      add(rest, %{state | weight: weight, held: [entry]}, flush(state) ++ groups)
+      {:ok, weight} ->
+        add(rest, %{state | weight: weight, held: [entry]}, flush(state) ++ groups)
+
+      # It fails in its place: what is held goes ahead of it.
+      {:error, error} ->
+        groups = [[{:failed, [entry], error}] | flush(state) ++ groups]
+        add(rest, %{state | weight: 0, held: []}, groups)
     end
   end
 
-  defp weight!(weight, _item) when is_number(weight) and weight >= 0, do: weight
+  defp weight(weigh, item),
+    do:
+      Guarded.call("weight_fn", fn -> weigh.(item) end, reason: :invalid_strategy, check: &check/1)
 
-  defp weight!(other, item) do
-    raise Slither.Error,
-      reason: :invalid_option,
-      message:
-        "weight_fn must give a number of 0 or more, got #{inspect(other)} for item " <>
-          inspect(item.id)
-  end
+  defp check(weight) when is_number(weight) and weight >= 0, do: :ok
+  defp check(other), do: {:error, "must give a number of 0 or more, got #{inspect(other)}"}
 end
