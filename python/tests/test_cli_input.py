@@ -326,6 +326,33 @@ def test_stdout_that_is_the_input_is_refused(slither: Command, tmp_path: Path) -
     assert (tmp_path / "in.jsonl").read_text() == "[1]\n"
 
 
+@pytest.mark.parametrize(
+    ("closed", "output", "status"),
+    [
+        ("2>&-", "", 0),
+        (">&-", "--output out", 0),
+        (">&- 2>&-", "--output out", 0),
+        (">&-", "", 2),
+    ],
+)
+def test_a_closed_stdout_or_stderr_gets_nobody_elses_data(
+    slither: Command, tmp_path: Path, closed: str, output: str, status: int
+) -> None:
+    command = f"{sys.executable} -m slither run pipes.py:loud {output} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        input="[1]\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    if status == 0:
+        text = (tmp_path / "out/default.jsonl").read_text() if output else done.stdout
+        assert json.loads(text) == ([1] if output else {"output": "default", "value": [1]})
+
+
 def test_a_run_that_gets_nowhere_leaves_earlier_outputs(slither: Command, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/copy.jsonl").write_text("before\n")

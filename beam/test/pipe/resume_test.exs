@@ -3,7 +3,7 @@ defmodule Slither.Pipe.ResumeTest do
 
   alias Slither.{Error, PipeError}
   alias Slither.Pipe.{Checkpoint, Definition, Finished, Runner}
-  alias Slither.Test.{FunExecutor, Pools}
+  alias Slither.Test.{FunExecutor, Pools, VMs}
 
   @moduletag :tmp_dir
   # Every record waits for the disk, and the disk for whoever else uses it.
@@ -398,6 +398,27 @@ defmodule Slither.Pipe.ResumeTest do
 
       assert members == for(n <- Enum.sort(positions), do: {n, <<n::64>>})
     end
+  end
+
+  # The limit is of a file's size, which is what a full disk does to it.
+  test "a checkpoint that can't be written stops the run; with room, the next one goes on",
+       %{path: path} do
+    # Blocks of 512 or 1,024 bytes, as the shell has it. A signal tells of the limit, too.
+    run = fn before ->
+      vm = VMs.open("full_checkpoint.exs", [path], before)
+      ended = VMs.wait_for(vm, "ended ")
+      given = vm |> VMs.wait_for("given ") |> VMs.term()
+      VMs.rest(vm, nil, fn _line, nil -> nil end)
+      {ended, given}
+    end
+
+    {ended, given} = run.("trap '' XFSZ; ulimit -f 128")
+    assert ended =~ "checkpoint_failed checkpoint #{path}: can't be used: file too large"
+    assert length(given) in 1..999
+    assert {"whole", whole} = run.(":")
+    assert Enum.map(whole, &elem(&1, 0)) == Enum.to_list(1..1_000)
+    # What was handed on had been recorded, and comes again as it was.
+    assert Enum.take(whole, length(given)) == given
   end
 
   @count 300

@@ -99,7 +99,8 @@ class Stdout:
         """Take the descriptor, and whether somebody waits for each row."""
         self._only = only
         self._lines = Lines("stdout", kind, descriptor)
-        self._live = live
+        # Each part that is written is a gzip file of its own: of one row it would be a large one.
+        self._live = live and not kind.endswith(".gz")
 
     def write(self, output: str, value: Payload) -> None:
         """Take a value."""

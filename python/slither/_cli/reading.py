@@ -29,8 +29,8 @@ LONGEST_FIELD = 1 << 24
 # Bytes that are not of the encoding are read as these, so that their place is known.
 _MARKS = "slither-marks"
 _ODD = re.compile("[\0\udc00-\udcff]")
-# What can't be sent may be in JSON with these, or with more brackets than that.
-_DOUBTFUL = re.compile(r"\\u[dD]|\d{19}")
+# JSON with an escape (half of a character), or with more brackets than that, may not be sendable.
+_ESCAPE = "\\u"
 _SHALLOW = 64
 
 
@@ -133,13 +133,14 @@ class Lines:
     def odd(self) -> RowFault | None:
         """Return the fault of a character that no text has."""
         for number, line in enumerate(self.taken, self.first()):
-            found = _ODD.search(line)
-            if found is not None:
-                byte = ord(found[0]) & 0xFF
-                wrong = f"byte 0x{byte:02x} is not {self._encoding}; --encoding names another"
-                reason = wrong if found[0] != "\0" else "a NUL character"
-                text = self._shown("".join(self.taken).rstrip("\r\n"))
-                return RowFault(number, found.start() + 1, reason, text)
+            # The usual line is looked at no further: this is done for each.
+            if (line.isascii() and "\0" not in line) or (found := _ODD.search(line)) is None:
+                continue
+            byte = ord(found[0]) & 0xFF
+            wrong = f"byte 0x{byte:02x} is not {self._encoding}; --encoding names another"
+            reason = wrong if found[0] != "\0" else "a NUL character"
+            text = self._shown("".join(self.taken).rstrip("\r\n"))
+            return RowFault(number, found.start() + 1, reason, text)
         return None
 
     def _shown(self, text: str) -> str:
@@ -170,7 +171,7 @@ def read(lines: Lines, kind: str, delimiter: str | None) -> Iterator[Payload | R
 
 def _plain(lines: Lines) -> Iterator[Payload | RowFault]:
     for line in lines:
-        yield line.rstrip("\r\n") if _ODD.search(line) is None else lines.odd()
+        yield lines.odd() or line.rstrip("\r\n")
         lines.begin()
 
 
@@ -184,14 +185,14 @@ def _json(lines: Lines) -> Iterator[Payload | RowFault]:
 
 def _value(lines: Lines, text: str) -> Payload | RowFault:
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         return lines.fault(f"not JSON: {error.msg}", error.colno)
     except RecursionError:
         return lines.fault("it nests too many arrays and objects")
     except ValueError as error:
         return lines.fault(str(error))
-    if _DOUBTFUL.search(text) or text.count("[") + text.count("{") > _SHALLOW:
+    if _ESCAPE in text or text.count("[") + text.count("{") > _SHALLOW:
         try:
             _codec.encode(value, "row")
         except EncodeError as error:
@@ -206,6 +207,9 @@ def _object(pairs: list[tuple[str, Payload]]) -> dict[str, Payload]:
         twice = next(key for index, key in enumerate(keys) if key in keys[:index])
         raise ValueError(f"the key {twice!r} is there twice")
     return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:

@@ -35,7 +35,7 @@ class _Usage(Exception):
 def command(options: argparse.Namespace) -> int:
     """Run the pipe; return the exit status."""
     try:
-        with _stdout_for_data() as stdout:
+        with _stdout_for_data(options.output) as stdout:
             pipe = _pipe(options.pipe)
             with _opened(options.input) as file:
                 return _run(pipe, file, stdout, options)
@@ -48,12 +48,19 @@ def command(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _stdout_for_data() -> Iterator[int]:
+def _stdout_for_data(output: str | None) -> Iterator[int]:
     """Give a descriptor of stdout; what anybody else writes to stdout goes to stderr meanwhile.
 
     Handlers print, and so do libraries, in C too, and processes that they start.
     """
     _flush()
+    # A closed one would be the next file that is opened.
+    if not _is_open(2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if not _is_open(1):
+        if output in (None, "-"):
+            raise _Usage("stdout is closed; give --output DIR")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     data = os.dup(1)
     try:
         os.dup2(2, 1)
@@ -62,6 +69,14 @@ def _stdout_for_data() -> Iterator[int]:
         _flush()
         os.dup2(data, 1)
         os.close(data)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _flush() -> None:
@@ -121,7 +136,8 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
     parts = _parts([*document["outputs"], "default"], file, stdout, options, name)
     lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
     rows = parts.bad.through(reading.read(lines, kind, options.delimiter))
-    progress = sys.stderr.isatty() if options.progress is None else options.progress
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    progress = terminal if options.progress is None else options.progress
     try:
         with Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam:
             for table in {store["table"] for store in document.get("stores", ())}:
@@ -135,7 +151,7 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
             )
             stream.tell_failures(parts.failures)
             status = _drain(stream, parts)
-            if not options.quiet:
+            if not options.quiet and sys.stderr is not None:
                 sys.stderr.write(f"{without(stream.summary)}\n")
                 if parts.bad.refused:
                     sys.stderr.write(f"  {'bad rows':<12} {parts.bad.refused}\n")
@@ -244,5 +260,6 @@ def _writer(
 
 
 def _say(status: int, message: object) -> int:
-    sys.stderr.write(f"slither: {message}\n")
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(f"slither: {message}\n")
     return status
