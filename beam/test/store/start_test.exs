@@ -268,8 +268,42 @@ defmodule Slither.Store.StartTest do
     {:ok, {_flags, [registry, configured]}} = Store.Supervisor.init(stores: [FeatureStore])
     assert %{id: Slither.Store.Registry} = registry
     assert %{start: {Supervisor, :start_link, [[child], _options]}} = configured
-    assert child == Server.child_spec(FeatureStore)
+
+    assert %{start: {Slither.Store.Keeper, :start_link, [FeatureStore]}, type: :supervisor} =
+             child
   end
+
+  @tag :capture_log
+  test "a configured store that can't go on is started again, and costs nobody else" do
+    down = :atomics.new(1, [])
+    load = fn _tables -> if :atomics.get(down, 1) == 0, do: :ok, else: {:error, :disk} end
+    ill = Stores.define(tables: [%{name: :items}], load: load)
+    well = Stores.define(tables: [%{name: :items}])
+    keepers = for store <- [ill, well], do: Slither.Store.Keeper.child_spec(store)
+    {:ok, supervisor} = Supervisor.start_link(keepers, strategy: :one_for_one)
+    children = Supervisor.which_children(supervisor)
+
+    :ok = Server.put(well, :items, 1, :kept)
+    :atomics.put(down, 1, 1)
+    instance = GenServer.whereis(Slither.Store.Directory.via(ill, :instance))
+    monitor = Process.monitor(instance)
+    Process.exit(instance, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}
+    assert Server.get(well, :items, 1) == :kept
+    :atomics.put(down, 1, 0)
+    assert comes_back(ill)
+    assert Supervisor.which_children(supervisor) == children
+    :ok = Supervisor.stop(supervisor)
+    refute ill in Server.stores()
+  end
+
+  test "a configured store that can't be started stops the start" do
+    Process.flag(:trap_exit, true)
+    ill = Stores.define(tables: [%{name: :items}], load: fn _tables -> {:error, :disk} end)
+    assert Slither.Store.Keeper.start_link(ill) == {:error, :disk}
+  end
+
+  defp comes_back(store), do: store in Server.stores() or comes_back(store)
 
   defp start_and_hold(module) do
     {:ok, _pid} = Server.start_link(module)

@@ -1,5 +1,6 @@
-# Run by durable_test.exs in a VM whose files can't grow beyond a limit. Writes until that is met,
-# and some more; says what was refused first, and what was acknowledged; ends when told to.
+# Run by durable_test.exs in a VM whose files can't grow beyond a limit. Writes far beyond it, one
+# write being larger than any file may be; says what was refused, and what was acknowledged, and
+# ends when told to.
 defmodule Full.Store do
   @behaviour Slither.Store
 
@@ -33,17 +34,19 @@ write = fn n ->
   end
 end
 
-results =
-  Stream.iterate(1, &(&1 + 1))
-  |> Stream.map(write)
-  |> Enum.reduce_while({[], 0}, fn
-    {n, n}, {all, 0} -> {:cont, {[{n, n} | all], 0}}
-    {n, n}, {all, 40} -> {:halt, [{n, n} | all]}
-    {n, n}, {all, more} -> {:cont, {[{n, n} | all], more + 1}}
-    reason, {all, more} -> {:cont, {[reason | all], max(more, 1)}}
-  end)
+results = Enum.map(1..60, write)
 
-IO.puts("refused #{Enum.find(results, &is_atom/1)}")
+# No file can hold it. It was seen in memory, and holds up what comes after it.
+huge = String.duplicate("x", 200_000)
+
+refused =
+  try do
+    Server.put("full", :items, :huge, huge)
+  rescue
+    error in Slither.Error -> error.reason
+  end
+
+IO.puts("refused #{inspect(refused)} #{inspect(write.(:after))}")
 acknowledged = for {n, n} <- results, do: {n, n}
 IO.puts("acknowledged " <> Base.encode64(:erlang.term_to_binary(acknowledged)))
 "stop" = String.trim(IO.gets(""))

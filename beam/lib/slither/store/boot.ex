@@ -7,9 +7,9 @@ defmodule Slither.Store.Boot do
   alias Slither.{Error, Telemetry}
   alias Slither.Store.{Builder, Config, Directory, Heir, Journal, Table}
 
-  @doc "Runs in the owner, which traps exits."
+  @doc "Runs in the owner, which traps exits. `snapshot?`: whether the log has one that is as new."
   @spec run(Config.t(), pid, :ets.tid()) ::
-          {:ok, Directory.t(), Journal.t() | nil} | {:error, term}
+          {:ok, Directory.t(), Journal.t() | nil, snapshot? :: boolean} | {:error, term}
   def run(config, heir, aux) do
     directory = Directory.get(config.store)
     tids = for {_name, table} <- tables(directory), tid <- Table.tids(table), do: tid
@@ -39,11 +39,11 @@ defmodule Slither.Store.Boot do
   defp tables(nil), do: []
   defp tables(directory), do: directory.tables
 
-  defp resume(%{dir: nil} = directory, _config), do: {:ok, directory, nil}
+  defp resume(%{dir: nil} = directory, _config), do: {:ok, directory, nil, true}
 
   defp resume(%{dir: dir} = directory, config) do
     with {:ok, journal} <- log(config, fn -> Journal.reopen(dir, config.store) end),
-         do: {:ok, directory, journal}
+         do: {:ok, directory, journal, false}
   end
 
   defp load(config, heir, aux) do
@@ -51,13 +51,13 @@ defmodule Slither.Store.Boot do
     event(config, :start, %{system_time: System.system_time()}, %{})
 
     with {:ok, tables, seeded?} <- build(config),
-         {:ok, journal} <- open_journal(config, tables, seeded?),
+         {:ok, journal, snapshot?} <- open_journal(config, tables, seeded?),
          :ok <- Heir.register_views(heir, config.views) do
       bequeath(tables, heir)
       directory = directory(config, tables, aux)
       Heir.publish(heir, directory)
       event(config, :stop, %{duration: since(started), rows: rows(tables)}, %{})
-      {:ok, directory, journal}
+      {:ok, directory, journal, snapshot?}
     else
       {:error, reason} ->
         event(config, :exception, %{duration: since(started), rows: 0}, %{reason: reason})
@@ -90,7 +90,7 @@ defmodule Slither.Store.Boot do
     end
   end
 
-  defp open_journal(%{dir: nil}, _tables, _seeded?), do: {:ok, nil}
+  defp open_journal(%{dir: nil}, _tables, _seeded?), do: {:ok, nil, true}
 
   defp open_journal(config, tables, seeded?),
     do: log(config, fn -> Journal.open(config.dir, config.store, durable(tables), seeded?) end)
@@ -98,8 +98,8 @@ defmodule Slither.Store.Boot do
   # Whatever is wrong with the log, its files are left as they are.
   defp log(config, open) do
     case open.() do
-      {:ok, journal} -> {:ok, journal}
       {:error, reason} -> {:error, unusable(config, reason)}
+      opened -> opened
     end
   rescue
     error -> {:error, unusable(config, error)}
@@ -129,7 +129,13 @@ defmodule Slither.Store.Boot do
 
   defp describe({:file_error, path, reason}), do: "#{path}: #{:file.format_error(reason)}"
   defp describe({:not_a_log_file, path}), do: "#{path} is no log"
-  defp describe({:corrupt_log_file, path}), do: "#{path} was closed whole and is not whole now"
+
+  defp describe({:damaged_log_file, path, at}),
+    do: "#{path} is damaged at byte #{at}, and was on disk beyond that"
+
+  defp describe({:incomplete_snapshot, path}), do: "#{path} was whole once and is not whole now"
+  defp describe(:timeout), do: "the disk does not answer"
+
   defp describe(reason) when is_atom(reason), do: to_string(:file.format_error(reason))
   defp describe(reason) when is_exception(reason), do: Exception.message(reason)
   defp describe(reason), do: inspect(reason)

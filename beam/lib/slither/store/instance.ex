@@ -7,12 +7,39 @@ defmodule Slither.Store.Instance do
 
   alias Slither.Store.{Directory, Heir, Owner, Sweeper}
 
+  # More than an owner takes to write its last.
+  @patience 6_000
+
   @spec start_link(Slither.Store.Config.t()) :: {:ok, pid} | {:error, term}
   def start_link(config) do
+    await_predecessor(config.store)
+
     case Supervisor.start_link(__MODULE__, config, name: Directory.via(config.store, :instance)) do
       # The reason of the load, not the supervisor's wrapping of it.
       {:error, {:shutdown, {:failed_to_start_child, _child, reason}}} -> {:error, reason}
       other -> other
+    end
+  end
+
+  # What was under an instance that was killed ends a moment after it, under the same names.
+  defp await_predecessor(store) do
+    if GenServer.whereis(Directory.via(store, :instance)) == nil do
+      for role <- [:sweeper, :owner, :heir],
+          pid = GenServer.whereis(Directory.via(store, role)),
+          do: await_end(pid)
+    end
+  rescue
+    # No registry: the start itself says so.
+    ArgumentError -> :ok
+  end
+
+  defp await_end(pid) do
+    ref = Process.monitor(pid)
+
+    receive do
+      {:DOWN, ^ref, :process, ^pid, _reason} -> :ok
+    after
+      @patience -> Process.demonitor(ref, [:flush])
     end
   end
 

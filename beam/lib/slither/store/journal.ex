@@ -1,6 +1,8 @@
 defmodule Slither.Store.Journal do
   @moduledoc false
-  # The log of a store's durable tables, on OTP's disk_log (guides/store.md says why).
+  # The log of a store's durable tables: what is in it, what is on its way, and what of it is known
+  # to be on disk. A value of the store's owner; the I/O is done by `Journal.Writer`, which is
+  # asked and answers with a message, and by the process that writes a snapshot.
   #
   # Files in `dir`: segments `NAME.N.log`, to which writes are appended, and snapshots
   # `NAME.N.snap`, which hold all that happened before segment N. A snapshot is written under
@@ -8,143 +10,199 @@ defmodule Slither.Store.Journal do
   # written: its rows may then be newer than the segment's beginning, but replaying the segment
   # over them ends in the same rows, as its entries are rows and keys, not functions.
   #
-  # Nothing is appended to a segment after one write or sync of it failed: a disk that was full
-  # left a torn record there, and what follows one is lost. `fail/2` gives it up, `renew/1` goes
-  # on with the next segment, and a snapshot then holds what the failed one lacks.
+  # `tail` is all that was given to the writer and is not known to be on disk. Nothing is appended
+  # to a segment after one write or sync of it failed: what a system keeps in memory of a file it
+  # could not write can't be trusted. The log is then `down` until a new segment could be begun with
+  # the tail. Entries of the tail that the old segment has, too, are replayed twice, in order, and
+  # that ends in the same rows.
 
   alias Slither.Lock
+  alias Slither.Store.Journal.{Files, Replay, Snapshot, Writer}
   alias Slither.Store.Table
-  alias Slither.Store.Journal.{Files, Log, Replay}
 
-  defstruct [:dir, :base, :seq, :log, :lock, :failed, known: []]
+  @enforce_keys [:dir, :base]
+  defstruct [:dir, :base, :lock, :writer, :asked, seq: 0, known: [], down: :new] ++
+              [queue: [], tail: [], tail_bytes: 0]
+
+  # A tail is synced when it has grown to this, however seldom syncs are wanted.
+  @most_unsynced 8_388_608
+  # What a start waits for the first segment.
+  @patience 30_000
+  # A place that can't be used at all, as against a disk that is full or failing for now.
+  @unusable [:eacces, :eperm, :erofs, :enotdir, :enoent, :eisdir, :eloop, :enametoolong]
 
   @type t :: %__MODULE__{}
   @type entry :: {table :: atom, [Table.effect()]}
 
   @doc """
-  Brings back what the log knows and opens a new segment.
+  Brings back what the log knows and begins a new segment, on a disk that is full as soon as there
+  is room.
 
   A table the log knows is emptied first and holds the log's rows alone. One it does not know
   keeps what it has, and if that is `seeded` the log knows it from now on.
   """
-  @spec open(Path.t(), term, [Table.t()], boolean) :: {:ok, t} | {:error, term}
+  @spec open(Path.t(), term, [Table.t()], boolean) ::
+          {:ok, t, snapshot? :: boolean} | {:error, term}
   def open(dir, store, tables, seeded?) do
     with {:ok, journal} <- lock(dir, store),
-         :ok <- Files.remove_unfinished(journal),
          {:ok, known} <- Replay.run(journal, tables),
          names = Enum.map(tables, & &1.name),
          known = if(seeded?, do: names, else: Enum.filter(names, &(&1 in known))),
          next = %{journal | seq: Files.last(journal) + 1, known: known},
-         :ok <- snapshot(next, tables) do
-      open_segment(next)
-    end
+         # What can't be removed now is in the way of nobody.
+         _ = Files.remove_unfinished(next),
+         {:ok, snapshot?} <-
+           allowed(Snapshot.write(next, next.seq, known, tables, fn -> :ok end)),
+         {:ok, journal} <- first_segment(next),
+         do: {:ok, journal, snapshot?}
   end
 
-  @doc "Opens a new segment; the tables are in memory already."
+  @doc "Begins a new segment; the tables are in memory already, and newer than the log."
   @spec reopen(Path.t(), term) :: {:ok, t} | {:error, term}
   def reopen(dir, store) do
     with {:ok, journal} <- lock(dir, store),
          {:ok, known} <- Replay.known(journal),
-         do: open_segment(%{journal | seq: Files.last(journal) + 1, known: known})
+         do: {:ok, ask_segment(%{journal | seq: Files.last(journal) + 1, known: known})}
   end
 
-  @spec append(t, entry) :: :ok | {:error, term}
-  def append(%{log: log}, entry), do: :disk_log.log(log, entry)
+  @doc "Queues an entry for the writer."
+  @spec append(t, entry) :: t
+  def append(journal, entry),
+    do: %{journal | queue: [:erlang.term_to_binary(entry) | journal.queue]}
 
-  @doc "Returns once all that was appended is on disk."
-  @spec sync(t) :: :ok | {:error, term}
-  def sync(%{failed: nil, log: log}), do: :disk_log.sync(log)
-  def sync(%{failed: reason}), do: {:error, reason}
-
-  @spec close(t) :: :ok
-  def close(journal) do
-    if journal.failed == nil, do: :disk_log.close(journal.log)
-    Lock.release(journal.lock)
+  @doc "Has the writer write what is queued, and sync all where that is wanted or due."
+  @spec write(t, boolean) :: t
+  def write(%{asked: nil, down: nil} = journal, sync?) do
+    bytes = journal.queue |> Enum.map(&byte_size/1) |> Enum.sum()
+    bytes = journal.tail_bytes + bytes
+    sync? = sync? or bytes > @most_unsynced
+    ref = Writer.ask(journal.writer, {:write, Enum.reverse(journal.queue), sync?})
+    journal = %{journal | tail: journal.queue ++ journal.tail, tail_bytes: bytes, queue: []}
+    %{journal | asked: {ref, {:write, sync?}}}
   end
 
-  @doc "Gives a segment up, for `reason`."
-  @spec fail(t, term) :: t
-  def fail(journal, reason) do
-    :disk_log.close(journal.log)
-    Files.mark_torn(Files.path(journal, journal.seq, "log"))
-    %{journal | log: nil, failed: reason}
+  @doc "Has the writer go on with the next segment: a fresh one, or one in place of what failed."
+  @spec ask_segment(t) :: t
+  def ask_segment(%{asked: nil} = journal) do
+    journal = if journal.writer, do: journal, else: %{journal | writer: Writer.start_link()}
+    # While all is well, what is queued is the next write's.
+    journal = if journal.down, do: requeue(journal), else: journal
+    path = Files.path(journal, journal.seq + 1, "log")
+    ref = Writer.ask(journal.writer, {:open, path, Enum.reverse(journal.tail)})
+    %{journal | asked: {ref, :segment}}
   end
 
-  @doc "Opens the segment after one that failed; the next snapshot then holds what that lacks."
-  @spec renew(t) :: {:ok, t} | {:error, term}
-  def renew(journal) do
-    next = %{journal | seq: journal.seq + 1}
-    # An attempt that failed may have left an empty file.
-    File.rm(Files.path(next, next.seq, "log"))
-    open_segment(next)
-  end
+  defp requeue(journal), do: %{journal | tail: journal.queue ++ journal.tail, queue: []}
 
-  @doc "Closes the segment and opens the next; `snapshot/2` of the result then frees the old."
-  @spec rotate(t) :: {:ok, t} | {:error, term}
-  def rotate(journal) do
-    with :ok <- sync(journal),
-         {:ok, next} <- open_segment(%{journal | seq: journal.seq + 1}) do
-      :disk_log.close(journal.log)
-      {:ok, next}
+  @doc "What the writer's answer to what it was asked comes to."
+  @spec answered(t, :ok | {:error, term}) ::
+          {:written | :segment, t} | {:not_rotated | :failed, term, t}
+  def answered(%{asked: {_ref, what}} = journal, answer) do
+    journal = %{journal | asked: nil}
+
+    case {what, answer} do
+      {{:write, true}, :ok} -> {:written, on_disk(journal)}
+      {{:write, false}, :ok} -> {:written, journal}
+      {:segment, :ok} -> {:segment, on_disk(%{journal | seq: journal.seq + 1, down: nil})}
+      # The segment of before is as good as it was.
+      {:segment, {:error, reason}} when journal.down == nil -> {:not_rotated, reason, journal}
+      {_what, {:error, reason}} -> {:failed, reason, %{journal | down: reason}}
     end
   end
 
-  @doc "Writes the rows of `tables` to a snapshot and removes what it replaces."
-  @spec snapshot(t, [Table.t()]) :: :ok | {:error, term}
-  def snapshot(journal, tables) do
-    final = Files.path(journal, journal.seq, "snap")
-    temporary = final <> ".new"
-    File.rm(temporary)
+  defp on_disk(journal), do: %{journal | tail: [], tail_bytes: 0}
 
-    with {:ok, log} <- Log.open(temporary, {__MODULE__, :snapshot, make_ref()}),
-         :ok <- :disk_log.log(log, {:slither_store, Log.version(), journal.known}),
-         :ok <- write_tables(log, tables),
-         :ok <- :disk_log.sync(log),
-         :ok <- :disk_log.close(log),
-         # Its rows may be newer than what is on disk of the segment. Until that has caught up,
-         # rows of one table could come back without the older ones of another.
-         :ok <- if(journal.log, do: sync(journal), else: :ok),
-         :ok <- File.rename(temporary, final) do
-      Files.sync_names(journal.dir)
-      Files.remove_before(journal, journal.seq)
+  @doc "The writer has ended: a new one begins a segment."
+  @spec writer_ended(t, term) :: t
+  def writer_ended(journal, reason),
+    do: %{journal | writer: nil, asked: nil, down: {:writer_ended, reason}}
+
+  @doc "Writes what is on its way, for at most `patience` ms."
+  @spec close(t, timeout) :: :ok | {:error, term}
+  def close(journal, patience) do
+    result = finish(journal, System.monotonic_time(:millisecond) + patience)
+    if journal.writer, do: Process.exit(journal.writer, :kill)
+    result
+  end
+
+  @doc "Lets others have the log."
+  @spec release(t) :: :ok
+  def release(journal), do: Lock.release(journal.lock)
+
+  defp finish(%{asked: {ref, _what}} = journal, deadline) do
+    with {:ok, answer} <- await(ref, deadline) do
+      case answered(journal, answer) do
+        {:failed, _reason, failed} when journal.down == nil ->
+          finish(ask_segment(failed), deadline)
+
+        {:failed, reason, _failed} ->
+          {:error, reason}
+
+        {:not_rotated, _reason, journal} ->
+          finish(journal, deadline)
+
+        {_done, journal} ->
+          finish(journal, deadline)
+      end
     end
   end
+
+  defp finish(%{down: reason, queue: [], tail: []}, _deadline) when reason != nil, do: :ok
+
+  defp finish(%{down: reason} = journal, deadline) when reason != nil,
+    do: finish(ask_segment(journal), deadline)
+
+  defp finish(%{queue: [], tail: []} = journal, deadline) do
+    with {:ok, answer} <- await(Writer.ask(journal.writer, :close), deadline), do: answer
+  end
+
+  defp finish(journal, deadline), do: finish(write(journal, true), deadline)
+
+  defp await(ref, deadline) do
+    receive do
+      {Writer, ^ref, answer} -> {:ok, answer}
+    after
+      max(deadline - System.monotonic_time(:millisecond), 0) -> {:error, :timeout}
+    end
+  end
+
+  defp first_segment(journal) do
+    %{asked: {ref, :segment}} = journal = ask_segment(%{journal | seq: journal.seq - 1})
+
+    with {:ok, answer} <- await(ref, System.monotonic_time(:millisecond) + @patience),
+         # The snapshot is of what was before this segment, and has its number.
+         {:error, reason} <- answer do
+      case answered(journal, {:error, reason}) do
+        {:failed, reason, _journal} when reason in @unusable ->
+          {:error, {:file_error, journal.dir, reason}}
+
+        {:failed, _reason, journal} ->
+          {:ok, journal}
+      end
+    else
+      :ok ->
+        {:segment, journal} = answered(journal, :ok)
+        {:ok, journal}
+
+      {:error, :timeout} ->
+        {:error, :timeout}
+    end
+  end
+
+  # Without a snapshot the log is longer, and no less true.
+  defp allowed(:ok), do: {:ok, true}
+  defp allowed({:error, {:file_error, _path, reason}} = e) when reason in @unusable, do: e
+  defp allowed({:error, {:file_error, _path, _full_or_failing}}), do: {:ok, false}
 
   defp lock(dir, store) do
     journal = %__MODULE__{dir: dir, base: Files.base(store)}
 
-    with :ok <- File.mkdir_p(dir),
-         {:ok, lock} <- Lock.take(Files.lock(journal)),
-         do: {:ok, %{journal | lock: lock}}
-  end
-
-  defp write_tables(log, tables) do
-    Enum.find_value(tables, :ok, fn table ->
-      with :ok <- write_rows(log, table), do: nil
-    end)
-  end
-
-  defp write_rows(log, table) do
-    Table.each_chunk(table, fn rows ->
-      :disk_log.log(log, {:rows, table.name, Enum.map(rows, &{&1, deadline(table, &1)})})
-    end)
-  end
-
-  defp deadline(%{expiry: nil}, _row), do: nil
-
-  defp deadline(table, row) do
-    case :ets.lookup(table.expiry, elem(row, table.keypos - 1)) do
-      [{_key, deadline}] -> deadline
-      [] -> nil
-    end
-  end
-
-  defp open_segment(journal) do
-    file = Files.path(journal, journal.seq, "log")
-
-    with {:ok, log} <- Log.open(file, {__MODULE__, file}) do
-      Files.sync_names(journal.dir)
-      {:ok, %{journal | log: log, failed: nil}}
+    with :ok <- File.mkdir_p(dir) do
+      case Lock.take(Files.lock(journal)) do
+        {:ok, lock} -> {:ok, %{journal | lock: lock}}
+        {:error, :locked} -> {:error, :locked}
+        {:error, reason} -> {:error, {:file_error, dir, reason}}
+      end
     end
   end
 end

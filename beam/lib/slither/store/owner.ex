@@ -3,8 +3,8 @@ defmodule Slither.Store.Owner do
   # Owns a store's tables and does its writes, one after another. It runs no code of the user's:
   # `load/1` runs in a builder, the functions of `update/4` in their callers.
   #
-  # A write is planned, logged (durable tables), applied, kept for replay (while a reload runs),
-  # and acknowledged.
+  # A write is planned, queued for the log (durable tables), applied, kept for replay (while a
+  # reload runs), and acknowledged, when the log has it. It waits for no disk itself.
 
   use GenServer
 
@@ -12,8 +12,7 @@ defmodule Slither.Store.Owner do
   alias Slither.Store.{Boot, Builder, Commits, Directory, Heir, Journal}
   alias Slither.Store.{Plan, Reaper, Table, Watchers}
 
-  defstruct [:config, :heir, :directory, :journal, :watchers, :reload, :snapshot] ++
-              [waiting: [], pending: [], logged: 0, dirty: false]
+  defstruct [:config, :heir, :directory, :journal, :watchers, :reload, :commits, waiting: []]
 
   @spec start_link(Slither.Store.Config.t()) :: GenServer.on_start()
   def start_link(config),
@@ -26,10 +25,10 @@ defmodule Slither.Store.Owner do
     state = %__MODULE__{config: config, heir: heir, watchers: Watchers.restore(aux)}
 
     case Boot.run(config, heir, aux) do
-      {:ok, directory, journal} ->
+      {:ok, directory, journal, snapshot?} ->
         # The owner before us may have died between a change and its telling.
         for name <- Map.keys(directory.tables), do: tell(state, directory, name, :recover)
-        {:ok, %{state | directory: directory, journal: journal}}
+        {:ok, Commits.begin(%{state | directory: directory, journal: journal}, snapshot?)}
 
       {:error, reason} ->
         {:stop, reason}
@@ -37,8 +36,14 @@ defmodule Slither.Store.Owner do
   end
 
   @impl true
-  def handle_call({__MODULE__, :write, name, kind, op}, from, state) do
-    write(state, Map.fetch!(state.directory.tables, name), kind, op, from)
+  def handle_call({__MODULE__, :write, name, kind, op} = message, from, state) do
+    table = Map.fetch!(state.directory.tables, name)
+
+    case Commits.admit(state, table, {from, message}) do
+      :ok -> write(state, table, kind, op, from)
+      {:wait, state} -> {:noreply, state}
+      {:error, error} -> {:reply, {:error, error}, state}
+    end
   rescue
     # Arguments were checked in the caller, so this is a bug of ours: its caller's problem only.
     error -> {:reply, {:error, crashed(state, name, error)}, state}
@@ -63,6 +68,9 @@ defmodule Slither.Store.Owner do
   @impl true
   def handle_info({Commits, what}, state), do: {:noreply, Commits.handle(what, state)}
 
+  def handle_info({Journal.Writer, ref, answer}, state),
+    do: {:noreply, Commits.answered(state, ref, answer)}
+
   def handle_info({Builder, ref, {:ok, tables}}, %{reload: %{ref: ref}} = state),
     do: {:noreply, end_reload(swap(state, tables))}
 
@@ -73,8 +81,11 @@ defmodule Slither.Store.Owner do
   def handle_info({:EXIT, pid, reason}, %{reload: %{pid: pid}} = state),
     do: {:noreply, end_reload(refuse(state, {:exit, reason}))}
 
-  def handle_info({:EXIT, pid, reason}, %{snapshot: pid} = state),
+  def handle_info({:EXIT, pid, reason}, %{commits: %{snapshot: pid}} = state),
     do: {:noreply, Commits.snapshot_ended(state, reason)}
+
+  def handle_info({:EXIT, pid, reason}, %{journal: %{writer: pid}} = state),
+    do: {:noreply, Commits.writer_ended(state, reason)}
 
   def handle_info({:DOWN, ref, :process, _pid, _reason}, state),
     do: {:noreply, %{state | watchers: Watchers.remove(state.watchers, ref)}}
@@ -84,10 +95,7 @@ defmodule Slither.Store.Owner do
   @impl true
   def terminate(_reason, %{journal: nil}), do: :ok
 
-  def terminate(_reason, state) do
-    state = Commits.stop(state)
-    Journal.close(state.journal)
-  end
+  def terminate(_reason, state), do: Commits.stop(state)
 
   # Writes
 
@@ -100,18 +108,10 @@ defmodule Slither.Store.Owner do
   end
 
   defp commit(state, table, kind, effects, from, reply) do
-    case Commits.log(state, table, effects) do
-      {:ok, state} ->
-        Enum.each(effects, &Table.apply_effect(table, &1))
-        # Not before the write is applied: the snapshot must hold all of the closed segment.
-        state = state |> remember(table, kind, effects) |> Commits.compact()
-        keys = Plan.keys(table, effects)
-        answer = {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
-        {:noreply, Commits.acknowledge(state, table, answer)}
-
-      {:error, error, state} ->
-        {:reply, {:error, error}, state}
-    end
+    Enum.each(effects, &Table.apply_effect(table, &1))
+    keys = Plan.keys(table, effects)
+    answer = {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
+    {:noreply, state |> remember(table, kind, effects) |> Commits.commit(table, effects, answer)}
   end
 
   # What is past its time in the old tables says nothing of what was loaded.

@@ -26,7 +26,7 @@ defmodule Slither.Store.Server do
 
   Mistakes raise `Slither.Error` in the caller, with `reason` `:unknown_store`,
   `:unknown_table`, `:invalid_argument`, `:not_found`, `:not_a_counter`, `:contended` (an
-  `update` whose key kept changing for 5 s), `:not_logged` (the disk refused; nothing was
+  `update` whose key kept changing for 5 s), `:not_logged` (the disk refuses; nothing was
   written), `:not_synced` (written in memory, and not known to be on disk) or
   `:store_unavailable`.
 

@@ -4,12 +4,14 @@ defmodule Slither.Store.Supervisor do
 
   use Supervisor
 
+  alias Slither.Store.Keeper
+
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options), do: Supervisor.start_link(__MODULE__, options, name: __MODULE__)
 
   @impl true
   def init(options) do
-    stores = Enum.map(Keyword.get(options, :stores, []), &Slither.Store.Server.child_spec/1)
+    stores = for store <- Keyword.get(options, :stores, []), do: Keeper.child_spec(store)
 
     configured = %{
       id: :configured,

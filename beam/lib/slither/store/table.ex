@@ -149,13 +149,13 @@ defmodule Slither.Store.Table do
   def deadline(table), do: table.clock.() + table.ttl
 
   @doc "Gives every row that `load/1` inserted its deadline."
-  @spec stamp(t) :: :ok | {:error, term}
+  @spec stamp(t) :: :ok
   def stamp(%{ttl: nil}), do: :ok
 
   def stamp(table) do
     deadline = deadline(table)
 
-    each_chunk(table, fn rows ->
+    fold_chunks(table, :ok, fn rows, :ok ->
       mark(table, rows, deadline)
       :ok
     end)
@@ -240,21 +240,15 @@ defmodule Slither.Store.Table do
   defp value(%{keypos: 1}, {_key, value}), do: value
   defp value(_table, record), do: record
 
-  @doc """
-  Calls `fun` with lists of rows while it returns `:ok`; returns what it returned last. A row is
-  seen once, however long it takes.
-  """
-  @spec each_chunk(t, ([tuple] -> :ok | {:error, term})) :: :ok | {:error, term}
-  def each_chunk(table, fun) do
+  @doc "Folds lists of rows with `fun.(rows, acc)`. A row is seen once, however long it takes."
+  @spec fold_chunks(t, acc, ([tuple], acc -> acc)) :: acc when acc: term
+  def fold_chunks(table, acc, fun) do
     :ets.safe_fixtable(table.tid, true)
-    each(:ets.match_object(table.tid, :_, @chunk), fun)
+    fold(:ets.match_object(table.tid, :_, @chunk), acc, fun)
   after
     :ets.safe_fixtable(table.tid, false)
   end
 
-  defp each(:"$end_of_table", _fun), do: :ok
-
-  defp each({rows, more}, fun) do
-    with :ok <- fun.(rows), do: each(:ets.match_object(more), fun)
-  end
+  defp fold(:"$end_of_table", acc, _fun), do: acc
+  defp fold({rows, more}, acc, fun), do: fold(:ets.match_object(more), fun.(rows, acc), fun)
 end

@@ -1,7 +1,7 @@
 defmodule Slither.Store.Journal.Files do
   @moduledoc false
   # The names of a journal's files, `NAME.N.log` and `NAME.N.snap`, and what is done to them
-  # from outside `disk_log`.
+  # as a whole.
 
   @typedoc "What has a directory and a base name."
   @type t :: %{
@@ -10,8 +10,8 @@ defmodule Slither.Store.Journal.Files do
           optional(atom) => term
         }
 
-  # What `disk_log` has after its magic number while a log is open.
-  @opened <<6, 7, 8, 9>>
+  # What systems say that can't sync a directory; the file's own bytes are safe either way.
+  @no_sync [:einval, :eisdir, :enotsup, :eopnotsupp, :ebadf, :enosys]
 
   @doc "Readable for module names; anything else is told apart by a hash."
   @spec base(term) :: String.t()
@@ -36,51 +36,58 @@ defmodule Slither.Store.Journal.Files do
   def last(files), do: files |> all() |> Enum.map(&elem(&1, 0)) |> Enum.max(fn -> 0 end)
 
   @doc "Removes what a VM that ended while it wrote a snapshot left behind."
-  @spec remove_unfinished(t) :: :ok
-  def remove_unfinished(files) do
-    for {number, "snap.new"} <- all(files), do: File.rm!(path(files, number, "snap.new"))
-    :ok
-  end
+  @spec remove_unfinished(t) :: :ok | {:error, term}
+  def remove_unfinished(files), do: remove(files, fn _number, kind -> kind == "snap.new" end)
 
   @doc "Removes the segments and snapshots before `number`."
-  @spec remove_before(t, non_neg_integer) :: :ok
-  def remove_before(files, number) do
-    for {n, kind} <- all(files),
-        kind in ["log", "snap"] and n < number,
-        do: File.rm(path(files, n, kind))
+  @spec remove_before(t, non_neg_integer) :: :ok | {:error, term}
+  def remove_before(files, number),
+    do: remove(files, fn n, kind -> kind in ["log", "snap"] and n < number end)
 
-    :ok
-  end
+  defp remove(files, unwanted?) do
+    for {number, kind} <- all(files), unwanted?.(number, kind), reduce: :ok do
+      result ->
+        file = path(files, number, kind)
 
-  @doc "Has a log that may be torn repaired when it is read: only what was closed is not."
-  @spec mark_torn(Path.t()) :: :ok | {:error, term}
-  def mark_torn(path) do
-    with {:ok, file} <- :file.open(path, [:raw, :read, :write]) do
-      result = :file.pwrite(file, 4, @opened)
-      :file.close(file)
-      result
+        case :file.delete(file, [:raw]) do
+          {:error, reason} when reason != :enoent -> {:error, {:file_error, file, reason}}
+          _gone -> result
+        end
     end
   end
 
   @doc "Has the names in a directory on disk, as `sync` has the bytes of a file."
-  @spec sync_names(Path.t()) :: :ok
+  @spec sync_names(Path.t()) :: :ok | {:error, atom}
   def sync_names(dir) do
-    with {:ok, file} <- :file.open(dir, [:raw, :read, :directory]) do
-      :file.sync(file)
-      :file.close(file)
-    end
+    case :file.open(dir, [:raw, :read, :directory]) do
+      {:ok, file} ->
+        result = :file.sync(file)
+        _ = :file.close(file)
+        allowed(result)
 
-    # Not every system can; the file's own bytes are safe either way.
-    :ok
+      error ->
+        allowed(error)
+    end
   end
 
+  defp allowed({:error, reason}) when reason in @no_sync, do: :ok
+  defp allowed(result), do: result
+
   defp all(%{dir: dir, base: base}) do
-    for file <- File.ls!(dir),
+    for file <- list!(dir),
         String.starts_with?(file, base <> "."),
         rest = String.replace_prefix(file, base <> ".", ""),
         {number, "." <> kind} <- [Integer.parse(rest)],
         kind in ["log", "snap", "snap.new"] do
       {number, kind}
+    end
+  end
+
+  # Not by the file server, which all of the VM shares.
+  defp list!(dir) do
+    case :prim_file.list_dir(dir) do
+      {:ok, files} -> Enum.map(files, &to_string/1)
+      {:error, reason} -> throw({:file_error, dir, reason})
     end
   end
 end

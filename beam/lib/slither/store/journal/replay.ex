@@ -2,11 +2,12 @@ defmodule Slither.Store.Journal.Replay do
   @moduledoc false
   # Brings a log's rows back into tables: the last snapshot, then the segments since.
 
-  alias Slither.Store.Journal.{Files, Log}
+  alias Slither.Store.Journal.{Files, Reader}
   alias Slither.Store.Table
 
-  # A segment whose header was cut short: no write can have been acknowledged from it.
-  @no_header 16
+  # What the first record of a snapshot says: 1 wrote disk_log's files, 2 those of now, which have
+  # an end.
+  @versions [1, 2]
 
   @doc """
   Replays into `tables`; the names of those the log knows.
@@ -33,16 +34,29 @@ defmodule Slither.Store.Journal.Replay do
   defp snapshot(_files, [], _tables), do: {:ok, []}
 
   defp snapshot(files, numbers, tables) do
-    read(Files.path(files, List.last(numbers), "snap"), [], fn
-      {:slither_store, version, names}, _known ->
-        if version != Log.version(), do: throw({:unknown_version, version})
-        for name <- names, table = tables[name], tid <- Table.tids(table), do: clear(tid)
-        names
+    path = Files.path(files, List.last(numbers), "snap")
 
-      {:rows, name, rows}, known ->
-        if table = tables[name], do: insert_rows(table, rows)
-        known
-    end)
+    result =
+      Reader.fold(path, {:no_head, []}, fn
+        {:slither_store, version, names}, _acc ->
+          if version not in @versions, do: throw({:unknown_version, version})
+          for name <- names, table = tables[name], tid <- Table.tids(table), do: clear(tid)
+          {if(version == 1, do: :whole, else: :no_end), names}
+
+        {:rows, name, rows}, acc ->
+          if table = tables[name], do: insert_rows(table, rows)
+          acc
+
+        :end, {_begun, names} ->
+          {:whole, names}
+      end)
+
+    case result do
+      {:ok, {:whole, names}} -> {:ok, names}
+      # It got its name when it was whole, so that a part is damage.
+      {:ok, {_part, _names}} -> {:error, {:incomplete_snapshot, path}}
+      error -> error
+    end
   end
 
   defp clear(tid), do: :ets.delete_all_objects(tid)
@@ -55,12 +69,14 @@ defmodule Slither.Store.Journal.Replay do
 
   defp segments(paths, tables) do
     Enum.reduce_while(paths, :ok, fn path, :ok ->
-      case read(path, :ok, fn entry, :ok -> entry(entry, tables) end) do
+      case Reader.fold(path, :ok, fn entry, :ok -> entry(entry, tables) end) do
         {:ok, :ok} -> {:cont, :ok}
         error -> {:halt, error}
       end
     end)
   end
+
+  defp entry(:closed, _tables), do: :ok
 
   defp entry({name, effects}, tables) do
     if table = tables[name], do: Enum.each(effects, &apply_effect(table, &1))
@@ -75,28 +91,4 @@ defmodule Slither.Store.Journal.Replay do
     do: Table.apply_effect(table, {:insert, records, Table.deadline(table)})
 
   defp apply_effect(table, effect), do: Table.apply_effect(table, effect)
-
-  defp read(path, acc, fun) do
-    case Log.open(path, {__MODULE__, make_ref()}) do
-      {:ok, log} ->
-        result = chunks(log, :disk_log.chunk(log, :start), acc, fun)
-        :disk_log.close(log)
-        result
-
-      {:error, {:not_a_log_file, _file}} = error ->
-        if File.stat!(path).size < @no_header, do: {:ok, acc}, else: error
-
-      error ->
-        error
-    end
-  end
-
-  defp chunks(_log, :eof, acc, _fun), do: {:ok, acc}
-  defp chunks(_log, {:error, reason}, _acc, _fun), do: {:error, reason}
-
-  defp chunks(log, {more, terms}, acc, fun),
-    do: chunks(log, :disk_log.chunk(log, more), Enum.reduce(terms, acc, fun), fun)
-
-  # Unlike the other shapes this one says that bytes were unreadable even after a repair.
-  defp chunks(_log, {_more, _terms, bad}, _acc, _fun), do: {:error, {:bad_bytes, bad}}
 end
