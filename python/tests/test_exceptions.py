@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import raising
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slither
@@ -313,6 +313,7 @@ TOLD = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(TOLD, min_size=4, max_size=4))
 def test_whatever_an_error_tells_becomes_an_exception(told: list[dict[str, Payload]]) -> None:
     fault = {"kind": "python_exception", "message": "m", "type": "T", "traceback": "t"}
