@@ -43,12 +43,7 @@ defmodule Slither.Dispatch do
   """
 
   alias Slither.{Context, Error, Item, Receipt, Telemetry}
-  alias Slither.Dispatch.{Batcher, Flow, Parts, Plan, Settings, Source}
-
-  # Where results are collected, a heap that is large from the start saves copying it again
-  # and again while it grows.
-  @heap_words 1_000_000
-  @few 500
+  alias Slither.Dispatch.{Batcher, Flow, Heap, Parts, Plan, Reader, Settings, Source}
 
   @start [:slither, :dispatch, :run, :start]
   @stop [:slither, :dispatch, :run, :stop]
@@ -70,7 +65,7 @@ defmodule Slither.Dispatch do
           | {:ok, [Item.t()], Receipt.t()}
           | {:error, Exception.t(), [Item.t()], Receipt.t()}
   def run(items, options) do
-    with_large_heap(items, fn ->
+    Heap.for_results(items, fn ->
       case open(items, options, false) do
         {:ok, state} -> collect(state, [])
         {:error, error} -> answer({:error, error, []}, %Receipt{}, options)
@@ -82,6 +77,9 @@ defmodule Slither.Dispatch do
   Results as they come, lazily: nothing is pulled or sent before the stream is read.
 
   Raises the error that `run/2` would return. Stopping early frees the workers.
+
+  One process reads it: another that goes on with a stream that was suspended gets a
+  `Slither.Error` of the reason `:other_process`.
   """
   @spec stream(Enumerable.t(), keyword) :: Enumerable.t()
   def stream(items, options) do
@@ -126,6 +124,7 @@ defmodule Slither.Dispatch do
 
       state = %{
         alias: alias,
+        owner: self(),
         source: Source.new(items),
         next: 0,
         batcher: Batcher.new(options),
@@ -300,6 +299,8 @@ defmodule Slither.Dispatch do
   defp step({:failed, error, _state}), do: raise(error)
 
   defp step(state) do
+    Reader.check!(state.owner, "Slither.Dispatch.stream/2")
+
     case next(state, []) do
       {:items, items, state} -> {Enum.reverse(items), state}
       {:done, state} -> {:halt, state}
@@ -311,7 +312,7 @@ defmodule Slither.Dispatch do
   defp close(state), do: close(state, nil)
 
   defp close(state, error) do
-    Flow.close(state.flow)
+    Reader.close(state.owner, fn -> Flow.close(state.flow) end)
     Source.close(state.source)
     :erlang.unalias(state.alias)
     flush(state.alias)
@@ -338,25 +339,6 @@ defmodule Slither.Dispatch do
       {:timeout, _timer, {:slither_timer, {^alias, _key}}} -> flush(alias)
     after
       0 -> :ok
-    end
-  end
-
-  # A few results fit any heap, and a large one costs more than they do.
-  defp with_large_heap(items, fun) do
-    if is_list(items) and few?(items, @few), do: fun.(), else: with_large_heap(fun)
-  end
-
-  defp few?([_ | _], 0), do: false
-  defp few?([_ | items], left), do: few?(items, left - 1)
-  defp few?(_end, _left), do: true
-
-  defp with_large_heap(fun) do
-    previous = Process.flag(:min_heap_size, @heap_words)
-
-    try do
-      fun.()
-    after
-      Process.flag(:min_heap_size, previous)
     end
   end
 end

@@ -2,15 +2,18 @@ defmodule Slither.Dispatch.Hand do
   @moduledoc false
   # A process that runs a function on one batch after the other, for as long as its owner lives.
 
+  alias Slither.Dispatch.Minder
+
   @doc "Starts one; its end comes as a `DOWN` of the given tag."
-  @spec start((list -> tuple), tag :: term) :: {pid, reference}
-  def start(fun, tag) do
+  @spec start((list -> tuple), tag :: term, minder :: pid) :: {pid, reference}
+  def start(fun, tag, minder) do
     owner = self()
 
     :erlang.spawn_opt(
       fn ->
+        Minder.tie(minder)
         Process.put(:"$callers", [owner])
-        loop(fun, Process.monitor(owner))
+        loop(fun)
       end,
       monitor: [tag: tag]
     )
@@ -28,14 +31,11 @@ defmodule Slither.Dispatch.Hand do
     Process.exit(pid, :kill)
   end
 
-  defp loop(fun, owner) do
+  defp loop(fun) do
     receive do
       {__MODULE__, reply_to, tag, ref, entries} ->
         send(reply_to, {tag, {:done, ref, fun.(entries)}})
-        loop(fun, owner)
-
-      {:DOWN, ^owner, :process, _pid, _reason} ->
-        :ok
+        loop(fun)
     end
   end
 end

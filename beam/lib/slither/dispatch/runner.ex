@@ -4,12 +4,12 @@ defmodule Slither.Dispatch.Runner do
   # that are not ours. A lane is kept from batch to batch while nobody else waits for one.
 
   alias Slither.{DispatchError, Error}
-  alias Slither.Dispatch.{Hand, Plan}
+  alias Slither.Dispatch.{Hand, Minder, Plan}
   alias Slither.Python.{Lane, Pool, PoolError}
   alias Slither.Python.Pool.Pace
 
   @enforce_keys [:plan, :alias, :tag]
-  defstruct [:plan, :alias, :tag, :monitor, :gone] ++
+  defstruct [:plan, :alias, :tag, :monitor, :gone, :minder] ++
               [idle: [], requested: %{}, lanes: %{}, tasks: %{}]
 
   @type t :: %__MODULE__{}
@@ -22,10 +22,12 @@ defmodule Slither.Dispatch.Runner do
 
     case plan.mode do
       {:pool, _handle, _head, _run} -> watch(runner)
-      {:local, _fun} -> Enum.reduce(1..plan.capacity, runner, fn _, runner -> hire(runner) end)
-      :task -> runner
+      {:local, _fun} -> Enum.reduce(1..plan.capacity, minded(runner), fn _, r -> hire(r) end)
+      :task -> minded(runner)
     end
   end
+
+  defp minded(runner), do: %{runner | minder: Minder.start()}
 
   defp watch(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}}} = runner) do
     monitor = :erlang.monitor(:process, handle.scheduler, tag: runner.tag)
@@ -172,16 +174,18 @@ defmodule Slither.Dispatch.Runner do
   @doc "Gives everything back; the batches `out` are nobody's any more."
   @spec close(t, [reference]) :: :ok
   def close(%__MODULE__{plan: %{mode: :task}} = runner, _out) do
+    Minder.stop(runner.minder)
+
     for {_ref, task} <- runner.tasks do
-      Process.demonitor(task.monitor, [:flush])
       cancel(task.timer)
-      Process.exit(task.pid, :kill)
+      Process.demonitor(task.monitor, [:flush])
     end
 
     :ok
   end
 
   def close(%__MODULE__{plan: %{mode: {:local, _}}} = runner, _out) do
+    Minder.stop(runner.minder)
     Enum.each(runner.lanes, fn {monitor, hand} -> Hand.stop(hand, monitor) end)
   end
 
@@ -243,7 +247,7 @@ defmodule Slither.Dispatch.Runner do
   end
 
   defp hire(%{plan: %{mode: {:local, fun}}} = runner) do
-    {hand, monitor} = Hand.start(fun, runner.tag)
+    {hand, monitor} = Hand.start(fun, runner.tag, runner.minder)
     %{runner | lanes: Map.put(runner.lanes, monitor, hand), idle: [hand | runner.idle]}
   end
 
@@ -269,13 +273,16 @@ defmodule Slither.Dispatch.Runner do
   ## Executors that are not ours
 
   defp start_task(runner, batch) do
-    %{plan: plan, tag: tag, alias: alias} = runner
+    %{plan: plan, tag: tag, alias: alias, minder: minder} = runner
     ref = make_ref()
     items = for {_seq, item} <- batch.entries, do: item
 
     {pid, monitor} =
       :erlang.spawn_opt(
-        fn -> send(alias, {tag, {:done, ref, execute(plan, items)}}) end,
+        fn ->
+          Minder.tie(minder)
+          send(alias, {tag, {:done, ref, execute(plan, items)}})
+        end,
         monitor: [tag: tag]
       )
 

@@ -54,7 +54,7 @@ defmodule Slither.Pipe.Runner do
   """
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}
-  alias Slither.Dispatch.Source
+  alias Slither.Dispatch.{Heap, Reader, Source}
   alias Slither.Pipe.{Definition, Engine, Library, Resume}
 
   @where "Slither.run_pipe/3"
@@ -67,9 +67,6 @@ defmodule Slither.Pipe.Runner do
           | {:ok, outputs, Receipt.t()}
           | {:error, Exception.t(), outputs, Receipt.t()}
 
-  # As in a dispatch: the process that keeps the results starts with room for them.
-  @heap_words 1_000_000
-
   @doc """
   Runs the input through the pipe.
 
@@ -81,18 +78,14 @@ defmodule Slither.Pipe.Runner do
   """
   @spec run(pipe, Enumerable.t(), keyword) :: result
   def run(pipe, input, options \\ []) do
-    previous = Process.flag(:min_heap_size, @heap_words)
-
-    try do
+    Heap.for_results(input, fn ->
       with {:ok, definition} <- definition(pipe, @where),
            {:ok, engine} <- open(definition, input, options, false) do
         collect(grouped(engine), Map.new(definition.outputs, &{&1, []}))
       else
         {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
       end
-    after
-      Process.flag(:min_heap_size, previous)
-    end
+    end)
     |> answer(options)
   end
 
@@ -105,7 +98,9 @@ defmodule Slither.Pipe.Runner do
   @doc """
   The same, lazily, as `{output, item}` in order.
 
-  Raises the error that `run/3` would return, after what came before it.
+  Raises the error that `run/3` would return, after what came before it. One process reads it:
+  another that goes on with a stream that was suspended gets a `Slither.Error` of the reason
+  `:other_process`.
   """
   @spec stream(pipe, Enumerable.t(), keyword) :: Enumerable.t()
   def stream(pipe, input, options \\ []) do
@@ -115,24 +110,28 @@ defmodule Slither.Pipe.Runner do
   defp start!(pipe, input, options) do
     with {:ok, definition} <- definition(pipe, @where),
          {:ok, engine} <- open(definition, input, options, true) do
-      {:running, engine}
+      {:running, self(), engine}
     else
       {:error, error} -> raise error
     end
   end
 
-  defp step({:failed, error, _engine}), do: raise(error)
+  defp step({:failed, error, _owner, _engine}), do: raise(error)
 
-  defp step({:running, engine}) do
+  defp step({:running, owner, engine}) do
+    Reader.check!(owner, "Slither.stream_pipe/3")
+
     case advance(engine) do
-      {:outputs, outputs, engine} -> {outputs, {:running, engine}}
-      {:done, engine} -> {:halt, {:running, engine}}
-      {:halted, outputs, error, engine} -> {outputs, {:failed, error, engine}}
+      {:outputs, outputs, engine} -> {outputs, {:running, owner, engine}}
+      {:done, engine} -> {:halt, {:running, owner, engine}}
+      {:halted, outputs, error, engine} -> {outputs, {:failed, error, owner, engine}}
     end
   end
 
-  defp stop({:running, engine}), do: close(engine, nil)
-  defp stop({:failed, error, engine}), do: close(engine, error)
+  defp stop({:running, owner, engine}), do: Reader.close(owner, fn -> close(engine, nil) end)
+
+  defp stop({:failed, error, owner, engine}),
+    do: Reader.close(owner, fn -> close(engine, error) end)
 
   defp grouped(%Engine{} = engine), do: Engine.grouped(engine)
   defp grouped(%Resume{} = resume), do: resume

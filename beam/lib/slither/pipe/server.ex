@@ -319,8 +319,8 @@ defmodule Slither.Pipe.Server do
       state
     else
       receive do
-        {:"$gen_call", from, _request} ->
-          GenServer.reply(from, {:error, :draining})
+        {:"$gen_call", from, request} ->
+          GenServer.reply(from, last_answer(request, state))
           wait_out(state, deadline)
 
         message ->
@@ -329,6 +329,18 @@ defmodule Slither.Pipe.Server do
         max(deadline - now(), 0) -> state
       end
     end
+  end
+
+  defp last_answer(:status, state), do: {:ok, status(state)}
+  defp last_answer({:push, _items, _count, _timeout}, _state), do: {:error, :draining}
+
+  defp last_answer({:drain, _timeout}, state) do
+    {:error,
+     %PipeError{
+       pipe: state.settings.definition.name,
+       reason: :pipe_down,
+       message: "is being stopped by its supervisor, and finishes what is in by itself"
+     }}
   end
 
   defp empty?(state), do: Counts.inside(state.counts) <= 0 or state.engine == nil
@@ -450,6 +462,7 @@ defmodule Slither.Pipe.Server do
   end
 
   defp phase(%State{ending: ending}) when ending != nil, do: :stopping
+  defp phase(%State{closing: true}), do: :draining
   defp phase(%State{engine: nil}), do: :waiting_for_pool
   defp phase(%State{drainers: drainers}) when drainers != %{}, do: :draining
   defp phase(_state), do: :running
