@@ -84,8 +84,10 @@ defmodule Slither.Pipe.Checkpoint do
   end
 
   defp lock(path, file) do
-    with {:error, :locked} <- Lock.take(path <> ".lock", @patience),
-         do: in_use(path, owner(path, file))
+    case Lock.take(path <> ".lock", @patience) do
+      {:error, :locked} -> in_use(path, owner(path, file))
+      answer -> posix(path, answer)
+    end
   end
 
   defp take(checkpoint, parts, outputs, resume) do
