@@ -8,10 +8,12 @@ need: the errors and :class:`Tensor`.
 """
 
 from slither._errors import (
+    BeamClosed,
     BeamDied,
     BeamError,
     BeamMissing,
     CallError,
+    CallKilled,
     CallTimeout,
     DecodeError,
     EncodeError,
@@ -45,16 +47,20 @@ if TYPE_CHECKING:
     from slither import worker as worker
     from slither._driver.beam import Beam
     from slither._driver.executor import Executor
+    from slither._driver.futures import CallFuture
     from slither._expression import item, when
     from slither._tensor import Tensor
     from slither.pipe import Pipe
 
 __all__ = [
     "Beam",
+    "BeamClosed",
     "BeamDied",
     "BeamError",
     "BeamMissing",
     "CallError",
+    "CallFuture",
+    "CallKilled",
     "CallTimeout",
     "DecodeError",
     "EncodeError",
@@ -86,6 +92,7 @@ __all__ = [
 
 _LAZY = {
     "Beam": "slither._driver.beam",
+    "CallFuture": "slither._driver.futures",
     "Executor": "slither._driver.executor",
     "Pipe": "slither.pipe",
     "Tensor": "slither._tensor",

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from slither import _forked, _registry, _sessions, _state
+from slither import _forked, _registry, _sessions, _signals, _state
 from slither._answer import Pieces, Raised, clean, describe, encode_error, encode_result
 from slither._exceptions import exception_error
 from slither._link import Link
@@ -46,9 +46,10 @@ def answer(
     ``handler`` is what to run in place of what the call's target names.
     """
     try:
-        handler = handler or resolve(call.target)
-        began = time.perf_counter_ns()
-        results = _run(handler, call)
+        with _signals.Running():
+            handler = handler or resolve(call.target)
+            began = time.perf_counter_ns()
+            results = _run(handler, call)
         if type(results) is not list and isinstance(results, Generator | AsyncGenerator):
             return _stream(results, call, decode_us, began, max_frame)
         handler_us = (time.perf_counter_ns() - began) // 1_000
@@ -142,10 +143,11 @@ def _stream(
         link.stream = stream
     try:
         if isinstance(results, AsyncGenerator):
-            _turn(call).drain(results, stream)
+            with _signals.Running():
+                _turn(call).drain(results, stream)
         else:
             watching = nullcontext() if link is None else link.watcher.watching(stream.flush)
-            with watching:
+            with watching, _signals.Running():
                 stream.drain(results)
     except TooManyError:
         _forked.end()

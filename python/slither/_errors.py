@@ -21,10 +21,12 @@
     ├── NotImportable          a function that workers can't import
     ├── BeamError              a program could not drive BEAM
     │   ├── BeamMissing        Erlang, or Slither's BEAM side, is not installed
+    │   ├── BeamClosed         the Beam was closed
     │   └── BeamDied           BEAM has ended; ``log`` holds its last lines
     ├── CallError              an item failed; ``kind`` says why, ``item`` which
     │   ├── HandlerError       the function raised what can't be raised again here
     │   ├── CallTimeout        also a TimeoutError
+    │   ├── CallKilled         somebody ended it with ``future.kill()``
     │   └── WorkerDied
     └── RunError               a run stopped; ``partial`` holds what had come out
 """
@@ -179,6 +181,10 @@ class BeamMissing(BeamError):
     """Erlang, or Slither's BEAM side, is not there; the message says how to get it."""
 
 
+class BeamClosed(BeamError):
+    """The Beam was closed before, or while, something was asked of it."""
+
+
 class BeamDied(BeamError):
     """BEAM has ended.
 
@@ -263,6 +269,10 @@ class HandlerError(CallError):
 
 class CallTimeout(CallError, TimeoutError):
     """The call ran for too long, and its worker was ended."""
+
+
+class CallKilled(CallError):
+    """The call was ended, with its worker, by ``future.kill()`` or ``executor.kill()``."""
 
 
 class WorkerDied(CallError):

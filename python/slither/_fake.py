@@ -100,6 +100,9 @@ class FakeBeam:
         except SlitherError as error:
             return _fault("table_failed", str(error))
 
+    def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
+        """Do nothing: what nobody waits for changes no row."""
+
     def log(self, call: int, level: str, logger: str, message: str) -> None:
         """Keep a log line."""
         self.logged.append((level, message))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from slither import _frames as frames
+from slither import _signals
 from slither._answer import Pieces, clean, describe, encode_error, frame
 from slither._codec import encode, encode_once, encode_view
 from slither._errors import DecodeError, ProtocolError, SlitherError
@@ -72,6 +73,9 @@ class Link:
         self._calls: deque[Incoming] = deque()
         self._waiting: dict[int, frames.Answer | None] = {}
         self._next_id = itertools.count(1).__next__
+        # Threads that ask: the garbage collector may run a finaliser in the middle of that.
+        self._asking: set[int] = set()
+        self._later: deque[Pieces] = deque()
         self._cancelled: set[int] = set()
         # What the garbage collector runs may log, wherever it comes in.
         self._credit_lock = threading.RLock()
@@ -96,7 +100,12 @@ class Link:
 
     def send(self, pieces: Pieces) -> None:
         """Send one frame."""
+        self._send_later()
         self._port.write(*pieces)
+
+    def _send_later(self) -> None:
+        while self._later:
+            self._port.write(*self._later.popleft())
 
     def next_call(self) -> Incoming | None:
         """Wait for a call; None when the worker is to stop."""
@@ -108,6 +117,7 @@ class Link:
                     while not (self._calls or self._stopping or self.ended):
                         if began and self._between_calls.looks:
                             self._port.look_for_input()
+                        _signals.while_idle(self._port.wait_for_input)
                         self._take_one()
                 finally:
                     self._give_turn()
@@ -128,6 +138,7 @@ class Link:
         self._pump(lambda: self.welcome is not None)
         return self.welcome
 
+    @_signals.whole
     def ask_view(
         self, call: int, name: str, mode: int, params: Payload, timeout: int | None
     ) -> frames.Answer | None:
@@ -144,6 +155,7 @@ class Link:
         view = encode_view(params, "params", MAX_DEPTH + mode)
         return self._ask(identity, b"\x97" + b"".join(map(encode, head)), view, encode(timeout))
 
+    @_signals.whole
     def ask_table(
         self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
     ) -> frames.Answer | None:
@@ -151,7 +163,28 @@ class Link:
         identity = self._next_id()
         return self._ask(identity, *table_call(identity, call, table, op, arguments))
 
+    def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
+        """Have an operation run whose answer nobody waits for, wherever a finaliser asks for it.
+
+        It goes before what is sent next.
+        """
+        self._later.append(table_call(self._next_id(), call, table, op, arguments))
+
     def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer | None:
+        me = threading.get_ident()
+        if me in self._asking:
+            raise SlitherError(
+                "a finaliser asked BEAM for something while the garbage collector ran it in the "
+                "middle of another question of the same thread; ask from the handler's own code"
+            )
+        self._asking.add(me)
+        try:
+            self._send_later()
+            return self._exchange(identity, *pieces)
+        finally:
+            self._asking.discard(me)
+
+    def _exchange(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer | None:
         # The turn is taken before the question goes out: nobody else can read its reply, and
         # most replies are read by whoever asked, without a word to other threads.
         if self._turn.acquire(False):
@@ -162,6 +195,7 @@ class Link:
                     self._port.look_for_input()
                 answer = None
                 while answer is None and not self.ended:
+                    _signals.while_waiting(self._port.wait_for_input)
                     answer = self._take_one(identity)
                 self._patience.took(time.perf_counter_ns() - began)
                 return answer
@@ -177,6 +211,7 @@ class Link:
             with self._changed:
                 del self._waiting[identity]
 
+    @_signals.whole
     def is_cancelled(self, call: int) -> bool:
         """Tell whether the caller of ``call`` is gone, after a look at what has come."""
         if threading.current_thread() is threading.main_thread():
@@ -201,6 +236,7 @@ class Link:
         """Tell what :meth:`is_cancelled` does as far as it is known, without a look."""
         return call in self._cancelled or self.ended
 
+    @_signals.whole
     def wait(self, ready: Callable[[], bool]) -> None:
         """Wait until ``ready``, which changes with what comes, or the end."""
         self._pump(ready)
@@ -215,6 +251,7 @@ class Link:
         with self._credit_lock:
             self._credits += count
 
+    @_signals.whole
     def log(self, call: int, level: str, logger: str, message: str) -> None:
         """Send a log frame, or count it as dropped."""
         if LEVELS[level] < self.log_level or not self._pay(call):
@@ -234,10 +271,12 @@ class Link:
         body = frame(frames.LOG, self._dropped_call, "warning", "slither", "", dropped)
         self._send_quietly(body)
 
+    @_signals.whole
     def hold(self, call: int, run: str) -> None:
         """Tell that this worker holds state of a run."""
         self._send_quietly(frame(frames.SESSION, call, run))
 
+    @_signals.whole
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Send a progress frame, or count it as dropped."""
         if self._pay(call):
@@ -289,6 +328,7 @@ class Link:
                 self._waiters -= 1
         try:
             while not (ready() or self.ended):
+                _signals.while_waiting(self._port.wait_for_input)
                 self._take_one()
         finally:
             self._give_turn()

@@ -27,6 +27,9 @@ class Connection(Protocol):
     ) -> Answer | None:
         """Ask for an operation on a table and wait for its answer; None once BEAM is gone."""
 
+    def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
+        """Have an operation run whose answer nobody waits for; it may come from a finaliser."""
+
     def log(self, call: int, level: str, logger: str, message: str) -> None:
         """Tell of a log record, or count it as dropped."""
 

@@ -137,6 +137,9 @@ class Replayer:
         asked = frames.TableCall(0, call, table, op, decode(encode(list(arguments), op)))
         return self._answer(asked, f"{op} of table {table!r} with {_short(list(arguments))}")
 
+    def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
+        """Do nothing: what nobody waits for needs no answer."""
+
     def _answer(self, question: frames.ViewCall | frames.TableCall, shown: str) -> frames.Answer:
         answers = self._answers.get(_key(question))
         if not answers:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from slither import _calls, _forked, _registry, _sessions, _state, _threads
+from slither import _calls, _forked, _registry, _sessions, _signals, _state, _threads
 from slither import _frames as frames
 from slither._answer import clean, describe, encode_error, frame
 from slither._errors import ProtocolError
@@ -97,13 +97,8 @@ class Runtime:
             self._capture = Capture(self._link, self._marker.words)
         sys.path[:0] = settings["paths"]
         try:
-            for name in settings["preload"]:
-                _calls.load_module(name)
-            if settings["initializer"] is not None:
-                module, name, arguments = settings["initializer"]
-                _calls.find(module, name)(*arguments)
-            for hook in list(_registry.start_hooks.values()):
-                hook()
+            with _signals.Running():
+                _run_first(settings)
             _forked.end()
         except _calls.TargetError as error:
             raise _StartFailed(error.error) from None
@@ -154,6 +149,7 @@ class Runtime:
             self._link.send((encode_error(call.id, describe("too_large", str(error))),))
         # After the answer: a worker that dies while it sends has executed this call.
         self._marker.set(0)
+        _signals.tell_late()
 
     def _flush(self) -> None:
         if self._capture is not None:
@@ -163,7 +159,8 @@ class Runtime:
         _sessions.end_all()
         for hook in reversed(list(_registry.stop_hooks.values())):
             try:
-                hook()
+                with _signals.Running():
+                    hook()
                 _forked.end()
             except BaseException as error:
                 _forked.end(error)
@@ -176,6 +173,16 @@ class Runtime:
         self._port.close()
         self._link.ended = True
         _state.link = None
+
+
+def _run_first(settings: dict[str, Payload]) -> None:
+    for name in settings["preload"]:
+        _calls.load_module(name)
+    if settings["initializer"] is not None:
+        module, name, arguments = settings["initializer"]
+        _calls.find(module, name)(*arguments)
+    for hook in list(_registry.start_hooks.values()):
+        hook()
 
 
 def _exit_soon(status: int) -> None:
@@ -252,4 +259,5 @@ def main() -> int:
         return 2
     settle()
     _threads.follow()
+    _signals.install()
     return Runtime(Port(descriptors=take_port())).run()

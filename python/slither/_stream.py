@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from slither import _forked
+from slither import _forked, _signals
 from slither._answer import (
     HEAD,
     Pieces,
@@ -85,6 +85,7 @@ class Stream:
         finally:
             generator.close()
 
+    @_signals.whole
     def put(self, value: Payload) -> None:
         """Take the next result; :class:`TooManyError` where no item is left for it."""
         _forked.end()

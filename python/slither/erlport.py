@@ -137,6 +137,11 @@ class Port:
         (size,) = self._header.unpack_from(self._buffer, self._at)
         return bool(size <= longest and have >= head + size)
 
+    def wait_for_input(self) -> None:
+        """Wait until a read would find bytes or the end; nothing is taken."""
+        if not self.has_input():
+            self._poller.poll()
+
     def look_for_input(self) -> bool:
         """Look for bytes for some 150 µs, without sleeping; other threads may run meanwhile."""
         if self.has_input():

@@ -198,7 +198,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
                     return
         finally:
             if scan is not None:
-                self._ask("scan_end", scan)
+                self._send_later("scan_end", (scan,))
 
     def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
         link = _state.link
@@ -208,6 +208,12 @@ class Table(MutableMapping[K, V], Generic[K, V]):
                 "Slither pool runs"
             )
         return link.ask_table(_state.call_id, self.name, op, arguments)
+
+    # A walk may end wherever the garbage collector finds it: what that takes waits for nothing.
+    def _send_later(self, op: str, arguments: tuple[object, ...]) -> None:
+        link = _state.link
+        if link is not None:
+            link.tell_table(_state.call_id, self.name, op, arguments)
 
     def _ask(self, op: str, *arguments: object) -> Payload:
         try:

@@ -216,3 +216,46 @@ def until_told(rows: list[list[Payload]]) -> list[list[Payload]]:
     if not mended and rows[0][0] >= 10:
         raise RuntimeError("not yet")
     return [[n, "second" if mended else "first"] for n, _ in rows]
+
+
+class LimitError(Exception):
+    """A time limit that a handler sets itself."""
+
+
+def _too_long(*_of: Payload) -> NoReturn:
+    raise LimitError
+
+
+def limit_itself(seed: int) -> int:
+    """Asks a table under limits so short that they end it anywhere; returns how often."""
+    signal.signal(signal.SIGALRM, _too_long)
+    shared, hits = store.table("limits"), 0
+    for round_ in range(100):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0003 + 0.00007 * ((seed + 7 * round_) % 50))
+            for _ in range(500):
+                shared.get("long")
+        except LimitError:
+            hits += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if shared["short"] != "B":
+            raise AssertionError(shared["short"])
+    return hits
+
+
+def limit_too_late(seconds: float) -> str:
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return "done"
+
+
+def own_signal_handler() -> list[bool]:
+    got: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        got.append(number)
+
+    signal.signal(signal.SIGUSR1, note)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return [signal.getsignal(signal.SIGUSR1) is note, got == [signal.SIGUSR1]]

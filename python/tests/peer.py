@@ -16,6 +16,7 @@ from slither import _frames as frames
 from slither._answer import frame
 from slither._marker import place
 from slither._types import Payload
+from slither._version import PROTOCOL_VERSION
 
 PATIENCE = 60_000
 TESTS = str(Path(__file__).parent)
@@ -87,7 +88,7 @@ class Worker:
         assert isinstance(got, kind), got
         return got
 
-    def start(self, version: int = 1) -> Worker:
+    def start(self, version: int = PROTOCOL_VERSION) -> Worker:
         self.hello = self.expect(frames.Hello)
         self.marker = self.open(self.hello.facts["marker"])
         self.send(frames.WELCOME, version, self.settings)

@@ -84,7 +84,7 @@ def await_gone(pids: list[int], within: float) -> float:
 
 def await_waiting(pid: int) -> None:
     began = time.monotonic()
-    while "poll" not in Path(f"/proc/{pid}/wchan").read_text():
+    while "futex" not in Path(f"/proc/{pid}/wchan").read_text():
         assert time.monotonic() < began + PATIENCE
         os.sched_yield()
 
@@ -410,7 +410,7 @@ def test_a_beam_closes_while_a_thread_reads(escript: Path) -> None:
         try:
             for _ in beam.map(driven.echo, itertools.repeat(0)):
                 reading.set()
-        except slither.BeamDied as error:
+        except slither.BeamClosed as error:
             found.append(error)
 
     threads = [threading.Thread(target=read), threading.Thread(target=beam.close)]
@@ -462,7 +462,7 @@ def test_a_closed_beam_says_so(escript: Path) -> None:
     beam = slither.Beam(workers=1)
     beam.close()
     beam.close()
-    with pytest.raises(slither.BeamDied, match="the Beam is closed"):
+    with pytest.raises(slither.BeamClosed, match="the Beam is closed"):
         beam.submit(driven.echo, 1)
     assert "closed" in repr(beam)
 

@@ -110,6 +110,7 @@ def test_retry_tries_again(beam: slither.Beam, tmp_path: Path) -> None:
     results = beam.map(
         driven.once_failed,
         [str(tmp_path / "a"), str(tmp_path / "b")],
+        batch_size=64,
         on_error=retry(max_attempts=2, base_ms=1),
     )
     assert list(results) == ["mended", "mended"]
@@ -256,7 +257,7 @@ def test_a_batch_handler_takes_lists(beam: slither.Beam) -> None:
 
 def test_a_batch_handler_that_loses_a_result_fails_its_batch(beam: slither.Beam) -> None:
     with pytest.raises(slither.CallError, match="2 results for 3 items") as caught:
-        list(beam.map(driven.short, range(3)))
+        list(beam.map(driven.short, range(3), batch_size=3))
     assert caught.value.kind == "wrong_result"
 
 

@@ -23,7 +23,7 @@ def function(name: str, module: str = "handlers") -> list[str]:
 
 class TestStart:
     def test_hello_states_versions_and_ready_the_sorted_handlers(self, worker: Worker) -> None:
-        assert worker.hello.version == 1
+        assert worker.hello.version == 2
         assert worker.hello.facts["slither"] == slither.__version__
         assert worker.hello.facts["pid"] == worker.process.pid
         assert worker.facts["handlers"] == sorted(worker.facts["handlers"])
@@ -66,8 +66,8 @@ class TestStart:
 
     def test_another_version_fails_and_names_both(self) -> None:
         with Worker() as worker:
-            error = worker.start(version=2).expect(frames.Failed).error
-            assert (error["kind"], error["beam"], error["python"]) == ("version_mismatch", 2, 1)
+            error = worker.start(version=3).expect(frames.Failed).error
+            assert (error["kind"], error["beam"], error["python"]) == ("version_mismatch", 3, 2)
             assert worker.wait() == 1
 
     @pytest.mark.parametrize("setting", [{"credits": -1}, {"paths": "x"}, {"marker": 5}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 import slither
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         beam.map(length, ["a"], on_error=7)  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=route("bad"))
         beam.map(7, ["a"])  # type: ignore[call-overload]
-        assert_type(beam.submit(length, "a"), Future[int])
+        assert_type(beam.submit(length, "a"), slither.CallFuture[int])
         assert_type(beam.submit(length, "a").result(), int)
         assert_type(beam.run(pipe, ["a"])["accept"], list[Any])
         assert_type(beam.run(pipe, ["a"]).summary.items, int)
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     def use_executor(executor: slither.Executor) -> None:
         anything: Executor = executor
-        assert_type(executor.submit(length, "a"), Future[int])
+        assert_type(executor.submit(length, "a"), slither.CallFuture[int])
         for result in executor.map(length, ["a"], chunksize=2):
             assert_type(result, int)
         assert anything

@@ -31,7 +31,7 @@ defmodule Slither.Protocol.FrameTest do
     {:table_call, 3, 1, "features", "get", ["user:42"]},
     {:session, 1, "r"},
     {:start, 5, "map", %{"target" => ["each", "m", "f"]}},
-    {:feed, 5, 2, %Slither.Bytes{data: <<1, 2>>}},
+    {:feed, 5, 7, 2, %Slither.Bytes{data: <<1, 2>>}},
     {:more, 5, 1},
     {:take, 5, 300},
     {:end, 5},

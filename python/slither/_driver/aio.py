@@ -25,11 +25,10 @@ async def results(
 
     def wake() -> None:
         # The thread that reads calls this; the loop may be closed by then.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(news.set)
 
-    run.wake = wake  # type: ignore[method-assign]
-    run.link.keep_reading()
+    run.inbox.wake = wake
     feeder: asyncio.Task[None] | None = None
     try:
         run.begin()
@@ -41,7 +40,7 @@ async def results(
         else:
             feeder = loop.create_task(_feed(run, items, room))
         while not run.ended:
-            if not run.has_news():
+            while not run.has_news():
                 await _either(news, feeder)
                 news.clear()
             for value in run.take():
@@ -52,7 +51,6 @@ async def results(
         if feeder is not None:
             feeder.cancel()
         run.close()
-        run.link.let_be()
     run.finish()
 
 

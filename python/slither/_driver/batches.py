@@ -23,7 +23,7 @@ LIMIT = MAX_FRAME - 65_536
 # A frame may nest deeper than a list of values: these take up the difference.
 _FRAME_DEPTH = 1_024
 _SPARE = _FRAME_DEPTH - (MAX_DEPTH + 1)
-_FEED_HEAD = bytes((0x94, frames.FEED))
+_FEED_HEAD = bytes((0x95, frames.FEED))
 _UNPACK_HEAD = b"\x91" * _SPARE + b"\xdd"
 
 
@@ -69,11 +69,11 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
     return [body[_head_size(len(items)) :]], len(items), {}
 
 
-def feed(identity: int, body: Body, count: int) -> Pieces:
-    """Build a feed frame."""
+def feed(identity: int, first: int, body: Body, count: int) -> Pieces:
+    """Build a feed frame, whose items have numbers from ``first`` on."""
     size = sum(map(len, body))
-    head = b"".join((_FEED_HEAD, _uint(identity), _uint(count), b"\xc6", size.to_bytes(4, "big")))
-    return head, *body
+    numbers = _uint(identity), _uint(first), _uint(count)
+    return b"".join((_FEED_HEAD, *numbers, b"\xc6", size.to_bytes(4, "big"))), *body
 
 
 def unpack(values: bytes, count: int) -> list[Payload]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 from urllib.parse import quote
 
 from slither import _state
 from slither._driver import aio, logs, settings
-from slither._driver.calls import Calls
+from slither._driver.connection import Connection
 from slither._driver.functions import importable, reference
-from slither._driver.link import Link
+from slither._driver.futures import CallFuture, Group, Jobs
 from slither._driver.maps import AsyncResults, MapRun, Results
 from slither._driver.pipes import (
     AsyncStream,
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Batches of a map that are out at once by default, where twice the workers are not more.
+_IN_FLIGHT = 8
 
 
 class Beam:
@@ -73,7 +76,9 @@ class Beam:
       least that workers send of what they log and print ("debug", …, "none"),
       ``capture_failures``, a folder for batches that fail (see :mod:`slither.replay`);
     - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
-      workers have a third of it.
+      workers have a third of it;
+    - ``warn_after``: seconds after which a submitted call that runs while others wait for a
+      worker is named in a warning of the logger ``slither``; None for never.
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -92,6 +97,7 @@ class Beam:
         startup_timeout: float | None = 60.0,
         pool: Mapping[str, object] | None = None,
         shutdown_timeout: float = 5.0,
+        warn_after: float | None = 30.0,
     ) -> None:
         """Start BEAM, and have it start the workers."""
         if _state.link is not None:
@@ -100,6 +106,7 @@ class Beam:
                 'starts it; put that under: if __name__ == "__main__":'
             )
         self._workers = cores() if workers is None else settings.count("workers", workers)
+        settings.milliseconds("warn_after", warn_after)
         facts = pool_settings(
             workers=self._workers,
             python=python,
@@ -113,11 +120,13 @@ class Beam:
             shutdown_timeout=shutdown_timeout,
             more=pool,
         )
-        self._link = Link(facts, logs.show)
-        self._calls: dict[tuple[str, str], Calls] = {}
+        self._shutdown_timeout = shutdown_timeout
+        self._link = Connection(facts, logs.show)
+        self._jobs = Jobs(self._link, self._workers, warn_after)
         self._tables: dict[str, tuple[object, ...]] = {}
-        # At the end of the program, too, and when nobody holds the Beam any more.
-        self._finalizer = weakref.finalize(self, Link.close, self._link, shutdown_timeout)
+        # When nobody holds the Beam any more; at the end of the program, `_at_exit` waits, too.
+        weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
+        _open[self._link] = self._jobs, shutdown_timeout
 
     def __enter__(self) -> Beam:
         """Return the Beam itself."""
@@ -135,7 +144,7 @@ class Beam:
             if isinstance(error, KeyboardInterrupt) and isinstance(before, KeyboardInterrupt):
                 self._link.kill()
             self.close()
-        except KeyboardInterrupt:
+        except BaseException:
             self._link.kill()
             raise
 
@@ -152,8 +161,7 @@ class Beam:
 
         A KeyboardInterrupt while it waits kills what is left at once.
         """
-        if self._finalizer.alive:
-            self._finalizer()
+        self._link.close(self._shutdown_timeout)
 
     @property
     def workers(self) -> int:
@@ -221,12 +229,12 @@ class Beam:
         function: Callable[..., object],
         iterable: Iterable[Payload],
         *,
-        batch_size: int = 64,
-        max_in_flight: int = 8,
+        batch_size: int | None = None,
+        max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
         isolate: bool = False,
-        timeout: float | None = 30.0,
+        timeout: float | None = None,
         trace: str | None = None,
         progress: bool = False,
     ) -> Results[Payload]:
@@ -235,10 +243,12 @@ class Beam:
         ``function`` is given by reference: workers import it by its module and name, so it is
         one of a module or of the script, not a lambda or a closure. It takes one item; one that
         is marked with :func:`slither.worker.batch_handler` takes a list of up to ``batch_size``
-        items and returns as many results.
+        items and returns as many results. Without a ``batch_size``, batches begin with one item,
+        so that a few slow items go to all workers, and grow up to 64 while they come back soon.
 
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
-        further than ``max_in_flight`` batches ahead of them, nor beyond 64 MB and a batch.
+        further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
+        where that is more), nor beyond 64 MB and a batch.
 
         - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
         - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
@@ -246,7 +256,8 @@ class Beam:
           their places; :func:`slither.pipe.retry` tries again first;
         - ``isolate``: whether a batch that fails as a whole, as when its worker dies, is split
           until the items at fault are alone;
-        - ``timeout``: seconds a batch may run on its worker, which is killed then; None for ever;
+        - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
+          default, for ever;
         - ``trace``: what the handlers find as ``slither.worker.context().trace``;
         - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
 
@@ -264,7 +275,7 @@ class Beam:
             trace=trace,
         )
         run.shows = shows(_label(function), iterable, progress)
-        return Results(results(run, iterable), run)
+        return Results.of(run, iterable)
 
     @overload
     def amap(
@@ -307,12 +318,12 @@ class Beam:
         function: Callable[..., object],
         iterable: Iterable[Payload] | AsyncIterable[Payload],
         *,
-        batch_size: int = 64,
-        max_in_flight: int = 8,
+        batch_size: int | None = None,
+        max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
         isolate: bool = False,
-        timeout: float | None = 30.0,
+        timeout: float | None = None,
         trace: str | None = None,
         progress: bool = False,
     ) -> AsyncResults[Payload]:
@@ -338,7 +349,7 @@ class Beam:
         ordering = settings.one_of("ordering", options["ordering"], ("preserve", "as_completed"))
         spec: dict[str, Payload] = {
             "target": ["each", *reference(function)],
-            "max_in_flight": settings.count("max_in_flight", options["max_in_flight"]),
+            "max_in_flight": self._in_flight(options["max_in_flight"]),
             "ordering": ordering,
             "on_error": policy,
             "isolate": bool(options["isolate"]),
@@ -346,8 +357,15 @@ class Beam:
         }
         if options["trace"] is not None:
             spec["trace"] = str(options["trace"])
-        size = settings.count("batch_size", options["batch_size"])
+        size = options["batch_size"]
+        if size is not None:
+            size = settings.count("batch_size", size)
         return MapRun(self._link, spec, self, batch_size=size, failures=failures)
+
+    def _in_flight(self, value: object) -> int:
+        if value is None:
+            return max(_IN_FLIGHT, 2 * self._workers)
+        return settings.count("max_in_flight", value)
 
     def stream(
         self,
@@ -375,7 +393,7 @@ class Beam:
         """
         run = self._pipe_run(pipe, checkpoint, trace, resume)
         run.shows = shows(pipe.name, iterable, progress)
-        return Stream(results(run, iterable), run)
+        return Stream.of(run, iterable)
 
     def astream(
         self,
@@ -412,8 +430,9 @@ class Beam:
         run.shows = shows(pipe.name, iterable, progress)
         outputs = gathered(run.document)
         try:
-            for name, value in results(run, iterable):
-                outputs[name].append(value)
+            for part in results(run, iterable):
+                for name, value in part:
+                    outputs[name].append(value)
         except Exception as error:  # noqa: BLE001 - told with what had come out
             failure = stopped(error, outputs, run)
             raise failure from failure.__cause__
@@ -461,13 +480,43 @@ class Beam:
 
     def submit(
         self, function: Callable[..., R], /, *arguments: object, **named: object
-    ) -> Future[R]:
+    ) -> CallFuture[R]:
         """Call a function once, in a worker, and return a future for what it returns.
 
         The function is given by reference, as for :meth:`map`; arguments and result cross as all
-        values do, tuples as lists. The future can be cancelled until a worker has the call.
+        values do, tuples as lists. Arguments are read before this returns; one that can't be
+        sent fails the future. The future can be cancelled until a worker has the call, and ended
+        with ``kill()`` from then on. It keeps the Beam alive; done callbacks run in a thread of
+        their own, one after the other.
         """
-        return self._calls_of(function).submit(arguments, named)
+        return self._submit(reference(function), None, arguments, named)
+
+    def submit_with(
+        self,
+        function: Callable[..., R],
+        args: Iterable[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> CallFuture[R]:
+        """Call a function once, as :meth:`submit` does, with options of the call beside it.
+
+        ``timeout``: seconds that the call may run, or None for ever; then its worker is killed,
+        and the future has a :class:`slither.CallTimeout`.
+        """
+        limit = settings.milliseconds("timeout", timeout)
+        return self._submit(reference(function), limit, tuple(args), dict(kwargs or {}))
+
+    def _submit(
+        self,
+        target: tuple[str, str],
+        timeout: int | None,
+        arguments: tuple[object, ...],
+        named: dict[str, object],
+        group: Group | None = None,
+    ) -> CallFuture[R]:
+        call = (arguments, named)
+        return self._jobs.submit(self, (*target, timeout), [call], group=group)
 
     def store(
         self,
@@ -508,12 +557,21 @@ class Beam:
             raise ValueError(f"the table {name!r} is open already, with other options: {known}")
         return SharedTable(name, self._link)
 
-    def _calls_of(self, function: Callable[..., object]) -> Calls:
-        target = reference(function)
-        calls = self._calls.get(target)
-        if calls is None or calls.ended:
-            calls = self._calls[target] = Calls(self._link, target, 2 * self._workers + 1)
-        return calls
+
+_open: weakref.WeakKeyDictionary[Connection, tuple[Jobs, float]] = weakref.WeakKeyDictionary()
+
+
+def _at_exit() -> None:
+    # What was submitted is finished, as by an executor of the standard library; runs that nobody
+    # asks for results any more are not.
+    for connection, (jobs, timeout) in list(_open.items()):
+        try:
+            jobs.await_none(jobs.all)
+        finally:
+            connection.close(timeout)
+
+
+atexit.register(_at_exit)
 
 
 def _label(function: Callable[..., object]) -> str:

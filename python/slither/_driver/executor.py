@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.functions import reference
+from slither._driver.futures import CallFuture, Group, Target
 
 if TYPE_CHECKING:
-    from slither._driver.calls import Outcome
+    from slither._driver.futures import Arguments, Outcome
     from slither._types import Payload
 
 R = TypeVar("R")
@@ -37,9 +37,9 @@ class Executor(concurrent.futures.Executor):
 
     Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
     each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls after which a
-    worker is replaced, once another is ready (until then it takes more); ``beam``, a
-    :class:`slither.Beam` that is there already, which
-    :meth:`shutdown` leaves open; or else options of one for itself.
+    worker is replaced, once another is ready (until then it takes more); ``timeout``, seconds
+    that a call may run, or None for ever; ``beam``, a :class:`slither.Beam` that is there
+    already, which :meth:`shutdown` leaves open; or else options of one for itself.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Executor(concurrent.futures.Executor):
         initargs: tuple[object, ...] = (),
         max_tasks_per_child: int | None = None,
         beam: Beam | None = None,
+        timeout: float | None = None,
         **options: Payload,
     ) -> None:
         """Start a Beam, unless one is given."""
@@ -58,25 +59,28 @@ class Executor(concurrent.futures.Executor):
             options["pool"] = more
         if beam is not None and (max_workers is not None or initializer is not None or options):
             raise ValueError("options of the pool belong to the Beam that is given")
+        self._timeout = settings.milliseconds("timeout", timeout)
         self._own = beam is None
         self._beam = beam or Beam(
             max_workers, initializer=initializer, initargs=initargs, **options
         )
-        self._lock = threading.Lock()
-        self._futures: set[Future[Any]] = set()
+        self._group = Group()
         self._shut = False
 
-    def submit(self, fn: Callable[..., R], /, *args: Payload, **kwargs: Payload) -> Future[R]:
+    def submit(self, fn: Callable[..., R], /, *args: Payload, **kwargs: Payload) -> CallFuture[R]:
         """Call ``fn(*args, **kwargs)`` in a worker, and return a future for the result.
 
         Raises :class:`slither.NotImportable` for a function that workers can't import, and
         RuntimeError after :meth:`shutdown`.
         """
-        with self._lock:
-            self._refuse()
-            future: Future[R] = self._beam.submit(fn, *args, **kwargs)
-            self._keep(future)
-        return future
+        self._refuse()
+        return self._beam._submit(reference(fn), self._timeout, args, kwargs, self._group)
+
+    def kill(self, future: CallFuture[object]) -> bool:
+        """End the call of a future, with the worker that runs it: see ``future.kill()``."""
+        if not isinstance(future, CallFuture):
+            raise TypeError(f"future is one that submit() returned, not {future!r:.80}")
+        return future.kill()
 
     def map(
         self,
@@ -98,17 +102,17 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        reference(fn)
+        target = (*reference(fn), self._timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
-        queued = [self._chunk(fn, part) for part in _chunks(calls, chunksize, buffersize)]
+        queued = [self._chunk(target, part) for part in _chunks(calls, chunksize, buffersize)]
         rest = _chunks(calls, chunksize, None) if buffersize is not None else iter(())
-        return self._results(fn, queued, rest, deadline)
+        return self._results(target, queued, rest, deadline)
 
     def _results(
         self,
-        fn: Callable[..., R],
-        queued: list[Future[list[Outcome]]],
+        target: Target,
+        queued: list[CallFuture[list[Outcome]]],
         rest: Iterator[list[tuple[Payload, ...]]],
         deadline: float | None,
     ) -> Iterator[R]:
@@ -120,7 +124,7 @@ class Executor(concurrent.futures.Executor):
                     None if deadline is None else max(0.0, deadline - time.monotonic())
                 )
                 for part in islice(rest, 1):
-                    queued.insert(0, self._chunk(fn, part))
+                    queued.insert(0, self._chunk(target, part))
                 for fine, value in outcomes:
                     if not fine:
                         raise value
@@ -135,38 +139,36 @@ class Executor(concurrent.futures.Executor):
         ``wait``: whether to return only then; ``cancel_futures``: whether to cancel the calls
         that no worker has yet.
         """
-        with self._lock:
-            first, self._shut = not self._shut, True
-            futures = set(self._futures)
+        first, self._shut = not self._shut, True
+        if wait and self._beam._link.relay.is_current():
+            self._shut = not first
+            raise RuntimeError(
+                "shutdown(wait=True) was called in a done callback, which would wait for the "
+                "callbacks after it; call shutdown(wait=False)"
+            )
+        jobs = self._beam._jobs
         if cancel_futures:
-            for future in futures:
-                future.cancel()
+            jobs.cancel_waiting(self._group)
         if wait:
-            self._end(futures)
-        elif first:
-            threading.Thread(target=self._end, args=(futures,), name="slither-shutdown").start()
+            jobs.await_none(self._group)
+            self._end()
+        elif first and self._own:
+            jobs.when_none(self._group, self._end)
 
-    def _end(self, futures: set[Future[Any]]) -> None:
-        concurrent.futures.wait(futures)
+    def _end(self) -> None:
         if self._own:
             self._beam.close()
 
     def _chunk(
-        self, fn: Callable[..., object], calls: list[tuple[Payload, ...]]
-    ) -> Future[list[Outcome]]:
-        with self._lock:
-            self._refuse()
-            future = self._beam._calls_of(fn).submit_many([(call, {}) for call in calls])
-            self._keep(future)
-        return future
+        self, target: Target, calls: list[tuple[Payload, ...]]
+    ) -> CallFuture[list[Outcome]]:
+        self._refuse()
+        pairs: list[Arguments] = [(call, {}) for call in calls]
+        return self._beam._jobs.submit(self._beam, target, pairs, many=True, group=self._group)
 
     def _refuse(self) -> None:
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
-
-    def _keep(self, future: Future[Any]) -> None:
-        self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
 
 
 def _chunks(

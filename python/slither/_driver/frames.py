@@ -11,7 +11,7 @@ from slither._answer import frame
 from slither._codec import decode_frame
 from slither._types import Payload
 
-START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST = range(32, 40)
+START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL = range(32, 41)
 
 
 class Start(NamedTuple):
@@ -23,9 +23,10 @@ class Start(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """Items of a run, one encoded value after the other."""
+    """Items of a run, one encoded value after the other; ``first`` is the number of the first."""
 
     id: int
+    first: int
     count: int  # type: ignore[assignment]
     items: bytes
 
@@ -77,7 +78,14 @@ class Request(NamedTuple):
     arguments: dict[str, Payload]
 
 
-Frame = Start | Feed | More | Take | End | Outputs | Done | Request
+class Kill(NamedTuple):
+    """The end of the batch of a map run that begins with item ``first``, whatever it takes."""
+
+    id: int
+    first: int
+
+
+Frame = Start | Feed | More | Take | End | Outputs | Done | Request | Kill
 
 BYTES = ("bytes", lambda value: type(value) is bytes)
 MAYBE_STR = ("str, or nil", lambda value: value is None or type(value) is str)
@@ -85,13 +93,14 @@ MAYBE_ERROR = ("error, or nil", lambda value: value is None or c.ERROR[1](value)
 
 TABLE: dict[int, tuple[Callable[..., Frame], worker.Checks]] = {
     START: (Start, (c.ID, c.STR, c.MAP)),
-    FEED: (Feed, (c.ID, c.ID, BYTES)),
+    FEED: (Feed, (c.ID, c.COUNT, c.ID, BYTES)),
     MORE: (More, (c.ID, c.COUNT)),
     TAKE: (Take, (c.ID, c.COUNT)),
     END: (End, (c.ID,)),
     OUTPUTS: (Outputs, (c.ID, MAYBE_STR, c.COUNT, c.ID, BYTES, c.ERRORS)),
     DONE: (Done, (c.ID, c.MAP, MAYBE_ERROR)),
     REQUEST: (Request, (c.ID, c.STR, c.MAP)),
+    KILL: (Kill, (c.ID, c.COUNT)),
 }
 
 
@@ -101,6 +110,8 @@ _ALL: dict[int, tuple[Callable[..., Frame | worker.Frame], worker.Checks]] = {
 }
 
 
+# How many bytes an unsigned integer has behind its first.
+_UINTS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 _OUTPUTS_HEAD = bytes((0x97, OUTPUTS))
 
 
@@ -117,6 +128,21 @@ def parse(body: bytes) -> Frame | worker.Frame:
         ):
             return Outputs(identity, None, first, count, values, None)
     return worker.build(fields, _ALL)
+
+
+def head(body: bytes) -> tuple[int, int]:
+    """Read the kind and the id of a frame without the rest; -1 and 0 where they are not plain.
+
+    >>> head(frame(MORE, 300, 1))
+    (34, 300)
+    """
+    if len(body) < 3 or body[0] & 0xF0 != 0x90:
+        return -1, 0
+    kind, first = body[1], body[2]
+    if first < 0x80:
+        return kind, first
+    size = _UINTS.get(first, 0)
+    return kind, int.from_bytes(body[3 : 3 + size], "big")
 
 
 def end(identity: int) -> bytes:

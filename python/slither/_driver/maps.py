@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from slither._driver import batches, frames
 from slither._driver.faults import to_error
-from slither._driver.runs import Run
+from slither._driver.runs import Run, results
 from slither._driver.summary import Summary, summarize
 from slither._errors import EncodeError
 
 if TYPE_CHECKING:
-    from slither._driver.link import Link
+    from slither._driver.connection import Connection
     from slither._types import Payload
 
 R = TypeVar("R")
 
 # Bytes that may be out, beside the last batch.
 _MOST_BYTES = 67_108_864
+# Without a batch size, the largest; and the seconds a batch may be out for the next to be twice
+# as large, and from which on the next is half as large.
+_LARGEST = 64
+_QUICK, _SLOW = 0.02, 0.2
 
 
-class Results(Iterator[R], Generic[R]):
+class Results(chain[R]):
     """The results of a map, as they come.
 
     Nothing is pulled or sent before the first is asked for. :meth:`close`, or dropping it, stops
     the run and frees the workers.
     """
 
-    def __init__(self, generator: Iterator[R], run: MapRun) -> None:
-        """Take what gives the results."""
-        self._generator = generator
-        self._run = run
+    # A chain of the lists that come: C code hands its items on, so that an exception of a signal
+    # handler can't come between the one that takes a result and the one who asked for it.
+    _run: MapRun
 
-    def __iter__(self) -> Iterator[R]:
-        """Return what a loop is the fastest with."""
-        return self._generator
-
-    def __next__(self) -> R:
-        """Return the next result, waiting for it if need be."""
-        return next(self._generator)
+    @classmethod
+    def of(cls, run: MapRun, items: Iterable[Payload]) -> Results[R]:
+        """Return the results of a run over the items."""
+        made = cls.from_iterable(results(run, items))
+        made._run = run  # type: ignore[attr-defined]
+        return made  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Stop the run."""
+        """Stop the run; from any thread, and from a finaliser, too."""
         self._run.close()
 
     @property
@@ -85,23 +89,26 @@ class MapRun(Run):
 
     def __init__(
         self,
-        link: Link,
+        link: Connection,
         spec: dict[str, Payload],
         owner: object,
         *,
-        batch_size: int,
+        batch_size: int | None,
         failures: str,
     ) -> None:
         """Take all that the run is.
 
-        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``.
+        ``batch_size`` of None begins with one item, so that a few slow items go to all workers,
+        and grows while batches come back at once. ``failures`` is what becomes of items that
+        failed: ``halt``, ``skip`` or ``return``.
         """
         super().__init__(link, spec, owner)
-        self._size = batch_size
-        self._window = batch_size * spec["max_in_flight"]
+        self._grows = batch_size is None
+        self._size = batch_size or 1
+        self._most: int = spec["max_in_flight"]
         self._failures = failures
-        # How many items had been sent with each batch that is out, and its bytes.
-        self._sizes: deque[tuple[int, int]] = deque()
+        # How many items had been sent with each batch that is out, its bytes, and when it went.
+        self._sizes: deque[tuple[int, int, float]] = deque()
         self._bytes = 0
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
@@ -116,8 +123,13 @@ class MapRun(Run):
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""
-        full = self._bytes >= _MOST_BYTES or self.sent - self.received + self._size > self._window
-        return 0 if full or self.input_ended else self._size
+        if self.input_ended or self._bytes >= _MOST_BYTES:
+            return 0
+        if self._grows:
+            full = len(self._sizes) >= self._most
+        else:
+            full = self.sent - self.received + self._size > self._size * self._most
+        return 0 if full else self._size
 
     def given(self) -> dict[str, int]:
         """Return how many results there are."""
@@ -138,9 +150,9 @@ class MapRun(Run):
             body, count = part.body, part.count
             if part.refused:
                 body, count = self._refuse(body, count, part.refused)
-            self.send(body, count)
+            self.send(self.sent, body, count)
             self.sent += count
-            self._sizes.append((self.sent, part.size))
+            self._sizes.append((self.sent, part.size, time.monotonic()))
             self._bytes += part.size
             if part.refused and self._failures == "halt":
                 self.end()
@@ -157,7 +169,10 @@ class MapRun(Run):
         values = batches.unpack(got.values, got.count)
         self.received += got.count
         while self._sizes and self._sizes[0][0] <= self.received:
-            self._bytes -= self._sizes.popleft()[1]
+            _sent, size, began = self._sizes.popleft()
+            self._bytes -= size
+            if self._grows:
+                self._fit(time.monotonic() - began)
         failed = got.errors or {}
         self.out += got.count - len(failed)
         if failed:
@@ -175,6 +190,12 @@ class MapRun(Run):
             self._refused.clear()
         self.summary = summarize(got.receipt, self.given(), self.errors, self.refused)
         return left
+
+    def _fit(self, took: float) -> None:
+        if took < _QUICK:
+            self._size = min(2 * self._size, _LARGEST)
+        elif took > _SLOW:
+            self._size = max(self._size // 2, 1)
 
     def _place(self, values: list[Payload], failed: dict[int, Exception]) -> list[Payload]:
         if self._failures == "return":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slither._answer import frame
 from slither._driver import batches, frames
 from slither._driver.faults import to_error
-from slither._driver.runs import Run
+from slither._driver.runs import Run, results
 from slither._driver.summary import Summary, summarize
 from slither._errors import EncodeError, RunError, SlitherError
 
 if TYPE_CHECKING:
-    from slither._driver.link import Link
+    from slither._driver.connection import Connection
     from slither._types import Payload
 
 # Outputs that may be on their way or wait here.
@@ -40,32 +41,29 @@ class Outputs(dict[str, list[Any]]):
         self.summary = Summary()
 
 
-class Stream(Iterator[Output]):
+class Stream(chain[Output]):
     """The outputs of a pipe as they come, each as ``(output, payload)``.
 
     Nothing is pulled or sent before the first is asked for. :meth:`close`, or dropping it, stops
     the run and frees the workers.
     """
 
-    def __init__(self, generator: Iterator[Output], run: PipeRun) -> None:
-        """Take what gives the outputs."""
-        self._generator = generator
-        self._run = run
+    # As for Results.
+    _run: PipeRun
 
-    def __iter__(self) -> Iterator[Output]:
-        """Return what a loop is the fastest with."""
-        return self._generator
-
-    def __next__(self) -> Output:
-        """Return the next output, waiting for it if need be."""
-        return next(self._generator)
+    @classmethod
+    def of(cls, run: PipeRun, items: Iterable[Payload]) -> Stream:
+        """Return the outputs of a run over the items."""
+        made = cls.from_iterable(results(run, items))
+        made._run = run  # type: ignore[attr-defined]
+        return made  # type: ignore[return-value]
 
     def tell_failures(self, failed: Failed) -> None:
         """Have the run give each failed item's error to ``failed``, and keep none of them."""
         self._run.failed = failed
 
     def close(self) -> None:
-        """Stop the run."""
+        """Stop the run; from any thread, and from a finaliser, too."""
         self._run.close()
 
     @property
@@ -107,7 +105,7 @@ class PipeRun(Run):
 
     def __init__(
         self,
-        link: Link,
+        link: Connection,
         spec: dict[str, Payload],
         owner: object,
     ) -> None:
@@ -116,6 +114,7 @@ class PipeRun(Run):
         self.document: dict[str, Payload] = spec["document"]
         self.name: str = self.document["name"]
         self._wanted = 0
+        self._sent = 0
         self._taken = 0
         self._refused: EncodeError | None = None
         self.counts: dict[str, int] = {}
@@ -128,7 +127,8 @@ class PipeRun(Run):
     def begin(self) -> None:
         """Start the run, and give it leave for the first outputs."""
         super().begin()
-        self.link.send(frame(frames.TAKE, self.identity, _WINDOW))
+        if not self.ended:
+            self.link.send(frame(frames.TAKE, self.identity, _WINDOW))
 
     def given(self) -> dict[str, int]:
         """Return how many outputs there are, by name."""
@@ -155,7 +155,8 @@ class PipeRun(Run):
                 count = min(part.refused)
                 body, self._refused = body[:count], part.refused[count]
             self._wanted -= count
-            self.send(body, count)
+            self.send(self._sent, body, count)
+            self._sent += count
             if part.refused:
                 self.end()
                 return

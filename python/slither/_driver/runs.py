@@ -1,22 +1,26 @@
-"""What runs have in common: an inbox that whoever reads fills, and how they are waited for."""
+"""What runs have in common: an inbox that the reader fills, and all else in one thread.
+
+What a run knows belongs to the thread that asks it for results: the reader puts frames into the
+inbox as they come, and only that thread takes them out, decodes them and counts.
+"""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from slither._driver import frames
 from slither._driver.batches import Body, feed
 from slither._driver.faults import to_error
 from slither._driver.summary import Summary
-from slither._errors import BeamDied
+from slither._errors import ProtocolError
 
 if TYPE_CHECKING:
-    from slither._driver.link import Link
+    from slither._driver.connection import Connection
     from slither._types import Payload
 
 # Seconds that a slow input may keep results waiting.
@@ -25,19 +29,40 @@ PATIENCE = 0.005
 _AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
 
 
+class Inbox:
+    """The frames of a run that nobody has taken yet."""
+
+    __slots__ = ("_put", "empty", "get", "wake")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._put, self.get, self.empty = queue.put, queue.get, queue.empty
+        self.wake: Callable[[], None] | None = None
+        """What to call, in the thread that reads, when something has come."""
+
+    def put(self, body: bytes | None) -> None:
+        """Take in a frame; None when no more will come."""
+        self._put(body)
+        if self.wake is not None:
+            self.wake()
+
+
 class Run(ABC):
     """The driver's side of a run: it sends items as there is room, and hands on what comes."""
 
     kind: str
+    # For a finaliser that comes before the end of `__init__`.
+    identity = 0
+    ended = True
 
-    def __init__(self, link: Link, spec: dict[str, Payload], owner: object) -> None:
+    def __init__(self, link: Connection, spec: dict[str, Payload], owner: object) -> None:
         """Take all that the run is; nothing is sent yet. ``owner`` lives as long as it does."""
         self.link = link
         self._spec = spec
         self._owner = owner
         self.identity = 0
-        self.inbox: deque[frames.Outputs | frames.Done] = deque()
-        self._death: BeamDied | None = None
+        self.inbox = Inbox()
         self.partial: list[Payload] = []
         """Items pulled that wait for others to be sent with."""
         self.input_error: Exception | None = None
@@ -59,36 +84,24 @@ class Run(ABC):
         self.shows: Callable[[Run], None] | None = None
         """What shows how far the run is."""
 
-    ## Frames, in the thread that reads
-
-    def receive(self, got: frames.Outputs | frames.Done | frames.More) -> None:
-        """Take one frame."""
-        if isinstance(got, frames.More):
-            self.more(got.count)
-        else:
-            self.inbox.append(got)
-        self.wake()
-
-    def more(self, _count: int) -> None:
-        """Learn that BEAM has room for more, where it says so."""
-        return
-
-    def died(self, error: BeamDied) -> None:
-        """Learn that no more frames will come."""
-        self._death = error
-        self.wake()
-
-    def wake(self) -> None:
-        """Tell whoever waits elsewhere that there is something to see."""
-        return
+    def __del__(self) -> None:
+        """Give up a run that nobody holds any more, wherever the garbage collector notices."""
+        if self.identity and not self.ended:
+            self.link.cancel(self.identity)
 
     ## For whoever runs it
 
     def begin(self) -> None:
         """Start the run."""
         self._began = time.monotonic()
+        if self.ended:
+            return
         self.identity = self.link.new_id()
-        self.link.start(self.identity, self, self.kind, self._spec)
+        self.link.start(self.identity, self.inbox, self.kind, self._spec)
+
+    def more(self, _count: int) -> None:
+        """Learn that BEAM has room for more, where it says so."""
+        return
 
     @abstractmethod
     def given(self) -> dict[str, int]:
@@ -124,25 +137,34 @@ class Run(ABC):
             self.link.send(frames.end(self.identity))
 
     def has_news(self) -> bool:
-        """Tell whether there is something to hand on, or to raise."""
-        return bool(self.inbox) or self._death is not None
+        """Tell whether a frame has come, or the end."""
+        return not self.inbox.empty()
 
     def take(self) -> list[Payload]:
-        """Return the next results; none where there is no news, or only the end."""
-        if not self.inbox:
-            if self._death is not None:
-                self.ended = True
-                raise BeamDied(self._death.reason, self._death.status, self._death.log)
+        """Wait for a frame, and return the results in it, if it has any."""
+        body = self.inbox.get()
+        if body is None:
+            if self.ended:
+                return []
+            self.ended = True
+            raise self.link.gone()
+        got = frames.parse(body)
+        if isinstance(got, frames.More):
+            self.more(got.count)
             return []
-        got = self.inbox.popleft()
+        if self.inbox.wake is None:
+            # An event loop does not wait for what workers print.
+            self.link.relay.catch_up()
         if isinstance(got, frames.Outputs):
             values = self.outputs(got)
-        else:
+        elif isinstance(got, frames.Done):
             self.ended = True
             self.error = got.error
             if got.error is not None:
                 self.count([got.error])
             values = self.done(got)
+        else:
+            raise ProtocolError(f"a run expects no {type(got).__name__.lower()} frame")
         self.show()
         return values
 
@@ -171,11 +193,13 @@ class Run(ABC):
 
     def close(self) -> None:
         """Give the run up, if it still goes on."""
-        if self.identity and not self.ended:
+        ended, self.ended = self.ended, True
+        if not ended and self.identity:
             self.link.cancel(self.identity)
+            # Another thread may wait for what comes.
+            self.inbox.put(None)
         if self._took is None:
             self._took = self.so_far().seconds
-        self.ended = True
         self.show()
 
     def finish(self) -> None:
@@ -185,10 +209,10 @@ class Run(ABC):
         if self.input_error is not None:
             raise self.input_error
 
-    def send(self, body: Body, count: int) -> None:
-        """Send encoded items."""
+    def send(self, first: int, body: Body, count: int) -> None:
+        """Send encoded items, which have numbers from ``first`` on."""
         if count:
-            self.link.send(*feed(self.identity, body, count))
+            self.link.send(*feed(self.identity, first, body, count))
 
     def count(self, failed: Iterable[dict[str, Payload]]) -> None:
         """Count errors by kind; those of Python by the exception's class."""
@@ -197,20 +221,13 @@ class Run(ABC):
             self.errors[kind] = self.errors.get(kind, 0) + 1
 
 
-def results(run: Run, items: Iterable[Payload]) -> Iterator[Payload]:
-    """Pull, send and hand on, in the thread that asks for results."""
-    # A generator that gave them one by one would take more time for each than all the rest.
-    return chain.from_iterable(_lists(run, items))
-
-
-def _lists(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
+def results(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
+    """Pull, send and hand on, in the thread that asks for results; they come in lists."""
     source = iter(items)
     try:
         run.begin()
         while not run.ended:
             _fill(run, source)
-            if not run.inbox:
-                run.link.wait(lambda: run.has_news() or (not run.input_ended and run.room() > 0))
             yield run.take()
     finally:
         run.close()
@@ -243,7 +260,6 @@ def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
             return True
         step *= 2
         if time.monotonic() > late:
-            run.link.poll()
             if run.has_news():
                 return False
             if run.idle():

@@ -18,8 +18,8 @@ OnError: TypeAlias = "Kept | Literal['return']"
 class MapOptions(TypedDict, total=False):
     """The options of a map beside ``on_error``: see :meth:`slither.Beam.map`."""
 
-    batch_size: int
-    max_in_flight: int
+    batch_size: int | None
+    max_in_flight: int | None
     ordering: Ordering
     isolate: bool
     timeout: float | None

@@ -152,6 +152,26 @@ defmodule Slither.Dispatch.Flow do
     Runner.end_run(flow.runner)
   end
 
+  @doc "Ends the batch that begins with item `seq`, wherever it is."
+  @spec kill(t, non_neg_integer) :: t
+  def kill(flow, seq) do
+    case Enum.find(flow.out, fn {_ref, batch} -> begins?(batch, seq) end) do
+      {ref, _batch} ->
+        Runner.kill(flow.runner, ref)
+        flow
+
+      nil ->
+        {gone, todo} = flow.todo |> :queue.to_list() |> Enum.split_with(&begins?(&1, seq))
+        left = flow.todo_count - length(gone)
+        flow = %{flow | todo: :queue.from_list(todo), todo_count: left}
+        error = %Error{reason: :killed, message: "the call was killed before it began"}
+        gone |> Enum.reduce(flow, &failed(&2, &1, error)) |> advance()
+    end
+  end
+
+  defp begins?(%Batch{entries: [{seq, _item} | _]}, seq), do: true
+  defp begins?(_batch, _seq), do: false
+
   @doc "Takes a message that carries the flow's tag."
   @spec message(t, term) :: t
   def message(flow, {:granted, ref, lane}) do

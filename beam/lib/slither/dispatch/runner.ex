@@ -208,6 +208,12 @@ defmodule Slither.Dispatch.Runner do
   @spec emptied(t) :: t
   def emptied(runner), do: %{runner | idle: [], requested: %{}, lanes: %{}, tasks: %{}}
 
+  @doc "Ends the batch of a reference, with the worker that runs it."
+  @spec kill(t, reference) :: any
+  def kill(runner, ref) do
+    if lane = runner.lanes[ref], do: Lane.kill(lane, ref)
+  end
+
   @doc "A timer ran out: the task it watched is killed."
   @spec timer(t, reference) :: t
   def timer(%__MODULE__{plan: %{mode: {:local, _}}} = runner, _timer), do: runner

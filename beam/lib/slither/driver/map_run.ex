@@ -95,6 +95,7 @@ defmodule Slither.Driver.MapRun do
 
   defp message({:feed, body}, state), do: feed(state, body)
   defp message({:end, _body}, state), do: %{state | ended: true}
+  defp message({:kill, body}, state), do: kill(state, body)
 
   defp message({{alias, _key}, message}, %{alias: alias} = state), do: deliver(state, message)
 
@@ -108,10 +109,16 @@ defmodule Slither.Driver.MapRun do
 
   defp deliver(state, message), do: %{state | flow: Flow.message(state.flow, message)}
 
-  defp feed(state, body) do
-    {:ok, {:feed, _id, count, %{data: data}}} = Frame.decode(body)
+  # Who feeds numbers the items, and each must be the next: an answer can't be taken for another's.
+  defp feed(%{next: next} = state, body) do
+    {:ok, {:feed, _id, ^next, count, %{data: data}}} = Frame.decode(body)
     entries = entries(state, count, data)
     %{state | next: state.next + count, flow: Flow.submit(state.flow, [entries])}
+  end
+
+  defp kill(state, body) do
+    {:ok, {:kill, _id, first}} = Frame.decode(body)
+    %{state | flow: Flow.kill(state.flow, first)}
   end
 
   defp entries(%{blocks?: true, next: next}, count, data),

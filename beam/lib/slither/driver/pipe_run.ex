@@ -5,12 +5,14 @@ defmodule Slither.Driver.PipeRun do
 
   alias Slither.{Error, Item}
   alias Slither.Driver.{Fault, Spec}
-  alias Slither.Pipe.{Document, Engine, Resume}
+  alias Slither.Pipe.{Document, Engine, Quiet, Resume}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
   alias Slither.Python.PortWriter
 
   # Items that may be on their way or wait here, so that the pipe does not wait for the driver.
   @ahead 256
+  # ms for which nothing may join a partial batch while the driver has nothing to feed.
+  @pause 10
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
   @spec run(pos_integer, map, PortWriter.to()) :: :ok
@@ -27,7 +29,8 @@ defmodule Slither.Driver.PipeRun do
         next: 0,
         ended: false,
         credit: 0,
-        firsts: %{}
+        firsts: %{},
+        quiet: %Quiet{after: @pause}
       })
     else
       {:error, error} -> done(port, id, %{}, error)
@@ -111,16 +114,44 @@ defmodule Slither.Driver.PipeRun do
   defp wait({:go_on, state}), do: loop(state)
 
   defp wait({:wait, state}) do
+    state = observe(state)
+
     receive do
       {:feed, body} -> state |> take_in(body) |> loop()
       {:end, _body} -> loop(%{state | ended: true})
       {:take, body} -> state |> take(body) |> loop()
       message -> state |> deliver(message) |> loop()
+    after
+      pause(state) -> state |> send_partial() |> loop()
     end
   end
 
+  # A live input pauses: what it has given goes on, rather than wait for a full batch.
+  defp observe(%{entry: [], ended: false} = state) do
+    partial = Engine.partial(engine(state.run))
+    %{state | quiet: Quiet.observe(state.quiet, partial, now())}
+  end
+
+  defp observe(state), do: %{state | quiet: %Quiet{after: @pause}}
+
+  defp pause(state) do
+    case Quiet.next(state.quiet) do
+      nil -> :infinity
+      at -> max(0, at - now())
+    end
+  end
+
+  defp send_partial(state) do
+    due = Quiet.due(state.quiet, now())
+    engine = Enum.reduce(due, engine(state.run), &Engine.flush_stage(&2, &1))
+    %{state | run: put_engine(state.run, engine)}
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
   defp take_in(state, body) do
-    {:ok, {:feed, _id, count, %{data: data}}} = Frame.decode(body)
+    %{next: next} = state
+    {:ok, {:feed, _id, ^next, count, %{data: data}}} = Frame.decode(body)
 
     case Decoder.decode(<<0xDD, count::32, data::binary>>) do
       {:ok, payloads} ->

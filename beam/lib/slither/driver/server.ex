@@ -51,10 +51,17 @@ defmodule Slither.Driver.Server do
   @impl true
   def handle_info({:tcp, socket, body}, %State{port: {:socket, socket}} = state) do
     case Frame.peek(body) do
-      {name, id} when name in [:feed, :take, :end] -> {:noreply, to_run(state, name, id, body)}
-      {:cancel, id} -> {:noreply, cancel(state, id)}
-      {:table_call, id} -> {:noreply, table(state, id, body)}
-      _ -> frame(Frame.decode(body), state)
+      {name, id} when name in [:feed, :take, :end, :kill] ->
+        {:noreply, to_run(state, name, id, body)}
+
+      {:cancel, id} ->
+        {:noreply, cancel(state, id)}
+
+      {:table_call, id} ->
+        {:noreply, table(state, id, body)}
+
+      _ ->
+        frame(Frame.decode(body), state)
     end
   end
 

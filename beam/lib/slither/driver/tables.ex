@@ -16,7 +16,12 @@ defmodule Slither.Driver.Tables do
   @spec supervisor() :: Supervisor.child_spec() | {module, keyword}
   def supervisor, do: {DynamicSupervisor, name: @supervisor, strategy: :one_for_one}
 
-  @doc "Starts the table `name`, which workers and the driver share."
+  @doc """
+  Starts the table `name`, which workers and the driver share.
+
+  Asked for again with the same options it is there already: a driver that was interrupted does not
+  know whether it has asked.
+  """
   @spec open(map) :: {:ok, nil} | {:error, Exception.t()}
   def open(%{"name" => name} = spec) do
     with {:ok, type} <- type(spec["type"] || "set") do
@@ -36,15 +41,28 @@ defmodule Slither.Driver.Tables do
 
   defp start(options) do
     case DynamicSupervisor.start_child(@supervisor, {Server, {__MODULE__, options}}) do
-      {:ok, _pid} -> {:ok, nil}
-      {:error, %{__exception__: true} = error} -> {:error, error}
-      {:error, {:already_started, _pid}} -> {:error, taken(options[:name])}
-      {:error, reason} -> {:error, failed(reason)}
+      {:ok, _pid} ->
+        :persistent_term.put(options[:name], options)
+        {:ok, nil}
+
+      {:error, %{__exception__: true} = error} ->
+        {:error, error}
+
+      {:error, {:already_started, _pid}} ->
+        if :persistent_term.get(options[:name], nil) == options,
+          do: {:ok, nil},
+          else: {:error, taken(options[:name])}
+
+      {:error, reason} ->
+        {:error, failed(reason)}
     end
   end
 
   defp taken({_module, name}) do
-    %Error{reason: :duplicate_table, message: "the table #{inspect(name)} is there already"}
+    %Error{
+      reason: :duplicate_table,
+      message: "the table #{inspect(name)} is there already, with other options"
+    }
   end
 
   defp failed(reason),

@@ -5,7 +5,7 @@ defmodule Slither.Protocol.Frame do
 
   alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Raised, Splitter}
 
-  @version 1
+  @version 2
   @max_frame 268_435_456
   # What a frame may nest: a value's own limit, and some for the frame around it.
   @max_depth 1_024
@@ -32,13 +32,14 @@ defmodule Slither.Protocol.Frame do
     {19, :session, [:int, :string]},
     # Between BEAM and a driver: a Python program that has started it.
     {32, :start, [:int, :string, :map]},
-    {33, :feed, [:int, :int, :bytes]},
+    {33, :feed, [:int, :int, :int, :bytes]},
     {34, :more, [:int, :int]},
     {35, :take, [:int, :int]},
     {36, :end, [:int]},
     {37, :outputs, [:int, {:maybe, :string}, :int, :int, :bytes, {:maybe, :map}]},
     {38, :done, [:int, :map, {:maybe, :error}]},
-    {39, :request, [:int, :string, :map]}
+    {39, :request, [:int, :string, :map]},
+    {40, :kill, [:int, :int]}
   ]
 
   @levels ~w(debug info warning error critical)

@@ -99,6 +99,10 @@ defmodule Slither.Python.Lane do
   @spec run_on(pid, pos_integer) :: {:run_on, pos_integer}
   def run_on(lane, id), do: send(lane, {:run_on, id})
 
+  @doc "Ends the call of job `ref`, with its worker where that executes it."
+  @spec kill(pid, reference) :: {:kill, reference}
+  def kill(lane, ref), do: send(lane, {:kill, ref})
+
   @doc "The index of the lane that made call `id`."
   @spec index(pos_integer, pos_integer) :: non_neg_integer
   def index(id, count), do: rem(id - 1, count)
@@ -118,7 +122,7 @@ defmodule Slither.Python.Lane do
       {late, _of, _what} when late in [:taken, :part, :tape] ->
         loop(lane)
 
-      {:run_on, _id} ->
+      {late, _of} when late in [:run_on, :kill] ->
         loop(lane)
 
       {:idle?, from, ref} ->
@@ -153,7 +157,7 @@ defmodule Slither.Python.Lane do
       {late, _of, _what} when late in [:taken, :part, :tape] ->
         retired(error, lane)
 
-      {:run_on, _id} ->
+      {late, _of} when late in [:run_on, :kill] ->
         retired(error, lane)
 
       {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
@@ -272,6 +276,10 @@ defmodule Slither.Python.Lane do
         send(self(), {:worker_down, reason, nil})
         {:died, crashed(reason), times}
 
+      {:kill, ^ref} ->
+        GenServer.cast(lane.worker, {:kill_call, id, killed()})
+        await(id, job, results, call)
+
       # Told by the lane, which has noted its call with the worker: the note can't come later.
       {:idle?, from, ^ref} ->
         GenServer.cast(lane.worker, {:cancel, id})
@@ -372,6 +380,8 @@ defmodule Slither.Python.Lane do
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}
   end
+
+  defp killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}
 
   defp abandoned, do: %Error{reason: :cancelled, message: "the caller is gone"}
 

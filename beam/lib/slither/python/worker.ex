@@ -305,6 +305,12 @@ defmodule Slither.Python.Worker do
 
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
+  # From a lane: what executes ends with its process; what has not begun is cancelled.
+  def handle_cast({:kill_call, id, error}, %State{calls: [{id, _, _, _} | _]} = state),
+    do: {:noreply, end_process(state, error)}
+
+  def handle_cast({:kill_call, id, _error}, state), do: handle_cast({:cancel, id}, state)
+
   # From a lane: nobody waits any more for this call of its. Python is told, and the process is
   # killed if it is still at it when the pool's `cancel_grace` is over.
   def handle_cast({:cancel, id}, state) do

@@ -1,0 +1,92 @@
+"""The thread that runs what is the user's: done callbacks, and what shows logs and prints."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slither._frames import Log
+
+# What may wait to be shown: who writes faster than the program shows it loses lines, and is told.
+_MOST_LOGS = 10_000
+# Seconds for which results wait for what their handlers have printed to be shown before them.
+_PATIENCE = 1.0
+
+_Job = Callable[[], None]
+
+
+class Relay:
+    """Runs jobs one after the other, in the order in which they were given."""
+
+    def __init__(self, log: Callable[[Log], None]) -> None:
+        """Take what shows a log frame; nothing runs yet."""
+        self._log = log
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._dropped = 0
+        self._given = 0
+        self._done = 0
+        self._forked = False
+        self._thread = threading.Thread(target=self._run, name="slither-relay", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def call(self, job: _Job) -> None:
+        """Have it run ``job``, which must not raise; it never waits."""
+        self._jobs.put(job)
+
+    def show(self, got: Log) -> None:
+        """Have it show a log frame, or count it where too many wait; for one thread alone."""
+        if self._given - self._done >= _MOST_LOGS:
+            self._dropped += 1 + got.dropped
+            return
+        if self._dropped:
+            got = got._replace(dropped=got.dropped + self._dropped)
+            self._dropped = 0
+        self._given += 1
+        self._jobs.put(lambda: self._show(got))
+
+    def _show(self, got: Log) -> None:
+        try:
+            self._log(got)
+        finally:
+            self._done += 1
+
+    def catch_up(self, timeout: float = _PATIENCE) -> None:
+        """Wait until what has come so far is shown, but no longer than ``timeout`` seconds.
+
+        In the relay itself it does not wait.
+        """
+        if self._given == self._done or threading.current_thread() is self._thread:
+            return
+        shown: SimpleQueue[None] = SimpleQueue()
+        self._jobs.put(lambda: shown.put(None))
+        try:
+            shown.get(timeout=timeout)
+        except Empty:
+            return
+
+    def is_current(self) -> bool:
+        """Tell whether the relay itself asks."""
+        return threading.current_thread() is self._thread
+
+    def stop(self) -> None:
+        """Have the thread end when all is done."""
+        self._jobs.put(None)
+
+    def forget(self) -> None:
+        """Do nothing any more: for a forked child, which has no such thread."""
+        self._given = self._done
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - the user's code; the thread goes on
+                told = (type(error), error, error.__traceback__, self._thread)
+                threading.excepthook(threading.ExceptHookArgs(told))
+            del job
