@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 MAX_EXCEPTIONS = 256
@@ -126,9 +127,26 @@ def _is_context(value: object) -> bool:
     )
 
 
+def _is_facts(value: object) -> bool:
+    if value is None:
+        return True
+    return type(value) is dict and all(
+        _is_str(name) and _FACTS.get(name, _is_any)(fact) for name, fact in value.items()
+    )
+
+
 def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(_is_count, value))
 
+
+# Of a log record; what else is told of one is for other versions to know.
+_FACTS: dict[str, Check] = {
+    **dict.fromkeys(("levelname", "pathname", "funcName", "exc_text", "stack_info"), _is_str),
+    **dict.fromkeys(("processName", "threadName", "taskName"), _is_str),
+    **dict.fromkeys(("levelno", "lineno", "process", "thread"), _is_count),
+    "created": lambda value: type(value) is float and math.isfinite(value),
+    "extra": lambda value: _is_map_of(value, _is_any),
+}
 
 MAP, ANYTHING, STR, LIST = (
     ("map", _is_map),
@@ -142,3 +160,4 @@ FLAG, LEVEL = ("0 or 1", _is_flag), ("level", _is_level)
 ERROR, ERRORS = ("error", _is_error), ("map of errors, or nil", _is_errors)
 TARGET, CONTEXT = ("target", _is_target), ("map of context names", _is_context)
 TIMING = ("list of three ints", _is_timing)
+FACTS = ("map of facts, or nil", _is_facts)

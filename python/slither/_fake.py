@@ -103,7 +103,14 @@ class FakeBeam:
     def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
         """Do nothing: what nobody waits for changes no row."""
 
-    def log(self, call: int, level: str, logger: str, message: str) -> None:
+    def log(
+        self,
+        call: int,
+        level: str,
+        logger: str,
+        message: str,
+        facts: dict[str, Payload] | None = None,
+    ) -> None:
         """Keep a log line."""
         self.logged.append((level, message))
 

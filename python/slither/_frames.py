@@ -104,13 +104,14 @@ class ViewReply(NamedTuple):
 
 
 class Log(NamedTuple):
-    """One log record, and how many were dropped before it."""
+    """One log record, how many were dropped before it, and where it was made."""
 
     call: int
     level: str
     logger: str
     message: str
     dropped: int
+    facts: dict[str, Payload] | None = None
 
 
 class Progress(NamedTuple):
@@ -203,7 +204,7 @@ TABLE: dict[int, tuple[Callable[..., Frame], Checks]] = {
     ERROR: (Error, (c.COUNT, c.ERROR)),
     VIEW_CALL: (ViewCall, (c.COUNT, c.COUNT, c.STR, c.FLAG, c.ANYTHING, c.MAYBE)),
     VIEW_REPLY: (ViewReply, (c.COUNT, c.FLAG, c.ANYTHING)),
-    LOG: (Log, (c.COUNT, c.LEVEL, c.STR, c.STR, c.COUNT)),
+    LOG: (Log, (c.COUNT, c.LEVEL, c.STR, c.STR, c.COUNT, c.FACTS)),
     PROGRESS: (Progress, (c.COUNT, c.COUNT, c.MAYBE)),
     PART: (Part, (c.ID, c.COUNT, c.LIST, c.ERRORS)),
     PING: (Ping, (c.COUNT,)),

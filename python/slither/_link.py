@@ -252,13 +252,21 @@ class Link:
             self._credits += count
 
     @_signals.whole
-    def log(self, call: int, level: str, logger: str, message: str) -> None:
+    def log(
+        self,
+        call: int,
+        level: str,
+        logger: str,
+        message: str,
+        facts: dict[str, Payload] | None = None,
+    ) -> None:
         """Send a log frame, or count it as dropped."""
         if LEVELS[level] < self.log_level or not self._pay(call):
             return
         with self._credit_lock:
             dropped, self._dropped = self._dropped, 0
-        body = frame(frames.LOG, call, level, clean(logger, 255), clean(message), dropped)
+        name, text = clean(logger, 255), clean(message)
+        body = frame(frames.LOG, call, level, name, text, dropped, facts)
         self._send_quietly(body)
 
     def tell_dropped(self, without_credit: bool = False) -> None:
@@ -268,7 +276,7 @@ class Link:
                 return
             self._credits = max(0, self._credits - 1)
             dropped, self._dropped = self._dropped, 0
-        body = frame(frames.LOG, self._dropped_call, "warning", "slither", "", dropped)
+        body = frame(frames.LOG, self._dropped_call, "warning", "slither", "", dropped, None)
         self._send_quietly(body)
 
     @_signals.whole

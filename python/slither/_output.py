@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from slither import _bars, _state
 from slither._pipes import widen
 from slither._process import aside, flush_c
+from slither._records import facts_of
 
 if TYPE_CHECKING:
     from slither._link import Link
@@ -42,12 +43,14 @@ class LogHandler(logging.Handler):
             # A forked child: the connection is its parent's, and so are the locks.
             return
         try:
-            message = self.format(record)
+            # It gives the record its message, and the text of its exception.
+            self.format(record)
+            facts = facts_of(record)
         except Exception:  # noqa: BLE001 - the arguments' __str__ is the user's code
             self.handleError(record)
             return
         call = _state.current_call()
-        self._link.log(call, level_name(record.levelno), record.name, message)
+        self._link.log(call, level_name(record.levelno), record.name, record.message, facts)
 
 
 def level_name(number: int) -> str:

@@ -30,8 +30,15 @@ class Connection(Protocol):
     def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
         """Have an operation run whose answer nobody waits for; it may come from a finaliser."""
 
-    def log(self, call: int, level: str, logger: str, message: str) -> None:
-        """Tell of a log record, or count it as dropped."""
+    def log(
+        self,
+        call: int,
+        level: str,
+        logger: str,
+        message: str,
+        facts: dict[str, Payload] | None = None,
+    ) -> None:
+        """Tell of a log record and where it was made, or count it as dropped."""
 
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Tell how far a call is."""

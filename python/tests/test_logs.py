@@ -70,6 +70,42 @@ def test_a_handler_that_raises_is_told_as_logging_does(
     assert ("RuntimeError: no" in capsys.readouterr().err) is told
 
 
+def _shown(got: Log) -> list[logging.LogRecord]:
+    """What a handler gets that the program has given to its logger, which is set to WARNING."""
+    logger = logging.getLogger(got.logger)
+    records: list[logging.LogRecord] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger.addHandler(handler := Handler())
+    logger.setLevel(logging.WARNING)
+    try:
+        show(got)
+    finally:
+        logger.removeHandler(handler)
+    return records
+
+
+def test_a_record_has_what_was_told_and_no_more() -> None:
+    facts = {"pathname": "/srv/jobs.py", "levelno": 35, "levelname": "AUDIT", "created": 1.25}
+    extra = {"order": 17, "name": "another", "args": [1], "msg": "%d"}
+    got = Log(1, "warning", "test_logs.told", "100 %", 0, {**facts, "extra": extra, "msg": "?"})
+    (record,) = _shown(got)
+    assert (record.levelno, record.levelname) == (35, "AUDIT")
+    assert (record.filename, record.module) == ("jobs.py", "jobs")
+    assert (record.created, record.msecs) == (1.25, 250.0)
+    assert (record.name, record.getMessage()) == ("test_logs.told", "100 %")
+    assert record.order == 17  # type: ignore[attr-defined]
+
+
+def test_a_record_below_the_logger_s_level_is_not_made() -> None:
+    below = {"levelno": 20, "pathname": "jobs.py"}
+    assert _shown(Log(1, "info", "test_logs.quiet", "hm", 0, below)) == []
+    assert len(_shown(Log(1, "error", "test_logs.quiet", "ah", 0, None))) == 1
+
+
 def test_states_of_a_bar_are_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", out := io.StringIO())
     for message in ("\r10%|####", "\r20%", "done", "next"):

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -345,6 +347,26 @@ def test_what_workers_print_comes_out_here(
     assert "out hello\n" in out
     assert "err hello\n" in err
     assert ("driven", 30, "log hello") in caplog.record_tuples
+
+
+def test_a_worker_s_record_is_the_record_that_arrives(
+    beam: slither.Beam, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = time.time()
+    ((path, line, process),) = beam.map(driven.report, ["pay"])
+    (record,) = (record for record in caplog.records if record.name == "driven.report")
+    assert (record.pathname, record.lineno, record.funcName) == (path, line, "run")
+    assert (record.filename, record.module) == ("driven.py", "driven")
+    assert (record.process, record.processName) == (process, "MainProcess")
+    assert process != os.getpid()
+    assert (record.threadName, record.levelname) == ("reporter", "ERROR")
+    assert before <= record.created <= time.time()
+    assert (record.order, record.tags) == (17, ["a", None])  # type: ignore[attr-defined]
+    assert not hasattr(record, "lock")
+    assert record.getMessage() == "could not pay"
+    shown = logging.Formatter().format(record)
+    assert shown.startswith("could not pay\nTraceback (most recent call last):\n")
+    assert "ValueError: pay\nStack (most recent call last):\n" in shown
 
 
 ## asyncio

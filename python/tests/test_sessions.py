@@ -115,7 +115,9 @@ def test_what_is_left_ends_with_the_worker() -> None:
         worker.ready()
         remember(worker, 1, session="a")
         worker.close_input()
-        assert worker.expect(frames.Log).message.endswith("ValueError: a hook that fails")
+        facts = worker.expect(frames.Log).facts
+        assert facts is not None
+        assert facts["exc_text"].endswith("ValueError: a hook that fails")
         assert worker.wait() == 0
 
 

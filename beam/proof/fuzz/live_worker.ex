@@ -75,7 +75,7 @@ defmodule Slither.Proof.Fuzz.LiveWorker do
   # Answers to calls that are calls, and what a handler says meanwhile.
   defp came({name, _, _}, came) when name in [:error, :pipe], do: came
   defp came({name, _, _, _, _}, came) when name in [:result, :part], do: came
-  defp came({:log, _, _, _, _, _}, came), do: came
+  defp came({:log, _, _, _, _, _, _}, came), do: came
   defp came({:pong, _}, came), do: came
 
   defp start(ends) do

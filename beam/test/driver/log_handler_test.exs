@@ -64,7 +64,7 @@ defmodule Slither.Driver.LogHandlerTest do
 
   defp collect(next, sent, told) do
     case Frame.decode(next.()) do
-      {:ok, {:log, 0, "info", "stdout", _text, dropped}} ->
+      {:ok, {:log, 0, "info", "stdout", _text, dropped, nil}} ->
         collect(next, sent + 1, told + dropped)
 
       {:ok, {:pong, 1}} ->

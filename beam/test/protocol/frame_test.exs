@@ -18,7 +18,8 @@ defmodule Slither.Protocol.FrameTest do
     {:view_call, 5_000_000_000, 300, "feature", 0, %{"key" => 1}, nil},
     {:view_call, 1, 0, "feature", 1, [1, 2], 50},
     {:view_reply, 1, 0, [1]},
-    {:log, 0, "info", "stdout", "hello", 3},
+    {:log, 0, "info", "stdout", "hello", 3, nil},
+    {:log, 1, "error", "app", "no", 0, %{"pathname" => "/a.py", "lineno" => 7, "created" => 1.5}},
     {:progress, 1, 2, nil},
     {:progress, 1, 2, 3},
     {:part, 1, 4, [1, 2], nil},
@@ -54,6 +55,16 @@ defmodule Slither.Protocol.FrameTest do
     :error => [nil, "no", %{}, %{"kind" => "exception"}, %{"kind" => 1, "message" => "no"}],
     :bytes => [nil, "a", [1]],
     {:maybe, :int} => [-1, 1.0, "1"],
+    {:maybe, :facts} => [
+      [],
+      "a",
+      %{1 => 1},
+      %{"lineno" => -1},
+      %{"pathname" => 1},
+      %{"created" => 1},
+      %{"extra" => []},
+      %{"extra" => %{1 => 1}}
+    ],
     {:maybe, :map} => [[], "a", 1],
     {:maybe, :string} => [1, %Slither.Bytes{data: "a"}],
     {:maybe, :error} => [%{}, "no"]

@@ -30,6 +30,19 @@ defmodule Slither.Python.VoiceTest do
       refute_received {:log, :debug, "debugged" <> _, _metadata}
     end
 
+    test "says where a record was made, and in which process" do
+      pool = ready_pool()
+      listen(pool)
+      assert {:ok, 1} = say(pool, "explain", 1)
+      {_level, text, metadata} = await_line(:error, "explained 1")
+      assert [_, _, _ | _] = lines = String.split(text, "\n")
+      assert List.last(lines) == "KeyError: 'k'"
+      assert Path.basename("#{metadata.file}") == "voice_handlers.py"
+      assert %{function: "explain", line: line, python_pid: os_pid, os_pid: os_pid} = metadata
+      assert metadata.python_record["lineno"] == line
+      assert metadata.python_record["extra"] == %{"order" => 17}
+    end
+
     test "includes exceptions that nobody catches" do
       pool = ready_pool()
       listen(pool)

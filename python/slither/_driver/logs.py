@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from contextlib import suppress
 
 from slither._frames import Log
+from slither._records import NAMES
 
 _STREAMS = {"stdout", "stderr"}
+# Where what has no place in a Python file comes from.
+_NOWHERE = "(beam)"
 # The width of the progress bar's state that stands on a stream, to be written over.
 _bars: dict[str, int] = {}
 
@@ -38,10 +42,33 @@ def show(got: Log) -> None:
 
 
 def _log(got: Log) -> None:
-    level = logging.getLevelName(got.level.upper())
-    logging.getLogger(got.logger).log(level, "%s", got.message)
+    record = _record(got)
+    logger = logging.getLogger(got.logger)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
     if got.dropped:
         logging.getLogger("slither.beam").warning("%d log lines were dropped", got.dropped)
+
+
+def _record(got: Log) -> logging.LogRecord:
+    """Make the record that the worker's :mod:`logging` had made, as far as it was told."""
+    facts = got.facts or {}
+    told = {name: facts[name] for name in NAMES if name in facts}
+    level = told.setdefault("levelno", logging.getLevelName(got.level.upper()))
+    told.setdefault("levelname", logging.getLevelName(level))
+    filename = os.path.basename(told.setdefault("pathname", _NOWHERE))
+    place = {"filename": filename, "module": os.path.splitext(filename)[0]}
+    record = logging.makeLogRecord({"name": got.logger, "msg": got.message, **place, **told})
+    if "created" in told:
+        # The record counts from the start of this program, as do the others that it makes.
+        now = logging.LogRecord("", 0, "", 0, "", (), None)
+        record.msecs = float(int(record.created % 1 * 1_000))
+        record.relativeCreated = now.relativeCreated + (record.created - now.created) * 1_000
+    # What a worker's program has added is no word on what logging itself tells.
+    for name, value in facts.get("extra", {}).items():
+        if name not in vars(record):
+            setattr(record, name, value)
+    return record
 
 
 def _print(name: str, message: str) -> None:

@@ -4,7 +4,7 @@ defmodule Slither.Driver.LogHandler do
   # say from warnings on. It runs in the process that logs, so it never waits: what does not fit
   # the pipe is dropped and counted.
 
-  alias Slither.Protocol.Frame
+  alias Slither.Protocol.{Facts, Frame}
   alias Slither.Python.PortWriter
 
   @longest 65_536
@@ -35,7 +35,8 @@ defmodule Slither.Driver.LogHandler do
   defp forward(event, level, logger, %{port: port, dropped: dropped}) do
     # Many processes log at once: each takes the count away, and gives it back if it is not told.
     before = :atomics.exchange(dropped, 1, 0)
-    frame = {:log, 0, level(level), logger, text(event), before}
+    facts = event.meta[:python_record]
+    frame = {:log, 0, level(level), logger, text(event, facts), before, facts}
 
     case Frame.encode(frame) do
       {:ok, body} ->
@@ -47,13 +48,15 @@ defmodule Slither.Driver.LogHandler do
   end
 
   # A state of a progress bar, as the worker has sent it.
-  defp text(%{meta: %{python_bar: true}} = event), do: "\r" <> line(event)
-  defp text(event), do: line(event)
+  defp text(%{meta: %{python_bar: true}} = event, _facts), do: "\r" <> line(event, nil)
+  defp text(event, facts), do: line(event, facts)
 
-  defp line(event) do
+  # The driver has what stands below a record's message from the record.
+  defp line(event, facts) do
     event
     |> :logger_formatter.format(@format)
     |> IO.chardata_to_string()
+    |> String.replace_suffix(Facts.below(facts), "")
     |> String.slice(0, @longest)
   end
 

@@ -3,7 +3,7 @@ defmodule Slither.Protocol.Frame do
   # The frames of `protocol/PROTOCOL.md`. One table drives encoding, decoding and the checks;
   # a frame is a tuple `{name, field, …}`.
 
-  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Raised, Splitter}
+  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Facts, Raised, Splitter}
 
   @version 2
   @max_frame 268_435_456
@@ -20,7 +20,7 @@ defmodule Slither.Protocol.Frame do
     {6, :error, [:int, :error]},
     {7, :view_call, [:int, :int, :string, :mode, :any, {:maybe, :int}]},
     {8, :view_reply, [:int, :int, :any]},
-    {9, :log, [:int, :level, :string, :string, :int]},
+    {9, :log, [:int, :level, :string, :string, :int, {:maybe, :facts}]},
     {10, :progress, [:int, :int, {:maybe, :int}]},
     {11, :part, [:int, :int, :list, {:maybe, :map}]},
     {12, :ping, [:int]},
@@ -246,6 +246,8 @@ defmodule Slither.Protocol.Frame do
   defp type?(:mode, value), do: value in [0, 1]
   defp type?(:level, value), do: value in @levels
 
+  defp type?(:facts, value), do: plain_map?(value) and Facts.valid?(value)
+
   defp type?(:timing, [_, _, _] = value), do: Enum.all?(value, &type?(:int, &1))
   defp type?(:timing, _value), do: false
 
@@ -263,6 +265,7 @@ defmodule Slither.Protocol.Frame do
   defp describe({:maybe, type}), do: "#{describe(type)} or nil"
   defp describe(:int), do: "an integer of 0 or more"
   defp describe(:error), do: "a map with a kind and a message"
+  defp describe(:facts), do: "a map of what is known of a log record"
   defp describe(:mode), do: "0 or 1"
   defp describe(:level), do: "one of #{Enum.join(@levels, ", ")}"
   defp describe(:timing), do: "a list of three integers"

@@ -6,6 +6,7 @@ defmodule Slither.Python.Voice do
   require Logger
 
   alias Slither.Context
+  alias Slither.Protocol.Facts
 
   defstruct [:call, facts: []]
 
@@ -19,7 +20,7 @@ defmodule Slither.Python.Voice do
 
   @doc "Logs a frame; `calls` are those that are out."
   @spec log(t, tuple, [call]) :: t
-  def log(voice, {:log, id, level, logger, message, dropped}, calls) do
+  def log(voice, {:log, id, level, logger, message, dropped, facts}, calls) do
     voice = about(voice, id, calls)
     metadata = [{:python_logger, logger} | voice.facts]
 
@@ -27,15 +28,17 @@ defmodule Slither.Python.Voice do
       do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
 
     # A frame without a message only tells of those.
-    if message != "" or dropped == 0, do: say(level, message, metadata)
+    if message != "" or facts != nil or dropped == 0, do: say(level, message, facts, metadata)
     voice
   end
 
   # A state of a progress bar, over which the next is to be written.
-  defp say(level, "\r" <> state, metadata),
+  defp say(level, "\r" <> state, nil, metadata),
     do: write(level, state, [{:python_bar, true} | metadata])
 
-  defp say(level, message, metadata), do: write(level, message, metadata)
+  # Over the place of this module's, which Logger would tell else.
+  defp say(level, message, facts, metadata),
+    do: write(level, message <> Facts.below(facts), Facts.metadata(facts) ++ metadata)
 
   @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
   @spec facts(t, non_neg_integer, [call]) :: {map, t}

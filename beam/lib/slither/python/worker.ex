@@ -474,7 +474,7 @@ defmodule Slither.Python.Worker do
     {:noreply, %{state | reason: error}}
   end
 
-  defp control_frame({:log, _, _, _, _, _} = frame, state),
+  defp control_frame({:log, _, _, _, _, _, _} = frame, state),
     do: {:noreply, credit(%{state | voice: Voice.log(state.voice, frame, state.calls)})}
 
   defp control_frame({:progress, call, done, total}, state) do

@@ -27,6 +27,15 @@ def speak(items):
     return items
 
 
+def explain(items):
+    """Log an exception, with an attribute of the program's."""
+    try:
+        raise KeyError("k")
+    except KeyError:
+        logging.getLogger("mine").exception("explained %s", items[0], extra={"order": 17})
+    return items
+
+
 class _Unlucky:
     def __del__(self):
         raise ValueError("nobody sees it")
