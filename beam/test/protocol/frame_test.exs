@@ -40,7 +40,8 @@ defmodule Slither.Protocol.FrameTest do
     {:outputs, 5, "accept", 7, 1, %Slither.Bytes{data: <<0xC0>>}, %{0 => @error}},
     {:done, 5, %{"in" => 2}, nil},
     {:done, 5, %{}, @error},
-    {:request, 6, "status", %{}}
+    {:request, 6, "status", %{}},
+    {:kill, 5, 7}
   ]
 
   # One value of each type, and some that are not of it.
