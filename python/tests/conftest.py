@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 # Workers and scripts are processes of their own: they must find the package too.
 os.environ["PYTHONPATH"] = str(ROOT / "python")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would the scripts of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Only workers import it: a process has one pair of functions for sessions that move.
 collect_ignore = ["session_handlers.py"]
