@@ -61,7 +61,7 @@ defmodule Slither.Examples.Measure do
   @doc false
   def down(_event, _measurements, %{pool: pool, reason: reason}, {deaths, pools}) do
     # The others were told to leave.
-    told = [:max_requests, :max_rss, :max_age, :restart, :resize, :shutdown]
+    told = [:max_requests, :max_calls, :max_rss, :max_age, :restart, :resize, :shutdown]
     if pool in pools and reason not in told, do: :counters.add(deaths, 1, 1)
   end
 

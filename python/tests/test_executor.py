@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,12 +149,22 @@ def test_the_initializer_runs_in_each_worker_first(escript: Path) -> None:
         assert executor.submit(driven.noted, None).result() == ["hello"]
 
 
-def test_a_worker_is_replaced_after_its_calls(escript: Path) -> None:
-    with Executor(1, max_tasks_per_child=5) as executor:
-        first = executor.submit(driven.pid, None).result()
-        # It goes once another has started in its place.
-        calls = (executor.submit(driven.pid, None).result() for _ in range(100_000))
-        assert any(pid != first for pid in calls)
+@pytest.mark.parametrize(("workers", "most"), [(2, 1), (1, 3)])
+def test_no_worker_takes_more_calls_than_it_may(escript: Path, workers: int, most: int) -> None:
+    with Executor(workers, max_tasks_per_child=most) as executor:
+        futures = [executor.submit(driven.pid, None) for _ in range(9)]
+        counts = Counter(future.result() for future in futures)
+        assert max(counts.values()) <= most
+        chunks = Counter(executor.map(driven.pid, range(8), chunksize=4))
+        assert max(chunks.values()) <= 4 * most
+
+
+@pytest.mark.parametrize(
+    ("count", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)]
+)
+def test_a_limit_of_calls_that_is_none_is_refused(count: int, error: type[Exception]) -> None:
+    with pytest.raises(error, match="max_tasks_per_child takes"):
+        Executor(1, max_tasks_per_child=count)
 
 
 def test_an_executor_of_a_beam_leaves_it_open(beam: slither.Beam) -> None:

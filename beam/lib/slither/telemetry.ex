@@ -38,8 +38,8 @@ defmodule Slither.Telemetry do
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
-  where it was told to leave, `:max_requests`, `:max_rss`, `:max_age`, `:restart`, `:resize` or
-  `:shutdown`.
+  where it was told to leave, `:max_requests`, `:max_calls`, `:max_rss`, `:max_age`, `:restart`,
+  `:resize` or `:shutdown`.
   """
 
   require Logger

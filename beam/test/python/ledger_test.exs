@@ -341,9 +341,48 @@ defmodule Slither.Python.Pool.LedgerTest do
     end
   end
 
+  describe "a worker that takes so many calls" do
+    test "takes no more, and is spent when the last is answered" do
+      {[], ledger} = Ledger.add_worker(%Ledger{max_calls: 2}, 0, worker(0), lanes(0, 3))
+      {_slots, ledger} = granted(ledger, [:a, :b])
+      assert {[], ledger} = request(ledger, :c)
+      assert {[], nil, ledger} = Ledger.release(ledger, :a)
+      assert {ledger.spent, Ledger.waiting(ledger)} == {[], 1}
+      assert {[], nil, ledger} = Ledger.release(ledger, :b)
+      assert {ledger.spent, Ledger.waiting(ledger)} == {[0], 1}
+
+      assert {[{:grant, %Waiter{ref: :c}, _lane}], _ledger} =
+               Ledger.add_worker(ledger, 1, worker(1), lanes(1, 3))
+    end
+
+    test "gets no new session, and goes on with those that it has" do
+      {[], ledger} = Ledger.add_worker(%Ledger{max_calls: 1}, 0, worker(0), lanes(0, 2))
+      {[{:grant, _waiter, _lane}], ledger} = request(ledger, :a, session: "s")
+      assert {[], ledger} = request(ledger, :b, session: "t")
+      assert {[], nil, ledger} = Ledger.release(ledger, :a)
+      assert {[0], ledger} = Ledger.take_spent(ledger)
+      ledger = Ledger.drain(ledger, 0)
+      assert {[{:grant, %Waiter{ref: :c}, _lane}], ledger} = request(ledger, :c, session: "s")
+      assert {[], nil, ledger} = Ledger.release(ledger, :c)
+      assert {[], ledger} = Ledger.take_spent(ledger)
+
+      assert {[{:grant, %Waiter{ref: :b}, _lane}], _ledger} =
+               Ledger.add_worker(ledger, 1, worker(1), lanes(1, 2))
+    end
+
+    test "does not count what is asked about sessions" do
+      {[], ledger} = Ledger.add_worker(%Ledger{max_calls: 1}, 0, worker(0), lanes(0, 2))
+      {[_grant], ledger} = request(ledger, :a, worker: worker(0), service: :stop)
+      {[], nil, ledger} = Ledger.release(ledger, :a)
+      assert ledger.spent == []
+      assert {[0], _ledger} = granted(ledger, [:b])
+    end
+  end
+
   test "whatever happens, no lane has two holders and nobody is forgotten" do
-    check_all(300, fn -> many(80, &step/0) end, fn steps ->
-      {ledger, waiting} = Enum.reduce(steps, {%Ledger{}, MapSet.new()}, &apply_step/2)
+    check_all(300, fn -> {pick([nil, 3]), many(80, &step/0)} end, fn {max_calls, steps} ->
+      ledger = %Ledger{max_calls: max_calls}
+      {ledger, waiting} = Enum.reduce(steps, {ledger, MapSet.new()}, &apply_step/2)
       assert Ledger.waiting(ledger) == MapSet.size(waiting)
     end)
   end
@@ -443,7 +482,9 @@ defmodule Slither.Python.Pool.LedgerTest do
     {ledger, waiting}
   end
 
-  defp waits_rightly?(ledger, _session, nil), do: ledger.workers == %{}
+  defp waits_rightly?(ledger, _session, nil),
+    do: Enum.all?(ledger.workers, &match?({_slot, %{left: 0}}, &1))
+
   defp waits_rightly?(_ledger, _session, %{busy: true}), do: true
 
   defp waits_rightly?(ledger, _session, %{worker: pid}),
@@ -465,12 +506,18 @@ defmodule Slither.Python.Pool.LedgerTest do
       assert {slot, worker.leased, length(worker.free)} == {slot, out, 2 - out}
       assert worker.free -- held == worker.free
       # A free lane and somebody who could use it do not go together.
-      assert worker.free == [] or :queue.is_empty(ledger.queue)
+      assert worker.free == [] or worker.left == 0 or :queue.is_empty(ledger.queue)
       assert worker.free == [] or not is_map_key(ledger.pinned, {:worker, worker.pid})
     end
 
     busy = for {_ref, %{session: session}} <- ledger.leases, session != nil, do: session
     assert busy == Enum.uniq(busy)
+
+    # Whoever has taken its calls and has none out is told of, once, and then drains.
+    spent = for {slot, %{left: 0, leased: 0, draining: false}} <- ledger.workers, do: slot
+
+    assert {^spent, ledger} = Ledger.take_spent(ledger)
+    ledger = Enum.reduce(spent, ledger, &Ledger.drain(&2, &1))
 
     for session <- ["a", "b", "c"] do
       bound = Sessions.fetch(ledger.sessions, session)

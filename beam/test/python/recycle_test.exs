@@ -5,6 +5,8 @@ defmodule Slither.Python.RecycleTest do
   import Slither.Test.Lifecycle
   import Slither.Test.Pools
 
+  alias Slither.Dispatch
+
   describe "max_requests:" do
     test "replaces a worker, with no call failed and no fault reported" do
       pool = unique(:test_pool)
@@ -61,6 +63,56 @@ defmodule Slither.Python.RecycleTest do
       assert run(pool, "pid", 0) == {:ok, first}
       assert await_down(pool, first) == :max_requests
       assert run(pool, "pid", 0) == {:ok, next}
+    end
+  end
+
+  describe "max_calls:" do
+    test "gives no worker more calls, and lets no more than :size be at work" do
+      for {size, spare, max_calls} <- [{2, 0, 1}, {2, 2, 3}, {1, 1, 2}] do
+        pool = ready_pool(size: size, spare: spare, max_calls: max_calls, window: 4)
+        options = opts(pool, "timed", batch_size: 1, max_in_flight: 8)
+        assert {:ok, results} = Dispatch.run(Enum.to_list(1..12), options)
+        calls = Enum.map(results, & &1.payload)
+        counts = calls |> Enum.frequencies_by(&hd/1) |> Map.values()
+        assert Enum.max(counts) <= max_calls
+
+        at_work =
+          for [_, at, _] <- calls, do: Enum.count(calls, fn [_, b, e] -> b <= at and at < e end)
+
+        assert Enum.max(at_work) <= size
+        assert %{died: 0} = status(pool)
+      end
+    end
+
+    test "takes a spare at once, and tells why the worker leaves" do
+      pool = ready_pool(size: 1, spare: 1, max_calls: 1)
+      await_up(pool, 1)
+      [first] = os_pids(pool, :ready)
+      [next] = os_pids(pool, :spare)
+      assert run(pool, "pid", 0) == {:ok, first}
+      assert run(pool, "pid", 0) == {:ok, next}
+      assert await_down(pool, first) == :max_calls
+    end
+
+    test "counts a call that fails, and one whose caller is gone" do
+      pool = ready_pool(size: 1, max_calls: 1)
+      [first] = os_pids(pool, :ready)
+      assert {:error, _unknown} = run(pool, "missing", 0)
+      go = path("go")
+      caller = spawn(fn -> run(pool, "hold", go) end)
+      second = await_running(pool)
+      Process.exit(caller, :kill)
+      File.touch!(go)
+      assert {:ok, third} = run(pool, "pid", 0)
+      assert length(Enum.uniq([first, second, third])) == 3
+    end
+
+    test "leaves a session where its state is" do
+      pool = ready_pool(size: 1, max_calls: 1)
+      assert {:ok, first} = run(pool, "pid", 0, session_id: "s")
+      assert {:ok, other} = run(pool, "pid", 0)
+      assert run(pool, "pid", 0, session_id: "s") == {:ok, first}
+      assert other != first
     end
   end
 

@@ -75,6 +75,24 @@ defmodule Slither.Python.Pool.RosterTest do
     end
   end
 
+  describe "a worker that is spent" do
+    test "leaves at once, and another starts in its place" do
+      {steps, roster} = full(2, 0) |> Roster.spent(0) |> run()
+      assert steps == [{:drain, 0, :max_calls}, {:start, 2}]
+      assert {[{:serve, 2}], _roster} = ready(roster, 2)
+    end
+
+    test "gives its place to a spare" do
+      {steps, _roster} = full(2, 1) |> Roster.spent(1) |> run()
+      assert steps == [{:drain, 1, :max_calls}, {:serve, 2}, {:start, 3}]
+    end
+
+    test "is replaced together with others" do
+      {steps, _roster} = full(2, 0) |> Roster.spent(0) |> Roster.spent(1) |> run()
+      assert for({:start, slot} <- steps, do: slot) == [2, 3]
+    end
+  end
+
   describe "a worker that is due" do
     test "serves until its replacement is ready" do
       assert {[{:start, 2}], roster} = due(full(2, 0), 1, :max_requests)
@@ -249,6 +267,7 @@ defmodule Slither.Python.Pool.RosterTest do
       {:gone, n},
       {:finished, n},
       {:due, n},
+      {:spent, n},
       :renew,
       {:resize, :rand.uniform(4)}
     ])
@@ -257,7 +276,7 @@ defmodule Slither.Python.Pool.RosterTest do
   defp happen(event, roster) do
     before = statuses(roster)
     {steps, roster} = apply_event(event, roster)
-    drained = for {:drain, slot, reason} <- steps, reason != :resize, do: slot
+    drained = for {:drain, slot, why} <- steps, why not in [:resize, :max_calls], do: slot
     served = for {:serve, slot} <- steps, do: slot
     # Each that leaves by itself is replaced in the same breath.
     assert length(served) >= length(drained)
@@ -277,6 +296,10 @@ defmodule Slither.Python.Pool.RosterTest do
 
   defp apply_event({:due, n}, roster),
     do: with_one(roster, n, [:ready, :spare], &due(&1, &2, :max_age))
+
+  defp apply_event({:spent, n}, roster),
+    do:
+      with_one(roster, n, [:ready], fn roster, slot -> roster |> Roster.spent(slot) |> run() end)
 
   defp apply_event(:renew, roster), do: run(Roster.renew(roster))
   defp apply_event({:resize, size}, roster), do: run(Roster.resize(roster, size))

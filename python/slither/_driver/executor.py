@@ -36,10 +36,11 @@ class Executor(concurrent.futures.Executor):
     worker's traceback as the cause.
 
     Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
-    each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls after which a
-    worker is replaced, once another is ready (until then it takes more); ``timeout``, seconds
-    that a call may run, or None for ever; ``beam``, a :class:`slither.Beam` that is there
-    already, which :meth:`shutdown` leaves open; or else options of one for itself.
+    each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls that a worker takes
+    at most, a chunk of :meth:`map` counting as one: it ends then, and another starts in its place
+    (``pool={"spare": 1}`` has one ready); ``timeout``, seconds that a call may run, or None for
+    ever; ``beam``, a :class:`slither.Beam` that is there already, which :meth:`shutdown` leaves
+    open; or else options of one for itself.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         """Start a Beam, unless one is given."""
         if max_tasks_per_child is not None:
-            more = {**options.pop("pool", {}), "max_requests": max_tasks_per_child}
+            more = {**options.pop("pool", {}), "max_calls": _tasks(max_tasks_per_child)}
             options["pool"] = more
         if beam is not None and (max_workers is not None or initializer is not None or options):
             raise ValueError("options of the pool belong to the Beam that is given")
@@ -169,6 +170,15 @@ class Executor(concurrent.futures.Executor):
     def _refuse(self) -> None:
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+def _tasks(count: object) -> int:
+    # The errors of ProcessPoolExecutor.
+    if not isinstance(count, int):
+        raise TypeError(f"max_tasks_per_child takes an int, not {count!r:.80}")
+    if count <= 0:
+        raise ValueError(f"max_tasks_per_child takes 1 or more, not {count}")
+    return int(count)
 
 
 def _chunks(

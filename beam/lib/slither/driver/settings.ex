@@ -7,8 +7,8 @@ defmodule Slither.Driver.Settings do
   alias Slither.Python.Pool
 
   @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
-           startup_timeout max_requests max_rss max_age cancel_grace session_idle shutdown
-           log_level capture_failures)a
+           startup_timeout max_requests max_calls max_rss max_age cancel_grace session_idle
+           shutdown log_level capture_failures)a
   @timeouts ~w(startup_timeout session_idle)a
   @pool_names Map.new(@pool, &{Atom.to_string(&1), &1})
   @log_levels Map.new(~w(debug info warning error critical none)a, &{Atom.to_string(&1), &1})

@@ -74,7 +74,14 @@ defmodule Slither.Python.Pool do
     max_requests: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
       default: nil,
-      doc: "Calls after which a worker is replaced, up to a tenth sooner."
+      doc: "Calls after which a worker is replaced, up to a tenth sooner. It goes on until then."
+    ],
+    max_calls: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "Calls that a worker takes and no more: it ends then, and another starts in its place " <>
+          "(`spare` has one ready). Calls of a session go on where its state is."
     ],
     max_rss: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
@@ -366,9 +373,11 @@ defmodule Slither.Python.Pool do
   def contended?(handle), do: Demand.waiting?(handle.waiting)
 
   @doc false
-  # Whether the worker of a slot is to leave: a holder then gives its lane back after its call.
+  # Whether the worker of a slot is to leave: a holder then gives its lane back after its call. So
+  # it does where calls are counted, as each lease counts for one.
   @spec recalled?(handle, non_neg_integer) :: boolean
-  def recalled?(handle, slot), do: Slots.recalled?(handle.settings.slots, slot)
+  def recalled?(%{settings: settings}, slot),
+    do: settings.max_calls != nil or Slots.recalled?(settings.slots, slot)
 
   @doc false
   # How many calls its workers may hold now, in all.

@@ -51,6 +51,13 @@ def numbered(items):
     return [[item, _calls] for item in items]
 
 
+def timed(items):
+    """Tell the process, and from when to when it was at work."""
+    began = time.monotonic()
+    time.sleep(0.01)
+    return [[os.getpid(), began, time.monotonic()] for _ in items]
+
+
 def unhurried(items):
     """Number the calls as numbered does, and give others the time to ask for their turn."""
     time.sleep(0.002)

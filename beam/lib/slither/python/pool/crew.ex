@@ -184,6 +184,12 @@ defmodule Slither.Python.Pool.Crew do
 
   @doc "Has workers leave that drain, and whose lanes are back and sessions over."
   @spec finish(State.t()) :: State.t()
+  def finish(%State{ledger: %{spent: [_ | _]}} = state) do
+    {spent, ledger} = Ledger.take_spent(state.ledger)
+    roster = Enum.reduce(spent, state.roster, &Roster.spent(&2, &1))
+    %{state | ledger: ledger, roster: roster} |> reconcile() |> finish()
+  end
+
   def finish(%State{roster: %{leaving: []}} = state), do: state
 
   def finish(state) do

@@ -18,8 +18,11 @@ defmodule Slither.Python.Pool.Ledger do
   end
 
   # `quick?` says of a busy worker's slot whether so many calls are short enough to queue another
-  # behind them.
+  # behind them. A worker takes `max_calls`, nil for as many as come; those that have taken them
+  # and are idle stand in `spent`.
   defstruct workers: %{},
+            max_calls: nil,
+            spent: [],
             leases: %{},
             queue: :queue.new(),
             pinned: %{},
@@ -39,7 +42,8 @@ defmodule Slither.Python.Pool.Ledger do
   @doc "A ready worker with its free lanes."
   @spec add_worker(t, slot, pid, [pid]) :: {[grant], t}
   def add_worker(ledger, slot, pid, lanes) do
-    worker = %{pid: pid, lanes: lanes, free: lanes, leased: 0, draining: false}
+    left = ledger.max_calls || :infinity
+    worker = %{pid: pid, lanes: lanes, free: lanes, leased: 0, left: left, draining: false}
     ledger = %{ledger | workers: Map.put(ledger.workers, slot, worker)}
     {pinned, ledger} = serve_pinned(ledger, &(bound(ledger, &1) == nil))
     {grants, ledger} = serve(ledger)
@@ -71,6 +75,10 @@ defmodule Slither.Python.Pool.Ledger do
       Map.replace_lazy(workers, slot, &%{&1 | draining: true})
     end)
   end
+
+  @doc "The workers that have taken all their calls, and are idle, since this was last asked."
+  @spec take_spent(t) :: {[slot], t}
+  def take_spent(ledger), do: {ledger.spent, %{ledger | spent: []}}
 
   @doc "Whether a worker has no lane out."
   @spec quiet?(t, slot) :: boolean
@@ -245,7 +253,7 @@ defmodule Slither.Python.Pool.Ledger do
   @spec roomiest(t, pid | nil) :: pid | nil
   def roomiest(ledger, except \\ nil) do
     ledger.workers
-    |> Enum.reject(fn {_slot, worker} -> worker.draining or worker.pid == except end)
+    |> Enum.reject(fn {_slot, w} -> w.draining or w.left == 0 or w.pid == except end)
     |> Enum.min_by(
       fn {slot, worker} -> {Sessions.load(ledger.sessions, worker.pid), worker.leased, slot} end,
       fn -> {nil, %{pid: nil}} end
@@ -281,6 +289,7 @@ defmodule Slither.Python.Pool.Ledger do
 
   defp open?(_ledger, _slot, %{free: []}), do: false
   defp open?(_ledger, _slot, %{draining: true}), do: false
+  defp open?(_ledger, _slot, %{left: 0}), do: false
   defp open?(_ledger, _slot, %{leased: 0}), do: true
   defp open?(ledger, slot, %{leased: leased}), do: ledger.quick?.(slot, leased)
 
@@ -366,8 +375,8 @@ defmodule Slither.Python.Pool.Ledger do
   end
 
   defp lease(ledger, slot, waiter) do
-    %{free: [lane | free], leased: leased} = worker = ledger.workers[slot]
-    worker = %{worker | free: free, leased: leased + 1}
+    %{free: [lane | free], leased: leased, left: left} = worker = ledger.workers[slot]
+    worker = %{worker | free: free, leased: leased + 1, left: left(left, waiter)}
     sessions = Sessions.busy(ledger.sessions, waiter.session, true)
 
     lease = %{
@@ -390,6 +399,18 @@ defmodule Slither.Python.Pool.Ledger do
      }}
   end
 
+  # A lease is one call at most. What is asked about a session or of a worker is none, and a
+  # session's calls go on where its state is.
+  defp left(left, %Waiter{service: nil, worker: nil}) when is_integer(left), do: max(left - 1, 0)
+  defp left(left, _waiter), do: left
+
+  defp note_spent(ledger, slot) do
+    case ledger.workers[slot] do
+      %{left: 0, leased: 0, draining: false} -> %{ledger | spent: [slot | ledger.spent]}
+      _ -> ledger
+    end
+  end
+
   defp give_back(ledger, %{slot: slot, worker: pid, lane: lane} = lease) do
     ledger = idle_session(ledger, lease)
 
@@ -401,7 +422,7 @@ defmodule Slither.Python.Pool.Ledger do
         # It may have moved.
         {own, ledger} = serve_key(ledger, lease.session)
         {grants, ledger} = serve(ledger)
-        {pinned ++ own ++ grants, nil, ledger}
+        {pinned ++ own ++ grants, nil, note_spent(ledger, slot)}
 
       _ ->
         {grants, ledger} = serve_key(ledger, lease.session)

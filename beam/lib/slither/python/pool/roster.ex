@@ -7,14 +7,16 @@ defmodule Slither.Python.Pool.Roster do
   #
   #     starting -> spare -> ready -> draining -> stopping
   #
-  # A worker is due when a limit of its own is met, or when it is older than the last restart.
+  # A worker is due when a limit of its own is met, or when it is older than the last restart. One
+  # that is spent takes no more calls: it leaves at once, and another starts in its place.
 
   alias Slither.Python.Pool.Slots
 
   defmodule Member do
     @moduledoc false
     @enforce_keys [:pid, :epoch]
-    defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: [], busy: false]
+    defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: []] ++
+                [busy: false, spent: false]
 
     @type t :: %__MODULE__{
             pid: pid,
@@ -24,7 +26,8 @@ defmodule Slither.Python.Pool.Roster do
             due: atom,
             status: :starting | :spare | :ready | :draining | :stopping,
             lanes: [pid],
-            busy: boolean
+            busy: boolean,
+            spent: boolean
           }
   end
 
@@ -78,6 +81,15 @@ defmodule Slither.Python.Pool.Roster do
   def due(roster, slot, reason) do
     case roster.members[slot] do
       %Member{due: nil} = member -> put(roster, slot, %{member | due: reason})
+      _ -> roster
+    end
+  end
+
+  @doc "A worker has taken all the calls that it may take."
+  @spec spent(t, slot) :: t
+  def spent(roster, slot) do
+    case roster.members[slot] do
+      %Member{status: :ready} = member -> put(roster, slot, %{member | spent: true})
       _ -> roster
     end
   end
@@ -176,9 +188,11 @@ defmodule Slither.Python.Pool.Roster do
     ready = slots(roster, :ready)
     spares = slots(roster, :spare)
     due = Enum.find(ready, &due?(roster, &1))
+    spent = Enum.find(ready, &roster.members[&1].spent)
     fresh = Enum.find(spares, &(not due?(roster, &1)))
 
     cond do
+      spent != nil -> drain(roster, spent, :max_calls)
       length(ready) < roster.size and spares != [] -> serve(roster, fresh || hd(spares))
       length(ready) > roster.size -> drain(roster, last(roster, ready), :resize)
       due != nil and fresh != nil -> swap(roster, fresh, due)

@@ -35,19 +35,21 @@ defmodule Slither.Python.Pool.State do
     pace = Pace.new(Slots.count())
     demand = Demand.new()
     slots = Slots.new(settings.size)
+    quick? = &Pace.short?(pace, &1, &2)
+    max_calls = settings.max_calls
     lost = for {session} <- :ets.tab2list(settings.sessions), do: session
 
     %__MODULE__{
       settings: Map.merge(settings, %{pace: pace, slots: slots, demand: demand}),
       waiting: demand,
-      ledger: %Ledger{quick?: &Pace.short?(pace, &1, &2), sessions: Sessions.lost(lost)},
+      ledger: %Ledger{quick?: quick?, max_calls: max_calls, sessions: Sessions.lost(lost)},
       roster: Roster.new(settings.size, settings.spare),
       max_rss: settings.max_rss
     }
   end
 
   # Each call copies the handle.
-  @of_callers [:name, :size, :spare, :window, :sessions, :pace, :slots]
+  @of_callers [:name, :size, :spare, :window, :max_calls, :sessions, :pace, :slots]
 
   @doc "What callers use a pool by."
   @spec handle(t) :: %{settings: map, waiting: Demand.t()}
