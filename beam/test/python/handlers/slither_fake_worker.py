@@ -11,7 +11,7 @@ import sys
 import msgpack
 
 mode = sys.argv[1]
-VERSION = 99 if "version" in mode else 1
+VERSION = 99 if "version" in mode else 2
 
 
 def send(body):
@@ -78,8 +78,8 @@ while True:
         "unknown kind": [77, call],
         "empty frame": b"",
         "no array": {"result": call},
-        "welcome": [1, 1, {}],
-        "hello again": [0, 1, {}],
+        "welcome": [1, VERSION, {}],
+        "hello again": [0, VERSION, {}],
         "ready again": [2, {}],
         "fields": [5, call],
         "results": [5, call, None, None, [0, 0, 0]],
