@@ -77,10 +77,14 @@ def traced(body: Callable[[], object], at: Callable[[int], None]) -> int:
     def enter(frame: FrameType, _event: str, _argument: object) -> TraceFunction | None:
         if not frame.f_code.co_filename.startswith(_OURS):
             return None
+        # Python 3.13 tells of steps only where a frame has who is told when it asks for them,
+        frame.f_trace = step
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return step
 
     before = sys.gettrace()
+    # and 3.12 only where one has asked for them before.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(enter)
     try:
         body()
