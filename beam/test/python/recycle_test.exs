@@ -6,6 +6,7 @@ defmodule Slither.Python.RecycleTest do
   import Slither.Test.Pools
 
   alias Slither.Dispatch
+  alias Slither.Python.Pool
 
   describe "max_requests:" do
     test "replaces a worker, with no call failed and no fault reported" do
@@ -105,6 +106,17 @@ defmodule Slither.Python.RecycleTest do
       File.touch!(go)
       assert {:ok, third} = run(pool, "pid", 0)
       assert length(Enum.uniq([first, second, third])) == 3
+    end
+
+    test "lets the pool be restarted and resized while calls come" do
+      pool = ready_pool(size: 2, max_calls: 1)
+      load = endless(pool, "pid", module: "lifecycle_handlers")
+      assert Pool.restart(pool) == :ok
+      assert Pool.resize(pool, 3) == :ok
+      assert Pool.resize(pool, 1) == :ok
+      pids = stop_endless(load)
+      assert pids == Enum.uniq(pids)
+      assert %{died: 0, size: 1} = status(pool)
     end
 
     test "leaves a session where its state is" do

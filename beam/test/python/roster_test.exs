@@ -93,6 +93,38 @@ defmodule Slither.Python.Pool.RosterTest do
     end
   end
 
+  describe "a pool whose workers are spent again and again" do
+    test "is settled all the same" do
+      {_steps, roster} = full(2, 0) |> Roster.spent(0) |> Roster.spent(1) |> run()
+      roster = roster |> Roster.quiet(0) |> Roster.quiet(1)
+      assert Roster.settled?(roster)
+    end
+
+    test "is settled in a new size once so many have served" do
+      {_steps, roster} = full(1, 0) |> Roster.spent(0) |> run()
+      {_steps, roster} = roster |> Roster.quiet(0) |> Roster.resize(2) |> run()
+      refute Roster.settled?(roster)
+      {[{:serve, 1}], roster} = ready(roster, 1)
+      assert Roster.settled?(roster)
+      {_steps, roster} = roster |> Roster.resize(1) |> run()
+      assert Roster.settled?(roster)
+    end
+
+    test "is restarted once so many new ones have served" do
+      {_steps, roster} =
+        full(2, 0) |> Roster.renew() |> Roster.spent(0) |> Roster.spent(1) |> run()
+
+      roster = roster |> Roster.quiet(0) |> Roster.quiet(1)
+      refute Roster.settled?(roster)
+      {_steps, roster} = ready(roster, 2)
+      {_steps, roster} = roster |> Roster.spent(2) |> run()
+      roster = Roster.quiet(roster, 2)
+      refute Roster.settled?(roster)
+      {_steps, roster} = ready(roster, 3)
+      assert Roster.settled?(roster)
+    end
+  end
+
   describe "a worker that is due" do
     test "serves until its replacement is ready" do
       assert {[{:start, 2}], roster} = due(full(2, 0), 1, :max_requests)

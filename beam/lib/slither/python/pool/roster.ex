@@ -8,7 +8,8 @@ defmodule Slither.Python.Pool.Roster do
   #     starting -> spare -> ready -> draining -> stopping
   #
   # A worker is due when a limit of its own is met, or when it is older than the last restart. One
-  # that is spent takes no more calls: it leaves at once, and another starts in its place.
+  # that is spent takes no more calls: it leaves at once, and another starts in its place. Such
+  # places are `vacant`; they count as filled, or a pool of such workers would never be settled.
 
   alias Slither.Python.Pool.Slots
 
@@ -32,7 +33,7 @@ defmodule Slither.Python.Pool.Roster do
   end
 
   @enforce_keys [:size, :spare]
-  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: []]
+  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0]
 
   @type slot :: non_neg_integer
   @type step ::
@@ -46,7 +47,8 @@ defmodule Slither.Python.Pool.Roster do
           members: %{optional(slot) => Member.t()},
           epoch: non_neg_integer,
           oldest: non_neg_integer,
-          leaving: [slot]
+          leaving: [slot],
+          vacant: non_neg_integer
         }
 
   @doc "Of a pool that is to have `size` workers and `spare` more that wait."
@@ -109,7 +111,8 @@ defmodule Slither.Python.Pool.Roster do
 
   @doc "Every worker that there is now is to be replaced."
   @spec renew(t) :: t
-  def renew(roster), do: %{roster | epoch: roster.epoch + 1, oldest: roster.epoch + 1}
+  def renew(roster),
+    do: %{roster | epoch: roster.epoch + 1, oldest: roster.epoch + 1, vacant: 0}
 
   @doc "They are not, after all; `oldest` is from before."
   @spec keep(t, non_neg_integer) :: t
@@ -117,7 +120,7 @@ defmodule Slither.Python.Pool.Roster do
 
   @doc "Another number of workers."
   @spec resize(t, pos_integer) :: t
-  def resize(roster, size), do: %{roster | size: size}
+  def resize(roster, size), do: vacate(%{roster | size: size}, roster.vacant)
 
   @doc """
   Whether as many workers serve as should, none from before the last restart, and none of those
@@ -125,7 +128,7 @@ defmodule Slither.Python.Pool.Roster do
   """
   @spec settled?(t) :: boolean
   def settled?(roster) do
-    length(slots(roster, :ready)) == roster.size and not draining?(roster) and
+    length(slots(roster, :ready)) + roster.vacant == roster.size and not draining?(roster) and
       not Enum.any?(roster.members, fn {_slot, member} ->
         member.status in [:starting, :spare, :ready] and stale?(roster, member)
       end)
@@ -192,7 +195,7 @@ defmodule Slither.Python.Pool.Roster do
     fresh = Enum.find(spares, &(not due?(roster, &1)))
 
     cond do
-      spent != nil -> drain(roster, spent, :max_calls)
+      spent != nil -> leave(roster, spent)
       length(ready) < roster.size and spares != [] -> serve(roster, fresh || hd(spares))
       length(ready) > roster.size -> drain(roster, last(roster, ready), :resize)
       due != nil and fresh != nil -> swap(roster, fresh, due)
@@ -226,7 +229,21 @@ defmodule Slither.Python.Pool.Roster do
     if due? and not draining?(roster), do: 1, else: 0
   end
 
-  defp serve(roster, slot), do: {[{:serve, slot}], status(roster, slot, :ready)}
+  # A place that nobody has had yet is filled before one that is vacant.
+  defp serve(roster, slot) do
+    roster = status(roster, slot, :ready)
+    {[{:serve, slot}], vacate(roster, roster.vacant)}
+  end
+
+  # One from before the last restart leaves no place that counts as filled.
+  defp leave(roster, slot) do
+    more = if stale?(roster, roster.members[slot]), do: 0, else: 1
+    {steps, roster} = drain(roster, slot, :max_calls)
+    {steps, vacate(roster, roster.vacant + more)}
+  end
+
+  defp vacate(roster, count),
+    do: %{roster | vacant: count |> min(roster.size - length(slots(roster, :ready))) |> max(0)}
 
   defp swap(roster, fresh, due) do
     reason = reason(roster, roster.members[due])
