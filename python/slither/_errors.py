@@ -181,7 +181,7 @@ class BeamMissing(BeamError):
     """Erlang, or Slither's BEAM side, is not there; the message says how to get it."""
 
 
-class BeamClosed(BeamError):
+class BeamClosed(BeamError, RuntimeError):
     """The Beam was closed before, or while, something was asked of it."""
 
 

@@ -280,3 +280,8 @@ def own_signal_handler() -> list[bool]:
     signal.signal(signal.SIGUSR1, note)
     os.kill(os.getpid(), signal.SIGUSR1)
     return [signal.getsignal(signal.SIGUSR1) is note, got == [signal.SIGUSR1]]
+
+
+def slow_pid(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("escript")
 _EVERY = {"submit": 97, "map": 499, "map_and_stop": 499, "table": 211, "close": 29}
 
 
+# What is raised while a generator is finalised goes to sys.unraisablehook, as Python has it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("effect", injection.EFFECTS)
 @pytest.mark.parametrize("body", injection.BODIES)
 def test_a_beam_is_right_or_closed_after_any_step(body: str, effect: str) -> None:

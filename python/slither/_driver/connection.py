@@ -29,10 +29,11 @@ import socket
 import struct
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slither import _frames as worker
 from slither._answer import frame
@@ -126,6 +127,7 @@ class Connection:
         self._writer = threading.Thread(target=self._write, name="slither-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="slither-reader", daemon=True)
         _connections.add(self)
+        _quiet_forks()
         self.relay.start()
         self._writer.start()
         self._reader.start()
@@ -272,7 +274,7 @@ class Connection:
                 return
             if not self.finished.wait(timeout + _SLACK):
                 self.kill()
-            self.relay.catch_up(timeout)
+            self.relay.join(timeout)
         except BaseException:
             self.kill()
             raise
@@ -487,6 +489,31 @@ def _how(status: int | None, fault: str) -> str:
     if status < 0:
         return f"BEAM was killed by signal {-status}"
     return f"BEAM ended by itself, with exit status {status}"
+
+
+class _OfOurThreads:
+    """Matches the warning of a fork beside threads, where all of these are Slither's.
+
+    A child takes no lock of theirs: it closes its end of the socket, and asks for nothing.
+    """
+
+    def match(self, text: str) -> bool:
+        """Tell whether nobody else has threads."""
+        others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+        return "multi-threaded" in text and all(one.name in _THREADS for one in others)
+
+
+_THREADS = {"slither-writer", "slither-reader", "slither-relay", "slither-beam-output"}
+_no_warning: Any = ("ignore", _OfOurThreads(), DeprecationWarning, None, 0)
+
+
+def _quiet_forks() -> None:
+    # Python 3.12 and newer warn of each fork beside a thread.
+    filters: Any = warnings.filters
+    if _no_warning not in filters:
+        filters.insert(0, _no_warning)
+        # What was decided before is looked at anew; newer Pythons do so by themselves.
+        getattr(warnings, "_filters_mutated", lambda: None)()
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -12,6 +12,7 @@ from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.functions import reference
 from slither._driver.futures import CallFuture, Group, Target
+from slither._errors import BeamClosed
 
 if TYPE_CHECKING:
     from slither._driver.futures import Arguments, Outcome
@@ -60,6 +61,8 @@ class Executor(concurrent.futures.Executor):
             options["pool"] = more
         if beam is not None and (max_workers is not None or initializer is not None or options):
             raise ValueError("options of the pool belong to the Beam that is given")
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
         self._timeout = settings.milliseconds("timeout", timeout)
         self._own = beam is None
         self._beam = beam or Beam(
@@ -77,7 +80,7 @@ class Executor(concurrent.futures.Executor):
         self._refuse()
         return self._beam._submit(reference(fn), self._timeout, args, kwargs, self._group)
 
-    def kill(self, future: CallFuture[object]) -> bool:
+    def kill(self, future: CallFuture[R]) -> bool:
         """End the call of a future, with the worker that runs it: see ``future.kill()``."""
         if not isinstance(future, CallFuture):
             raise TypeError(f"future is one that submit() returned, not {future!r:.80}")
@@ -168,8 +171,10 @@ class Executor(concurrent.futures.Executor):
         return self._beam._jobs.submit(self._beam, target, pairs, many=True, group=self._group)
 
     def _refuse(self) -> None:
-        if self._shut:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        closed = isinstance(self._beam._link.death, BeamClosed)
+        if self._shut or closed:
+            what = "interpreter shutdown" if closed and not self._shut else "shutdown"
+            raise RuntimeError(f"cannot schedule new futures after {what}")
 
 
 def _tasks(count: object) -> int:

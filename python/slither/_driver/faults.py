@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from slither._driver.rebuilt import left_out, rebuilt
-from slither._errors import CallError, CallTimeout, EncodeError, WorkerDied
+from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, WorkerDied
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -20,7 +20,11 @@ _ENDS = (GeneratorExit, asyncio.exceptions.CancelledError)
 _IN_FUTURES = _ENDS if sys.version_info >= (3, 12, 1) else (*_STOPS, *_ENDS)
 # As they are, whatever a class makes of its attributes.
 _CAUSE, _SUPPRESS = (vars(BaseException)[name] for name in ("__cause__", "__suppress_context__"))
-_KINDS: dict[str, type[CallError]] = {"timeout": CallTimeout, "worker_died": WorkerDied}
+_KINDS: dict[str, type[CallError]] = {
+    "timeout": CallTimeout,
+    "worker_died": WorkerDied,
+    "killed": CallKilled,
+}
 
 
 class RemoteTraceback(Exception):

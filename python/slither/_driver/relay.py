@@ -61,7 +61,12 @@ class Relay:
 
         In the relay itself it does not wait.
         """
-        if self._given == self._done or threading.current_thread() is self._thread:
+        if self._given != self._done:
+            self.drain(timeout)
+
+    def drain(self, timeout: float) -> None:
+        """Wait until all that was given so far is done, as :meth:`catch_up` does."""
+        if self.is_current():
             return
         shown: SimpleQueue[None] = SimpleQueue()
         self._jobs.put(lambda: shown.put(None))
@@ -77,6 +82,11 @@ class Relay:
     def stop(self) -> None:
         """Have the thread end when all is done."""
         self._jobs.put(None)
+
+    def join(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds for the end of the thread, unless it asks itself."""
+        if self._thread.is_alive() and not self.is_current():
+            self._thread.join(timeout)
 
     def forget(self) -> None:
         """Do nothing any more: for a forked child, which has no such thread."""

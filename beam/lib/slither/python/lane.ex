@@ -278,7 +278,7 @@ defmodule Slither.Python.Lane do
 
       {:kill, ^ref} ->
         GenServer.cast(lane.worker, {:kill_call, id, killed()})
-        await(id, job, results, call)
+        id |> await(job, results, call) |> told_killed()
 
       # Told by the lane, which has noted its call with the worker: the note can't come later.
       {:idle?, from, ^ref} ->
@@ -380,6 +380,10 @@ defmodule Slither.Python.Lane do
     GenServer.cast(lane.worker, {:kill, error})
     {:error, error, times}
   end
+
+  # One that had not begun was cancelled in its place.
+  defp told_killed({:error, %Error{reason: :cancelled}, times}), do: {:error, killed(), times}
+  defp told_killed(outcome), do: outcome
 
   defp killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}
 

@@ -306,8 +306,9 @@ defmodule Slither.Python.Worker do
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
   # From a lane: what executes ends with its process; what has not begun is cancelled.
-  def handle_cast({:kill_call, id, error}, %State{calls: [{id, _, _, _} | _]} = state),
-    do: {:noreply, end_process(state, error)}
+  def handle_cast({:kill_call, id, error}, %State{calls: [call | _]} = state)
+      when elem(call, 0) == id,
+      do: {:noreply, end_process(state, error)}
 
   def handle_cast({:kill_call, id, _error}, state), do: handle_cast({:cancel, id}, state)
 
