@@ -70,10 +70,12 @@ def test_a_callback_that_raises_or_waits_costs_the_others_nothing(
 ) -> None:
     let = threading.Event()
     beam.submit(driven.double, 1).add_done_callback(lambda _future: let.wait(PATIENCE))
-    beam.submit(driven.double, 1).add_done_callback(lambda _future: 1 / 0)
+    raises = beam.submit(driven.double, 1)
+    raises.add_done_callback(lambda _future: 1 / 0)
     assert [beam.submit(driven.double, n).result() for n in range(5)] == [0, 2, 4, 6, 8]
     assert list(beam.map(driven.double, [7])) == [14]
     let.set()
+    raises.result(PATIENCE)
     beam._link.relay.drain(PATIENCE)
     assert "exception calling callback" in caplog.text
 
@@ -244,3 +246,16 @@ def test_a_fork_beside_our_threads_alone_is_not_warned_of(beam: slither.Beam) ->
 def test_a_few_slow_items_go_to_all_workers(beam: slither.Beam) -> None:
     pids: Callable[[float], int] = driven.slow_pid
     assert len(set(beam.map(pids, [0.3] * 4))) == 2
+
+
+def test_long_frames_and_short_ones_of_many_threads_stay_whole(beam: slither.Beam) -> None:
+    long = "x" * 600_000
+
+    def ask(n: int) -> None:
+        for size in range(15):
+            text = long if (n + size) % 3 == 0 else "y" * size
+            assert list(beam.map(driven.echo, [text, str(n)])) == [text, str(n)]
+            assert beam.submit(driven.echo, text).result() == text
+
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        list(threads.map(ask, range(6)))

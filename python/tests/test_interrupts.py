@@ -107,3 +107,21 @@ def test_a_signal_handler_may_use_the_beam_while_its_thread_waits(
     finally:
         signal.signal(signal.SIGALRM, before)
     assert seen == [42]
+
+
+def test_a_time_limit_that_is_an_oserror_is_not_taken_for_a_lost_connection(
+    beam: slither.Beam,
+) -> None:
+    def late(*_of: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        for round_ in range(40):
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + round_ / 20_000)
+            with pytest.raises(TimeoutError):
+                all(beam.submit(driven.double, 4).result() == 8 for _ in itertools.count())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert list(beam.map(driven.double, range(5))) == [0, 2, 4, 6, 8]

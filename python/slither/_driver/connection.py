@@ -166,7 +166,7 @@ class Connection:
         if size <= _LONGEST:
             self._stream.put(b"".join((_HEADER.pack(size), *pieces)))
         else:
-            self._refuse_ourselves()
+            self.refuse_ourselves()
             sent: SimpleQueue[None] = SimpleQueue()
             self.order(self._send_long, size, pieces, sent, refuse=_told)
             sent.get()
@@ -181,6 +181,7 @@ class Connection:
 
     def start(self, identity: int, box: Box, kind: str, spec: Payload) -> None:
         """Begin a run whose frames go to ``box``."""
+        self.refuse_ourselves()
         self.send(frame(frames.START, identity, kind, spec), identity=identity, box=box)
 
     def cancel(self, identity: int) -> None:
@@ -214,7 +215,7 @@ class Connection:
             self.write(pieces, sum(map(len, pieces)))
 
     def _ask(self, identity: int, *pieces: bytes | memoryview) -> worker.Answer:
-        self._refuse_ourselves()
+        self.refuse_ourselves()
         box: SimpleQueue[bytes | None] = SimpleQueue()
         self.send(*pieces, identity=identity, box=box)
         body = box.get()
@@ -246,7 +247,8 @@ class Connection:
         """Tell whether the thread that asks is the writer or the reader."""
         return threading.current_thread() in (self._writer, self._reader)
 
-    def _refuse_ourselves(self) -> None:
+    def refuse_ourselves(self) -> None:
+        """Raise where the writer or the reader asks for what it would wait for."""
         if self.is_ours():
             raise BeamError(
                 "a finaliser asked the Beam for something while the garbage collector ran it in "
@@ -301,7 +303,9 @@ class Connection:
                 carry_out(*args)
         finally:
             self._over = True
-            self._socket.close()
+            # Closed when nobody can write any more: its number must not be another file's then.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._refuse_orders()
             self.relay.stop()
             self.finished.set()
@@ -360,11 +364,9 @@ class Connection:
     def _flush(self) -> None:
         small, self._small = self._small, []
         size, self._small_size = self._small_size, 0
-        if 0 < size <= _TOGETHER:
+        # In one piece, a long one too: other threads write their frames before it or after it.
+        if size:
             self._stream.put(b"".join(small))
-        elif size:
-            for piece in small:
-                self._stream.put(piece)
 
     def _refuse_orders(self) -> None:
         with contextlib.suppress(Empty):
@@ -433,9 +435,18 @@ class Connection:
         error = BeamDied(_how(status, fault), status, self.child.last_words()[-20:])
         self.order(self._ended_now, error)
 
+    def __del__(self) -> None:
+        """Close the socket; a connection that was never made has none."""
+        made: socket.socket | None = getattr(self, "_socket", None)
+        if made is not None:
+            made.close()
+
     def _leave_to_parent(self) -> None:
         self._forked = True
-        self._socket.close()
+        # Its number stays taken: what is left in the buffer must not go to another file.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._socket.fileno(), inheritable=False)
+        os.close(null)
         self.relay.forget()
 
 
@@ -456,11 +467,14 @@ class _Stream:
             self._buffer.write(data)
             self._buffer.flush()
         except RuntimeError as error:
+            if not str(error).startswith("reentrant call"):
+                # A signal handler's own.
+                raise
             raise BeamError(
                 "a signal handler asked the Beam for something in the middle of another request "
                 "of the same thread; have it take note, and ask later"
             ) from error
-        except (OSError, ValueError):
+        except (BrokenPipeError, ConnectionResetError):
             # It has met the end: the reader does, too, and tells everyone.
             return
 

@@ -29,8 +29,9 @@ Outcome = tuple[bool, Any]
 Target = tuple[str, str, int | None]
 """A function's module and name, and the milliseconds that a call may take."""
 
-# Seconds for which the relay waits for a future that an interrupted thread has left locked.
-_LOCKED = 1.0
+# Seconds for which the reader, and then the relay, waits for a future that somebody has locked:
+# an interrupted thread may have left it so.
+_BRIEF, _LOCKED = 0.05, 1.0
 
 
 class Answer:
@@ -81,6 +82,8 @@ class CallFuture(Future[R]):
 
     def result(self, timeout: float | None = None) -> R:
         """Return what the call returned, or raise what it raised, as any future does."""
+        if not self.done():
+            self._connection.refuse_ourselves()
         try:
             value: Any = super().result(timeout)
         except _Unread as unread:
@@ -99,6 +102,8 @@ class CallFuture(Future[R]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call raised, or None, as any future does."""
+        if not self.done():
+            self._connection.refuse_ourselves()
         error = super().exception(timeout)
         self._connection.relay.catch_up()
         if isinstance(error, _Unread):
@@ -142,7 +147,8 @@ class CallFuture(Future[R]):
     def settle(self, answer: Answer) -> None:
         """Give it its answer, or have the relay do so where somebody holds its lock."""
         lock = self._condition
-        if lock.acquire(blocking=False):
+        # Who asks for the result holds it for a moment.
+        if lock.acquire(timeout=_BRIEF):
             try:
                 self._set(answer)
             finally:

@@ -142,6 +142,8 @@ class Run(ABC):
 
     def take(self) -> list[Payload]:
         """Wait for a frame, and return the results in it, if it has any."""
+        if self.inbox.empty():
+            self.link.refuse_ourselves()
         body = self.inbox.get()
         if body is None:
             if self.ended:
