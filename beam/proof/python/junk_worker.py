@@ -10,6 +10,7 @@ import struct
 MARK = b"fuzz:"
 END = b":fuzz"
 CALL, PONG = 4, 13
+PROTOCOL = b"\x02"
 PING = b"\xce\xf0\x0d\xf0\x0d"
 
 
@@ -46,7 +47,7 @@ def serve():
     file = os.fstat(marked)
     place = struct.pack(">BQBQBQ", 0xCF, marked, 0xCF, file.st_dev, 0xCF, file.st_ino)
     pid = struct.pack(">I", os.getpid())
-    send(b"\x93\x00\x01\x82\xa3pid\xce" + pid + b"\xa6marker\x93" + place)
+    send(b"\x93\x00" + PROTOCOL + b"\x82\xa3pid\xce" + pid + b"\xa6marker\x93" + place)
     read()
     send(b"\x92\x02\x81\xa8handlers\x90")
     kept = []
