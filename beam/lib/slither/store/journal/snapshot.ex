@@ -30,8 +30,12 @@ defmodule Slither.Store.Journal.Snapshot do
              do: :prim_file.rename(temporary, final)
 
       case result do
-        :ok -> replace(files, number)
-        error -> Disk.discard(disk) && named(temporary, error)
+        :ok ->
+          replace(files, number)
+
+        error ->
+          _ = Disk.discard(disk)
+          named(temporary, error)
       end
     end
   catch

@@ -66,9 +66,13 @@ defmodule Slither.Store.Journal.Writer do
   defp handle(:close, disk) do
     with {:ok, disk} <- Disk.sync(disk),
          {:ok, disk} <- append(disk, [:erlang.term_to_binary(:closed)]),
-         {:ok, disk} <- Disk.sync(disk),
-         do: {Disk.close(disk), nil},
-         else: (error -> Disk.close(disk) && {error, nil})
+         {:ok, disk} <- Disk.sync(disk) do
+      {Disk.close(disk), nil}
+    else
+      error ->
+        _ = Disk.close(disk)
+        {error, nil}
+    end
   end
 
   # A torn record that can't be cut off is the file's last: nobody appends to it again.
