@@ -247,7 +247,8 @@ class Jobs:
         """Begin with none; ``warn_after`` seconds a call that others wait for is reported."""
         self._connection = connection
         self._workers = workers
-        self._window = 2 * workers + 1
+        # As many as workers hold at most, and one: answers and calls cross all the time.
+        self._window = 4 * workers + 1
         self._warn_after = warn_after
         self._warned = 0.0
         self._runs: dict[Target, _Run] = {}
