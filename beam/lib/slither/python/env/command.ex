@@ -37,10 +37,11 @@ defmodule Slither.Python.Env.Command do
     {:error, %{command: command, status: status, ended: ended, output: output}}
   end
 
-  # uv takes the interpreters that are there, and shows no bars.
+  # uv takes the interpreters that are there, trusts what this machine trusts, and shows no bars.
   defp environment do
     [{~c"UV_PYTHON_DOWNLOADS", ~c"never"}, {~c"UV_NO_PROGRESS", ~c"1"}, {~c"NO_COLOR", ~c"1"}] ++
       [
+        {~c"UV_SYSTEM_CERTS", String.to_charlist(System.get_env("UV_SYSTEM_CERTS", "1"))},
         {~c"VIRTUAL_ENV", false},
         {~c"PIP_DISABLE_PIP_VERSION_CHECK", ~c"1"},
         {~c"PIP_NO_INPUT", ~c"1"}
