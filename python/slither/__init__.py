@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from slither._driver.beam import Beam
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
-    from slither._expression import item, when
-    from slither._tensor import Tensor
+    from slither._pipe.expression import item, when
+    from slither._wire.tensor import Tensor
     from slither.pipe import Pipe
 
 __all__ = [
@@ -95,9 +95,9 @@ _LAZY = {
     "CallFuture": "slither._driver.futures",
     "Executor": "slither._driver.executor",
     "Pipe": "slither.pipe",
-    "Tensor": "slither._tensor",
-    "item": "slither._expression",
-    "when": "slither._expression",
+    "Tensor": "slither._wire.tensor",
+    "item": "slither._pipe.expression",
+    "when": "slither._pipe.expression",
 }
 
 # So that `import slither` is enough for slither.pipe.retry(…).

@@ -37,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from slither._driver.summary import Summary
+    from slither._summary import Summary
 
 
 class SlitherError(Exception):

@@ -8,8 +8,8 @@ import struct
 import threading
 from collections.abc import Callable
 
-from slither import _pipes
 from slither._errors import ProtocolError
+from slither._io.descriptors import MOST, USUAL, widen
 from slither._version import MAX_FRAME
 
 __all__ = ["Port"]
@@ -56,7 +56,7 @@ class Port:
             raise ValueError("compressed terms are not supported; messages are plain bytes")
         self._header = _HEADERS[packet]
         self._in, self._out = descriptors or ((0, 1) if use_stdio else (3, 4))
-        self._widths = {self._in: _pipes.USUAL, self._out: _pipes.USUAL}
+        self._widths = {self._in: USUAL, self._out: USUAL}
         self.max_frame = max_frame
         self._longest = 256**packet - 1
         self._poller = select.poll()
@@ -230,7 +230,7 @@ class Port:
     def _widen(self, descriptor: int, size: int) -> None:
         width = 1 << (size - 1).bit_length()
         # What was refused once is not asked for again.
-        wide = _pipes.widen(descriptor, width) and width < _pipes.MOST
+        wide = widen(descriptor, width) and width < MOST
         self._widths[descriptor] = width if wide else self._longest
 
     def _skip(self, size: int) -> None:

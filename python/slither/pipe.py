@@ -28,14 +28,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from slither import _options
-from slither._annotation import no_list
 from slither._errors import PipeError
-from slither._expression import Expression, Operand, error, expression_of, fail, skip
-from slither._policies import Policy, PolicyLike, policy, retry, route
+from slither._pipe import stage_options
+from slither._pipe.annotation import no_list
+from slither._pipe.expression import Expression, Operand, error, expression_of, fail, skip
+from slither._pipe.policies import Policy, PolicyLike, policy, retry, route
 from slither._references import ReferenceRefused, reference
-from slither._registry import ITEM_MARK
 from slither._types import Payload
+from slither._worker.registry import ITEM_MARK
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -154,9 +154,9 @@ class Pipe:
             )
             if given != default or type(given) is not type(default)
         }
-        self._check(name, _options.wrong(options, _options.BEAM))
+        self._check(name, stage_options.wrong(options, stage_options.BEAM))
         if isinstance(value, str):
-            if not _options.TEXT[1](value):
+            if not stage_options.TEXT[1](value):
                 raise _error(f"stage {name!r}: a function's name is a str of 1 to 255 bytes")
             return self._stage(name, "beam", {"function": value}, options)
         for alone in ("concurrency", "batch"):
@@ -172,7 +172,7 @@ class Pipe:
         *,
         each: Callable[[Payload], Payload] | None = None,
         command: str | None = None,
-        **options: Unpack[_options.PythonOptions],
+        **options: Unpack[stage_options.PythonOptions],
     ) -> Pipe:
         """Add a stage that runs batches on Python workers.
 
@@ -189,7 +189,9 @@ class Pipe:
         or ``key``, an expression, for batches of one key within ``window`` items (1,000).
         """
         given = dict(options)
-        self._check(name, _options.wrong(given, _options.PYTHON) or _options.needs(given))
+        self._check(
+            name, stage_options.wrong(given, stage_options.PYTHON) or stage_options.needs(given)
+        )
         for expression in ("weight", "key"):
             if expression in given:
                 given[expression] = expression_of(given[expression])
@@ -225,7 +227,7 @@ class Pipe:
         After ``timeout`` ms since its first item a group goes on as it is.
         """
         options: dict[str, Payload] = {"size": size, "timeout": timeout}
-        self._check(name, _options.wrong(options, _options.BATCH))
+        self._check(name, stage_options.wrong(options, stage_options.BATCH))
         return self._stage(name, "batch", {}, options)
 
     def pipe(self, name: str, inner: Pipe, /, outputs: Mapping[str, str] | None = None) -> Pipe:
@@ -239,7 +241,7 @@ class Pipe:
         given = dict(outputs or {})
         for one, other in given.items():
             if one not in inner._outputs:
-                near = _options.nearest(str(one), inner._outputs)
+                near = stage_options.nearest(str(one), inner._outputs)
                 raise _error(f"stage {name!r}: pipe {inner.name!r} has no output {one!r}.{near}")
             _name(other, "output")
         nesting = max(self._nesting, inner._nesting + 1)
@@ -264,7 +266,7 @@ class Pipe:
         ``policy`` is ``"halt"`` (the default), ``"skip"``, :func:`route` or :func:`retry`.
         """
         if stage != "*" and stage not in self._stages:
-            near = _options.nearest(str(stage), self._stages)
+            near = stage_options.nearest(str(stage), self._stages)
             known = ", ".join(map(repr, self._stages)) or "none yet"
             raise _error(f"on_error: no stage {stage!r}.{near} Stages: {known}, and '*'")
         if stage in self._policies:
@@ -367,7 +369,7 @@ class Pipe:
             raise PipeError(f"{what}: {reason}", where)
         declared = ", ".join(map(repr, (*self._outputs, "default")))
         raise PipeError(
-            f"{what}: output {to!r} is not declared.{_options.nearest(to, known)} "
+            f"{what}: output {to!r} is not declared.{stage_options.nearest(to, known)} "
             f"Declared: {declared}; add: .output({to!r})",
             where,
         )
@@ -388,7 +390,7 @@ def _target(
             f"stage {name!r} takes a function, each= or command=, and exactly one of them"
         )
     if command is not None:
-        if not _options.TEXT[1](command):
+        if not stage_options.TEXT[1](command):
             raise _error(f"stage {name!r}: a command's name is a str, got {command!r:.80}")
         return {"command": command}
     if isinstance(given[0], Expression):

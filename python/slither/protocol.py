@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from slither._codec import decode, encode
 from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._version import PROTOCOL_VERSION as VERSION
-from slither._walk import MAX_DEPTH
+from slither._wire.codec import decode, encode
+from slither._wire.walk import MAX_DEPTH
 
 __all__ = ["MAX_DEPTH", "MAX_FRAME", "VERSION", "Payload", "pack", "unpack"]
 

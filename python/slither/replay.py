@@ -21,10 +21,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slither import _calls, _exceptions, _recording, _registry, _state, _threads
-from slither import _frames as frames
-from slither._recording import Recording, RecordingError, Replayer
+from slither._testing.recording import Recording, RecordingError, Replayer, read
 from slither._version import MAX_FRAME
+from slither._wire import frames
+from slither._worker import current, errors_out, execute, registry, threads
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; ``arguments`` are the command line's."""
     options = _parser().parse_args(arguments)
     try:
-        recording = _recording.read(Path(options.file))
+        recording = read(Path(options.file))
     except RecordingError as error:
         print(f"slither.replay: {error}", file=sys.stderr)
         return 2
@@ -54,11 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     _show_at_once()
     _introduce(recording)
     seen = _Seen()
-    _exceptions.observe = seen
+    errors_out.observe = seen
     try:
         failed = _run(recording)
     finally:
-        _exceptions.observe = None
+        errors_out.observe = None
     print("now       it succeeds" if not failed else "now       it fails")
     for text in failed:
         print(text.rstrip())
@@ -105,24 +105,24 @@ def _introduce(recording: Recording) -> None:
 def _run(recording: Recording) -> list[str]:
     """Run the batch; what failed, in words."""
     call = recording.call
-    _state.main = recording.facts.get("main")
-    _state.link = Replayer(recording)
+    current.main = recording.facts.get("main")
+    current.link = Replayer(recording)
     try:
-        _threads.follow()
+        threads.follow()
         _place(recording.facts)
         _start(recording.facts)
-        _state.enter(call)
+        current.enter(call)
         try:
-            answer = _calls.answer(call, 0, MAX_FRAME)
+            answer = execute.answer(call, 0, MAX_FRAME)
         finally:
-            _state.leave()
-    except _calls.TargetError as error:
+            current.leave()
+    except execute.TargetError as error:
         return [_told(error.error)]
     except BaseException as error:  # noqa: BLE001 - a preload module is the user's code
-        _exceptions.exception_error(error)
+        errors_out.exception_error(error)
         return ["".join(traceback.format_exception(error))]
     finally:
-        _state.link = None
+        current.link = None
     got = frames.parse(b"".join(answer))
     if isinstance(got, frames.Error):
         return [_told(got.error)]
@@ -150,11 +150,11 @@ def _place(facts: dict[str, Payload]) -> None:
 
 def _start(facts: dict[str, Payload]) -> None:
     for name in facts.get("preload") or []:
-        _calls.load_module(name)
+        execute.load_module(name)
     if facts.get("initializer"):
         module, name, arguments = facts["initializer"]
-        _calls.find(module, name)(*arguments)
-    for hook in list(_registry.start_hooks.values()):
+        execute.find(module, name)(*arguments)
+    for hook in list(registry.start_hooks.values()):
         hook()
 
 

@@ -29,7 +29,6 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-from slither import _state
 from slither._errors import (
     EncodeError,
     ProtocolError,
@@ -39,9 +38,10 @@ from slither._errors import (
     UnknownTable,
 )
 from slither._types import Payload
+from slither._worker import current
 
 if TYPE_CHECKING:
-    from slither._frames import Answer
+    from slither._wire.frames import Answer
 
 __all__ = ["Table", "table"]
 
@@ -201,19 +201,19 @@ class Table(MutableMapping[K, V], Generic[K, V]):
                 self._send_later("scan_end", (scan,))
 
     def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
-        link = _state.link
+        link = current.link
         if link is None:
             raise SlitherError(
                 f"table {self.name!r} was used outside a worker; tables answer in code that a "
                 "Slither pool runs"
             )
-        return link.ask_table(_state.call_id, self.name, op, arguments)
+        return link.ask_table(current.call_id, self.name, op, arguments)
 
     # A walk may end wherever the garbage collector finds it: what that takes waits for nothing.
     def _send_later(self, op: str, arguments: tuple[object, ...]) -> None:
-        link = _state.link
+        link = current.link
         if link is not None:
-            link.tell_table(_state.call_id, self.name, op, arguments)
+            link.tell_table(current.call_id, self.name, op, arguments)
 
     def _ask(self, op: str, *arguments: object) -> Payload:
         try:

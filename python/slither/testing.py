@@ -25,16 +25,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from slither import _calls, _state
-from slither import _frames as frames
-from slither._answer import frame
-from slither._driver.faults import to_error
-from slither._fake import FakeBeam
+from slither._driver.errors_in import to_error
+from slither._testing.fake import FakeBeam
 from slither._types import Payload
 from slither._version import MAX_FRAME
+from slither._wire import frames
+from slither._worker import current, execute
+from slither._worker.results import frame
 
 if TYPE_CHECKING:
-    from slither._driver.pipes import Outputs
+    from slither._driver.pipe_run import Outputs
     from slither.pipe import Pipe
 
 __all__ = ["FakeBeam", "run_handler", "run_pipe"]
@@ -79,13 +79,13 @@ def run_handler(
     body = frame(frames.CALL, 1, ["command", "test"], context, batch, attempt, list(items))
     call = frames.parse(body)
     assert isinstance(call, frames.Call)
-    before = (_state._call, _state.call_id)
-    _state.enter(call)
+    before = (current._call, current.call_id)
+    current.enter(call)
     try:
-        pieces = _calls.answer(call, 0, MAX_FRAME, handler)
+        pieces = execute.answer(call, 0, MAX_FRAME, handler)
     finally:
-        _state.leave()
-        _state._call, _state.call_id = before
+        current.leave()
+        current._call, current.call_id = before
     got = frames.parse(b"".join(pieces))
     if isinstance(got, frames.Error):
         raise to_error(_beams(got.error))
@@ -118,7 +118,7 @@ def run_pipe(
     >>> run_pipe(long, ["a", "four"])
     {'long': ['four'], 'default': ['a']}
     """
-    from slither._simulate import Simulation
+    from slither._testing.simulate import Simulation
 
     return Simulation(pipe.document(), run_handler, functions or {}, handlers or {}).run(items)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slither import _state
 from slither._errors import (
     EncodeError,
     InvalidParams,
@@ -27,6 +26,7 @@ from slither._errors import (
     ViewTimeout,
 )
 from slither._types import Payload
+from slither._worker import current
 
 __all__ = ["call", "map"]
 
@@ -90,14 +90,14 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
         raise TypeError(f"a view's name is a str, not {name!r}")
     if timeout is not None and (type(timeout) is not int or timeout < 1):
         raise ValueError(f"timeout is a whole number of milliseconds, 1 or more, not {timeout!r}")
-    link = _state.link
+    link = current.link
     if link is None:
         raise SlitherError(
             f"view {name!r} was called outside a worker; views answer in code that a Slither "
             "pool runs"
         )
     try:
-        reply = link.ask_view(_state.current_call(), name, mode, params, timeout)
+        reply = link.ask_view(current.current_call(), name, mode, params, timeout)
     except (EncodeError, ProtocolError) as error:
         raise InvalidParams(name, str(error)) from None
     except (EOFError, OSError) as error:

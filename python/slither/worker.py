@@ -44,10 +44,10 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
-from slither import _registry, _sessions, _state
-from slither._answer import Failure
-from slither._state import Context
 from slither._types import Payload
+from slither._worker import current, registry, sessions
+from slither._worker.current import Context
+from slither._worker.results import Failure
 
 __all__ = [
     "Context",
@@ -92,13 +92,13 @@ def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
         name = target
 
         def register(function: _F) -> _F:
-            _registry.add_command(name, function)
+            registry.add_command(name, function)
             return function
 
         return register
     if not callable(target):
         raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
-    _registry.add_command(getattr(target, "__name__", type(target).__name__), target)
+    registry.add_command(getattr(target, "__name__", type(target).__name__), target)
     return target
 
 
@@ -109,7 +109,7 @@ def item_handler(
     target: str | None = None, /, *, concurrency: int = ...
 ) -> Callable[[_F], _F]: ...
 def item_handler(
-    target: _F | str | None = None, /, *, concurrency: int = _registry.CONCURRENCY
+    target: _F | str | None = None, /, *, concurrency: int = registry.CONCURRENCY
 ) -> _F | Callable[[_F], _F]:
     """Register a function of one item, whose exception fails that item and no other.
 
@@ -145,7 +145,7 @@ def _mark(function: _F, concurrency: int) -> _F:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"an item handler returns one result, but {function!r} yields")
     try:
-        setattr(function, _registry.ITEM_MARK, concurrency)
+        setattr(function, registry.ITEM_MARK, concurrency)
     except AttributeError:
         raise TypeError(f"item_handler takes a function of yours, not {function!r}") from None
     return function
@@ -160,7 +160,7 @@ def on_start(hook: _HookT) -> _HookT:
     ... def load_model() -> None:
     ...     pass
     """
-    _registry.start_hooks[_registry.origin(hook)] = hook
+    registry.start_hooks[registry.origin(hook)] = hook
     return hook
 
 
@@ -174,7 +174,7 @@ def on_stop(hook: _HookT) -> _HookT:
     ... def close_model() -> None:
     ...     pass
     """
-    _registry.stop_hooks[_registry.origin(hook)] = hook
+    registry.stop_hooks[registry.origin(hook)] = hook
     return hook
 
 
@@ -186,7 +186,7 @@ def context() -> Context:
         ...
     slither._errors.SlitherError: context() was called outside a call; only a handler ...
     """
-    return _state.context()
+    return current.context()
 
 
 def session() -> dict[str, Payload]:
@@ -201,8 +201,8 @@ def session() -> dict[str, Payload]:
         ...
     slither._errors.SlitherError: session() was called outside a call; only a handler ...
     """
-    call = _state.current("session()")
-    return _sessions.of_call(call.context.get("session"), call.context.get("run"), call.id)
+    call = current.current("session()")
+    return sessions.of_call(call.context.get("session"), call.context.get("run"), call.id)
 
 
 def on_session_stop(hook: _StateHookT) -> _StateHookT:
@@ -217,7 +217,7 @@ def on_session_stop(hook: _StateHookT) -> _StateHookT:
     ...     for value in state.values():
     ...         getattr(value, "close", lambda: None)()
     """
-    _registry.session_stop_hooks[_registry.origin(hook)] = hook
+    registry.session_stop_hooks[registry.origin(hook)] = hook
     return hook
 
 
@@ -236,7 +236,7 @@ def session_dump(dump: _StateHookT) -> _StateHookT:
     ... def load(value: object) -> dict[str, object]:
     ...     return value
     """
-    _registry.add_session_function("dump", dump)
+    registry.add_session_function("dump", dump)
     return dump
 
 
@@ -247,7 +247,7 @@ def session_load(load: _LoadT) -> _LoadT:
     moves, which imports the function's module first if need be. Raises ValueError when another
     function is registered.
     """
-    _registry.add_session_function("load", load)
+    registry.add_session_function("load", load)
     return load
 
 
@@ -260,8 +260,8 @@ def progress(done: int, total: int | None = None) -> None:
     """
     if done < 0 or (total is not None and total < 0):
         raise ValueError("done and total are 0 or more")
-    if _state.link is not None:
-        _state.link.progress(_state.call_id, int(done), None if total is None else int(total))
+    if current.link is not None:
+        current.link.progress(current.call_id, int(done), None if total is None else int(total))
 
 
 def cancelled() -> bool:
@@ -273,13 +273,13 @@ def cancelled() -> bool:
     >>> cancelled()
     False
     """
-    return _state.link is not None and _state.link.is_cancelled(_state.call_id)
+    return current.link is not None and current.link.is_cancelled(current.call_id)
 
 
 if __name__ == "__main__":
     # The registry lives in a module of its own: this file is imported twice when it is run.
     import sys
 
-    from slither._runtime import main
+    from slither._worker.main import main
 
     sys.exit(main())

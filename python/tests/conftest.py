@@ -10,7 +10,7 @@ import pytest
 from peer import Worker
 
 import slither
-from slither import _codec
+from slither._wire import codec
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,16 +41,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module", params=["msgpack", "msgspec"])
 def decoders(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs a module's tests once with each decoder, as `usefixtures` asks for."""
-    before = vars(_codec._fast).copy()
+    before = vars(codec._fast).copy()
     if request.param == "msgspec":
-        _codec._fast.load()
-        _codec._fast.pause = 0
-        assert _codec._fast.decode is not None
+        codec._fast.load()
+        codec._fast.pause = 0
+        assert codec._fast.decode is not None
     else:
-        _codec._fast.decode, _codec._fast.after = None, 0
+        codec._fast.decode, codec._fast.after = None, 0
     yield
-    vars(_codec._fast).clear()
-    vars(_codec._fast).update(before)
+    vars(codec._fast).clear()
+    vars(codec._fast).update(before)
 
 
 @pytest.fixture

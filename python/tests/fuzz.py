@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from tagged import load
 
 from slither import DecodeError, EncodeError, ProtocolError
-from slither import _frames as frames
-from slither._answer import frame
-from slither._link import Link
+from slither._wire import frames
+from slither._worker.connection import Link
+from slither._worker.results import frame
 from slither.erlport import Port
 from slither.protocol import unpack
 

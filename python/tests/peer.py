@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from slither import _frames as frames
-from slither._answer import frame
-from slither._marker import place
 from slither._types import Payload
 from slither._version import PROTOCOL_VERSION
+from slither._wire import frames
+from slither._worker.marker import place
+from slither._worker.results import frame
 
 PATIENCE = 60_000
 TESTS = str(Path(__file__).parent)

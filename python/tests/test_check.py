@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slither._check import check
+from slither._cli.checking import check
 
 GOOD = """
 from slither import Pipe, item

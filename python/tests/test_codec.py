@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from peer import CONTEXT
 from tagged import load, show
 
-from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor, _codec
-from slither import _frames as frames
-from slither._answer import Failure, encode_result, frame
-from slither._codec import decode_frame
+from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor
 from slither._types import Payload
-from slither._walk import encode_slowly
+from slither._wire import codec, frames
+from slither._wire.codec import decode_frame
+from slither._wire.walk import encode_slowly
+from slither._worker.results import Failure, encode_result, frame
 from slither.protocol import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("decoders")
@@ -328,12 +328,13 @@ def test_how_deep_bytes_may_nest_is_counted(level: bytes, leaf: bytes) -> None:
 
 _DEEP = """
 import sys, threading
-from slither import DecodeError, EncodeError, _codec
+from slither import DecodeError, EncodeError
+from slither._wire import codec
 from slither.protocol import pack, unpack
 
 if sys.argv[1] == "msgspec":
-    _codec._fast.load()
-    _codec._fast.pause = 0
+    codec._fast.load()
+    codec._fast.pause = 0
 
 def count():
     for levels in (1_000, 1_001, 100_000):
@@ -374,7 +375,7 @@ thread.join()
 
 
 def test_neither_stack_nor_recursion_limit_changes_how_deep_a_value_may_nest() -> None:
-    decoder = "msgspec" if _codec._fast.decode else "msgpack"
+    decoder = "msgspec" if codec._fast.decode else "msgpack"
     done = subprocess.run(
         [sys.executable, "-c", _DEEP, decoder], capture_output=True, text=True, check=False
     )
@@ -395,8 +396,8 @@ ROWS = [
 
 
 def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = _codec._Fast()
-    monkeypatch.setattr(_codec, "_fast", fast)
+    fast = codec._Fast()
+    monkeypatch.setattr(codec, "_fast", fast)
     body = frame(frames.CALL, 1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
     call = frames.Call(1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
     while fast.after > 0:
@@ -409,8 +410,8 @@ def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatc
 def test_what_the_faster_decoder_refuses_is_left_to_msgpack_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fast = _codec._Fast()
-    monkeypatch.setattr(_codec, "_fast", fast)
+    fast = codec._Fast()
+    monkeypatch.setattr(codec, "_fast", fast)
     fast.load()
     rows, other = pack(ROWS), pack([b"bytes", *ROWS])
     assert fast.read(rows) == ROWS
@@ -422,8 +423,8 @@ def test_what_the_faster_decoder_refuses_is_left_to_msgpack_for_a_while(
 
 
 def test_without_msgspec_all_is_decoded_by_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = _codec._Fast()
-    monkeypatch.setattr(_codec, "_fast", fast)
+    fast = codec._Fast()
+    monkeypatch.setattr(codec, "_fast", fast)
     monkeypatch.setitem(sys.modules, "msgspec.msgpack", None)
     fast.after = 1
     assert unpack(pack([1])) == [1]

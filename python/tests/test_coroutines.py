@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from peer import Worker
 
-from slither import _frames as frames
 from slither._types import Payload
+from slither._wire import frames
 from slither.worker import item_handler
 
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slither
-from slither import Pipe, _exceptions
-from slither._checks import ERROR, MAX_EXCEPTIONS
-from slither._driver.faults import RemoteTraceback, to_error, to_exception
+from slither import Pipe
+from slither._driver.errors_in import RemoteTraceback, to_error, to_exception
 from slither._types import Payload
+from slither._wire.checks import ERROR, MAX_EXCEPTIONS
+from slither._worker import errors_out
 from slither.pipe import route
 from slither.protocol import pack, unpack
 
@@ -33,7 +34,7 @@ Group: Payload = getattr(builtins, "ExceptionGroup", Exception)
 
 def fault_of(error: BaseException) -> dict[str, Payload]:
     """What a driver gets of an exception that a handler raised."""
-    told = _exceptions.exception_error(error)
+    told = errors_out.exception_error(error)
     sent: dict[str, Payload] = unpack(pack(told))
     assert ERROR[1](sent)
     return {**sent, "kind": "python_exception"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from peer import Worker
 
-from slither import _frames as frames
+from slither._wire import frames
 
 KINDS = [
     "in_a_batch",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import fuzz
 import pytest
 
-from slither._link import Link
+from slither._worker.connection import Link
 
 
 def test_mutated_and_random_frames_are_taken_or_refused_with_a_reason() -> None:

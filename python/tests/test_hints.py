@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slither._codec import decode, encode
 from slither._errors import EncodeError
+from slither._wire.codec import decode, encode
 
 UTC = datetime.timezone.utc
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from slither._driver.logs import show
-from slither._frames import Log
+from slither._wire.frames import Log
 
 
 def said(message: str, logger: str = "stdout") -> Log:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from peer import Worker
 
-from slither import _frames as frames
-from slither._link import Link
-from slither._output import LAST, ROOM
+from slither._wire import frames
+from slither._worker.connection import Link
+from slither._worker.output import LAST, ROOM
 from slither.erlport import Port
 
 

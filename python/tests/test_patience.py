@@ -3,10 +3,10 @@ from __future__ import annotations
 import os
 import threading
 
-from slither._answer import frame
-from slither._frames import CALL
-from slither._link import Link
-from slither._patience import Patience
+from slither._wire.frames import CALL
+from slither._worker.connection import Link
+from slither._worker.results import frame
+from slither._worker.spin import Patience
 from slither.erlport import Port
 
 SLOW, QUICK = 60_000, 10_000

@@ -10,8 +10,8 @@ import pytest
 
 import slither
 from slither import Pipe, item
-from slither._driver import batches
 from slither._types import Payload
+from slither._wire import batches
 from slither.pipe import retry, route
 
 score = (

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from peer import CONTEXT, TESTS
 
-from slither import _frames as frames
-from slither._answer import frame
-from slither._codec import encode
-from slither._frames import TableCall, ViewCall
-from slither._recording import NotRecordedError, Recording, RecordingError, Replayer, read
+from slither._testing.recording import NotRecordedError, Recording, RecordingError, Replayer, read
 from slither._types import Payload
+from slither._wire import frames
+from slither._wire.codec import encode
+from slither._wire.frames import TableCall, ViewCall
+from slither._worker.results import frame
 from slither.replay import main
 
 FACTS: dict[str, Payload] = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from peer import Worker
 
-from slither import _frames as frames
-from slither import _registry
 from slither import worker as api
 from slither._types import Payload
+from slither._wire import frames
+from slither._worker import registry
 
 END, DUMP, LOAD = (["session", op] for op in ("end", "dump", "load"))
 
@@ -122,7 +122,7 @@ def test_what_is_left_ends_with_the_worker() -> None:
 
 
 def test_one_pair_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_registry, "session_pair", {})
+    monkeypatch.setattr(registry, "session_pair", {})
 
     def one(state: dict[str, Payload]) -> Payload:
         return state

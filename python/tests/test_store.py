@@ -6,8 +6,8 @@ import pytest
 from peer import Worker
 
 from slither import SlitherError, store
-from slither import _frames as frames
 from slither._types import Payload
+from slither._wire import frames
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from peer import Worker
 
-from slither import _frames as frames
-from slither._stream import Stream, TooManyError
 from slither._types import Payload
+from slither._wire import frames
+from slither._worker.yielded import Stream, TooManyError
 
 AHEAD = 4
 

@@ -10,7 +10,8 @@ import pytest
 import typed
 
 import slither
-from slither import _registry, worker
+from slither import worker
+from slither._worker import registry
 
 MODULES = [
     "slither",
@@ -45,7 +46,7 @@ def test_importing_slither_is_cheap() -> None:
 
 
 def test_a_worker_starts_without_numpy_and_asyncio() -> None:
-    script = "import sys, json, slither._runtime; print(json.dumps(sorted(sys.modules)))"
+    script = "import sys, json, slither._worker.main; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
     assert not set(json.loads(out)) & {"numpy", "asyncio"}
 
@@ -56,21 +57,21 @@ def test_every_error_has_one_base() -> None:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., object]]:
-    monkeypatch.setattr(_registry, "commands", {})
-    return _registry.commands
+def commands(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., object]]:
+    monkeypatch.setattr(registry, "commands", {})
+    return registry.commands
 
 
-def test_handlers_register_under_a_name(registry: dict[str, Callable[..., object]]) -> None:
+def test_handlers_register_under_a_name(commands: dict[str, Callable[..., object]]) -> None:
     def one(items: list[int]) -> list[int]:
         return items
 
     assert worker.batch_handler(one) is one
     assert worker.batch_handler("two")(one) is one
-    assert registry == {"one": one, "two": one}
+    assert commands == {"one": one, "two": one}
 
 
-def test_a_name_is_taken_once(registry: dict[str, Callable[..., object]]) -> None:
+def test_a_name_is_taken_once(commands: dict[str, Callable[..., object]]) -> None:
     def make() -> Callable[[list[int]], list[int]]:
         @worker.batch_handler("same")
         def handler(items: list[int]) -> list[int]:
@@ -80,7 +81,7 @@ def test_a_name_is_taken_once(registry: dict[str, Callable[..., object]]) -> Non
 
     make()
     again = make()
-    assert registry["same"] is again
+    assert commands["same"] is again
     with pytest.raises(ValueError, match="'same' is already taken by"):
         worker.batch_handler("same")(len)
 

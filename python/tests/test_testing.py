@@ -10,7 +10,7 @@ from tagged import load, untag
 
 import slither
 from slither import Pipe, item, store, views, when, worker
-from slither._simulate import Simulation
+from slither._testing.simulate import Simulation
 from slither._types import Payload
 from slither.pipe import error, retry, route, skip
 from slither.testing import FakeBeam, run_handler, run_pipe

@@ -4,11 +4,11 @@ import pytest
 from tagged import load, show, untag
 
 from slither import DecodeError, ProtocolError, SlitherError
-from slither import _frames as frames
-from slither._answer import frame
-from slither._driver import frames as driver
 from slither._types import Payload
-from slither._walk import encode_slowly
+from slither._wire import driver_frames as driver
+from slither._wire import frames
+from slither._wire.walk import encode_slowly
+from slither._worker.results import frame
 from slither.protocol import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("decoders")

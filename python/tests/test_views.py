@@ -4,8 +4,8 @@ import pytest
 from peer import Worker
 
 import slither
-from slither import _frames as frames
 from slither import views
+from slither._wire import frames
 
 
 def test_keyword_arguments_are_one_map(worker: Worker) -> None:

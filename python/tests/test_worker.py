@@ -9,8 +9,8 @@ from peer import Worker
 from pipe_samples import SAMPLES, clean
 
 import slither
-from slither import _frames as frames
 from slither._types import Payload
+from slither._wire import frames
 from slither.worker import item_handler
 
 # The pipes of `pipe_samples`, in the order of the module.

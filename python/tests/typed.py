@@ -37,9 +37,9 @@ def typed_item_named(item: str) -> int:
 if TYPE_CHECKING:
     from typing_extensions import assert_type
 
-    from slither._link import Link
-    from slither._ports import Connection
-    from slither._recording import Replayer
+    from slither._testing.recording import Replayer
+    from slither._worker.connection import Link
+    from slither._worker.ports import Connection
     from slither.testing import FakeBeam
 
     def connections(link: Link, fake: FakeBeam, replayer: Replayer) -> list[Connection]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from slither import Pipe, item, when
-from slither._expression import Expression
+from slither._pipe.expression import Expression
 from slither.pipe import retry, route
 from slither.worker import batch_handler, item_handler
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from slither import _check
+from slither._cli import checking
 
 
 def command(options: argparse.Namespace) -> int:
     """Validate and draw; return the exit status."""
-    return _check.check(options.pipe, mermaid=options.mermaid)
+    return checking.check(options.pipe, mermaid=options.mermaid)

@@ -11,7 +11,7 @@ from slither._cli.writing import Lines
 from slither.pipe import Pipe
 
 if TYPE_CHECKING:
-    from slither._driver.summary import Summary
+    from slither._summary import Summary
     from slither._types import Payload
 
 SKIPPED = "_skipped_with_error"

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from slither import _codec
 from slither._errors import EncodeError
+from slither._wire import codec
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -194,7 +194,7 @@ def _value(lines: Lines, text: str) -> Payload | RowFault:
         return lines.fault(str(error))
     if _ESCAPE in text or text.count("[") + text.count("{") > _SHALLOW:
         try:
-            _codec.encode(value, "row")
+            codec.encode(value, "row")
         except EncodeError as error:
             return lines.fault(f"it can't be sent: {error}")
     return value

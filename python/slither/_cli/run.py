@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from slither._check import FileRefused, load
 from slither._cli import reading
 from slither._cli.badrows import BadRows, RowRefused
+from slither._cli.checking import FileRefused, load
 from slither._cli.failures import SKIPPED, Failures, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, Overwrites, Stdout
@@ -22,7 +22,7 @@ from slither._driver.beam import Beam
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 
 if TYPE_CHECKING:
-    from slither._driver.pipes import Stream
+    from slither._driver.pipe_run import Stream
     from slither.pipe import Pipe
 
 T = TypeVar("T")

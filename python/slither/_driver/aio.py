@@ -8,11 +8,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from slither._driver.runs import PATIENCE
+from slither._driver.run import PATIENCE
 from slither._errors import SlitherError
 
 if TYPE_CHECKING:
-    from slither._driver.runs import Run
+    from slither._driver.run import Run
     from slither._types import Payload
 
 

@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 from urllib.parse import quote
 
-from slither import _state
 from slither._driver import aio, logs, settings
 from slither._driver.connection import Connection
 from slither._driver.functions import importable, reference
 from slither._driver.futures import CallFuture, Group, Jobs
-from slither._driver.maps import AsyncResults, MapRun, Results
-from slither._driver.pipes import (
+from slither._driver.map_run import AsyncResults, MapRun, Results
+from slither._driver.pipe_run import (
     AsyncStream,
     Outputs,
     PipeRun,
@@ -27,10 +26,11 @@ from slither._driver.pipes import (
 )
 from slither._driver.pool import StrPath, cores, pool_settings
 from slither._driver.progress import shows
-from slither._driver.runs import results
+from slither._driver.run import results
 from slither._driver.sources import sources
 from slither._driver.tables import SharedTable
 from slither._errors import BeamError
+from slither._worker import current
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -100,7 +100,7 @@ class Beam:
         warn_after: float | None = 30.0,
     ) -> None:
         """Start BEAM, and have it start the workers."""
-        if _state.link is not None:
+        if current.link is not None:
             raise BeamError(
                 "slither.Beam() was called in a worker, which imports the script or module that "
                 'starts it; put that under: if __name__ == "__main__":'

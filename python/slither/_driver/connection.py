@@ -35,14 +35,15 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from slither import _frames as worker
-from slither._answer import frame
-from slither._driver import frames, launch
-from slither._driver.faults import to_error
+from slither._driver import launch
+from slither._driver.errors_in import to_error
 from slither._driver.relay import Relay
 from slither._errors import BeamClosed, BeamDied, BeamError, ProtocolError
-from slither._link import table_call
 from slither._version import MAX_FRAME, PROTOCOL_VERSION
+from slither._wire import driver_frames
+from slither._wire import frames as worker
+from slither._worker.connection import table_call
+from slither._worker.results import frame
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -182,7 +183,7 @@ class Connection:
     def start(self, identity: int, box: Box, kind: str, spec: Payload) -> None:
         """Begin a run whose frames go to ``box``."""
         self.refuse_ourselves()
-        self.send(frame(frames.START, identity, kind, spec), identity=identity, box=box)
+        self.send(frame(driver_frames.START, identity, kind, spec), identity=identity, box=box)
 
     def cancel(self, identity: int) -> None:
         """Give up a run; it never waits and nothing is raised, whoever calls it."""
@@ -192,7 +193,9 @@ class Connection:
     def request(self, name: str, arguments: dict[str, Payload]) -> Payload:
         """Ask BEAM for something by name, and return its answer or raise its error."""
         identity = self.new_id()
-        status, value = self._ask(identity, frame(frames.REQUEST, identity, name, arguments))
+        status, value = self._ask(
+            identity, frame(driver_frames.REQUEST, identity, name, arguments)
+        )
         if status == 0:
             return value
         raise to_error(value)
@@ -200,7 +203,7 @@ class Connection:
     def ask_table(
         self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
     ) -> worker.Answer:
-        """Run one operation on a table, as :meth:`slither._link.Link.ask_table` does."""
+        """Run one operation on a table, as a worker's ``Link.ask_table`` does."""
         identity = self.new_id()
         return self._ask(identity, *table_call(identity, call, table, op, arguments))
 
@@ -407,7 +410,7 @@ class Connection:
             self._sort(body)
 
     def _sort(self, body: bytes) -> None:
-        kind, identity = frames.head(body)
+        kind, identity = driver_frames.head(body)
         if kind in _LASTING:
             box = self._boxes.get(identity)
         elif kind in _LAST:
@@ -420,7 +423,7 @@ class Connection:
             box.put(body)
 
     def _take(self, body: bytes) -> None:
-        got = frames.parse(body)
+        got = driver_frames.parse(body)
         if isinstance(got, worker.Log):
             self.relay.show(got)
         elif isinstance(got, worker.Hello | worker.Ready | worker.Failed):
@@ -483,8 +486,8 @@ def _told(_size: int, _pieces: Pieces, sent: SimpleQueue[None]) -> None:
     sent.put(None)
 
 
-_LASTING = frozenset({frames.OUTPUTS, frames.MORE})
-_LAST = frozenset({frames.DONE, worker.VIEW_REPLY})
+_LASTING = frozenset({driver_frames.OUTPUTS, driver_frames.MORE})
+_LAST = frozenset({driver_frames.DONE, worker.VIEW_REPLY})
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:

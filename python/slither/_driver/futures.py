@@ -11,11 +11,11 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slither._answer import frame
-from slither._driver import batches, frames
-from slither._driver.faults import to_exception
+from slither._driver.errors_in import to_exception
 from slither._errors import BeamDied, EncodeError, SlitherError
-from slither._frames import Log
+from slither._wire import batches, driver_frames
+from slither._wire.frames import Log
+from slither._worker.results import frame
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -40,7 +40,7 @@ class Answer:
     __slots__ = ("_error", "_got", "_many")
 
     def __init__(
-        self, got: frames.Outputs | None, error: Callable[[], Exception] | None, many: bool
+        self, got: driver_frames.Outputs | None, error: Callable[[], Exception] | None, many: bool
     ) -> None:
         """Take the frame, or what makes an exception in its place."""
         self._got, self._error, self._many = got, error, many
@@ -371,7 +371,7 @@ class _Run:
             "timeout": target[2],
         }
         connection.route(self.identity, self)
-        self._write((frame(frames.START, self.identity, "map", spec),))
+        self._write((frame(driver_frames.START, self.identity, "map", spec),))
 
     def pump(self) -> None:
         """Send what there is room for; in the writer."""
@@ -390,15 +390,15 @@ class _Run:
     def kill(self, job: Job) -> None:
         """Have BEAM end a job, if it is still out; in the writer."""
         if self.out.get(job.first) is job:
-            self._write((frame(frames.KILL, self.identity, job.first),))
+            self._write((frame(driver_frames.KILL, self.identity, job.first),))
 
     def _write(self, pieces: batches.Pieces) -> None:
         self._connection.write(pieces, sum(map(len, pieces)))
 
     def put(self, body: bytes | None) -> None:
         """Take a frame; in the reader."""
-        got = None if body is None else frames.parse(body)
-        if isinstance(got, frames.Outputs):
+        got = None if body is None else driver_frames.parse(body)
+        if isinstance(got, driver_frames.Outputs):
             job = self.out.pop(got.first, None)
             if job is not None:
                 job.settle(Answer(got, None, job.many))
@@ -406,7 +406,7 @@ class _Run:
             if self.waiting and not self._asked:
                 self._asked = True
                 self._connection.order(self.pump)
-        elif isinstance(got, frames.Done):
+        elif isinstance(got, driver_frames.Done):
             fault = got.error
             made = self._over if fault is None else lambda: to_exception(fault)
             self._connection.order(self.fail, made)
@@ -454,7 +454,7 @@ def _encoded(calls: Sequence[Arguments]) -> tuple[bytes, Exception | None]:
     return joined, None
 
 
-def _outcomes(got: frames.Outputs) -> list[Outcome]:
+def _outcomes(got: driver_frames.Outputs) -> list[Outcome]:
     values = batches.unpack(got.values, got.count)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, fault in (got.errors or {}).items():

@@ -8,8 +8,8 @@ import sys
 import traceback
 from contextlib import suppress
 
-from slither._frames import Log
-from slither._records import NAMES
+from slither._wire.frames import Log
+from slither._worker.records import NAMES
 
 _STREAMS = {"stdout", "stderr"}
 # Where what has no place in a Python file comes from.

@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from slither._driver.runs import Run
+    from slither._driver.run import Run
     from slither._types import Payload
 
 # Seconds between two lines, and between two looks of a bar.

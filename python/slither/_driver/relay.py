@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slither._frames import Log
+    from slither._wire.frames import Log
 
 # What may wait to be shown: who writes faster than the program shows it loses lines, and is told.
 _MOST_LOGS = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
-    from slither._policies import Policy
+    from slither._pipe.policies import Policy
     from slither._types import Payload
 
 Ordering: TypeAlias = Literal["preserve", "as_completed"]

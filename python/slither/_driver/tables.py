@@ -9,7 +9,7 @@ from slither.store import Table
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
-    from slither._frames import Answer
+    from slither._wire.frames import Answer
 
 
 class SharedTable(Table[Payload, Payload]):

@@ -2,7 +2,7 @@
 
 import os
 
-from slither import _sessions
+from slither._worker import sessions
 from slither.worker import context, on_session_stop, progress, session
 
 
@@ -67,8 +67,8 @@ def no_state(values):
 
 def held(values):
     """The sessions and runs of which this process has state."""
-    runs = [run for run in _sessions._runs if run is not None]
-    return [[sorted(_sessions._sessions), sorted(runs)] for _ in values]
+    runs = [run for run in sessions._runs if run is not None]
+    return [[sorted(sessions._sessions), sorted(runs)] for _ in values]
 
 
 @on_session_stop

@@ -13,11 +13,11 @@ from slither import (
     ViewError,
     ViewFailed,
     ViewTimeout,
-    _state,
     views,
 )
-from slither import _frames as frames
-from slither._answer import frame
+from slither._wire import frames
+from slither._worker import current
+from slither._worker.results import frame
 from slither.worker import cancelled, progress
 
 
@@ -141,7 +141,7 @@ def ask_and_freeze(requests):
             table_call = frame(
                 frames.TABLE_CALL, identity + number, 0, request["table"], *arguments
             )
-            _state.link._port.write(table_call)
+            current.link._port.write(table_call)
     progress(0)
     os.kill(os.getpid(), signal.SIGSTOP)
     return requests

@@ -1,0 +1,270 @@
+"""What runs have in common: an inbox that the reader fills, and all else in one thread.
+
+What a run knows belongs to the thread that asks it for results: the reader puts frames into the
+inbox as they come, and only that thread takes them out, decodes them and counts.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from slither._driver.errors_in import to_error
+from slither._errors import ProtocolError
+from slither._summary import Summary
+from slither._wire import driver_frames
+from slither._wire.batches import Body, feed
+
+if TYPE_CHECKING:
+    from slither._driver.connection import Connection
+    from slither._types import Payload
+
+# Seconds that a slow input may keep results waiting.
+PATIENCE = 0.005
+# Iterators that make nobody wait.
+_AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
+
+
+class Inbox:
+    """The frames of a run that nobody has taken yet."""
+
+    __slots__ = ("_put", "empty", "get", "wake")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._put, self.get, self.empty = queue.put, queue.get, queue.empty
+        self.wake: Callable[[], None] | None = None
+        """What to call, in the thread that reads, when something has come."""
+
+    def put(self, body: bytes | None) -> None:
+        """Take in a frame; None when no more will come."""
+        self._put(body)
+        if self.wake is not None:
+            self.wake()
+
+
+class Run(ABC):
+    """The driver's side of a run: it sends items as there is room, and hands on what comes."""
+
+    kind: str
+    # For a finaliser that comes before the end of `__init__`.
+    identity = 0
+    ended = True
+
+    def __init__(self, link: Connection, spec: dict[str, Payload], owner: object) -> None:
+        """Take all that the run is; nothing is sent yet. ``owner`` lives as long as it does."""
+        self.link = link
+        self._spec = spec
+        self._owner = owner
+        self.identity = 0
+        self.inbox = Inbox()
+        self.partial: list[Payload] = []
+        """Items pulled that wait for others to be sent with."""
+        self.input_error: Exception | None = None
+        """What the input raised."""
+        self.input_ended = False
+        """Whether nothing more is to be sent."""
+        self.error: dict[str, Payload] | None = None
+        """The error that ended the run."""
+        self.errors: dict[str, int] = {}
+        """Errors so far, by kind."""
+        self.ended = False
+        """Whether nothing more comes."""
+        self._began = 0.0
+        self._took: float | None = None
+        self.pulled = 0
+        """Items taken from the input."""
+        self.summary: Summary | None = None
+        """The account, at the end."""
+        self.shows: Callable[[Run], None] | None = None
+        """What shows how far the run is."""
+
+    def __del__(self) -> None:
+        """Give up a run that nobody holds any more, wherever the garbage collector notices."""
+        if self.identity and not self.ended:
+            self.link.cancel(self.identity)
+
+    ## For whoever runs it
+
+    def begin(self) -> None:
+        """Start the run."""
+        self._began = time.monotonic()
+        if self.ended:
+            return
+        self.identity = self.link.new_id()
+        self.link.start(self.identity, self.inbox, self.kind, self._spec)
+
+    def more(self, _count: int) -> None:
+        """Learn that BEAM has room for more, where it says so."""
+        return
+
+    @abstractmethod
+    def given(self) -> dict[str, int]:
+        """Return how much has come out, by output."""
+
+    @abstractmethod
+    def through(self) -> int:
+        """Return how many items of the input are done with."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """Return how many items may be sent now."""
+
+    @abstractmethod
+    def feed(self, batch: list[Payload]) -> None:
+        """Send items, as many as there was room for, or the last."""
+
+    def flush(self) -> None:
+        """Send the items that wait."""
+        batch, self.partial = self.partial, []
+        if batch and not self.input_ended:
+            self.feed(batch)
+
+    def idle(self) -> bool:
+        """Tell whether it is better to send few items than to wait for more."""
+        return True
+
+    def end(self, error: Exception | None = None) -> None:
+        """Send the end of the input, which ``error`` may have caused."""
+        if not self.input_ended:
+            self.input_ended = True
+            self.input_error = error
+            self.link.send(driver_frames.end(self.identity))
+
+    def has_news(self) -> bool:
+        """Tell whether a frame has come, or the end."""
+        return not self.inbox.empty()
+
+    def take(self) -> list[Payload]:
+        """Wait for a frame, and return the results in it, if it has any."""
+        if self.inbox.empty():
+            self.link.refuse_ourselves()
+        body = self.inbox.get()
+        if body is None:
+            if self.ended:
+                return []
+            self.ended = True
+            raise self.link.gone()
+        got = driver_frames.parse(body)
+        if isinstance(got, driver_frames.More):
+            self.more(got.count)
+            return []
+        if self.inbox.wake is None:
+            # An event loop does not wait for what workers print.
+            self.link.relay.catch_up()
+        if isinstance(got, driver_frames.Outputs):
+            values = self.outputs(got)
+        elif isinstance(got, driver_frames.Done):
+            self.ended = True
+            self.error = got.error
+            if got.error is not None:
+                self.count([got.error])
+            values = self.done(got)
+        else:
+            raise ProtocolError(f"a run expects no {type(got).__name__.lower()} frame")
+        self.show()
+        return values
+
+    def show(self) -> None:
+        """Show how far it is, where somebody wants to see it."""
+        if self.shows is not None:
+            self.shows(self)
+            if self.ended:
+                self.shows = None
+
+    @abstractmethod
+    def outputs(self, got: driver_frames.Outputs) -> list[Payload]:
+        """Return what an outputs frame gives to the caller."""
+
+    @abstractmethod
+    def done(self, got: driver_frames.Done) -> list[Payload]:
+        """Take the account; return what is left for the caller."""
+
+    def so_far(self) -> Summary:
+        """Return the account of a run that goes on, as far as it is known here."""
+        seconds = self._took
+        if seconds is None:
+            seconds = time.monotonic() - self._began if self._began else 0.0
+        given, errors = dict(self.given()), dict(self.errors)
+        return Summary(items=self.pulled, outputs=given, errors=errors, seconds=seconds)
+
+    def close(self) -> None:
+        """Give the run up, if it still goes on."""
+        ended, self.ended = self.ended, True
+        if not ended and self.identity:
+            self.link.cancel(self.identity)
+            # Another thread may wait for what comes.
+            self.inbox.put(None)
+        if self._took is None:
+            self._took = self.so_far().seconds
+        self.show()
+
+    def finish(self) -> None:
+        """Raise what ended the run, if anything did."""
+        if self.error is not None:
+            raise to_error(self.error)
+        if self.input_error is not None:
+            raise self.input_error
+
+    def send(self, first: int, body: Body, count: int) -> None:
+        """Send encoded items, which have numbers from ``first`` on."""
+        if count:
+            self.link.send(*feed(self.identity, first, body, count))
+
+    def count(self, failed: Iterable[dict[str, Payload]]) -> None:
+        """Count errors by kind; those of Python by the exception's class."""
+        for fault in failed:
+            kind = str(fault.get("type") or fault["kind"])
+            self.errors[kind] = self.errors.get(kind, 0) + 1
+
+
+def results(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
+    """Pull, send and hand on, in the thread that asks for results; they come in lists."""
+    source = iter(items)
+    try:
+        run.begin()
+        while not run.ended:
+            _fill(run, source)
+            yield run.take()
+    finally:
+        run.close()
+    run.finish()
+
+
+def _fill(run: Run, source: Iterator[Payload]) -> None:
+    while not run.input_ended and (count := run.room()):
+        if not _pull(run, source, count):
+            return
+
+
+def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
+    """Send ``count`` items; False when results came before a slow input had given so many."""
+    late = time.monotonic() + PATIENCE
+    step = count if type(source) in _AT_ONCE else 1
+    batch = run.partial
+    while (before := len(batch)) < count:
+        step = min(step, count - before)
+        try:
+            # What came before an exception stays in the list.
+            batch.extend(islice(source, step))
+        except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
+            run.flush()
+            run.end(error)
+            return True
+        if len(batch) < before + step:
+            run.flush()
+            run.end()
+            return True
+        step *= 2
+        if time.monotonic() > late:
+            if run.has_news():
+                return False
+            if run.idle():
+                break
+    run.flush()
+    return True

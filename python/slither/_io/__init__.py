@@ -1,0 +1,1 @@
+"""File descriptors, and who reads from them."""

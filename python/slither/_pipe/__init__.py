@@ -1,0 +1,1 @@
+"""Pipes as data: expressions, options, policies and drawings of documents."""

@@ -1,0 +1,1 @@
+"""Stand-ins for BEAM: for tests of handlers and for replays."""

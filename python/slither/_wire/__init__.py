@@ -1,0 +1,1 @@
+"""Bytes: values, extension types and frames. Knows nothing of processes."""

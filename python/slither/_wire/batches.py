@@ -1,0 +1,111 @@
+"""Items to the bytes of a feed frame, and values back from those of an outputs frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from slither._errors import EncodeError
+from slither._version import MAX_FRAME
+from slither._wire import driver_frames
+from slither._wire.codec import decode_frame, encode, encode_head, encode_view
+from slither._wire.walk import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+Pieces = tuple[bytes | memoryview, ...]
+Body = list[bytes | memoryview]
+Refused = dict[int, EncodeError]
+
+# What the items of a frame may take: beside them it has a head, as has the call that they become.
+LIMIT = MAX_FRAME - 65_536
+# A frame may nest deeper than a list of values: these take up the difference.
+_FRAME_DEPTH = 1_024
+_SPARE = _FRAME_DEPTH - (MAX_DEPTH + 1)
+_FEED_HEAD = bytes((0x95, driver_frames.FEED))
+_UNPACK_HEAD = b"\x91" * _SPARE + b"\xdd"
+
+
+class Part(NamedTuple):
+    """What goes in one frame, of so many items: the others were refused."""
+
+    taken: int
+    body: Body
+    count: int  # type: ignore[assignment]
+    refused: Refused
+    size: int
+
+
+def parts(items: Sequence[Payload], first: int = 0) -> Iterator[Part]:
+    """Encode items as :func:`pack` does, in as many parts as fit a frame each."""
+    body, count, refused = pack(items, first)
+    size = sum(map(len, body))
+    if size <= LIMIT:
+        yield Part(len(items), body, count, refused, size)
+    elif len(items) == 1:
+        yield Part(1, [], 0, {0: EncodeError(f"items[{first}]", too_large(size))}, 0)
+    else:
+        half = len(items) // 2
+        yield from parts(items[:half], first)
+        yield from parts(items[half:], first + half)
+
+
+def too_large(size: int) -> str:
+    """Say why so many bytes can't be sent."""
+    return f"{size} bytes cannot be sent at once; {LIMIT} can"
+
+
+def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
+    """Encode items one after the other: the bytes, how many, and why others could not be.
+
+    ``first`` is the position of the first item in the input, for errors to name.
+    """
+    try:
+        # The list itself is not part of any item's depth.
+        body = encode_view(items, "item", MAX_DEPTH + 1)
+    except EncodeError:
+        return _each(items, first)
+    return [body[_head_size(len(items)) :]], len(items), {}
+
+
+def feed(identity: int, first: int, body: Body, count: int) -> Pieces:
+    """Build a feed frame, whose items have numbers from ``first`` on."""
+    size = sum(map(len, body))
+    numbers = _uint(identity), _uint(first), _uint(count)
+    return b"".join((_FEED_HEAD, *numbers, b"\xc6", size.to_bytes(4, "big"))), *body
+
+
+def unpack(values: bytes, count: int) -> list[Payload]:
+    """Decode the values of an outputs frame."""
+    decoded: list[Payload] = decode_frame(
+        b"".join((_UNPACK_HEAD, count.to_bytes(4, "big"), values))
+    )
+    for _ in range(_SPARE):
+        decoded = decoded[0]
+    return decoded
+
+
+def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, Refused]:
+    body: Body = []
+    refused: Refused = {}
+    for index, item in enumerate(items):
+        try:
+            body.append(encode(item, f"items[{first + index}]"))
+        except EncodeError as error:
+            refused[index] = error
+    return body, len(body), refused
+
+
+def _uint(value: int) -> bytes:
+    if value < 0x80:
+        return value.to_bytes(1, "big")
+    if value < 0x10000:
+        return b"\xcd" + value.to_bytes(2, "big") if value > 0xFF else bytes((0xCC, value))
+    return encode_head(value)
+
+
+def _head_size(count: int) -> int:
+    if count < 16:
+        return 1
+    return 3 if count < 1 << 16 else 5

@@ -1,0 +1,175 @@
+"""Handlers that are coroutines: one event loop per process, made when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from slither._worker import forked
+from slither._worker.errors_out import exception_error
+from slither._worker.results import Raised
+from slither._worker.yielded import GoneError, Stream
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+    from slither._worker.connection import Link
+
+# What a call leaves behind gets so long to end; a task may also make others while it does.
+_LAST_SECONDS = 1.0
+_ROUNDS = 10
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+class Turn:
+    """One call on the event loop."""
+
+    def __init__(self, call: int, link: Link | None) -> None:
+        """Take the call's id; without a link nothing can cancel it."""
+        self._call = call
+        self._link = link
+        self._loop = _current_loop()
+        self._news: asyncio.Event | None = None
+        self._task: asyncio.Task[object] | None = None
+
+    def run(self, awaitable: Awaitable[Payload]) -> Payload:
+        """Wait for a coroutine and return what it returns."""
+        return self._complete(_value(awaitable))
+
+    def items(
+        self,
+        handler: Callable[..., Payload],
+        items: list[Payload],
+        first: Awaitable[Payload],
+        at_once: int,
+    ) -> list[Payload]:
+        """Run an item handler on items, some at once; ``first`` is the first item's coroutine."""
+        results: list[Payload] = [None] * len(items)
+        rest = iter(range(len(items)))
+
+        async def one(index: int) -> Payload:
+            try:
+                made = first if index == 0 else handler(items[index])
+                return await made if hasattr(type(made), "__await__") else made
+            except BaseException as error:
+                forked.end(error)
+                if self._is_gone():
+                    raise
+                return Raised(exception_error(error))
+
+        async def hand() -> None:
+            for index in rest:
+                results[index] = await one(index)
+                forked.end()
+
+        async def all_hands() -> list[Payload]:
+            await asyncio.gather(*(hand() for _ in range(min(at_once, len(items)))))
+            return results
+
+        found: list[Payload] = self._complete(all_hands())
+        return found
+
+    def drain(self, generator: AsyncGenerator[Payload, None], stream: Stream) -> None:
+        """Take all that an asynchronous generator yields, at the consumer's pace."""
+
+        async def drain() -> None:
+            self._news = asyncio.Event()
+            try:
+                async for value in generator:
+                    stream.put(value)
+                    while stream.full and not stream.gone:
+                        self._news.clear()
+                        # Asked again: it may have come before the event was cleared.
+                        if stream.full:
+                            await self._news.wait()
+                    if stream.gone:
+                        raise GoneError
+            finally:
+                await generator.aclose()
+
+        self._complete(drain(), stream)
+
+    def _complete(
+        self, work: Coroutine[object, object, Payload], stream: Stream | None = None
+    ) -> Payload:
+        self._task = self._loop.create_task(_outcome(work))
+        watching = (
+            nullcontext()
+            if self._link is None
+            else self._link.watcher.watching(lambda: self._look(stream))
+        )
+        try:
+            with watching:
+                value, error = self._loop.run_until_complete(self._task)
+        finally:
+            _clean_up(self._loop)
+        if error is not None:
+            raise error
+        return value
+
+    # In the watcher's thread.
+    def _look(self, stream: Stream | None) -> None:
+        if stream is not None:
+            stream.flush()
+        # The loop may have been given up meanwhile.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        if self._news is not None:
+            self._news.set()
+        if self._is_gone() and self._task is not None:
+            self._task.cancel()
+            # Once: what it does about it is not to be cancelled in its turn.
+            self._task = None
+
+    def _is_gone(self) -> bool:
+        return self._link is not None and self._link.is_gone(self._call)
+
+
+async def _value(awaitable: Awaitable[Payload]) -> Payload:
+    return await awaitable
+
+
+async def _outcome(
+    work: Coroutine[object, object, Payload],
+) -> tuple[Payload, BaseException | None]:
+    # Handed on as a value, an exception brings no frame of asyncio's with it, and one that is
+    # to end a program does not stop the loop.
+    try:
+        value = await work
+        forked.end()
+        return value, None
+    except BaseException as error:  # noqa: BLE001 - raised again by who runs the loop
+        forked.end(error)
+        return None, error
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    global _loop
+    if _loop is None or _loop.is_closed():
+        _loop = asyncio.new_event_loop()
+    return _loop
+
+
+def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
+    """End the tasks that a call has left, so that they don't run on in the next."""
+    global _loop
+    deadline = loop.time() + _LAST_SECONDS
+    for _ in range(_ROUNDS):
+        left = asyncio.all_tasks(loop)
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left, timeout=max(0, deadline - loop.time())))
+    # They go on with this loop or not at all.
+    logging.getLogger("slither").warning(
+        "%d asyncio tasks of a call went on after it was over; the worker has a new event loop",
+        len(asyncio.all_tasks(loop)),
+    )
+    loop.close()
+    _loop = None

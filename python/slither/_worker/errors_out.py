@@ -1,0 +1,70 @@
+"""Exceptions of the user's code, as they are told to BEAM."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slither._worker.raised import raised
+from slither._worker.results import MAX_TEXT, clean, describe, said
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+observe: Callable[[BaseException], object] | None = None
+"""What sees each exception that is told of, such as a debugger."""
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def exception_error(error: BaseException) -> dict[str, Payload]:
+    """Describe an exception, with its traceback but without Slither's own frames."""
+    if observe is not None:
+        observe(error)
+    try:
+        return _describe(error)
+    except MemoryError:
+        # It may be what failed that holds all the memory.
+        traceback.clear_frames(error.__traceback__)
+        return _describe(error)
+
+
+def _describe(error: BaseException) -> dict[str, Payload]:
+    told = raised(error)
+    message = said(error)
+    try:
+        report = traceback.TracebackException.from_exception(error)
+        _strip(report)
+        text = "".join(report.format())
+    except BaseException:  # noqa: BLE001 - the user's exception may break while it is shown
+        text = message
+    name = told[0]["type"].rpartition(".")[2]
+    return describe("exception", message, type=name, traceback=_ends(text), raised=told)
+
+
+def _ends(text: str) -> str:
+    """Cut a long text in its middle: what was raised stands at its end."""
+    if len(text) <= MAX_TEXT:
+        return clean(text)
+    half = MAX_TEXT // 2 - 40
+    return clean(f"{text[:half]}\n… ({len(text)} characters)\n{text[-half:]}")
+
+
+def _strip(report: traceback.TracebackException) -> None:
+    seen: set[int] = set()
+    queue: list[traceback.TracebackException | None] = [report]
+    while queue:
+        part = queue.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        kept = [entry for entry in part.stack if not _is_ours(entry.filename)]
+        part.stack = traceback.StackSummary.from_list(kept)
+        queue += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+
+
+def _is_ours(filename: str) -> bool:
+    # importlib's own frames stand between ours and the module that failed.
+    return filename.startswith(_HERE) or filename.startswith("<frozen importlib")

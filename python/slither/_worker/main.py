@@ -1,0 +1,263 @@
+"""The worker's main loop, from hello to exit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from slither._errors import ProtocolError
+from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
+from slither._wire import frames
+from slither._worker import current, execute, forked, registry, sessions, signals, threads
+from slither._worker.connection import LEVELS, Incoming, Link
+from slither._worker.errors_out import exception_error
+from slither._worker.marker import Marker, place
+from slither._worker.output import Capture, install_hooks, install_logging
+from slither._worker.process import settle, take_port
+from slither._worker.results import clean, describe, encode_error, frame
+from slither.erlport import Port
+
+if TYPE_CHECKING:
+    from slither._types import Payload
+
+_DEFAULT_CREDITS = 100
+_DEFAULT_AHEAD = 16
+# What is left of the process after the stop hooks, should threads of the user's not end.
+_LAST_SECONDS = 1.0
+
+
+class _StartFailed(Exception):
+    def __init__(self, error: dict[str, Payload]) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+class Runtime:
+    """One worker."""
+
+    def __init__(self, port: Port) -> None:
+        """Take the port; nothing is sent yet."""
+        self._port = port
+        self._link = Link(port)
+        self._capture: Capture | None = None
+        self._marker = Marker()
+
+    def run(self) -> int:
+        """Shake hands, serve calls until the end, and return the exit status."""
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+        forked.follow()
+        try:
+            self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker)),))
+            welcome = self._link.await_welcome()
+            if welcome is None:
+                return 1
+            self._start(welcome)
+        except _StartFailed as failure:
+            return self._fail(failure.error)
+        except OSError as error:
+            return self._fail(exception_error(error))
+        handlers = sorted(registry.commands)
+        facts = {"handlers": handlers, **_place()}
+        if self._capture is not None:
+            facts["words"] = place(self._capture.pipe)
+        self._link.send((frame(frames.READY, facts),))
+        # Writing fails when BEAM is gone: what follows is the same as after an end of file.
+        with contextlib.suppress(OSError):
+            self._serve()
+        self._stop()
+        return 0
+
+    def _start(self, welcome: frames.Welcome) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            message = (
+                f"BEAM speaks protocol version {welcome.version}, "
+                f"slither {__version__} for Python speaks {PROTOCOL_VERSION}"
+            )
+            facts = {"beam": welcome.version, "python": PROTOCOL_VERSION}
+            raise _StartFailed(describe("version_mismatch", message, **facts))
+        settings = _settings(welcome.settings)
+        self._port.max_frame = settings["max_frame"]
+        self._link.add_credit(settings["credits"])
+        self._link.ahead = max(1, settings["ahead"])
+        self._marker.settle(settings["marker"])
+        current.main = settings["main"]
+        if settings["argv"]:
+            sys.argv[:] = map(os.fsdecode, settings["argv"])
+        current.link = self._link
+        self._link.log_level = LEVELS[settings["log_level"]]
+        install_logging(self._link)
+        install_hooks()
+        if settings["capture"]:
+            self._capture = Capture(self._link, self._marker.words)
+        sys.path[:0] = settings["paths"]
+        try:
+            with signals.Running():
+                _run_first(settings)
+            forked.end()
+        except execute.TargetError as error:
+            raise _StartFailed(error.error) from None
+        except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+            forked.end(error)
+            raise _StartFailed(exception_error(error)) from None
+
+    def _fail(self, error: dict[str, Payload]) -> int:
+        self._flush()
+        self._link.tell_dropped(without_credit=True)
+        try:
+            self._link.send((frame(frames.FAILED, error),))
+        except OSError:
+            # BEAM left first; the exit status says the same.
+            return 1
+        _exit_soon(1)
+        return 1
+
+    def _serve(self) -> None:
+        while True:
+            incoming = self._link.next_call()
+            if incoming is None:
+                return
+            self._execute(incoming)
+
+    def _execute(self, incoming: Incoming) -> None:
+        call, decode_us = incoming
+        if self._link.is_dropped(call.id):
+            self._link.forget(call.id)
+            error = describe("cancelled", "the caller went away before the call began")
+            self._link.send((encode_error(call.id, error),))
+            return
+        self._marker.set(call.id)
+        if self._capture is not None:
+            self._capture.begin()
+        current.enter(call)
+        try:
+            answer = execute.answer(call, decode_us, self._port.max_frame)
+            forked.end()
+            self._flush()
+        finally:
+            sessions.leave()
+            current.leave()
+        self._link.forget(call.id)
+        try:
+            self._link.send(answer)
+        except ProtocolError as error:
+            self._link.send((encode_error(call.id, describe("too_large", str(error))),))
+        # After the answer: a worker that dies while it sends has executed this call.
+        self._marker.set(0)
+        signals.tell_late()
+
+    def _flush(self) -> None:
+        if self._capture is not None:
+            self._capture.flush()
+
+    def _stop(self) -> None:
+        sessions.end_all()
+        for hook in reversed(list(registry.stop_hooks.values())):
+            try:
+                with signals.Running():
+                    hook()
+                forked.end()
+            except BaseException as error:
+                forked.end(error)
+                logging.getLogger("slither").exception("a stop hook failed")
+        self._flush()
+        self._link.tell_dropped(without_credit=True)
+        _exit_soon(0)
+
+    def _leave_to_parent(self) -> None:
+        self._port.close()
+        self._link.ended = True
+        current.link = None
+
+
+def _run_first(settings: dict[str, Payload]) -> None:
+    for name in settings["preload"]:
+        execute.load_module(name)
+    if settings["initializer"] is not None:
+        module, name, arguments = settings["initializer"]
+        execute.find(module, name)(*arguments)
+    for hook in list(registry.start_hooks.values()):
+        hook()
+
+
+def _exit_soon(status: int) -> None:
+    # Threads that are no daemons hold up an exit for as long as they like.
+    timer = threading.Timer(_LAST_SECONDS, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
+def _facts(marker: Marker) -> dict[str, Payload]:
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "slither": __version__,
+        "msgpack": ".".join(map(str, msgpack.version)),
+        "pid": os.getpid(),
+        "executable": sys.executable or "",
+        "marker": marker.place,
+    }
+
+
+def _place() -> dict[str, Payload]:
+    # What finds the handlers' code again, in another process.
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = ""
+    return {"path": [clean(str(entry)) for entry in sys.path], "folder": clean(folder)}
+
+
+def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
+    known: dict[str, tuple[Payload, tuple[type, ...]]] = {
+        "max_frame": (MAX_FRAME, (int,)),
+        "preload": ([], (list,)),
+        "paths": ([], (list,)),
+        "credits": (_DEFAULT_CREDITS, (int,)),
+        "ahead": (_DEFAULT_AHEAD, (int,)),
+        "marker": (False, (bool,)),
+        "capture": (False, (bool,)),
+        "log_level": ("info", (str,)),
+        "main": (None, (str, type(None))),
+        "argv": ([], (list,)),
+        "initializer": (None, (list, type(None))),
+    }
+    settings: dict[str, Payload] = {}
+    for name, (default, kinds) in known.items():
+        value = given.get(name, default)
+        wrong = type(value) not in kinds
+        if type(value) is list and name == "initializer":
+            wrong = wrong or list(map(type, value)) != [str, str, list]
+        elif type(value) is list:
+            # An argument that is no UTF-8 comes as its bytes.
+            parts = (str, bytes) if name == "argv" else (str,)
+            wrong = wrong or not all(type(part) in parts for part in value)
+        if type(value) is int:
+            wrong = wrong or value < 0
+        if name == "log_level":
+            wrong = wrong or value not in LEVELS
+        if wrong:
+            message = f"the welcome's setting {name} can't be {value!r}"
+            raise _StartFailed(describe("protocol", message))
+        settings[name] = value
+    return settings
+
+
+def main() -> int:
+    """Run a worker on descriptors 3 and 4 and return its exit status."""
+    try:
+        os.fstat(3)
+        os.fstat(4)
+    except OSError:
+        sys.stderr.write(
+            "slither.worker is started by a Slither pool, with a port on descriptors 3 and 4\n"
+        )
+        return 2
+    settle()
+    threads.follow()
+    signals.install()
+    return Runtime(Port(descriptors=take_port())).run()

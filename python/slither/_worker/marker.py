@@ -1,0 +1,74 @@
+"""What BEAM reads of a worker that has died, from memory that both have open.
+
+The memory is a file without a name: nobody else can open it, and nothing is left of it, however
+the worker and BEAM end. BEAM opens it by the worker's descriptor, in /proc. Where the system has
+no such thing, or BEAM does not see this process there, BEAM knows less of a death.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+from slither._worker.output import ROOM
+from slither._worker.process import report_crashes
+
+SIZE = 8 + ROOM
+"""Bytes before the report of a fatal signal; the system gives memory to those that are used."""
+
+
+class Marker:
+    """The call that runs, the last words on descriptor 2, and the report of a fatal signal."""
+
+    def __init__(self) -> None:
+        """Make the memory; nobody else has it open yet."""
+        self._memory: mmap.mmap | bytearray = bytearray(SIZE)
+        self._file = _nameless()
+
+    @property
+    def place(self) -> list[int] | None:
+        """Where BEAM finds the memory, until it has said whether it did."""
+        return None if self._file is None else place(self._file)
+
+    @property
+    def words(self) -> memoryview:
+        """Where the last words stand, ``ROOM`` bytes."""
+        return memoryview(self._memory)[8:]
+
+    def settle(self, shared: bool) -> None:
+        """Use the memory, if BEAM has opened it, or else this process's own."""
+        if self._file is None:
+            return
+        if shared:
+            self._memory = mmap.mmap(self._file, SIZE)
+            os.lseek(self._file, SIZE, os.SEEK_SET)
+            report_crashes(self._file)
+        os.close(self._file)
+        self._file = None
+
+    def set(self, identity: int) -> None:
+        """Note the call that runs, 0 for none."""
+        struct.pack_into("<Q", self._memory, 0, identity)
+
+
+def place(descriptor: int) -> list[int]:
+    """Give a descriptor's number, and the device and number of its file, as others check it."""
+    file = os.fstat(descriptor)
+    return [descriptor, file.st_dev, file.st_ino]
+
+
+def _nameless() -> int | None:
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        file = os.memfd_create(f"slither-{os.urandom(8).hex()}")
+    except OSError:
+        return None
+    try:
+        os.truncate(file, SIZE)
+    except OSError:
+        # The user may write no file of this size.
+        os.close(file)
+        return None
+    return file
