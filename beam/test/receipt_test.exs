@@ -1,7 +1,8 @@
 defmodule Slither.ReceiptTest do
   use ExUnit.Case, async: true
 
-  alias Slither.Dispatch.{Flow, Plan, Settings}
+  alias Slither.Dispatch.Settings
+  alias Slither.Run.{Flow, Plan}
   alias Slither.{Context, Item, Receipt}
   alias Slither.Pipe.Definition
   alias Slither.Test.{FunExecutor, Pools, Telemetry}

@@ -5,7 +5,7 @@ defmodule Slither.SessionTest do
 
   alias Slither.{Dispatch, DispatchError, Error, Session}
   alias Slither.Python.Pool
-  alias Slither.Python.Pool.SessionCalls
+  alias Slither.Pool.{Call, SessionCalls}
   alias Slither.Test.Telemetry
 
   doctest Slither.Session
@@ -26,9 +26,9 @@ defmodule Slither.SessionTest do
     {:ok, %{workers: workers}} = Pool.status(pool)
     assert Enum.at(workers, worker).status == :ready
 
-    Pool.Call.hold(handle, [worker: pid(handle, worker), service: :move], fn call ->
+    Call.hold(handle, [worker: pid(handle, worker), service: :move], fn call ->
       target = ["function", "keeping_handlers", "held"]
-      {:ok, [[sessions, runs]], _errors, _times} = Pool.Call.send(call, target, %{}, [0])
+      {:ok, [[sessions, runs]], _errors, _times} = Call.send(call, target, %{}, [0])
       {sessions, runs}
     end)
   end

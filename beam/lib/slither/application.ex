@@ -6,7 +6,8 @@ defmodule Slither.Application do
 
   use Application
 
-  alias Slither.Python.{Configured, Guard, Pool}
+  alias Slither.Pool.Configured
+  alias Slither.Python.{Guard, Pool}
 
   @impl true
   def start(_type, _args) do

@@ -39,11 +39,12 @@ defmodule Slither.Dispatch do
       the item and the error and gives the route;
     * `{:retry, options}` tries them again first:
 
-  #{Slither.Dispatch.Policy.retry_docs()}
+  #{Slither.Run.Policy.retry_docs()}
   """
 
   alias Slither.{Context, Error, Item, Receipt, Telemetry}
-  alias Slither.Dispatch.{Batcher, Flow, Heap, Parts, Plan, Reader, Settings, Source}
+  alias Slither.Dispatch.Settings
+  alias Slither.Run.{Batcher, Flow, Heap, Parts, Plan, Reader, Source}
 
   @start [:slither, :dispatch, :run, :start]
   @stop [:slither, :dispatch, :run, :stop]

@@ -15,7 +15,8 @@ defmodule Slither.Doctor do
   """
 
   alias Slither.Error
-  alias Slither.Python.{Configured, Env, Environment, Pool}
+  alias Slither.Pool.Configured
+  alias Slither.Python.{Env, Environment, Pool}
   alias Slither.Python.Env.{Spec, Uv}
 
   @oldest_elixir ">= 1.14.0"

@@ -32,7 +32,7 @@ defmodule Slither.Session do
 
   alias Slither.Error
   alias Slither.Python.Pool
-  alias Slither.Python.Pool.SessionCalls
+  alias Slither.Pool.SessionCalls
 
   @type id :: String.t()
 

@@ -2,7 +2,8 @@ defmodule Slither.Dispatch.AutoSizeTest do
   use ExUnit.Case, async: true
 
   alias Slither.Dispatch
-  alias Slither.Dispatch.{AutoSize, Strategies}
+  alias Slither.Dispatch.Strategies
+  alias Slither.Run.AutoSize
   alias Slither.Test.{FunExecutor, Pools, Telemetry}
 
   defp ms(count), do: System.convert_time_unit(count, :millisecond, :native)

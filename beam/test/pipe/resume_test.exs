@@ -2,7 +2,8 @@ defmodule Slither.Pipe.ResumeTest do
   use ExUnit.Case, async: true
 
   alias Slither.{Error, PipeError}
-  alias Slither.Pipe.{Checkpoint, Definition, Finished, Runner}
+  alias Slither.Pipe.{Checkpoint, Definition, Runner}
+  alias Slither.Run.Finished
   alias Slither.Test.{FunExecutor, Pools, VMs}
 
   @moduletag :tmp_dir

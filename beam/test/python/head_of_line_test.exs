@@ -5,7 +5,7 @@ defmodule Slither.Python.HeadOfLineTest do
 
   alias Slither.Dispatch
   alias Slither.Python.Pool
-  alias Slither.Python.Pool.Pace
+  alias Slither.Pool.Pace
 
   # Batches of one path each, which return when the path's file is there.
   defp hold(pool, paths) do

@@ -3,7 +3,7 @@ defmodule Slither.Python.LimitsTest do
   use ExUnit.Case, async: true
 
   alias Slither.Python.{Environment, Rss}
-  alias Slither.Python.Pool.{Backoff, Recycle, Slots}
+  alias Slither.Pool.{Backoff, Recycle, Slots}
 
   describe "back-off" do
     test "doubles its pauses, with jitter, up to ten seconds" do

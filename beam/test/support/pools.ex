@@ -6,7 +6,7 @@ defmodule Slither.Test.Pools do
 
   alias Slither.{Item, Telemetry}
   alias Slither.Python.{Environment, Pool}
-  alias Slither.Python.Pool.Pace
+  alias Slither.Pool.Pace
 
   @handlers Path.expand("../python/handlers", __DIR__)
   # Long enough for a busy machine; nothing waits for it unless something is wrong.

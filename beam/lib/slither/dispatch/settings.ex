@@ -3,7 +3,8 @@ defmodule Slither.Dispatch.Settings do
   # The options of a dispatch, which are those of a pipe's Python stage too.
 
   alias Slither.{Error, Options}
-  alias Slither.Dispatch.{Executors, Policy, Strategies}
+  alias Slither.Dispatch.{Executors, Strategies}
+  alias Slither.Run.Policy
   alias Slither.Python.Capture
 
   @table [

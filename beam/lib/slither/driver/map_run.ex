@@ -6,7 +6,8 @@ defmodule Slither.Driver.MapRun do
   # has room for its results.
 
   alias Slither.{Context, DispatchError, Error, Item, Receipt}
-  alias Slither.Dispatch.{Flow, Plan, Policy, Settings}
+  alias Slither.Dispatch.Settings
+  alias Slither.Run.{Flow, Plan, Policy}
   alias Slither.Driver.{Executor, Fault, Spec}
   alias Slither.Protocol.{Block, Encoded, Frame, Splitter}
   alias Slither.Python.Fault, as: PythonFault

@@ -5,7 +5,8 @@ defmodule Slither.Driver.PipeRun do
 
   alias Slither.{Error, Item}
   alias Slither.Driver.{Fault, Spec}
-  alias Slither.Pipe.{Document, Engine, Quiet, Resume}
+  alias Slither.Pipe.{Document, Resume}
+  alias Slither.Run.{Engine, Quiet}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
   alias Slither.Python.PortWriter
 

@@ -14,7 +14,8 @@ defmodule Slither.Pipe.Checkpoint do
   # A record is on disk before its outputs are handed on.
 
   alias Slither.{Error, Lock}
-  alias Slither.Pipe.{Finished, Names}
+  alias Slither.Pipe.Names
+  alias Slither.Run.Finished
 
   @magic "slither-checkpoint 2\n"
   @magic_of_any "slither-checkpoint "

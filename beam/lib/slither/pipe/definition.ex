@@ -14,7 +14,8 @@ defmodule Slither.Pipe.Definition do
   """
 
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
-  alias Slither.Dispatch.{Policy, Settings}
+  alias Slither.Dispatch.Settings
+  alias Slither.Run.Policy
   alias Slither.{Error, Options}
   alias Slither.Stage.{Batch, Beam, Expression, Pipe, Python, Router}
 

@@ -3,14 +3,14 @@ defmodule Slither.Pipe.Events do
   # What a run tells of itself: its events, and the account they carry.
 
   alias Slither.{Receipt, Telemetry}
-  alias Slither.Pipe.{Queue, Tally}
+  alias Slither.Run.{Account, Queue}
 
   @doc "A run begins."
-  @spec started(Slither.Pipe.Engine.t()) :: :ok
+  @spec started(Slither.Run.Engine.t()) :: :ok
   def started(engine), do: event(engine, :start, %{system_time: System.system_time()}, %{})
 
   @doc "A stage gets its first entries."
-  @spec begun(Slither.Pipe.Engine.t(), non_neg_integer) :: Slither.Pipe.Engine.t()
+  @spec begun(Slither.Run.Engine.t(), non_neg_integer) :: Slither.Run.Engine.t()
   def begun(engine, index) do
     if is_map_key(engine.stage_started, index) do
       engine
@@ -24,7 +24,7 @@ defmodule Slither.Pipe.Events do
   end
 
   @doc "The account of the run, and of the error that ended it if there was one."
-  @spec account(Slither.Pipe.Engine.t(), Exception.t() | nil) :: Receipt.t()
+  @spec account(Slither.Run.Engine.t(), Exception.t() | nil) :: Receipt.t()
   def account(engine, error) do
     now = System.monotonic_time()
 
@@ -34,11 +34,11 @@ defmodule Slither.Pipe.Events do
         {stage.name, work, now - Map.get(engine.stage_started, index, now)}
       end
 
-    Tally.close(engine.tally, stages, now - engine.started, error)
+    Account.close(engine.tally, stages, now - engine.started, error)
   end
 
   @doc "A run ends, with the error that ended it if there was one."
-  @spec finished(Slither.Pipe.Engine.t(), Receipt.t(), Exception.t() | nil) :: :ok
+  @spec finished(Slither.Run.Engine.t(), Receipt.t(), Exception.t() | nil) :: :ok
   def finished(engine, receipt, error) do
     failed_stage = error && Map.get(error, :stage)
 

@@ -45,7 +45,8 @@ defmodule Slither.Pipe.Instance do
   use Supervisor
 
   alias Slither.{Error, Options, PipeError}
-  alias Slither.Pipe.{Counts, Definition, Engine, Names, Runner, Server, Sink}
+  alias Slither.Pipe.{Counts, Definition, Names, Runner, Server, Sink}
+  alias Slither.Run.Engine
 
   @where "Slither.Pipe.start_link/2"
 

@@ -6,7 +6,8 @@ defmodule Slither.Pipe.Resume do
   #
   # Before anything is handed on, the inputs that are finished are pulled again, and compared.
 
-  alias Slither.Pipe.{Checkpoint, Definition, Engine, Fingerprint, Live}
+  alias Slither.Pipe.{Checkpoint, Definition, Fingerprint}
+  alias Slither.Run.{Engine, Unfinished}
   alias Slither.PipeError
 
   # A stage of any other type may make one item of several, which have no position of their own.
@@ -55,7 +56,7 @@ defmodule Slither.Pipe.Resume do
   def step(%__MODULE__{at: :end} = resume), do: go_on(resume)
 
   def step(%__MODULE__{engine: engine} = resume) do
-    if Live.known?(engine.live), do: again(resume), else: look(resume)
+    if Unfinished.known?(engine.live), do: again(resume), else: look(resume)
   end
 
   # Nothing comes out of the engine before it knows the input.
@@ -72,7 +73,7 @@ defmodule Slither.Pipe.Resume do
       {:done, engine} ->
         resume = %{resume | engine: engine}
 
-        if Live.known?(engine.live),
+        if Unfinished.known?(engine.live),
           do: again(resume),
           else: {:halted, [], shorter(resume), resume}
 
@@ -81,7 +82,7 @@ defmodule Slither.Pipe.Resume do
 
       {:wait, engine} ->
         resume = %{resume | engine: engine}
-        if Live.known?(engine.live), do: again(resume), else: {:wait, resume}
+        if Unfinished.known?(engine.live), do: again(resume), else: {:wait, resume}
     end
   end
 

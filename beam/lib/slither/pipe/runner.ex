@@ -54,8 +54,9 @@ defmodule Slither.Pipe.Runner do
   """
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}
-  alias Slither.Dispatch.{Heap, Reader, Source}
-  alias Slither.Pipe.{Definition, Engine, Library, Resume}
+  alias Slither.Run.{Heap, Reader, Source}
+  alias Slither.Pipe.{Definition, Library, Resume}
+  alias Slither.Run.Engine
 
   @where "Slither.run_pipe/3"
 

@@ -13,7 +13,8 @@ defmodule Slither.Pipe.Server do
   require Logger
 
   alias Slither.{PipeError, Telemetry}
-  alias Slither.Pipe.{Counts, Engine, Names, Quiet, Rate, Sink}
+  alias Slither.Pipe.{Counts, Names, Rate, Sink}
+  alias Slither.Run.{Engine, Quiet}
 
   # Back-off, in ms, where the pipe can't begin again, as when its pool is restarting too.
   @first_delay 50

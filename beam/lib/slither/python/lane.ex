@@ -10,7 +10,7 @@ defmodule Slither.Python.Lane do
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
   alias Slither.Python.{Failure, Fault, PortWriter, Results}
-  alias Slither.Python.Pool.Pace
+  alias Slither.Pool.Pace
 
   defmodule Job do
     @moduledoc false

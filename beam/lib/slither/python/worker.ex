@@ -29,7 +29,7 @@ defmodule Slither.Python.Worker do
     WorkerError
   }
 
-  alias Slither.Python.Pool.{Demand, Recycle, Slots}
+  alias Slither.Pool.{Demand, Recycle, Slots}
 
   # How many results a handler that yields may be ahead of who takes them.
   @ahead 16

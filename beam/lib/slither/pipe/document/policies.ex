@@ -3,7 +3,7 @@ defmodule Slither.Pipe.Document.Policies do
   # Error policies of a document as those of the DSL.
 
   alias Slither.{DispatchError, Expression, PipeError}
-  alias Slither.Dispatch.Policy
+  alias Slither.Run.Policy
   alias Slither.Pipe.Document.Fields
 
   @doc "A policy; `path` leads to it."

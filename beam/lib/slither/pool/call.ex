@@ -1,0 +1,145 @@
+defmodule Slither.Pool.Call do
+  @moduledoc false
+  # Single calls, in the process that makes them. A lane is held for as long as a function runs,
+  # and goes back however that ends: by the scheduler, where the process itself ends.
+
+  alias Slither.Error
+  alias Slither.Protocol.Frame
+  alias Slither.Pool.Errors
+  alias Slither.Python.Lane
+  alias Slither.Pool.Ledger.Waiter
+
+  # A call that workers gave back so often, because they ended before they began it, fails.
+  @attempts 4
+
+  @enforce_keys [:handle, :alias, :ref, :monitor]
+  defstruct [:handle, :alias, :ref, :monitor, :lane]
+
+  @type t :: %__MODULE__{}
+  @type handle :: Slither.Python.Pool.handle()
+
+  @doc "Asks for a lane; see `Slither.Python.Pool.request/5`."
+  @spec request(handle, term, term, reference, keyword) :: :ok
+  def request(handle, reply_to, tag, ref, options) do
+    waiter = %Waiter{ref: ref, owner: self(), reply_to: reply_to, tag: tag}
+    GenServer.cast(handle.scheduler, {:request, struct!(waiter, options)})
+  end
+
+  @doc "Gives a lane back, or takes a request back."
+  @spec release(handle, reference) :: :ok
+  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
+
+  @doc "Gives a lane back whose answer nobody waits for."
+  @spec abandon(handle, reference) :: :ok
+  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+
+  @doc "Runs one call on a lane of a pool; see `Slither.Python.Pool.call/4`."
+  @spec run(handle, [String.t()], [term], keyword) ::
+          {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
+  def run(handle, target, payloads, options),
+    do: attempt(handle, target, payloads, options, @attempts)
+
+  defp attempt(handle, target, payloads, options, left) do
+    case once(handle, target, payloads, options) do
+      {:requeue, _error} when left > 1 -> attempt(handle, target, payloads, options, left - 1)
+      {:requeue, error} -> {:error, Errors.given_back(error, @attempts)}
+      answer -> answer
+    end
+  end
+
+  defp once(handle, target, payloads, options) do
+    session = options[:session_id]
+    request = [session: session, rebind: options[:on_session_lost] == :rebind]
+
+    hold(handle, request, fn call ->
+      case send(call, target, %{"session" => session}, payloads, options) do
+        {:ok, results, errors, _times} ->
+          {:ok, results, errors}
+
+        {:requeue, error} ->
+          {:requeue, error}
+
+        {_kind, error, _times} ->
+          {:error, error}
+      end
+    end)
+  end
+
+  @doc "Waits for a lane and runs `fun` with it; or says why there is none."
+  @spec hold(handle, keyword, (t -> answer)) :: answer | {:error, Error.t()}
+        when answer: term
+  def hold(handle, request, fun) do
+    alias = :erlang.alias()
+    monitor = Process.monitor(handle.scheduler)
+    call = %__MODULE__{handle: handle, alias: alias, ref: make_ref(), monitor: monitor}
+    request(handle, alias, alias, call.ref, request)
+
+    try do
+      with {:granted, lane} <- await(call) do
+        answer = fun.(%{call | lane: lane})
+        release(handle, call.ref)
+        answer
+      else
+        {_kind, error} -> {:error, error}
+      end
+    catch
+      kind, reason ->
+        abandon(handle, call.ref)
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    after
+      :erlang.unalias(alias)
+      Process.demonitor(monitor, [:flush])
+    end
+  end
+
+  @doc "Runs a call on the lane that is held. Options: `timeout` (ms, 30,000) and `run`."
+  @spec send(t, [String.t()], map, [term], keyword) :: Lane.outcome()
+  def send(%__MODULE__{} = call, target, context, payloads, options \\ []) do
+    Lane.run(call.lane, %Lane.Job{
+      reply_to: call.alias,
+      tag: call.alias,
+      ref: call.ref,
+      head: Frame.call_head(target, context),
+      run: options[:run],
+      timeout: options[:timeout] || 30_000,
+      payloads: payloads
+    })
+
+    answer(call, {[], %{}})
+  end
+
+  defp answer(call, parts) do
+    case await(call) do
+      {:part, {results, errors, _bytes}} ->
+        Lane.taken(call.lane, call.ref, length(results))
+        answer(call, join(parts, results, errors))
+
+      {:done, {:ok, results, errors, times}} ->
+        {results, errors} = join(parts, results, errors)
+        {:ok, results, errors, times}
+
+      {:done, outcome} ->
+        outcome
+
+      {_kind, error} ->
+        {:died, error, nil}
+    end
+  end
+
+  defp join({[], _none}, results, errors), do: {results, errors}
+
+  defp join({before, errors}, results, more) do
+    shift = length(before)
+    {before ++ results, Map.merge(errors, Map.new(more, fn {at, e} -> {at + shift, e} end))}
+  end
+
+  defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor, handle: handle}) do
+    receive do
+      {^alias, {kind, ^ref, what}} ->
+        {kind, what}
+
+      {:DOWN, ^monitor, :process, _pid, reason} ->
+        {:lane_lost, Errors.stopped(handle.settings.name, reason)}
+    end
+  end
+end

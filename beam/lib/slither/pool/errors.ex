@@ -1,0 +1,188 @@
+defmodule Slither.Pool.Errors do
+  @moduledoc false
+  # What a pool's scheduler says to those it can't serve.
+
+  alias Slither.{Error, Options}
+
+  @doc "No worker can be started; `error` is why."
+  @spec unavailable(atom, Error.t()) :: Error.t()
+  def unavailable(name, error) do
+    %{
+      error
+      | reason: :pool_unavailable,
+        message: "no worker could be started: #{error.message}",
+        where: where(name),
+        details: Map.put(error.details, :start_reason, error.reason)
+    }
+  end
+
+  @doc "The queue is full."
+  @spec saturated(atom, non_neg_integer, pos_integer) :: Error.t()
+  def saturated(name, queue, limit) do
+    %Error{
+      reason: :saturated,
+      message: "its queue is full: #{calls(queue)} already; the limit is #{limit}",
+      where: where(name),
+      hint: "send less at once, add workers, or raise the pool's max_queue",
+      details: %{pool: name, queue: queue, limit: limit}
+    }
+  end
+
+  @doc "A wait was too long."
+  @spec queue_timeout(atom) :: Error.t()
+  def queue_timeout(name) do
+    %Error{
+      reason: :queue_timeout,
+      message: "no worker was free within queue_timeout",
+      where: where(name),
+      hint: "add workers, or raise queue_timeout"
+    }
+  end
+
+  @doc "The worker of a session is gone."
+  @spec session_lost(atom, String.t()) :: Error.t()
+  def session_lost(name, session) do
+    %Error{
+      reason: :session_lost,
+      message: "the worker that held session #{inspect(session)} is gone, and its state with it",
+      where: where(name),
+      hint:
+        "Slither.Session.stop/1 lets it begin anew; with on_session_lost: :rebind it does so " <>
+          "by itself",
+      details: %{session: session}
+    }
+  end
+
+  @doc "A process would wait for a call that it itself is to take the answer of."
+  @spec session_in_use(atom, String.t()) :: Error.t()
+  def session_in_use(name, session) do
+    %Error{
+      reason: :session_in_use,
+      message: "the process that stops session #{inspect(session)} has calls of it out",
+      where: where(name),
+      hint: "stop it once its run is over, or from another process",
+      details: %{session: session}
+    }
+  end
+
+  @doc "A session, or where `nil` a worker, is not there any more."
+  @spec unbound(String.t() | nil) :: Error.t()
+  def unbound(session) do
+    %Error{
+      reason: :session_unbound,
+      message: "no worker holds session #{inspect(session)}",
+      details: %{session: session}
+    }
+  end
+
+  @doc "A session is to move, and there is no other worker."
+  @spec nowhere(atom) :: Error.t()
+  def nowhere(name),
+    do: %Error{reason: :no_worker, message: "no other worker is ready", where: where(name)}
+
+  @doc "The process that owns a worker ended before that was ready."
+  @spec crashed(term) :: Error.t()
+  def crashed(reason),
+    do: %Error{
+      reason: :start_failed,
+      message: "its owner ended: #{Exception.format_exit(reason)}"
+    }
+
+  @doc "A lane ended."
+  @spec lane_lost(term) :: Error.t()
+  def lane_lost(reason),
+    do: %Error{reason: :worker_died, message: "a lane failed: #{inspect(reason)}"}
+
+  @doc "`max_rss` is of no use: a worker is beyond it when it starts."
+  @spec max_rss_too_low(pos_integer, non_neg_integer) :: String.t()
+  def max_rss_too_low(limit, rss) do
+    "max_rss is #{limit} bytes, and a worker that has just started takes #{rss} already: it " <>
+      "does not apply. Raise it above that"
+  end
+
+  @doc "`max_rss` is of no use: workers go beyond it with their first calls."
+  @spec max_rss_in_vain(pos_integer, non_neg_integer) :: String.t()
+  def max_rss_in_vain(limit, rss) do
+    "max_rss is #{limit} bytes, and one worker after another is beyond it after its first " <>
+      "calls (now #{rss} bytes): it does not apply until the next restart. Raise it above that"
+  end
+
+  @doc "More workers than a pool may have."
+  @spec too_many(atom, pos_integer, pos_integer) :: Error.t()
+  def too_many(name, asked, most) do
+    %Error{
+      reason: :invalid_option,
+      message: "options :size and :spare come to #{asked} workers; a pool has at most #{most}",
+      where: where(name),
+      details: %{option: :size, value: asked}
+    }
+  end
+
+  @doc "No worker was ready in time."
+  @spec start_timeout(atom, timeout) :: Error.t()
+  def start_timeout(name, timeout) do
+    %Error{
+      reason: :start_timeout,
+      message: "no worker was ready after #{timeout} ms",
+      where: where(name)
+    }
+  end
+
+  @doc "The pool lives, and has not answered a question."
+  @spec busy(atom, timeout) :: Error.t()
+  def busy(name, timeout) do
+    %Error{
+      reason: :timeout,
+      message: "the pool gave no answer within #{timeout} ms",
+      where: where(name),
+      hint: "the node is busy: try again"
+    }
+  end
+
+  @doc "The pool's processes ended."
+  @spec stopped(atom, term) :: Error.t()
+  def stopped(name, reason) do
+    %Error{
+      reason: :pool_unavailable,
+      message: "the pool stopped: #{Exception.format_exit(reason)}",
+      where: where(name)
+    }
+  end
+
+  @doc "Workers ended again and again before they began a call."
+  @spec given_back(Error.t(), pos_integer) :: Error.t()
+  def given_back(last, attempts) do
+    %{
+      last
+      | reason: :worker_died,
+        message:
+          "#{attempts} workers ended while they held this batch; the last: " <> last.message
+    }
+  end
+
+  @doc "No pool has this name."
+  @spec unknown(term) :: Error.t()
+  def unknown(name) do
+    known =
+      Registry.select(Slither.Python.Registry, [
+        {{:"$1", :_, :_}, [{:is_atom, :"$1"}], [:"$1"]}
+      ])
+
+    list = if known == [], do: "none", else: Enum.map_join(Enum.sort(known), ", ", &inspect/1)
+
+    %Error{
+      reason: :unknown_pool,
+      message: "no pool #{inspect(name)} is running.#{Options.nearest(name, known)}",
+      hint: "running: #{list}; declare one: config :slither, pools: [#{key(name)}: [size: 2]]",
+      details: %{pool: name, known: known}
+    }
+  end
+
+  defp key(name) when is_atom(name), do: name
+  defp key(_name), do: :default
+
+  defp calls(1), do: "1 call waits"
+  defp calls(count), do: "#{count} calls wait"
+
+  defp where(name), do: "pool #{inspect(name)}"
+end

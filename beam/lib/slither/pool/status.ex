@@ -1,0 +1,60 @@
+defmodule Slither.Pool.Status do
+  @moduledoc false
+  # What a pool does now, of its scheduler's state. Memory is looked up by whoever asked, so that
+  # the scheduler waits for no file.
+
+  alias Slither.Pool.{Ledger, Sessions, Slots}
+  alias Slither.Python.Rss
+
+  @doc "The pool and its workers."
+  @spec of(map) :: map
+  def of(state) do
+    %{
+      name: state.settings.name,
+      size: state.roster.size,
+      spare: state.roster.spare,
+      workers:
+        for({slot, member} <- Enum.sort(state.roster.members), do: worker(state, slot, member)),
+      queue: Ledger.waiting(state.ledger),
+      started: state.started,
+      died: state.died,
+      error: state.error
+    }
+  end
+
+  @doc "The pool's sessions."
+  @spec sessions(map) :: [map]
+  def sessions(%{ledger: ledger}) do
+    slots = Map.new(ledger.workers, fn {slot, worker} -> {worker.pid, slot} end)
+
+    for id <- Sessions.ids(ledger.sessions) do
+      %{worker: worker, busy: busy} = Sessions.fetch(ledger.sessions, id)
+      slot = slots[worker]
+      status = if slot, do: if(busy, do: :busy, else: :idle), else: :lost
+      %{id: id, worker: slot, status: status}
+    end
+  end
+
+  @doc "What `of/1` tells, with the memory of each worker."
+  @spec with_rss(map) :: map
+  def with_rss(status) do
+    rss = Rss.read_all(for %{os_pid: os_pid} when os_pid != nil <- status.workers, do: os_pid)
+    %{status | workers: for(worker <- status.workers, do: %{worker | rss: rss[worker.os_pid]})}
+  end
+
+  defp worker(state, slot, member) do
+    %{
+      worker: slot,
+      status: member.status,
+      os_pid: member.os_pid,
+      calls: calls(state.ledger.workers[slot]),
+      sessions: Sessions.load(state.ledger.sessions, member.pid),
+      served: Slots.served(state.settings.slots, slot),
+      age: member.since && System.monotonic_time(:millisecond) - member.since,
+      rss: nil
+    }
+  end
+
+  defp calls(nil), do: 0
+  defp calls(%{leased: leased}), do: leased
+end

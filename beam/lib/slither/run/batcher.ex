@@ -1,0 +1,192 @@
+defmodule Slither.Run.Batcher do
+  @moduledoc false
+  # A strategy being fed. Strategies with only `batch/2` are given whole windows.
+
+  #
+  # Strategies, and the functions that ours are given, are code of the user's: where it fails, the
+  # entries that it can't say a batch for are a batch that has failed.
+
+  alias Slither.{Error, Guarded, Item}
+  alias Slither.Dispatch.Strategies.{Arrival, FixedBatch, KeyPartition, WeightedBatch}
+
+  @ours [Arrival, FixedBatch, KeyPartition, WeightedBatch]
+
+  @enforce_keys [:strategy, :options, :state]
+  # `inside` are the entries that a strategy of the user's own has and has not given back.
+  defstruct [:strategy, :options, :state, inside: []]
+
+  @type t :: %__MODULE__{}
+  @type entry :: {seq :: term, Item.t()}
+  @type batch :: [entry, ...] | {:failed, [entry, ...], Error.t()}
+  @type group :: [batch, ...]
+
+  @doc "A batcher of checked dispatch options."
+  @spec new(keyword) :: t
+  def new(options) do
+    strategy = options[:strategy]
+    %__MODULE__{strategy: strategy, options: options, state: start(strategy, options)}
+  end
+
+  defp start(strategy, options) when strategy in @ours, do: strategy.init(options)
+
+  defp start(strategy, options) do
+    if push?(strategy) do
+      case guarded(strategy, "init/1", fn -> strategy.init(options) end) do
+        {:ok, state} -> {:push, state}
+        {:error, error} -> {:broken, error}
+      end
+    else
+      {:window, options[:batch_size] * options[:max_in_flight]}
+    end
+  end
+
+  @doc "How many entries to feed it next."
+  @spec want(t) :: pos_integer
+  def want(%__MODULE__{strategy: strategy, state: state}) when strategy in @ours,
+    do: strategy.want(state)
+
+  def want(%__MODULE__{state: {:window, size}, inside: inside}), do: max(1, size - length(inside))
+  def want(%__MODULE__{state: {:broken, _error}}), do: 1
+
+  def want(%__MODULE__{strategy: strategy, state: {:push, state}}) do
+    case guarded(strategy, "want/1", fn -> strategy.want(state) end) do
+      {:ok, count} when is_integer(count) and count > 0 -> count
+      _failed_or_none -> 1
+    end
+  end
+
+  @doc "The batcher with the batch size that a flow has found, if it looks for one."
+  @spec resize(t, pos_integer | nil) :: t
+  def resize(batcher, nil), do: batcher
+  def resize(batcher, size), do: %{batcher | state: batcher.strategy.resize(batcher.state, size)}
+
+  @doc "Feeds entries; gives complete groups of batches."
+  @spec add(t, [entry]) :: {[group], t}
+  def add(%__MODULE__{strategy: strategy, state: state} = batcher, entries)
+      when strategy in @ours do
+    {groups, state} = strategy.add(entries, state)
+    {groups, %{batcher | state: state}}
+  end
+
+  def add(%__MODULE__{state: {:broken, error}} = batcher, entries),
+    do: {failed(entries, error), batcher}
+
+  def add(%__MODULE__{inside: inside, state: {:window, size}} = batcher, entries) do
+    batcher = %{batcher | inside: inside ++ entries}
+    if length(batcher.inside) >= size, do: window(batcher), else: {[], batcher}
+  end
+
+  def add(%__MODULE__{strategy: strategy, state: {:push, state}} = batcher, entries) do
+    batcher = %{batcher | inside: batcher.inside ++ entries}
+
+    answer =
+      guarded(strategy, "add/2", fn ->
+        {groups, state} = strategy.add(entries, state)
+        {groups, left!(strategy, groups, batcher.inside), {:push, state}}
+      end)
+
+    case answer do
+      {:ok, {groups, inside, state}} -> {groups, %{batcher | inside: inside, state: state}}
+      {:error, error} -> {failed(batcher.inside, error), emptied(batcher)}
+    end
+  end
+
+  @doc "The rest, at the end of the input."
+  @spec flush(t) :: [group]
+  def flush(%__MODULE__{strategy: strategy, state: state}) when strategy in @ours,
+    do: strategy.flush(state)
+
+  def flush(%__MODULE__{inside: []}), do: []
+  def flush(%__MODULE__{state: {:window, _size}} = batcher), do: batcher |> window() |> elem(0)
+
+  def flush(%__MODULE__{strategy: strategy, state: {:push, state}, inside: inside}) do
+    answer =
+      guarded(strategy, "flush/1", fn ->
+        groups = strategy.flush(state)
+        all!(strategy, groups, inside)
+        groups
+      end)
+
+    case answer do
+      {:ok, groups} -> groups
+      {:error, error} -> failed(inside, error)
+    end
+  end
+
+  @doc "How many items are in groups."
+  @spec count([group]) :: non_neg_integer
+  def count(groups),
+    do: for(group <- groups, batch <- group, reduce: 0, do: (n -> n + size(batch)))
+
+  defp size({:failed, entries, _error}), do: length(entries)
+  defp size(entries), do: length(entries)
+
+  defp push?(strategy),
+    do: Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2)
+
+  defp emptied(batcher),
+    do: %{batcher | inside: [], state: start(batcher.strategy, batcher.options)}
+
+  defp failed([], _error), do: []
+  defp failed(entries, error), do: [[{:failed, entries, error}]]
+
+  defp guarded(strategy, function, fun),
+    do: Guarded.call("#{inspect(strategy)}.#{function}", fun, reason: :invalid_strategy)
+
+  # Items carry their place in meta through the strategy, which may move them.
+  defp window(%__MODULE__{strategy: strategy, inside: inside} = batcher) do
+    marked = for {seq, item} <- inside, do: Item.put_meta(item, slither_seq: seq)
+
+    answer =
+      guarded(strategy, "batch/2", fn ->
+        batches = Enum.map(strategy.batch(marked, batcher.options), &unmarked/1)
+        batches = Enum.reject(batches, &(&1 == []))
+        all!(strategy, [batches], inside)
+        batches
+      end)
+
+    batcher = %{batcher | inside: []}
+
+    case answer do
+      {:ok, batches} -> {[batches], batcher}
+      {:error, error} -> {failed(inside, error), batcher}
+    end
+  end
+
+  defp unmarked(batch), do: Enum.map(batch, &unmark/1)
+
+  defp unmark(%Item{meta: meta} = item) do
+    {seq, meta} = Map.pop!(meta, :slither_seq)
+    {seq, %{item | meta: meta}}
+  end
+
+  defp all!(strategy, groups, inside) do
+    case left!(strategy, groups, inside) do
+      [] -> :ok
+      left -> raise(Error, lost(strategy, inside, left))
+    end
+  end
+
+  # What it has still to give back; each entry comes out once.
+  defp left!(strategy, groups, inside) do
+    given = for group <- groups, [_ | _] = batch <- group, {seq, %Item{}} <- batch, do: seq
+    left = Enum.reject(inside, fn {seq, _item} -> seq in given end)
+
+    if length(given) == count(groups) and length(inside) - length(left) == length(given) and
+         Enum.all?(groups, &(&1 != [])),
+       do: left,
+       else: raise(Error, lost(strategy, inside, left))
+  end
+
+  defp lost(strategy, inside, left) do
+    given = length(inside) - length(left)
+
+    [
+      reason: :invalid_strategy,
+      message:
+        "#{inspect(strategy)} was given #{length(inside)} items and gave #{given} back; " <>
+          "each must come out once",
+      where: "strategy"
+    ]
+  end
+end

@@ -1,0 +1,74 @@
+defmodule Slither.Run.BytesHeld do
+  @moduledoc false
+  # The bytes that a flow holds: batches from when they are taken in until they are settled, and
+  # results until they are taken out. There is one only where `max_in_flight_bytes` is set, so
+  # that nobody else pays for the measuring; elsewhere it is nil.
+  #
+  # A batch is measured by one call for all its payloads, of the size that the external term
+  # format would take: it walks terms in C, and is at least what msgpack takes for all but
+  # tuples and keys that are atoms of one letter. Results count as they came over the wire.
+
+  @enforce_keys [:limit]
+  defstruct [:limit, inside: 0, out: 0, ready: 0]
+
+  @type t :: %__MODULE__{} | nil
+
+  @doc "The load of a plan."
+  @spec new(Slither.Run.Plan.t()) :: t
+  def new(%{max_bytes: nil}), do: nil
+  def new(%{max_bytes: limit}), do: %__MODULE__{limit: limit}
+
+  @doc "Takes entries in; gives their bytes."
+  @spec admit(t, list) :: {non_neg_integer, t}
+  def admit(nil, _entries), do: {0, nil}
+
+  def admit(load, entries) do
+    bytes = :erlang.external_size(for {_seq, item} <- entries, do: item.payload)
+    {bytes, %{load | inside: load.inside + bytes}}
+  end
+
+  @doc "Whether nothing more should be taken in."
+  @spec full?(t) :: boolean
+  def full?(nil), do: false
+  def full?(load), do: load.inside >= load.limit
+
+  @doc "Whether bytes may go out; when nothing is out, anything may."
+  @spec fits?(t, non_neg_integer) :: boolean
+  def fits?(nil, _bytes), do: true
+  def fits?(load, bytes), do: load.out == 0 or load.out + bytes <= load.limit
+
+  @doc "Bytes go out."
+  @spec sent(t, non_neg_integer) :: t
+  def sent(nil, _bytes), do: nil
+  def sent(load, bytes), do: %{load | out: load.out + bytes}
+
+  @doc "They are out no more."
+  @spec back(t, non_neg_integer) :: t
+  def back(nil, _bytes), do: nil
+  def back(load, bytes), do: %{load | out: load.out - bytes}
+
+  @doc "A batch is settled: its bytes are nobody's."
+  @spec gone(t, non_neg_integer) :: t
+  def gone(nil, _bytes), do: nil
+  def gone(load, bytes), do: %{load | inside: load.inside - bytes}
+
+  @doc "Results are held for their turn."
+  @spec held(t, non_neg_integer) :: t
+  def held(nil, _bytes), do: nil
+  def held(load, bytes), do: %{load | inside: load.inside + bytes}
+
+  @doc "Results have their turn, and wait to be taken."
+  @spec ready(t, non_neg_integer) :: t
+  def ready(nil, _bytes), do: nil
+  def ready(load, bytes), do: %{load | ready: load.ready + bytes}
+
+  @doc "What was ready is taken."
+  @spec taken(t) :: t
+  def taken(nil), do: nil
+  def taken(load), do: %{load | inside: load.inside - load.ready, ready: 0}
+
+  @doc "What it holds, 0 where nobody measures."
+  @spec inside(t) :: non_neg_integer
+  def inside(nil), do: 0
+  def inside(load), do: load.inside
+end

@@ -1,0 +1,43 @@
+defmodule Slither.Run.Minder do
+  @moduledoc false
+  # A process that ends those that run a flow's batches on BEAM, once the process that they run
+  # them for has ended, however it did and whatever they are at. A link to the owner would not do:
+  # it says nothing of an end that is normal, and can be trapped.
+
+  @doc "Starts one for the calling process."
+  @spec start() :: pid
+  def start do
+    owner = self()
+
+    spawn(fn ->
+      Process.flag(:trap_exit, true)
+      loop(Process.monitor(owner))
+    end)
+  end
+
+  @doc "Has the calling process end with the minder's owner."
+  @spec tie(pid) :: true
+  def tie(minder), do: Process.link(minder)
+
+  @doc "Ends it, and all that are tied to it."
+  @spec stop(pid) :: :ok
+  def stop(minder) do
+    send(minder, {__MODULE__, :stop})
+    :ok
+  end
+
+  defp loop(owner) do
+    receive do
+      {:DOWN, ^owner, :process, _pid, _reason} -> end_all()
+      {__MODULE__, :stop} -> end_all()
+      # One of those that are tied has ended by itself.
+      _exit -> loop(owner)
+    end
+  end
+
+  defp end_all do
+    {:links, tied} = Process.info(self(), :links)
+    for pid <- tied, is_pid(pid), do: Process.exit(pid, :kill)
+    :ok
+  end
+end

@@ -1,0 +1,171 @@
+defmodule Slither.Run.Plan do
+  @moduledoc false
+  # What is the same for every batch of a run: options read once, the call's head encoded once.
+
+  alias Slither.{Context, Error, Guarded}
+  alias Slither.Run.Policy
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Capture, Pool}
+
+  @enforce_keys [:mode, :policy, :context]
+  defstruct [
+    :mode,
+    :policy,
+    :context,
+    :ordering,
+    :isolate,
+    :max_in_flight,
+    :max_bytes,
+    :capacity,
+    :bounded,
+    :timeout,
+    :queue_timeout,
+    :session,
+    :on_session_lost,
+    :metadata,
+    :executor,
+    :options,
+    :capture,
+    raw: false
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @doc "The plan of checked options; `bounded` for streams."
+  @spec new(keyword, Context.t(), boolean) :: {:ok, t} | {:error, Error.t()}
+  def new(options, %Context{} = context, bounded) do
+    with {:ok, mode} <- mode(options, context) do
+      {:ok,
+       %__MODULE__{
+         mode: mode,
+         policy: Policy.new!(options[:on_error]),
+         context: context,
+         ordering: options[:ordering],
+         isolate: options[:isolate],
+         max_in_flight: options[:max_in_flight],
+         max_bytes: options[:max_in_flight_bytes],
+         capacity: capacity(mode, options),
+         bounded: bounded,
+         timeout: options[:timeout],
+         queue_timeout: options[:queue_timeout],
+         session: options[:session_id],
+         on_session_lost: options[:on_session_lost],
+         executor: options[:executor],
+         raw: options[:raw] == true,
+         capture: Capture.new(options[:capture_failures]),
+         options: options,
+         metadata: %{
+           run: context.runtime[:run],
+           pipe: context.pipe,
+           stage: context.stage,
+           pool: options[:pool],
+           batch: 0,
+           attempt: 1
+         }
+       }}
+    end
+  end
+
+  @doc "The plan of a function that runs batches in `hands` processes on BEAM."
+  @spec local((list -> tuple), Policy.t(), Context.t(), pos_integer, boolean) :: t
+  def local(fun, policy, context, hands, bounded) do
+    %__MODULE__{
+      mode: {:local, fun},
+      policy: policy,
+      context: context,
+      ordering: :preserve,
+      isolate: false,
+      max_in_flight: 2 * hands,
+      capacity: hands,
+      bounded: bounded,
+      timeout: :infinity,
+      queue_timeout: :infinity,
+      options: [],
+      metadata: %{
+        run: context.runtime[:run],
+        pipe: context.pipe,
+        stage: context.stage,
+        pool: nil,
+        batch: 0,
+        attempt: 1
+      }
+    }
+  end
+
+  defp mode(options, context) do
+    executor = options[:executor]
+
+    case target(executor, options) do
+      {:ok, target} -> pool(options[:pool], target, options, context)
+      :external -> {:ok, :task}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp target(executor, options) do
+    cond do
+      not Code.ensure_loaded?(executor) -> {:error, no_executor(executor)}
+      function_exported?(executor, :target, 1) -> asked(executor, options)
+      function_exported?(executor, :execute_batch, 3) -> :external
+      true -> {:error, no_executor(executor)}
+    end
+  end
+
+  defp asked(executor, options) do
+    name = "#{inspect(executor)}.target/1"
+
+    with {:ok, answer} <-
+           Guarded.call(name, fn -> executor.target(options) end, reason: :invalid_option) do
+      case answer do
+        {:ok, target} when is_list(target) ->
+          {:ok, target}
+
+        :external ->
+          :external
+
+        {:error, %Error{} = error} ->
+          {:error, error}
+
+        other ->
+          {:error, %Error{reason: :invalid_option, message: "#{name} gave #{inspect(other)}"}}
+      end
+    end
+  end
+
+  defp pool(name, target, options, context) do
+    with {:ok, handle} <- Pool.handle(name) do
+      wire = %{
+        "run" => context.runtime[:run],
+        "pipe" => name(context.pipe),
+        "stage" => name(context.stage),
+        "session" => options[:session_id],
+        "trace" => trace(context.metadata)
+      }
+
+      # As bytes, the context of a run costs a call's message a reference, not a copy.
+      {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
+    end
+  end
+
+  # So that Python's own spans can join the trace: `metadata: %{trace: …}`, such as a W3C
+  # traceparent.
+  defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)
+  defp trace(_metadata), do: nil
+
+  # A session's calls keep their order by going one at a time.
+  defp capacity({:pool, _handle, _head, _run}, options),
+    do: if(options[:session_id], do: 1, else: options[:max_in_flight])
+
+  defp capacity(:task, options), do: options[:max_in_flight]
+
+  defp name(nil), do: nil
+  defp name(name), do: to_string(name)
+
+  defp no_executor(executor) do
+    %Error{
+      reason: :invalid_option,
+      message: "option :executor takes a module with execute_batch/3, got #{inspect(executor)}",
+      details: %{option: :executor}
+    }
+  end
+end

@@ -1,0 +1,116 @@
+defmodule Slither.Run.Unfinished do
+  @moduledoc false
+  # Which inputs of a run are finished: an input lives as long as any item made of it is inside.
+  # Runs that are not tracked have `nil` in its place, and pay nothing.
+  #
+  # A run that goes on looks at the inputs that are finished before it works on any other: those
+  # that are not wait here until the last finished one has been found to be what it was.
+
+  alias Slither.Run.Finished
+
+  defstruct done: [], last: -1, compare: true, counts: %{}, finished: [], waiting: [], other: nil
+
+  @type t :: %__MODULE__{} | nil
+
+  @doc "Tracks a run that leaves out what is done, and compares it unless it is told not to."
+  @spec new(Finished.t(), boolean) :: t
+  def new(done, compare),
+    do: %__MODULE__{
+      done: done,
+      last: if(compare, do: Finished.last(done), else: -1),
+      compare: compare
+    }
+
+  @doc "Takes in entries of the input, in order; gives those that are not done."
+  @spec begin(t, list) :: {list, t}
+  def begin(nil, entries), do: {entries, nil}
+
+  def begin(live, entries) do
+    {kept, live} = Enum.reduce(entries, {live.waiting, live}, &enter/2)
+
+    cond do
+      live.other != nil -> {[], %{live | waiting: []}}
+      known?(live) -> {Enum.reverse(kept), %{live | waiting: []}}
+      true -> {[], %{live | waiting: kept}}
+    end
+  end
+
+  @doc "Whether the finished inputs have come again, and are the same."
+  @spec known?(t) :: boolean
+  def known?(live), do: live.last == -1 and live.other == nil
+
+  @doc "The position at which the input is another one, if that was seen."
+  @spec other(t) :: non_neg_integer | nil
+  def other(nil), do: nil
+  def other(live), do: live.other
+
+  defp enter(_entry, {kept, %{other: other} = live}) when other != nil, do: {kept, live}
+
+  defp enter({[position], item} = entry, {kept, live}) do
+    digest = Finished.digest(item)
+    {known, done} = Finished.pop(live.done, position)
+    last = if position == live.last, do: -1, else: live.last
+    live = %{live | done: done, last: last}
+
+    cond do
+      known == nil ->
+        {[entry | kept], %{live | counts: Map.put(live.counts, position, {1, digest})}}
+
+      known == digest or not live.compare ->
+        {kept, live}
+
+      true ->
+        {kept, %{live | other: position}}
+    end
+  end
+
+  @doc "Entries went through a stage on BEAM, which may have made several or none of one."
+  @spec pass(t, list, Slither.Run.Inline.result()) :: t
+  def pass(nil, _entries, _result), do: nil
+
+  def pass(live, entries, result) do
+    # A failed item, and what is behind it, is not finished.
+    passed =
+      case result.halt do
+        nil -> entries
+        {limit, _error} -> Enum.filter(entries, &(elem(&1, 0) < limit))
+      end
+
+    %{}
+    |> add(passed, -1)
+    |> add(result.on, 1)
+    |> Enum.reduce(live, &change/2)
+  end
+
+  @doc "Items have ended."
+  @spec ended(t, [[non_neg_integer, ...]]) :: t
+  def ended(nil, _seqs), do: nil
+
+  def ended(live, seqs),
+    do: Enum.reduce(seqs, live, fn [n | _], live -> change({n, -1}, live) end)
+
+  @doc "The inputs that have finished since, with their digests, in no order."
+  @spec take(t) :: {[{non_neg_integer, Finished.digest()}], t}
+  def take(live), do: {live.finished, %{live | finished: []}}
+
+  defp add(changes, entries, by) do
+    Enum.reduce(entries, changes, fn entry, changes ->
+      Map.update(changes, hd(elem(entry, 0)), by, &(&1 + by))
+    end)
+  end
+
+  defp change({_position, 0}, live), do: live
+
+  defp change({position, by}, live) do
+    {count, digest} = Map.fetch!(live.counts, position)
+
+    case count + by do
+      0 ->
+        counts = Map.delete(live.counts, position)
+        %{live | counts: counts, finished: [{position, digest} | live.finished]}
+
+      count ->
+        %{live | counts: Map.put(live.counts, position, {count, digest})}
+    end
+  end
+end
