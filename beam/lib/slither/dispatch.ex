@@ -44,7 +44,7 @@ defmodule Slither.Dispatch do
 
   alias Slither.{Context, Error, Item, Receipt, Telemetry}
   alias Slither.Dispatch.Settings
-  alias Slither.Run.{Batcher, Flow, Heap, Parts, Plan, Reader, Source}
+  alias Slither.Run.{Batcher, Flow, Heap, Mailbox, Parts, Plan, Reader, Source}
 
   @start [:slither, :dispatch, :run, :start]
   @stop [:slither, :dispatch, :run, :stop]
@@ -121,15 +121,16 @@ defmodule Slither.Dispatch do
     with {:ok, options} <- Settings.check(options, "Slither.dispatch/2"),
          :ok <- enumerable(items),
          {:ok, plan} <- Plan.new(options, context(options), bounded) do
-      alias = :erlang.alias()
+      mailbox = Mailbox.open()
+      inbox = Mailbox.inbox(mailbox, :dispatch)
 
       state = %{
-        alias: alias,
+        mailbox: mailbox,
         owner: self(),
         source: Source.new(items),
         next: 0,
         batcher: Batcher.new(options),
-        flow: plan |> Flow.new(alias, :dispatch) |> Flow.give_whole(),
+        flow: plan |> Flow.new(inbox) |> Flow.give_whole(),
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt: options[:receipt],
         started: System.monotonic_time(),
@@ -243,21 +244,10 @@ defmodule Slither.Dispatch do
     {groups, %{state | source: source, next: next, batcher: batcher}}
   end
 
-  defp await(%{alias: alias} = state) do
-    receive do
-      {{^alias, _key}, message} ->
-        deliver(state, message)
-
-      {{^alias, _key}, monitor, :process, _pid, reason} ->
-        deliver(state, {:down, monitor, reason})
-
-      {:timeout, timer, {:slither_timer, {^alias, _key}}} ->
-        deliver(state, {:timer, timer})
-    end
+  defp await(state) do
+    {:dispatch, message} = Mailbox.await(state.mailbox)
+    %{state | flow: guard(state, fn -> Flow.message(state.flow, message) end)}
   end
-
-  defp deliver(state, message),
-    do: %{state | flow: guard(state, fn -> Flow.message(state.flow, message) end)}
 
   defp unpack([{:ok, entries} | chunks], acc, state),
     do: unpack(chunks, push(entries, acc), count(state, :out, length(entries)))
@@ -315,8 +305,7 @@ defmodule Slither.Dispatch do
   defp close(state, error) do
     Reader.close(state.owner, fn -> Flow.close(state.flow) end)
     Source.close(state.source)
-    :erlang.unalias(state.alias)
-    flush(state.alias)
+    Mailbox.close(state.mailbox)
 
     {event, facts} = if error, do: {@exception, reason(error)}, else: {@stop, %{}}
     heard? = Telemetry.heard?(event)
@@ -332,14 +321,4 @@ defmodule Slither.Dispatch do
   end
 
   defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
-
-  defp flush(alias) do
-    receive do
-      {{^alias, _key}, _message} -> flush(alias)
-      {{^alias, _key}, _monitor, :process, _pid, _reason} -> flush(alias)
-      {:timeout, _timer, {:slither_timer, {^alias, _key}}} -> flush(alias)
-    after
-      0 -> :ok
-    end
-  end
 end

@@ -348,9 +348,9 @@ defmodule Slither.Python.Pool do
   end
 
   @doc false
-  # Asks for a lane: `{tag, {:granted, ref, lane}}` or `{tag, {:denied, ref, error}}` follows.
-  @spec request(handle, term, term, reference, keyword) :: :ok
-  defdelegate request(handle, reply_to, tag, ref, options), to: Call
+  # Asks for a lane: the inbox is told that `ref` is granted or denied.
+  @spec request(handle, Slither.Python.Inbox.t(), reference, keyword) :: :ok
+  defdelegate request(handle, inbox, ref, options), to: Call
 
   @doc false
   # Gives a lane back, or takes a request back.

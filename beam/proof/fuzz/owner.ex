@@ -130,8 +130,8 @@ defmodule Slither.Proof.Fuzz.Owner do
       # The owner would have ended by now.
       :gone -> settle(owner)
       {:"$gen_cast", {:kill, %Error{reason: :protocol_error}}} -> settle(owner)
-      {:job, {:part, lane, part}} -> owner |> part(lane, part) |> settle()
-      {:job, {:done, lane, outcome}} -> owner |> done(lane, outcome) |> settle()
+      {{_reader, :job}, {:part, lane, part}} -> owner |> part(lane, part) |> settle()
+      {{_reader, :job}, {:done, lane, outcome}} -> owner |> done(lane, outcome) |> settle()
       message -> owner |> pass(message) |> settle()
     after
       # A call that is answered is followed by the next one.
@@ -162,8 +162,7 @@ defmodule Slither.Proof.Fuzz.Owner do
 
   defp job(owner, lane) do
     Lane.run(lane, %Lane.Job{
-      reply_to: self(),
-      tag: :job,
+      inbox: {self(), :job},
       ref: lane,
       head: owner.head,
       payloads: [1, 2]

@@ -13,7 +13,7 @@ defmodule Slither.Pool.LedgerTest do
     do: for(i <- 1..count, do: :erlang.list_to_pid(~c"<0.#{n * 100 + 5_000 + i}.0>"))
 
   defp waiter(ref, options) do
-    struct!(%Waiter{ref: ref, owner: self(), reply_to: self(), tag: :tag}, options)
+    struct!(%Waiter{ref: ref, owner: self(), inbox: {self(), :key}}, options)
   end
 
   defp with_workers(count, lanes) do

@@ -271,11 +271,11 @@ defmodule Slither.Pool.PoolTest do
       {_handle, first, nil} = request(pool)
       {_handle, second, nil} = request(pool)
       assert {:ok, %{queue: 2}} = Pool.status(pool)
-      refute_received {:lane, {:granted, _ref, _lane}}
+      refute_received {{_, :lane}, {:granted, _ref, _lane}}
       Pool.release(handle, one)
-      assert_receive {:lane, {:granted, ^first, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^first, _lane}}, patience()
       Pool.release(handle, first)
-      assert_receive {:lane, {:granted, ^second, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^second, _lane}}, patience()
     end
 
     test "of a caller that died are free again" do
@@ -294,7 +294,7 @@ defmodule Slither.Pool.PoolTest do
       assert {:ok, %{queue: 1}} = Pool.status(pool)
       Process.exit(caller, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^caller, :killed}, patience()
-      assert_receive {:lane, {:granted, ^ref, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^ref, _lane}}, patience()
     end
 
     test "of a caller that died in a call are free once it is answered" do
@@ -306,7 +306,7 @@ defmodule Slither.Pool.PoolTest do
       Process.exit(caller, :kill)
       assert {:ok, %{queue: 1, died: 0}} = Pool.status(pool)
       File.touch!(go)
-      assert_receive {:lane, {:granted, ^ref, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^ref, _lane}}, patience()
       assert {:ok, %{workers: [%{os_pid: ^running}], died: 0}} = Pool.status(pool)
     end
 
@@ -318,7 +318,7 @@ defmodule Slither.Pool.PoolTest do
       Process.exit(waiter, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^waiter, :killed}, patience()
       Pool.release(handle, one)
-      assert_receive {:lane, {:granted, ^two, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^two, _lane}}, patience()
       Pool.release(handle, two)
       assert call(pool, "identity", 1) == {:ok, 1}
     end
@@ -336,7 +336,7 @@ defmodule Slither.Pool.PoolTest do
 
       assert error.cause.details == %{pool: pool, queue: 1, limit: 1}
       Pool.release(handle, one)
-      assert_receive {:lane, {:granted, ^two, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^two, _lane}}, patience()
       Pool.release(handle, two)
       assert call(pool, "identity", 1) == {:ok, 1}
     end
@@ -360,9 +360,9 @@ defmodule Slither.Pool.PoolTest do
       now = System.monotonic_time(:millisecond)
       {_handle, patient, nil} = request(pool, deadline: now + 600_000)
       {_handle, hasty, nil} = request(pool, deadline: now + 20)
-      assert_receive {:lane, {:denied, ^hasty, %Error{reason: :queue_timeout}}}, 30_000
+      assert_receive {{_, :lane}, {:denied, ^hasty, %Error{reason: :queue_timeout}}}, 30_000
       Pool.release(handle, ref)
-      assert_receive {:lane, {:granted, ^patient, _lane}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^patient, _lane}}, patience()
     end
   end
 
@@ -413,7 +413,7 @@ defmodule Slither.Pool.PoolTest do
       {_handle, ref, nil} = request(pool, session: "s")
       assert {:ok, %{queue: 1}} = Pool.status(pool)
       signal(os_pid, "KILL")
-      assert_receive {:lane, {:denied, ^ref, %Error{reason: :session_lost}}}, patience()
+      assert_receive {{_, :lane}, {:denied, ^ref, %Error{reason: :session_lost}}}, patience()
       assert {:error, %DispatchError{reason: :worker_died}} = Task.await(task, patience())
     end
   end
@@ -494,8 +494,8 @@ defmodule Slither.Pool.PoolTest do
       {handle, ref, lane} = lease(pool)
       {^handle, next, nil} = request(pool)
       Process.exit(lane, :kill)
-      assert_receive {:lane, {:lane_lost, ^ref, %Error{reason: :worker_died}}}, patience()
-      assert_receive {:lane, {:granted, ^next, other}}, patience()
+      assert_receive {{_, :lane}, {:lane_lost, ^ref, %Error{reason: :worker_died}}}, patience()
+      assert_receive {{_, :lane}, {:granted, ^next, other}}, patience()
       assert Process.alive?(other)
       assert {:ok, %{died: 1, started: 2}} = Pool.status(pool)
     end
@@ -524,13 +524,13 @@ defmodule Slither.Pool.PoolTest do
   defp request(pool, options \\ []) do
     {:ok, handle} = Pool.handle(pool)
     ref = make_ref()
-    :ok = Pool.request(handle, self(), :lane, ref, options)
+    :ok = Pool.request(handle, {self(), :lane}, ref, options)
     {handle, ref, nil}
   end
 
   defp lease(pool) do
     {handle, ref, nil} = request(pool)
-    assert_receive {:lane, {:granted, ^ref, lane}}, patience()
+    assert_receive {{_, :lane}, {:granted, ^ref, lane}}, patience()
     {handle, ref, lane}
   end
 

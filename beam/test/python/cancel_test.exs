@@ -196,8 +196,8 @@ defmodule Slither.Python.CancelTest do
       caller =
         spawn(fn ->
           ref = make_ref()
-          Pool.request(handle, self(), :lane, ref, [])
-          receive do: ({:lane, {:granted, ^ref, lane}} -> send(test, {:granted, ref, lane}))
+          Pool.request(handle, {self(), :lane}, ref, [])
+          receive do: ({{_, :lane}, {:granted, ^ref, lane}} -> send(test, {:granted, ref, lane}))
           Process.sleep(:infinity)
         end)
 
@@ -206,8 +206,7 @@ defmodule Slither.Python.CancelTest do
       :erlang.suspend_process(lane)
 
       Lane.run(lane, %Lane.Job{
-        reply_to: test,
-        tag: :lane,
+        inbox: {test, :lane},
         ref: ref,
         head: Frame.call_head(["function", "cancel_handlers", "ignore"], %{}),
         payloads: [1]
@@ -217,7 +216,7 @@ defmodule Slither.Python.CancelTest do
       await(fn -> match?(%{owner: pid} when pid == handle.scheduler, lease(handle, ref)) end)
       :erlang.resume_process(lane)
 
-      assert_receive {:lane, {:done, ^ref, {:error, %Error{reason: :cancelled}, _times}}},
+      assert_receive {{_, :lane}, {:done, ^ref, {:error, %Error{reason: :cancelled}, _times}}},
                      patience()
 
       assert os_pid(pool) == os_pid

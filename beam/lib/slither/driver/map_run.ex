@@ -7,7 +7,7 @@ defmodule Slither.Driver.MapRun do
 
   alias Slither.{Context, DispatchError, Error, Item, Receipt}
   alias Slither.Dispatch.Settings
-  alias Slither.Run.{Flow, Plan, Policy}
+  alias Slither.Run.{Flow, Mailbox, Plan, Policy}
   alias Slither.Driver.{Executor, Fault, Spec}
   alias Slither.Protocol.{Block, Encoded, Frame, Splitter}
   alias Slither.Python.Fault, as: PythonFault
@@ -24,14 +24,14 @@ defmodule Slither.Driver.MapRun do
 
     case plan(id, spec) do
       {:ok, plan} ->
-        alias = :erlang.alias()
+        mailbox = Mailbox.open()
         blocks? = plan.policy.retry == nil and not plan.isolate
 
         loop(%{
           id: id,
           port: port,
-          alias: alias,
-          flow: Flow.new(if(blocks?, do: keep_failed(plan), else: plan), alias, :map),
+          mailbox: mailbox,
+          flow: plan |> kept(blocks?) |> Flow.new(Mailbox.inbox(mailbox, :map)),
           blocks?: blocks?,
           halt?: plan.policy.action == :halt,
           ordered?: plan.ordering == :preserve,
@@ -60,7 +60,8 @@ defmodule Slither.Driver.MapRun do
   end
 
   # Of a block that failed, the run itself says what becomes.
-  defp keep_failed(plan), do: %{plan | policy: Policy.new!(:skip)}
+  defp kept(plan, true), do: %{plan | policy: Policy.new!(:skip)}
+  defp kept(plan, false), do: plan
 
   defp loop(state) do
     {chunks, flow} = Flow.take(state.flow)
@@ -98,17 +99,12 @@ defmodule Slither.Driver.MapRun do
   defp message({:end, _body}, state), do: %{state | ended: true}
   defp message({:kill, body}, state), do: kill(state, body)
 
-  defp message({{alias, _key}, message}, %{alias: alias} = state), do: deliver(state, message)
-
-  defp message({{alias, _key}, monitor, :process, _pid, reason}, %{alias: alias} = state),
-    do: deliver(state, {:down, monitor, reason})
-
-  defp message({:timeout, timer, {:slither_timer, {alias, _key}}}, %{alias: alias} = state),
-    do: deliver(state, {:timer, timer})
-
-  defp message(_other, state), do: state
-
-  defp deliver(state, message), do: %{state | flow: Flow.message(state.flow, message)}
+  defp message(message, state) do
+    case Mailbox.match(state.mailbox, message) do
+      {:map, message} -> %{state | flow: Flow.message(state.flow, message)}
+      :unknown -> state
+    end
+  end
 
   # Who feeds numbers the items, and each must be the next: an answer can't be taken for another's.
   defp feed(%{next: next} = state, body) do

@@ -6,7 +6,7 @@ defmodule Slither.Pool.Call do
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Pool.Errors
-  alias Slither.Python.Lane
+  alias Slither.Python.{Inbox, Lane}
   alias Slither.Pool.Ledger.Waiter
 
   # A call that workers gave back so often, because they ended before they began it, fails.
@@ -18,10 +18,10 @@ defmodule Slither.Pool.Call do
   @type t :: %__MODULE__{}
   @type handle :: Slither.Python.Pool.handle()
 
-  @doc "Asks for a lane; see `Slither.Python.Pool.request/5`."
-  @spec request(handle, term, term, reference, keyword) :: :ok
-  def request(handle, reply_to, tag, ref, options) do
-    waiter = %Waiter{ref: ref, owner: self(), reply_to: reply_to, tag: tag}
+  @doc "Asks for a lane; see `Slither.Python.Pool.request/4`."
+  @spec request(handle, Inbox.t(), reference, keyword) :: :ok
+  def request(handle, inbox, ref, options) do
+    waiter = %Waiter{ref: ref, owner: self(), inbox: inbox}
     GenServer.cast(handle.scheduler, {:request, struct!(waiter, options)})
   end
 
@@ -72,7 +72,7 @@ defmodule Slither.Pool.Call do
     alias = :erlang.alias()
     monitor = Process.monitor(handle.scheduler)
     call = %__MODULE__{handle: handle, alias: alias, ref: make_ref(), monitor: monitor}
-    request(handle, alias, alias, call.ref, request)
+    request(handle, {alias, :call}, call.ref, request)
 
     try do
       with {:granted, lane} <- await(call) do
@@ -96,8 +96,7 @@ defmodule Slither.Pool.Call do
   @spec send(t, [String.t()], map, [term], keyword) :: Lane.outcome()
   def send(%__MODULE__{} = call, target, context, payloads, options \\ []) do
     Lane.run(call.lane, %Lane.Job{
-      reply_to: call.alias,
-      tag: call.alias,
+      inbox: {call.alias, :call},
       ref: call.ref,
       head: Frame.call_head(target, context),
       run: options[:run],
@@ -135,7 +134,7 @@ defmodule Slither.Pool.Call do
 
   defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor, handle: handle}) do
     receive do
-      {^alias, {kind, ^ref, what}} ->
+      {{^alias, :call}, {kind, ^ref, what}} ->
         {kind, what}
 
       {:DOWN, ^monitor, :process, _pid, reason} ->

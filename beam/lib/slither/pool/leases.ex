@@ -4,7 +4,7 @@ defmodule Slither.Pool.Leases do
 
   alias Slither.Error
   alias Slither.Pool.Errors
-  alias Slither.Python.Worker
+  alias Slither.Python.{Inbox, Worker}
   alias Slither.Pool.Ledger.Waiter
   alias Slither.Pool.{Demand, Keeper, Ledger, Roster, State}
 
@@ -88,7 +88,7 @@ defmodule Slither.Pool.Leases do
     {worker, holder, ledger} = Ledger.lose_lane(state.ledger, lane)
     error = Errors.lane_lost(reason)
     if worker, do: Worker.kill(worker, error)
-    with {ref, lease} <- holder, do: send(lease.reply_to, {lease.tag, {:lane_lost, ref, error}})
+    with {ref, lease} <- holder, do: Inbox.lane_lost(lease.inbox, ref, error)
     %{state | ledger: ledger}
   end
 
@@ -113,7 +113,7 @@ defmodule Slither.Pool.Leases do
   @spec settle(State.t(), [Ledger.grant()]) :: State.t()
   def settle(state, grants) do
     Enum.each(grants, fn
-      {:grant, waiter, lane} -> tell(waiter, {:granted, waiter.ref, lane})
+      {:grant, waiter, lane} -> Inbox.granted(waiter.inbox, waiter.ref, lane)
       {:lost_session, waiter} -> deny(state, waiter, session_lost(state, waiter))
       {:unbound, waiter} -> unbound(state, waiter)
     end)
@@ -149,11 +149,9 @@ defmodule Slither.Pool.Leases do
   defp deny_all(state, waiters, error), do: Enum.each(waiters, &deny(state, &1, error))
 
   defp deny(state, waiter, error) do
-    tell(waiter, {:denied, waiter.ref, error})
+    Inbox.denied(waiter.inbox, waiter.ref, error)
     state
   end
-
-  defp tell(waiter, message), do: send(waiter.reply_to, {waiter.tag, message})
 
   defp unbound(state, waiter),
     do: state |> Keeper.forget(waiter.session) |> deny(waiter, Errors.unbound(waiter.session))

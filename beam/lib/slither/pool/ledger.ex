@@ -10,8 +10,8 @@ defmodule Slither.Pool.Ledger do
     # Pinned by its session, or else by its worker. `rebind` gives a session that is lost another
     # worker. A `service` is about a session (or a worker) and no call of it: it never binds one,
     # and needs no place in the queue.
-    @enforce_keys [:ref, :owner, :reply_to, :tag]
-    defstruct [:ref, :owner, :reply_to, :tag, :session, :worker, :run, :deadline, :service] ++
+    @enforce_keys [:ref, :owner, :inbox]
+    defstruct [:ref, :owner, :inbox, :session, :worker, :run, :deadline, :service] ++
                 [rebind: false, seq: 0]
 
     @type t :: %__MODULE__{service: nil | :stop | :expire | :move}
@@ -384,8 +384,7 @@ defmodule Slither.Pool.Ledger do
       slot: slot,
       worker: worker.pid,
       owner: waiter.owner,
-      reply_to: waiter.reply_to,
-      tag: waiter.tag,
+      inbox: waiter.inbox,
       session: waiter.session,
       run: waiter.run
     }

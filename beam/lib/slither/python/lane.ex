@@ -9,15 +9,14 @@ defmodule Slither.Python.Lane do
 
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
-  alias Slither.Python.{Failure, Fault, PortWriter, Results}
+  alias Slither.Python.{Failure, Fault, Inbox, PortWriter, Results}
   alias Slither.Pool.Pace
 
   defmodule Job do
     @moduledoc false
-    @enforce_keys [:reply_to, :tag, :ref, :head, :payloads]
+    @enforce_keys [:inbox, :ref, :head, :payloads]
     defstruct [
-      :reply_to,
-      :tag,
+      :inbox,
       :ref,
       :head,
       :payloads,
@@ -83,9 +82,9 @@ defmodule Slither.Python.Lane do
   end
 
   @doc """
-  Hands a job to a leased lane; the answer is `{tag, {:done, ref, outcome}}`.
+  Hands a job to a leased lane; its inbox is told the outcome.
 
-  Before it, a handler that yields sends `{tag, {:part, ref, part}}`, for as many results as it
+  Before it, a handler that yields has its inbox told of parts, for as many results as it
   has credit for: `taken/3` gives it more.
   """
   @spec run(pid, %Job{}) :: %Job{}
@@ -168,8 +167,7 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  defp answer(%Job{reply_to: reply_to, tag: tag, ref: ref}, outcome),
-    do: send(reply_to, {tag, {:done, ref, outcome}})
+  defp answer(%Job{inbox: inbox, ref: ref}, outcome), do: Inbox.done(inbox, ref, outcome)
 
   defp call(job, lane) do
     started = System.monotonic_time()
@@ -311,7 +309,7 @@ defmodule Slither.Python.Lane do
 
     with {:ok, {:part, _id, index, values, faults}} <- read(body, job),
          {:ok, values, errors, results} <- Results.part(results, index, values, faults) do
-      send(job.reply_to, {job.tag, {:part, job.ref, {values, errors, size}}})
+      Inbox.part(job.inbox, job.ref, {values, errors, size})
       # Its owner is told first that the handler waits, and then that it goes on.
       if Results.stalled?(results), do: send(lane.worker, {:stalled, id})
       decode = times.decode + System.monotonic_time() - received

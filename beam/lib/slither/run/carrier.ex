@@ -4,22 +4,21 @@ defmodule Slither.Run.Carrier do
   # that are not ours. A lane is kept from batch to batch while nobody else waits for one.
 
   alias Slither.{DispatchError, Error}
-  alias Slither.Run.{Hand, Minder, Plan}
+  alias Slither.Run.{Hand, Mailbox, Minder, Plan}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.{Inbox, Lane, Pool}
   alias Slither.Pool.Pace
 
-  @enforce_keys [:plan, :alias, :tag]
-  defstruct [:plan, :alias, :tag, :monitor, :gone, :minder] ++
+  @enforce_keys [:plan, :inbox]
+  defstruct [:plan, :inbox, :monitor, :gone, :minder] ++
               [idle: [], requested: %{}, lanes: %{}, tasks: %{}]
 
   @type t :: %__MODULE__{}
 
-  @doc "A runner; what it starts answers to `alias` with messages that carry the tag."
-  @spec new(Plan.t(), reference, term) :: t
-  def new(plan, alias, key) do
-    tag = {alias, key}
-    runner = %__MODULE__{plan: plan, alias: alias, tag: tag}
+  @doc "A runner; what it starts answers to the inbox."
+  @spec new(Plan.t(), Inbox.t()) :: t
+  def new(plan, inbox) do
+    runner = %__MODULE__{plan: plan, inbox: inbox}
 
     case plan.mode do
       {:pool, _handle, _head, _run} -> watch(runner)
@@ -31,7 +30,7 @@ defmodule Slither.Run.Carrier do
   defp minded(runner), do: %{runner | minder: Minder.start()}
 
   defp watch(%__MODULE__{plan: %{mode: {:pool, handle, _head, _run}}} = runner) do
-    monitor = :erlang.monitor(:process, handle.scheduler, tag: runner.tag)
+    monitor = Mailbox.monitor(runner.inbox, handle.scheduler)
     %{runner | monitor: monitor, gone: nil}
   end
 
@@ -98,7 +97,7 @@ defmodule Slither.Run.Carrier do
 
   def run(runner, hand, batch) when is_pid(hand) do
     ref = make_ref()
-    Hand.run(hand, runner.alias, runner.tag, ref, batch.entries)
+    Hand.run(hand, runner.inbox, ref, batch.entries)
     {ref, %{runner | tasks: Map.put(runner.tasks, ref, hand)}}
   end
 
@@ -106,8 +105,7 @@ defmodule Slither.Run.Carrier do
     {:pool, _handle, head, run} = runner.plan.mode
 
     Lane.run(runner.lanes[ref], %Lane.Job{
-      reply_to: runner.alias,
-      tag: runner.tag,
+      inbox: runner.inbox,
       ref: ref,
       head: head,
       run: run,
@@ -254,14 +252,14 @@ defmodule Slither.Run.Carrier do
   end
 
   defp hire(%{plan: %{mode: {:local, fun}}} = runner) do
-    {hand, monitor} = Hand.start(fun, runner.tag, runner.minder)
+    {hand, monitor} = Hand.start(fun, runner.inbox, runner.minder)
     %{runner | lanes: Map.put(runner.lanes, monitor, hand), idle: [hand | runner.idle]}
   end
 
   defp request(runner) do
     {:pool, handle, _head, _run} = runner.plan.mode
     ref = make_ref()
-    Pool.request(handle, runner.alias, runner.tag, ref, options(runner.plan))
+    Pool.request(handle, runner.inbox, ref, options(runner.plan))
     %{runner | requested: Map.put(runner.requested, ref, true)}
   end
 
@@ -280,22 +278,17 @@ defmodule Slither.Run.Carrier do
   ## Executors that are not ours
 
   defp start_task(runner, batch) do
-    %{plan: plan, tag: tag, alias: alias, minder: minder} = runner
+    %{plan: plan, inbox: inbox, minder: minder} = runner
     ref = make_ref()
     items = for {_seq, item} <- batch.entries, do: item
 
     {pid, monitor} =
-      :erlang.spawn_opt(
-        fn ->
-          Minder.tie(minder)
-          send(alias, {tag, {:done, ref, execute(plan, items)}})
-        end,
-        monitor: [tag: tag]
-      )
+      Mailbox.spawn_monitor(inbox, fn ->
+        Minder.tie(minder)
+        Inbox.done(inbox, ref, execute(plan, items))
+      end)
 
-    timer =
-      if plan.timeout != :infinity,
-        do: :erlang.start_timer(plan.timeout, self(), {:slither_timer, tag})
+    timer = if plan.timeout != :infinity, do: Mailbox.start_timer(inbox, plan.timeout)
 
     task = %{
       pid: pid,

@@ -15,17 +15,17 @@ defmodule Slither.Run.Engine do
   # entries on in the order in which it got them, and all that reaches the end is in order.
 
   alias Slither.{DispatchError, Item, PipeError, Receipt}
-  alias Slither.Run.{Batcher, Flow, Parts, Plan, Source}
+  alias Slither.Run.{Batcher, Flow, Mailbox, Parts, Plan, Source}
   alias Slither.Pipe.{Definition, Events}
   alias Slither.Run.{Account, Bypass, Inline, Queue, Regroup, Stages, Unfinished}
 
   # Entries that wait beside a batch that is not full; beyond it the batch goes as it is.
   @most_beside 1_000
 
-  @enforce_keys [:definition, :alias, :source, :stages, :count, :tally, :context]
+  @enforce_keys [:definition, :mailbox, :source, :stages, :count, :tally, :context]
   defstruct [
     :definition,
-    :alias,
+    :mailbox,
     :source,
     :stages,
     :count,
@@ -59,19 +59,19 @@ defmodule Slither.Run.Engine do
   @spec new(Definition.t(), Enumerable.t() | :fed, keyword, boolean) ::
           {:ok, t} | {:error, Exception.t()}
   def new(definition, input, options, bounded) do
-    alias = :erlang.alias()
+    mailbox = Mailbox.open()
     context = Stages.context(definition, options)
     # What others have pushed is not lost because a function of the error policy fails.
     options = if input == :fed, do: [{:lenient, true} | options], else: options
 
-    case Stages.build(definition, context, {alias, options, bounded}) do
+    case Stages.build(definition, context, {mailbox, options, bounded}) do
       {:ok, stages} ->
         names = Enum.map(definition.stages, & &1.name)
         now = System.monotonic_time()
 
         engine = %__MODULE__{
           definition: definition,
-          alias: alias,
+          mailbox: mailbox,
           source: Source.new(input),
           stages: List.to_tuple(stages),
           count: length(stages),
@@ -85,7 +85,7 @@ defmodule Slither.Run.Engine do
         {:ok, engine}
 
       {:error, error} ->
-        :erlang.unalias(alias)
+        Mailbox.close(mailbox)
         {:error, error}
     end
   end
@@ -124,37 +124,25 @@ defmodule Slither.Run.Engine do
 
   @doc "Waits for a message of the run and takes it in."
   @spec await(t) :: t
-  def await(%__MODULE__{alias: alias} = engine) do
-    receive do
-      {{^alias, _index}, _message} = message -> take!(engine, message)
-      {{^alias, _index}, _monitor, :process, _pid, _reason} = message -> take!(engine, message)
-      {:timeout, _timer, {:slither_timer, {^alias, _index}}} = message -> take!(engine, message)
-    end
+  def await(engine) do
+    {index, message} = Mailbox.await(engine.mailbox)
+    deliver(engine, index, message)
   end
 
   @doc "Takes in a message, if it is one of the run; `:pool_down` says that a pool has ended."
   @spec message(t, term) :: {:ok, t} | {:pool_down, t} | :unknown
-  def message(%__MODULE__{alias: alias} = engine, message) do
-    case message do
-      {{^alias, index}, message} ->
+  def message(engine, message) do
+    case Mailbox.match(engine.mailbox, message) do
+      {index, {:down, monitor, _reason} = message} ->
+        pool? = elem(engine.stages, index).flow.runner.monitor == monitor
+        {if(pool?, do: :pool_down, else: :ok), deliver(engine, index, message)}
+
+      {index, message} ->
         {:ok, deliver(engine, index, message)}
 
-      {{^alias, index}, monitor, :process, _pid, reason} ->
-        pool? = elem(engine.stages, index).flow.runner.monitor == monitor
-        engine = deliver(engine, index, {:down, monitor, reason})
-        {if(pool?, do: :pool_down, else: :ok), engine}
-
-      {:timeout, timer, {:slither_timer, {^alias, index}}} ->
-        {:ok, deliver(engine, index, {:timer, timer})}
-
-      _other ->
+      :unknown ->
         :unknown
     end
-  end
-
-  defp take!(engine, message) do
-    {_ok_or_pool_down, engine} = message(engine, message)
-    engine
   end
 
   @doc "Has the run give the items of an output that come together as one group."
@@ -276,8 +264,7 @@ defmodule Slither.Run.Engine do
     for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
     for stage <- Tuple.to_list(engine.stages), do: Stages.shutdown(stage)
     Source.close(engine.source)
-    :erlang.unalias(engine.alias)
-    flush(engine.alias)
+    Mailbox.close(engine.mailbox)
     receipt = Events.account(engine, error)
     Events.finished(engine, receipt, error)
     receipt
@@ -765,15 +752,5 @@ defmodule Slither.Run.Engine do
     kind, reason ->
       for %Queue{flow: flow} <- Tuple.to_list(engine.stages), do: Flow.close(flow)
       :erlang.raise(kind, reason, __STACKTRACE__)
-  end
-
-  defp flush(alias) do
-    receive do
-      {{^alias, _index}, _message} -> flush(alias)
-      {{^alias, _index}, _monitor, :process, _pid, _reason} -> flush(alias)
-      {:timeout, _timer, {:slither_timer, {^alias, _index}}} -> flush(alias)
-    after
-      0 -> :ok
-    end
   end
 end

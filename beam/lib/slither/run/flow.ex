@@ -9,7 +9,8 @@ defmodule Slither.Run.Flow do
   # after `give_whole/1`, `{:full, entries, values, attempt}` in place of the first.
 
   alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
-  alias Slither.Run.{AutoSize, Batcher, BytesHeld, Carrier, Parts, Plan, Policy}
+  alias Slither.Python.Inbox
+  alias Slither.Run.{AutoSize, Batcher, BytesHeld, Carrier, Mailbox, Parts, Plan, Policy}
 
   # A worker's death gives back the calls it had not begun; a call that is given back again
   # and again is itself suspect.
@@ -51,11 +52,11 @@ defmodule Slither.Run.Flow do
 
   @type t :: %__MODULE__{}
 
-  @doc "An empty flow of a plan; messages for it carry `tag` and go to `alias`."
-  @spec new(Plan.t(), reference, term) :: t
-  def new(%Plan{} = plan, alias, tag) do
+  @doc "An empty flow of a plan, which `message/2` gives what its inbox is told."
+  @spec new(Plan.t(), Inbox.t()) :: t
+  def new(%Plan{} = plan, inbox) do
     auto = if plan.options[:batch_size] == :auto, do: AutoSize.new(plan.options)
-    runner = Carrier.new(plan, alias, tag)
+    runner = Carrier.new(plan, inbox)
     %__MODULE__{plan: plan, runner: runner, load: BytesHeld.new(plan), auto: auto}
   end
 
@@ -172,8 +173,8 @@ defmodule Slither.Run.Flow do
   defp begins?(%Batch{entries: [{seq, _item} | _]}, seq), do: true
   defp begins?(_batch, _seq), do: false
 
-  @doc "Takes a message that carries the flow's tag."
-  @spec message(t, term) :: t
+  @doc "Takes a message of the flow's inbox."
+  @spec message(t, Mailbox.message()) :: t
   def message(flow, {:granted, ref, lane}) do
     %{flow | runner: Carrier.granted(flow.runner, ref, lane)} |> advance()
   end
@@ -507,7 +508,7 @@ defmodule Slither.Run.Flow do
     {bytes, load} = BytesHeld.admit(flow.load, entries)
     flow = %{flow | load: load}
     again = %{anew(batch, entries) | bytes: bytes, attempt: batch.attempt + 1}
-    timer = :erlang.start_timer(pause, self(), {:slither_timer, flow.runner.tag})
+    timer = Mailbox.start_timer(flow.runner.inbox, pause)
     flow = update_group(flow, batch.group, &%{&1 | left: &1.left + 1})
     count(%{flow | pausing: Map.put(flow.pausing, timer, again)}, :retries)
   end

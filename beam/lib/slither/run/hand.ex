@@ -2,27 +2,24 @@ defmodule Slither.Run.Hand do
   @moduledoc false
   # A process that runs a function on one batch after the other, for as long as its owner lives.
 
-  alias Slither.Run.Minder
+  alias Slither.Python.Inbox
+  alias Slither.Run.{Mailbox, Minder}
 
-  @doc "Starts one; its end comes as a `DOWN` of the given tag."
-  @spec start((list -> tuple), tag :: term, minder :: pid) :: {pid, reference}
-  def start(fun, tag, minder) do
+  @doc "Starts one; an inbox is told of its end."
+  @spec start((list -> tuple), Inbox.t(), minder :: pid) :: {pid, reference}
+  def start(fun, inbox, minder) do
     owner = self()
 
-    :erlang.spawn_opt(
-      fn ->
-        Minder.tie(minder)
-        Process.put(:"$callers", [owner])
-        loop(fun)
-      end,
-      monitor: [tag: tag]
-    )
+    Mailbox.spawn_monitor(inbox, fn ->
+      Minder.tie(minder)
+      Process.put(:"$callers", [owner])
+      loop(fun)
+    end)
   end
 
-  @doc "Hands it a batch; the answer is `{tag, {:done, ref, outcome}}`, sent to `reply_to`."
-  @spec run(pid, reference, term, reference, list) :: tuple
-  def run(pid, reply_to, tag, ref, entries),
-    do: send(pid, {__MODULE__, reply_to, tag, ref, entries})
+  @doc "Hands it a batch; the inbox is told the outcome."
+  @spec run(pid, Inbox.t(), reference, list) :: tuple
+  def run(pid, inbox, ref, entries), do: send(pid, {__MODULE__, inbox, ref, entries})
 
   @doc "Ends it, and takes its messages back."
   @spec stop(pid, reference) :: true
@@ -33,8 +30,8 @@ defmodule Slither.Run.Hand do
 
   defp loop(fun) do
     receive do
-      {__MODULE__, reply_to, tag, ref, entries} ->
-        send(reply_to, {tag, {:done, ref, fun.(entries)}})
+      {__MODULE__, inbox, ref, entries} ->
+        Inbox.done(inbox, ref, fun.(entries))
         loop(fun)
     end
   end

@@ -4,10 +4,10 @@ defmodule Slither.Run.Regroup do
   # makes of them has the seq of the last one.
 
   alias Slither.Item
-  alias Slither.Run.Bypass
+  alias Slither.Run.{Bypass, Mailbox}
 
-  @enforce_keys [:name, :size, :timeout, :tag]
-  defstruct [:name, :size, :timeout, :tag, :timer, :due, held: [], count: 0] ++
+  @enforce_keys [:name, :size, :timeout, :inbox]
+  defstruct [:name, :size, :timeout, :inbox, :timer, :due, held: [], count: 0] ++
               [past: %Bypass{}, fed: 0]
 
   @type t :: %__MODULE__{}
@@ -60,7 +60,7 @@ defmodule Slither.Run.Regroup do
   end
 
   defp begin(%__MODULE__{count: 0, timeout: timeout} = group) when timeout != :infinity do
-    timer = :erlang.start_timer(timeout, self(), {:slither_timer, group.tag})
+    timer = Mailbox.start_timer(group.inbox, timeout)
     %{group | timer: timer, due: System.monotonic_time(:millisecond) + timeout}
   end
 

@@ -7,7 +7,7 @@ defmodule Slither.Run.Stages do
 
   alias Slither.{Context, Guarded, PipeError}
   alias Slither.Dispatch.Strategies
-  alias Slither.Run.{Batcher, Flow, Plan, Policy}
+  alias Slither.Run.{Batcher, Flow, Mailbox, Plan, Policy}
   alias Slither.Pipe.Definition
   alias Slither.Run.{Inline, Queue, Regroup}
   alias Slither.Stage.Expression
@@ -29,18 +29,18 @@ defmodule Slither.Run.Stages do
   end
 
   @doc """
-  The stages of a definition, ready to take entries; messages for them go to `alias`, and their
-  places in the pipe are the tags. Where one can't be built, the others are shut down again.
+  The stages of a definition, ready to take entries; their inboxes are known by
+  their places in the pipe. Where one can't be built, the others are shut down again.
   """
-  @spec build(Definition.t(), Context.t(), {reference, keyword, boolean}) ::
+  @spec build(Definition.t(), Context.t(), {Mailbox.t(), keyword, boolean}) ::
           {:ok, [stage]} | {:error, PipeError.t()}
-  def build(definition, context, {_alias, _options, _bounded} = run),
+  def build(definition, context, {_mailbox, _options, _bounded} = run),
     do: build(definition.stages, definition, context, run, [])
 
   defp build([], _definition, _context, _run, stages), do: {:ok, Enum.reverse(stages)}
 
   defp build([%{type: :python} = stage | rest], definition, context, run, stages) do
-    {alias, options, bounded} = run
+    {_mailbox, options, bounded} = run
     policy = stage.policy || :halt
     settings = Keyword.merge(stage.options, on_error: policy, session_id: options[:session_id])
     context = %{context | stores: stage.stores}
@@ -51,8 +51,7 @@ defmodule Slither.Run.Stages do
     case Plan.new(settings, %{context | stage: stage.name}, bounded) do
       {:ok, plan} ->
         plan = %{plan | policy: policy(stage, options)}
-        # Its place in the pipe is the tag of its messages.
-        flow = Flow.new(plan, alias, length(stages))
+        flow = Flow.new(plan, inbox(run, stages))
         # What leaves the last stage waits for no other.
         flow = if rest == [], do: Flow.give_whole(flow), else: flow
         batcher = Batcher.new(settings)
@@ -74,13 +73,20 @@ defmodule Slither.Run.Stages do
   end
 
   defp build([%{type: :batch} = stage | rest], definition, context, run, stages) do
-    tag = {elem(run, 0), length(stages)}
     options = stage.options
-    group = %Regroup{name: stage.name, size: options[:size], timeout: options[:timeout], tag: tag}
+    inbox = inbox(run, stages)
+
+    group = %Regroup{
+      name: stage.name,
+      size: options[:size],
+      timeout: options[:timeout],
+      inbox: inbox
+    }
+
     build(rest, definition, context, run, [group | stages])
   end
 
-  defp build([stage | rest], definition, context, {_alias, options, _bounded} = run, stages) do
+  defp build([stage | rest], definition, context, {_mailbox, options, _bounded} = run, stages) do
     with {:ok, state} <- init(stage) do
       inline = %Inline{
         name: stage.name,
@@ -104,7 +110,7 @@ defmodule Slither.Run.Stages do
 
   # A handler runs in place, unless it is to be shared out or to pause between attempts: then it
   # has a flow, and the other stages go on.
-  defp beside(inline, stage, rest, {alias, _options, bounded}, stages) do
+  defp beside(inline, stage, rest, {_mailbox, _options, bounded} = run, stages) do
     hands = if stage.type == :beam, do: stage.options[:concurrency], else: 1
     # No second attempt mends an expression.
     pauses? = inline.policy.retry != nil and stage.module != Expression
@@ -119,7 +125,7 @@ defmodule Slither.Run.Stages do
         name: stage.name,
         batcher: batcher,
         fresh: batcher,
-        flow: Flow.new(plan, alias, length(stages)),
+        flow: Flow.new(plan, inbox(run, stages)),
         handler: inline,
         targets: stage.policy_targets
       }
@@ -127,6 +133,8 @@ defmodule Slither.Run.Stages do
       inline
     end
   end
+
+  defp inbox({mailbox, _options, _bounded}, before), do: Mailbox.inbox(mailbox, length(before))
 
   # In a pipe a route has its declared names to choose from; see `Policy` on those that fail.
   defp policy(stage, options) do
