@@ -1,0 +1,210 @@
+defmodule Slither.Telemetry.EventsTest do
+  # Every event, caused from outside: how often it comes, and the names of what it carries, as
+  # `events.txt` has them.
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.{Bridge, Dispatch, Pipe, Session, Telemetry}
+  alias Slither.Pipe.{Names, Runner}
+  alias Slither.Python.Pool
+  alias Slither.Store.Server
+  alias Slither.Test.{Snapshot, Stores}
+
+  @expected Path.expand("events.txt", __DIR__)
+
+  # As the table of `Slither.Telemetry` lists them.
+  defp documented do
+    {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Telemetry)
+
+    for [row] <- Regex.scan(~r/^\| `\[([^\]]*)\]`/m, text, capture: :all_but_first),
+        names = String.split(row, ", "),
+        last <- names |> List.last() |> String.split("\\|"),
+        do: for(":" <> name <- Enum.drop(names, -1) ++ [last], do: String.to_atom(name))
+  end
+
+  @doc false
+  def told(event, measurements, metadata, {test, ours?}) do
+    if ours?.(test, metadata), do: send(test, {:told, event, measurements, metadata})
+  end
+
+  # What `fun` causes. An event is the scenario's own if `ours?` says so; `fun` returns the event that
+  # comes last.
+  defp record(scenario, ours?, fun) do
+    id = {__MODULE__, make_ref()}
+    :ok = Telemetry.attach(id, documented(), &__MODULE__.told/4, {self(), ours?})
+    last = fun.()
+    events = collect(last, [])
+    Telemetry.detach(id)
+
+    for {line, times} <- events |> Enum.frequencies() |> Enum.sort(),
+        do: "#{scenario}: #{times} x #{line}"
+  end
+
+  defp collect(last, events) do
+    assert_receive {:told, event, measurements, metadata}, patience()
+    events = [line(event, measurements, metadata) | events]
+    if event == last, do: rest(events), else: collect(last, events)
+  end
+
+  defp rest(events) do
+    receive do
+      {:told, event, measurements, metadata} ->
+        rest([line(event, measurements, metadata) | events])
+    after
+      0 -> events
+    end
+  end
+
+  defp line(event, measurements, metadata) do
+    reason = if is_atom(metadata[:reason]) and metadata[:reason], do: " #{metadata.reason}"
+    "#{Enum.join(event, ".")}#{reason} | #{keys(measurements)} | #{keys(metadata)}"
+  end
+
+  defp keys(map), do: map |> Map.keys() |> Enum.sort() |> Enum.join(" ")
+
+  defp own(test, _metadata), do: self() == test
+  defp of_pool(pool), do: fn _test, metadata -> metadata[:pool] == pool end
+  defp of_name(name), do: fn _test, metadata -> metadata[:name] == name end
+  defp of_store(store), do: fn _test, metadata -> metadata[:store] == store end
+
+  defp dispatches do
+    pool = ready_pool()
+    run = &Dispatch.run(1..4, options(pool, &1, module: "flow_handlers", batch_size: 2))
+
+    record("a dispatch", &own/2, fn ->
+      {:ok, _items} = run.("double")
+      [:slither, :dispatch, :run, :stop]
+    end) ++
+      record("a dispatch that fails", &own/2, fn ->
+        {:error, _error, _items} = run.("too_few")
+        [:slither, :dispatch, :run, :exception]
+      end)
+  end
+
+  defmodule Sample do
+    use Slither.Pipe
+
+    pipe :sample do
+      stage(:fake, :python,
+        executor: Slither.Test.FunExecutor,
+        executor_options: [fun: &__MODULE__.answer/1],
+        batch_size: 2,
+        max_in_flight: 1
+      )
+
+      stage(:beam, :beam, handler: & &1.payload)
+      stage(:route, :router, routes: [{&(&1.payload > 2), :big}])
+      output(:big)
+    end
+
+    def answer(payloads), do: if(0 in payloads, do: {:error, :zero}, else: {:ok, payloads})
+  end
+
+  defp pipes do
+    record("a pipe", &own/2, fn ->
+      {:ok, _outputs} = Runner.run(Sample, 1..4)
+      [:slither, :pipe, :run, :stop]
+    end) ++
+      record("a pipe that fails", &own/2, fn ->
+        {:error, _error, _partial} = Runner.run(Sample, [1, 2, 0])
+        [:slither, :pipe, :run, :exception]
+      end)
+  end
+
+  defp long_running do
+    name = unique(:events_pipe)
+    sinks = [default: fn _item -> raise "no sink" end, big: fn _item -> :ok end]
+
+    record("a long-running pipe", of_name(name), fn ->
+      start_supervised!({Pipe, {Sample, name: name, sinks: sinks}}, id: name)
+      :ok = Pipe.push(name, [1])
+      :ok = Pipe.drain(name)
+      {:ok, server, _counts} = Names.find(:server, name)
+      Process.exit(server, :kill)
+      [:slither, :pipe, :restart]
+    end)
+  end
+
+  defp pools do
+    pool = unique(:events_pool)
+    [moves, stops] = for word <- ["moves", "stops"], do: "#{word}-#{pool}"
+
+    record("a pool", of_pool(pool), fn ->
+      ready_pool(name: pool)
+      {:error, %{reason: :worker_died}} = call(pool, "leave", 3)
+      old = await_up(pool)
+      {:ok, ^old} = call(pool, "hold", "/")
+
+      for id <- [moves, stops] do
+        remember = [pool: pool, session_id: id, module: "moving_handlers", function: "remember"]
+        {:ok, _items} = Dispatch.run([id], remember)
+      end
+
+      :ok = Session.stop(stops)
+      :ok = Pool.restart(pool)
+      :restart = await_down(pool, old)
+      :ok = stop_supervised(pool)
+      [:slither, :pool, :worker, :down]
+    end)
+  end
+
+  defp stores do
+    store = Stores.define()
+    empty = Stores.define(load: fn _tables -> {:error, :no_data} end)
+
+    record("a store", of_store(store), fn ->
+      start_supervised!({Server, store})
+      :ok = Server.put(store, :items, 1, 1)
+      true = Server.put_new(store, :items, 2, 2)
+      :ok = Server.bulk_insert(store, :items, [{3, 3}, {4, 4}])
+      {:ok, 3} = Server.update(store, :items, 1, &(&1 + 2))
+      4 = Server.update_counter(store, :items, 1, 1)
+      :ok = Server.delete(store, :items, 2)
+      3 = Server.take(store, :items, 3)
+      nil = Server.take(store, :items, :none)
+      :ok = Server.reload(store)
+      [:slither, :store, :reload, :stop]
+    end) ++
+      record("a store that can't load", of_store(empty), fn ->
+        Process.flag(:trap_exit, true)
+        {:error, :no_data} = Server.start_link(empty)
+        start_supervised!({Server, {empty, on_load_error: :start_empty}})
+        {:error, :no_data} = Server.reload(empty)
+        [:slither, :store, :reload, :exception]
+      end)
+  end
+
+  defp views do
+    name = "events_view_#{System.unique_integer([:positive])}"
+    view = %{scope: :global, timeout_ms: 30}
+
+    handlers = [
+      fine: fn _ -> 1 end,
+      raises: fn _ -> raise "no" end,
+      slow: fn _ -> Process.sleep(:infinity) end
+    ]
+
+    views =
+      for {key, fun} <- handlers, do: Map.merge(view, %{name: "#{name}_#{key}", handler: fun})
+
+    store = Stores.start(views: views)
+
+    for {key, last} <- [fine: :stop, raises: :exception, slow: :exception] do
+      record("a view, #{key}", fn _test, meta -> meta[:store] == store and meta[:view] end, fn ->
+        _answer = Bridge.call("#{name}_#{key}", %{})
+        [:slither, :bridge, :view, last]
+      end)
+    end
+    |> Enum.concat()
+  end
+
+  @tag :capture_log
+  test "events come as often, and carry what, they are documented to" do
+    told = dispatches() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
+    Snapshot.assert_same(told, @expected)
+
+    for event <- documented(),
+        do: assert(Enum.any?(told, &(&1 =~ ~r/ x #{Enum.join(event, ".")} /)), inspect(event))
+  end
+end
