@@ -12,6 +12,7 @@ defmodule Slither.Pipe.RandomPipesTest do
   @moduletag timeout: :infinity
   # A run that takes so long hangs.
   @patience 60_000
+  @counts [:in, :out, :expanded, :skipped, :routed]
 
   setup_all do
     {:ok, pool: Pools.start!(__MODULE__, preload: ["flow_handlers"])}
@@ -75,11 +76,24 @@ defmodule Slither.Pipe.RandomPipesTest do
 
     assert plain(seen, stages) == expected |> by_output(definition) |> plain(stages)
     account(receipt, halted, length(input), length(expected))
+    Enum.each(receipt.stages, fn {_name, part} -> balanced(part) end)
+    if halted == nil, do: assert(counted(receipt) == PipeModel.counts(stages, input))
+  end
+
+  defp balanced(account) do
+    ended = account.out + account.skipped + account.routed + account.failed
+    assert account.in + account.expanded == ended
+  end
+
+  defp counted(receipt) do
+    for {name, part} <- receipt.stages do
+      errors = part.errors |> Map.values() |> Enum.sum()
+      {name, part |> Map.take(@counts) |> Map.put(:errors, errors)}
+    end
   end
 
   defp account(receipt, halted, count, out) do
-    ended = receipt.out + receipt.skipped + receipt.routed + receipt.failed
-    assert receipt.in + receipt.expanded == ended
+    balanced(receipt)
 
     if halted == nil,
       do: assert({receipt.in, receipt.failed, receipt.out + receipt.routed} == {count, 0, out}),
@@ -130,8 +144,38 @@ defmodule Slither.Pipe.RandomPipesTest do
 
       for some <- Enum.chunk_every(input, 7), do: :ok = Slither.Pipe.push(name, some)
       assert :ok = Slither.Pipe.drain(name, @patience)
+      assert {:ok, status} = Slither.Pipe.status(name)
+      accounted(status, PipeModel.counts(stages, input), length(expected))
       Supervisor.stop(pid)
       assert compared(delivered(tag), stages) == compared(expected, stages)
+    end)
+  end
+
+  defp accounted(%{counts: counts} = status, expected, out) do
+    assert %{inside: 0, failed: 0, lost: 0} = counts
+    balanced(counts)
+    assert counts.out + counts.routed == out
+    assert status.outputs |> Map.values() |> Enum.sum() == out
+
+    for {stage, {name, sums}} <- Enum.zip(status.stages, expected) do
+      assert {stage.name, Map.take(stage, @counts)} == {name, Map.take(sums, @counts)}
+      assert %{batching: 0, queued: 0, running: 0, retrying: 0, finished: 0} = stage.waiting
+    end
+  end
+
+  test "a checkpoint's run that fails fails again at the same place", context do
+    check_all(div(@cases, 3), &halting/0, fn {stages, input} ->
+      path = Path.join(context.dir, "#{System.unique_integer([:positive])}.checkpoint")
+      definition = PipeModel.definition(stages, context.pool)
+      {_all, halted} = PipeModel.outcome(stages, input)
+      expected = PipeModel.finished(stages, input)
+      run = fn -> Runner.run(definition, input, checkpoint: path) end
+
+      for _attempt <- 1..2 do
+        assert {:ok, {:error, error, outputs}} = within(run)
+        assert error.stage == halted
+        assert plain(outputs, stages) == expected |> by_output(definition) |> plain(stages)
+      end
     end)
   end
 
@@ -155,6 +199,13 @@ defmodule Slither.Pipe.RandomPipesTest do
   defp unhalting do
     {stages, input} = pipe_and_input()
     if match?({_, nil}, PipeModel.outcome(stages, input)), do: {stages, input}, else: unhalting()
+  end
+
+  defp halting do
+    {stages, input} = pipe_and_input()
+    halts? = match?({_, stage} when stage != nil, PipeModel.outcome(stages, input))
+    batches? = Enum.any?(stages, &(&1.kind == :batch))
+    if halts? and not batches?, do: {stages, input}, else: halting()
   end
 
   defp resumable do

@@ -69,6 +69,17 @@ defmodule Slither.Pipe.ResumeTest do
       assert ran() == Enum.to_list(7..10)
     end
 
+    test "hands on what was recorded where the first of the rest fails again", %{path: path} do
+      definition = pipe([beam(&if(&1.payload == 4, do: {:error, :bad}, else: &1.payload))])
+
+      for _attempt <- 1..2 do
+        assert {:error, %PipeError{item: 3}, partial} =
+                 Runner.run(definition, 1..6, checkpoint: path)
+
+        assert payloads(partial) == %{default: [1, 2, 3]}
+      end
+    end
+
     test "pulls an input that has grown, and runs what is new", %{path: path} do
       definition = pipe([fake(noting())])
       run!(definition, 1..3, path)

@@ -6,6 +6,7 @@ defmodule Slither.Test.PipeModel do
 
   import Slither.Test.Generators
 
+  alias Slither.Dispatch.Strategies.{FixedBatch, KeyPartition, WeightedBatch}
   alias Slither.Pipe.Definition
   alias Slither.Test.FunExecutor
 
@@ -31,6 +32,8 @@ defmodule Slither.Test.PipeModel do
         hands: :rand.uniform(3),
         size: :rand.uniform(4),
         in_flight: :rand.uniform(3),
+        strategy: pick([FixedBatch, FixedBatch, WeightedBatch, KeyPartition]),
+        batch_handler?: one_in(3),
         ordering: if(as_completed? and one_in(2), do: :as_completed, else: :preserve),
         targets: Enum.map(later, &:"s#{&1}") ++ [:left, :right, :left],
         policy: policy(as_completed?),
@@ -57,6 +60,7 @@ defmodule Slither.Test.PipeModel do
       _kind when roll < 8 -> :error
       :beam when roll < 16 -> :skip
       :beam when roll < 30 -> {:many, for(n <- Enum.drop(0..rem(roll, 4), 1), do: [payload, n])}
+      :beam when roll < 38 -> {:route, target}
       _kind -> {:ok, [payload, stage.place]}
     end
   end
@@ -80,15 +84,23 @@ defmodule Slither.Test.PipeModel do
 
   defp options(%{kind: :batch} = stage, _pool), do: [size: stage.size]
 
+  # A batch handler that raises would fail all its items, so it answers for each.
+  defp options(%{kind: :beam, batch_handler?: true} = stage, _pool) do
+    handler = fn items ->
+      linger()
+
+      for item <- items do
+        with :error <- answer_of(stage, item), do: {:error, "asked to fail"}
+      end
+    end
+
+    [batch_handler: handler, concurrency: stage.hands]
+  end
+
   defp options(%{kind: :beam} = stage, _pool) do
     handler = fn item ->
       linger()
-
-      case act(stage, item.payload) do
-        :skip -> {:skip, :asked}
-        :error -> raise "asked to fail"
-        answer -> answer
-      end
+      with :error <- answer_of(stage, item), do: raise("asked to fail")
     end
 
     [handler: handler, concurrency: stage.hands]
@@ -114,8 +126,28 @@ defmodule Slither.Test.PipeModel do
   defp options(%{kind: :real} = stage, pool),
     do: [module: "flow_handlers", function: "identity", pool: pool] ++ batching(stage)
 
-  defp batching(stage),
-    do: [batch_size: stage.size, max_in_flight: stage.in_flight, ordering: stage.ordering]
+  defp batching(stage) do
+    [max_in_flight: stage.in_flight, ordering: stage.ordering, strategy: stage.strategy] ++
+      case stage.strategy do
+        FixedBatch ->
+          [batch_size: stage.size]
+
+        WeightedBatch ->
+          [max_weight: 2 * stage.size, weight_fn: &(1 + :erlang.phash2(&1.payload, 2))]
+
+        KeyPartition ->
+          [window: 2 * stage.size, key_fn: &:erlang.phash2(&1.payload, 3)]
+      end
+  end
+
+  defp answer_of(stage, item) do
+    case act(stage, item.payload) do
+      :skip -> {:skip, :asked}
+      {:route, target} -> {:route, target, item.payload}
+      {:ok, payload} when rem(stage.salt, 2) == 0 -> %{item | payload: payload}
+      answer -> answer
+    end
+  end
 
   defp result({:ok, payload}), do: payload
 
@@ -126,26 +158,84 @@ defmodule Slither.Test.PipeModel do
   @doc "What comes out of inputs, as `{output, payload}` in order, and the stage that halts."
   @spec outcome([map], list) :: {[{atom, term}], halted :: atom | nil}
   def outcome(stages, inputs) do
-    entries = for {input, n} <- Enum.with_index(inputs), do: {[n], :next, input}
-    {entries, halted} = Enum.reduce(stages, {entries, nil}, &stage/2)
-    {for({_seq, to, payload} <- entries, do: {output(to), payload}), halted}
+    {entries, halted} = ends(stages, inputs)
+    {outputs(entries), halted && elem(halted, 0)}
   end
+
+  @doc "What comes out of the inputs that are finished when a stage halts the run."
+  @spec finished([map], list) :: [{atom, term}]
+  def finished(stages, inputs) do
+    {entries, {_stage, failed}} = ends(stages, inputs)
+    outputs(for({[input | _], _to, _payload} = entry when input < failed <- entries, do: entry))
+  end
+
+  # The entries that reach an output, and the stage that halts with its input's position.
+  defp ends(stages, inputs), do: Enum.reduce(stages, {entries(inputs), nil}, &stage/2)
+
+  defp outputs(entries), do: for({_seq, to, payload} <- entries, do: {output(to), payload})
+
+  @doc """
+  What each stage counts in a run that nothing halts, and how many errors meet its policy.
+  """
+  @spec counts([map], list) :: [{atom, map}]
+  def counts(stages, inputs) do
+    {counts, _entries} =
+      Enum.map_reduce(stages, entries(inputs), fn stage, entries ->
+        {made, nil} = stage(stage, {entries, nil})
+        here = Enum.reject(entries, &passes?(&1, stage))
+        {{stage.name, count(stage, here)}, made}
+      end)
+
+    counts
+  end
+
+  defp count(%{kind: :batch} = stage, here) do
+    groups = div(length(here) + stage.size - 1, stage.size)
+    sums(%{in: length(here), out: groups, expanded: groups - length(here)})
+  end
+
+  defp count(stage, here) do
+    for {_seq, _to, payload} <- here, reduce: sums(%{in: length(here)}) do
+      sums ->
+        case {act(stage, payload), final(stage.policy)} do
+          {:skip, _policy} -> more(sums, skipped: 1)
+          {{:many, []}, _policy} -> more(sums, skipped: 1)
+          {{:many, all}, _policy} -> more(sums, out: length(all), expanded: length(all) - 1)
+          {:error, :skip} -> more(sums, skipped: 1, errors: 1)
+          {:error, {:route, _output}} -> more(sums, routed: 1, errors: 1)
+          _on_or_routed -> more(sums, out: 1)
+        end
+    end
+  end
+
+  defp sums(known),
+    do: Map.merge(%{in: 0, out: 0, expanded: 0, skipped: 0, routed: 0, errors: 0}, known)
+
+  defp more(sums, counts),
+    do: Enum.reduce(counts, sums, fn {key, n}, sums -> Map.update!(sums, key, &(&1 + n)) end)
+
+  defp final({:retry, options}), do: options[:then]
+  defp final(policy), do: policy
+
+  defp entries(inputs), do: for({input, n} <- Enum.with_index(inputs), do: {[n], :next, input})
 
   defp output({:to, output}), do: output
   defp output(:next), do: :default
 
   # An entry is `{seq, :next | {:to, stage_or_output}, payload}`.
   defp stage(stage, {entries, halted}) do
-    passes? = fn {_seq, to, _payload} -> to not in [:next, {:to, stage.name}] end
+    passes? = &passes?(&1, stage)
     made = if stage.kind == :batch, do: groups(entries, stage, passes?)
     made = made || Enum.flat_map(entries, &if(passes?.(&1), do: [&1], else: answer(stage, &1)))
 
-    case Enum.split_while(made, &(&1 != :halt)) do
+    case Enum.split_while(made, &(not match?({:halt, _input}, &1))) do
       {all, []} -> {all, halted}
       # Every later failure is ahead of this one in the input.
-      {before, _failed_and_behind} -> {before, stage.name}
+      {before, [{:halt, input} | _behind]} -> {before, {stage.name, input}}
     end
   end
+
+  defp passes?({_seq, to, _payload}, stage), do: to not in [:next, {:to, stage.name}]
 
   defp answer(stage, {seq, _to, payload}) do
     case act(stage, payload) do
@@ -153,14 +243,13 @@ defmodule Slither.Test.PipeModel do
       {:route, target} -> [{seq, {:to, target}, payload}]
       :skip -> []
       {:many, all} -> for {one, n} <- Enum.with_index(all), do: {seq ++ [n], :next, one}
-      :error -> failed(stage.policy, seq, payload)
+      :error -> failed(final(stage.policy), seq, payload)
     end
   end
 
-  defp failed({:retry, options}, seq, payload), do: failed(options[:then], seq, payload)
   defp failed({:route, target}, seq, payload), do: [{seq, {:to, target}, payload}]
   defp failed(:skip, _seq, _payload), do: []
-  defp failed(:halt, _seq, _payload), do: [:halt]
+  defp failed(:halt, [input | _], _payload), do: [{:halt, input}]
 
   # A group has the place of its last item.
   defp groups(entries, stage, passes?) do

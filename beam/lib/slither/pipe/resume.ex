@@ -67,8 +67,9 @@ defmodule Slither.Pipe.Resume do
         error = Checkpoint.other_input(checkpoint, position, "item #{position} differs")
         {:halted, [], error, %{resume | engine: engine}}
 
-      {:halted, _outputs, error, engine} ->
-        {:halted, [], error, %{resume | engine: engine}}
+      # What comes first in the rest has failed: what was recorded is still handed on before it.
+      {:halted, outputs, _error, engine} ->
+        %{resume | engine: engine} |> note(engine, outputs) |> again()
 
       {:done, engine} ->
         resume = %{resume | engine: engine}

@@ -156,8 +156,14 @@ defmodule Slither.Run.Engine do
   @spec track(t, Slither.Run.Finished.t(), boolean) :: t
   def track(engine, done, compare), do: %{engine | live: Unfinished.new(done, compare)}
 
-  @doc "The inputs that have finished since it was last asked: their positions and digests."
+  @doc """
+  The inputs that have finished since it was last asked: their positions and digests.
+
+  None is told while a run that halts keeps outputs back: theirs may be among them.
+  """
   @spec finished(t) :: {[{non_neg_integer, Slither.Run.Finished.digest()}], t}
+  def finished(%__MODULE__{emitted: [_ | _]} = engine), do: {[], engine}
+
   def finished(engine) do
     {positions, live} = Unfinished.take(engine.live)
     {positions, %{engine | live: live}}
