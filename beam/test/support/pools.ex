@@ -48,9 +48,16 @@ defmodule Slither.Test.Pools do
   @spec quick_pool(keyword) :: Pool.name()
   def quick_pool(options \\ []) do
     name = ready_pool(options)
+    quick!(name)
+    name
+  end
+
+  @doc "Has the calls of a pool's workers known to be short."
+  @spec quick!(Pool.name()) :: :ok
+  def quick!(name) do
     {:ok, handle} = Pool.handle(name)
     for slot <- 0..(handle.settings.size - 1), do: Pace.took(handle.settings.pace, slot, 1)
-    name
+    :ok
   end
 
   @doc "Starts a pool for all tests of a module, of two workers; returns its name when all are up."
