@@ -9,9 +9,6 @@ defmodule Slither.Pool.Call do
   alias Slither.Python.{Inbox, Lane}
   alias Slither.Pool.Ledger.Waiter
 
-  # A call that workers gave back so often, because they ended before they began it, fails.
-  @attempts 4
-
   @enforce_keys [:handle, :alias, :ref, :monitor]
   defstruct [:handle, :alias, :ref, :monitor, :lane]
 
@@ -37,13 +34,14 @@ defmodule Slither.Pool.Call do
   @spec run(handle, [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
   def run(handle, target, payloads, options),
-    do: attempt(handle, target, payloads, options, @attempts)
+    do: attempt(handle, target, payloads, options, 0)
 
-  defp attempt(handle, target, payloads, options, left) do
-    case once(handle, target, payloads, options) do
-      {:requeue, _error} when left > 1 -> attempt(handle, target, payloads, options, left - 1)
-      {:requeue, error} -> {:error, Errors.given_back(error, @attempts)}
-      answer -> answer
+  defp attempt(handle, target, payloads, options, given_back) do
+    with {:requeue, error} <- once(handle, target, payloads, options) do
+      case Errors.given_back(error, given_back) do
+        {:again, count} -> attempt(handle, target, payloads, options, count)
+        {:failed, error} -> {:error, error}
+      end
     end
   end
 

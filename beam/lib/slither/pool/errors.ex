@@ -4,6 +4,9 @@ defmodule Slither.Pool.Errors do
 
   alias Slither.{Error, Options}
 
+  # So many workers may have held a call that none of them began.
+  @most_workers 4
+
   @doc "No worker can be started; `error` is why."
   @spec unavailable(atom, Error.t()) :: Error.t()
   def unavailable(name, error) do
@@ -149,15 +152,23 @@ defmodule Slither.Pool.Errors do
     }
   end
 
-  @doc "Workers ended again and again before they began a call."
-  @spec given_back(Error.t(), pos_integer) :: Error.t()
-  def given_back(last, attempts) do
-    %{
-      last
-      | reason: :worker_died,
-        message:
-          "#{attempts} workers ended while they held this batch; the last: " <> last.message
-    }
+  @doc """
+  What becomes of a call that a worker gave back, as it ended before it began it: it is tried again,
+  with how often that counts, or it fails. A call that is given back again and again is suspect.
+  """
+  @spec given_back(Error.t(), non_neg_integer) :: {:again, non_neg_integer} | {:failed, Error.t()}
+  # A worker that was told to leave says nothing of the call.
+  def given_back(%Error{reason: :worker_stopped}, before), do: {:again, before}
+  def given_back(_last, before) when before < @most_workers - 1, do: {:again, before + 1}
+
+  def given_back(last, _before) do
+    {:failed,
+     %{
+       last
+       | reason: :worker_died,
+         message:
+           "#{@most_workers} workers ended while they held this batch; the last: " <> last.message
+     }}
   end
 
   @doc "No pool has this name."

@@ -9,12 +9,10 @@ defmodule Slither.Run.Flow do
   # after `give_whole/1`, `{:full, entries, values, attempt}` in place of the first.
 
   alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
+  alias Slither.Pool.Errors
   alias Slither.Python.Inbox
   alias Slither.Run.{AutoSize, Batcher, BytesHeld, Carrier, Mailbox, Parts, Plan, Policy}
 
-  # A worker's death gives back the calls it had not begun; a call that is given back again
-  # and again is itself suspect.
-  @max_requeues 3
   @start [:slither, :dispatch, :batch, :start]
   @stop [:slither, :dispatch, :batch, :stop]
   @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
@@ -341,23 +339,15 @@ defmodule Slither.Run.Flow do
   defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
     do: flow |> spent(batch, times) |> failed(batch, error)
 
-  defp done(flow, %Batch{requeues: n} = batch, {:requeue, error}) when n < @max_requeues do
-    # A worker that was told to leave says nothing of the batch.
-    batch = if error.reason == :worker_stopped, do: batch, else: %{batch | requeues: n + 1}
-    flow = count(flow, :requeues)
-    %{flow | todo: :queue.in_r(batch, flow.todo), todo_count: flow.todo_count + 1}
-  end
+  defp done(flow, batch, {:requeue, error}) do
+    case Errors.given_back(error, batch.requeues) do
+      {:again, count} ->
+        todo = :queue.in_r(%{batch | requeues: count}, flow.todo)
+        count(%{flow | todo: todo, todo_count: flow.todo_count + 1}, :requeues)
 
-  defp done(flow, batch, {:requeue, last}) do
-    error = %Error{
-      reason: :worker_died,
-      message:
-        "#{@max_requeues + 1} workers ended while they held this batch; the last: " <>
-          last.message,
-      where: last.where
-    }
-
-    failed(flow, batch, error)
+      {:failed, error} ->
+        failed(flow, batch, error)
+    end
   end
 
   # What is held for its turn holds no payloads that were sent.

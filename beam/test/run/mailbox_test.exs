@@ -1,0 +1,82 @@
+defmodule Slither.Run.MailboxTest do
+  use ExUnit.Case, async: true
+
+  alias Slither.Python.Inbox
+  alias Slither.Run.Mailbox
+
+  setup do
+    mailbox = Mailbox.open()
+    %{mailbox: mailbox, inbox: Mailbox.inbox(mailbox, :key)}
+  end
+
+  test "await/2 gives what the inboxes were told, and nothing else", context do
+    %{mailbox: mailbox, inbox: inbox} = context
+    send(self(), {:foreign, 1})
+    Inbox.granted(inbox, :ref, self())
+    assert Mailbox.await(mailbox) == {:key, {:granted, :ref, self()}}
+    Inbox.done(Mailbox.inbox(mailbox, 2), :ref, :outcome)
+    assert Mailbox.await(mailbox) == {2, {:done, :ref, :outcome}}
+    assert Mailbox.await(mailbox, 0) == :timeout
+    assert_received {:foreign, 1}
+  end
+
+  test "timers and the ends of processes come to their inbox", context do
+    %{mailbox: mailbox, inbox: inbox} = context
+    timer = Mailbox.start_timer(inbox, 0)
+    assert Mailbox.await(mailbox) == {:key, {:timer, timer}}
+    {_pid, monitor} = Mailbox.spawn_monitor(inbox, fn -> exit(:why) end)
+    assert Mailbox.await(mailbox) == {:key, {:down, monitor, :why}}
+    pid = spawn(fn -> :ok end)
+    monitor = Mailbox.monitor(inbox, pid)
+    assert {:key, {:down, ^monitor, _normal_or_noproc}} = Mailbox.await(mailbox)
+  end
+
+  test "match/2 tells the run's messages from others", context do
+    %{mailbox: mailbox, inbox: inbox} = context
+    Inbox.lane_lost(inbox, :ref, :error)
+    assert_receive told
+    assert Mailbox.match(mailbox, told) == {:key, {:lane_lost, :ref, :error}}
+    timer = Mailbox.start_timer(inbox, 0)
+    assert_receive ran_out
+    assert Mailbox.match(mailbox, ran_out) == {:key, {:timer, timer}}
+    {_pid, monitor} = Mailbox.spawn_monitor(inbox, fn -> :ok end)
+    assert_receive ended
+    assert Mailbox.match(mailbox, ended) == {:key, {:down, monitor, :normal}}
+    assert Mailbox.match(mailbox, {:foreign, 1}) == :unknown
+    assert Mailbox.match(make_ref(), told) == :unknown
+  end
+
+  test "close/1 leaves nothing, and lets nothing in", %{mailbox: mailbox, inbox: inbox} do
+    for ref <- 1..3, do: Inbox.denied(inbox, ref, :error)
+    send(self(), {:foreign, 1})
+    assert Mailbox.close(mailbox) == :ok
+    Inbox.granted(inbox, :ref, self())
+    assert Process.info(self(), :messages) == {:messages, [{:foreign, 1}]}
+  end
+
+  # Each of 500 waits would look through all 100,000: some 200 times as long.
+  test "what the process had got before costs a run nothing" do
+    assert Enum.min(times(100_000)) < 20 * Enum.min(times(0))
+  end
+
+  defp times(foreign) do
+    for _ <- 1..3 do
+      fn ->
+        for n <- 1..foreign//1, do: send(self(), {:foreign, n})
+        mailbox = Mailbox.open()
+        inbox = Mailbox.inbox(mailbox, :key)
+        fn -> exchange(mailbox, inbox, 500) end |> :timer.tc() |> elem(0)
+      end
+      |> Task.async()
+      |> Task.await(:infinity)
+    end
+  end
+
+  defp exchange(_mailbox, _inbox, 0), do: :ok
+
+  defp exchange(mailbox, inbox, left) do
+    Inbox.part(inbox, :ref, left)
+    {:key, {:part, :ref, ^left}} = Mailbox.await(mailbox)
+    exchange(mailbox, inbox, left - 1)
+  end
+end
