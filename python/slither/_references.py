@@ -1,4 +1,7 @@
-"""Handlers by reference: the module and the name under which a worker finds them."""
+"""Functions by reference: the module and the name under which a worker finds them.
+
+Pure; called wherever a program names a function: by pipes and by the driver, in its thread.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +11,51 @@ import re
 import sys
 from collections.abc import Callable
 
+from slither._errors import NotImportable
+
+ITEM_MARK = "__slither_item_handler__"
+"""Marks a function of one item, and holds how many items it may have in hand at once."""
+
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
-class ReferenceRefused(Exception):
-    """A handler that a worker could not find; the message says why, and what to do."""
 
 
 def reference(handler: object) -> tuple[str, str]:
     """Return the module and the name of a handler: a function, or ``"module:name"``.
 
-    Raises :class:`ReferenceRefused` for lambdas, functions within functions, and whatever else is
-    not found under its name in its module. A function of ``__main__`` is one of a module of that
-    name.
+    Raises :class:`slither.NotImportable` for lambdas, functions within functions, and whatever
+    else is not found under its name in its module. A function of ``__main__`` is one of a module
+    of that name.
 
-    >>> reference("my_model:predict_batch")
-    ('my_model', 'predict_batch')
+    >>> reference(len), reference(str.upper), reference("my_model:predict_batch")
+    (('builtins', 'len'), ('builtins', 'str.upper'), ('my_model', 'predict_batch'))
+    >>> reference(lambda item: item)
+    Traceback (most recent call last):
+        ...
+    slither._errors.NotImportable: a lambda has no name by which a worker could find it; ...
     """
+    owner = getattr(handler, "__objclass__", None)
+    if isinstance(owner, type) and getattr(handler, "__module__", None) is None:
+        # A method of a built-in type, such as str.upper, names the type only.
+        return owner.__module__, str(getattr(handler, "__qualname__", ""))
     if isinstance(handler, str):
         if not _REFERENCE.fullmatch(handler):
-            raise ReferenceRefused(
+            raise NotImportable(
                 f'{handler!r} names no handler: write "module:function", as in '
                 '"my_model:predict_batch"'
             )
         module, _, name = handler.partition(":")
         return module, name
     if isinstance(handler, functools.partial):
-        raise ReferenceRefused(
+        raise NotImportable(
             f"a partial of {_name(handler.func)} lives in this process alone; define a function "
             "that calls it"
         )
     if inspect.ismethod(handler) and not inspect.isclass(handler.__self__):
-        raise ReferenceRefused(
+        raise NotImportable(
             f"{_name(handler)} is bound to an object of this process; use a function of a module"
         )
     if not callable(handler):
-        raise ReferenceRefused(
+        raise NotImportable(
             f'a handler is a function or "module:function", not a {type(handler).__name__}'
         )
     return _found(handler)
@@ -53,15 +65,15 @@ def _found(handler: Callable[..., object]) -> tuple[str, str]:
     module = getattr(handler, "__module__", None)
     name = getattr(handler, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
-        raise ReferenceRefused(
+        raise NotImportable(
             f"{handler!r} has no name by which a worker could find it; use a function of a module"
         )
     if "<lambda>" in name:
-        raise ReferenceRefused(
+        raise NotImportable(
             "a lambda has no name by which a worker could find it; define a function with def"
         )
     if "<locals>" in name:
-        raise ReferenceRefused(_local(handler, name))
+        raise NotImportable(_local(handler, name))
     there = sys.modules.get(module)
     # While a module is imported, it may not be in its place yet, or an older one may be.
     if there is not None and _globals(handler) in (None, id(vars(there))):
@@ -86,7 +98,7 @@ def _same(handler: object, there: object, module: str, name: str) -> None:
         handler, "__func__", handler
     ):
         what = "there is none" if found is None else "another object has it"
-        raise ReferenceRefused(
+        raise NotImportable(
             f"a worker would look for {module}:{name}, and {what}; give the function the name "
             "that it has in its module"
         )

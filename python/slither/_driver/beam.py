@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import weakref
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
-from urllib.parse import quote
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
-from slither._driver import aio, logs, settings
-from slither._driver.connection import Connection
-from slither._driver.functions import importable, reference
-from slither._driver.futures import CallFuture, Group, Jobs
-from slither._driver.map_run import AsyncResults, MapRun, Results
-from slither._driver.pipe_run import (
-    AsyncStream,
-    Outputs,
-    PipeRun,
-    Stream,
-    ended,
-    gathered,
-    stopped,
-)
-from slither._driver.pool import StrPath, cores, pool_settings
-from slither._driver.progress import shows
+from slither._driver import aio, settings
+from slither._driver.functions import reference
+from slither._driver.futures import CallFuture, Group
+from slither._driver.lifetime import Lifetime
+from slither._driver.map_run import MapRun
+from slither._driver.pipe_run import Output, Outputs, PipeRun, Stream, gathered
+from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
-from slither._driver.sources import sources
-from slither._driver.tables import SharedTable
 from slither._errors import BeamError
 from slither._worker import current
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from slither._driver.settings import Keeps, Many, One, Returns, StrPath
+    from slither._pipe.definition import Pipe
     from slither._types import Payload
-    from slither.pipe import Pipe
     from slither.store import Table
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-# Batches of a map that are out at once by default, where twice the workers are not more.
-_IN_FLIGHT = 8
+AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 
 
-class Beam:
+class Beam(Lifetime):
     """BEAM as a child of this program, with a pool of Python workers.
 
     ::
@@ -105,10 +88,10 @@ class Beam:
                 "slither.Beam() was called in a worker, which imports the script or module that "
                 'starts it; put that under: if __name__ == "__main__":'
             )
-        self._workers = cores() if workers is None else settings.count("workers", workers)
+        size = settings.cores() if workers is None else settings.count("workers", workers)
         settings.milliseconds("warn_after", warn_after)
-        facts = pool_settings(
-            workers=self._workers,
+        facts = settings.pool_settings(
+            workers=size,
             python=python,
             preload=preload,
             paths=paths,
@@ -120,109 +103,23 @@ class Beam:
             shutdown_timeout=shutdown_timeout,
             more=pool,
         )
-        self._shutdown_timeout = shutdown_timeout
-        self._link = Connection(facts, logs.show)
-        self._jobs = Jobs(self._link, self._workers, warn_after)
-        self._tables: dict[str, tuple[object, ...]] = {}
-        # When nobody holds the Beam any more; at the end of the program, `_at_exit` waits, too.
-        weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
-        _open[self._link] = self._jobs, shutdown_timeout
-
-    def __enter__(self) -> Beam:
-        """Return the Beam itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it; at once where a second KeyboardInterrupt has come already."""
-        try:
-            before = error.__context__ if error is not None else None
-            if isinstance(error, KeyboardInterrupt) and isinstance(before, KeyboardInterrupt):
-                self._link.kill()
-            self.close()
-        except BaseException:
-            self._link.kill()
-            raise
-
-    def __repr__(self) -> str:
-        """Say how many workers it has, and whether it runs."""
-        state = "closed" if self._link.death else f"pid {self._link.facts.get('pid')}"
-        return f"<slither.Beam workers={self._workers} {state}>"
-
-    def close(self) -> None:
-        """End the runs, the workers and BEAM, in that order; a second call does nothing.
-
-        A worker that is at work is killed, for nobody waits for what it does any more; the others
-        run their stop hooks.
-
-        A KeyboardInterrupt while it waits kills what is left at once.
-        """
-        self._link.close(self._shutdown_timeout)
-
-    @property
-    def workers(self) -> int:
-        """How many workers the pool has."""
-        return self._workers
-
-    def status(self) -> dict[str, Payload]:
-        """Return what the pool does now.
-
-        A dict of ``size``, ``queue`` (calls that wait), ``started``, ``died``, ``error`` and
-        ``workers``, each with ``worker``, ``status``, ``pid`` and ``calls``.
-        """
-        found: dict[str, Payload] = self._link.request("status", {})
-        return found
-
-    def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until a worker is ready, at most ``timeout`` seconds.
-
-        Raises :class:`slither.CallError` with the reason where none can start.
-        """
-        self._link.request("await_ready", {"timeout": settings.milliseconds("timeout", timeout)})
-
-    def logs(self) -> list[str]:
-        """Return the last lines that BEAM logged, newest last."""
-        return self._link.child.lines()
+        super().__init__(facts, size, shutdown_timeout, warn_after)
 
     @overload
     def map(
-        self,
-        function: Callable[[T], R],
-        iterable: Iterable[T],
-        *,
-        on_error: settings.Kept = ...,
-        **options: Unpack[settings.MapOptions],
+        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
     ) -> Results[R]: ...
     @overload
     def map(
-        self,
-        function: Callable[[T], R],
-        iterable: Iterable[T],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[settings.MapOptions],
+        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Returns]
     ) -> Results[R | Exception]: ...
     @overload
     def map(
-        self,
-        function: Callable[[list[T]], list[R]],
-        iterable: Iterable[T],
-        *,
-        on_error: settings.Kept = ...,
-        **options: Unpack[settings.MapOptions],
+        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
     ) -> Results[R]: ...
     @overload
     def map(
-        self,
-        function: Callable[[list[T]], list[R]],
-        iterable: Iterable[T],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[settings.MapOptions],
+        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Returns]
     ) -> Results[R | Exception]: ...
     def map(
         self,
@@ -264,8 +161,10 @@ class Beam:
         An exception of the function is raised as what it was where its class is known here, with
         the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
         """
-        run = self._map_run(
+        run = MapRun.over(
+            self,
             function,
+            iterable,
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
@@ -273,50 +172,30 @@ class Beam:
             isolate=isolate,
             timeout=timeout,
             trace=trace,
+            progress=progress,
         )
-        run.shows = shows(_label(function), iterable, progress)
         return Results.of(run, iterable)
 
     @overload
     def amap(
-        self,
-        function: Callable[[T], R],
-        iterable: Iterable[T] | AsyncIterable[T],
-        *,
-        on_error: settings.Kept = ...,
-        **options: Unpack[settings.MapOptions],
+        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
-        self,
-        function: Callable[[T], R],
-        iterable: Iterable[T] | AsyncIterable[T],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[settings.MapOptions],
+        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
     ) -> AsyncResults[R | Exception]: ...
     @overload
     def amap(
-        self,
-        function: Callable[[list[T]], list[R]],
-        iterable: Iterable[T] | AsyncIterable[T],
-        *,
-        on_error: settings.Kept = ...,
-        **options: Unpack[settings.MapOptions],
+        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
-        self,
-        function: Callable[[list[T]], list[R]],
-        iterable: Iterable[T] | AsyncIterable[T],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[settings.MapOptions],
+        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
     ) -> AsyncResults[R | Exception]: ...
     def amap(
         self,
         function: Callable[..., object],
-        iterable: Iterable[Payload] | AsyncIterable[Payload],
+        iterable: AnyIterable[Payload],
         *,
         batch_size: int | None = None,
         max_in_flight: int | None = None,
@@ -331,8 +210,10 @@ class Beam:
 
         ``iterable`` may be one for ``async for``, too; it is pulled in the event loop.
         """
-        run = self._map_run(
+        run = MapRun.over(
+            self,
             function,
+            iterable,
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
@@ -340,32 +221,9 @@ class Beam:
             isolate=isolate,
             timeout=timeout,
             trace=trace,
+            progress=progress,
         )
-        run.shows = shows(_label(function), iterable, progress)
-        return AsyncResults(aio.results(run, iterable), run)
-
-    def _map_run(self, function: Callable[..., object], **options: Payload) -> MapRun:
-        policy, failures = settings.policy(options["on_error"])
-        ordering = settings.one_of("ordering", options["ordering"], ("preserve", "as_completed"))
-        spec: dict[str, Payload] = {
-            "target": ["each", *reference(function)],
-            "max_in_flight": self._in_flight(options["max_in_flight"]),
-            "ordering": ordering,
-            "on_error": policy,
-            "isolate": bool(options["isolate"]),
-            "timeout": settings.milliseconds("timeout", options["timeout"]),
-        }
-        if options["trace"] is not None:
-            spec["trace"] = str(options["trace"])
-        size = options["batch_size"]
-        if size is not None:
-            size = settings.count("batch_size", size)
-        return MapRun(self._link, spec, self, batch_size=size, failures=failures)
-
-    def _in_flight(self, value: object) -> int:
-        if value is None:
-            return max(_IN_FLIGHT, 2 * self._workers)
-        return settings.count("max_in_flight", value)
+        return AsyncResults(run, iterable)
 
     def stream(
         self,
@@ -391,24 +249,26 @@ class Beam:
         Raises :class:`slither.RunError` when the pipe stops at an item that failed, after what
         came out before it, and what the input raises as it is.
         """
-        run = self._pipe_run(pipe, checkpoint, trace, resume)
-        run.shows = shows(pipe.name, iterable, progress)
-        return Stream.of(run, iterable)
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
+        return Stream.of(run, iterable)  # type: ignore[return-value]
 
     def astream(
         self,
         pipe: Pipe,
-        iterable: Iterable[Payload] | AsyncIterable[Payload],
+        iterable: AnyIterable[Payload],
         *,
         checkpoint: StrPath | None = None,
         resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
-    ) -> AsyncStream:
+    ) -> AsyncResults[Output]:
         """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
-        run = self._pipe_run(pipe, checkpoint, trace, resume)
-        run.shows = shows(pipe.name, iterable, progress)
-        return AsyncStream(aio.results(run, iterable), run)
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
+        return AsyncResults(run, iterable)
 
     def run(
         self,
@@ -426,22 +286,19 @@ class Beam:
         ``default`` for those that no route took. Takes and raises what :meth:`stream` does, but
         always as :class:`slither.RunError`, with what had come out as ``partial``.
         """
-        run = self._pipe_run(pipe, checkpoint, trace, resume)
-        run.shows = shows(pipe.name, iterable, progress)
-        outputs = gathered(run.document)
-        try:
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
+        with gathered(run) as outputs:
             for part in results(run, iterable):
                 for name, value in part:
                     outputs[name].append(value)
-        except Exception as error:  # noqa: BLE001 - told with what had come out
-            failure = stopped(error, outputs, run)
-            raise failure from failure.__cause__
-        return ended(outputs, run)
+        return outputs
 
     async def arun(
         self,
         pipe: Pipe,
-        iterable: Iterable[Payload] | AsyncIterable[Payload],
+        iterable: AnyIterable[Payload],
         *,
         checkpoint: StrPath | None = None,
         resume: str = "same",
@@ -449,34 +306,13 @@ class Beam:
         progress: bool = False,
     ) -> Outputs:
         """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
-        run = self._pipe_run(pipe, checkpoint, trace, resume)
-        run.shows = shows(pipe.name, iterable, progress)
-        outputs = gathered(run.document)
-        try:
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
+        with gathered(run) as outputs:
             async for name, value in aio.results(run, iterable):
                 outputs[name].append(value)
-        except Exception as error:  # noqa: BLE001 - told with what had come out
-            failure = stopped(error, outputs, run)
-            raise failure from failure.__cause__
-        return ended(outputs, run)
-
-    def _pipe_run(
-        self, pipe: Pipe, checkpoint: StrPath | None, trace: str | None, resume: str
-    ) -> PipeRun:
-        from slither.pipe import Pipe
-
-        if not isinstance(pipe, Pipe):
-            raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
-        spec: dict[str, Payload] = {"document": importable(pipe.document())}
-        anyway = settings.one_of("resume", resume, ("same", "anyway")) == "anyway"
-        if checkpoint is not None:
-            spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
-            spec["sources"] = sources(pipe.document())
-            if anyway:
-                spec["resume"] = "anyway"
-        if trace is not None:
-            spec["trace"] = str(trace)
-        return PipeRun(self._link, spec, self)
+        return outputs
 
     def submit(
         self, function: Callable[..., R], /, *arguments: object, **named: object
@@ -538,41 +374,4 @@ class Beam:
 
         Asked for again with the same options it is the same table; with others, ValueError.
         """
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name is a str of a character or more, not {name!r:.80}")
-        where = None
-        if durable is not None:
-            where = os.path.abspath(os.path.join(os.fspath(durable), quote(name, safe="")))
-        options = (
-            settings.one_of("type", type, ("set", "ordered_set")),
-            where,
-            settings.milliseconds("ttl", ttl),
-        )
-        known = self._tables.get(name)
-        if known is None:
-            facts = dict(zip(("type", "dir", "ttl"), options, strict=True))
-            self._link.request("table", {"name": name, **facts})
-            self._tables[name] = options
-        elif known != options:
-            raise ValueError(f"the table {name!r} is open already, with other options: {known}")
-        return SharedTable(name, self._link)
-
-
-_open: weakref.WeakKeyDictionary[Connection, tuple[Jobs, float]] = weakref.WeakKeyDictionary()
-
-
-def _at_exit() -> None:
-    # What was submitted is finished, as by an executor of the standard library; runs that nobody
-    # asks for results any more are not.
-    for connection, (jobs, timeout) in list(_open.items()):
-        try:
-            jobs.await_none(jobs.all)
-        finally:
-            connection.close(timeout)
-
-
-atexit.register(_at_exit)
-
-
-def _label(function: Callable[..., object]) -> str:
-    return str(getattr(function, "__name__", "map"))
+        return self._tables.open(name, type, durable, ttl)

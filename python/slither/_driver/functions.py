@@ -14,26 +14,11 @@ if TYPE_CHECKING:
 
 
 def reference(function: object) -> tuple[str, str]:
-    """Return the module and the name by which a worker finds ``function``.
+    """Return the module and the name by which a worker finds a function of this program.
 
     Raises :class:`slither.NotImportable` with the reason where it can't be found.
-
-    >>> import os.path
-    >>> reference(len), reference(str.upper)
-    (('builtins', 'len'), ('builtins', 'str.upper'))
-    >>> reference(lambda item: item)
-    Traceback (most recent call last):
-        ...
-    slither._errors.NotImportable: a lambda has no name by which a worker could find it; ...
     """
-    owner = getattr(function, "__objclass__", None)
-    if isinstance(owner, type) and getattr(function, "__module__", None) is None:
-        # A method of a built-in type, such as str.upper, names the type only.
-        return owner.__module__, str(getattr(function, "__qualname__", ""))
-    try:
-        module, name = _references.reference(function)
-    except _references.ReferenceRefused as refused:
-        raise NotImportable(str(refused)) from None
+    module, name = _references.reference(function)
     return here(module, name), name
 
 

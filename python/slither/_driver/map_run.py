@@ -4,82 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from itertools import chain
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from slither._driver import settings
 from slither._driver.errors_in import to_error
-from slither._driver.run import Run, results
+from slither._driver.functions import reference
+from slither._driver.progress import shows
+from slither._driver.run import Run
 from slither._errors import EncodeError
-from slither._summary import Summary, summarize
+from slither._summary import summarize
 from slither._wire import batches, driver_frames
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
+    from slither._driver.lifetime import Lifetime
+    from slither._driver.run import Shows
     from slither._types import Payload
 
-R = TypeVar("R")
-
+# Batches that may be out by default, where twice the workers are not more.
+_IN_FLIGHT = 8
 # Bytes that may be out, beside the last batch.
 _MOST_BYTES = 67_108_864
 # Without a batch size, the largest; and the seconds a batch may be out for the next to be twice
 # as large, and from which on the next is half as large.
 _LARGEST = 64
 _QUICK, _SLOW = 0.02, 0.2
-
-
-class Results(chain[R]):
-    """The results of a map, as they come.
-
-    Nothing is pulled or sent before the first is asked for. :meth:`close`, or dropping it, stops
-    the run and frees the workers.
-    """
-
-    # A chain of the lists that come: C code hands its items on, so that an exception of a signal
-    # handler can't come between the one that takes a result and the one who asked for it.
-    _run: MapRun
-
-    @classmethod
-    def of(cls, run: MapRun, items: Iterable[Payload]) -> Results[R]:
-        """Return the results of a run over the items."""
-        made = cls.from_iterable(results(run, items))
-        made._run = run  # type: ignore[attr-defined]
-        return made  # type: ignore[return-value]
-
-    def close(self) -> None:
-        """Stop the run; from any thread, and from a finaliser, too."""
-        self._run.close()
-
-    @property
-    def summary(self) -> Summary:
-        """The account of the run; of what it has done so far, until it has ended."""
-        return self._run.summary or self._run.so_far()
-
-
-class AsyncResults(AsyncIterator[R], Generic[R]):
-    """The results of a map, for ``async for``; as :class:`Results`."""
-
-    def __init__(self, generator: AsyncIterator[R], run: MapRun) -> None:
-        """Take what gives the results."""
-        self._generator = generator
-        self._run = run
-
-    def __aiter__(self) -> AsyncIterator[R]:
-        """Return what a loop is the fastest with."""
-        return self._generator
-
-    async def __anext__(self) -> R:
-        """Return the next result, waiting for it if need be."""
-        return await anext(self._generator)
-
-    async def aclose(self) -> None:
-        """Stop the run."""
-        self._run.close()
-
-    @property
-    def summary(self) -> Summary:
-        """The account of the run; of what it has done so far, until it has ended."""
-        return self._run.summary or self._run.so_far()
 
 
 class MapRun(Run):
@@ -92,6 +42,7 @@ class MapRun(Run):
         link: Connection,
         spec: dict[str, Payload],
         owner: object,
+        shows: Shows | None,
         *,
         batch_size: int | None,
         failures: str,
@@ -102,7 +53,7 @@ class MapRun(Run):
         and grows while batches come back at once. ``failures`` is what becomes of items that
         failed: ``halt``, ``skip`` or ``return``.
         """
-        super().__init__(link, spec, owner)
+        super().__init__(link, spec, owner, shows)
         self._grows = batch_size is None
         self._size = batch_size or 1
         self._most: int = spec["max_in_flight"]
@@ -120,6 +71,40 @@ class MapRun(Run):
         """Results that went well."""
         self.refused = 0
         """Items that could not be sent."""
+
+    @classmethod
+    def over(
+        cls,
+        beam: Lifetime,
+        function: Callable[..., object],
+        items: object,
+        *,
+        batch_size: int | None,
+        max_in_flight: int | None,
+        ordering: settings.Ordering,
+        on_error: settings.OnError,
+        isolate: bool,
+        timeout: float | None,
+        trace: str | None,
+        progress: bool,
+    ) -> MapRun:
+        """Return a run of which nothing has been sent yet: see ``Beam.map``."""
+        policy, failures = settings.policy(on_error)
+        most = max(_IN_FLIGHT, 2 * beam.workers) if max_in_flight is None else max_in_flight
+        spec: dict[str, Payload] = {
+            "ordering": settings.one_of("ordering", ordering, ("preserve", "as_completed")),
+            "target": ["each", *reference(function)],
+            "max_in_flight": settings.count("max_in_flight", most),
+            "on_error": policy,
+            "isolate": bool(isolate),
+            "timeout": settings.milliseconds("timeout", timeout),
+        }
+        if trace is not None:
+            spec["trace"] = str(trace)
+        size = None if batch_size is None else settings.count("batch_size", batch_size)
+        label = str(getattr(function, "__name__", "map"))
+        shown = shows(label, items, progress)
+        return cls(beam._link, spec, beam, shown, batch_size=size, failures=failures)
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""

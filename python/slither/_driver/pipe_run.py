@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import chain
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slither._driver.errors_in import to_error
-from slither._driver.run import Run, results
+from slither._driver.functions import importable
+from slither._driver.progress import shows
+from slither._driver.results import Results
+from slither._driver.run import Run
+from slither._driver.settings import one_of
+from slither._driver.sources import sources
 from slither._errors import EncodeError, RunError, SlitherError
 from slither._summary import Summary, summarize
 from slither._wire import batches, driver_frames
@@ -15,6 +21,10 @@ from slither._worker.results import frame
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
+    from slither._driver.lifetime import Lifetime
+    from slither._driver.run import Shows
+    from slither._driver.settings import StrPath
+    from slither._pipe.definition import Pipe
     from slither._types import Payload
 
 # Outputs that may be on their way or wait here.
@@ -41,61 +51,14 @@ class Outputs(dict[str, list[Any]]):
         self.summary = Summary()
 
 
-class Stream(chain[Output]):
-    """The outputs of a pipe as they come, each as ``(output, payload)``.
+class Stream(Results[Output]):
+    """The outputs of a pipe as they come, each as ``(output, payload)``."""
 
-    Nothing is pulled or sent before the first is asked for. :meth:`close`, or dropping it, stops
-    the run and frees the workers.
-    """
-
-    # As for Results.
     _run: PipeRun
-
-    @classmethod
-    def of(cls, run: PipeRun, items: Iterable[Payload]) -> Stream:
-        """Return the outputs of a run over the items."""
-        made = cls.from_iterable(results(run, items))
-        made._run = run  # type: ignore[attr-defined]
-        return made  # type: ignore[return-value]
 
     def tell_failures(self, failed: Failed) -> None:
         """Have the run give each failed item's error to ``failed``, and keep none of them."""
         self._run.failed = failed
-
-    def close(self) -> None:
-        """Stop the run; from any thread, and from a finaliser, too."""
-        self._run.close()
-
-    @property
-    def summary(self) -> Summary:
-        """The account of the run; of what it has done so far, until it has ended."""
-        return self._run.summary or self._run.so_far()
-
-
-class AsyncStream(AsyncIterator[Output]):
-    """The outputs of a pipe, for ``async for``; as :class:`Stream`."""
-
-    def __init__(self, generator: AsyncIterator[Output], run: PipeRun) -> None:
-        """Take what gives the outputs."""
-        self._generator = generator
-        self._run = run
-
-    def __aiter__(self) -> AsyncIterator[Output]:
-        """Return what a loop is the fastest with."""
-        return self._generator
-
-    async def __anext__(self) -> Output:
-        """Return the next output, waiting for it if need be."""
-        return await anext(self._generator)
-
-    async def aclose(self) -> None:
-        """Stop the run."""
-        self._run.close()
-
-    @property
-    def summary(self) -> Summary:
-        """The account of the run; of what it has done so far, until it has ended."""
-        return self._run.summary or self._run.so_far()
 
 
 class PipeRun(Run):
@@ -104,13 +67,10 @@ class PipeRun(Run):
     kind = "pipe"
 
     def __init__(
-        self,
-        link: Connection,
-        spec: dict[str, Payload],
-        owner: object,
+        self, link: Connection, spec: dict[str, Payload], owner: object, shows: Shows | None
     ) -> None:
         """Take all that the run is."""
-        super().__init__(link, spec, owner)
+        super().__init__(link, spec, owner, shows)
         self.document: dict[str, Payload] = spec["document"]
         self.name: str = self.document["name"]
         self._wanted = 0
@@ -123,6 +83,36 @@ class PipeRun(Run):
         """The errors of items that a policy routed, by output and place."""
         self.failed: Failed | None = None
         """Takes those errors instead, each with its item, and that of an item that halts."""
+
+    @classmethod
+    def over(
+        cls,
+        beam: Lifetime,
+        pipe: Pipe,
+        items: object,
+        progress: bool,
+        *,
+        checkpoint: StrPath | None,
+        resume: str,
+        trace: str | None,
+    ) -> PipeRun:
+        """Return a run of which nothing has been sent yet: see ``Beam.stream``."""
+        # Who runs no pipe does not wait for the language of pipes to load.
+        from slither._pipe.definition import Pipe
+
+        if not isinstance(pipe, Pipe):
+            raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
+        document = pipe.document()
+        spec: dict[str, Payload] = {"document": importable(document)}
+        anyway = one_of("resume", resume, ("same", "anyway")) == "anyway"
+        if checkpoint is not None:
+            spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
+            spec["sources"] = sources(document)
+            if anyway:
+                spec["resume"] = "anyway"
+        if trace is not None:
+            spec["trace"] = str(trace)
+        return cls(beam._link, spec, beam, shows(pipe.name, items, progress))
 
     def begin(self) -> None:
         """Start the run, and give it leave for the first outputs."""
@@ -198,28 +188,35 @@ class PipeRun(Run):
             raise self._refused
 
 
-def gathered(pipe: dict[str, Payload]) -> Outputs:
-    """Return empty lists for the outputs of a document."""
-    return Outputs([*pipe["outputs"], "default"])
+@contextmanager
+def gathered(run: PipeRun) -> Iterator[Outputs]:
+    """Give empty outputs to fill, and complete them when the run has ended.
+
+    What stops it is raised as :class:`slither.RunError`, with what had come out.
+    """
+    outputs = Outputs([*run.document["outputs"], "default"])
+    try:
+        yield outputs
+    except Exception as error:  # noqa: BLE001 - told with what had come out
+        failure = _stopped(error, run)
+        failure.partial = _ended(outputs, run)
+        failure.summary = run.summary
+        raise failure from failure.__cause__
+    _ended(outputs, run)
 
 
-def ended(outputs: Outputs, run: PipeRun) -> Outputs:
-    """Complete what came out of a run that has ended."""
+def _ended(outputs: Outputs, run: PipeRun) -> Outputs:
     outputs.errors = run.routed
     outputs.summary = run.summary or run.so_far()
     return outputs
 
 
-def stopped(error: Exception, outputs: Outputs, run: PipeRun) -> SlitherError:
-    """Return the error of a run that stopped, with what had come out."""
+def _stopped(error: Exception, run: PipeRun) -> RunError:
     if isinstance(error, RunError):
-        made, cause = error, error.__cause__
-    else:
-        what = f"the input failed after {run.pulled} items: {type(error).__name__}: {error}"
-        made, cause = RunError(f"pipe {run.name!r}: {what}"), error
-    made.partial = ended(outputs, run)
-    made.summary = run.summary
-    made.__cause__ = cause
+        return error
+    what = f"the input failed after {run.pulled} items: {type(error).__name__}: {error}"
+    made = RunError(f"pipe {run.name!r}: {what}")
+    made.__cause__ = error
     return made
 
 

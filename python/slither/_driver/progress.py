@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from slither._driver.run import Run
+    from slither._driver.run import Shows
     from slither._types import Payload
 
 # Seconds between two lines, and between two looks of a bar.
 _PLAIN, _RICH = 2.0, 0.1
-
-Shows = Callable[["Run"], None]
 
 
 def shows(name: str, items: Payload, wanted: bool) -> Shows | None:

@@ -48,6 +48,10 @@ class Inbox:
             self.wake()
 
 
+Shows = Callable[["Run"], None]
+"""What shows how far a run is: called with each frame that comes, and at the end."""
+
+
 class Run(ABC):
     """The driver's side of a run: it sends items as there is room, and hands on what comes."""
 
@@ -56,7 +60,13 @@ class Run(ABC):
     identity = 0
     ended = True
 
-    def __init__(self, link: Connection, spec: dict[str, Payload], owner: object) -> None:
+    def __init__(
+        self,
+        link: Connection,
+        spec: dict[str, Payload],
+        owner: object,
+        shows: Shows | None = None,
+    ) -> None:
         """Take all that the run is; nothing is sent yet. ``owner`` lives as long as it does."""
         self.link = link
         self._spec = spec
@@ -81,8 +91,7 @@ class Run(ABC):
         """Items taken from the input."""
         self.summary: Summary | None = None
         """The account, at the end."""
-        self.shows: Callable[[Run], None] | None = None
-        """What shows how far the run is."""
+        self._shows = shows
 
     def __del__(self) -> None:
         """Give up a run that nobody holds any more, wherever the garbage collector notices."""
@@ -172,10 +181,10 @@ class Run(ABC):
 
     def show(self) -> None:
         """Show how far it is, where somebody wants to see it."""
-        if self.shows is not None:
-            self.shows(self)
+        if self._shows is not None:
+            self._shows(self)
             if self.ended:
-                self.shows = None
+                self._shows = None
 
     @abstractmethod
     def outputs(self, got: driver_frames.Outputs) -> list[Payload]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slither import _references
 from slither._types import Payload
 
 Handler = Callable[..., Payload]
 Hook = Callable[[], object]
 StateHook = Callable[[dict[str, Payload]], object]
 
-# Marks a function that takes one item, not a list; holds how many it may have in hand at once.
-ITEM_MARK = "__slither_item_handler__"
-# So many, where nobody says it.
+ITEM_MARK = _references.ITEM_MARK
+# How many items a function of one item may have in hand at once, where nobody says it.
 CONCURRENCY = 16
 
 commands: dict[str, Handler] = {}

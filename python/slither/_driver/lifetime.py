@@ -1,0 +1,118 @@
+"""A BEAM from its start to its end: what every Beam is, whatever runs on it.
+
+The threads of the program run this, and any of them may close it; so does the end of the program.
+"""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from slither._driver import logs, settings
+from slither._driver.connection import Connection
+from slither._driver.futures import Jobs
+from slither._driver.tables import Tables
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from slither._types import Payload
+
+
+class Lifetime:
+    """Holds the connection, and ends BEAM with the block, the program, or its last holder."""
+
+    def __init__(
+        self,
+        facts: dict[str, Payload],
+        workers: int,
+        shutdown_timeout: float,
+        warn_after: float | None,
+    ) -> None:
+        """Start BEAM with the settings of its pool."""
+        self._workers = workers
+        self._shutdown_timeout = shutdown_timeout
+        self._link = Connection(facts, logs.show)
+        self._jobs = Jobs(self._link, workers, warn_after)
+        self._tables = Tables(self._link)
+        # When nobody holds the Beam any more; at the end of the program, `_at_exit` waits, too.
+        weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
+        _open[self._link] = self._jobs, shutdown_timeout
+
+    def __enter__(self) -> Self:
+        """Return the Beam itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; at once where a second KeyboardInterrupt has come already."""
+        try:
+            before = error.__context__ if error is not None else None
+            if isinstance(error, KeyboardInterrupt) and isinstance(before, KeyboardInterrupt):
+                self._link.kill()
+            self.close()
+        except BaseException:
+            self._link.kill()
+            raise
+
+    def __repr__(self) -> str:
+        """Say how many workers it has, and whether it runs."""
+        state = "closed" if self._link.death else f"pid {self._link.facts.get('pid')}"
+        return f"<slither.Beam workers={self._workers} {state}>"
+
+    def close(self) -> None:
+        """End the runs, the workers and BEAM, in that order; a second call does nothing.
+
+        A worker that is at work is killed, for nobody waits for what it does any more; the others
+        run their stop hooks.
+
+        A KeyboardInterrupt while it waits kills what is left at once.
+        """
+        self._link.close(self._shutdown_timeout)
+
+    @property
+    def workers(self) -> int:
+        """How many workers the pool has."""
+        return self._workers
+
+    def status(self) -> dict[str, Payload]:
+        """Return what the pool does now.
+
+        A dict of ``size``, ``queue`` (calls that wait), ``started``, ``died``, ``error`` and
+        ``workers``, each with ``worker``, ``status``, ``pid`` and ``calls``.
+        """
+        found: dict[str, Payload] = self._link.request("status", {})
+        return found
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until a worker is ready, at most ``timeout`` seconds.
+
+        Raises :class:`slither.CallError` with the reason where none can start.
+        """
+        self._link.request("await_ready", {"timeout": settings.milliseconds("timeout", timeout)})
+
+    def logs(self) -> list[str]:
+        """Return the last lines that BEAM logged, newest last."""
+        return self._link.child.lines()
+
+
+_open: weakref.WeakKeyDictionary[Connection, tuple[Jobs, float]] = weakref.WeakKeyDictionary()
+
+
+def _at_exit() -> None:
+    # What was submitted is finished, as by an executor of the standard library; runs that nobody
+    # asks for results any more are not.
+    for connection, (jobs, timeout) in list(_open.items()):
+        try:
+            jobs.await_none(jobs.all)
+        finally:
+            connection.close(timeout)
+
+
+atexit.register(_at_exit)

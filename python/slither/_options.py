@@ -1,0 +1,77 @@
+"""Checks of options, each with the words for what it accepts: one for pipes, drivers and workers.
+
+Pure functions. Whoever takes options calls them in the thread that gives the options.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, TypeGuard, TypeVar
+
+T = TypeVar("T")
+
+Check: TypeAlias = tuple[str, Callable[[object], bool]]
+"""What an option accepts, in words, and what tells whether a value is that."""
+
+
+def whole(least: int) -> Check:
+    """Accept whole numbers from ``least`` on, of which True is none."""
+    return f"a whole number of {least} or more", lambda value: _is_int(value) and value >= least
+
+
+def words(*known: str) -> Check:
+    """Accept one of a few words."""
+    return " or ".join(map(repr, known)), lambda value: value in known
+
+
+def either(check: Check, constant: object) -> Check:
+    """Accept what a check does, and one more value."""
+    text, accepts = check
+    shown = f"{text}, or {constant!r}"
+    return shown, lambda value: accepts(value) or (value == constant and value is not False)
+
+
+_LONGEST = 0xFFFFFFFF
+MS: Check = (
+    f"milliseconds (1 to {_LONGEST})",
+    lambda value: _is_int(value) and 1 <= value <= _LONGEST,
+)
+SECONDS: Check = (
+    "a number of seconds above 0, or None",
+    lambda value: value is None or ((_is_int(value) or isinstance(value, float)) and value > 0),
+)
+BOOL: Check = ("True or False", lambda value: type(value) is bool)
+TEXT: Check = (
+    "a str",
+    lambda value: isinstance(value, str) and 0 < len(value.encode(errors="replace")) < 256,
+)
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def wrong(options: Mapping[str, object], table: Mapping[str, Check]) -> str | None:
+    """Say what is wrong with options by the check of each, or return None."""
+    for name, value in options.items():
+        if name not in table:
+            return f"unknown option {name!r}.{nearest(name, table)} Accepted: {', '.join(table)}"
+        text, accepts = table[name]
+        if not accepts(value):
+            return f"option {name!r} takes {text}, got {value!r:.80}"
+    return None
+
+
+def checked(name: str, value: T, check: Check) -> T:
+    """Return an argument that its check accepts; ValueError names the argument."""
+    text, accepts = check
+    if not accepts(value):
+        raise ValueError(f"{name} is {text}, not {value!r}")
+    return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask about the name that is nearest; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {near[0]!r}?" if near else ""

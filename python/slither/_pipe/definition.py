@@ -1,0 +1,340 @@
+"""The class Pipe: a description that each method extends, and that becomes a document.
+
+It runs in the thread of whoever writes a pipe; :class:`slither.Beam` and BEAM take the document.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from slither._errors import PipeError
+from slither._options import TEXT, nearest, wrong
+from slither._pipe import options as known
+from slither._pipe.expression import Expression, Operand, expression_of
+from slither._pipe.faults import caller, fault
+from slither._pipe.faults import name as checked_name
+from slither._pipe.handler import BatchHandler, target
+from slither._pipe.options import Policy, PolicyLike
+from slither._pipe.options import policy as read_policy
+from slither._types import Payload
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+VERSION = 1
+"""The version of the documents that :meth:`Pipe.document` makes."""
+
+_MAX_STAGES = 1_000
+_MAX_NESTING = 8
+
+
+class StoreLike(Protocol):
+    """What names a table: a handle of the driver, or :func:`slither.store.table`."""
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        ...
+
+
+class Pipe:
+    """A pipe; each method returns a new one with one statement more.
+
+    A mistake raises :class:`slither.PipeError`, at once where it can be seen at once, and in
+    :meth:`document` where it takes the whole pipe; it names the file and line of the call that is
+    at fault.
+
+    >>> from slither import item
+    >>> short = Pipe("short").route("by_length", long=item.len() > 9).output("long")
+    >>> short
+    <slither.Pipe 'short': by_length>
+    """
+
+    __slots__ = ("_lines", "_nesting", "_outputs", "_policies", "_stages", "_stores", "name")
+
+    name: str
+    _stages: dict[str, dict[str, Payload]]
+    _outputs: tuple[str, ...]
+    _stores: dict[str, str]
+    _policies: dict[str, Policy]
+    _lines: dict[str, str]
+    _nesting: int
+
+    def __init__(self, name: str, /) -> None:
+        """Begin a pipe; ``name`` is what BEAM calls it."""
+        self.name = checked_name(name, "pipe")
+        self._stages, self._stores, self._policies, self._lines = {}, {}, {}, {}
+        self._outputs = ()
+        self._nesting = 1
+
+    def __repr__(self) -> str:
+        """Name the pipe and its stages."""
+        return f"<slither.Pipe {self.name!r}: {' -> '.join(self._stages) or 'no stages'}>"
+
+    def store(self, name: str, table: str | StoreLike | None = None, /) -> Pipe:
+        """Say that the pipe's handlers use a table, which must be there when BEAM takes the pipe.
+
+        ``name`` is what the pipe calls it; ``table`` its name on BEAM, or a handle that has one;
+        the same unless given. Handlers open it with :func:`slither.store.table`.
+        """
+        checked_name(name, "store")
+        found = (
+            name if table is None else table if isinstance(table, str) else _table(name, table)
+        )
+        if name in self._stores:
+            raise fault(f"store {name!r} is there twice")
+        return self._with(_stores={**self._stores, name: found})
+
+    def beam(
+        self,
+        name: str,
+        value: Operand,
+        /,
+        *,
+        cardinality: Literal["one", "many"] = "one",
+        concurrency: int = 1,
+        batch: bool = False,
+    ) -> Pipe:
+        """Add a stage that BEAM runs.
+
+        ``value`` is an expression, or a dict or list of them, whose value is the new payload; a
+        ``str`` names a function that BEAM's configuration exposes (``functions:``). With
+        ``cardinality="many"`` it gives a list, and each element becomes an item. Of functions
+        alone: ``concurrency``, how many processes share the items, and ``batch``, whether it
+        takes a list of those that arrive together.
+        """
+        options: dict[str, Payload] = {
+            key: given
+            for key, given, default in (
+                ("cardinality", cardinality, "one"),
+                ("concurrency", concurrency, 1),
+                ("batch", batch, False),
+            )
+            if given != default or type(given) is not type(default)
+        }
+        self._check(name, wrong(options, known.BEAM))
+        if isinstance(value, str):
+            if not TEXT[1](value):
+                raise fault(f"stage {name!r}: a function's name is a str of 1 to 255 bytes")
+            return self._stage(name, "beam", {"function": value}, options)
+        for alone in ("concurrency", "batch"):
+            if alone in options:
+                raise fault(f"stage {name!r}: {alone} goes with the name of a function")
+        return self._stage(name, "beam", {"expression": expression_of(value)}, options)
+
+    def python(
+        self,
+        name: str,
+        handler: BatchHandler | str | None = None,
+        /,
+        *,
+        each: Callable[[Payload], Payload] | None = None,
+        command: str | None = None,
+        **options: Unpack[known.PythonOptions],
+    ) -> Pipe:
+        """Add a stage that runs batches on Python workers.
+
+        Exactly one of ``handler``, a function of a list that returns a list (or its reference,
+        ``"module:function"``), ``each``, a function of one item that is marked with
+        :func:`slither.worker.item_handler`, and ``command``, the name of a registered handler.
+        A function goes by reference: a worker imports its module.
+
+        Options, as of a dispatch: ``batch_size`` (64, or ``"auto"`` with ``target_ms``,
+        ``min_batch_size``, ``max_batch_size``), ``max_in_flight`` batches (8) and
+        ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
+        (split a failing batch until the items at fault are alone), ``timeout`` (30,000 ms) and
+        ``queue_timeout``, ``pool``; ``weight``, an expression, with ``max_weight`` for a batch,
+        or ``key``, an expression, for batches of one key within ``window`` items (1,000).
+        """
+        given = dict(options)
+        self._check(name, wrong(given, known.PYTHON) or known.needs(given))
+        for expression in ("weight", "key"):
+            if expression in given:
+                given[expression] = expression_of(given[expression])
+        return self._stage(name, "python", target(name, handler, each, command), given)
+
+    def route(
+        self, name: str, routes: Mapping[str, Operand] | None = None, /, **more: Operand
+    ) -> Pipe:
+        """Add a stage that sends items to outputs: ``route("r", accept=item["score"] > 1)``.
+
+        Each name is an output or a later stage, each value an expression that is True for the
+        items that go there; the first that is takes the item, and the others go on. ``routes`` is
+        a dict for names that are no keywords.
+        """
+        pairs = [*(routes or {}).items(), *more.items()]
+        if not pairs:
+            raise fault(f"stage {name!r}: a router needs a route, as in accept=item['n'] > 1")
+        if len({to for to, _ in pairs}) < len(pairs):
+            raise fault(f"stage {name!r}: a route is there twice; join its conditions with |")
+        for to, when in pairs:
+            checked_name(to, "output")
+            if not isinstance(when, Expression | bool):
+                raise fault(
+                    f"stage {name!r}: the route to {to!r} takes an expression that is True or "
+                    f"False, got {when!r:.80}"
+                )
+        described = [{"when": expression_of(when), "to": to} for to, when in pairs]
+        return self._stage(name, "router", {"routes": described})
+
+    def batch(self, name: str, /, *, size: int = 100, timeout: int | None = None) -> Pipe:
+        """Add a stage that makes one item of ``size``: its payload is the list of theirs.
+
+        After ``timeout`` ms since its first item a group goes on as it is.
+        """
+        options: dict[str, Payload] = {"size": size, "timeout": timeout}
+        self._check(name, wrong(options, known.BATCH))
+        return self._stage(name, "batch", {}, options)
+
+    def pipe(self, name: str, inner: Pipe, /, outputs: Mapping[str, str] | None = None) -> Pipe:
+        """Add a pipe as a stage.
+
+        What ends in its ``default`` goes on. Its other outputs are mapped to this pipe's by
+        ``outputs``, or have the same name.
+        """
+        if not isinstance(inner, Pipe):
+            raise fault(f"stage {name!r} takes a Pipe, got {inner!r:.80}")
+        given = dict(outputs or {})
+        for one, other in given.items():
+            if one not in inner._outputs:
+                near = nearest(str(one), inner._outputs)
+                raise fault(f"stage {name!r}: pipe {inner.name!r} has no output {one!r}.{near}")
+            checked_name(other, "output")
+        nesting = max(self._nesting, inner._nesting + 1)
+        if nesting > _MAX_NESTING:
+            raise fault(f"pipes nest deeper than {_MAX_NESTING}")
+        made = self._stage(name, "pipe", {"pipe": inner.document(), "outputs": given})
+        return made._with(_nesting=nesting)
+
+    def output(self, *names: str) -> Pipe:
+        """Declare outputs; ``default`` is always there."""
+        for index, name in enumerate(names):
+            checked_name(name, "output")
+            if name in self._outputs or name in names[:index]:
+                raise fault(f"output {name!r} is there twice")
+            if name in self._stages:
+                raise fault(f"{name!r} is a stage and an output")
+        return self._with(_outputs=(*self._outputs, *names))
+
+    def on_error(self, stage: str, policy: PolicyLike, /) -> Pipe:
+        """Say what becomes of items that fail in a stage above, or with ``"*"`` in all others.
+
+        ``policy`` is ``"halt"`` (the default), ``"skip"``, :func:`route` or :func:`retry`.
+        """
+        if stage != "*" and stage not in self._stages:
+            near = nearest(str(stage), self._stages)
+            known = ", ".join(map(repr, self._stages)) or "none yet"
+            raise fault(f"on_error: no stage {stage!r}.{near} Stages: {known}, and '*'")
+        if stage in self._policies:
+            raise fault(f"on_error {stage!r} is there twice")
+        try:
+            read = read_policy(policy)
+        except PipeError as error:
+            raise fault(f"on_error {stage!r}: {error.reason}") from None
+        made = self._with(_policies={**self._policies, stage: read})
+        made._lines[f"on_error {stage}"] = caller()
+        return made
+
+    def document(self) -> dict[str, Payload]:
+        """Return the pipe as plain data, as ``protocol/PROTOCOL.md`` describes it.
+
+        Raises :class:`slither.PipeError` for what only the whole shows: a pipe without stages, a
+        route to an output that is not declared.
+
+        >>> Pipe("p").batch("pairs", size=2).document()["stages"]
+        [{'name': 'pairs', 'type': 'batch', 'options': {'size': 2, 'timeout': None}}]
+        """
+        if not self._stages:
+            raise fault(f"pipe {self.name!r} has no stages")
+        self._check_targets()
+        document: dict[str, Payload] = {
+            "version": VERSION,
+            "name": self.name,
+            "stages": list(self._stages.values()),
+            "outputs": list(self._outputs),
+        }
+        if self._stores:
+            document["stores"] = [
+                {"name": name, "table": table} for name, table in self._stores.items()
+            ]
+        if self._policies:
+            document["on_error"] = [
+                {"stage": stage, "policy": chosen.document}
+                for stage, chosen in self._policies.items()
+            ]
+        return copy.deepcopy(document)
+
+    def _stage(
+        self,
+        name: str,
+        kind: str,
+        fields: dict[str, Payload],
+        options: dict[str, Payload] | None = None,
+    ) -> Pipe:
+        self._check(name, None)
+        stage: dict[str, Payload] = {"name": name, "type": kind, **fields}
+        if options:
+            stage["options"] = options
+        made = self._with(_stages={**self._stages, name: stage})
+        made._lines[name] = caller()
+        return made
+
+    def _check(self, name: str, mistake: str | None) -> None:
+        checked_name(name, "stage")
+        if mistake is not None:
+            raise fault(f"stage {name!r}: {mistake}")
+        if name == "default":
+            raise fault("'default' is an output; a stage needs another name")
+        if name in self._stages:
+            raise fault(f"stage {name!r} is there twice")
+        if name in self._outputs:
+            raise fault(f"{name!r} is a stage and an output")
+        if len(self._stages) >= _MAX_STAGES:
+            raise fault(f"a pipe has at most {_MAX_STAGES:,} stages")
+
+    def _with(self, **changes: Payload) -> Pipe:
+        made = Pipe.__new__(Pipe)
+        for slot in Pipe.__slots__:
+            setattr(made, slot, changes.get(slot, getattr(self, slot)))
+        made._lines = dict(self._lines)
+        return made
+
+    # What may stand below where it is used is looked at when all is there.
+    def _check_targets(self) -> None:
+        outputs = {*self._outputs, "default"}
+        names = list(self._stages)
+        for index, (name, stage) in enumerate(self._stages.items()):
+            later = {*outputs, *names[index + 1 :]}
+            for entry in stage.get("routes", ()):
+                self._check_target(name, f"stage {name!r}", entry["to"], later)
+            if stage["type"] == "pipe":
+                mapped: dict[str, str] = stage["outputs"]
+                for one in stage["pipe"]["outputs"]:
+                    self._check_target(name, f"stage {name!r}", mapped.get(one, one), outputs)
+        for name, chosen in self._policies.items():
+            if chosen.route is not None:
+                where = f"on_error {name}"
+                self._check_target(where, f"on_error {name!r}", chosen.route, outputs)
+
+    def _check_target(self, line: str, what: str, to: str, known: set[str]) -> None:
+        if to in known:
+            return
+        where = self._lines.get(line)
+        if to in self._stages:
+            reason = f"{to!r} is not a later stage; an item can't go back"
+            raise PipeError(f"{what}: {reason}", where)
+        declared = ", ".join(map(repr, (*self._outputs, "default")))
+        raise PipeError(
+            f"{what}: output {to!r} is not declared.{nearest(to, known)} "
+            f"Declared: {declared}; add: .output({to!r})",
+            where,
+        )
+
+
+def _table(name: str, table: StoreLike) -> str:
+    found = getattr(table, "name", None)
+    if not isinstance(found, str) or not found:
+        raise fault(f"store {name!r} takes a table's name or its handle, got {table!r:.80}")
+    return found

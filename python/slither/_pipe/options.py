@@ -1,0 +1,173 @@
+"""The options of stages and error policies, as a pipe's document has them.
+
+Run by whoever writes a pipe, in his thread: :class:`slither.Pipe` calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+
+from slither._errors import PipeError
+from slither._options import BOOL, MS, TEXT, Check, either, whole, words, wrong
+from slither._pipe.expression import Expression, Operand, data
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from slither._types import Payload
+
+
+class PythonOptions(TypedDict, total=False):
+    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit."""
+
+    batch_size: int | Literal["auto"]
+    target_ms: int
+    min_batch_size: int
+    max_batch_size: int
+    max_in_flight: int
+    max_in_flight_bytes: int
+    ordering: Literal["preserve", "as_completed"]
+    isolate: bool
+    timeout: int | None
+    queue_timeout: int | None
+    pool: str
+    weight: Operand
+    max_weight: int
+    key: Operand
+    window: int
+
+
+class RetryOptions(TypedDict, total=False):
+    """Options of :func:`slither.pipe.retry`; times are in ms."""
+
+    max_attempts: int
+    base_ms: int
+    max_ms: int
+    jitter: bool
+    on: Literal["any"] | list[str]
+    then: object
+
+
+_ANYTHING: Check = ("an expression", lambda value: True)
+_REASONS: Check = (
+    '"any", or a list of reasons',
+    lambda value: (
+        value == "any"
+        or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+    ),
+)
+
+PYTHON: dict[str, Check] = {
+    "batch_size": either(whole(1), "auto"),
+    "target_ms": whole(1),
+    "min_batch_size": whole(1),
+    "max_batch_size": whole(1),
+    "max_in_flight": whole(1),
+    "max_in_flight_bytes": whole(1),
+    "ordering": words("preserve", "as_completed"),
+    "isolate": BOOL,
+    "timeout": either(MS, None),
+    "queue_timeout": either(MS, None),
+    "pool": TEXT,
+    "weight": _ANYTHING,
+    "max_weight": whole(1),
+    "key": _ANYTHING,
+    "window": whole(1),
+}
+BEAM: dict[str, Check] = {
+    "cardinality": words("one", "many"),
+    "concurrency": whole(1),
+    "batch": BOOL,
+}
+BATCH: dict[str, Check] = {"size": whole(1), "timeout": either(MS, None)}
+_RETRY: dict[str, Check] = {
+    "max_attempts": whole(1),
+    "base_ms": whole(0),
+    "max_ms": whole(0),
+    "jitter": BOOL,
+    "on": _REASONS,
+    "then": _ANYTHING,
+}
+
+
+def needs(options: Mapping[str, Payload]) -> str | None:
+    """Say which options of a Python stage do not go together, or None."""
+    if "weight" in options and "key" in options:
+        return "options 'weight' and 'key' are two ways to batch: give one of them"
+    if ("weight" in options) != ("max_weight" in options):
+        return "options 'weight' and 'max_weight' go together"
+    if "window" in options and "key" not in options:
+        return "option 'window' goes with 'key'"
+    if options.get("batch_size") == "auto" and ("weight" in options or "key" in options):
+        return "batch_size='auto' does not go with 'weight' or 'key'"
+    return None
+
+
+class Policy:
+    """What becomes of items that fail: made by :func:`route` and :func:`retry`."""
+
+    __slots__ = ("document", "route")
+
+    def __init__(self, document: Payload, route: str | None = None) -> None:
+        """Keep the document, and the output it names."""
+        self.document = document
+        self.route = route
+
+    def __repr__(self) -> str:
+        """Show the document."""
+        return f"Policy({self.document!r})"
+
+
+PolicyLike: TypeAlias = Policy | Literal["halt", "skip"]
+
+
+def route(output: str | Operand) -> Policy:
+    """Send failed items to an output, with the error in their ``meta``.
+
+    ``output`` is its name, or an expression over :data:`slither.item` and
+    :data:`slither.pipe.error` that gives one.
+
+    >>> route("broken")
+    Policy({'route': 'broken'})
+    """
+    if isinstance(output, Expression):
+        return Policy({"route": data(output)})
+    if not isinstance(output, str):
+        raise PipeError(f"route takes an output's name or an expression, got {output!r:.80}")
+    return Policy({"route": output}, output)
+
+
+def retry(**options: Unpack[RetryOptions]) -> Policy:
+    """Try failed items again.
+
+    Options: ``max_attempts``, the first included (3); ``base_ms``, the pause before the second
+    (100), which doubles up to ``max_ms`` (10,000), with ``jitter`` (True); ``on``, the reasons
+    to retry (``"any"``); ``then``, the policy once the attempts are used up (``"halt"``).
+
+    >>> retry(max_attempts=5, then="skip")
+    Policy({'retry': {'max_attempts': 5, 'then': 'skip'}})
+    """
+    fault = wrong(options, _RETRY)
+    if fault is not None:
+        raise PipeError(f"retry: {fault}")
+    document: dict[str, Payload] = dict(options)
+    target = None
+    if isinstance(document.get("on"), tuple):
+        document["on"] = list(document["on"])
+    if "then" in document:
+        then = policy(document["then"])
+        if isinstance(then.document, dict) and "retry" in then.document:
+            raise PipeError("retry: then takes 'halt', 'skip' or route(…), not another retry")
+        document["then"] = then.document
+        target = then.route
+    return Policy({"retry": document}, target)
+
+
+def policy(value: object) -> Policy:
+    """Read a policy; raises :class:`slither.PipeError` for what is none."""
+    if isinstance(value, Policy):
+        return value
+    if value in ("halt", "skip") and isinstance(value, str):
+        return Policy(value)
+    raise PipeError(f"a policy is 'halt', 'skip', route(…) or retry(…), got {value!r:.80}")
