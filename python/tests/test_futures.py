@@ -20,7 +20,7 @@ import driven
 import pytest
 
 import slither
-from slither._driver import connection
+from slither._driver import forks
 
 PATIENCE = 60.0
 
@@ -233,9 +233,9 @@ def test_a_fork_beside_our_threads_alone_is_not_warned_of(beam: slither.Beam) ->
     names = {thread.name for thread in threading.enumerate()}
     assert {"slither-reader", "slither-writer", "slither-relay"} <= names
     # Each test has filters of its own.
-    connection._quiet_forks()
-    assert warnings.filters[0] == connection._no_warning
-    ours = connection._OfOurThreads()
+    forks._quiet()
+    assert warnings.filters[0] == forks.no_warning
+    ours = forks.OfOurThreads()
     assert not ours.match("another warning")
     let = threading.Event()
     thread = threading.Thread(target=let.wait)

@@ -68,7 +68,7 @@ def test_a_finaliser_that_asks_in_one_of_our_threads_is_refused(beam: slither.Be
         done.set()
 
     done = threading.Event()
-    beam._link.order(ask)
+    beam._link.writer.order(ask)
     assert done.wait(60)
     assert "would wait for itself" in str(told)
     assert beam.submit(driven.double, 4).result() == 8

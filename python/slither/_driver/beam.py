@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from slither._driver import aio, settings
 from slither._driver.functions import reference
-from slither._driver.futures import CallFuture, Group
+from slither._driver.futures import CallFuture
+from slither._driver.job import Group
 from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
 from slither._driver.pipe_run import Output, Outputs, PipeRun, Stream, gathered

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.functions import reference
-from slither._driver.futures import CallFuture, Group, Target
+from slither._driver.futures import CallFuture
+from slither._driver.job import Group, Target
 from slither._errors import BeamClosed
 
 if TYPE_CHECKING:
-    from slither._driver.futures import Arguments, Outcome
+    from slither._driver.futures import Outcome
+    from slither._driver.job import Arguments
     from slither._types import Payload
 
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slither._driver import logs, settings
 from slither._driver.connection import Connection
-from slither._driver.futures import Jobs
+from slither._driver.jobs import Jobs
 from slither._driver.tables import Tables
 
 if TYPE_CHECKING:

@@ -1,0 +1,63 @@
+"""Forks of a program that drives BEAM: the child closes its end, and nobody is warned of ours.
+
+Run by the thread that forks: in the child, when it has been made, and by the module ``warnings``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from typing import Any, Protocol
+
+_THREADS = {"slither-writer", "slither-reader", "slither-relay", "slither-beam-output"}
+
+
+class Parents(Protocol):
+    """What belongs to the process that made it."""
+
+    def leave_to_parent(self) -> None:
+        """Give it up, in a forked child."""
+
+
+_made: weakref.WeakSet[Parents] = weakref.WeakSet()
+
+
+def know(one: Parents) -> None:
+    """Have children give up ``one``, and Python not warn of forks beside its threads."""
+    _made.add(one)
+    _quiet()
+
+
+def _after_fork() -> None:
+    # A child that kept the socket open would keep BEAM from seeing the end of its driver.
+    for one in list(_made):
+        one.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class OfOurThreads:
+    """Matches the warning of a fork beside threads, where all of these are Slither's.
+
+    A child takes no lock of theirs: it closes its end of the socket, and asks for nothing.
+    """
+
+    def match(self, text: str) -> bool:
+        """Tell whether nobody else has threads."""
+        others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+        return "multi-threaded" in text and all(one.name in _THREADS for one in others)
+
+
+no_warning: Any = ("ignore", OfOurThreads(), DeprecationWarning, None, 0)
+
+
+def _quiet() -> None:
+    # Python 3.12 and newer warn of each fork beside a thread.
+    filters: Any = warnings.filters
+    if no_warning not in filters:
+        filters.insert(0, no_warning)
+        # What was decided before is looked at anew; newer Pythons do so by themselves.
+        getattr(warnings, "_filters_mutated", lambda: None)()

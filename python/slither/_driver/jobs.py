@@ -1,0 +1,137 @@
+"""All single calls of a Beam: queued in the thread that submits, sent as there is room.
+
+The writer runs what is under "For the writer", which keeps the calls of each function.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from slither._driver.futures import Answer, CallFuture
+from slither._driver.job import Arguments, Group, Job, Target, encoded
+from slither._driver.window import Window
+from slither._wire.frames import Log
+
+if TYPE_CHECKING:
+    from slither._driver.connection import Connection
+
+
+class Jobs:
+    """All single calls of a Beam: the writer sends them as there is room, the reader settles."""
+
+    def __init__(self, connection: Connection, workers: int, warn_after: float | None) -> None:
+        """Begin with none; ``warn_after`` seconds a call that others wait for is reported."""
+        self._connection = connection
+        self._workers = workers
+        # As many as workers hold at most, and one: answers and calls cross all the time.
+        self._window = 4 * workers + 1
+        self._warn_after = warn_after
+        self._warned = 0.0
+        self._runs: dict[Target, Window] = {}
+        self.all = Group()
+        """Every job."""
+        connection.on_end = self._end
+        if warn_after is not None:
+            connection.writer.next_look = self._next_look
+            connection.writer.look = self._look
+
+    def submit(
+        self,
+        owner: object,
+        target: Target,
+        calls: Sequence[Arguments],
+        *,
+        many: bool = False,
+        group: Group | None = None,
+    ) -> CallFuture[Any]:
+        """Queue calls that go to a worker together, and return their future.
+
+        Its result is that of the one call, or with ``many`` the list of all outcomes. Arguments
+        are encoded here and now: what becomes of them later, or what raises then, is not seen.
+        """
+        self._connection.check()
+        future: CallFuture[Any] = CallFuture(owner, self._connection)
+        body, failure = encoded(calls)
+        if failure is not None:
+            future.set_exception(failure)
+            return future
+        groups = (self.all,) if group is None else (self.all, group)
+        job = Job(future, target, body, len(calls), many, groups)
+        future.killing = partial(self._kill, job)
+        self._connection.writer.order(self._take, job, refuse=self._refuse)
+        return future
+
+    def cancel_waiting(self, group: Group) -> None:
+        """Cancel the jobs of a group that no worker has; it never waits."""
+        self._connection.writer.order(self._cancel_waiting, group)
+
+    def await_none(self, group: Group) -> None:
+        """Wait until no job of the group is left."""
+        told: SimpleQueue[None] = SimpleQueue()
+        self.when_none(group, partial(told.put, None))
+        told.get()
+
+    def when_none(self, group: Group, tell: Callable[[], None]) -> None:
+        """Have the writer call ``tell``, which must be brief, when no job is left."""
+        self._connection.writer.order(
+            self._when_none, group, tell, refuse=lambda _group, tell: tell()
+        )
+
+    ## For the writer
+
+    def _refuse(self, job: Job) -> None:
+        job.settle(Answer(None, self._connection.gone, job.many))
+
+    def _take(self, job: Job) -> None:
+        if self._connection.death is not None:
+            self._refuse(job)
+            return
+        run = self._runs.get(job.target)
+        if run is None or run.ended:
+            run = self._runs[job.target] = Window(self._connection, job.target, self._window)
+        for group in job.groups:
+            group.left[job.number] = job
+        run.waiting.append(job)
+        run.pump()
+
+    def _kill(self, job: Job) -> None:
+        if (run := self._runs.get(job.target)) is not None:
+            run.kill(job)
+
+    def _cancel_waiting(self, group: Group) -> None:
+        for run in self._runs.values():
+            left = [job for job in run.waiting if group in job.groups and job.future.cancel()]
+            run.drop(left)
+
+    def _when_none(self, group: Group, tell: Callable[[], None]) -> None:
+        # First noted, then looked at: the reader settles meanwhile, and looks after it has.
+        group.waiting.append(tell)
+        group.tell()
+
+    def _end(self) -> None:
+        for run in list(self._runs.values()):
+            run.fail(self._connection.gone)
+
+    def _out(self) -> list[Job]:
+        return [job for run in list(self._runs.values()) for job in list(run.out.values())]
+
+    def _next_look(self) -> float | None:
+        # Who has a worker for each call has nobody wait.
+        return self._warn_after if len(self.all.left) > self._workers else None
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        after = self._warn_after or 0.0
+        old = sorted(self._out(), key=lambda job: job.since)[: self._workers]
+        stuck = [job for job in old if now - job.since >= after]
+        if stuck and now - self._warned >= after:
+            self._warned = now
+            named = ", ".join(f"{job.name()} for {now - job.since:.0f} s" for job in stuck)
+            waiting = len(self.all.left) - len(stuck)
+            self._connection.relay.show(
+                Log(0, "warning", "slither", f"{waiting} calls wait while others run: {named}", 0)
+            )

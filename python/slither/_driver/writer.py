@@ -1,0 +1,121 @@
+"""The thread ``slither-writer``: it carries out, in turn, what must not be done in pieces.
+
+Those are long frames, which take more than one step, and what must not wait where it is asked
+for: the closes of finalisers, and single calls until there is room. Any thread gives orders;
+what an order calls runs in the writer alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from slither._driver.channel import Channel, Pieces, header
+
+# Bytes of small frames that the writer sends together.
+_TOGETHER = 65_536
+
+_Step = Callable[..., object]
+_Order = tuple[_Step, _Step, tuple[object, ...]]
+
+
+def _nothing(*_of: object) -> None:
+    return
+
+
+class Writer:
+    """Carries out orders until it is told to stop, and has what comes then refused."""
+
+    def __init__(
+        self, channel: Channel, kill: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        """Take what kills BEAM when its time is up, and what to call at the very end."""
+        self._channel = channel
+        self._kill, self._ended = kill, ended
+        # What the writer is to do, what to do in any thread once it has stopped, and with which
+        # arguments.
+        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._small: list[bytes | memoryview] = []
+        self._small_size = 0
+        self._kill_at: float | None = None
+        self.stopped = False
+        """Whether nothing is carried out any more."""
+        self.next_look: Callable[[], float | None] = lambda: None
+        """Tells after how many idle seconds to call :attr:`look`; None for never."""
+        self.look: Callable[[], None] = lambda: None
+        self.thread = threading.Thread(target=self._run, name="slither-writer", daemon=True)
+
+    ## For any thread
+
+    def order(self, carry_out: _Step, *args: object, refuse: _Step = _nothing) -> None:
+        """Have the writer call ``carry_out``, or ``refuse`` where it has stopped."""
+        self._orders.put((carry_out, refuse, args))
+        # The queue is looked at after the flag, and the writer does the opposite: one of the two
+        # finds the order.
+        if self.stopped:
+            self._refuse_orders()
+
+    ## For the writer
+
+    def write(self, pieces: Pieces, size: int) -> None:
+        """Send a frame, a small one together with others."""
+        self._small += (header(size), *pieces)
+        self._small_size += size
+        if self._small_size > _TOGETHER:
+            self.flush()
+
+    def kill_in(self, seconds: float) -> None:
+        """Kill BEAM if it is still there after so many seconds."""
+        self._kill_at = time.monotonic() + seconds
+
+    def stop(self) -> None:
+        """Carry out nothing after the order that calls this."""
+        self.stopped = True
+
+    def flush(self) -> None:
+        """Send what waits to be sent together."""
+        small, self._small = self._small, []
+        size, self._small_size = self._small_size, 0
+        # In one piece, a long one too: other threads write their frames before it or after it.
+        if size:
+            self._channel.put(b"".join(small))
+
+    def _run(self) -> None:
+        orders = self._orders
+        try:
+            while not self.stopped:
+                try:
+                    carry_out, _refuse, args = orders.get_nowait()
+                except Empty:
+                    self.flush()
+                    carry_out, _refuse, args = self._next_order()
+                carry_out(*args)
+        finally:
+            self.stopped = True
+            self._channel.shut()
+            self._refuse_orders()
+            self._ended()
+
+    def _next_order(self) -> _Order:
+        while True:
+            wait, looks = self.next_look(), True
+            if self._kill_at is not None:
+                wait, looks = max(0.0, self._kill_at - time.monotonic()), False
+            try:
+                return self._orders.get(timeout=wait)
+            except Empty:
+                if looks:
+                    self.look()
+                else:
+                    self._kill_at = None
+                    self._kill()
+
+    def _refuse_orders(self) -> None:
+        while True:
+            try:
+                _carry_out, refuse, args = self._orders.get_nowait()
+            except Empty:
+                return
+            refuse(*args)
