@@ -26,7 +26,7 @@ defmodule Slither.Store.MessagesTest do
     @behaviour Slither.Store
     def tables do
       [
-        %{name: :rows, python: :read},
+        %{name: :rows, python: :read, as: "messages_rows"},
         %{name: :wide, keypos: 2},
         %{name: :bag, type: :bag},
         %{name: :ordered, type: :ordered_set, python: :read_write, as: "messages_ordered"}
@@ -163,11 +163,11 @@ defmodule Slither.Store.MessagesTest do
           {"session", fn -> Bridge.serve(facts("messages_session", 0, 1), & &1) end},
           {"map of no list", fn -> Bridge.serve(facts("messages_text", 1, 1), & &1) end},
           {"unknown table", fn -> table("messages_order", "get", [1]) end},
-          {"read only", fn -> table("rows", "put", [[[1, 1]]]) end},
-          {"no operation", fn -> table("rows", "sort", []) end},
-          {"arguments", fn -> table("rows", "get", [1, 2, 3]) end},
+          {"read only", fn -> table("messages_rows", "put", [[[1, 1]]]) end},
+          {"no operation", fn -> table("messages_rows", "sort", []) end},
+          {"arguments", fn -> table("messages_rows", "get", [1, 2, 3]) end},
           {"counter", fn -> table("messages_ordered", "update_counter", [1, 1, nil]) end},
-          {"no scan", fn -> table("rows", "scan", [123]) end}
+          {"no scan", fn -> table("messages_rows", "scan", [123]) end}
         ],
         do: name |> line(fun) |> String.replace(~r/(Known views|Declared): [^.]*/, "\\1: …")
   end
