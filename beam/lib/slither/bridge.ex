@@ -14,8 +14,9 @@ defmodule Slither.Bridge do
   node: a call beyond that is refused (`slither.ViewBusy`).
   """
 
-  alias Slither.{Context, Options, Telemetry}
+  alias Slither.{Context, Options}
   alias Slither.Store.Views
+  alias Slither.Telemetry.Events
 
   @type fault :: %{required(String.t()) => term}
   @type limit :: (pos_integer -> term)
@@ -69,24 +70,24 @@ defmodule Slither.Bridge do
   # The process that served these facts ended before it had an answer.
   @spec lost(map, {:timeout, pos_integer} | {:exit, term}) :: {:error, fault}
   def lost(facts, why) do
-    {kind, message, details} = loss(facts.view, why)
+    {reason, message, details} = loss(facts.view, why)
 
     with {:ok, view} <- Views.fetch(facts.view) do
-      measurements = %{duration: System.monotonic_time() - facts.asked, count: count(facts)}
-      failed(measurements, metadata(view, context(facts)), kind, message)
+      metadata = metadata(view, context(facts))
+      Events.view_failed(facts.asked, count(facts), metadata, reason, message)
     end
 
-    {:error, fault(kind, facts.view, message, details)}
+    {:error, fault(Atom.to_string(reason), facts.view, message, details)}
   end
 
   defp loss(name, {:timeout, timeout}) do
     message = "view #{inspect(name)} did not answer within #{timeout} ms"
-    {"view_timeout", message, %{"timeout_ms" => timeout}}
+    {:view_timeout, message, %{"timeout_ms" => timeout}}
   end
 
   defp loss(name, {:exit, reason}) do
     message = "view #{inspect(name)} failed: its process ended: #{Exception.format_exit(reason)}"
-    {"view_failed", message, %{}}
+    {:view_failed, message, %{}}
   end
 
   @doc false
@@ -137,29 +138,22 @@ defmodule Slither.Bridge do
     metadata = metadata(view, context)
     count = count(facts)
     started = System.monotonic_time()
-    event(:start, %{system_time: System.system_time(), count: count}, metadata)
-    answer = handle(view, facts, context)
-    measurements = %{duration: System.monotonic_time() - started, count: count}
+    Events.view_started(count, metadata)
 
-    case answer do
+    case handle(view, facts, context) do
       {:ok, value} ->
-        event(:stop, measurements, metadata)
+        Events.view_stopped(started, count, metadata)
         {:ok, value}
 
       {:error, why} ->
         message = "view #{inspect(view.name)} failed: #{why}"
-        failed(measurements, metadata, "view_failed", message)
+        Events.view_failed(started, count, metadata, :view_failed, message)
         {:error, fault("view_failed", view.name, message)}
     end
   end
 
   defp count(%{mode: 1, params: params}), do: length(params)
   defp count(_facts), do: 1
-
-  defp failed(measurements, metadata, kind, message) do
-    reason = if kind == "view_timeout", do: :view_timeout, else: :view_failed
-    event(:exception, measurements, Map.merge(metadata, %{reason: reason, error: message}))
-  end
 
   defp handle(%{mode: :batch} = view, %{mode: 1, params: params}, context),
     do: batch(view, params, context)
@@ -225,9 +219,6 @@ defmodule Slither.Bridge do
       session: context.session_id
     }
   end
-
-  defp event(name, measurements, metadata),
-    do: Telemetry.execute([:slither, :bridge, :view, name], measurements, metadata)
 
   defp fault(kind, view, message, facts \\ %{}),
     do: Map.merge(%{"kind" => kind, "view" => view, "message" => message}, facts)

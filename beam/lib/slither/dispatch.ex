@@ -42,13 +42,10 @@ defmodule Slither.Dispatch do
   #{Slither.Run.Policy.retry_docs()}
   """
 
-  alias Slither.{Context, Error, Item, Receipt, Telemetry}
+  alias Slither.{Context, Error, Item, Receipt}
   alias Slither.Dispatch.Settings
   alias Slither.Run.{Batcher, Flow, Heap, Mailbox, Parts, Plan, Reader, Source}
-
-  @start [:slither, :dispatch, :run, :start]
-  @stop [:slither, :dispatch, :run, :stop]
-  @exception [:slither, :dispatch, :run, :exception]
+  alias Slither.Telemetry.Events
 
   @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
 
@@ -138,7 +135,7 @@ defmodule Slither.Dispatch do
         errors: %{}
       }
 
-      Telemetry.execute(@start, %{system_time: System.system_time()}, state.facts)
+      Events.run_started(:dispatch, state.facts)
       {:ok, state}
     end
   end
@@ -307,18 +304,14 @@ defmodule Slither.Dispatch do
     Source.close(state.source)
     Mailbox.close(state.mailbox)
 
-    {event, facts} = if error, do: {@exception, reason(error)}, else: {@stop, %{}}
-    heard? = Telemetry.heard?(event)
+    heard? = Events.run_end_heard?(:dispatch, error)
 
     if heard? or state.receipt do
       duration = System.monotonic_time() - state.started
       receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
       receipt = Receipt.put_errors(receipt, state.errors, error)
-      facts = Map.merge(state.facts, facts)
-      if heard?, do: Telemetry.execute(event, Receipt.measurements(receipt), facts)
+      if heard?, do: Events.run_ended(:dispatch, receipt, state.facts, error)
       receipt
     end
   end
-
-  defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
 end

@@ -2,12 +2,13 @@ defmodule Slither.Pipe.Events do
   @moduledoc false
   # What a run tells of itself: its events, and the account they carry.
 
-  alias Slither.{Receipt, Telemetry}
+  alias Slither.Receipt
   alias Slither.Run.{Account, Queue}
+  alias Slither.Telemetry.Events
 
   @doc "A run begins."
   @spec started(Slither.Run.Engine.t()) :: :ok
-  def started(engine), do: event(engine, :start, %{system_time: System.system_time()}, %{})
+  def started(engine), do: Events.run_started(:pipe, facts(engine))
 
   @doc "A stage gets its first entries."
   @spec begun(Slither.Run.Engine.t(), non_neg_integer) :: Slither.Run.Engine.t()
@@ -16,8 +17,7 @@ defmodule Slither.Pipe.Events do
       engine
     else
       stage = Enum.at(engine.definition.stages, index)
-      times = %{system_time: System.system_time()}
-      Telemetry.execute([:slither, :pipe, :stage, :start], times, stage_facts(engine, stage))
+      Events.stage_started(stage_facts(engine, stage))
       started = Map.put(engine.stage_started, index, System.monotonic_time())
       %{engine | stage_started: started}
     end
@@ -45,37 +45,15 @@ defmodule Slither.Pipe.Events do
     for {index, _started} <- engine.stage_started do
       stage = Enum.at(engine.definition.stages, index)
       {_name, part} = Enum.at(receipt.stages, index)
-      measurements = Receipt.measurements(part)
-      facts = stage_facts(engine, stage)
-
-      if stage.name == failed_stage,
-        do: stage_event(:exception, measurements, Map.merge(facts, reason(error))),
-        else: stage_event(:stop, measurements, facts)
+      error = if stage.name == failed_stage, do: error
+      Events.stage_ended(part, stage_facts(engine, stage), error)
     end
 
-    measurements = Receipt.measurements(receipt)
-
-    if error,
-      do: event(engine, :exception, measurements, reason(error)),
-      else: event(engine, :stop, measurements, %{})
+    Events.run_ended(:pipe, receipt, facts(engine), error)
   end
 
-  defp stage_event(name, measurements, metadata),
-    do: Telemetry.execute([:slither, :pipe, :stage, name], measurements, metadata)
+  defp facts(engine), do: %{run: engine.context.runtime.run, pipe: engine.definition.name}
 
-  defp event(engine, name, measurements, more) do
-    facts = Map.merge(%{run: engine.context.runtime.run, pipe: engine.definition.name}, more)
-    Telemetry.execute([:slither, :pipe, :run, name], measurements, facts)
-  end
-
-  defp stage_facts(engine, stage) do
-    %{
-      run: engine.context.runtime.run,
-      pipe: engine.definition.name,
-      stage: stage.name,
-      type: stage.type
-    }
-  end
-
-  defp reason(error), do: %{reason: Map.get(error, :reason, :raised), error: error}
+  defp stage_facts(engine, stage),
+    do: Map.merge(facts(engine), %{stage: stage.name, type: stage.type})
 end

@@ -12,9 +12,10 @@ defmodule Slither.Pipe.Server do
 
   require Logger
 
-  alias Slither.{PipeError, Telemetry}
+  alias Slither.PipeError
   alias Slither.Pipe.{Counts, Names, Rate, Sink}
   alias Slither.Run.{Engine, Quiet}
+  alias Slither.Telemetry.Events
 
   # Back-off, in ms, where the pipe can't begin again, as when its pool is restarting too.
   @first_delay 50
@@ -290,7 +291,7 @@ defmodule Slither.Pipe.Server do
 
   defp report_lost(state) do
     lost = Counts.lose(state.counts)
-    Telemetry.execute([:slither, :pipe, :restart], %{lost: lost}, facts(state))
+    Events.pipe_restarted(lost, facts(state))
 
     Logger.warning(
       "pipe #{inspect(state.settings.name)} restarts; #{lost} items that were in it are lost"

@@ -9,7 +9,7 @@ defmodule Slither.Pipe.Sink do
   require Logger
 
   alias Slither.Pipe.{Counts, Names}
-  alias Slither.Telemetry
+  alias Slither.Telemetry.Events
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(settings),
@@ -58,7 +58,7 @@ defmodule Slither.Pipe.Sink do
         "#{inspect(item.id)}: #{Exception.format(kind, reason, stacktrace)}"
     )
 
-    Telemetry.execute([:slither, :pipe, :sink, :exception], %{count: 1}, %{
+    Events.sink_failed(%{
       name: settings.name,
       pipe: settings.definition.name,
       output: output,

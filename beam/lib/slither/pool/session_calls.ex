@@ -5,9 +5,9 @@ defmodule Slither.Pool.SessionCalls do
 
   require Logger
 
-  alias Slither.{Error, Telemetry}
-  alias Slither.Pool.Call
-  alias Slither.Pool.Errors
+  alias Slither.Error
+  alias Slither.Pool.{Call, Errors}
+  alias Slither.Telemetry.Events
 
   # Sessions that move at the same time.
   @movers 16
@@ -21,7 +21,7 @@ defmodule Slither.Pool.SessionCalls do
     Call.hold(handle, [session: session, service: why], fn call ->
       with :ok <- finish(call, %{"session" => session}) do
         GenServer.cast(handle.scheduler, {:end_session, call.ref})
-        event(handle, :stop, %{session: session, reason: reason(why)})
+        Events.session_stopped(Map.put(facts(handle, session), :reason, reason(why)))
       end
     end)
     |> held()
@@ -91,7 +91,7 @@ defmodule Slither.Pool.SessionCalls do
            {:ok, dump} <- one(Call.send(call, ["session", "dump"], id(session), [nil])),
            :ok <- load(handle, session, target, dump),
            :ok <- rebind(handle, call.ref, target) do
-        event(handle, :move, %{session: session})
+        Events.session_moved(facts(handle, session))
         # What stays behind is a copy. Should it not be dropped, it goes with its worker.
         _ = finish(call, id(session))
         :ok
@@ -158,8 +158,5 @@ defmodule Slither.Pool.SessionCalls do
 
   defp nowhere(handle), do: Errors.nowhere(handle.settings.name)
 
-  defp event(handle, name, facts) do
-    metadata = Map.put(facts, :pool, handle.settings.name)
-    Telemetry.execute([:slither, :session, name], %{system_time: System.system_time()}, metadata)
-  end
+  defp facts(handle, session), do: %{pool: handle.settings.name, session: session}
 end

@@ -9,7 +9,7 @@ defmodule Slither.Python.Worker do
 
   require Logger
 
-  alias Slither.{Error, Telemetry}
+  alias Slither.Error
   alias Slither.Protocol.Frame
 
   alias Slither.Python.{
@@ -30,6 +30,7 @@ defmodule Slither.Python.Worker do
   }
 
   alias Slither.Pool.{Demand, Recycle, Slots}
+  alias Slither.Telemetry.Events
 
   # How many results a handler that yields may be ahead of who takes them.
   @ahead 16
@@ -461,11 +462,7 @@ defmodule Slither.Python.Worker do
 
     send(state.scheduler, {:worker_ready, state.slot, self(), lanes, state.os_pid})
 
-    Telemetry.execute(
-      [:slither, :pool, :worker, :up],
-      %{start_time: System.monotonic_time() - state.monotonic},
-      identity(state)
-    )
+    Events.worker_up(state.monotonic, identity(state))
 
     {:noreply, limit(%{state | phase: :ready, lanes: List.to_tuple(lanes), words: words})}
   end
@@ -480,8 +477,7 @@ defmodule Slither.Python.Worker do
 
   defp control_frame({:progress, call, done, total}, state) do
     {facts, voice} = Voice.facts(state.voice, call, state.calls)
-    metadata = Map.merge(identity(state), facts)
-    Telemetry.execute([:slither, :worker, :progress], %{done: done, total: total}, metadata)
+    Events.progress(done, total, Map.merge(identity(state), facts))
     {:noreply, credit(%{state | voice: voice})}
   end
 
@@ -739,9 +735,8 @@ defmodule Slither.Python.Worker do
     state = if executing, do: hand_tape(state, executing), else: state
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
     if state.stall, do: Demand.go_on(state.settings.demand)
-    metadata = Map.put(identity(state), :reason, state.leaves || error.reason)
-    lifetime = System.monotonic_time() - state.monotonic
-    Telemetry.execute([:slither, :pool, :worker, :down], %{lifetime: lifetime}, metadata)
+    facts = Map.put(identity(state), :reason, state.leaves || error.reason)
+    Events.worker_down(state.monotonic, facts)
     # Children that a dead worker left in its group go now.
     if state.os_pid, do: Guard.release(state.os_pid)
     Marker.close(state.marker)

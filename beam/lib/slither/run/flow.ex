@@ -8,13 +8,12 @@ defmodule Slither.Run.Flow do
   # `{:ok, [{seq, item}]}` where all went well, `{:mixed, [outcome]}`, or `{:halt, seq, error}`;
   # after `give_whole/1`, `{:full, entries, values, attempt}` in place of the first.
 
-  alias Slither.{DispatchError, Error, PipeError, Receipt, Telemetry}
+  alias Slither.{DispatchError, Error, PipeError, Receipt}
   alias Slither.Pool.Errors
   alias Slither.Python.Inbox
   alias Slither.Run.{AutoSize, Batcher, BytesHeld, Carrier, Mailbox, Parts, Plan, Policy}
+  alias Slither.Telemetry.Events
 
-  @start [:slither, :dispatch, :batch, :start]
-  @stop [:slither, :dispatch, :batch, :stop]
   @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
                 [:too_large, :not_decodable, :python_error]
 
@@ -311,7 +310,7 @@ defmodule Slither.Run.Flow do
   defp send_out(flow, batch, lane, runner) do
     batch = %{batch | sent: System.monotonic_time()}
     {ref, runner} = Carrier.run(runner, lane, batch)
-    if Telemetry.heard?(@start), do: started(flow, batch)
+    if Events.batch_heard?(:start), do: started(flow, batch)
     load = BytesHeld.sent(flow.load, batch.bytes)
     count(%{flow | out: Map.put(flow.out, ref, batch), runner: runner, load: load}, :batches)
   end
@@ -722,13 +721,11 @@ defmodule Slither.Run.Flow do
   defp metadata(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
-  defp started(flow, batch) do
-    sizes = %{system_time: System.system_time(), size: length(batch.entries)}
-    Telemetry.execute(@start, sizes, metadata(flow, batch))
-  end
+  defp started(flow, batch),
+    do: Events.batch_started(length(batch.entries), metadata(flow, batch))
 
   defp stopped(flow, batch, times, failed) do
-    if Telemetry.heard?(@stop), do: tell_stopped(flow, batch, times, failed)
+    if Events.batch_heard?(:stop), do: tell_stopped(flow, batch, times, failed)
   end
 
   defp tell_stopped(flow, batch, times, failed) do
@@ -745,14 +742,9 @@ defmodule Slither.Run.Flow do
         failed: batch.early_failed + failed
       })
 
-    metadata = Map.put(metadata(flow, batch), :worker, times.worker)
-    Telemetry.execute(@stop, measurements, metadata)
+    Events.batch_stopped(measurements, Map.put(metadata(flow, batch), :worker, times.worker))
   end
 
-  defp exception(flow, batch, error) do
-    now = System.monotonic_time()
-    sizes = %{duration: now - (batch.sent || now), size: length(batch.entries)}
-    metadata = Map.merge(metadata(flow, batch), %{reason: error.reason, error: error})
-    Telemetry.execute([:slither, :dispatch, :batch, :exception], sizes, metadata)
-  end
+  defp exception(flow, batch, error),
+    do: Events.batch_failed(batch.sent, length(batch.entries), metadata(flow, batch), error)
 end

@@ -4,8 +4,9 @@ defmodule Slither.Store.Boot do
 
   require Logger
 
-  alias Slither.{Error, Telemetry}
+  alias Slither.Error
   alias Slither.Store.{Builder, Config, Directory, Heir, Journal, Table}
+  alias Slither.Telemetry.Events
 
   @doc "Runs in the owner, which traps exits. `snapshot?`: whether the log has one that is as new."
   @spec run(Config.t(), pid, :ets.tid()) ::
@@ -48,7 +49,8 @@ defmodule Slither.Store.Boot do
 
   defp load(config, heir, aux) do
     started = System.monotonic_time()
-    event(config, :start, %{system_time: System.system_time()}, %{})
+    facts = %{store: config.store}
+    Events.load_started(:load, facts)
 
     with {:ok, tables, seeded?} <- build(config),
          {:ok, journal, snapshot?} <- open_journal(config, tables, seeded?),
@@ -56,11 +58,11 @@ defmodule Slither.Store.Boot do
       bequeath(tables, heir)
       directory = directory(config, tables, aux)
       Heir.publish(heir, directory)
-      event(config, :stop, %{duration: since(started), rows: rows(tables)}, %{})
+      Events.loaded(:load, started, rows(tables), facts)
       {:ok, directory, journal, snapshot?}
     else
       {:error, reason} ->
-        event(config, :exception, %{duration: since(started), rows: 0}, %{reason: reason})
+        Events.load_failed(:load, started, reason, facts)
         {:error, reason}
     end
   end
@@ -139,11 +141,4 @@ defmodule Slither.Store.Boot do
   defp describe(reason) when is_atom(reason), do: to_string(:file.format_error(reason))
   defp describe(reason) when is_exception(reason), do: Exception.message(reason)
   defp describe(reason), do: inspect(reason)
-
-  defp since(started), do: System.monotonic_time() - started
-
-  defp event(config, phase, measurements, metadata) do
-    metadata = Map.put(metadata, :store, config.store)
-    Telemetry.execute([:slither, :store, :load, phase], measurements, metadata)
-  end
 end

@@ -38,8 +38,9 @@ defmodule Slither.Store.Server do
   #{Slither.Store.Config.docs()}
   """
 
-  alias Slither.{Error, Telemetry}
+  alias Slither.Error
   alias Slither.Store.{Config, Directory, Instance, Owner, Reads, Table, Writes}
+  alias Slither.Telemetry.Events
 
   @type store :: module | term
   @type table :: atom
@@ -210,14 +211,14 @@ defmodule Slither.Store.Server do
     started = System.monotonic_time()
     generation = Directory.get!(store).generation
     before = %{store: store, generation: generation}
-    event(:start, %{system_time: System.system_time()}, before)
+    Events.load_started(:reload, before)
 
     case Writes.call(store, {Owner, :reload}) do
       {:ok, generation, rows} ->
-        event(:stop, %{duration: since(started), rows: rows}, %{before | generation: generation})
+        Events.loaded(:reload, started, rows, %{before | generation: generation})
 
       {:error, reason} ->
-        event(:exception, %{duration: since(started), rows: 0}, Map.put(before, :reason, reason))
+        Events.load_failed(:reload, started, reason, before)
         {:error, reason}
     end
   end
@@ -277,9 +278,4 @@ defmodule Slither.Store.Server do
     |> Map.take([:name, :type, :keypos, :durable, :ttl, :python])
     |> Map.merge(%{size: if(is_integer(size), do: size, else: 0), memory_words: Enum.sum(words)})
   end
-
-  defp event(phase, measurements, metadata),
-    do: Telemetry.execute([:slither, :store, :reload, phase], measurements, metadata)
-
-  defp since(started), do: System.monotonic_time() - started
 end

@@ -2,8 +2,9 @@ defmodule Slither.Store.Writes do
   @moduledoc false
   # The caller's half of a write: checks, the call to the owner, the telemetry event.
 
-  alias Slither.{Error, Telemetry}
+  alias Slither.Error
   alias Slither.Store.{Directory, Owner, Plan, Reads, Table}
+  alias Slither.Telemetry.Events
 
   @contended_after 5_000
   @restart_wait 2_000
@@ -148,8 +149,7 @@ defmodule Slither.Store.Writes do
   defp write(store, name, kind, op) do
     case call(store, {Owner, :write, name, kind, op}) do
       {:ok, reply, count} ->
-        metadata = %{store: store, table: name, kind: kind}
-        if count > 0, do: Telemetry.execute([:slither, :store, :write], %{count: count}, metadata)
+        Events.written(count, %{store: store, table: name, kind: kind})
         {:ok, reply}
 
       :changed ->

@@ -1,0 +1,141 @@
+defmodule Slither.Telemetry.Events do
+  @moduledoc false
+  # Every event that Slither emits, one function each. Whoever does what an event tells of calls
+  # its function, and the handlers run in that process: the caller of a run, a long-running pipe,
+  # a worker's process, the caller of a store, the process of a view call. `Slither.Telemetry`
+  # documents the events, and a test holds what they carry.
+
+  alias Slither.{Receipt, Telemetry}
+
+  @type facts :: %{optional(atom) => term}
+  @type kind :: :dispatch | :pipe
+
+  ## Runs of dispatches and pipes
+
+  @spec run_started(kind, facts) :: :ok
+  def run_started(kind, facts), do: emit([:slither, kind, :run, :start], now(), facts)
+
+  @doc "Whether somebody hears of a run's end: else its account need not be made."
+  @spec run_end_heard?(kind, Exception.t() | nil) :: boolean
+  def run_end_heard?(kind, error), do: Telemetry.heard?([:slither, kind, :run, phase(error)])
+
+  @doc "A run ended; `error` is what ended it early, if anything did."
+  @spec run_ended(kind, Receipt.t(), facts, Exception.t() | nil) :: :ok
+  def run_ended(kind, receipt, facts, error),
+    do: ended([:slither, kind, :run, phase(error)], receipt, facts, error)
+
+  @spec stage_started(facts) :: :ok
+  def stage_started(facts), do: emit([:slither, :pipe, :stage, :start], now(), facts)
+
+  @spec stage_ended(Receipt.t(), facts, Exception.t() | nil) :: :ok
+  def stage_ended(receipt, facts, error),
+    do: ended([:slither, :pipe, :stage, phase(error)], receipt, facts, error)
+
+  defp ended(event, receipt, facts, nil), do: emit(event, Receipt.measurements(receipt), facts)
+
+  defp ended(event, receipt, facts, error) do
+    why = %{reason: Map.get(error, :reason, :raised), error: error}
+    emit(event, Receipt.measurements(receipt), Map.merge(facts, why))
+  end
+
+  defp phase(nil), do: :stop
+  defp phase(_error), do: :exception
+
+  ## Batches
+
+  @doc "Whether somebody hears of batches that start or stop: else a run need not gather facts."
+  @spec batch_heard?(:start | :stop) :: boolean
+  def batch_heard?(phase), do: Telemetry.heard?([:slither, :dispatch, :batch, phase])
+
+  @spec batch_started(pos_integer, facts) :: :ok
+  def batch_started(size, facts) do
+    measurements = %{system_time: System.system_time(), size: size}
+    emit([:slither, :dispatch, :batch, :start], measurements, facts)
+  end
+
+  @spec batch_stopped(map, facts) :: :ok
+  def batch_stopped(measurements, facts),
+    do: emit([:slither, :dispatch, :batch, :stop], measurements, facts)
+
+  @doc "A batch failed as a whole; `sent` is when it was sent, nil if it never was."
+  @spec batch_failed(integer | nil, pos_integer, facts, Exception.t()) :: :ok
+  def batch_failed(sent, size, facts, error) do
+    measurements = %{duration: if(sent, do: since(sent), else: 0), size: size}
+    facts = Map.merge(facts, %{reason: error.reason, error: error})
+    emit([:slither, :dispatch, :batch, :exception], measurements, facts)
+  end
+
+  ## Long-running pipes
+
+  @spec pipe_restarted(non_neg_integer, facts) :: :ok
+  def pipe_restarted(lost, facts), do: emit([:slither, :pipe, :restart], %{lost: lost}, facts)
+
+  @spec sink_failed(facts) :: :ok
+  def sink_failed(facts), do: emit([:slither, :pipe, :sink, :exception], %{count: 1}, facts)
+
+  ## Stores
+
+  @doc "A write changed `count` keys; one that changed none is no event."
+  @spec written(non_neg_integer, facts) :: :ok
+  def written(0, _facts), do: :ok
+  def written(count, facts), do: emit([:slither, :store, :write], %{count: count}, facts)
+
+  @spec load_started(:load | :reload, facts) :: :ok
+  def load_started(kind, facts), do: emit([:slither, :store, kind, :start], now(), facts)
+
+  @spec loaded(:load | :reload, integer, non_neg_integer, facts) :: :ok
+  def loaded(kind, started, rows, facts),
+    do: emit([:slither, :store, kind, :stop], %{duration: since(started), rows: rows}, facts)
+
+  @spec load_failed(:load | :reload, integer, term, facts) :: :ok
+  def load_failed(kind, started, reason, facts) do
+    measurements = %{duration: since(started), rows: 0}
+    emit([:slither, :store, kind, :exception], measurements, Map.put(facts, :reason, reason))
+  end
+
+  ## Views
+
+  @spec view_started(pos_integer, facts) :: :ok
+  def view_started(count, facts),
+    do: emit([:slither, :bridge, :view, :start], Map.put(now(), :count, count), facts)
+
+  @spec view_stopped(integer, pos_integer, facts) :: :ok
+  def view_stopped(started, count, facts) do
+    emit([:slither, :bridge, :view, :stop], %{duration: since(started), count: count}, facts)
+  end
+
+  @doc "A view failed; `message` is what Python is told."
+  @spec view_failed(integer, pos_integer, facts, :view_failed | :view_timeout, String.t()) :: :ok
+  def view_failed(started, count, facts, reason, message) do
+    measurements = %{duration: since(started), count: count}
+    facts = Map.merge(facts, %{reason: reason, error: message})
+    emit([:slither, :bridge, :view, :exception], measurements, facts)
+  end
+
+  ## Workers and sessions
+
+  @doc "A worker is ready; `began` is when its start began."
+  @spec worker_up(integer, facts) :: :ok
+  def worker_up(began, facts),
+    do: emit([:slither, :pool, :worker, :up], %{start_time: since(began)}, facts)
+
+  @spec worker_down(integer, facts) :: :ok
+  def worker_down(began, facts),
+    do: emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
+
+  @doc "A handler says how far it is."
+  @spec progress(non_neg_integer, non_neg_integer | nil, facts) :: :ok
+  def progress(done, total, facts),
+    do: emit([:slither, :worker, :progress], %{done: done, total: total}, facts)
+
+  @spec session_stopped(facts) :: :ok
+  def session_stopped(facts), do: emit([:slither, :session, :stop], now(), facts)
+
+  @spec session_moved(facts) :: :ok
+  def session_moved(facts), do: emit([:slither, :session, :move], now(), facts)
+
+  defp emit(event, measurements, facts), do: Telemetry.execute(event, measurements, facts)
+
+  defp now, do: %{system_time: System.system_time()}
+  defp since(started), do: System.monotonic_time() - started
+end
