@@ -4,7 +4,7 @@ Code.require_file("bench.ex", __DIR__)
 
 defmodule Slither.Bench.Overlap do
   import Slither.Bench
-  alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Pipe.Runner
   alias Slither.Python.Pool
 
   @items 4_000
@@ -43,7 +43,7 @@ defmodule Slither.Bench.Overlap do
         {:stage, 1, pool, :python, options}
       end
 
-    {:ok, definition} = Definition.build(:overlap, stages)
+    definition = Slither.Pipe.build!(:overlap, stages)
     definition
   end
 

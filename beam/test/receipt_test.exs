@@ -4,7 +4,6 @@ defmodule Slither.ReceiptTest do
   alias Slither.Dispatch.Settings
   alias Slither.Run.{Flow, Plan}
   alias Slither.{Context, Item, Receipt}
-  alias Slither.Pipe.Definition
   alias Slither.Test.{FunExecutor, Pools, Telemetry}
 
   @pool __MODULE__
@@ -137,8 +136,7 @@ defmodule Slither.ReceiptTest do
 
   describe "a pipe with receipt: true" do
     defp pipe(statements) do
-      {:ok, definition} =
-        Definition.build(:sample, Enum.map(statements, &Tuple.insert_at(&1, 1, 1)))
+      definition = Slither.Pipe.build!(:sample, Enum.map(statements, &Tuple.insert_at(&1, 1, 1)))
 
       definition
     end

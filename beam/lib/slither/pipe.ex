@@ -61,7 +61,7 @@ defmodule Slither.Pipe do
   A pipe may also be written in Python; see `from_python/3` and the guide to pipes.
   """
 
-  alias Slither.Pipe.{Definition, Instance, Library, Runner}
+  alias Slither.Pipe.{Builder, Definition, Instance, Library, Runner, Statement}
 
   @statements [:stage, :store, :output, :on_error]
 
@@ -249,16 +249,16 @@ defmodule Slither.Pipe do
 
     {name, statements} = env.module.__pipe_statements__()
 
-    case Definition.build(name, statements) do
+    case Builder.build(name, statements) do
       {:ok, _definition} -> :ok
       {:error, line, error} -> compile_error(env, line || env.line, Exception.message(error))
     end
   end
 
   @doc false
-  @spec build!(Definition.name(), [Definition.statement()]) :: Definition.t()
+  @spec build!(Definition.name(), [Statement.written()]) :: Definition.t()
   def build!(name, statements) do
-    case Definition.build(name, statements) do
+    case Builder.build(name, statements) do
       {:ok, definition} -> definition
       {:error, _line, error} -> raise error
     end

@@ -133,8 +133,8 @@ defmodule Slither.Proof.Soak.Load do
   end
 
   defp pipes(load) do
-    {:ok, pipe} =
-      Slither.Pipe.Definition.build(:soak, [
+    pipe =
+      Slither.Pipe.build!(:soak, [
         {:stage, 1, :prepare, :beam, [handler: fn item, _context -> item.payload * 2 end]},
         {:stage, 2, :double, :python, [function: "echo", batch_size: 20] ++ handler(load)}
       ])

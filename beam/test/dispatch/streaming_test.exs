@@ -5,7 +5,6 @@ defmodule Slither.Dispatch.StreamingTest do
 
   alias Slither.{Dispatch, DispatchError}
   alias Slither.Dispatch.Strategies.KeyPartition
-  alias Slither.Pipe.Definition
   alias Slither.Protocol.{Block, Encoded}
   alias Slither.Python.Pool
   alias Slither.Test.Telemetry
@@ -315,7 +314,7 @@ defmodule Slither.Dispatch.StreamingTest do
         ]
 
         statements = for statement <- statements, do: put_line(statement)
-        {:ok, definition} = Definition.build(:streaming, statements)
+        definition = Slither.Pipe.build!(:streaming, statements)
         assert {:ok, outputs, receipt} = Slither.run_pipe(definition, 1..700, receipt: true)
         assert payloads(outputs.default) == Enum.to_list(2..701)
         assert %{in: 700, out: 700, failed: 0} = receipt
@@ -326,7 +325,7 @@ defmodule Slither.Dispatch.StreamingTest do
       pool = ready_pool()
       a = gate()
       stage = {:stage, 1, :one, :python, python(pool, "gated")}
-      {:ok, definition} = Definition.build(:streaming, [stage])
+      definition = Slither.Pipe.build!(:streaming, [stage])
       stream = Slither.Pipe.Runner.stream(definition, [1, a, 2])
       assert stream |> Stream.map(&elem(&1, 1)) |> walk(%{1 => a}) == [1, a, 2]
     end

@@ -5,7 +5,7 @@ defmodule Slither.Pipe.BrokenFunctionsTest do
 
   alias Slither.Dispatch
   alias Slither.Dispatch.Strategies.{KeyPartition, WeightedBatch}
-  alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Pipe.Runner
   alias Slither.Test.{FunExecutor, Pools}
 
   # A function of the user's own that does not do its job costs its own items, in a run, in a
@@ -51,7 +51,7 @@ defmodule Slither.Pipe.BrokenFunctionsTest do
 
   defp pipe(statements) do
     lined = for s <- statements, do: Tuple.insert_at(s, 1, 1)
-    {:ok, definition} = Definition.build(:broken, lined)
+    definition = Slither.Pipe.build!(:broken, lined)
     definition
   end
 

@@ -2,7 +2,7 @@ defmodule Slither.Pipe.CallersTest do
   use ExUnit.Case, async: true
 
   alias Slither.{Dispatch, Error, PipeError}
-  alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Pipe.Runner
   alias Slither.Test.{FunExecutor, GateExecutor, Pools}
 
   # What a run owes the process that calls it: an answer, its memory back, and an end of all that
@@ -14,7 +14,7 @@ defmodule Slither.Pipe.CallersTest do
 
   defp pipe(statements) do
     lined = for s <- statements, do: Tuple.insert_at(s, 1, 1)
-    {:ok, definition} = Definition.build(:called, lined)
+    definition = Slither.Pipe.build!(:called, lined)
     definition
   end
 

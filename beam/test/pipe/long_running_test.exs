@@ -4,7 +4,7 @@ defmodule Slither.Pipe.LongRunningTest do
   import ExUnit.CaptureLog
 
   alias Slither.{Error, Item, Pipe, PipeError}
-  alias Slither.Pipe.{Definition, Names}
+  alias Slither.Pipe.Names
   alias Slither.Test.{FunExecutor, GateExecutor, Pools, Telemetry}
 
   @pool __MODULE__
@@ -31,7 +31,7 @@ defmodule Slither.Pipe.LongRunningTest do
 
   defp definition(statements) do
     lined = for s <- statements, do: Tuple.insert_at(s, 1, 1)
-    {:ok, definition} = Definition.build(:sample, lined)
+    definition = Slither.Pipe.build!(:sample, lined)
     definition
   end
 

@@ -2,7 +2,7 @@ defmodule Slither.Pipe.ResumeTest do
   use ExUnit.Case, async: true
 
   alias Slither.{Error, PipeError}
-  alias Slither.Pipe.{Checkpoint, Definition, Runner}
+  alias Slither.Pipe.{Checkpoint, Runner}
   alias Slither.Run.Finished
   alias Slither.Test.{FunExecutor, Pools, VMs}
 
@@ -14,7 +14,7 @@ defmodule Slither.Pipe.ResumeTest do
 
   defp pipe(statements) do
     lined = for s <- statements, do: Tuple.insert_at(s, 1, 1)
-    {:ok, definition} = Definition.build(:sample, lined)
+    definition = Slither.Pipe.build!(:sample, lined)
     definition
   end
 

@@ -3,7 +3,7 @@ defmodule Slither.Pipe.RunnerTest do
 
   alias Slither.Dispatch.{Executors, Strategies}
   alias Slither.{DispatchError, Item, PipeError}
-  alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Pipe.Runner
   alias Slither.Python.Pool
   alias Slither.Test.{FunExecutor, GateExecutor, Pools, Telemetry}
 
@@ -16,7 +16,7 @@ defmodule Slither.Pipe.RunnerTest do
   # A definition from statements without their lines.
   defp pipe(statements) do
     lined = for s <- statements, do: s |> Tuple.insert_at(1, 1)
-    {:ok, definition} = Definition.build(:sample, lined)
+    definition = Slither.Pipe.build!(:sample, lined)
     definition
   end
 

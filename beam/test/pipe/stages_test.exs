@@ -1,13 +1,12 @@
 defmodule Slither.Pipe.StagesTest do
   use ExUnit.Case, async: true
 
-  alias Slither.Pipe.{Definition, Runner}
+  alias Slither.Pipe.Runner
   alias Slither.{PipeError, Receipt}
   alias Slither.Test.{FunExecutor, GateExecutor, InnerPipe, Pools}
 
   defp pipe(statements) do
-    {:ok, definition} =
-      Definition.build(:sample, Enum.map(statements, &Tuple.insert_at(&1, 1, 1)))
+    definition = Slither.Pipe.build!(:sample, Enum.map(statements, &Tuple.insert_at(&1, 1, 1)))
 
     definition
   end

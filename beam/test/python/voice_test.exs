@@ -11,7 +11,7 @@ defmodule Slither.Python.VoiceTest do
       pool = ready_pool()
       listen(pool)
       options = voice(pool, "speak", batch_size: 1)
-      {:ok, pipe} = Slither.Pipe.Definition.build(:spoken, [{:stage, 1, :say, :python, options}])
+      pipe = Slither.Pipe.build!(:spoken, [{:stage, 1, :say, :python, options}])
       assert {:ok, _outputs} = Slither.run_pipe(pipe, ["a", "b"])
 
       for {batch, item} <- [{0, "a"}, {1, "b"}],

@@ -75,7 +75,7 @@ defmodule Slither.Test.PipeModel do
         for(s <- stages, do: {:stage, 1, s.name, type(s), options(s, pool)}) ++
         for(s <- stages, s.kind not in [:batch, :real], do: {:on_error, 1, s.name, s.policy})
 
-    {:ok, definition} = Definition.build(:random, statements)
+    definition = Slither.Pipe.build!(:random, statements)
     definition
   end
 

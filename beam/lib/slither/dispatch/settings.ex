@@ -106,9 +106,9 @@ defmodule Slither.Dispatch.Settings do
   @spec docs() :: String.t()
   def docs, do: Options.docs(@table)
 
-  @doc "The options' names."
-  @spec names() :: [atom]
-  def names, do: Keyword.keys(@table)
+  @doc "The table of options."
+  @spec table() :: Options.table()
+  def table, do: @table
 
   @doc "Checks options, with the configured defaults under them."
   @spec check(keyword, String.t()) :: {:ok, keyword} | {:error, Error.t()}

@@ -26,7 +26,7 @@ defmodule Slither.Pipe.Document do
   """
 
   alias Slither.{Error, Options}
-  alias Slither.Pipe.Definition
+  alias Slither.Pipe.{Builder, Definition}
   alias Slither.Pipe.Document.{Fields, Policies, Stages}
   alias Slither.Store.Views
 
@@ -84,7 +84,7 @@ defmodule Slither.Pipe.Document do
         each(Fields.list(fields, path, "stores", default: []), path, "stores", &store/2) ++
         each(Fields.list(fields, path, "on_error", default: []), path, "on_error", &policy/2)
 
-    built(Definition.build(name, statements), path)
+    built(Builder.build(name, statements), path)
   end
 
   defp version(@version, _path), do: :ok

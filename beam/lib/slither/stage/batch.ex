@@ -21,7 +21,17 @@ defmodule Slither.Stage.Batch do
   #{Slither.Options.docs(@options)}
   """
 
+  @behaviour Slither.Stage.Type
+
+  alias Slither.Options
+
+  @impl true
   @doc false
-  @spec options() :: Slither.Options.table()
+  @spec options() :: Options.table()
   def options, do: @options
+
+  @impl true
+  @doc false
+  @spec check(term, String.t()) :: {:ok, keyword} | {:error, Slither.Error.t()}
+  def check(options, where), do: Options.validate(options, @options, where)
 end

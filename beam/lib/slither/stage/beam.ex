@@ -35,25 +35,34 @@ defmodule Slither.Stage.Beam do
   """
 
   @behaviour Slither.Stage
+  @behaviour Slither.Stage.Type
 
-  alias Slither.Error
+  alias Slither.{Error, Options}
 
+  @impl Slither.Stage.Type
   @doc false
-  @spec options() :: Slither.Options.table()
+  @spec options() :: Options.table()
   def options, do: @options
 
+  @impl Slither.Stage.Type
   @doc false
-  @spec check(keyword, String.t()) :: :ok | {:error, Error.t()}
+  @spec check(term, String.t()) :: {:ok, keyword} | {:error, Error.t()}
   def check(options, where) do
-    case {options[:handler], options[:batch_handler]} do
-      {nil, nil} -> error(:missing_option, where, "a beam stage needs handler: or batch_handler:")
-      {_, nil} -> :ok
-      {nil, _} -> :ok
-      _ -> error(:invalid_option, where, "takes handler: or batch_handler:, not both")
+    with {:ok, options} <- Options.validate(options, @options, where) do
+      case {options[:handler], options[:batch_handler]} do
+        {nil, nil} ->
+          error(:missing_option, where, "a beam stage needs handler: or batch_handler:")
+
+        {handler, batch_handler} when handler != nil and batch_handler != nil ->
+          error(:invalid_option, where, "takes handler: or batch_handler:, not both")
+
+        _one ->
+          {:ok, options}
+      end
     end
   end
 
-  @impl true
+  @impl Slither.Stage
   @spec init(keyword) :: {:ok, map}
   def init(options) do
     {:ok,
@@ -64,14 +73,14 @@ defmodule Slither.Stage.Beam do
      }}
   end
 
-  @impl true
+  @impl Slither.Stage
   @spec handle_item(Slither.Item.t(), Slither.Context.t(), map) :: Slither.Stage.answer()
   def handle_item(item, context, %{handler: nil} = state),
     do: hd(handle_batch([item], context, state))
 
   def handle_item(item, context, state), do: answer(state.handler.(item, context), state)
 
-  @impl true
+  @impl Slither.Stage
   @spec handle_batch([Slither.Item.t(), ...], Slither.Context.t(), map) :: [term]
   def handle_batch(items, context, %{batch_handler: nil} = state),
     do: Enum.map(items, &handle_item(&1, context, state))

@@ -27,17 +27,29 @@ defmodule Slither.Stage.Pipe do
   #{Slither.Options.docs(@options)}
   """
 
-  alias Slither.{Error, Options}
-  alias Slither.Pipe.Definition
+  @behaviour Slither.Stage.Type
 
+  alias Slither.{Error, Options}
+
+  @impl true
   @doc false
   @spec options() :: Options.table()
   def options, do: @options
 
+  @impl true
   @doc false
-  # The inner pipe's definition; one that holds itself would have no end.
-  @spec definition(module, String.t()) :: {:ok, Definition.t()} | {:error, Error.t()}
-  def definition(module, where) do
+  # Adds the inner pipe's definition as `:definition`.
+  @spec check(term, String.t()) :: {:ok, keyword} | {:error, Error.t()}
+  def check(options, where) do
+    with {:ok, options} <- Options.validate(options, @options, where),
+         {:ok, definition} <- definition(options[:pipe], where),
+         do: {:ok, Keyword.put(options, :definition, definition)}
+  end
+
+  defp definition(%{stages: _} = definition, _where), do: {:ok, definition}
+
+  # The pipes that this process is reading are noted: one that holds itself would have no end.
+  defp definition(module, where) do
     within = Process.get(__MODULE__, [])
 
     cond do

@@ -27,10 +27,19 @@ defmodule Slither.Stage.Router do
   """
 
   @behaviour Slither.Stage
+  @behaviour Slither.Stage.Type
 
+  alias Slither.Options
+
+  @impl Slither.Stage.Type
   @doc false
-  @spec options() :: Slither.Options.table()
+  @spec options() :: Options.table()
   def options, do: @options
+
+  @impl Slither.Stage.Type
+  @doc false
+  @spec check(term, String.t()) :: {:ok, keyword} | {:error, Slither.Error.t()}
+  def check(options, where), do: Options.validate(options, @options, where)
 
   @doc false
   @spec routes?(term) :: boolean
@@ -40,11 +49,11 @@ defmodule Slither.Stage.Router do
   @spec outputs(keyword) :: [atom | String.t()]
   def outputs(options), do: Enum.map(options[:routes], &elem(&1, 1))
 
-  @impl true
+  @impl Slither.Stage
   @spec init(keyword) :: {:ok, [{fun, atom | String.t()}]}
   def init(options), do: {:ok, options[:routes]}
 
-  @impl true
+  @impl Slither.Stage
   @spec handle_item(Slither.Item.t(), Slither.Context.t(), [{fun, atom | String.t()}]) ::
           term
   def handle_item(item, context, routes) do

@@ -4,7 +4,7 @@ defmodule Slither.Pipe.Document.Stages do
 
   alias Slither.Dispatch.Strategies.{KeyPartition, WeightedBatch}
   alias Slither.{Expression, Options}
-  alias Slither.Pipe.{Definition, Functions}
+  alias Slither.Pipe.{Definition, Functions, Statement}
   alias Slither.Pipe.Document.Fields
 
   @types ~w(beam python router batch pipe)
@@ -38,12 +38,13 @@ defmodule Slither.Pipe.Document.Stages do
          }
 
   @doc "The statement of a stage; `within` has the pipe's pool, and what reads a pipe in it."
-  @spec statement(term, String.t(), within) :: Definition.statement()
+  @spec statement(term, String.t(), within) :: Statement.t()
   def statement(stage, path, within) do
     fields = Fields.map(stage, path)
     name = Fields.name(fields, path, "name")
     {type, options} = stage(Fields.one_of(fields, path, "type", @types), fields, path, within)
-    {:stage, path, name, type, options}
+    {type, screen} = if is_tuple(type), do: type, else: {type, nil}
+    %Statement{Statement.new({:stage, path, name, type, options}) | screen: screen}
   end
 
   defp stage("beam", %{"function" => _} = fields, path, _within) do
