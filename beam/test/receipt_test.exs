@@ -2,6 +2,7 @@ defmodule Slither.ReceiptTest do
   use ExUnit.Case, async: true
 
   alias Slither.Dispatch.Settings
+  alias Slither.Python.Outcome
   alias Slither.Run.{Flow, Plan}
   alias Slither.{Context, Item, Receipt}
   alias Slither.Test.{FunExecutor, Pools, Telemetry}
@@ -108,7 +109,7 @@ defmodule Slither.ReceiptTest do
       {:ok, options} = Settings.check(options, "test")
       {:ok, plan} = Plan.new(options, %Context{runtime: %{run: "run"}}, false)
       alias = :erlang.alias()
-      flow = Flow.new(plan, alias, :test)
+      flow = Flow.new(plan, {alias, :test})
       flow = Enum.reduce(0..1, flow, &Flow.submit(&2, [[{&1, Item.wrap(&1)}]]))
       [first, second] = Enum.map(0..1, fn _ -> receive do: ({_tag, {:done, _, _} = m} -> m) end)
       {:ok, flow: flow, first: first, second: second}
@@ -126,7 +127,7 @@ defmodule Slither.ReceiptTest do
 
       {:done, other, _} = late = if elem(first, 1) == ref, do: second, else: first
       error = %Slither.Error{reason: :executor_failed, message: "no"}
-      flow = Flow.message(flow, {:done, ref, {:error, error, nil}})
+      flow = Flow.message(flow, {:done, ref, Outcome.error(error, nil)})
       assert {[{:mixed, []}, {:halt, 0, _}], flow} = Flow.take(flow)
       flow = Flow.message(flow, late)
       assert flow.work.late == 1 and flow.out == %{} and is_reference(other)

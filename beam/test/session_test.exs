@@ -28,7 +28,7 @@ defmodule Slither.SessionTest do
 
     Call.hold(handle, [worker: pid(handle, worker), service: :move], fn call ->
       target = ["function", "keeping_handlers", "held"]
-      {:ok, [[sessions, runs]], _errors, _times} = Call.send(call, target, %{}, [0])
+      %{kind: :ok, values: [[sessions, runs]]} = Call.send(call, target, %{}, [0])
       {sessions, runs}
     end)
   end

@@ -97,7 +97,7 @@ defmodule Slither.Receipt do
         encode: work.encode + times.encode,
         wire: work.wire + max(times.wire - times.handler, 0),
         handler: work.handler + times.handler,
-        duplicate: work.duplicate + Map.get(times, :duplicate, 0),
+        duplicate: work.duplicate + times.duplicate,
         decode: work.decode + times.decode
     }
   end

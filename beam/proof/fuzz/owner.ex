@@ -11,7 +11,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   alias Slither.Proof.Fuzz.Decoder
   alias Slither.Proof.Processes
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Lane, Pool, Worker}
+  alias Slither.Python.{Job, Lane, Outcome, Part, Pool, Worker}
 
   # Reasons an owner may have to end a worker that says anything.
   @reasons [:protocol_error, :version_mismatch, :start_failed]
@@ -88,7 +88,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   @doc "A frame that answers a call which is out, or tells of one."
   @spec answer(%__MODULE__{}) :: binary
   def answer(owner) do
-    [{id, _timeout, _run, _batch, _head} | _] = owner.states.serving.calls
+    [%{id: id} | _] = owner.states.serving.calls
     error = %{"kind" => "exception", "message" => "m", "type" => "T", "traceback" => "t"}
 
     frame =
@@ -144,7 +144,7 @@ defmodule Slither.Proof.Fuzz.Owner do
     %{owner | states: %{owner.states | serving: state}}
   end
 
-  defp part(owner, lane, {[_] = values, errors, _bytes}) when is_map(errors),
+  defp part(owner, lane, %Part{values: [_] = values, errors: errors}) when is_map(errors),
     do: %{owner | early: Map.put(owner.early, lane, values)}
 
   defp done(owner, lane, outcome) do
@@ -154,14 +154,15 @@ defmodule Slither.Proof.Fuzz.Owner do
   end
 
   # What came in a part and what came with the answer are the results of two items.
-  defp outcome!({:ok, values, errors, _times}, early) when is_map(errors),
+  defp outcome!(%Outcome{kind: :ok, values: values, errors: errors}, early) when is_map(errors),
     do: [_, _] = early ++ values
 
-  defp outcome!({:error, %Error{message: why}, _times}, _early) when is_binary(why) and why != "",
-    do: :ok
+  defp outcome!(%Outcome{kind: :error, error: %Error{message: why}}, _early)
+       when is_binary(why) and why != "",
+       do: :ok
 
   defp job(owner, lane) do
-    Lane.run(lane, %Lane.Job{
+    Lane.run(lane, %Job{
       inbox: {self(), :job},
       ref: lane,
       head: owner.head,

@@ -168,7 +168,7 @@ defmodule Slither.Pool.RestartTest do
       {:ok, handle} = Pool.handle(pool)
       {:ok, options} = Settings.check(opts(pool, "pid", max_in_flight: 1), "test")
       {:ok, plan} = Plan.new(options, %Slither.Context{}, false)
-      runner = Carrier.want(Carrier.new(plan, self(), :run), 1, 0)
+      runner = Carrier.want(Carrier.new(plan, {self(), :run}), 1, 0)
       assert_receive {{_test, :run}, {:granted, ref, lane}}, patience()
       runner = Carrier.granted(runner, ref, lane)
       {:ok, ^ref, runner} = Carrier.lane(runner)

@@ -5,7 +5,7 @@ defmodule Slither.Python.CancelTest do
 
   alias Slither.{Dispatch, Error}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.{Job, Lane, Outcome, Pool}
 
   defmodule Views do
     @behaviour Slither.Store
@@ -205,7 +205,7 @@ defmodule Slither.Python.CancelTest do
       # It has the job before it, and then the word that nobody waits.
       :erlang.suspend_process(lane)
 
-      Lane.run(lane, %Lane.Job{
+      Lane.run(lane, %Job{
         inbox: {test, :lane},
         ref: ref,
         head: Frame.call_head(["function", "cancel_handlers", "ignore"], %{}),
@@ -216,7 +216,7 @@ defmodule Slither.Python.CancelTest do
       await(fn -> match?(%{owner: pid} when pid == handle.scheduler, lease(handle, ref)) end)
       :erlang.resume_process(lane)
 
-      assert_receive {{_, :lane}, {:done, ^ref, {:error, %Error{reason: :cancelled}, _times}}},
+      assert_receive {{_, :lane}, {:done, ^ref, %Outcome{error: %Error{reason: :cancelled}}}},
                      patience()
 
       assert os_pid(pool) == os_pid

@@ -8,7 +8,7 @@ defmodule Slither.Python.PeerTest do
 
   alias Slither.{Dispatch, Error}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Lane, Pool}
+  alias Slither.Python.{Job, Lane, Outcome, Pool}
 
   @target ["function", "m", "f"]
 
@@ -69,9 +69,9 @@ defmodule Slither.Python.PeerTest do
 
     # What each process of a pool says, until none is to be had.
     defp each_says(listener, say) do
-      spawn_link(fn ->
-        for _ <- Stream.cycle([nil]), do: listener |> accept() |> say.()
-      end)
+      start_supervised!(
+        {Task, fn -> for _ <- Stream.cycle([nil]), do: listener |> accept() |> say.() end}
+      )
     end
 
     test "fails in Python's words" do
@@ -231,9 +231,8 @@ defmodule Slither.Python.PeerTest do
 
   describe "a call that is killed" do
     defp job(lane, ref, items) do
-      Lane.run(lane, %Lane.Job{
-        reply_to: self(),
-        tag: :t,
+      Lane.run(lane, %Job{
+        inbox: {self(), :t},
         ref: ref,
         head: Frame.call_head(@target, %{}),
         payloads: items
@@ -243,13 +242,13 @@ defmodule Slither.Python.PeerTest do
     defp lane(pool) do
       {:ok, handle} = Pool.handle(pool)
       ref = make_ref()
-      Pool.request(handle, self(), :t, ref, [])
-      assert_receive {:t, {:granted, ^ref, lane}}, patience()
+      Pool.request(handle, {self(), :t}, ref, [])
+      assert_receive {{_, :t}, {:granted, ^ref, lane}}, patience()
       {lane, ref}
     end
 
     defp outcome(ref) do
-      assert_receive {:t, {:done, ^ref, {:error, error, _times}}}, patience()
+      assert_receive {{_, :t}, {:done, ^ref, %Outcome{kind: :error, error: error}}}, patience()
       error
     end
 
@@ -260,7 +259,9 @@ defmodule Slither.Python.PeerTest do
       hear_call(context.peer)
       Lane.kill(lane, ref)
       await_end(context.peer)
-      assert_receive {:t, {:done, ^ref, {:died, %Error{reason: :killed}, _times}}}, patience()
+
+      assert_receive {{_, :t}, {:done, ^ref, %Outcome{kind: :died, error: %{reason: :killed}}}},
+                     patience()
     end
 
     test "is cancelled where it has not begun" do
@@ -276,7 +277,7 @@ defmodule Slither.Python.PeerTest do
       say(context.peer, {:error, id_2, %{"kind" => "cancelled", "message" => "m"}})
       assert outcome(ref_2).message == "the call was killed by its caller"
       answer(context.peer, id_1, [1])
-      assert_receive {:t, {:done, ^ref_1, {:ok, [1], _errors, _times}}}, patience()
+      assert_receive {{_, :t}, {:done, ^ref_1, %Outcome{kind: :ok, values: [1]}}}, patience()
     end
   end
 

@@ -2,7 +2,7 @@ defmodule Slither.Python.WorkerErrorTest do
   use ExUnit.Case, async: true
 
   alias Slither.Error
-  alias Slither.Python.{Fault, WorkerError}
+  alias Slither.Python.{Call, Fault, WorkerError}
 
   test "a report of a fatal signal tells the status where the port closed before it was known" do
     report =
@@ -28,7 +28,7 @@ defmodule Slither.Python.WorkerErrorTest do
         variables: [],
         unheard: false,
         settings: %{name: :p, cancel_grace: 500},
-        calls: [{9, 40, nil, 2, <<>>}]
+        calls: [%Call{id: 9, timeout: 40, batch: 2, head: <<>>}]
       }
     end
 

@@ -6,7 +6,7 @@ defmodule Slither.Pool.Call do
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Lane}
+  alias Slither.Python.{Inbox, Job, Lane, Outcome, Part}
   alias Slither.Pool.Ledger.Waiter
 
   @enforce_keys [:handle, :alias, :ref, :monitor]
@@ -51,14 +51,9 @@ defmodule Slither.Pool.Call do
 
     hold(handle, request, fn call ->
       case send(call, target, %{"session" => session}, payloads, options) do
-        {:ok, results, errors, _times} ->
-          {:ok, results, errors}
-
-        {:requeue, error} ->
-          {:requeue, error}
-
-        {_kind, error, _times} ->
-          {:error, error}
+        %Outcome{kind: :ok, values: results, errors: errors} -> {:ok, results, errors}
+        %Outcome{kind: :requeue, error: error} -> {:requeue, error}
+        %Outcome{error: error} -> {:error, error}
       end
     end)
   end
@@ -91,13 +86,13 @@ defmodule Slither.Pool.Call do
   end
 
   @doc "Runs a call on the lane that is held. Options: `timeout` (ms, 30,000) and `run`."
-  @spec send(t, [String.t()], map, [term], keyword) :: Lane.outcome()
+  @spec send(t, [String.t()], map, [term], keyword) :: Outcome.t()
   def send(%__MODULE__{} = call, target, context, payloads, options \\ []) do
-    Lane.run(call.lane, %Lane.Job{
+    Lane.run(call.lane, %Job{
       inbox: {call.alias, :call},
       ref: call.ref,
       head: Frame.call_head(target, context),
-      run: options[:run],
+      context: options[:run],
       timeout: options[:timeout] || 30_000,
       payloads: payloads
     })
@@ -107,19 +102,19 @@ defmodule Slither.Pool.Call do
 
   defp answer(call, parts) do
     case await(call) do
-      {:part, {results, errors, _bytes}} ->
+      {:part, %Part{values: results, errors: errors}} ->
         Lane.taken(call.lane, call.ref, length(results))
         answer(call, join(parts, results, errors))
 
-      {:done, {:ok, results, errors, times}} ->
-        {results, errors} = join(parts, results, errors)
-        {:ok, results, errors, times}
+      {:done, %Outcome{kind: :ok} = outcome} ->
+        {results, errors} = join(parts, outcome.values, outcome.errors)
+        %{outcome | values: results, errors: errors}
 
       {:done, outcome} ->
         outcome
 
       {_kind, error} ->
-        {:died, error, nil}
+        Outcome.died(error, nil)
     end
   end
 

@@ -7,6 +7,7 @@ defmodule Slither.Pool.SessionCalls do
 
   alias Slither.Error
   alias Slither.Pool.{Call, Errors}
+  alias Slither.Python.Outcome
   alias Slither.Telemetry.Events
 
   # Sessions that move at the same time.
@@ -134,15 +135,16 @@ defmodule Slither.Pool.SessionCalls do
   # State that was held by a process that is gone is gone, too.
   defp finish(call, context) do
     case Call.send(call, ["session", "end"], context, [nil]) do
-      {:error, error, _times} -> {:error, error}
+      %Outcome{kind: :error, error: error} -> {:error, error}
       _done_or_gone -> :ok
     end
   end
 
-  defp one({:ok, [value], errors, _times}) when errors == %{}, do: {:ok, value}
-  defp one({:ok, _values, errors, _times}), do: {:error, errors[0]}
-  defp one({:requeue, error}), do: {:error, error}
-  defp one({_kind, error, _times}), do: {:error, error}
+  defp one(%Outcome{kind: :ok, values: [value], errors: errors}) when errors == %{},
+    do: {:ok, value}
+
+  defp one(%Outcome{kind: :ok, errors: errors}), do: {:error, errors[0]}
+  defp one(%Outcome{error: error}), do: {:error, error}
 
   # Whatever held it is gone, or never was.
   defp held({:error, %Error{reason: reason}})

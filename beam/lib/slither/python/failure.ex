@@ -4,7 +4,7 @@ defmodule Slither.Python.Failure do
 
   alias Slither.Error
   alias Slither.Protocol.Block
-  alias Slither.Python.{Capture, Lane}
+  alias Slither.Python.{Capture, Outcome}
 
   @doc """
   The outcome of a call, with the file it was written to where it is a failure.
@@ -13,21 +13,22 @@ defmodule Slither.Python.Failure do
   """
   @spec write(
           Capture.t(),
-          Lane.outcome(),
+          Outcome.t(),
           iodata,
           {[Capture.exchange()], boolean},
           map
-        ) :: Lane.outcome()
-  def write(_capture, {_kind, %Error{reason: reason}, _times} = outcome, _, _, _)
+        ) :: Outcome.t()
+  def write(_capture, %Outcome{error: %Error{reason: reason}} = outcome, _, _, _)
       when reason in [:cancelled, :worker_stopped],
       do: outcome
 
-  def write(capture, {kind, error, times}, frame, tape, facts) when kind in [:error, :died] do
+  def write(capture, %Outcome{kind: kind, error: error} = outcome, frame, tape, facts)
+      when kind in [:error, :died] do
     told = %{"error" => Capture.fact(error)}
-    {kind, pointed(error, put(capture, told, frame, tape, facts)), times}
+    %{outcome | error: pointed(error, put(capture, told, frame, tape, facts))}
   end
 
-  def write(capture, {:ok, [%Block{} = block], _, _} = outcome, frame, tape, facts) do
+  def write(capture, %Outcome{values: [%Block{} = block]} = outcome, frame, tape, facts) do
     faults =
       for {at, %{"kind" => kind} = fault} <- block.errors || %{},
           kind != "failure",
@@ -38,7 +39,8 @@ defmodule Slither.Python.Failure do
     outcome
   end
 
-  def write(capture, {:ok, values, errors, times}, frame, tape, facts) when errors != %{} do
+  def write(capture, %Outcome{kind: :ok, errors: errors} = outcome, frame, tape, facts)
+      when errors != %{} do
     failed = for {at, error} <- errors, failed?(error), into: %{}, do: {at, Capture.fact(error)}
     path = if failed != %{}, do: put(capture, %{"errors" => failed}, frame, tape, facts)
 
@@ -47,7 +49,7 @@ defmodule Slither.Python.Failure do
         {at, if(is_map_key(failed, at), do: pointed(error, path), else: error)}
       end)
 
-    {:ok, values, errors, times}
+    %{outcome | errors: errors}
   end
 
   def write(_capture, outcome, _frame, _tape, _facts), do: outcome

@@ -5,6 +5,7 @@ defmodule Slither.Python.Inbox do
   # it through `Slither.Run.Mailbox`, a single call in `Slither.Pool.Call`.
 
   alias Slither.Error
+  alias Slither.Python.{Outcome, Part}
 
   @typedoc """
   An alias of the process that reads it, and a key of the reader's own, such as a stage's place in
@@ -17,8 +18,8 @@ defmodule Slither.Python.Inbox do
           {:granted, ref :: reference, lane :: pid}
           | {:denied, ref :: reference, Error.t()}
           | {:lane_lost, ref :: reference, Error.t()}
-          | {:part, ref :: reference, Slither.Python.Lane.part()}
-          | {:done, ref :: reference, Slither.Python.Lane.outcome()}
+          | {:part, ref :: reference, Part.t()}
+          | {:done, ref :: reference, Outcome.t()}
 
   @doc "A request is granted."
   @spec granted(t, reference, pid) :: term
@@ -33,11 +34,11 @@ defmodule Slither.Python.Inbox do
   def lane_lost(inbox, ref, error), do: tell(inbox, {:lane_lost, ref, error})
 
   @doc "The next results of a call that goes on."
-  @spec part(t, reference, Slither.Python.Lane.part()) :: term
+  @spec part(t, reference, Part.t()) :: term
   def part(inbox, ref, part), do: tell(inbox, {:part, ref, part})
 
   @doc "A call is over."
-  @spec done(t, reference, Slither.Python.Lane.outcome()) :: term
+  @spec done(t, reference, Outcome.t()) :: term
   def done(inbox, ref, outcome), do: tell(inbox, {:done, ref, outcome})
 
   defp tell({reader, _key} = inbox, message), do: send(reader, {inbox, message})

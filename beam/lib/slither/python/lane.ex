@@ -9,44 +9,21 @@ defmodule Slither.Python.Lane do
 
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
-  alias Slither.Python.{Failure, Fault, Inbox, PortWriter, Results}
+
+  alias Slither.Python.{
+    Call,
+    Failure,
+    Fault,
+    Inbox,
+    Job,
+    Outcome,
+    Part,
+    PortWriter,
+    Results,
+    Timing
+  }
+
   alias Slither.Pool.Pace
-
-  defmodule Job do
-    @moduledoc false
-    @enforce_keys [:inbox, :ref, :head, :payloads]
-    defstruct [
-      :inbox,
-      :ref,
-      :head,
-      :payloads,
-      :run,
-      :capture,
-      batch: 0,
-      attempt: 1,
-      timeout: :infinity,
-      raw: false
-    ]
-  end
-
-  @type times :: %{
-          required(:encode) => integer,
-          required(:wire) => integer,
-          required(:decode) => integer,
-          required(:handler) => integer,
-          required(:worker) => non_neg_integer,
-          required(:bytes) => non_neg_integer,
-          required(:result_bytes) => non_neg_integer,
-          optional(:duplicate) => pos_integer,
-          optional(:given_back) => true
-        }
-  @typedoc "Values for the next items of a job, errors by their index in it, and bytes."
-  @type part :: {[term], Results.errors(), non_neg_integer}
-  @type outcome ::
-          {:ok, [term], %{optional(non_neg_integer) => Error.t()}, times}
-          | {:error, Error.t(), times}
-          | {:died, Error.t(), times}
-          | {:requeue, Error.t()}
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
   # Over 512 KB it would be mapped from the system anew each time.
@@ -146,7 +123,7 @@ defmodule Slither.Python.Lane do
   defp retired(error, lane) do
     receive do
       %Job{} = job ->
-        answer(job, {:requeue, error})
+        answer(job, Outcome.requeue(error))
         retired(error, lane)
 
       {:idle?, from, ref} ->
@@ -172,12 +149,10 @@ defmodule Slither.Python.Lane do
   defp call(job, lane) do
     started = System.monotonic_time()
     {count, encoded, bad} = encode(job.payloads)
-    times = %{encode: 0, wire: 0, decode: 0, handler: 0, bytes: 0, result_bytes: 0}
-    times = Map.put(times, :worker, lane.slot)
-    times = if lane.duplicate > 0, do: Map.put(times, :duplicate, lane.duplicate), else: times
+    times = %Timing{worker: lane.slot, duplicate: lane.duplicate}
 
     if count == 0 do
-      {:ok, Enum.map(job.payloads, fn _ -> nil end), bad, times}
+      Outcome.ok(Enum.map(job.payloads, fn _ -> nil end), bad, times)
     else
       id = (lane.round - 1) * lane.count + lane.index + 1
       frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
@@ -187,10 +162,10 @@ defmodule Slither.Python.Lane do
 
       cond do
         size > lane.max_frame ->
-          {:error, too_large(size, lane.max_frame, count), times}
+          Outcome.error(too_large(size, lane.max_frame, count), times)
 
         abandoned?(job.ref) ->
-          {:error, abandoned(), times}
+          Outcome.error(abandoned(), times)
 
         capture = job.capture || lane.capture ->
           captured(capture, frame, id, job, bad, {lane, sent, times})
@@ -232,7 +207,9 @@ defmodule Slither.Python.Lane do
   end
 
   defp exchange(frame, id, job, bad, record, {lane, sent, times}) do
-    send(lane.worker, {:sent, id, job.timeout, job.run, job.batch, job.head, record})
+    %Job{timeout: timeout, context: context, batch: batch, head: head} = job
+    call = %Call{id: id, timeout: timeout, context: context, batch: batch, head: head}
+    send(lane.worker, {:sent, %{call | record: record}})
     # A port that has closed does not answer; the worker's exit then does.
     PortWriter.write(lane.port, frame)
     results = Results.new(count(job.payloads), bad, lane.ahead)
@@ -268,11 +245,14 @@ defmodule Slither.Python.Lane do
 
       {:worker_down, reason, executing} ->
         send(self(), {:worker_down, reason, executing})
-        if executing == id, do: {:died, about(reason, job), times}, else: {:requeue, reason}
+
+        if executing == id,
+          do: Outcome.died(about(reason, job), times),
+          else: Outcome.requeue(reason)
 
       {:DOWN, ^monitor, :process, _worker, reason} ->
         send(self(), {:worker_down, reason, nil})
-        {:died, crashed(reason), times}
+        Outcome.died(crashed(reason), times)
 
       {:kill, ^ref} ->
         GenServer.cast(lane.worker, {:kill_call, id, killed()})
@@ -309,7 +289,7 @@ defmodule Slither.Python.Lane do
 
     with {:ok, {:part, _id, index, values, faults}} <- read(body, job),
          {:ok, values, errors, results} <- Results.part(results, index, values, faults) do
-      Inbox.part(job.inbox, job.ref, {values, errors, size})
+      Inbox.part(job.inbox, job.ref, %Part{values: values, errors: errors, bytes: size})
       # Its owner is told first that the handler waits, and then that it goes on.
       if Results.stalled?(results), do: send(lane.worker, {:stalled, id})
       decode = times.decode + System.monotonic_time() - received
@@ -338,7 +318,7 @@ defmodule Slither.Python.Lane do
   # Whoever holds the lane reads no messages now, and others wait for it.
   defp give_back(times, %Results{run_on?: true}, ref, lane) do
     send(lane.scheduler, {:lane_idle, ref, self()})
-    Map.put(times, :given_back, true)
+    %{times | given_back?: true}
   end
 
   defp give_back(times, _results, _ref, _lane), do: times
@@ -364,10 +344,10 @@ defmodule Slither.Python.Lane do
     wire = System.convert_time_unit(times.wire, :native, :microsecond)
     Pace.took(lane.pace, lane.slot, if(results.got > 0, do: wire, else: handler))
     handler = System.convert_time_unit(handler, :microsecond, :native)
-    {:ok, values, errors, %{times | handler: handler}}
+    Outcome.ok(values, errors, %{times | handler: handler})
   end
 
-  defp finish({:error, error}, _results, times, _lane), do: {:error, error, times}
+  defp finish({:error, error}, _results, times, _lane), do: Outcome.error(error, times)
 
   defp finish({:broken, why}, results, times, lane),
     do: finish({:broken, why, %{}}, results, times, lane)
@@ -376,11 +356,13 @@ defmodule Slither.Python.Lane do
   defp finish({:broken, why, details}, _results, times, lane) do
     error = %{broken(lane.slot, why) | details: details}
     GenServer.cast(lane.worker, {:kill, error})
-    {:error, error, times}
+    Outcome.error(error, times)
   end
 
   # One that had not begun was cancelled in its place.
-  defp told_killed({:error, %Error{reason: :cancelled}, times}), do: {:error, killed(), times}
+  defp told_killed(%Outcome{kind: :error, error: %Error{reason: :cancelled}} = outcome),
+    do: %{outcome | error: killed()}
+
   defp told_killed(outcome), do: outcome
 
   defp killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}

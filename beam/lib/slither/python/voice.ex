@@ -7,19 +7,18 @@ defmodule Slither.Python.Voice do
 
   alias Slither.Context
   alias Slither.Protocol.Facts
+  alias Slither.Python.Call
 
   defstruct [:call, facts: []]
 
   @type t :: %__MODULE__{}
-  @typedoc "A call that is out: its id, its timeout, the context of its run, its batch, its head."
-  @type call :: {pos_integer, timeout, binary | nil, non_neg_integer, binary}
 
   @doc "A worker that has said nothing."
   @spec new :: t
   def new, do: %__MODULE__{}
 
   @doc "Logs a frame; `calls` are those that are out."
-  @spec log(t, tuple, [call]) :: t
+  @spec log(t, tuple, [Call.t()]) :: t
   def log(voice, {:log, id, level, logger, message, dropped, facts}, calls) do
     voice = about(voice, id, calls)
     metadata = [{:python_logger, logger} | voice.facts]
@@ -41,7 +40,7 @@ defmodule Slither.Python.Voice do
     do: write(level, message <> Facts.below(facts), Facts.metadata(facts) ++ metadata)
 
   @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
-  @spec facts(t, non_neg_integer, [call]) :: {map, t}
+  @spec facts(t, non_neg_integer, [Call.t()]) :: {map, t}
   def facts(voice, id, calls) do
     voice = about(voice, id, calls)
     {Map.new(voice.facts), voice}
@@ -51,9 +50,9 @@ defmodule Slither.Python.Voice do
   defp about(%__MODULE__{call: id} = voice, id, _calls), do: voice
 
   defp about(voice, id, calls) do
-    case List.keyfind(calls, id, 0) do
-      {_id, _timeout, run, batch, _head} ->
-        %{voice | call: id, facts: [call: id, batch: batch] ++ names(run)}
+    case Enum.find(calls, &(&1.id == id)) do
+      %Call{batch: batch, context: context} ->
+        %{voice | call: id, facts: [call: id, batch: batch] ++ names(context)}
 
       nil ->
         %{voice | call: nil, facts: [call: id]}
@@ -62,8 +61,8 @@ defmodule Slither.Python.Voice do
 
   defp names(nil), do: []
 
-  defp names(run) do
-    %Context{pipe: pipe, stage: stage, runtime: runtime} = :erlang.binary_to_term(run)
+  defp names(context) do
+    %Context{pipe: pipe, stage: stage, runtime: runtime} = :erlang.binary_to_term(context)
     for {name, value} <- [run: runtime[:run], pipe: pipe, stage: stage], value, do: {name, value}
   end
 

@@ -14,6 +14,7 @@ defmodule Slither.Python.Worker do
 
   alias Slither.Python.{
     Asks,
+    Call,
     Env,
     Environment,
     Fault,
@@ -176,9 +177,8 @@ defmodule Slither.Python.Worker do
     {:stop, :normal, down(state, nil)}
   end
 
-  def handle_info({:sent, id, timeout, run, batch, head, record}, state) do
-    call = {id, timeout, run, batch, head}
-    tapes = Tape.begin(state.tapes, id, record)
+  def handle_info({:sent, %Call{} = call}, state) do
+    tapes = Tape.begin(state.tapes, call.id, call.record)
     state = %{state | calls: state.calls ++ [call], tapes: tapes}
 
     cond do
@@ -188,12 +188,12 @@ defmodule Slither.Python.Worker do
     end
   end
 
-  def handle_info({:stalled, id}, %State{calls: [{id, _, _, _, _} | _], stall: nil} = state) do
+  def handle_info({:stalled, id}, %State{calls: [%Call{id: id} | _], stall: nil} = state) do
     state = stall(state)
     {:noreply, if(needed?(state), do: go_on(state), else: state)}
   end
 
-  def handle_info({:resumed, id}, %State{calls: [{id, _, _, _, _} | _]} = state),
+  def handle_info({:resumed, id}, %State{calls: [%Call{id: id} | _]} = state),
     do: {:noreply, resumed(state)}
 
   def handle_info(:run_on, state), do: {:noreply, go_on(state)}
@@ -235,7 +235,7 @@ defmodule Slither.Python.Worker do
 
   def handle_info({:cancel_grace, id}, state) do
     case state.calls do
-      [{^id, _timeout, _run, _batch, _head} | _] ->
+      [%Call{id: ^id} | _] ->
         {:noreply, end_process(state, WorkerError.cancelled(state))}
 
       _answered ->
@@ -246,7 +246,7 @@ defmodule Slither.Python.Worker do
   def handle_info(:owed, state), do: {:noreply, give_credit(state)}
 
   def handle_info({:tell_cancel, id}, state) do
-    if List.keymember?(state.calls, id, 0), do: tell_cancel(state, id)
+    if out?(state, id), do: tell_cancel(state, id)
     {:noreply, state}
   end
 
@@ -307,22 +307,21 @@ defmodule Slither.Python.Worker do
   def handle_cast({:kill, error}, state), do: {:noreply, end_process(state, error)}
 
   # From a lane: what executes ends with its process; what has not begun is cancelled.
-  def handle_cast({:kill_call, id, error}, %State{calls: [call | _]} = state)
-      when elem(call, 0) == id,
-      do: {:noreply, end_process(state, error)}
+  def handle_cast({:kill_call, id, error}, %State{calls: [%Call{id: id} | _]} = state),
+    do: {:noreply, end_process(state, error)}
 
   def handle_cast({:kill_call, id, _error}, state), do: handle_cast({:cancel, id}, state)
 
   # From a lane: nobody waits any more for this call of its. Python is told, and the process is
   # killed if it is still at it when the pool's `cancel_grace` is over.
   def handle_cast({:cancel, id}, state) do
-    case List.keyfind(state.calls, id, 0) do
-      nil ->
+    case Enum.split_while(state.calls, &(&1.id != id)) do
+      {_others, []} ->
         {:noreply, state}
 
-      {_id, timeout, _run, batch, head} ->
+      {before, [call | behind]} ->
         # Its run is over, and the views of its session with it.
-        calls = List.keyreplace(state.calls, id, 0, {id, timeout, nil, batch, head})
+        calls = before ++ [%{call | context: nil} | behind]
         tell_cancel(state, id)
         {:noreply, grace(%{state | calls: calls, cancelled: [id | state.cancelled]})}
     end
@@ -483,7 +482,7 @@ defmodule Slither.Python.Worker do
 
   # What a run's handlers keep in this worker is to go when the run ends.
   defp control_frame({:session, call, run}, state) do
-    if List.keymember?(state.calls, call, 0) and state.holder != call do
+    if out?(state, call) and state.holder != call do
       send(state.scheduler, {:session, self(), lane(state, call), run})
       {:noreply, %{state | holder: call}}
     else
@@ -507,11 +506,11 @@ defmodule Slither.Python.Worker do
   ## Calls
 
   defp reply(state, id, body) do
-    case List.keytake(state.calls, id, 0) do
+    case take(state.calls, id) do
       {_call, rest} ->
         state = hand_tape(state, id)
         send(lane(state, id), {:reply, id, body})
-        head? = match?([{^id, _, _, _, _} | _], state.calls)
+        head? = match?([%Call{id: ^id} | _], state.calls)
         state = served(%{state | calls: rest, cancelled: List.delete(state.cancelled, id)})
         if head?, do: state |> resumed() |> started(), else: state
 
@@ -529,12 +528,22 @@ defmodule Slither.Python.Worker do
     end
   end
 
+  defp take([%Call{id: id} = call | calls], id), do: {call, calls}
+
+  defp take(calls, id) do
+    with {before, [call | behind]} <- Enum.split_while(calls, &(&1.id != id)),
+         do: {call, before ++ behind},
+         else: (_none -> nil)
+  end
+
+  defp out?(state, id), do: Enum.any?(state.calls, &(&1.id == id))
+
   defp lane(state, id), do: elem(state.lanes, Lane.index(id, tuple_size(state.lanes)))
 
   # Only the call that runs has results to tell of. Lanes note their calls and then write them:
   # of two that do so at once, the second to be noted may be the first to run.
   defp part(%State{calls: calls} = state, id, body) do
-    case List.keytake(calls, id, 0) do
+    case take(calls, id) do
       nil ->
         end_process(state, WorkerError.protocol(state, "results of no call"))
 
@@ -558,12 +567,12 @@ defmodule Slither.Python.Worker do
   end
 
   # Who reads no results of one batch needs no next batch either.
-  defp others?(%State{calls: [{_id, _timeout, run, _batch, _head} | behind]}),
-    do: Enum.any?(behind, fn {_, _, other, _, _} -> run == nil or other != run end)
+  defp others?(%State{calls: [%Call{context: run} | behind]}),
+    do: Enum.any?(behind, &(run == nil or &1.context != run))
 
   defp go_on(%State{stall: nil} = state), do: state
 
-  defp go_on(%State{calls: [{id, _timeout, _run, _batch, _head} | _]} = state) do
+  defp go_on(%State{calls: [%Call{id: id} | _]} = state) do
     Lane.run_on(lane(state, id), id)
     state
   end
@@ -576,7 +585,7 @@ defmodule Slither.Python.Worker do
   end
 
   # A worker runs its calls in order: when one is answered, the next has begun.
-  defp started(%State{calls: [{_id, timeout, _run, _batch, _head} | _]} = state)
+  defp started(%State{calls: [%Call{timeout: timeout} | _]} = state)
        when is_integer(timeout),
        do: state |> grace() |> limit(timeout)
 
@@ -593,7 +602,7 @@ defmodule Slither.Python.Worker do
   # The grace of a call that has not begun counts from when it does.
   defp grace(%State{cancelled: []} = state), do: state
 
-  defp grace(%State{calls: [{id, _timeout, _run, _batch, _head} | _]} = state) do
+  defp grace(%State{calls: [%Call{id: id} | _]} = state) do
     if id in state.cancelled,
       do: Process.send_after(self(), {:cancel_grace, id}, state.settings.cancel_grace)
 
@@ -701,8 +710,8 @@ defmodule Slither.Python.Worker do
 
   defp caller(state, body) do
     with {:ok, call} <- Frame.second_integer(body),
-         {_id, _timeout, run, _batch, _head} <- List.keyfind(state.calls, call, 0) do
-      {call, run}
+         %Call{context: context} <- Enum.find(state.calls, &(&1.id == call)) do
+      {call, context}
     else
       _ -> {0, nil}
     end
@@ -758,7 +767,7 @@ defmodule Slither.Python.Worker do
 
   defp tell(state, %Error{reason: reason} = error, executing)
        when reason in [:worker_died, :protocol_error] do
-    call = List.keyfind(state.calls, executing, 0)
+    call = Enum.find(state.calls, &(&1.id == executing))
     facts = Map.take(error.details, [:status, :signal, :call, :batch, :run, :pipe, :stage])
     Logger.error(WorkerError.line(error, call), Keyword.new(facts))
   end
@@ -773,7 +782,7 @@ defmodule Slither.Python.Worker do
   # The marker tells which call was running; without one, it is the oldest.
   defp executing(%State{calls: calls, marker: marker}) do
     case {Marker.read(marker), calls} do
-      {:error, [{id, _, _, _, _} | _]} -> id
+      {:error, [%Call{id: id} | _]} -> id
       {:error, []} -> nil
       {{:ok, id}, _calls} -> id
     end

@@ -4,7 +4,7 @@ defmodule Slither.Python.WorkerError do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Environment, OSProcess, Voice}
+  alias Slither.Python.{Call, Environment, OSProcess}
 
   # A frame of Python's report, how many of them a hint names, and characters of a line in one.
   @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
@@ -48,10 +48,10 @@ defmodule Slither.Python.WorkerError do
   defp unknown(_state), do: "its port closed"
 
   @doc "A line for the log: what happened, and the call that the worker ran, `nil` for none."
-  @spec line(Error.t(), Voice.call() | nil) :: String.t()
+  @spec line(Error.t(), Call.t() | nil) :: String.t()
   def line(error, nil), do: "#{Exception.message(error)}; it ran no call"
 
-  def line(error, {_id, _timeout, _run, batch, head}),
+  def line(error, %Call{batch: batch, head: head}),
     do: "#{Exception.message(error)}; it ran #{target(Frame.call_target(head))}, batch #{batch}"
 
   defp target([kind, module, name]) when kind in ["function", "each", "apply"],
@@ -147,7 +147,7 @@ defmodule Slither.Python.WorkerError do
 
   @doc "The call that runs is over its time."
   @spec timed_out(map) :: Error.t()
-  def timed_out(%{calls: [{_id, timeout, _run, _batch, _head} | _]} = state) do
+  def timed_out(%{calls: [%Call{timeout: timeout} | _]} = state) do
     %Error{
       reason: :timeout,
       message: "the call ran for more than #{timeout} ms; its worker was killed",

@@ -6,7 +6,7 @@ defmodule Slither.Run.Carrier do
   alias Slither.{DispatchError, Error}
   alias Slither.Run.{Hand, Mailbox, Minder, Plan}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Lane, Pool}
+  alias Slither.Python.{Inbox, Job, Lane, Outcome, Pool, Timing}
   alias Slither.Pool.Pace
 
   @enforce_keys [:plan, :inbox]
@@ -104,11 +104,11 @@ defmodule Slither.Run.Carrier do
   def run(runner, ref, batch) do
     {:pool, _handle, head, run} = runner.plan.mode
 
-    Lane.run(runner.lanes[ref], %Lane.Job{
+    Lane.run(runner.lanes[ref], %Job{
       inbox: runner.inbox,
       ref: ref,
       head: head,
-      run: run,
+      context: run,
       batch: batch.number,
       attempt: batch.attempt,
       timeout: runner.plan.timeout,
@@ -323,24 +323,24 @@ defmodule Slither.Run.Carrier do
     started = System.monotonic_time()
     result = plan.executor.execute_batch(items, plan.context, plan.options)
     handler = System.monotonic_time() - started
-    times = %{encode: 0, wire: 0, decode: 0, handler: handler, worker: nil}
+    times = %Timing{handler: handler}
 
     case result do
       # An improper list has no length.
-      {:ok, results} when length(results) >= 0 -> {:ok, results, %{}, times}
-      {:error, %DispatchError{cause: %Error{} = error}} -> {:error, error, times}
-      {:error, %Error{} = error} -> {:error, error, times}
-      {:error, reason} -> {:error, executor_error(plan, inspect(reason), reason), times}
-      other -> {:error, bad_return(plan, other), times}
+      {:ok, results} when length(results) >= 0 -> Outcome.ok(results, %{}, times)
+      {:error, %DispatchError{cause: %Error{} = error}} -> Outcome.error(error, times)
+      {:error, %Error{} = error} -> Outcome.error(error, times)
+      {:error, reason} -> Outcome.error(executor_error(plan, inspect(reason), reason), times)
+      other -> Outcome.error(bad_return(plan, other), times)
     end
   rescue
     exception ->
       text = Exception.format(:error, exception, __STACKTRACE__)
-      {:error, executor_error(plan, text, exception), nil}
+      Outcome.error(executor_error(plan, text, exception), nil)
   catch
     kind, value ->
       text = Exception.format(kind, value, __STACKTRACE__)
-      {:error, executor_error(plan, text, {kind, value}), nil}
+      Outcome.error(executor_error(plan, text, {kind, value}), nil)
   end
 
   defp executor_error(plan, text, reason) do

@@ -11,6 +11,7 @@ defmodule Slither.Run.Flow do
   alias Slither.{DispatchError, Error, PipeError, Receipt}
   alias Slither.Pool.Errors
   alias Slither.Python.Inbox
+  alias Slither.Python.{Outcome, Part, Timing}
   alias Slither.Run.{AutoSize, Batcher, BytesHeld, Carrier, Mailbox, Parts, Plan, Policy}
   alias Slither.Telemetry.Events
 
@@ -233,10 +234,11 @@ defmodule Slither.Run.Flow do
     end
   end
 
-  defp served({_ok_or_error, _, %{given_back: true}}), do: nil
-  defp served({:ok, _values, _errors, %{given_back: true}}), do: nil
-  defp served({:ok, _values, _errors, times}), do: times.worker
-  defp served({:error, _error, %{worker: slot}}), do: slot
+  defp served(%Outcome{timing: %Timing{given_back?: true}}), do: nil
+
+  defp served(%Outcome{kind: kind, timing: %Timing{worker: slot}}) when kind in [:ok, :error],
+    do: slot
+
   defp served(_outcome), do: nil
 
   ## Sending
@@ -317,7 +319,8 @@ defmodule Slither.Run.Flow do
 
   ## Results
 
-  defp done(flow, batch, {:ok, values, errors, times}) when errors == %{} do
+  defp done(flow, batch, %Outcome{kind: :ok, errors: errors} = outcome) when errors == %{} do
+    %Outcome{values: values, timing: times} = outcome
     flow = spent(flow, batch, times)
 
     if length(values) == length(batch.entries) do
@@ -329,16 +332,17 @@ defmodule Slither.Run.Flow do
     end
   end
 
-  defp done(flow, batch, {:ok, values, errors, times}) do
+  defp done(flow, batch, %Outcome{kind: :ok} = outcome) do
+    %Outcome{values: values, errors: errors, timing: times} = outcome
     flow = spent(flow, batch, times)
     stopped(flow, batch, times, map_size(errors))
     flow |> keep(batch, times) |> decide(batch, values, errors) |> close_batch(batch)
   end
 
-  defp done(flow, batch, {kind, error, times}) when kind in [:error, :died],
-    do: flow |> spent(batch, times) |> failed(batch, error)
+  defp done(flow, batch, %Outcome{kind: kind} = outcome) when kind in [:error, :died],
+    do: flow |> spent(batch, outcome.timing) |> failed(batch, outcome.error)
 
-  defp done(flow, batch, {:requeue, error}) do
+  defp done(flow, batch, %Outcome{error: error}) do
     case Errors.given_back(error, batch.requeues) do
       {:again, count} ->
         todo = :queue.in_r(%{batch | requeues: count}, flow.todo)
@@ -376,7 +380,7 @@ defmodule Slither.Run.Flow do
 
   # What a handler has yielded is decided: the batch goes on as what is left of it, so that
   # nothing that comes after can have an item run again, or give it a second outcome.
-  defp part(flow, ref, batch, {values, errors, bytes}) do
+  defp part(flow, ref, batch, %Part{values: values, errors: errors, bytes: bytes}) do
     count = length(values)
     {now, left} = Enum.split(batch.entries, count)
     failed = batch.early_failed + map_size(errors)
@@ -548,7 +552,7 @@ defmodule Slither.Run.Flow do
   defp keep(%{load: nil} = flow, _batch, _times), do: flow
 
   defp keep(flow, batch, times) do
-    bytes = Map.get(times, :result_bytes, 0)
+    bytes = times.result_bytes
     flow = update_group(flow, batch.group, &%{&1 | bytes: &1.bytes + bytes})
     %{flow | load: BytesHeld.held(flow.load, bytes)}
   end
@@ -732,7 +736,8 @@ defmodule Slither.Run.Flow do
     now = System.monotonic_time()
 
     measurements =
-      Map.merge(%{bytes: 0, result_bytes: 0}, times)
+      times
+      |> Timing.measurements()
       |> Map.merge(%{
         held_bytes: BytesHeld.inside(flow.load),
         batch_size: batch_size(flow) || flow.plan.options[:batch_size] || size(batch),

@@ -2,11 +2,11 @@ defmodule Slither.Run.Hand do
   @moduledoc false
   # A process that runs a function on one batch after the other, for as long as its owner lives.
 
-  alias Slither.Python.Inbox
+  alias Slither.Python.{Inbox, Outcome}
   alias Slither.Run.{Mailbox, Minder}
 
   @doc "Starts one; an inbox is told of its end."
-  @spec start((list -> tuple), Inbox.t(), minder :: pid) :: {pid, reference}
+  @spec start((list -> Outcome.t()), Inbox.t(), minder :: pid) :: {pid, reference}
   def start(fun, inbox, minder) do
     owner = self()
 

@@ -4,6 +4,7 @@ defmodule Slither.Run.Inline do
   # the stage's error policy. One that is to go on at a later stage is `{seq, {:to, index, item}}`,
   # one that leaves the pipe `{seq, {:exit, output, item}}`.
 
+  alias Slither.Python.{Outcome, Timing}
   alias Slither.Run.{Policy, Source}
   alias Slither.{Item, PipeError}
 
@@ -27,7 +28,7 @@ defmodule Slither.Run.Inline do
   end
 
   @doc "Runs entries elsewhere: the answers, not yet read, as an executor gives results."
-  @spec answers(t, [entry]) :: tuple
+  @spec answers(t, [entry]) :: Outcome.t()
   def answers(stage, entries) do
     started = System.monotonic_time()
     items = Enum.map(entries, &elem(&1, 1))
@@ -36,11 +37,11 @@ defmodule Slither.Run.Inline do
       if stage.batch?, do: call_batch(stage, items), else: Enum.map(items, &call(stage, &1))
 
     time = System.monotonic_time() - started
-    times = %{encode: 0, wire: 0, decode: 0, handler: time, worker: nil}
+    times = %Timing{handler: time}
 
     case answers do
       {:error, reason} ->
-        {:error, failure(stage, hd(items), reason), times}
+        Outcome.error(failure(stage, hd(items), reason), times)
 
       answers ->
         errors =
@@ -48,7 +49,7 @@ defmodule Slither.Run.Inline do
             {index, failure(stage, Enum.at(items, index), reason)}
           end
 
-        {:ok, answers, errors, times}
+        Outcome.ok(answers, errors, times)
     end
   end
 

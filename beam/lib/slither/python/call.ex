@@ -1,0 +1,21 @@
+defmodule Slither.Python.Call do
+  @moduledoc false
+  # A call that is out at a worker, as the worker's owner knows it. The lane that makes the call
+  # notes it there, with `Slither.Python.Worker.sent/2`, before it writes the frame.
+
+  @enforce_keys [:id, :timeout, :batch, :head]
+  defstruct [:id, :timeout, :batch, :head, :context, :record]
+
+  @typedoc """
+  `context` is as in `Slither.Python.Job`; nil once nobody waits for the call, too. `record` is how
+  many bytes of what the call asks are recorded for the capture of a failure, nil for none.
+  """
+  @type t :: %__MODULE__{
+          id: pos_integer,
+          timeout: timeout,
+          batch: non_neg_integer,
+          head: binary,
+          context: binary | nil,
+          record: non_neg_integer | nil
+        }
+end

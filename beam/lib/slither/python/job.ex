@@ -1,0 +1,41 @@
+defmodule Slither.Python.Job do
+  @moduledoc false
+  # One call that a lane is to make. Whoever holds the lane's lease builds it and hands it over
+  # with `Slither.Python.Lane.run/2`.
+
+  alias Slither.Python.{Capture, Inbox}
+
+  @enforce_keys [:inbox, :ref, :head, :payloads]
+  defstruct [
+    :inbox,
+    :ref,
+    :head,
+    :payloads,
+    :context,
+    :capture,
+    batch: 0,
+    attempt: 1,
+    timeout: :infinity,
+    raw: false
+  ]
+
+  @typedoc """
+  `inbox` is told of its parts and its outcome under `ref`, the reference of the lease. `head` is
+  `Slither.Protocol.Frame.call_head/2` of its run, and `context` the run's context in the external
+  term format, for views; nil without a run. `payloads` may be one block. `timeout` (ms) counts
+  from when the worker begins it. `raw` leaves results encoded. `capture` says where a failure is
+  written, if not where the pool's are.
+  """
+  @type t :: %__MODULE__{
+          inbox: Inbox.t(),
+          ref: reference,
+          head: binary,
+          payloads: [term, ...],
+          context: binary | nil,
+          capture: Capture.t() | nil,
+          batch: non_neg_integer,
+          attempt: pos_integer,
+          timeout: timeout,
+          raw: boolean
+        }
+end

@@ -1,0 +1,45 @@
+defmodule Slither.Python.Outcome do
+  @moduledoc false
+  # What became of one call. A lane makes it, or whatever else runs a batch; it goes to the inbox
+  # of who asked, through `Slither.Python.Inbox.done/3`.
+
+  alias Slither.Error
+  alias Slither.Python.Timing
+
+  @enforce_keys [:kind]
+  defstruct [:kind, :error, :timing, values: [], errors: %{}]
+
+  @typedoc """
+  `:ok` has `values`, one for each item, and the `errors` of single items by their index. The
+  others have an `error`: the call failed (`:error`), its worker ended while it ran it (`:died`),
+  or its worker ended before it began, so that another may run it (`:requeue`).
+
+  `timing` is nil where nothing was measured.
+  """
+  @type t :: %__MODULE__{
+          kind: :ok | :error | :died | :requeue,
+          values: [term],
+          errors: errors,
+          error: Error.t() | nil,
+          timing: Timing.t() | nil
+        }
+  @typedoc "Errors of single items, by their index in the call."
+  @type errors :: %{optional(non_neg_integer) => Exception.t()}
+
+  @doc "A call that gave results."
+  @spec ok([term], errors, Timing.t() | nil) :: t
+  def ok(values, errors, timing),
+    do: %__MODULE__{kind: :ok, values: values, errors: errors, timing: timing}
+
+  @doc "A call that failed."
+  @spec error(Exception.t(), Timing.t() | nil) :: t
+  def error(error, timing), do: %__MODULE__{kind: :error, error: error, timing: timing}
+
+  @doc "A call whose worker ended while it ran it."
+  @spec died(Error.t(), Timing.t() | nil) :: t
+  def died(error, timing), do: %__MODULE__{kind: :died, error: error, timing: timing}
+
+  @doc "A call whose worker ended before it began it."
+  @spec requeue(Error.t()) :: t
+  def requeue(error), do: %__MODULE__{kind: :requeue, error: error}
+end
