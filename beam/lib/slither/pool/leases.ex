@@ -86,10 +86,12 @@ defmodule Slither.Pool.Leases do
 
   def lane_down(state, lane, reason) do
     {worker, holder, ledger} = Ledger.lose_lane(state.ledger, lane)
+    # The ledger knows no lanes of a worker that has no place yet.
+    {spare, roster} = Roster.lose_lane(state.roster, lane)
     error = Errors.lane_lost(reason)
-    if worker, do: Worker.kill(worker, error)
+    if worker = worker || spare, do: Worker.kill(worker, error)
     with {ref, lease} <- holder, do: Inbox.lane_lost(lease.inbox, ref, error)
-    %{state | ledger: ledger}
+    %{state | ledger: ledger, roster: roster}
   end
 
   @doc "Tells those whose time is over."

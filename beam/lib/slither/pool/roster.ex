@@ -71,6 +71,18 @@ defmodule Slither.Pool.Roster do
     put(roster, slot, member)
   end
 
+  @doc "A lane is gone; returns its worker, which is not to serve with it."
+  @spec lose_lane(t, pid) :: {pid | nil, t}
+  def lose_lane(roster, lane) do
+    case Enum.find(roster.members, fn {_slot, member} -> lane in member.lanes end) do
+      nil ->
+        {nil, roster}
+
+      {slot, member} ->
+        {member.pid, put(roster, slot, %{member | lanes: List.delete(member.lanes, lane)})}
+    end
+  end
+
   @doc "A worker is gone."
   @spec gone(t, slot) :: t
   def gone(roster, slot) do

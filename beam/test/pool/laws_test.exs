@@ -1,0 +1,424 @@
+defmodule Slither.Pool.LawsTest do
+  use ExUnit.Case, async: true
+
+  @moduletag :capture_log
+
+  # The laws of a pool, of its scheduler as a whole: a random history of requests, releases, deaths,
+  # limits, restarts and resizes is played to it, and a model of who holds and who waits is kept
+  # beside it, of nothing but what the scheduler sent.
+  #
+  #   * no lane is granted while it is out, nor one of a worker that is gone;
+  #   * who waits for any worker is served in the order of asking, and so is who waits for a session;
+  #   * nobody waits while a lane is free that could serve him;
+  #   * whoever waits is answered once, unless he is gone or takes his request back;
+  #   * no worker is told to stop while a lane of it is held, and each lane of one that is gone is
+  #     told to stop, once;
+  #   * each change is answered, and in the end the pool has the workers that it should.
+
+  import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
+
+  alias Slither.Error
+  alias Slither.Python.Pool
+  alias Slither.Test.{Pools, ScriptedPool}
+
+  # Of this test alone: a session is stopped in whatever pool has it.
+  @sessions ["laws a", "laws b", "laws c"]
+
+  test "hold whatever happens" do
+    check_all(150, fn -> {options(), many(60, &event/0)} end, &play/1)
+  end
+
+  test "hold of a pool whose workers take but so many calls" do
+    check_all(40, fn -> {[max_calls: 2] ++ options(), many(40, &event/0)} end, &play/1)
+  end
+
+  defp options, do: [size: pick([1, 2, 3]), spare: pick([0, 1]), window: pick([1, 2])]
+
+  defp event do
+    n = :rand.uniform(1_000)
+
+    pick([
+      :ask,
+      :ask,
+      :ask,
+      {:ask, session: pick(@sessions)},
+      {:ask, session: pick(@sessions), rebind: true},
+      {:owned, n},
+      :ask_too_late,
+      {:give_back, n},
+      {:give_back, n},
+      {:give_back, n},
+      {:take_back, n},
+      {:abandon, n},
+      {:end_owner, n},
+      {:idle, n},
+      {:ready, n},
+      {:ready, n},
+      {:stopped, n},
+      {:die, n},
+      {:crash, n},
+      {:due, n},
+      pick([:restart, {:resize, pick([1, 2, 3])}, {:fail, n}])
+    ])
+  end
+
+  defp play({options, events}) do
+    pool = ScriptedPool.start(options)
+
+    world = %{
+      pool: pool,
+      options: options,
+      # Of each worker that was started: its slot, and what is known of it.
+      workers: %{},
+      lanes: %{},
+      held: %{},
+      waiting: [],
+      # Lanes that were asked whether they are idle, with the reference.
+      asked: [],
+      owners: %{},
+      changes: [],
+      size: options[:size]
+    }
+
+    world = Enum.reduce(events, observe(world), &(&1 |> happen(&2) |> observe()))
+    world = come_to_rest(world, 1_000)
+    check_rest(world)
+    ScriptedPool.stop(pool, relays(world))
+  end
+
+  ## Events
+
+  defp happen(:ask, world), do: ask(world, self(), [])
+  defp happen({:ask, options}, world), do: ask(world, self(), options)
+
+  defp happen(:ask_too_late, world) do
+    now = System.monotonic_time(:millisecond)
+    world = ask(world, self(), deadline: now - 1)
+    await_answer(world, List.last(world.waiting).ref)
+  end
+
+  defp happen({:owned, _n}, world) do
+    owner = spawn(&own/0)
+    ask(put_in(world.owners[owner], true), owner, [])
+  end
+
+  defp happen({:give_back, n}, world) do
+    with_one(mine(world.held), n, world, fn {ref, _lease} ->
+      Pool.release(world.pool.handle, ref)
+      %{world | held: Map.delete(world.held, ref)}
+    end)
+  end
+
+  defp happen({:take_back, n}, world) do
+    with_one(world.waiting, n, world, fn %{ref: ref} ->
+      Pool.release(world.pool.handle, ref)
+      # The scheduler may have granted it before it heard of this: nothing has been sent since.
+      %{world | waiting: Enum.reject(world.waiting, &(&1.ref == ref))}
+    end)
+  end
+
+  # The lane is held until it says that it is idle.
+  defp happen({:abandon, n}, world) do
+    with_one(mine(world.held), n, world, fn {ref, lease} ->
+      Pool.abandon(world.pool.handle, ref)
+      put_in(world.held[ref], %{lease | mine: false})
+    end)
+  end
+
+  defp happen({:end_owner, n}, world) do
+    with_one(Map.keys(world.owners), n, world, fn owner ->
+      ScriptedPool.kill(world.pool, owner)
+
+      held =
+        Map.new(world.held, fn {ref, lease} ->
+          {ref, %{lease | mine: lease.mine and lease.owner != owner}}
+        end)
+
+      waiting = Enum.reject(world.waiting, &(&1.owner == owner))
+      %{world | held: held, waiting: waiting, owners: Map.delete(world.owners, owner)}
+    end)
+  end
+
+  defp happen({:idle, n}, world), do: with_one(world.asked, n, world, &idle(world, &1))
+
+  defp happen({:ready, n}, world),
+    do: with_worker(world, n, :starting, &come_up(world, &1))
+
+  defp happen({:stopped, n}, world),
+    do: with_worker(world, n, :told, &go(world, &1, :worker_stopped))
+
+  defp happen({:die, n}, world), do: with_worker(world, n, :up, &go(world, &1, :worker_died))
+
+  defp happen({:fail, n}, world) do
+    with_worker(world, n, :starting, fn {pid, %{slot: slot}} ->
+      ScriptedPool.failed(world.pool, pid, slot)
+      put_in(world.workers[pid].state, :gone)
+    end)
+  end
+
+  # A lane ends by itself: its worker is killed for that.
+  defp happen({:crash, n}, world) do
+    up = for {lane, %{state: :there} = facts} <- sorted(world.lanes), up?(world, facts), do: lane
+
+    with_one(up, n, world, fn lane ->
+      ScriptedPool.kill(world.pool, lane)
+      put_in(world.lanes[lane].state, :crashed)
+    end)
+  end
+
+  defp happen({:due, n}, world) do
+    with_worker(world, n, :up, fn {pid, %{slot: slot}} ->
+      ScriptedPool.due(world.pool, pid, slot)
+      world
+    end)
+  end
+
+  defp happen(:restart, world), do: change(world, :restart)
+  defp happen({:resize, size}, world), do: change(world, {:resize, size})
+
+  defp change(world, kind) do
+    request = :gen_server.send_request(world.pool.handle.scheduler, {:change, kind})
+    %{world | changes: world.changes ++ [{request, kind}]}
+  end
+
+  defp ask(world, owner, options) do
+    ref = make_ref()
+    handle = world.pool.handle
+    inbox = {self(), :laws}
+
+    if owner == self() do
+      :ok = Pool.request(handle, inbox, ref, options)
+    else
+      send(owner, {:ask, self(), handle, inbox, ref, options})
+      assert_receive {^ref, :asked}, Pools.patience()
+    end
+
+    waiter = %{ref: ref, owner: owner, session: options[:session], deadline: options[:deadline]}
+    %{world | waiting: world.waiting ++ [waiter]}
+  end
+
+  defp own do
+    receive do
+      {:ask, test, handle, inbox, ref, options} ->
+        :ok = Pool.request(handle, inbox, ref, options)
+        send(test, {ref, :asked})
+        own()
+    end
+  end
+
+  defp come_up(world, {pid, %{slot: slot}}) do
+    lanes = ScriptedPool.ready(world.pool, pid, slot)
+    world = put_in(world.workers[pid].state, :up)
+    facts = %{worker: pid, state: :there}
+    %{world | lanes: Map.merge(world.lanes, Map.new(lanes, &{&1, facts}))}
+  end
+
+  defp go(world, {pid, %{slot: slot}}, reason) do
+    ScriptedPool.down(world.pool, pid, slot, reason)
+    put_in(world.workers[pid].state, :gone)
+  end
+
+  defp idle(world, {lane, ref}) do
+    ScriptedPool.idle(world.pool, lane, ref)
+    %{world | asked: world.asked -- [{lane, ref}], held: Map.delete(world.held, ref)}
+  end
+
+  # A deadline that is over: the answer comes by a timer.
+  defp await_answer(world, ref) do
+    receive do
+      {{_test, :laws}, {_kind, ^ref, _what}} = answer -> hear(answer, world)
+    after
+      Pools.patience() -> flunk("whoever waits for too long is not told")
+    end
+  end
+
+  ## What the scheduler does, and the laws
+
+  # All that it and its workers have to say of the last event, and then whether the laws hold.
+  defp observe(world) do
+    {:ok, _status} = Pool.status(world.pool.name)
+    ScriptedPool.sync(relays(world))
+    world |> hear_all() |> check(100)
+  end
+
+  defp hear_all(world) do
+    receive do
+      {{_test, :laws}, _message} = message -> message |> hear(world) |> hear_all()
+      {:told, _pid, _what} = message -> message |> hear(world) |> hear_all()
+    after
+      0 -> world
+    end
+  end
+
+  defp hear({{_test, :laws}, {:granted, ref, lane}}, world) do
+    waiter = Enum.find(world.waiting, &(&1.ref == ref))
+
+    cond do
+      waiter != nil ->
+        first = Enum.find(world.waiting, &(&1.session == waiter.session))
+        # One that is too late may be told so any time.
+        assert first == waiter or first.deadline != nil
+        assert world.lanes[lane].state == :there
+        assert lane not in for({_ref, lease} <- world.held, do: lease.lane)
+        assert waiter.session == nil or waiter.session not in busy(world)
+        lease = %{lane: lane, owner: waiter.owner, session: waiter.session, mine: true}
+        waiting = List.delete(world.waiting, waiter)
+        %{world | waiting: waiting, held: Map.put(world.held, ref, lease)}
+
+      true ->
+        flunk("a grant that nobody waits for")
+    end
+  end
+
+  defp hear({{_test, :laws}, {:denied, ref, %Error{reason: reason}}}, world) do
+    assert %{} = waiter = Enum.find(world.waiting, &(&1.ref == ref))
+    assert reason in [:queue_timeout, :session_lost, :pool_unavailable]
+    assert reason != :queue_timeout or waiter.deadline != nil
+    assert reason != :session_lost or waiter.session != nil
+    %{world | waiting: List.delete(world.waiting, waiter)}
+  end
+
+  defp hear({{_test, :laws}, {:lane_lost, ref, %Error{reason: :worker_died}}}, world) do
+    assert %{lane: lane} = world.held[ref]
+    assert world.lanes[lane].state == :crashed
+    asked = Enum.reject(world.asked, &match?({_lane, ^ref}, &1))
+    %{world | held: Map.delete(world.held, ref), asked: asked}
+  end
+
+  defp hear({:told, worker, {:started, slot}}, world) do
+    refute Enum.any?(world.workers, &match?({_, %{slot: ^slot, state: s}} when s != :gone, &1))
+    put_in(world.workers[worker], %{slot: slot, state: :starting})
+  end
+
+  defp hear({:told, pid, {stop, _why}}, world) when stop in [:stop, :stop_idle] do
+    out = for {_ref, %{lane: lane}} <- world.held, world.lanes[lane].worker == pid, do: lane
+    if stop == :stop, do: assert(out == [])
+    stops? = out == [] and world.workers[pid].state in [:starting, :up]
+    if stops?, do: put_in(world.workers[pid].state, :told), else: world
+  end
+
+  defp hear({:told, pid, {:kill, %Error{reason: :worker_died}}}, world) do
+    assert Enum.any?(world.lanes, &match?({_lane, %{worker: ^pid, state: :crashed}}, &1))
+
+    if world.workers[pid].state == :gone,
+      do: world,
+      else: go(world, worker(world, pid), :worker_died)
+  end
+
+  defp hear({:told, _pid, :run_on}, world), do: world
+
+  defp hear({:told, lane, {:idle?, _from, ref}}, world) do
+    assert %{lane: ^lane, mine: false} = world.held[ref]
+    %{world | asked: world.asked ++ [{lane, ref}]}
+  end
+
+  defp hear({:told, lane, :stop}, world) do
+    assert %{worker: pid, state: :there} = world.lanes[lane]
+    assert world.workers[pid].state == :gone
+    put_in(world.lanes[lane].state, :stopped)
+  end
+
+  # The pool's own processes move sessions meanwhile: what looks wrong is looked at again.
+  defp check(world, again) do
+    {:ok, status} = Pool.status(world.pool.name)
+    {:ok, sessions} = Slither.Session.list(world.pool.name)
+    late = hear_all(world)
+    room = for %{status: :ready, calls: n, worker: w} <- status.workers, n < window(world), do: w
+    idle = for %{status: :idle, id: id, worker: worker} <- sessions, worker in room, do: id
+    lost = for(%{status: :lost, id: id} <- sessions, do: id) -- busy(late)
+
+    wrong =
+      Enum.filter(late.waiting, fn
+        %{session: nil} -> room != [] and world.options[:max_calls] == nil
+        %{session: session} -> session in idle or session in lost
+      end)
+
+    cond do
+      wrong == [] -> late
+      again > 0 -> check(late, again - 1)
+      true -> flunk("#{inspect(wrong)} wait while they could be served: #{inspect(status)}")
+    end
+  end
+
+  defp relays(world), do: Map.keys(world.workers) ++ Map.keys(world.lanes)
+  defp window(world), do: world.options[:window]
+  defp busy(world), do: for({_ref, %{session: s}} <- world.held, s != nil, do: s)
+
+  ## The end
+
+  defp come_to_rest(world, 0), do: world
+
+  defp come_to_rest(%{pool: pool} = world, left) do
+    before = {Map.keys(world.workers), states(world), map_size(world.held), world.asked}
+    world = Enum.reduce(sorted(world.workers), world, &further/2)
+
+    world =
+      Enum.reduce(mine(world.held), world, fn _lease, world -> happen({:give_back, 0}, world) end)
+
+    world = observe(world)
+    world = Enum.reduce(world.asked, world, &idle(&2, &1))
+    world = observe(world)
+
+    cond do
+      {Map.keys(world.workers), states(world), map_size(world.held), world.asked} != before ->
+        come_to_rest(world, left - 1)
+
+      settled?(world) ->
+        world
+
+      # A start waits after a failure, or the pool's own processes move sessions.
+      true ->
+        ScriptedPool.hurry(pool)
+        # One that could not move stays with a worker that is to leave.
+        if world.held == %{}, do: Enum.each(@sessions, &Slither.Session.stop/1)
+        world |> observe() |> come_to_rest(left - 1)
+    end
+  end
+
+  defp states(world), do: for({pid, worker} <- sorted(world.workers), do: {pid, worker.state})
+
+  defp further({pid, %{state: :starting}}, world), do: come_up(world, worker(world, pid))
+  defp further({pid, %{state: :told}}, world), do: go(world, worker(world, pid), :worker_stopped)
+  defp further(_worker, world), do: world
+
+  defp settled?(world) do
+    {:ok, status} = Pool.status(world.pool.name)
+    by = Enum.frequencies(for worker <- status.workers, do: worker.status)
+
+    world.waiting == [] and world.held == %{} and by[:ready] == status.size and
+      Map.get(by, :spare, 0) == status.spare and Map.drop(by, [:ready, :spare]) == %{}
+  end
+
+  defp check_rest(world) do
+    assert settled?(world), inspect({Pool.status(world.pool.name), world.waiting, world.held})
+
+    for {request, kind} <- world.changes do
+      assert {:reply, answer} = :gen_server.receive_response(request, Pools.patience())
+
+      assert match?(:ok, answer) or match?({:error, %Error{reason: :start_failed}}, answer),
+             inspect(kind)
+    end
+
+    for {lane, %{worker: pid, state: state}} <- world.lanes do
+      gone? = world.workers[pid].state == :gone
+      assert {lane, state} == {lane, if(gone? and state != :crashed, do: :stopped, else: state)}
+    end
+
+    refute_received {{_test, :laws}, _message}
+  end
+
+  ## Choices
+
+  defp mine(held), do: for({ref, %{mine: true} = lease} <- sorted(held), do: {ref, lease})
+  defp sorted(map), do: Enum.sort(map)
+  defp worker(world, pid), do: {pid, world.workers[pid]}
+  defp up?(world, %{worker: pid}), do: world.workers[pid].state == :up
+
+  defp with_worker(world, n, state, fun) do
+    workers = for {pid, %{state: ^state} = worker} <- sorted(world.workers), do: {pid, worker}
+    with_one(workers, n, world, fun)
+  end
+
+  defp with_one([], _n, world, _fun), do: world
+  defp with_one(list, n, _world, fun), do: fun.(Enum.at(list, rem(n, length(list))))
+end
