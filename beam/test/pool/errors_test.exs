@@ -63,7 +63,10 @@ defmodule Slither.Pool.ErrorsTest do
     }
   end
 
-  defp given_back, do: Errors.given_back(@cause, 4)
+  defp given_back do
+    {:failed, error} = Errors.given_back(@cause, 3)
+    error
+  end
 
   test "each sentence is as it was" do
     for {name, {said, reason, sentence}} <- sentences() do

@@ -8,7 +8,7 @@ defmodule Slither.Test.ScriptedPool do
 
   alias Slither.Error
   alias Slither.Pool.Scheduler
-  alias Slither.Python.{Inbox, Lane, Pool}
+  alias Slither.Python.{Inbox, Job, Outcome, Pool, Timing}
   alias Slither.Test.Pools
 
   defmodule Starter do
@@ -150,8 +150,9 @@ defmodule Slither.Test.ScriptedPool do
         send(from, {ref, :pong})
         loop(test)
 
-      %Lane.Job{} = job ->
-        Inbox.done(job.inbox, job.ref, {:ok, Enum.map(job.payloads, fn _ -> nil end), %{}, %{}})
+      %Job{} = job ->
+        results = Enum.map(job.payloads, fn _ -> nil end)
+        Inbox.done(job.inbox, job.ref, Outcome.ok(results, %{}, %Timing{}))
         loop(test)
 
       message ->
