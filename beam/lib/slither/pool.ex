@@ -161,13 +161,13 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.Errors
-  alias Slither.Pool.{Call, Demand, Scheduler, Slots, Status}
+  alias Slither.Pool.{Call, Scheduler, Status}
+  alias Slither.Python.Board
 
   @type name :: atom
   @type handle :: %{
           scheduler: pid,
-          settings: map,
-          waiting: Demand.t()
+          settings: map
         }
 
   @doc "Checks a pool's options; `{:error, error}` names the option at fault."
@@ -181,8 +181,8 @@ defmodule Slither.Python.Pool do
   end
 
   defp few(name, size, spare) do
-    if size + spare > Slots.most(),
-      do: {:error, Errors.too_many(name, size + spare, Slots.most())},
+    if size + spare > Board.most(),
+      do: {:error, Errors.too_many(name, size + spare, Board.most())},
       else: :ok
   end
 
@@ -370,17 +370,17 @@ defmodule Slither.Python.Pool do
   @doc false
   # Whether somebody waits: a holder then gives its lane back after each call.
   @spec contended?(handle) :: boolean
-  def contended?(handle), do: Demand.waiting?(handle.waiting)
+  def contended?(handle), do: Board.waiting?(handle.settings.board)
 
   @doc false
   # Whether the worker of a slot is to leave: a holder then gives its lane back after its call. So
   # it does where calls are counted, as each lease counts for one.
   @spec recalled?(handle, non_neg_integer) :: boolean
   def recalled?(%{settings: settings}, slot),
-    do: settings.max_calls != nil or Slots.recalled?(settings.slots, slot)
+    do: settings.max_calls != nil or Board.recalled?(settings.board, slot)
 
   @doc false
   # How many calls its workers may hold now, in all.
   @spec lanes(handle) :: pos_integer
-  def lanes(handle), do: Slots.size(handle.settings.slots) * handle.settings.window
+  def lanes(handle), do: Board.size(handle.settings.board) * handle.settings.window
 end

@@ -9,7 +9,7 @@ defmodule Slither.Pool.RestartTest do
   alias Slither.Dispatch.Settings
   alias Slither.Run.{Carrier, Plan}
   alias Slither.Python.Pool
-  alias Slither.Pool.Slots
+  alias Slither.Python.Board
 
   describe "restart/1" do
     test "ships new Python code under load, with no call lost, and lanes that are held given back" do
@@ -174,7 +174,7 @@ defmodule Slither.Pool.RestartTest do
       {:ok, ^ref, runner} = Carrier.lane(runner)
       runner = Carrier.done(runner, ref, 0)
       assert {:ok, ^ref, runner} = Carrier.lane(runner)
-      Slots.recall(handle.settings.slots, 0)
+      Board.recall(handle.settings.board, 0)
       runner = Carrier.done(runner, ref, 0)
       assert {:none, _runner} = Carrier.lane(runner)
       assert [%{calls: 0}] = status(pool).workers

@@ -5,7 +5,7 @@ defmodule Slither.Python.HeadOfLineTest do
 
   alias Slither.Dispatch
   alias Slither.Python.Pool
-  alias Slither.Pool.Pace
+  alias Slither.Python.Board
 
   # Batches of one path each, which return when the path's file is there.
   defp hold(pool, paths) do
@@ -69,38 +69,38 @@ defmodule Slither.Python.HeadOfLineTest do
 
   describe "the pace of a worker" do
     test "is short only where its calls are known to be" do
-      pace = Pace.new(2)
-      refute Pace.short?(pace, 0, 1)
-      Pace.took(pace, 0, 100)
-      assert Pace.short?(pace, 0, 1)
-      refute Pace.short?(pace, 1, 1)
+      board = Board.new(2)
+      refute Board.short?(board, 0, 1)
+      Board.took(board, 0, 100)
+      assert Board.short?(board, 0, 1)
+      refute Board.short?(board, 1, 1)
     end
 
     test "is long after a long call, and forgets it by halves" do
-      pace = Pace.new(1)
-      Pace.took(pace, 0, 100)
-      Pace.took(pace, 0, 100_000)
-      refute Pace.short?(pace, 0, 1)
-      assert Pace.long?(pace, 0, 1)
-      for _ <- 1..5, do: Pace.took(pace, 0, 100)
-      assert Pace.short?(pace, 0, 1)
+      board = Board.new(1)
+      Board.took(board, 0, 100)
+      Board.took(board, 0, 100_000)
+      refute Board.short?(board, 0, 1)
+      assert Board.long?(board, 0, 1)
+      for _ <- 1..5, do: Board.took(board, 0, 100)
+      assert Board.short?(board, 0, 1)
     end
 
     test "is that of all calls before another, together" do
-      pace = Pace.new(1)
-      Pace.took(pace, 0, 2_000)
-      assert Pace.short?(pace, 0, 2)
-      refute Pace.long?(pace, 0, 2)
-      refute Pace.short?(pace, 0, 3)
-      assert Pace.long?(pace, 0, 3)
+      board = Board.new(1)
+      Board.took(board, 0, 2_000)
+      assert Board.short?(board, 0, 2)
+      refute Board.long?(board, 0, 2)
+      refute Board.short?(board, 0, 3)
+      assert Board.long?(board, 0, 3)
     end
 
     test "is unknown for a worker that takes the place of another" do
-      pace = Pace.new(1)
-      Pace.took(pace, 0, 100)
-      Pace.reset(pace, 0)
-      refute Pace.short?(pace, 0, 1)
-      refute Pace.long?(pace, 0, 1)
+      board = Board.new(1)
+      Board.took(board, 0, 100)
+      Board.reset(board, 0)
+      refute Board.short?(board, 0, 1)
+      refute Board.long?(board, 0, 1)
     end
   end
 end

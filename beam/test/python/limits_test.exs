@@ -3,7 +3,9 @@ defmodule Slither.Python.LimitsTest do
   use ExUnit.Case, async: true
 
   alias Slither.Python.{Environment, Rss}
-  alias Slither.Pool.{Backoff, Recycle, Slots}
+  alias Slither.Pool.{Backoff, Recycle}
+  alias Slither.Python.Board
+  alias Slither.Python.Worker.Limits
 
   describe "back-off" do
     test "doubles its pauses, with jitter, up to ten seconds" do
@@ -60,8 +62,7 @@ defmodule Slither.Python.LimitsTest do
       do: Map.merge(%{max_requests: nil, max_rss: nil, max_age: nil}, Map.new(limits))
 
     test "are met a little apart, and never late" do
-      limits =
-        for _ <- 1..500, do: Recycle.new(settings(max_requests: 1_000, max_age: 5_000), nil)
+      limits = for _ <- 1..500, do: Limits.new(settings(max_requests: 1_000, max_age: 5_000), nil)
 
       requests = Enum.map(limits, & &1.requests)
       assert Enum.min(requests) >= 900 and Enum.max(requests) <= 1_000
@@ -71,9 +72,9 @@ defmodule Slither.Python.LimitsTest do
     end
 
     test "of calls are met once" do
-      limits = Recycle.new(settings(max_requests: 3), nil)
+      limits = Limits.new(settings(max_requests: 3), nil)
 
-      assert Enum.map(1..5, &Recycle.met?(limits, :requests, &1)) == [
+      assert Enum.map(1..5, &Limits.met?(limits, :requests, &1)) == [
                false,
                false,
                true,
@@ -84,25 +85,25 @@ defmodule Slither.Python.LimitsTest do
 
     test "of memory are above what a worker takes when it starts" do
       for _ <- 1..200 do
-        %{rss: limit} = limits = Recycle.new(settings(max_rss: 1_100), 1_000)
+        %{rss: limit} = limits = Limits.new(settings(max_rss: 1_100), 1_000)
         assert limit in 1_090..1_100
-        refute Recycle.met?(limits, :rss, limit - 1)
-        assert Recycle.met?(limits, :rss, limit)
+        refute Limits.met?(limits, :rss, limit - 1)
+        assert Limits.met?(limits, :rss, limit)
       end
     end
 
     test "of memory do not apply to one that is beyond it from the start" do
-      assert Recycle.too_low?(1_000, 1_000)
-      refute Recycle.too_low?(1_001, 1_000)
-      refute Recycle.too_low?(nil, 1_000)
-      refute Recycle.too_low?(1_000, nil)
-      refute Recycle.met?(Recycle.new(settings(max_rss: 1_000), 1_000), :rss, 5_000)
+      assert Limits.too_low?(1_000, 1_000)
+      refute Limits.too_low?(1_001, 1_000)
+      refute Limits.too_low?(nil, 1_000)
+      refute Limits.too_low?(1_000, nil)
+      refute Limits.met?(Limits.new(settings(max_rss: 1_000), 1_000), :rss, 5_000)
     end
 
     test "that nobody has set are never met" do
-      limits = Recycle.new(settings([]), nil)
-      refute Recycle.met?(limits, :requests, 1_000_000)
-      refute Recycle.met?(limits, :rss, 1_000_000)
+      limits = Limits.new(settings([]), nil)
+      refute Limits.met?(limits, :requests, 1_000_000)
+      refute Limits.met?(limits, :rss, 1_000_000)
       assert limits.age == nil
     end
 
@@ -114,20 +115,20 @@ defmodule Slither.Python.LimitsTest do
     end
   end
 
-  describe "slots" do
+  describe "the board" do
     test "count calls and call lanes back, each for itself" do
-      slots = Slots.new(3)
-      assert Slots.size(slots) == 3
-      assert Enum.map(1..3, fn _ -> Slots.serve(slots, 1) end) == [1, 2, 3]
-      assert {Slots.served(slots, 0), Slots.served(slots, 1), Slots.served(slots, 2)} == {0, 3, 0}
-      Slots.recall(slots, 1)
-      assert Enum.map(0..2, &Slots.recalled?(slots, &1)) == [false, true, false]
-      Slots.reset(slots, 1)
-      assert {Slots.served(slots, 1), Slots.recalled?(slots, 1)} == {0, false}
-      last = Slots.count() - 1
-      assert Slots.serve(slots, last) == 1
-      Slots.put_size(slots, 5)
-      assert Slots.size(slots) == 5
+      board = Board.new(3)
+      assert Board.size(board) == 3
+      assert Enum.map(1..3, fn _ -> Board.serve(board, 1) end) == [1, 2, 3]
+      assert {Board.served(board, 0), Board.served(board, 1), Board.served(board, 2)} == {0, 3, 0}
+      Board.recall(board, 1)
+      assert Enum.map(0..2, &Board.recalled?(board, &1)) == [false, true, false]
+      Board.reset(board, 1)
+      assert {Board.served(board, 1), Board.recalled?(board, 1)} == {0, false}
+      last = Board.count() - 1
+      assert Board.serve(board, last) == 1
+      Board.put_size(board, 5)
+      assert Board.size(board) == 5
     end
   end
 

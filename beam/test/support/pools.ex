@@ -5,8 +5,7 @@ defmodule Slither.Test.Pools do
   import ExUnit.{Assertions, Callbacks}
 
   alias Slither.{Item, Telemetry}
-  alias Slither.Python.{Environment, Pool}
-  alias Slither.Pool.Pace
+  alias Slither.Python.{Board, Environment, Pool}
 
   @handlers Path.expand("../python/handlers", __DIR__)
   # Long enough for a busy machine; nothing waits for it unless something is wrong.
@@ -62,7 +61,7 @@ defmodule Slither.Test.Pools do
 
   @doc "Has the calls of a worker known to be short."
   @spec quicken(Pool.handle(), non_neg_integer) :: :ok
-  def quicken(handle, slot), do: Pace.took(handle.settings.pace, slot, 1)
+  def quicken(handle, slot), do: Board.took(handle.settings.board, slot, 1)
 
   @doc "Starts a pool for all tests of a module, of two workers; returns its name when all are up."
   @spec start!(Pool.name(), keyword) :: Pool.name()

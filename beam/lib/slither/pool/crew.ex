@@ -6,7 +6,8 @@ defmodule Slither.Pool.Crew do
 
   alias Slither.Error
   alias Slither.Pool.Errors
-  alias Slither.Python.Worker
+  alias Slither.Python.{Board, Worker}
+  alias Slither.Python.Worker.Limits
 
   alias Slither.Pool.{
     Backoff,
@@ -14,11 +15,9 @@ defmodule Slither.Pool.Crew do
     Keeper,
     Leases,
     Ledger,
-    Pace,
     Recycle,
     Roster,
     Runs,
-    Slots,
     State
   }
 
@@ -70,7 +69,7 @@ defmodule Slither.Pool.Crew do
   end
 
   defp early?(state, slot, %{status: status, since: since}) when status in [:spare, :ready] do
-    now() - since < @early and Slots.served(state.settings.slots, slot) == 0 and
+    now() - since < @early and Board.served(state.settings.board, slot) == 0 and
       (status == :spare or Ledger.quiet?(state.ledger, slot))
   end
 
@@ -111,11 +110,11 @@ defmodule Slither.Pool.Crew do
   end
 
   @doc "A worker has met a limit of its own: `amount` calls, bytes or ms."
-  @spec due(State.t(), Roster.slot(), Recycle.reason(), non_neg_integer) :: State.t()
+  @spec due(State.t(), Roster.slot(), Limits.reason(), non_neg_integer) :: State.t()
   def due(%State{settings: %{max_rss: nil}} = state, _slot, :max_rss, _amount), do: state
 
   def due(state, slot, reason, amount) do
-    vain = Recycle.vain(state.vain, reason, Slots.served(state.settings.slots, slot))
+    vain = Recycle.vain(state.vain, reason, Board.served(state.settings.board, slot))
 
     # One that goes beyond max_rss at once, as those before it did, would be followed by another.
     if Recycle.vain?(vain) do
@@ -278,7 +277,7 @@ defmodule Slither.Pool.Crew do
 
   defp resized(state) do
     settings = %{state.settings | size: state.roster.size}
-    Slots.put_size(settings.slots, settings.size)
+    Board.put_size(settings.board, settings.size)
     state = %{state | settings: settings}
     handle = State.handle(state)
     Registry.update_value(Slither.Python.Registry, settings.name, fn _old -> handle end)
@@ -286,8 +285,7 @@ defmodule Slither.Pool.Crew do
   end
 
   defp take({:start, slot}, %State{settings: settings} = state) do
-    Slots.reset(settings.slots, slot)
-    Pace.reset(settings.pace, slot)
+    Board.reset(settings.board, slot)
     child = {Worker, {settings, slot, self()}}
     {:ok, pid} = DynamicSupervisor.start_child(settings.workers, child)
     Process.monitor(pid)
@@ -302,8 +300,8 @@ defmodule Slither.Pool.Crew do
 
   defp take({:drain, slot, reason}, %State{settings: settings} = state) do
     %{pid: pid, os_pid: os_pid} = state.roster.members[slot]
-    calls = Slots.served(settings.slots, slot)
-    Slots.recall(settings.slots, slot)
+    calls = Board.served(settings.board, slot)
+    Board.recall(settings.board, slot)
     Worker.run_on(pid)
     look_later(slot, pid)
     text = "worker #{slot} (pid #{os_pid}) leaves after #{calls} calls: #{reason}"

@@ -4,9 +4,9 @@ defmodule Slither.Pool.Leases do
 
   alias Slither.Error
   alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Worker}
+  alias Slither.Python.{Board, Inbox, Worker}
   alias Slither.Pool.Ledger.Waiter
-  alias Slither.Pool.{Demand, Keeper, Ledger, Roster, State}
+  alias Slither.Pool.{Keeper, Ledger, Roster, State}
 
   @doc "Somebody asks for a lane."
   @spec request(State.t(), %Waiter{}) :: State.t()
@@ -122,7 +122,7 @@ defmodule Slither.Pool.Leases do
 
     waiting = Ledger.waiting(state.ledger)
 
-    if Demand.put_waiting(state.waiting, waiting),
+    if Board.put_waiting(state.settings.board, waiting),
       do: for({_slot, member} <- state.roster.members, do: Worker.run_on(member.pid))
 
     if waiting > 0, do: arm(state), else: state

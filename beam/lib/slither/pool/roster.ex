@@ -11,7 +11,7 @@ defmodule Slither.Pool.Roster do
   # that is spent takes no more calls: it leaves at once, and another starts in its place. Such
   # places are `vacant`; they count as filled, or a pool of such workers would never be settled.
 
-  alias Slither.Pool.Slots
+  alias Slither.Python.Board
 
   defmodule Member do
     @moduledoc false
@@ -275,7 +275,7 @@ defmodule Slither.Pool.Roster do
   end
 
   defp start(roster) do
-    slot = Enum.find(0..(Slots.count() - 1), &(not is_map_key(roster.members, &1)))
+    slot = Enum.find(0..(Board.count() - 1), &(not is_map_key(roster.members, &1)))
     # Its process comes with `started/3`.
     member = %Member{pid: nil, epoch: roster.epoch}
     if slot, do: {[{:start, slot}], put(roster, slot, member)}

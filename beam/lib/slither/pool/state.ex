@@ -3,12 +3,12 @@ defmodule Slither.Pool.State do
   # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, those who
   # wait for a worker to be ready by monitor, `error` where no worker can be started.
 
-  alias Slither.Pool.{Backoff, Changes, Demand, Ledger, Pace, Roster, Sessions, Slots}
+  alias Slither.Pool.{Backoff, Changes, Ledger, Roster, Sessions}
+  alias Slither.Python.Board
 
-  @enforce_keys [:settings, :waiting, :ledger, :roster, :max_rss]
+  @enforce_keys [:settings, :ledger, :roster, :max_rss]
   defstruct [
     :settings,
-    :waiting,
     :ledger,
     :roster,
     :max_rss,
@@ -32,16 +32,13 @@ defmodule Slither.Pool.State do
   @doc "Of a pool's checked options."
   @spec new(map) :: t
   def new(settings) do
-    pace = Pace.new(Slots.count())
-    demand = Demand.new()
-    slots = Slots.new(settings.size)
-    quick? = &Pace.short?(pace, &1, &2)
+    board = Board.new(settings.size)
+    quick? = &Board.short?(board, &1, &2)
     max_calls = settings.max_calls
     lost = for {session} <- :ets.tab2list(settings.sessions), do: session
 
     %__MODULE__{
-      settings: Map.merge(settings, %{pace: pace, slots: slots, demand: demand}),
-      waiting: demand,
+      settings: Map.put(settings, :board, board),
       ledger: %Ledger{quick?: quick?, max_calls: max_calls, sessions: Sessions.lost(lost)},
       roster: Roster.new(settings.size, settings.spare),
       max_rss: settings.max_rss
@@ -49,10 +46,10 @@ defmodule Slither.Pool.State do
   end
 
   # Each call copies the handle.
-  @of_callers [:name, :size, :spare, :window, :max_calls, :sessions, :pace, :slots]
+  @of_callers [:name, :size, :spare, :window, :max_calls, :sessions, :board]
 
   @doc "What callers use a pool by."
-  @spec handle(t) :: %{settings: map, waiting: Demand.t()}
+  @spec handle(t) :: %{settings: map}
   def handle(state),
-    do: %{settings: Map.take(state.settings, @of_callers), waiting: state.waiting}
+    do: %{settings: Map.take(state.settings, @of_callers)}
 end

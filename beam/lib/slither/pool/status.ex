@@ -3,8 +3,8 @@ defmodule Slither.Pool.Status do
   # What a pool does now, of its scheduler's state. Memory is looked up by whoever asked, so that
   # the scheduler waits for no file.
 
-  alias Slither.Pool.{Ledger, Sessions, Slots}
-  alias Slither.Python.Rss
+  alias Slither.Pool.{Ledger, Sessions}
+  alias Slither.Python.{Board, Rss}
 
   @doc "The pool and its workers."
   @spec of(map) :: map
@@ -49,7 +49,7 @@ defmodule Slither.Pool.Status do
       os_pid: member.os_pid,
       calls: calls(state.ledger.workers[slot]),
       sessions: Sessions.load(state.ledger.sessions, member.pid),
-      served: Slots.served(state.settings.slots, slot),
+      served: Board.served(state.settings.board, slot),
       age: member.since && System.monotonic_time(:millisecond) - member.since,
       rss: nil
     }

@@ -11,6 +11,7 @@ defmodule Slither.Python.Lane do
   alias Slither.Protocol.{Block, Encoder, Frame}
 
   alias Slither.Python.{
+    Board,
     Call,
     Failure,
     Fault,
@@ -22,8 +23,6 @@ defmodule Slither.Python.Lane do
     Results,
     Timing
   }
-
-  alias Slither.Pool.Pace
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
   # Over 512 KB it would be mapped from the system anew each time.
@@ -37,7 +36,7 @@ defmodule Slither.Python.Lane do
           count: _,
           port: _,
           slot: _,
-          pace: _,
+          board: _,
           max_frame: _,
           ahead: _,
           capture: _,
@@ -342,7 +341,7 @@ defmodule Slither.Python.Lane do
   # A handler that waits for who takes its results may hold up others for long.
   defp finish({:ok, values, errors, handler}, results, times, lane) do
     wire = System.convert_time_unit(times.wire, :native, :microsecond)
-    Pace.took(lane.pace, lane.slot, if(results.got > 0, do: wire, else: handler))
+    Board.took(lane.board, lane.slot, if(results.got > 0, do: wire, else: handler))
     handler = System.convert_time_unit(handler, :microsecond, :native)
     Outcome.ok(values, errors, %{times | handler: handler})
   end

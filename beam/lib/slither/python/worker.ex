@@ -14,6 +14,7 @@ defmodule Slither.Python.Worker do
 
   alias Slither.Python.{
     Asks,
+    Board,
     Call,
     Env,
     Environment,
@@ -30,7 +31,7 @@ defmodule Slither.Python.Worker do
     WorkerError
   }
 
-  alias Slither.Pool.{Demand, Recycle, Slots}
+  alias Slither.Python.Worker.Limits
   alias Slither.Telemetry.Events
 
   # How many results a handler that yields may be ahead of who takes them.
@@ -331,7 +332,7 @@ defmodule Slither.Python.Worker do
   def terminate(_reason, %State{phase: phase} = state) when phase != :down do
     # Its process is killed by the guard.
     Marker.close(state.marker)
-    if state.stall, do: Demand.go_on(state.settings.demand)
+    if state.stall, do: Board.go_on(state.settings.board)
     stop_asks(state)
   end
 
@@ -451,7 +452,7 @@ defmodule Slither.Python.Worker do
           port: state.port,
           slot: state.slot,
           scheduler: state.scheduler,
-          pace: state.settings.pace,
+          board: state.settings.board,
           max_frame: state.settings.max_frame,
           ahead: @ahead,
           capture: state.settings.capture_failures,
@@ -556,14 +557,14 @@ defmodule Slither.Python.Worker do
   # A handler that waits for the consumer of its results uses up none of its time, and goes on
   # once somebody else needs the worker.
   defp stall(%State{deadline: deadline} = state) do
-    Demand.stall(state.settings.demand)
+    Board.stall(state.settings.board)
     left = deadline && max(deadline - System.monotonic_time(:millisecond), 1)
     %{state | stall: {:left, left}, deadline: nil}
   end
 
   defp needed?(%State{settings: settings} = state) do
-    Demand.waiting?(settings.demand) or others?(state) or state.phase == :stopping or
-      Slots.recalled?(settings.slots, state.slot)
+    Board.waiting?(settings.board) or others?(state) or state.phase == :stopping or
+      Board.recalled?(settings.board, state.slot)
   end
 
   # Who reads no results of one batch needs no next batch either.
@@ -580,7 +581,7 @@ defmodule Slither.Python.Worker do
   defp resumed(%State{stall: nil} = state), do: state
 
   defp resumed(%State{stall: {:left, left}} = state) do
-    Demand.go_on(state.settings.demand)
+    Board.go_on(state.settings.board)
     limit(%{state | stall: nil}, left)
   end
 
@@ -634,15 +635,15 @@ defmodule Slither.Python.Worker do
 
   defp limit(%State{settings: %{max_rss: max} = settings} = state) do
     rss = max && Rss.read(state.os_pid)
-    if Recycle.too_low?(max, rss), do: send(state.scheduler, {:max_rss_too_low, rss})
-    limits = Recycle.new(settings, rss)
+    if Limits.too_low?(max, rss), do: send(state.scheduler, {:max_rss_too_low, rss})
+    limits = Limits.new(settings, rss)
     if limits.age, do: Process.send_after(self(), :aged, limits.age)
     %{state | limits: limits}
   end
 
-  defp served(%State{settings: %{slots: slots}, limits: limits} = state) do
-    count = Slots.serve(slots, state.slot)
-    if Recycle.met?(limits, :requests, count), do: due(state, :max_requests, count)
+  defp served(%State{settings: %{board: board}, limits: limits} = state) do
+    count = Board.serve(board, state.slot)
+    if Limits.met?(limits, :requests, count), do: due(state, :max_requests, count)
     if limits.rss, do: look(state), else: state
   end
 
@@ -657,7 +658,7 @@ defmodule Slither.Python.Worker do
 
   defp measure(state) do
     rss = Rss.read(state.os_pid)
-    if rss && Recycle.met?(state.limits, :rss, rss), do: due(state, :max_rss, rss), else: state
+    if rss && Limits.met?(state.limits, :rss, rss), do: due(state, :max_rss, rss), else: state
   end
 
   # The scheduler has it replaced, and may hear it again.
@@ -743,7 +744,7 @@ defmodule Slither.Python.Worker do
 
     state = if executing, do: hand_tape(state, executing), else: state
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
-    if state.stall, do: Demand.go_on(state.settings.demand)
+    if state.stall, do: Board.go_on(state.settings.board)
     facts = Map.put(identity(state), :reason, state.leaves || error.reason)
     Events.worker_down(state.monotonic, facts)
     # Children that a dead worker left in its group go now.

@@ -6,8 +6,7 @@ defmodule Slither.Run.Carrier do
   alias Slither.{DispatchError, Error}
   alias Slither.Run.{Hand, Mailbox, Minder, Plan}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Job, Lane, Outcome, Pool, Timing}
-  alias Slither.Pool.Pace
+  alias Slither.Python.{Board, Inbox, Job, Lane, Outcome, Pool, Timing}
 
   @enforce_keys [:plan, :inbox]
   defstruct [:plan, :inbox, :monitor, :gone, :minder] ++
@@ -145,7 +144,7 @@ defmodule Slither.Run.Carrier do
     {:pool, handle, _head, _run} = runner.plan.mode
     keep? = slot != nil and not Pool.contended?(handle) and not Pool.recalled?(handle, slot)
 
-    if keep? and not Pace.long?(handle.settings.pace, slot, max(1, handle.settings.window - 1)) do
+    if keep? and not Board.long?(handle.settings.board, slot, max(1, handle.settings.window - 1)) do
       %{runner | idle: [ref | runner.idle]}
     else
       Pool.release(handle, ref)

@@ -1,0 +1,129 @@
+defmodule Slither.Python.Board do
+  @moduledoc false
+  # What all may read of a pool and its workers without a message, in one array of atomics. The
+  # scheduler writes how many workers there are to be, how many calls wait, and which workers are
+  # to leave; a worker's owner writes what it has answered and whether its handler stands still;
+  # lanes write how long calls took. Runs, lanes and owners read it once or twice for each batch.
+  #
+  # A call waits for a worker, and a handler may wait for the reader of its results, only while no
+  # call waits: a reader may need a worker itself before it reads on. Each side writes its own
+  # count before it reads the other's, so that at least one of them sees that both wait.
+
+  # A pool has so many workers at most, and room for as many again that are on their way out.
+  @workers 1_000
+  @slots 2 * @workers
+
+  # Places in the array. Those of slots come after a whole line of a processor's cache.
+  @size 1
+  @waiting 2
+  @stalled 3
+  @head 8
+  @of_slot 3
+
+  # µs of handler time that may be before a call.
+  @short 5_000
+
+  @opaque t :: :atomics.atomics_ref()
+  @type slot :: non_neg_integer
+
+  @doc "Of a pool that is to have `size` workers."
+  @spec new(pos_integer) :: t
+  def new(size) do
+    board = :atomics.new(@head + @of_slot * @slots, signed: true)
+    put_size(board, size)
+    board
+  end
+
+  @doc "How many workers a pool may have, its spares included."
+  @spec most() :: pos_integer
+  def most, do: @workers
+
+  @doc "How many slots there are."
+  @spec count() :: pos_integer
+  def count, do: @slots
+
+  @doc "How many workers the pool is to have."
+  @spec size(t) :: pos_integer
+  def size(board), do: :atomics.get(board, @size)
+
+  @doc "Changes that number."
+  @spec put_size(t, pos_integer) :: :ok
+  def put_size(board, size), do: :atomics.put(board, @size, size)
+
+  ## Who waits
+
+  @doc "Notes how many calls wait; says whether handlers stand still meanwhile."
+  @spec put_waiting(t, non_neg_integer) :: boolean
+  def put_waiting(board, count) do
+    :atomics.put(board, @waiting, count)
+    count > 0 and :atomics.get(board, @stalled) > 0
+  end
+
+  @doc "Whether a call waits."
+  @spec waiting?(t) :: boolean
+  def waiting?(board), do: :atomics.get(board, @waiting) > 0
+
+  @doc "A worker's handler begins to wait for the reader of its results."
+  @spec stall(t) :: :ok
+  def stall(board), do: :atomics.add(board, @stalled, 1)
+
+  @doc "That handler goes on."
+  @spec go_on(t) :: :ok
+  def go_on(board), do: :atomics.sub(board, @stalled, 1)
+
+  ## Workers, by slot
+
+  @doc "Forgets the slot's last worker, for a new one."
+  @spec reset(t, slot) :: :ok
+  def reset(board, slot) do
+    :atomics.put(board, served_at(slot), 0)
+    :atomics.put(board, recalled_at(slot), 0)
+    :atomics.put(board, pace_at(slot), 0)
+  end
+
+  @doc "Counts one more call that the worker has answered; returns how many it has now."
+  @spec serve(t, slot) :: pos_integer
+  def serve(board, slot), do: :atomics.add_get(board, served_at(slot), 1)
+
+  @doc "How many calls the worker has answered."
+  @spec served(t, slot) :: non_neg_integer
+  def served(board, slot), do: :atomics.get(board, served_at(slot))
+
+  @doc """
+  Calls the worker's lanes back: a run, which keeps its lanes from batch to batch, returns these
+  after the call that is out.
+  """
+  @spec recall(t, slot) :: :ok
+  def recall(board, slot), do: :atomics.put(board, recalled_at(slot), 1)
+
+  @doc "Whether the worker's lanes are called back."
+  @spec recalled?(t, slot) :: boolean
+  def recalled?(board, slot), do: :atomics.get(board, recalled_at(slot)) == 1
+
+  ## How long calls take
+  # Another call goes to a busy worker only while those that it has take a short time together:
+  # behind longer ones it waits, while another worker may be free before.
+
+  @doc "Notes that a call has taken its handler `time` µs; older calls count less, by halves."
+  @spec took(t, slot, non_neg_integer) :: :ok
+  def took(board, slot, time) do
+    known = :atomics.get(board, pace_at(slot))
+    recent = if known == 0, do: time, else: div(known + time, 2)
+    :atomics.put(board, pace_at(slot), max(recent, 1))
+  end
+
+  @doc "Whether `calls` calls of a worker are known to take a short time, by its recent ones."
+  @spec short?(t, slot, pos_integer) :: boolean
+  def short?(board, slot, calls) do
+    known = :atomics.get(board, pace_at(slot))
+    known > 0 and calls * known < @short
+  end
+
+  @doc "Whether `calls` calls of a worker are known to take longer than that."
+  @spec long?(t, slot, pos_integer) :: boolean
+  def long?(board, slot, calls), do: calls * :atomics.get(board, pace_at(slot)) >= @short
+
+  defp served_at(slot), do: @head + @of_slot * slot + 1
+  defp recalled_at(slot), do: @head + @of_slot * slot + 2
+  defp pace_at(slot), do: @head + @of_slot * slot + 3
+end
