@@ -16,6 +16,9 @@ from slither._errors import NotImportable
 ITEM_MARK = "__slither_item_handler__"
 """Marks a function of one item, and holds how many items it may have in hand at once."""
 
+SCRIPT = "__slither_main__"
+"""The module that a program's script is in a worker, where it also goes by ``__main__``."""
+
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from slither._types import Payload
-from slither._version import MAX_FRAME
+from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._version import PROTOCOL_VERSION as VERSION
 from slither._wire.codec import decode, encode
-from slither._wire.walk import MAX_DEPTH
 
 __all__ = ["MAX_DEPTH", "MAX_FRAME", "VERSION", "Payload", "pack", "unpack"]
 

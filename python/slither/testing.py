@@ -30,8 +30,8 @@ from slither._testing.fake import FakeBeam
 from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._wire import frames
+from slither._wire.build import frame
 from slither._worker import current, execute
-from slither._worker.results import frame
 
 if TYPE_CHECKING:
     from slither._driver.pipe_run import Outputs

@@ -47,7 +47,7 @@ from typing import TypeVar, overload
 from slither._types import Payload
 from slither._worker import current, registry, sessions
 from slither._worker.current import Context
-from slither._worker.results import Failure
+from slither._worker.failure import Failure
 
 __all__ = [
     "Context",

@@ -24,12 +24,12 @@ from tagged import load
 
 from slither import DecodeError, EncodeError, ProtocolError
 from slither._wire import frames
+from slither._wire.build import frame
 from slither._worker.connection import Link
-from slither._worker.results import frame
 from slither.erlport import Port
 from slither.protocol import unpack
 
-KINDS = {build: kind for kind, (build, _) in frames.TABLE.items()}
+KINDS = {record: kind for kind, record in frames.RECORDS.items()}
 LONGEST = 16_384
 MAX_FRAME = 8_192
 LIMIT = 256 << 20

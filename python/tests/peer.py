@@ -15,8 +15,8 @@ from typing import IO
 from slither._types import Payload
 from slither._version import PROTOCOL_VERSION
 from slither._wire import frames
+from slither._wire.build import frame
 from slither._worker.marker import place
-from slither._worker.results import frame
 
 PATIENCE = 60_000
 TESTS = str(Path(__file__).parent)

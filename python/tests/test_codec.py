@@ -23,9 +23,11 @@ from tagged import load, show
 from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor
 from slither._types import Payload
 from slither._wire import codec, frames
+from slither._wire.build import frame
 from slither._wire.codec import decode_frame
 from slither._wire.walk import encode_slowly
-from slither._worker.results import Failure, encode_result, frame
+from slither._worker.failure import Failure
+from slither._worker.results import encode_result
 from slither.protocol import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("decoders")

@@ -23,7 +23,7 @@ import slither
 from slither import Pipe
 from slither._driver.errors_in import RemoteTraceback, to_error, to_exception
 from slither._types import Payload
-from slither._wire.checks import ERROR, MAX_EXCEPTIONS
+from slither._wire.checks import MAX_EXCEPTIONS, is_error
 from slither._worker import errors_out
 from slither.pipe import route
 from slither.protocol import pack, unpack
@@ -36,7 +36,7 @@ def fault_of(error: BaseException) -> dict[str, Payload]:
     """What a driver gets of an exception that a handler raised."""
     told = errors_out.exception_error(error)
     sent: dict[str, Payload] = unpack(pack(told))
-    assert ERROR[1](sent)
+    assert is_error(sent)
     return {**sent, "kind": "python_exception"}
 
 
@@ -318,7 +318,7 @@ TOLD = st.fixed_dictionaries(
 @given(st.lists(TOLD, min_size=4, max_size=4))
 def test_whatever_an_error_tells_becomes_an_exception(told: list[dict[str, Payload]]) -> None:
     fault = {"kind": "python_exception", "message": "m", "type": "T", "traceback": "t"}
-    assert ERROR[1]({**fault, "raised": told})
+    assert is_error({**fault, "raised": told})
     for make in (to_exception, to_error):
         error = make({**fault, "raised": told})
         assert isinstance(error, BaseException)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 import threading
 
+from slither._wire.build import frame
 from slither._wire.frames import CALL
 from slither._worker.connection import Link
-from slither._worker.results import frame
 from slither._worker.spin import Patience
 from slither.erlport import Port
 

@@ -14,9 +14,9 @@ from peer import CONTEXT, TESTS
 from slither._testing.recording import NotRecordedError, Recording, RecordingError, Replayer, read
 from slither._types import Payload
 from slither._wire import frames
+from slither._wire.build import frame
 from slither._wire.codec import encode
 from slither._wire.frames import TableCall, ViewCall
-from slither._worker.results import frame
 from slither.replay import main
 
 FACTS: dict[str, Payload] = {

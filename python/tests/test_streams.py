@@ -36,7 +36,8 @@ def collect(worker: Worker, name: str, items: list[Payload]) -> tuple[list[Paylo
     if isinstance(got, frames.Result):
         results += got.results
         errors.update(got.errors or {})
-    assert got.id == identity  # type: ignore[union-attr]
+    assert isinstance(got, frames.Result | frames.Error)
+    assert got.id == identity
     return [errors.get(at, result) for at, result in enumerate(results)], got
 
 

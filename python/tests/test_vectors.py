@@ -5,10 +5,9 @@ from tagged import load, show, untag
 
 from slither import DecodeError, ProtocolError, SlitherError
 from slither._types import Payload
-from slither._wire import driver_frames as driver
-from slither._wire import frames
+from slither._wire import build, frames
+from slither._wire.build import frame
 from slither._wire.walk import encode_slowly
-from slither._worker.results import frame
 from slither.protocol import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("decoders")
@@ -34,21 +33,53 @@ def test_a_value_both_ways(row: Row) -> None:
 def test_a_frame_both_ways(row: Row) -> None:
     kind, *fields = untag(row["value"])
     assert frame(kind, *fields).hex() == row["hex"]
-    parse = frames.parse if kind in frames.TABLE else driver.parse
+    parse = frames.parse if kind in frames.WORKER_KINDS else frames.parse_any
     got = parse(bytes.fromhex(row["hex"]))
     assert show(list(got)) == show(fields)
-    table = {**frames.TABLE, **driver.TABLE}
-    assert isinstance(got, table[kind][0])  # type: ignore[arg-type]
+    assert isinstance(got, frames.RECORDS[kind])
+
+
+ONE = b"\x01"
+BY_HAND = [
+    (build.view_call(7, 3, "\ud800", 1, [1], timeout=5), frames.ViewCall),
+    (build.table_call(7, 3, "\ud800", "put", ([1, 1],)), frames.TableCall),
+    ((*(build.result_of(7, [1]) or ()), build.errors({}), build.timing(1, 2, 3)), frames.Result),
+    ((build.result_head(7, 1), ONE, build.errors({}), build.timing(1, 2, 300)), frames.Result),
+    ((build.part_head(7, 300, 1), ONE, build.errors({})), frames.Part),
+    ((build.feed_head(70_000, 300, 1, 1), ONE), frames.Feed),
+]
+
+
+@pytest.mark.parametrize(("pieces", "record"), BY_HAND)
+def test_a_frame_built_by_hand_is_the_one_of_its_record(
+    pieces: build.Pieces, record: type[frames.Frame]
+) -> None:
+    body = b"".join(pieces)
+    got = frames.parse_any(body)
+    assert type(got) is record
+    kind = next(kind for kind, made in frames.RECORDS.items() if made is record)
+    assert show(list(got)) == show(list(frames.parse_any(build.frame(kind, *got))))
+    assert body[:2] == frames.head(kind)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
+def test_errors_are_a_map_of_as_many(count: int) -> None:
+    fault = pack({"kind": "k", "message": "m"})
+    body = build.part_head(1, 0, 0) + build.errors(dict.fromkeys(range(count), fault))
+    got = frames.parse(body)
+    assert isinstance(got, frames.Part)
+    assert got.errors is not None
+    assert len(got.errors) == count
 
 
 def test_every_kind_has_a_vector() -> None:
     kinds = {untag(row["value"])[0] for row in FRAMES}
-    assert kinds == set(frames.TABLE) | set(driver.TABLE)
+    assert kinds == set(frames.RECORDS)
 
 
 def test_a_worker_refuses_the_frames_of_a_driver() -> None:
-    body = frame(driver.END, 5)
-    assert driver.parse(body) == driver.End(5)
+    body = frame(frames.END, 5)
+    assert frames.parse_any(body) == frames.End(5)
     with pytest.raises(ProtocolError, match="no frame has the kind 36"):
         frames.parse(body)
 
@@ -64,7 +95,7 @@ def test_an_invalid_value_is_refused(row: Row) -> None:
 @pytest.mark.parametrize("row", [row for row in INVALID if row["kind"] == "frame"])
 def test_an_invalid_frame_is_refused(row: Row) -> None:
     with pytest.raises(SlitherError):
-        driver.parse(bytes.fromhex(row["hex"]))
+        frames.parse_any(bytes.fromhex(row["hex"]))
 
 
 def test_names_are_unique() -> None:

@@ -34,10 +34,8 @@ from slither._driver.relay import Relay
 from slither._driver.writer import Writer
 from slither._errors import BeamClosed, BeamDied, BeamError, ProtocolError
 from slither._version import MAX_FRAME, PROTOCOL_VERSION
-from slither._wire import driver_frames
-from slither._wire import frames as worker
-from slither._worker.connection import table_call
-from slither._worker.results import frame
+from slither._wire import frames
+from slither._wire.build import frame, table_call
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -51,7 +49,7 @@ _SLACK = 1.0
 class Connection:
     """Frames to and from BEAM. Every method is safe from any thread, and may be interrupted."""
 
-    def __init__(self, settings: dict[str, Payload], log: Callable[[worker.Log], None]) -> None:
+    def __init__(self, settings: dict[str, Payload], log: Callable[[frames.Log], None]) -> None:
         """Start BEAM and shake hands."""
         self.death: BeamError | None = None
         """Why BEAM is no more, or takes no more."""
@@ -65,7 +63,7 @@ class Connection:
         self.finished = threading.Event()
         """Set when BEAM and both threads are gone."""
         self._boxes: dict[int, Box] = {}
-        self._greetings: SimpleQueue[worker.Frame | None] = SimpleQueue()
+        self._greetings: SimpleQueue[frames.Frame | None] = SimpleQueue()
         self._forked = False
         self._channel = Channel()
         with self._channel.theirs as theirs:
@@ -85,14 +83,14 @@ class Connection:
 
     def _greet(self, settings: dict[str, Payload]) -> None:
         hello = self._greeting()
-        if isinstance(hello, worker.Hello):
+        if isinstance(hello, frames.Hello):
             self.facts = {**hello.facts, "protocol": hello.version}
-        self.send(frame(worker.WELCOME, PROTOCOL_VERSION, settings))
+        self.send(frame(frames.WELCOME, PROTOCOL_VERSION, settings))
         self._greeting()
 
-    def _greeting(self) -> worker.Frame | None:
+    def _greeting(self) -> frames.Frame | None:
         got = self._greetings.get()
-        if isinstance(got, worker.Failed):
+        if isinstance(got, frames.Failed):
             raise BeamDied(f"BEAM could not start: {got.error['message']}")
         if got is None:
             self.check()
@@ -127,7 +125,7 @@ class Connection:
     def start(self, identity: int, box: Box, kind: str, spec: Payload) -> None:
         """Begin a run whose frames go to ``box``."""
         self.refuse_ourselves()
-        self.send(frame(driver_frames.START, identity, kind, spec), identity=identity, box=box)
+        self.send(frame(frames.START, identity, kind, spec), identity=identity, box=box)
 
     def cancel(self, identity: int) -> None:
         """Give up a run; it never waits and nothing is raised, whoever calls it."""
@@ -137,16 +135,14 @@ class Connection:
     def request(self, name: str, arguments: dict[str, Payload]) -> Payload:
         """Ask BEAM for something by name, and return its answer or raise its error."""
         identity = self.new_id()
-        status, value = self._ask(
-            identity, frame(driver_frames.REQUEST, identity, name, arguments)
-        )
+        status, value = self._ask(identity, frame(frames.REQUEST, identity, name, arguments))
         if status == 0:
             return value
         raise to_error(value)
 
     def ask_table(
         self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
-    ) -> worker.Answer:
+    ) -> frames.Answer:
         """Run one operation on a table, as a worker's ``Link.ask_table`` does."""
         identity = self.new_id()
         return self._ask(identity, *table_call(identity, call, table, op, arguments))
@@ -157,14 +153,14 @@ class Connection:
             pieces = table_call(self.new_id(), 0, table, op, arguments)
             self.writer.order(self._tell_now, pieces)
 
-    def _ask(self, identity: int, *pieces: bytes | memoryview) -> worker.Answer:
+    def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer:
         self.refuse_ourselves()
         box: SimpleQueue[bytes | None] = SimpleQueue()
         self.send(*pieces, identity=identity, box=box)
         body = box.get()
         if body is None:
             raise self.gone()
-        reply = worker.parse_reply(body)
+        reply = frames.parse_reply(body)
         if reply is None:
             raise BeamError("BEAM gave no answer")
         return reply[1:]
@@ -256,13 +252,13 @@ class Connection:
 
     def _cancel_now(self, identity: int) -> None:
         if self._boxes.pop(identity, None) is not None and self.death is None:
-            self.write(frame(worker.CANCEL, identity))
+            self.write(frame(frames.CANCEL, identity))
 
     def _close_now(self, timeout: float) -> None:
         first = self.death is None
         self._end_with(BeamClosed("the Beam is closed"))
         if first:
-            self.write(frame(worker.SHUTDOWN, int(timeout * 1_000)))
+            self.write(frame(frames.SHUTDOWN, int(timeout * 1_000)))
             self.writer.kill_in(timeout)
 
     def _ended_now(self, error: BeamDied) -> None:
@@ -286,12 +282,12 @@ class Connection:
     ## In the reader
 
     def _take(self, body: bytes) -> None:
-        got = driver_frames.parse(body)
-        if isinstance(got, worker.Log):
+        got = frames.parse_any(body)
+        if isinstance(got, frames.Log):
             self.relay.show(got)
-        elif isinstance(got, worker.Hello | worker.Ready | worker.Failed):
+        elif isinstance(got, frames.Hello | frames.Ready | frames.Failed):
             self._greetings.put(got)
-        elif not isinstance(got, worker.Pong):
+        elif not isinstance(got, frames.Pong):
             raise ProtocolError(f"a driver expects no {type(got).__name__.lower()} frame")
 
     def _ended(self, fault: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from slither._driver.errors_in import to_exception
 from slither._errors import SlitherError
-from slither._wire import batches, driver_frames
+from slither._wire import batches, frames
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -33,7 +33,7 @@ class Answer:
     __slots__ = ("_error", "_got", "_many")
 
     def __init__(
-        self, got: driver_frames.Outputs | None, error: Callable[[], Exception] | None, many: bool
+        self, got: frames.Outputs | None, error: Callable[[], Exception] | None, many: bool
     ) -> None:
         """Take the frame, or what makes an exception in its place."""
         self._got, self._error, self._many = got, error, many
@@ -170,7 +170,7 @@ class CallFuture(Future[R]):
             self.set_result(answer)  # type: ignore[arg-type]
 
 
-def _outcomes(got: driver_frames.Outputs) -> list[Outcome]:
+def _outcomes(got: frames.Outputs) -> list[Outcome]:
     values = batches.unpack(got.values, got.count)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, fault in (got.errors or {}).items():

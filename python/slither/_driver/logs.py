@@ -8,8 +8,8 @@ import sys
 import traceback
 from contextlib import suppress
 
+from slither._wire.checks import RECORD_NAMES
 from slither._wire.frames import Log
-from slither._worker.records import NAMES
 
 _STREAMS = {"stdout", "stderr"}
 # Where what has no place in a Python file comes from.
@@ -53,7 +53,7 @@ def _log(got: Log) -> None:
 def _record(got: Log) -> logging.LogRecord:
     """Make the record that the worker's :mod:`logging` had made, as far as it was told."""
     facts = got.facts or {}
-    told = {name: facts[name] for name in NAMES if name in facts}
+    told = {name: facts[name] for name in RECORD_NAMES if name in facts}
     level = told.setdefault("levelno", logging.getLevelName(got.level.upper()))
     told.setdefault("levelname", logging.getLevelName(level))
     filename = os.path.basename(told.setdefault("pathname", _NOWHERE))

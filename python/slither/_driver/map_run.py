@@ -14,7 +14,7 @@ from slither._driver.progress import shows
 from slither._driver.run import Run
 from slither._errors import EncodeError
 from slither._summary import summarize
-from slither._wire import batches, driver_frames
+from slither._wire import batches, frames
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -149,7 +149,7 @@ class MapRun(Run):
             self.input_error = self._refused[0][1]
         super().finish()
 
-    def outputs(self, got: driver_frames.Outputs) -> list[Payload]:
+    def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
         self.received += got.count
@@ -167,7 +167,7 @@ class MapRun(Run):
             values = self._place_refused(values, got.first)
         return values
 
-    def done(self, got: driver_frames.Done) -> list[Payload]:
+    def done(self, got: frames.Done) -> list[Payload]:
         """Take the account; return the failures that no result came after."""
         left: list[Payload] = []
         if self._failures != "halt":

@@ -16,8 +16,8 @@ from slither._driver.settings import one_of
 from slither._driver.sources import sources
 from slither._errors import EncodeError, RunError, SlitherError
 from slither._summary import Summary, summarize
-from slither._wire import batches, driver_frames
-from slither._worker.results import frame
+from slither._wire import batches, frames
+from slither._wire.build import frame
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -118,7 +118,7 @@ class PipeRun(Run):
         """Start the run, and give it leave for the first outputs."""
         super().begin()
         if not self.ended:
-            self.link.send(frame(driver_frames.TAKE, self.identity, _WINDOW))
+            self.link.send(frame(frames.TAKE, self.identity, _WINDOW))
 
     def given(self) -> dict[str, int]:
         """Return how many outputs there are, by name."""
@@ -151,7 +151,7 @@ class PipeRun(Run):
                 self.end()
                 return
 
-    def outputs(self, got: driver_frames.Outputs) -> list[Payload]:
+    def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the outputs, each with its name."""
         output = got.output or "default"
         values = batches.unpack(got.values, got.count)
@@ -167,11 +167,11 @@ class PipeRun(Run):
         self.counts[output] = self.counts.get(output, 0) + got.count
         self._taken += got.count
         if self._taken >= _WINDOW // 4 and not self.ended:
-            self.link.send(frame(driver_frames.TAKE, self.identity, self._taken))
+            self.link.send(frame(frames.TAKE, self.identity, self._taken))
             self._taken = 0
         return [(output, value) for value in values]
 
-    def done(self, got: driver_frames.Done) -> list[Payload]:
+    def done(self, got: frames.Done) -> list[Payload]:
         """Take the account."""
         self.errors = dict(got.receipt.get("errors", self.errors))
         self.summary = summarize(got.receipt, self.counts, self.errors)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from slither._driver.channel import Channel
-from slither._wire import driver_frames, frames
+from slither._wire import frames
 
-_LASTING = frozenset({driver_frames.OUTPUTS, driver_frames.MORE})
-_LAST = frozenset({driver_frames.DONE, frames.VIEW_REPLY})
+_LASTING = frozenset({frames.OUTPUTS, frames.MORE})
+_LAST = frozenset({frames.DONE, frames.VIEW_REPLY})
 
 
 class Box(Protocol):
@@ -50,7 +50,7 @@ class Reader:
         self._end(fault)
 
     def _sort(self, body: bytes) -> None:
-        kind, identity = driver_frames.head(body)
+        kind, identity = frames.kind_and_id(body)
         if kind in _LASTING:
             box = self._boxes.get(identity)
         elif kind in _LAST:

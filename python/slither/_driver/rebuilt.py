@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
+from slither._classes import Slot, as_slot, mro, name_of, space
 from slither._errors import HandlerError
-from slither._worker import script
-from slither._worker.slots import Slot, as_slot, mro, name_of, space
+from slither._references import SCRIPT
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -222,7 +222,7 @@ def _class(module: str, name: str) -> type[BaseException] | None:
 
 
 def _here(module: str) -> str:
-    return "__main__" if module == script.NAME else module
+    return "__main__" if module == SCRIPT else module
 
 
 def _new(

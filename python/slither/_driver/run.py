@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from slither._driver.errors_in import to_error
 from slither._errors import ProtocolError
 from slither._summary import Summary
-from slither._wire import driver_frames
+from slither._wire import frames
 from slither._wire.batches import Body, feed
+from slither._wire.build import frame
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -143,7 +144,7 @@ class Run(ABC):
         if not self.input_ended:
             self.input_ended = True
             self.input_error = error
-            self.link.send(driver_frames.end(self.identity))
+            self.link.send(frame(frames.END, self.identity))
 
     def has_news(self) -> bool:
         """Tell whether a frame has come, or the end."""
@@ -159,16 +160,16 @@ class Run(ABC):
                 return []
             self.ended = True
             raise self.link.gone()
-        got = driver_frames.parse(body)
-        if isinstance(got, driver_frames.More):
+        got = frames.parse_any(body)
+        if isinstance(got, frames.More):
             self.more(got.count)
             return []
         if self.inbox.wake is None:
             # An event loop does not wait for what workers print.
             self.link.relay.catch_up()
-        if isinstance(got, driver_frames.Outputs):
+        if isinstance(got, frames.Outputs):
             values = self.outputs(got)
-        elif isinstance(got, driver_frames.Done):
+        elif isinstance(got, frames.Done):
             self.ended = True
             self.error = got.error
             if got.error is not None:
@@ -187,11 +188,11 @@ class Run(ABC):
                 self._shows = None
 
     @abstractmethod
-    def outputs(self, got: driver_frames.Outputs) -> list[Payload]:
+    def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return what an outputs frame gives to the caller."""
 
     @abstractmethod
-    def done(self, got: driver_frames.Done) -> list[Payload]:
+    def done(self, got: frames.Done) -> list[Payload]:
         """Take the account; return what is left for the caller."""
 
     def so_far(self) -> Summary:

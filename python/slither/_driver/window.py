@@ -15,8 +15,8 @@ from slither._driver.errors_in import to_exception
 from slither._driver.futures import Answer
 from slither._driver.job import Job, Target
 from slither._errors import BeamDied
-from slither._wire import batches, driver_frames
-from slither._worker.results import frame
+from slither._wire import batches, frames
+from slither._wire.build import frame
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -43,7 +43,7 @@ class Window:
             "timeout": target[2],
         }
         connection.route(self.identity, self)
-        connection.write(frame(driver_frames.START, self.identity, "map", spec))
+        connection.write(frame(frames.START, self.identity, "map", spec))
 
     def pump(self) -> None:
         """Send what there is room for; in the writer."""
@@ -62,12 +62,12 @@ class Window:
     def kill(self, job: Job) -> None:
         """Have BEAM end a job, if it is still out; in the writer."""
         if self.out.get(job.first) is job:
-            self._connection.write(frame(driver_frames.KILL, self.identity, job.first))
+            self._connection.write(frame(frames.KILL, self.identity, job.first))
 
     def put(self, body: bytes | None) -> None:
         """Take a frame; in the reader."""
-        got = None if body is None else driver_frames.parse(body)
-        if isinstance(got, driver_frames.Outputs):
+        got = None if body is None else frames.parse_any(body)
+        if isinstance(got, frames.Outputs):
             job = self.out.pop(got.first, None)
             if job is not None:
                 job.settle(Answer(got, None, job.many))
@@ -75,7 +75,7 @@ class Window:
             if self.waiting and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)
-        elif isinstance(got, driver_frames.Done):
+        elif isinstance(got, frames.Done):
             fault = got.error
             made = self._over if fault is None else lambda: to_exception(fault)
             self._connection.writer.order(self.fail, made)

@@ -1,4 +1,7 @@
-"""Items to the bytes of a feed frame, and values back from those of an outputs frame."""
+"""Items to the bytes of a feed frame, and values back from those of an outputs frame.
+
+Pure functions, called by a program's runs.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from slither._errors import EncodeError
-from slither._version import MAX_FRAME
-from slither._wire import driver_frames
-from slither._wire.codec import decode_frame, encode, encode_head, encode_view
-from slither._wire.walk import MAX_DEPTH
+from slither._version import MAX_DEPTH, MAX_FRAME
+from slither._wire.build import Pieces, array_head, feed_head
+from slither._wire.codec import decode_frame, encode, encode_view
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
-Pieces = tuple[bytes | memoryview, ...]
 Body = list[bytes | memoryview]
 Refused = dict[int, EncodeError]
 
@@ -23,7 +24,6 @@ LIMIT = MAX_FRAME - 65_536
 # A frame may nest deeper than a list of values: these take up the difference.
 _FRAME_DEPTH = 1_024
 _SPARE = _FRAME_DEPTH - (MAX_DEPTH + 1)
-_FEED_HEAD = bytes((0x95, driver_frames.FEED))
 _UNPACK_HEAD = b"\x91" * _SPARE + b"\xdd"
 
 
@@ -66,14 +66,12 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
         body = encode_view(items, "item", MAX_DEPTH + 1)
     except EncodeError:
         return _each(items, first)
-    return [body[_head_size(len(items)) :]], len(items), {}
+    return [body[len(array_head(len(items))) :]], len(items), {}
 
 
 def feed(identity: int, first: int, body: Body, count: int) -> Pieces:
     """Build a feed frame, whose items have numbers from ``first`` on."""
-    size = sum(map(len, body))
-    numbers = _uint(identity), _uint(first), _uint(count)
-    return b"".join((_FEED_HEAD, *numbers, b"\xc6", size.to_bytes(4, "big"))), *body
+    return feed_head(identity, first, count, sum(map(len, body))), *body
 
 
 def unpack(values: bytes, count: int) -> list[Payload]:
@@ -95,17 +93,3 @@ def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, Refused]:
         except EncodeError as error:
             refused[index] = error
     return body, len(body), refused
-
-
-def _uint(value: int) -> bytes:
-    if value < 0x80:
-        return value.to_bytes(1, "big")
-    if value < 0x10000:
-        return b"\xcd" + value.to_bytes(2, "big") if value > 0xFF else bytes((0xCC, value))
-    return encode_head(value)
-
-
-def _head_size(count: int) -> int:
-    if count < 16:
-        return 1
-    return 3 if count < 1 << 16 else 5

@@ -1,18 +1,36 @@
-"""What the fields of frames may hold."""
+"""The types of the fields of frames: for each a type of Python's, a check, and its name in words.
 
-from __future__ import annotations
+Pure; :mod:`slither._wire.frames` annotates its records with them, and checks what comes by them.
+"""
 
 import math
 from collections.abc import Callable
+from typing import Annotated, NamedTuple, TypeAlias
+
+from slither._types import Payload
 
 MAX_EXCEPTIONS = 256
 """Exceptions that an error tells of: the one that was raised, its causes, contexts, and parts."""
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
+TEXTS = ("levelname", "pathname", "funcName", "processName", "threadName", "taskName")
+COUNTS = ("levelno", "lineno", "process", "thread")
+LONG_TEXTS = ("exc_text", "stack_info")
+RECORD_NAMES = (*TEXTS, *COUNTS, *LONG_TEXTS, "created")
+"""The attributes of a log record that a frame tells of, the program's own aside."""
+
 _OPERATIONS = frozenset({"end", "dump", "load"})
 _NAMES = (str, type(None))
 
-Check = Callable[[object], bool]
+Check: TypeAlias = Callable[[object], bool]
+
+
+class Rule(NamedTuple):
+    """What a field may hold: in words, for who reads why a frame was refused, and as a check."""
+
+    words: str
+    check: Check
+
 
 # Kinds of targets, and how many strings each has.
 _TARGETS = {"function": 3, "command": 2, "each": 3, "apply": 3, "pipes": 2}
@@ -54,7 +72,8 @@ def _is_level(value: object) -> bool:
     return type(value) is str and value in LEVELS
 
 
-def _is_error(value: object) -> bool:
+def is_error(value: object) -> bool:
+    """Tell whether a value is an error map."""
     return (
         type(value) is dict
         and (_is_str(value.get("kind")) and _is_str(value.get("message")))
@@ -103,10 +122,11 @@ def _is_map_of(value: object, check: Check) -> bool:
 def _is_errors(value: object) -> bool:
     if value is None:
         return True
-    return type(value) is dict and all(_is_count(k) and _is_error(v) for k, v in value.items())
+    return type(value) is dict and all(_is_count(k) and is_error(v) for k, v in value.items())
 
 
-def _is_target(value: object) -> bool:
+def is_target(value: object) -> bool:
+    """Tell whether a value names what a call runs."""
     if type(value) is not list or not value or not all(map(_is_str, value)):
         return False
     if value[0] == "session":
@@ -114,7 +134,8 @@ def _is_target(value: object) -> bool:
     return _TARGETS.get(value[0]) == len(value)
 
 
-def _is_context(value: object) -> bool:
+def is_context(value: object) -> bool:
+    """Tell whether a value is a call's context."""
     if type(value) is not dict:
         return False
     get = value.get
@@ -139,25 +160,43 @@ def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(_is_count, value))
 
 
-# Of a log record; what else is told of one is for other versions to know.
+def _is_bytes(value: object) -> bool:
+    return type(value) is bytes
+
+
+def _is_maybe_str(value: object) -> bool:
+    return value is None or type(value) is str
+
+
+def _is_maybe_error(value: object) -> bool:
+    return value is None or is_error(value)
+
+
+# What else is told of a log record is for other versions to know.
 _FACTS: dict[str, Check] = {
-    **dict.fromkeys(("levelname", "pathname", "funcName", "exc_text", "stack_info"), _is_str),
-    **dict.fromkeys(("processName", "threadName", "taskName"), _is_str),
-    **dict.fromkeys(("levelno", "lineno", "process", "thread"), _is_count),
+    **dict.fromkeys((*TEXTS, *LONG_TEXTS), _is_str),
+    **dict.fromkeys(COUNTS, _is_count),
     "created": lambda value: type(value) is float and math.isfinite(value),
     "extra": lambda value: _is_map_of(value, _is_any),
 }
 
-MAP, ANYTHING, STR, LIST = (
-    ("map", _is_map),
-    ("any", _is_any),
-    ("str", _is_str),
-    ("list", _is_list),
-)
-COUNT, ID = ("int of 0 or more", _is_count), ("int of 1 or more", _is_id)
-MAYBE = ("int of 0 or more, or nil", _is_count_or_none)
-FLAG, LEVEL = ("0 or 1", _is_flag), ("level", _is_level)
-ERROR, ERRORS = ("error", _is_error), ("map of errors, or nil", _is_errors)
-TARGET, CONTEXT = ("target", _is_target), ("map of context names", _is_context)
-TIMING = ("list of three ints", _is_timing)
-FACTS = ("map of facts, or nil", _is_facts)
+_Map: TypeAlias = dict[str, Payload]
+
+Anything = Annotated[Payload, Rule("any", _is_any)]
+Bytes = Annotated[bytes, Rule("bytes", _is_bytes)]
+Context = Annotated[_Map, Rule("map of context names", is_context)]
+Count = Annotated[int, Rule("int of 0 or more", _is_count)]
+Error = Annotated[_Map, Rule("error", is_error)]
+Errors = Annotated[dict[int, _Map] | None, Rule("map of errors, or nil", _is_errors)]
+Facts = Annotated[_Map | None, Rule("map of facts, or nil", _is_facts)]
+Flag = Annotated[int, Rule("0 or 1", _is_flag)]
+Id = Annotated[int, Rule("int of 1 or more", _is_id)]
+Level = Annotated[str, Rule("level", _is_level)]
+List = Annotated[list[Payload], Rule("list", _is_list)]
+Map = Annotated[_Map, Rule("map", _is_map)]
+MaybeCount = Annotated[int | None, Rule("int of 0 or more, or nil", _is_count_or_none)]
+MaybeError = Annotated[_Map | None, Rule("error, or nil", _is_maybe_error)]
+MaybeStr = Annotated[str | None, Rule("str, or nil", _is_maybe_str)]
+Str = Annotated[str, Rule("str", _is_str)]
+Target = Annotated[list[str], Rule("target", is_target)]
+Timing = Annotated[list[int], Rule("list of three ints", _is_timing)]

@@ -12,8 +12,9 @@ import msgpack
 from msgpack import Packer, Timestamp, unpackb
 
 from slither._errors import DecodeError
+from slither._version import MAX_DEPTH
 from slither._wire.extensions import RefusedError, from_wire, is_ambiguous, to_wire
-from slither._wire.walk import MAX_DEPTH, encode_slowly, with_leaves
+from slither._wire.walk import encode_slowly, with_leaves
 
 if TYPE_CHECKING:
     from slither._types import Payload

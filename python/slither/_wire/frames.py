@@ -1,9 +1,13 @@
-"""The frames of the protocol: builders for what a worker sends, a strict parser for all kinds."""
+"""Every frame of the protocol as a record, and the strict parser of what comes.
 
-from __future__ import annotations
+Pure: a worker, a program and tests parse with it in whatever thread reads, and
+:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 19 go between a worker and BEAM;
+between a program and BEAM go those of 32 and more, and some of the others. The annotation of a
+field is its check; ``protocol/PROTOCOL.md`` says who sends which frame, and when.
+"""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Container
+from typing import NamedTuple, TypeAlias
 
 from slither._errors import ProtocolError
 from slither._types import Payload
@@ -13,212 +17,284 @@ from slither._wire.codec import decode_frame
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
 SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION = range(15, 20)
+START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL = range(32, 41)
 
-Answer = tuple[int, Payload]
+Frame: TypeAlias = tuple[Payload, ...]
+"""Any record of this module."""
+Answer: TypeAlias = tuple[int, Payload]
 """The status and the value of a view reply."""
-
-_REPLY_HEAD = bytes((0x94, VIEW_REPLY))
-_CALL_HEAD = bytes((0x97, CALL))
 
 
 class Hello(NamedTuple):
     """The worker's first words."""
 
-    version: int
-    facts: dict[str, Payload]
+    version: c.Count
+    facts: c.Map
 
 
 class Welcome(NamedTuple):
     """BEAM's answer to a hello."""
 
-    version: int
-    settings: dict[str, Payload]
+    version: c.Count
+    settings: c.Map
 
 
 class Ready(NamedTuple):
     """The worker takes calls from now on."""
 
-    facts: dict[str, Payload]
+    facts: c.Map
 
 
 class Failed(NamedTuple):
     """The worker could not start."""
 
-    error: dict[str, Payload]
+    error: c.Error
 
 
 class Call(NamedTuple):
     """One batch for one handler."""
 
-    id: int
-    target: list[str]
-    context: dict[str, Payload]
-    batch: int
-    attempt: int
-    items: list[Payload]
+    id: c.Id
+    target: c.Target
+    context: c.Context
+    batch: c.Count
+    attempt: c.Id
+    items: c.List
 
 
 class Result(NamedTuple):
     """One value for each item of a call."""
 
-    id: int
-    results: list[Payload]
-    errors: dict[int, dict[str, Payload]] | None
-    timing: list[int]
+    id: c.Id
+    results: c.List
+    errors: c.Errors
+    timing: c.Timing
 
 
 class Error(NamedTuple):
     """The whole batch failed."""
 
-    id: int
-    error: dict[str, Payload]
+    id: c.Count
+    error: c.Error
 
 
 class ViewCall(NamedTuple):
     """A question to a view."""
 
-    id: int
-    call: int
-    name: str
-    mode: int
-    params: Payload
-    timeout: int | None
-
-
-class TableCall(NamedTuple):
-    """An operation on a table."""
-
-    id: int
-    call: int
-    table: str
-    op: str
-    arguments: list[Payload]
+    id: c.Count
+    call: c.Count
+    name: c.Str
+    mode: c.Flag
+    params: c.Anything
+    timeout: c.MaybeCount
 
 
 class ViewReply(NamedTuple):
     """A view's answer, or a table's."""
 
-    id: int
-    status: int
-    value: Payload
+    id: c.Count
+    status: c.Flag
+    value: c.Anything
 
 
 class Log(NamedTuple):
     """One log record, how many were dropped before it, and where it was made."""
 
-    call: int
-    level: str
-    logger: str
-    message: str
-    dropped: int
-    facts: dict[str, Payload] | None = None
+    call: c.Count
+    level: c.Level
+    logger: c.Str
+    message: c.Str
+    dropped: c.Count
+    facts: c.Facts = None
 
 
 class Progress(NamedTuple):
     """How far a call is."""
 
-    call: int
-    done: int
-    total: int | None
+    call: c.Count
+    done: c.Count
+    total: c.MaybeCount
 
 
 class Part(NamedTuple):
     """Results that come before the batch's result frame."""
 
-    id: int
-    index: int  # type: ignore[assignment]
-    results: list[Payload]
-    errors: dict[int, dict[str, Payload]] | None
+    id: c.Id
+    index: c.Count  # type: ignore[assignment]
+    results: c.List
+    errors: c.Errors
 
 
 class Ping(NamedTuple):
     """A question whether the other side reads."""
 
-    token: int
+    token: c.Count
 
 
 class Pong(NamedTuple):
     """The answer to a ping."""
 
-    token: int
+    token: c.Count
 
 
 class Shutdown(NamedTuple):
     """Finish what was received, then exit."""
 
-    grace: int
+    grace: c.Count
 
 
 class Credit(NamedTuple):
     """Leave to send so many more results of a call in parts, or log and progress frames."""
 
-    id: int
-    count: int  # type: ignore[assignment]
+    id: c.Count
+    count: c.Count  # type: ignore[assignment]
 
 
 class Cancel(NamedTuple):
     """Nobody waits for this call any more."""
 
-    id: int
+    id: c.Id
+
+
+class TableCall(NamedTuple):
+    """An operation on a table."""
+
+    id: c.Count
+    call: c.Count
+    table: c.Str
+    op: c.Str
+    arguments: c.List
 
 
 class Session(NamedTuple):
     """The worker holds state of a call's run."""
 
-    call: int
-    run: str
+    call: c.Id
+    run: c.Str
 
 
-Frame = (
-    Hello
-    | Welcome
-    | Ready
-    | Failed
-    | Call
-    | Result
-    | Error
-    | ViewCall
-    | ViewReply
-    | Log
-    | Progress
-    | Part
-    | Ping
-    | Pong
-    | Shutdown
-    | Credit
-    | Cancel
-    | TableCall
-    | Session
-)
+class Start(NamedTuple):
+    """Begin a run of a kind."""
 
-Checks = tuple[tuple[str, c.Check], ...]
-_F = TypeVar("_F")
+    id: c.Id
+    kind: c.Str
+    spec: c.Map
 
-TABLE: dict[int, tuple[Callable[..., Frame], Checks]] = {
-    HELLO: (Hello, (c.COUNT, c.MAP)),
-    WELCOME: (Welcome, (c.COUNT, c.MAP)),
-    READY: (Ready, (c.MAP,)),
-    FAILED: (Failed, (c.ERROR,)),
-    CALL: (Call, (c.ID, c.TARGET, c.CONTEXT, c.COUNT, c.ID, c.LIST)),
-    RESULT: (Result, (c.ID, c.LIST, c.ERRORS, c.TIMING)),
-    ERROR: (Error, (c.COUNT, c.ERROR)),
-    VIEW_CALL: (ViewCall, (c.COUNT, c.COUNT, c.STR, c.FLAG, c.ANYTHING, c.MAYBE)),
-    VIEW_REPLY: (ViewReply, (c.COUNT, c.FLAG, c.ANYTHING)),
-    LOG: (Log, (c.COUNT, c.LEVEL, c.STR, c.STR, c.COUNT, c.FACTS)),
-    PROGRESS: (Progress, (c.COUNT, c.COUNT, c.MAYBE)),
-    PART: (Part, (c.ID, c.COUNT, c.LIST, c.ERRORS)),
-    PING: (Ping, (c.COUNT,)),
-    PONG: (Pong, (c.COUNT,)),
-    SHUTDOWN: (Shutdown, (c.COUNT,)),
-    CREDIT: (Credit, (c.COUNT, c.COUNT)),
-    CANCEL: (Cancel, (c.ID,)),
-    TABLE_CALL: (TableCall, (c.COUNT, c.COUNT, c.STR, c.STR, c.LIST)),
-    SESSION: (Session, (c.ID, c.STR)),
+
+class Feed(NamedTuple):
+    """Items of a run, one encoded value after the other; ``first`` is the number of the first."""
+
+    id: c.Id
+    first: c.Count
+    count: c.Id  # type: ignore[assignment]
+    items: c.Bytes
+
+
+class More(NamedTuple):
+    """Leave to feed so many more frames."""
+
+    id: c.Id
+    count: c.Count  # type: ignore[assignment]
+
+
+class Take(NamedTuple):
+    """Leave to send so many more outputs."""
+
+    id: c.Id
+    count: c.Count  # type: ignore[assignment]
+
+
+class End(NamedTuple):
+    """A run's input has ended."""
+
+    id: c.Id
+
+
+class Outputs(NamedTuple):
+    """Consecutive values of one output, encoded, and the errors of those that failed."""
+
+    id: c.Id
+    output: c.MaybeStr
+    first: c.Count
+    count: c.Id  # type: ignore[assignment]
+    values: c.Bytes
+    errors: c.Errors
+
+
+class Done(NamedTuple):
+    """The last frame of a run: its account, and the error that ended it."""
+
+    id: c.Id
+    receipt: c.Map
+    error: c.MaybeError
+
+
+class Request(NamedTuple):
+    """A question beside runs and tables, by name; a view_reply answers it."""
+
+    id: c.Id
+    name: c.Str
+    arguments: c.Map
+
+
+class Kill(NamedTuple):
+    """The end of the batch of a map run that begins with item ``first``, whatever it takes."""
+
+    id: c.Id
+    first: c.Count
+
+
+RECORDS: dict[int, type[Frame]] = {
+    HELLO: Hello,
+    WELCOME: Welcome,
+    READY: Ready,
+    FAILED: Failed,
+    CALL: Call,
+    RESULT: Result,
+    ERROR: Error,
+    VIEW_CALL: ViewCall,
+    VIEW_REPLY: ViewReply,
+    LOG: Log,
+    PROGRESS: Progress,
+    PART: Part,
+    PING: Ping,
+    PONG: Pong,
+    SHUTDOWN: Shutdown,
+    CREDIT: Credit,
+    CANCEL: Cancel,
+    TABLE_CALL: TableCall,
+    SESSION: Session,
+    START: Start,
+    FEED: Feed,
+    MORE: More,
+    TAKE: Take,
+    END: End,
+    OUTPUTS: Outputs,
+    DONE: Done,
+    REQUEST: Request,
+    KILL: Kill,
 }
+WORKER_KINDS = range(START)
+"""Kinds of the frames between a worker and BEAM."""
+_Rules: TypeAlias = list[tuple[str, c.Rule]]
+_RULES: dict[int, _Rules] = {
+    kind: [(name, kept.__metadata__[0]) for name, kept in record.__annotations__.items()]
+    for kind, record in RECORDS.items()
+}
+# How many bytes an unsigned integer has behind its first.
+_UINTS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+
+
+def head(kind: int) -> bytes:
+    """Return what each frame of a kind begins with: the head of the array, and the kind."""
+    return bytes((0x91 + len(_RULES[kind]), kind))
+
+
+_CALL_HEAD, _REPLY_HEAD, _OUTPUTS_HEAD = head(CALL), head(VIEW_REPLY), head(OUTPUTS)
 
 
 def parse(body: bytes | bytearray) -> Frame:
-    """Read one frame's body, or raise :class:`DecodeError` or :class:`ProtocolError`."""
+    """Read a frame between a worker and BEAM, or raise DecodeError or ProtocolError."""
     fields = decode_frame(body)
     if body[:2] == _CALL_HEAD:
         # The same checks as below, without what they cost there, for what is frequent.
@@ -226,42 +302,48 @@ def parse(body: bytes | bytearray) -> Frame:
         if (
             (type(identity) is type(batch) is type(attempt) is int)
             and (identity > 0 and batch >= 0 and attempt > 0)
-            and (type(items) is list and c.TARGET[1](target) and c.CONTEXT[1](context))
+            and (type(items) is list and c.is_target(target) and c.is_context(context))
         ):
             return Call(identity, target, context, batch, attempt, items)
-    return build(fields, TABLE)
+    return _build(fields, WORKER_KINDS)
 
 
-def build(fields: Payload, table: Mapping[int, tuple[Callable[..., _F], Checks]]) -> _F:
-    """Make the frame of decoded fields that a table knows, or raise :class:`ProtocolError`."""
+def parse_any(body: bytes | bytearray) -> Frame:
+    """Read a frame between a program and BEAM, or raise as :func:`parse` does."""
+    fields = decode_frame(body)
+    if body[:2] == _OUTPUTS_HEAD:
+        # As above.
+        _, identity, output, first, count, values, errors = fields
+        if (
+            (type(identity) is type(first) is type(count) is int)
+            and (identity > 0 and first >= 0 and count > 0)
+            and (output is None and errors is None and type(values) is bytes)
+        ):
+            return Outputs(identity, None, first, count, values, None)
+    return _build(fields, RECORDS)
+
+
+def _build(fields: Payload, kinds: Container[int]) -> Frame:
     if type(fields) is not list or not fields:
         raise ProtocolError("a frame is an array that begins with its kind")
     kind = fields[0]
-    if type(kind) is not int or kind not in table:
+    if type(kind) is not int or kind not in kinds or kind not in RECORDS:
         # A repr may nest too deep, have too many digits, and need not be short.
         plain = type(kind) is int and abs(kind) < 1 << 64
         shown = kind if plain else f"of type {type(kind).__name__}"
         raise ProtocolError(f"no frame has the kind {shown}")
-    make, checks = table[kind]
-    if len(fields) == len(checks) + 1:
-        for index, (_, check) in enumerate(checks, 1):
-            if not check(fields[index]):
-                raise ProtocolError(_mistyped(fields, index, make, checks))
-        return make(*fields[1:])
-    name = getattr(make, "__name__", "").lower()
-    raise ProtocolError(
-        f"frame {name} (kind {kind}) has {len(checks)} fields, not {len(fields) - 1}"
-    )
+    record, rules = RECORDS[kind], _RULES[kind]
+    if len(fields) == len(rules) + 1:
+        for index, (name, rule) in enumerate(rules, 1):
+            if not rule.check(fields[index]):
+                got = type(fields[index]).__name__
+                raise _refused(kind, f": {name} is no {rule.words} but a {got}")
+        return record(*fields[1:])
+    raise _refused(kind, f" has {len(rules)} fields, not {len(fields) - 1}")
 
 
-def _mistyped(
-    fields: list[Payload], index: int, make: Callable[..., object], checks: Checks
-) -> str:
-    name = getattr(make, "__name__", "").lower()
-    field = getattr(make, "_fields", ())[index - 1]
-    got = type(fields[index]).__name__
-    wanted = checks[index - 1][0]
-    return f"frame {name} (kind {fields[0]}): {field} is no {wanted} but a {got}"
+def _refused(kind: int, why: str) -> ProtocolError:
+    return ProtocolError(f"frame {RECORDS[kind].__name__.lower()} (kind {kind}){why}")
 
 
 def parse_reply(body: bytes | bytearray) -> tuple[int, int, Payload] | None:
@@ -297,3 +379,18 @@ def peek(body: bytes | bytearray) -> tuple[int | None, int]:
     if type(kind) is not int or type(identity) is not int or not 0 < identity < 1 << 64:
         return None, 0
     return kind, identity
+
+
+def kind_and_id(body: bytes) -> tuple[int, int]:
+    """Read the kind and the id of a frame without the rest; -1 and 0 where they are not plain.
+
+    >>> kind_and_id(b"\x93\x22\xcd\x01\x2c\x01")
+    (34, 300)
+    """
+    if len(body) < 3 or body[0] & 0xF0 != 0x90:
+        return -1, 0
+    kind, first = body[1], body[2]
+    if first < 0x80:
+        return kind, first
+    size = _UINTS.get(first, 0)
+    return kind, int.from_bytes(body[3 : 3 + size], "big")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgpack import ExtType, Packer, Timestamp
 
 from slither._errors import EncodeError
+from slither._version import MAX_DEPTH
 from slither._wire.extensions import RefusedError, reason, to_wire
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from slither._types import Payload
 
-MAX_DEPTH = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 

@@ -11,11 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from slither._errors import DecodeError, ProtocolError, SlitherError
-from slither._wire import frames
-from slither._wire.codec import encode, encode_once, encode_view
-from slither._wire.walk import MAX_DEPTH
+from slither._wire import build, frames
+from slither._wire.build import Pieces, frame, table_call, view_call
+from slither._wire.faults import clean, describe
 from slither._worker import signals
-from slither._worker.results import Pieces, clean, describe, encode_error, frame
 from slither._worker.spin import Patience
 from slither._worker.watcher import Watcher
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from slither.erlport import Port
 
 
-# Operations whose one argument is a list of many.
-_BULK = frozenset({"get_many", "put"})
 # An array of a kind and the longest id.
 _CANCEL_SIZE = 11
 # Items of a call up to which waking up for it is much of what it costs.
@@ -43,18 +40,6 @@ class Incoming(NamedTuple):
 
     call: frames.Call
     decode_us: int
-
-
-def table_call(
-    identity: int, call: int, table: str, op: str, arguments: tuple[Payload, ...]
-) -> Pieces:
-    """Build the frame of an operation on a table."""
-    fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
-    body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
-    if body is not None:
-        return (body,)
-    head = frames.TABLE_CALL, identity, call, clean(table), op
-    return b"\x96" + b"".join(map(encode, head)), encode_view(arguments, op, MAX_DEPTH + 3)
 
 
 class Link:
@@ -147,13 +132,9 @@ class Link:
         Other threads may ask meanwhile.
         """
         identity = self._next_id()
-        fields = [frames.VIEW_CALL, identity, call, name, mode, params, timeout]
-        body = encode_once(fields, MAX_DEPTH + mode + 1, small=mode == 0)
-        if body is not None:
-            return self._ask(identity, body)
-        head = frames.VIEW_CALL, identity, call, clean(name), mode
-        view = encode_view(params, "params", MAX_DEPTH + mode)
-        return self._ask(identity, b"\x97" + b"".join(map(encode, head)), view, encode(timeout))
+        return self._ask(
+            identity, *view_call(identity, call, name, mode, params, timeout=timeout)
+        )
 
     @signals.whole
     def ask_table(
@@ -430,4 +411,4 @@ class Link:
         identity = identity if kind in (frames.CALL, frames.CANCEL) else 0
         unread = kind == frames.CALL and isinstance(error, DecodeError)
         name = "not_decodable" if unread else "protocol"
-        self._port.write(encode_error(identity, describe(name, str(error))))
+        self._port.write(build.error(identity, describe(name, str(error))))

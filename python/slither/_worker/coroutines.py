@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slither._worker import forked
 from slither._worker.errors_out import exception_error
-from slither._worker.results import Raised
+from slither._worker.failure import Raised
 from slither._worker.yielded import GoneError, Stream
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import sys
 import types
 from typing import TYPE_CHECKING
 
+from slither._wire.faults import describe
 from slither._worker.errors_out import exception_error
 from slither._worker.execute import TargetError, load_module
-from slither._worker.results import describe
 
 if TYPE_CHECKING:
     from slither._types import Payload

@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slither._worker.raised import raised
-from slither._worker.results import MAX_TEXT, clean, describe, said
+from slither._wire.faults import MAX_TEXT, clean, describe
+from slither._worker.raised import raised, said
 
 if TYPE_CHECKING:
     from slither._types import Payload

@@ -10,10 +10,14 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from slither._wire import build
+from slither._wire.build import Pieces
+from slither._wire.faults import clean, describe
 from slither._worker import current, forked, registry, sessions, signals
 from slither._worker.connection import Link
 from slither._worker.errors_out import exception_error
-from slither._worker.results import Pieces, Raised, clean, describe, encode_error, encode_result
+from slither._worker.failure import Raised
+from slither._worker.results import encode_result
 from slither._worker.yielded import Stream, TooManyError
 
 if TYPE_CHECKING:
@@ -55,14 +59,14 @@ def answer(
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
         if wrong is not None:
-            return (encode_error(call.id, wrong),)
+            return (build.error(call.id, wrong),)
         return encode_result(call.id, results, decode_us, handler_us, max_frame)
     except TargetError as error:
-        return (encode_error(call.id, error.error),)
+        return (build.error(call.id, error.error),)
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
         forked.end(error)
-        return (encode_error(call.id, _told(error, call), max_frame),)
+        return (build.error(call.id, _told(error, call), max_frame),)
 
 
 def _told(error: BaseException, call: Call) -> dict[str, Payload]:

@@ -13,14 +13,15 @@ import msgpack
 
 from slither._errors import ProtocolError
 from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
-from slither._wire import frames
+from slither._wire import build, frames
+from slither._wire.build import frame
+from slither._wire.faults import clean, describe
 from slither._worker import current, execute, forked, registry, sessions, signals, threads
 from slither._worker.connection import LEVELS, Incoming, Link
 from slither._worker.errors_out import exception_error
 from slither._worker.marker import Marker, place
 from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
-from slither._worker.results import clean, describe, encode_error, frame
 from slither.erlport import Port
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Runtime:
         if self._link.is_dropped(call.id):
             self._link.forget(call.id)
             error = describe("cancelled", "the caller went away before the call began")
-            self._link.send((encode_error(call.id, error),))
+            self._link.send((build.error(call.id, error),))
             return
         self._marker.set(call.id)
         if self._capture is not None:
@@ -146,7 +147,7 @@ class Runtime:
         try:
             self._link.send(answer)
         except ProtocolError as error:
-            self._link.send((encode_error(call.id, describe("too_large", str(error))),))
+            self._link.send((build.error(call.id, describe("too_large", str(error))),))
         # After the answer: a worker that dies while it sends has executed this call.
         self._marker.set(0)
         signals.tell_late()

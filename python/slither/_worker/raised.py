@@ -12,10 +12,10 @@ import reprlib
 import sys
 from typing import TYPE_CHECKING, cast
 
+from slither._classes import mro, name_of, slots, space
 from slither._wire.checks import MAX_EXCEPTIONS
 from slither._wire.codec import decode, encode_once
-from slither._worker.results import clean, said
-from slither._worker.slots import mro, name_of, slots, space
+from slither._wire.faults import clean
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -49,6 +49,16 @@ def module_of(error: BaseException) -> str:
     # A class of C that is built in has no such attribute, only the answer to the question.
     found = type.__dict__["__module__"].__get__(owner) if named is None else named
     return found if type(found) is str else "unknown"
+
+
+def said(error: BaseException) -> str:
+    """Return an exception's text, or its name where it has none."""
+    name = name_of(type(error)).rpartition(".")[2]
+    try:
+        # Joined, it is a plain str, whatever a subclass of str says of itself.
+        return "".join((str(error),)) or name
+    except BaseException:  # noqa: BLE001 - __str__ is the user's code
+        return f"{name} (its str() failed)"
 
 
 class _Telling:

@@ -6,8 +6,9 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from slither._wire.checks import COUNTS, LONG_TEXTS, TEXTS
 from slither._wire.codec import encode
-from slither._worker.results import clean
+from slither._wire.faults import clean
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -17,12 +18,7 @@ _LONGEST_NAME = 4_096
 _MOST_EXTRA = 65_536
 _LARGEST = (1 << 64) - 1
 
-_TEXTS = ("levelname", "pathname", "funcName", "processName", "threadName", "taskName")
-_COUNTS = ("levelno", "lineno", "process", "thread")
-_LONG_TEXTS = ("exc_text", "stack_info")
-NAMES = (*_TEXTS, *_COUNTS, *_LONG_TEXTS, "created")
-"""The attributes that are told of."""
-_OWN = {*vars(logging.makeLogRecord({})), *_TEXTS, "message", "asctime"}
+_OWN = {*vars(logging.makeLogRecord({})), *TEXTS, "message", "asctime"}
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, Payload]:
@@ -35,13 +31,13 @@ def facts_of(record: logging.LogRecord) -> dict[str, Payload]:
     """
     facts: dict[str, Payload] = {}
     own = vars(record)
-    for name in _TEXTS:
+    for name in TEXTS:
         if isinstance(text := own.get(name), str):
             facts[name] = clean(str(text), _LONGEST_NAME)
-    for name in _COUNTS:
+    for name in COUNTS:
         if type(count := own.get(name)) is int and 0 <= count <= _LARGEST:
             facts[name] = count
-    for name in _LONG_TEXTS:
+    for name in LONG_TEXTS:
         if isinstance(text := own.get(name), str) and text:
             facts[name] = clean(str(text))
     created = own.get("created")

@@ -14,10 +14,10 @@ import sys
 import types
 from importlib.machinery import SourceFileLoader
 
+from slither._references import SCRIPT as NAME
 from slither._worker import current, registry
 from slither._worker.connection import Link
 
-NAME = "__slither_main__"
 _MAIN = "__main__"
 # The second is what multiprocessing calls the main module in its children.
 _NAMES = (_MAIN, "__mp_main__", NAME)

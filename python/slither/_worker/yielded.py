@@ -7,17 +7,11 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from slither._wire.codec import encode
+from slither._wire import build
+from slither._wire.build import Pieces
+from slither._wire.faults import describe
 from slither._worker import forked, signals
-from slither._worker.results import (
-    HEAD,
-    Pieces,
-    array_head,
-    describe,
-    encode_error,
-    encode_errors,
-    encode_one,
-)
+from slither._worker.results import HEAD, encode_one
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -143,8 +137,8 @@ class Stream:
 
     def _pieces(self, count: int) -> Pieces:
         errors = {at: e for at, e in self._errors.items() if at < self._sent + count}
-        head = b"\x95\x0b" + encode(self.id) + encode(self._sent) + array_head(count)
-        return (b"".join((head, *self._values[:count], encode_errors(errors))),)
+        head = build.part_head(self.id, self._sent, count)
+        return (b"".join((head, *self._values[:count], build.errors(errors))),)
 
     def _wait(self) -> None:
         began = time.perf_counter_ns()
@@ -166,11 +160,11 @@ class Stream:
                 if not self.gone:
                     self._send(self._ready())
                 self._closed = True
-                return (encode_error(self.id, problem),)
+                return (build.error(self.id, problem),)
             self._closed = True
-            head = b"\x95\x05" + encode(self.id) + array_head(len(self._values))
-            timing = encode([decode_us, handler_us, self.encode_ns // 1_000])
-            return (b"".join((head, *self._values, encode_errors(self._errors), timing)),)
+            head = build.result_head(self.id, len(self._values))
+            timing = build.timing(decode_us, handler_us, self.encode_ns // 1_000)
+            return (b"".join((head, *self._values, build.errors(self._errors), timing)),)
 
     def too_many(self) -> dict[str, Payload]:
         """Build the error of a handler that yields on after the last item."""

@@ -16,8 +16,8 @@ from slither import (
     views,
 )
 from slither._wire import frames
+from slither._wire.build import frame
 from slither._worker import current
-from slither._worker.results import frame
 from slither.worker import cancelled, progress
 
 

@@ -1,4 +1,7 @@
-"""Classes and what their objects hold, read without a word from code of theirs."""
+"""Classes and what their objects hold, read without running any code of theirs.
+
+Pure functions: a worker uses them to send an exception, a program to make it again.
+"""
 
 from __future__ import annotations
 

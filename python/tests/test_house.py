@@ -1,0 +1,145 @@
+"""How the package is built: which folder may know which, and what each module says of itself.
+
+Every list of exceptions may only get shorter: one that is an exception no more fails, too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import slither
+
+ROOT = Path(slither.__file__).parent
+LONGEST = 400
+"""Lines of a module."""
+
+# What each layer may know beside itself. The ground is the private modules at the top; all other
+# modules at the top are public, and may know everything, as may the command line.
+LAYERS: dict[str, set[str]] = {
+    "ground": set(),
+    "_wire": {"ground"},
+    "_io": {"ground", "_wire"},
+    "_worker": {"ground", "_wire", "_io"},
+    "_pipe": {"ground"},
+    "_driver": {"ground", "_wire", "_io", "_pipe"},
+    "_testing": {"ground", "_wire", "_io", "_worker", "_pipe"},
+    "_cli": {"ground", "_wire", "_io", "_worker", "_pipe", "_driver", "_testing", "public"},
+    "public": {"ground", "_wire", "_io", "_worker", "_pipe", "_driver", "_testing", "_cli"},
+}
+# Why a module knows another that its layer does not, for good.
+JUSTIFIED = {
+    ("slither._driver.beam", "slither._worker.current"): "a Beam is refused in a worker",
+    ("slither._driver.beam", "slither.store"): "a Beam's table is the one that handlers have",
+    ("slither._driver.tables", "slither.store"): "a Beam's table is the one that handlers have",
+}
+CROSSING = {
+    ("slither._testing.simulate", "slither._driver.pipe_run"),
+    ("slither._worker.connection", "slither.erlport"),
+    ("slither._worker.definitions", "slither.pipe"),
+    ("slither._worker.main", "slither.erlport"),
+}
+CIRCLES = [
+    {"slither._worker.connection", "slither._worker.watcher", "slither._worker.yielded"},
+    {"slither._worker.definitions", "slither._worker.execute"},
+]
+TOO_LONG = {
+    "slither._pipe.expression",
+    "slither._testing.simulate",
+    "slither._worker.connection",
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = ("slither", *path.relative_to(ROOT).with_suffix("").parts)
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def layer(name: str) -> str:
+    top, *rest = name.split(".")[1:] or [""]
+    if rest or (ROOT / top).is_dir():
+        return top or "public"
+    return "ground" if top.startswith("_") and top != "__main__" else "public"
+
+
+def imports(name: str) -> Iterator[str]:
+    """The modules that one names, in code and in annotations, wherever the import stands."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+IMPORTS = {name: sorted(set(imports(name)) - {name}) for name in MODULES}
+
+
+def test_the_modules_are_found() -> None:
+    assert {"slither", "slither.worker", "slither._wire.codec"} <= MODULES.keys()
+    assert "slither._wire.codec" in IMPORTS["slither.protocol"]
+    assert "slither._types" in IMPORTS["slither._wire.codec"], "one that is for types alone"
+
+
+def test_a_layer_knows_what_is_below_it() -> None:
+    crossing = {
+        (name, other)
+        for name, others in IMPORTS.items()
+        for other in others
+        if layer(other) not in LAYERS[layer(name)] | {layer(name)}
+    }
+    assert crossing - JUSTIFIED.keys() == CROSSING
+    assert JUSTIFIED.keys() <= crossing, "what is justified, and is not there any more"
+
+
+def test_a_public_module_knows_no_module_that_runs_it() -> None:
+    knows_cli = {name for name in MODULES if any(layer(one) == "_cli" for one in IMPORTS[name])}
+    assert {name for name in knows_cli if layer(name) == "public"} == {"slither.__main__"}
+
+
+def test_imports_have_no_circles() -> None:
+    found = [circle for circle in circles() if len(circle) > 1]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, CIRCLES))
+
+
+def circles() -> list[set[str]]:
+    """Sets of modules that reach one another."""
+    reached: dict[str, set[str]] = {}
+    for name, known in IMPORTS.items():
+        seen: set[str] = set()
+        stack = list(known)
+        while stack:
+            other = stack.pop()
+            if other not in seen:
+                seen.add(other)
+                stack += IMPORTS[other]
+        reached[name] = seen
+    found: list[set[str]] = []
+    for name, others in reached.items():
+        circle = {name} | {other for other in others if name in reached[other]}
+        if circle not in found:
+            found.append(circle)
+    return found
+
+
+def test_no_module_is_too_long() -> None:
+    long = {
+        name for name, path in MODULES.items() if len(path.read_text().splitlines()) > LONGEST
+    }
+    assert long == TOO_LONG
+
+
+def test_each_module_says_what_it_is() -> None:
+    for name, path in MODULES.items():
+        told = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first, _, rest = told.partition("\n")
+        assert first.endswith((".", ":")), f"{name}: a first line that is a sentence"
+        assert not rest or rest.startswith("\n"), f"{name}: a first line of its own"
