@@ -3,30 +3,30 @@ defmodule Slither.DriverTest do
   use ExUnit.Case, async: true
 
   alias Slither.{DispatchError, Error, PipeError, Receipt}
-  alias Slither.Driver.{Fault, Settings, Spec}
+  alias Slither.Driver.{Done, Faults, Options}
 
   describe "settings" do
     test "are options of the pool, and a level" do
       settings = %{"size" => 3, "python" => "python3", "level" => "warning"}
       settings = Map.put(settings, "log_level", "none")
-      assert {:ok, options, :warning} = Settings.check(settings)
+      assert {:ok, options, :warning} = Options.pool(settings)
       assert {options[:name], options[:size], options[:log_level]} == {:default, 3, :none}
     end
 
     test "that are unknown or wrong are refused by name" do
-      assert {:error, error} = Settings.check(%{"sise" => 3})
+      assert {:error, error} = Options.pool(%{"sise" => 3})
       assert Exception.message(error) =~ ~s(no setting is called "sise". Did you mean "size"?)
-      assert {:error, error} = Settings.check(%{"size" => 0})
+      assert {:error, error} = Options.pool(%{"size" => 0})
       assert Exception.message(error) =~ "option :size takes an integer of 1 or more, got 0"
-      assert {:error, error} = Settings.check(%{"log_level" => "loud"})
+      assert {:error, error} = Options.pool(%{"log_level" => "loud"})
       assert Exception.message(error) =~ "option :log_level takes one of :debug"
-      assert {:error, error} = Settings.check(%{"level" => "loud"})
+      assert {:error, error} = Options.pool(%{"level" => "loud"})
       assert Exception.message(error) =~ ~s(no level is called "loud")
     end
 
     test "make no atoms" do
       name = "setting_#{System.unique_integer([:positive])}_never_seen"
-      assert {:error, _error} = Settings.check(%{name => 1})
+      assert {:error, _error} = Options.pool(%{name => 1})
       assert_raise ArgumentError, fn -> String.to_existing_atom(name) end
     end
   end
@@ -35,7 +35,7 @@ defmodule Slither.DriverTest do
     test "is options of a dispatch" do
       retry = %{"retry" => %{"max_attempts" => 2, "then" => "skip"}}
       spec = %{"target" => ["each", "m", "f"], "on_error" => retry, "timeout" => nil}
-      assert {:ok, options} = Spec.map(spec)
+      assert {:ok, options} = Options.map(spec)
       assert options[:on_error] == {:retry, [max_attempts: 2, then: :skip]}
       assert options[:timeout] == :infinity
       assert options[:executor_options] == [target: ["each", "m", "f"]]
@@ -44,11 +44,12 @@ defmodule Slither.DriverTest do
     test "that is wrong is refused by name" do
       for {spec, words} <- [
             {%{"orderin" => "preserve"}, ~s(no option is called "orderin". Did you mean)},
-            {%{"ordering" => "sorted"}, ~s(no ordering is called "sorted")},
+            {%{"ordering" => "sorted"},
+             ~s(option :ordering takes one of :preserve, :as_completed, got "sorted")},
             {%{"on_error" => "explode"}, ~s(on_error: takes "halt", "skip")},
             {%{"on_error" => %{"retry" => %{"tries" => 1}}}, ~s(on_error.retry)}
           ] do
-        assert {:error, error} = Spec.map(spec)
+        assert {:error, error} = Options.map(spec)
         assert Exception.message(error) =~ words
       end
     end
@@ -71,7 +72,7 @@ defmodule Slither.DriverTest do
         cause: cause
       }
 
-      assert Fault.to_wire(error) == %{
+      assert Faults.to_wire(error) == %{
                "kind" => "python_exception",
                "type" => "ValueError",
                "module" => "builtins",
@@ -85,7 +86,7 @@ defmodule Slither.DriverTest do
              }
 
       assert %{"pipe" => "p", "kind" => "python_exception", "type" => "ValueError"} =
-               Fault.to_wire(%PipeError{pipe: "p", reason: :python_exception, cause: error})
+               Faults.to_wire(%PipeError{pipe: "p", reason: :python_exception, cause: error})
     end
 
     test "always can be sent" do
@@ -94,10 +95,10 @@ defmodule Slither.DriverTest do
             %PipeError{pipe: :p, reason: :handler_raised, cause: %RuntimeError{message: "x"}},
             %RuntimeError{message: "x"},
             {:not, :an, :exception},
-            Fault.crashed({%RuntimeError{message: "x"}, []}),
-            Fault.crashed(:killed)
+            Faults.crashed({%RuntimeError{message: "x"}, []}),
+            Faults.crashed(:killed)
           ] do
-        wire = Fault.to_wire(error)
+        wire = Faults.to_wire(error)
         assert is_binary(wire["kind"]) and is_binary(wire["message"])
         assert {:ok, _bytes} = Slither.Protocol.pack(wire)
       end
@@ -107,7 +108,7 @@ defmodule Slither.DriverTest do
   test "a receipt has names as strings, and times in microseconds" do
     second = System.convert_time_unit(1, :second, :native)
     receipt = %Receipt{in: 3, out: 3, duration: second, stages: [{"a", %Receipt{in: 2}}]}
-    wire = Spec.receipt(receipt)
+    wire = Done.receipt(receipt)
     assert %{"in" => 3, "duration" => 1_000_000, "stages" => [["a", %{"in" => 2}]]} = wire
     assert {:ok, _bytes} = Slither.Protocol.pack(wire)
   end

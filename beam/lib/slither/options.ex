@@ -1,8 +1,10 @@
 defmodule Slither.Options do
   @moduledoc false
-  # One table per module both checks its options and writes their documentation, so the two
-  # cannot drift apart. A table is a keyword list: `name: [type: t, default: d, doc: text]`,
-  # with `required: true` where there is no default.
+  # Checks options by tables, in the process that got them, before anything is started with them.
+  #
+  # One table per module checks its options, writes their documentation and reads them from data,
+  # so that the three can't drift apart. A table is a keyword list: `name: [type: t, default: d,
+  # doc: text]`, with `required: true` where there is no default.
 
   @type type ::
           :pos_integer
@@ -65,6 +67,33 @@ defmodule Slither.Options do
     end
   end
 
+  @doc """
+  Options that came as data, a map with strings for names; `{:unknown, name}` for a name that the
+  table has not.
+
+  Data has no atoms: a word is the atom that its type knows by that name, and `nil` is `:infinity`
+  where a type takes that. Values of a wrong type stay as they are, for `validate/3` to refuse.
+  """
+  @spec from_wire(map, table) :: {:ok, keyword} | {:unknown, term}
+  def from_wire(values, table) do
+    types = Map.new(table, fn {name, spec} -> {Atom.to_string(name), {name, spec[:type]}} end)
+
+    case Enum.find(Map.keys(values), &(not is_map_key(types, &1))) do
+      nil -> {:ok, for({word, value} <- values, do: option(types[word], value))}
+      unknown -> {:unknown, unknown}
+    end
+  end
+
+  defp option({name, type}, value), do: {name, native(type, value)}
+
+  defp native(:timeout, nil), do: :infinity
+  defp native({:or, types}, value), do: Enum.reduce(types, value, &native/2)
+
+  defp native({:in, atoms}, word) when is_binary(word),
+    do: Enum.find(atoms, word, &(is_atom(&1) and &1 != nil and Atom.to_string(&1) == word))
+
+  defp native(_type, value), do: value
+
   defp has?(options, name), do: List.keymember?(options, name, 0)
 
   @doc "The table as Markdown, for a moduledoc."
@@ -76,25 +105,24 @@ defmodule Slither.Options do
     end)
   end
 
-  @doc "What a type accepts, in words."
-  @spec describe(type) :: String.t()
-  def describe(:pos_integer), do: "an integer of 1 or more"
-  def describe(:non_neg_integer), do: "an integer of 0 or more"
-  def describe(:boolean), do: "true or false"
-  def describe(:atom), do: "an atom"
-  def describe(:string), do: "a string (UTF-8)"
-  def describe(:name), do: "a string (UTF-8) or an atom"
-  def describe(:keyword), do: "a keyword list"
-  def describe(:map), do: "a map"
-  def describe(:milliseconds), do: "milliseconds (1 to #{@longest})"
-  def describe(:timeout), do: "milliseconds (1 to #{@longest}) or :infinity"
-  def describe(:any), do: "anything"
-  def describe({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
-  def describe({:fun, arity}) when is_integer(arity), do: "a function of arity #{arity}"
-  def describe({:fun, arities}), do: "a function of arity #{Enum.join(arities, " or ")}"
-  def describe({:list, type}), do: "a list, each element #{describe(type)}"
-  def describe({:or, types}), do: Enum.map_join(types, ", or ", &describe/1)
-  def describe({:custom, words, _check}), do: words
+  # What a type accepts, in words.
+  defp describe(:pos_integer), do: "an integer of 1 or more"
+  defp describe(:non_neg_integer), do: "an integer of 0 or more"
+  defp describe(:boolean), do: "true or false"
+  defp describe(:atom), do: "an atom"
+  defp describe(:string), do: "a string (UTF-8)"
+  defp describe(:name), do: "a string (UTF-8) or an atom"
+  defp describe(:keyword), do: "a keyword list"
+  defp describe(:map), do: "a map"
+  defp describe(:milliseconds), do: "milliseconds (1 to #{@longest})"
+  defp describe(:timeout), do: "milliseconds (1 to #{@longest}) or :infinity"
+  defp describe(:any), do: "anything"
+  defp describe({:in, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
+  defp describe({:fun, arity}) when is_integer(arity), do: "a function of arity #{arity}"
+  defp describe({:fun, arities}), do: "a function of arity #{Enum.join(arities, " or ")}"
+  defp describe({:list, type}), do: "a list, each element #{describe(type)}"
+  defp describe({:or, types}), do: Enum.map_join(types, ", or ", &describe/1)
+  defp describe({:custom, words, _check}), do: words
 
   @doc "The candidate nearest to `name`, as `\" Did you mean …?\"`, or an empty string."
   @spec nearest(term, [term]) :: String.t()

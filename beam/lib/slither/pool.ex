@@ -170,6 +170,10 @@ defmodule Slither.Python.Pool do
           settings: map
         }
 
+  @doc false
+  @spec options() :: Options.table()
+  def options, do: @options
+
   @doc "Checks a pool's options; `{:error, error}` names the option at fault."
   @spec check(keyword) :: {:ok, keyword} | {:error, Error.t()}
   def check(options) do

@@ -288,7 +288,7 @@ defmodule Slither.Pipe.SentencesTest do
   end
 
   defp settings(settings) do
-    case Slither.Driver.Settings.check(settings) do
+    case Slither.Driver.Options.pool(settings) do
       {:ok, _options, _level} -> "is taken"
       {:error, error} -> document(error)
     end
@@ -309,11 +309,8 @@ defmodule Slither.Pipe.SentencesTest do
   end
 
   defp map(spec) do
-    with {:ok, options} <- Slither.Driver.Spec.map(spec),
-         all = [executor: Slither.Driver.Executor, raw: true] ++ options,
-         {:ok, _options} <- Slither.Dispatch.Settings.check(all, "map") do
-      "is taken"
-    else
+    case Slither.Driver.Options.map(spec) do
+      {:ok, _options} -> "is taken"
       {:error, error} -> document(error)
     end
   end
@@ -324,7 +321,7 @@ defmodule Slither.Pipe.SentencesTest do
   end
 
   defp run(spec) do
-    case Slither.Driver.Spec.pipe(spec) do
+    case Slither.Driver.Options.pipe(spec) do
       {:ok, nil, options} -> "is taken: #{inspect(options)}"
       {:error, error} -> document(error)
     end

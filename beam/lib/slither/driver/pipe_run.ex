@@ -1,10 +1,11 @@
 defmodule Slither.Driver.PipeRun do
   @moduledoc false
-  # A pipe over what the driver feeds. BEAM says how many items it takes, and the driver how many
-  # outputs: neither holds more of the other's than it has room for.
+  # A pipe over what the driver feeds: the loop of the run's own process, which the server starts
+  # and sends the driver's frames. BEAM says how many items it takes and the driver how many
+  # outputs, so that neither holds more of the other's than it has room for.
 
   alias Slither.{Error, Item}
-  alias Slither.Driver.{Fault, Spec}
+  alias Slither.Driver.{Done, Faults, Options}
   alias Slither.Pipe.{Document, Resume}
   alias Slither.Run.{Engine, Quiet}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
@@ -16,9 +17,9 @@ defmodule Slither.Driver.PipeRun do
   @pause 10
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
-  @spec run(pos_integer, map, PortWriter.to()) :: :ok
+  @spec run(pos_integer, map, PortWriter.to()) :: boolean
   def run(id, spec, port) do
-    with {:ok, document, options} <- Spec.pipe(spec),
+    with {:ok, document, options} <- Options.pipe(spec),
          {:ok, definition} <- Document.parse(document),
          {:ok, run} <- open(definition, options) do
       loop(%{
@@ -34,7 +35,7 @@ defmodule Slither.Driver.PipeRun do
         quiet: %Quiet{after: @pause}
       })
     else
-      {:error, error} -> done(port, id, %{}, error)
+      {:error, error} -> PortWriter.write(port, Done.frame(id, nil, error))
     end
   end
 
@@ -204,7 +205,7 @@ defmodule Slither.Driver.PipeRun do
   defp encode(item, index) do
     case Encoder.encode(item.payload) do
       {:ok, value} ->
-        {value, if(error = item.meta[:error], do: {index, Fault.to_wire(error)})}
+        {value, if(error = item.meta[:error], do: {index, Faults.to_wire(error)})}
 
       {:error, why} ->
         fault = %{"kind" => "not_encodable", "message" => why, "lost" => true}
@@ -229,13 +230,7 @@ defmodule Slither.Driver.PipeRun do
   ## End
 
   defp finish(state, error),
-    do: done(state.port, state.id, Spec.receipt(close(state.run, error)), error)
-
-  defp done(port, id, receipt, error) do
-    fault = if error, do: Fault.to_wire(error)
-    PortWriter.write(port, Frame.encode!({:done, id, receipt, fault}))
-    :ok
-  end
+    do: PortWriter.write(state.port, Done.frame(state.id, close(state.run, error), error))
 
   defp write(state, frame), do: PortWriter.write(state.port, Frame.encode!(frame))
 end

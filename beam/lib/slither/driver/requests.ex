@@ -2,7 +2,7 @@ defmodule Slither.Driver.Requests do
   @moduledoc false
   # What a driver asks for beside runs and tables, by name.
 
-  alias Slither.Driver.{Fault, Tables}
+  alias Slither.Driver.{Faults, Tables}
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Python.Pool
@@ -34,7 +34,7 @@ defmodule Slither.Driver.Requests do
   end
 
   def serve("table", spec), do: Tables.open(spec)
-  def serve(name, _arguments), do: {:error, Fault.unknown("request", name, @names)}
+  def serve(name, _arguments), do: {:error, Faults.unknown("request", name, @names)}
 
   @doc "The frame that answers it."
   @spec reply(pos_integer, {:ok, term} | {:error, Exception.t()}) :: iodata
@@ -46,7 +46,7 @@ defmodule Slither.Driver.Requests do
   end
 
   def reply(id, {:error, error}),
-    do: Frame.encode!({:view_reply, id, 1, Fault.to_wire(error)})
+    do: Frame.encode!({:view_reply, id, 1, Faults.to_wire(error)})
 
   defp named({name, value}), do: {Atom.to_string(name), value}
 end

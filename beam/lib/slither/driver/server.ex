@@ -8,7 +8,7 @@ defmodule Slither.Driver.Server do
 
   require Logger
 
-  alias Slither.Driver.{Fault, LogHandler, MapRun, PipeRun, Requests, Settings, Tables}
+  alias Slither.Driver.{Done, Faults, LogHandler, MapRun, Options, PipeRun, Requests, Tables}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Guard, Pool, PortWriter}
 
@@ -95,7 +95,7 @@ defmodule Slither.Driver.Server do
         {:noreply, %{state | phase: :ready, pools: pools}}
 
       {:error, error} ->
-        send_frame(state.port, {:failed, Fault.to_wire(error)})
+        send_frame(state.port, {:failed, Faults.to_wire(error)})
         {:stop, :normal, state}
     end
   end
@@ -131,13 +131,13 @@ defmodule Slither.Driver.Server do
 
   defp welcome(version, settings, port) do
     if version == Frame.version() do
-      with {:ok, pool, level} <- Settings.check(settings) do
+      with {:ok, pool, level} <- Options.pool(settings) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
         Supervisor.start_link([Tables.supervisor(), {Pool, pool}], strategy: :one_for_one)
       end
     else
-      {:error, Fault.version_mismatch(version)}
+      {:error, Faults.version_mismatch(version)}
     end
   end
 
@@ -149,7 +149,7 @@ defmodule Slither.Driver.Server do
     run = fn ->
       case @runs do
         %{^kind => module} -> module.run(id, spec, port)
-        _ -> raise Fault.unknown("run", kind, Map.keys(@runs))
+        _ -> raise Faults.unknown("run", kind, Map.keys(@runs))
       end
     end
 
@@ -171,17 +171,16 @@ defmodule Slither.Driver.Server do
   end
 
   defp run_down(state, id, reason) do
-    unless reason in [:normal, :killed], do: done(state.port, id, reason)
+    unless reason in [:normal, :killed],
+      do: PortWriter.write(state.port, Done.frame(id, nil, Faults.crashed(reason)))
+
     %{state | runs: Map.delete(state.runs, id)}
   end
-
-  defp done(port, id, reason),
-    do: send_frame(port, {:done, id, %{}, Fault.to_wire(Fault.crashed(reason))})
 
   defp request_down(state, _id, :normal), do: state
 
   defp request_down(state, id, reason) do
-    PortWriter.write(state.port, Requests.reply(id, {:error, Fault.crashed(reason)}))
+    PortWriter.write(state.port, Requests.reply(id, {:error, Faults.crashed(reason)}))
     state
   end
 

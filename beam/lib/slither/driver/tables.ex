@@ -5,7 +5,7 @@ defmodule Slither.Driver.Tables do
 
   @behaviour Slither.Store
 
-  alias Slither.Driver.Fault
+  alias Slither.Driver.Faults
   alias Slither.Error
   alias Slither.Store.Server
 
@@ -71,7 +71,7 @@ defmodule Slither.Driver.Tables do
   defp type(name) do
     case @types do
       %{^name => type} -> {:ok, type}
-      _ -> {:error, Fault.unknown("type", name, Map.keys(@types))}
+      _ -> {:error, Faults.unknown("type", name, Map.keys(@types))}
     end
   end
 end

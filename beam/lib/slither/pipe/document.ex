@@ -26,7 +26,7 @@ defmodule Slither.Pipe.Document do
   """
 
   alias Slither.{Error, Options}
-  alias Slither.Pipe.{Builder, Definition}
+  alias Slither.Pipe.{Builder, Definition, Statement}
   alias Slither.Pipe.Document.{Fields, Policies, Stages}
   alias Slither.Store.Views
 
@@ -37,10 +37,6 @@ defmodule Slither.Pipe.Document do
   @options [
     pool: [type: :atom, default: :default, doc: "The pool of Python stages that name none."]
   ]
-
-  @doc "The version of documents that this Slither reads."
-  @spec version() :: pos_integer
-  def version, do: @version
 
   @doc """
   A document's pipe, ready to run.
@@ -59,18 +55,16 @@ defmodule Slither.Pipe.Document do
   """
   @spec parse(term, keyword) :: {:ok, Definition.t()} | {:error, Error.t()}
   def parse(document, options \\ []) do
-    with {:ok, options} <- Options.validate(options, @options, "Slither.Pipe.Document.parse/2") do
-      read(document, "", options[:pool], 1)
-    end
-  catch
-    {Fields, reason, path, message} -> {:error, error(document, reason, path, message)}
+    with {:ok, options} <- Options.validate(options, @options, "Slither.Pipe.Document.parse/2"),
+         {:error, error} <- Fields.read(fn -> read(document, "", options[:pool], 1) end),
+         do: {:error, %{error | where: error.where || where(document)}}
   end
 
   # A document within another is read by way of the stage that holds it.
   defp read(document, path, pool, nesting) do
     if nesting > @max_nesting, do: Fields.refuse(path, "pipes nest deeper than #{@max_nesting}")
     fields = Fields.map(document, path)
-    version(Fields.get(fields, "version"), Fields.under(path, "version"))
+    version(fields["version"], Fields.under(path, "version"))
     Fields.known(fields, path, ~w(version name stages outputs stores on_error))
 
     name = Fields.name(fields, path, "name")
@@ -79,13 +73,16 @@ defmodule Slither.Pipe.Document do
     within = %{pool: pool, read: &read(&1, &2, pool, nesting + 1)}
 
     statements =
-      each(stages, path, "stages", &Stages.statement(&1, &2, within)) ++
-        each(Fields.list(fields, path, "outputs", default: []), path, "outputs", &output/2) ++
-        each(Fields.list(fields, path, "stores", default: []), path, "stores", &store/2) ++
-        each(Fields.list(fields, path, "on_error", default: []), path, "on_error", &policy/2)
+      Fields.each(stages, path, "stages", &Stages.statement(&1, &2, within)) ++
+        each(fields, path, "outputs", &output/2) ++
+        each(fields, path, "stores", &store/2) ++
+        each(fields, path, "on_error", &policy/2)
 
     built(Builder.build(name, statements), path)
   end
+
+  defp each(fields, path, field, fun),
+    do: fields |> Fields.list(path, field, default: []) |> Fields.each(path, field, fun)
 
   defp version(@version, _path), do: :ok
 
@@ -97,12 +94,10 @@ defmodule Slither.Pipe.Document do
   defp version(version, path),
     do: Fields.refuse(path, "takes the document's version, got #{Fields.short(version)}")
 
-  defp each(values, path, field, fun) do
-    for {value, index} <- Enum.with_index(values),
-        do: fun.(value, "#{Fields.under(path, field)}[#{index}]")
-  end
+  defp output(name, path), do: statement(:output, path, Fields.name(name, path), nil)
 
-  defp output(name, path), do: {:output, path, Fields.name(name, path)}
+  defp statement(kind, path, name, value),
+    do: %Statement{kind: kind, line: path, name: name, value: value}
 
   defp store(store, path) do
     fields = Fields.map(store, path)
@@ -112,7 +107,7 @@ defmodule Slither.Pipe.Document do
 
     case Views.fetch_table(table) do
       {:ok, %{store: module}} ->
-        {:store, path, name, module}
+        statement(:store, path, name, module)
 
       :error ->
         known = Enum.sort(Views.table_names())
@@ -130,11 +125,11 @@ defmodule Slither.Pipe.Document do
     fields = Fields.map(entry, path)
     Fields.known(fields, path, ~w(stage policy))
     stage = if fields["stage"] == "*", do: :*, else: Fields.name(fields, path, "stage")
-    policy = Policies.policy(Fields.get(fields, "policy"), Fields.under(path, "policy"))
-    {:on_error, path, stage, policy}
+    policy = Policies.policy(fields["policy"], Fields.under(path, "policy"))
+    statement(:on_error, path, stage, policy)
   end
 
-  defp built({:ok, definition}, _path), do: {:ok, definition}
+  defp built({:ok, definition}, _path), do: definition
 
   defp built({:error, line, error}, path) do
     route = error.details[:route]
@@ -142,14 +137,6 @@ defmodule Slither.Pipe.Document do
     Fields.refuse(path, error.message)
   end
 
-  defp error(document, reason, path, message) do
-    where =
-      case document do
-        %{"name" => name} when is_binary(name) -> "pipe #{Fields.short(name)}"
-        _other -> "pipe document"
-      end
-
-    text = if path == "", do: message, else: "#{path}: #{message}"
-    %Error{reason: reason, where: where, message: text, details: %{path: path}}
-  end
+  defp where(%{"name" => name}) when is_binary(name), do: "pipe #{Fields.short(name)}"
+  defp where(_document), do: "pipe document"
 end

@@ -1,113 +1,97 @@
 defmodule Slither.Pipe.Document.Stages do
   @moduledoc false
-  # Stages of a document as statements of the DSL.
+  # Reads the stages of a document as statements, in the process that parses it.
 
+  alias Slither.Dispatch.Executors.Snakepit
   alias Slither.Dispatch.Strategies.{KeyPartition, WeightedBatch}
-  alias Slither.{Expression, Options}
+  alias Slither.{Error, Expression, Options, Stage}
   alias Slither.Pipe.{Definition, Functions, Statement}
   alias Slither.Pipe.Document.Fields
 
   @types ~w(beam python router batch pipe)
 
-  # What a document's options are in the DSL; `nil` has a meaning for those in `@endless`.
-  @python %{
-    "batch_size" => :batch_size,
-    "target_ms" => :target_ms,
-    "min_batch_size" => :min_batch_size,
-    "max_batch_size" => :max_batch_size,
-    "max_in_flight" => :max_in_flight,
-    "max_in_flight_bytes" => :max_in_flight_bytes,
-    "ordering" => :ordering,
-    "isolate" => :isolate,
-    "timeout" => :timeout,
-    "queue_timeout" => :queue_timeout,
-    "max_weight" => :max_weight,
-    "window" => :window
-  }
-  @special ~w(pool weight key)
-  @endless [:timeout, :queue_timeout]
-  @words %{
-    batch_size: %{"auto" => :auto},
-    ordering: %{"preserve" => :preserve, "as_completed" => :as_completed},
-    cardinality: %{"one" => :one, "many" => :many}
-  }
+  # The options that a document may give; what else stages have is for code of the BEAM side.
+  @beam ~w(cardinality concurrency)a
+  @batch ~w(size timeout)a
+  @python ~w(batch_size target_ms min_batch_size max_batch_size max_in_flight max_in_flight_bytes
+             ordering isolate timeout queue_timeout max_weight window)a
 
-  @typep within :: %{
-           pool: atom,
-           read: (term, String.t() -> {:ok, Definition.t()})
-         }
+  @typep within :: %{pool: atom, read: (term, String.t() -> Definition.t())}
 
   @doc "The statement of a stage; `within` has the pipe's pool, and what reads a pipe in it."
   @spec statement(term, String.t(), within) :: Statement.t()
   def statement(stage, path, within) do
     fields = Fields.map(stage, path)
     name = Fields.name(fields, path, "name")
-    {type, options} = stage(Fields.one_of(fields, path, "type", @types), fields, path, within)
-    {type, screen} = if is_tuple(type), do: type, else: {type, nil}
-    %Statement{Statement.new({:stage, path, name, type, options}) | screen: screen}
+    type = Fields.one_of(fields, path, "type", @types)
+    stage(type, fields, path, within, %Statement{kind: :stage, line: path, name: name})
   end
 
-  defp stage("beam", %{"function" => _} = fields, path, _within) do
+  defp stage("beam", %{"function" => _} = fields, path, _within, statement) do
     Fields.known(fields, path, ~w(name type function options))
     name = Fields.string(fields, path, "function")
-    options = options(fields, path, ~w(cardinality concurrency batch))
-    batch = options["batch"] || false
-    at = Fields.under(path, "options")
+
+    {options, others} =
+      options(fields, path, Keyword.take(Stage.Beam.options(), @beam), ["batch"])
+
+    batch = others["batch"] || false
 
     unless is_boolean(batch),
-      do: Fields.refuse("#{at}.batch", "takes true or false, got #{Fields.short(batch)}")
+      do:
+        Fields.refuse("#{path}.options.batch", "takes true or false, got #{Fields.short(batch)}")
 
     case Functions.fetch(name) do
       {:ok, fun} ->
         handler = if batch, do: :batch_handler, else: :handler
-        {:beam, [{handler, fun} | mapped(options, at, [:cardinality, :concurrency])]}
+        %{statement | type: :beam, value: [{handler, fun} | options]}
 
       {:error, message} ->
         Fields.refuse(Fields.under(path, "function"), message)
     end
   end
 
-  defp stage("beam", fields, path, _within) do
+  defp stage("beam", fields, path, _within, statement) do
     Fields.known(fields, path, ~w(name type expression options))
-    data = Fields.required(fields, path, "expression")
-    expression = Fields.expression(data, Fields.under(path, "expression"), [:skip, :fail])
-    options = options(fields, path, ~w(cardinality))
-    [cardinality: cardinality] = cardinality(options, Fields.under(path, "options"))
-    {Slither.Stage.Expression, [expression: expression, many: cardinality == :many]}
+    expression = Fields.expression(fields, path, "expression", [:skip, :fail])
+    {_options, others} = options(fields, path, [], ["cardinality"])
+    cardinality = others["cardinality"] || "one"
+
+    unless cardinality in ["one", "many"] do
+      message = "takes one or many, got #{Fields.short(cardinality)}"
+      Fields.refuse("#{path}.options.cardinality", message)
+    end
+
+    options = [expression: expression, many: cardinality == "many"]
+    %{statement | type: Stage.Expression, value: options}
   end
 
-  defp stage("python", fields, path, within) do
+  defp stage("python", fields, path, within, statement) do
     target = target(fields, path)
-    options = options(fields, path, Map.keys(@python) ++ @special)
+    table = Keyword.take(Stage.Python.options(), @python)
+    {options, others} = options(fields, path, table, ~w(pool weight key))
     at = Fields.under(path, "options")
-    plain = for {name, value} <- options, key = @python[name], do: {key, word(key, value)}
-    {strategy, screen} = strategy(options, at)
-    pool = [pool: pool(options["pool"], at, within.pool)]
-    {{:python, screen}, target ++ pool ++ strategy ++ Enum.sort(plain)}
+    {strategy, screen} = strategy(others, at)
+    pool = [pool: pool(others["pool"], at, within.pool)]
+    %{statement | type: :python, value: target ++ pool ++ strategy ++ options, screen: screen}
   end
 
-  defp stage("router", fields, path, _within) do
+  defp stage("router", fields, path, _within, statement) do
     Fields.known(fields, path, ~w(name type routes))
-
-    routes =
-      for {route, index} <- Enum.with_index(Fields.list(fields, path, "routes")) do
-        route(route, "#{path}.routes[#{index}]")
-      end
-
-    {:router, [routes: routes]}
+    routes = Fields.each(Fields.list(fields, path, "routes"), path, "routes", &route/2)
+    %{statement | type: :router, value: [routes: routes]}
   end
 
-  defp stage("batch", fields, path, _within) do
+  defp stage("batch", fields, path, _within, statement) do
     Fields.known(fields, path, ~w(name type options))
-    options = options(fields, path, ~w(size timeout))
-    {:batch, mapped(options, Fields.under(path, "options"), [:size, :timeout])}
+    {options, _none} = options(fields, path, Keyword.take(Stage.Batch.options(), @batch), [])
+    %{statement | type: :batch, value: options}
   end
 
-  defp stage("pipe", fields, path, within) do
+  defp stage("pipe", fields, path, within, statement) do
     Fields.known(fields, path, ~w(name type pipe outputs))
     document = Fields.required(fields, path, "pipe")
-    {:ok, inner} = within.read.(document, Fields.under(path, "pipe"))
-    {:pipe, [pipe: inner, outputs: outputs(fields, path)]}
+    inner = within.read.(document, Fields.under(path, "pipe"))
+    %{statement | type: :pipe, value: [pipe: inner, outputs: outputs(fields, path)]}
   end
 
   defp outputs(fields, path) do
@@ -118,31 +102,29 @@ defmodule Slither.Pipe.Document.Stages do
     end
   end
 
+  defp target(%{"command" => _} = fields, path) do
+    Fields.known(fields, path, ~w(name type command options))
+    [executor: Snakepit, command: Fields.string(fields, path, "command")]
+  end
+
   defp target(fields, path) do
-    if is_map_key(fields, "command") do
-      Fields.known(fields, path, ~w(name type command options))
-      command = Fields.string(fields, path, "command")
-      [executor: Slither.Dispatch.Executors.Snakepit, command: command]
-    else
-      Fields.known(fields, path, ~w(name type module function options))
-      module = Fields.string(fields, path, "module")
-      [module: module, function: Fields.string(fields, path, "function")]
-    end
+    Fields.known(fields, path, ~w(name type module function options))
+    module = Fields.string(fields, path, "module")
+    [module: module, function: Fields.string(fields, path, "function")]
   end
 
   defp route(route, path) do
     fields = Fields.map(route, path)
     Fields.known(fields, path, ~w(when to))
     to = Fields.name(fields, path, "to")
-    data = Fields.required(fields, path, "when")
-    test = Fields.expression(data, Fields.under(path, "when"), [])
+    test = Fields.expression(fields, path, "when", [])
     {fn item -> true?(Expression.eval!(test, item.payload), test) end, to}
   end
 
   defp true?(value, _test) when is_boolean(value), do: value
 
   defp true?(value, test) do
-    raise Slither.Error,
+    raise Error,
       reason: :expression,
       message: "#{test.text}: a route takes True or False, got #{Fields.short(value)}",
       details: %{expression: test.text, kind: :type}
@@ -150,38 +132,12 @@ defmodule Slither.Pipe.Document.Stages do
 
   ## Options
 
-  defp options(fields, path, names) do
-    path = Fields.under(path, "options")
-    options = Fields.map(Map.get(fields, "options", %{}), path)
-
-    case Enum.find(Map.keys(options), &(&1 not in names)) do
-      nil ->
-        options
-
-      unknown ->
-        hint = if is_binary(unknown), do: Options.nearest(unknown, names), else: ""
-        list = names |> Enum.sort() |> Enum.join(", ")
-        Fields.refuse(path, "unknown option #{Fields.short(unknown)}.#{hint} Accepted: #{list}")
-    end
-  end
-
-  defp mapped(options, _path, keys) do
-    for key <- keys, Map.has_key?(options, Atom.to_string(key)) do
-      {key, word(key, options[Atom.to_string(key)])}
-    end
-  end
-
-  defp word(key, nil) when key in @endless, do: :infinity
-  defp word(key, value), do: get_in(@words, [key, value]) || value
-
-  defp cardinality(options, path) do
-    case options["cardinality"] || "one" do
-      word when word in ["one", "many"] ->
-        [cardinality: @words.cardinality[word]]
-
-      other ->
-        Fields.refuse("#{path}.cardinality", "takes one or many, got #{Fields.short(other)}")
-    end
+  # Those that the table has, as options, and the others as the document gives them.
+  defp options(fields, path, table, others) do
+    names = Enum.map(Keyword.keys(table), &Atom.to_string/1) ++ others
+    {others, plain} = fields |> Fields.options(path, names) |> Map.split(others)
+    {:ok, options} = Options.from_wire(plain, table)
+    {Enum.sort(options), others}
   end
 
   # A weight or a key is evaluated twice: by itself, where an item that has none can fail alone,
@@ -189,21 +145,20 @@ defmodule Slither.Pipe.Document.Stages do
   defp strategy(%{"weight" => _, "key" => _}, path),
     do: Fields.refuse(path, "takes weight or key, not both")
 
-  defp strategy(%{"weight" => data}, path) do
-    weight = Fields.expression(data, Fields.under(path, "weight"), [])
-    weigh = fn item -> Expression.eval!(weight, item.payload) end
-    screen = [name: "weight", expression: weight, check: &weight/1]
-    {[strategy: WeightedBatch, weight_fn: weigh], screen}
-  end
+  defp strategy(%{"weight" => _} = options, path),
+    do: strategy(options, path, "weight", WeightedBatch, :weight_fn, &weight/1)
 
-  defp strategy(%{"key" => data}, path) do
-    key = Fields.expression(data, Fields.under(path, "key"), [])
-    key_fn = fn item -> Expression.eval!(key, item.payload) end
-    screen = [name: "key", expression: key, check: fn _key -> :ok end]
-    {[strategy: KeyPartition, key_fn: key_fn], screen}
-  end
+  defp strategy(%{"key" => _} = options, path),
+    do: strategy(options, path, "key", KeyPartition, :key_fn, fn _key -> :ok end)
 
   defp strategy(_options, _path), do: {[], nil}
+
+  defp strategy(options, path, name, module, option, check) do
+    expression = Fields.expression(options, path, name, [])
+    value = fn item -> Expression.eval!(expression, item.payload) end
+    screen = [name: name, expression: expression, check: check]
+    {[{:strategy, module}, {option, value}], screen}
+  end
 
   defp weight(weight) when is_number(weight) and weight >= 0, do: :ok
 

@@ -1,4 +1,4 @@
-defmodule Slither.Driver.Fault do
+defmodule Slither.Driver.Faults do
   @moduledoc false
   # Errors as a driver gets them: the reason as `kind`, the sentence, where it happened, and the
   # Python exception behind it.

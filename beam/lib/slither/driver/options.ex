@@ -1,0 +1,92 @@
+defmodule Slither.Driver.Options do
+  @moduledoc false
+  # What a driver says in its welcome and of its runs, as options of the pool, of a dispatch and of
+  # a pipe's run. Names come from data: they are looked up in tables, and none becomes an atom. The
+  # server and the runs call it, each in its own process.
+
+  alias Slither.Dispatch.Settings
+  alias Slither.Driver.{Executor, Faults}
+  alias Slither.{Error, Options}
+  alias Slither.Pipe.Document.{Fields, Policies}
+  alias Slither.Python.Pool
+
+  @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
+           startup_timeout max_requests max_calls max_rss max_age cancel_grace session_idle
+           shutdown log_level capture_failures)a
+  @levels ~w(debug info warning error)a
+
+  # What a run is given under a name that only the driver knows; `run/1` says what it means.
+  @run [session: [type: :string], trace: []]
+  @map ~w(max_in_flight ordering isolate timeout queue_timeout)a
+  @map_only [target: [], on_error: []]
+  @pipe_only [
+    checkpoint: [type: :string],
+    resume: [type: {:in, [:anyway]}],
+    sources: [type: :map]
+  ]
+
+  @doc "The options of the pool `:default`, and the Logger's level."
+  @spec pool(map) :: {:ok, keyword, Logger.level()} | {:error, Error.t()}
+  def pool(settings) do
+    {level, settings} = Map.pop(settings, "level", "info")
+
+    with {:ok, level} <- level(level),
+         {:ok, options} <- read("setting", settings, Keyword.take(Pool.options(), @pool)),
+         {:ok, options} <- Pool.check([name: :default] ++ options) do
+      {:ok, options, level}
+    end
+  end
+
+  defp level(name) do
+    case Enum.find(@levels, &(Atom.to_string(&1) == name)) do
+      nil -> {:error, Faults.unknown("level", name, Enum.map(@levels, &Atom.to_string/1))}
+      level -> {:ok, level}
+    end
+  end
+
+  @doc "The options of the dispatch that a map is."
+  @spec map(map) :: {:ok, keyword} | {:error, Error.t()}
+  def map(spec) do
+    table = Keyword.take(Settings.table(), @map) ++ @run ++ @map_only
+
+    with {:ok, options} <- read("option", spec, table),
+         {:ok, options} <- policy(options),
+         do: Settings.check([executor: Executor, raw: true] ++ run(options), "map")
+  end
+
+  defp policy(options) do
+    with {:ok, document} <- Keyword.fetch(options, :on_error),
+         {:ok, policy} <- Fields.read(fn -> Policies.policy(document, "on_error") end) do
+      {:ok, Keyword.put(options, :on_error, policy)}
+    else
+      :error -> {:ok, options}
+      {:error, error} -> {:error, %{error | reason: :invalid_option}}
+    end
+  end
+
+  @doc "The document of a pipe, and the options of its run."
+  @spec pipe(map) :: {:ok, term, keyword} | {:error, Error.t()}
+  def pipe(spec) do
+    {document, spec} = Map.pop(spec, "document")
+
+    with {:ok, options} <- read("option", spec, @run ++ @pipe_only),
+         {:ok, options} <- Options.validate(options, @run ++ @pipe_only, "pipe"),
+         do: {:ok, document, run(options)}
+  end
+
+  defp read(what, values, table) do
+    with {:unknown, name} <- Options.from_wire(values, table) do
+      known = Enum.map(Keyword.keys(table), &Atom.to_string/1)
+      {:error, Faults.unknown(what, name, known)}
+    end
+  end
+
+  defp run(options) do
+    Enum.map(options, fn
+      {:session, name} -> {:session_id, name}
+      {:trace, trace} -> {:metadata, %{trace: trace}}
+      {:target, target} -> {:executor_options, [target: target]}
+      option -> option
+    end)
+  end
+end
