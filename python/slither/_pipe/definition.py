@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from slither._errors import PipeError
 from slither._options import TEXT, nearest, wrong
 from slither._pipe import options as known
-from slither._pipe.expression import Expression, Operand, expression_of
+from slither._pipe.expression import Expression, Operand
 from slither._pipe.faults import caller, fault
 from slither._pipe.faults import name as checked_name
 from slither._pipe.handler import BatchHandler, target
+from slither._pipe.operand import expression_of
 from slither._pipe.options import Policy, PolicyLike
 from slither._pipe.options import policy as read_policy
 from slither._types import Payload

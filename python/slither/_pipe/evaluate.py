@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
-from slither._pipe.expression import INT_BOUND
+from slither._pipe.operand import INT_BOUND
 from slither._pipe.render import render
 
 if TYPE_CHECKING:

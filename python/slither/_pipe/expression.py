@@ -1,23 +1,21 @@
 """Expressions over an item, built in Python as data and evaluated on BEAM.
 
-The operations and their law are in ``protocol/PROTOCOL.md``.
+Whoever writes a pipe makes them, in his thread, by operators and methods. The operations and
+their law are in ``protocol/PROTOCOL.md``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, Union
 
 from slither._errors import ExpressionError
+from slither._pipe import operand
+from slither._pipe.operand import Made, Unfinished, part
 from slither._pipe.render import render
 
 if TYPE_CHECKING:
     from slither._types import Payload
-
-MAX_DEPTH = 64
-MAX_SIZE = 10_000
-INT_BOUND = 1 << 63
 
 Operand: TypeAlias = Union[
     "Expression",
@@ -39,7 +37,22 @@ _TRUTH = (
 )
 
 
-class Expression:
+def _infix(
+    operation: str, doc: str, swapped: bool = False
+) -> Callable[[Expression, Operand], Expression]:
+    """Make the method of an operator with two operands."""
+
+    def method(self: Expression, other: Operand) -> Expression:
+        left, right = (other, self) if swapped else (self, other)
+        if operation in ("and", "or"):
+            return _made(operand.chain(operation, left, right))
+        return Expression(operation, left, right)
+
+    method.__doc__ = doc
+    return method
+
+
+class Expression(Made):
     """A value that BEAM computes for each item.
 
     It is made from :data:`slither.item` by the operators and methods below, and never has a
@@ -47,15 +60,11 @@ class Expression:
     :class:`slither.ExpressionError`, a ``TypeError``.
     """
 
-    __slots__ = ("_data", "_depth", "_size")
-
-    _data: tuple[Payload, ...]
-    _depth: int
-    _size: int
+    __slots__ = ()
 
     def __init__(self, operation: str, *operands: Operand) -> None:
         """Take an operation and its operands; made by operators, not by hand."""
-        _set(self, operation, [_part(operand) for operand in operands])
+        object.__setattr__(self, "_part", operand.operation(operation, operands))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: an expression is never changed."""
@@ -80,99 +89,34 @@ class Expression:
         """Take a part, or ``default`` where it is missing."""
         return Expression("get", self, key, default)
 
-    def __eq__(self, other: Operand) -> Expression:  # type: ignore[override]
-        """Tell whether both are the same; numbers by value."""
-        return Expression("==", self, other)
-
-    def __ne__(self, other: Operand) -> Expression:  # type: ignore[override]
-        """Tell whether they differ."""
-        return Expression("!=", self, other)
-
+    __eq__ = _infix("==", "Tell whether both are the same; numbers by value.")  # type: ignore[assignment]
+    __ne__ = _infix("!=", "Tell whether they differ.")  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
-
-    def __lt__(self, other: Operand) -> Expression:
-        """Compare two numbers, strs, bytes or datetimes."""
-        return Expression("<", self, other)
-
-    def __le__(self, other: Operand) -> Expression:
-        """Compare, as ``<``."""
-        return Expression("<=", self, other)
-
-    def __gt__(self, other: Operand) -> Expression:
-        """Compare, as ``<``."""
-        return Expression(">", self, other)
-
-    def __ge__(self, other: Operand) -> Expression:
-        """Compare, as ``<``."""
-        return Expression(">=", self, other)
-
-    def __add__(self, other: Operand) -> Expression:
-        """Add two numbers, or join two strs or two lists."""
-        return Expression("+", self, other)
-
-    def __radd__(self, other: Operand) -> Expression:
-        """Add, as ``+``."""
-        return Expression("+", other, self)
-
-    def __sub__(self, other: Operand) -> Expression:
-        """Subtract numbers."""
-        return Expression("-", self, other)
-
-    def __rsub__(self, other: Operand) -> Expression:
-        """Subtract numbers."""
-        return Expression("-", other, self)
-
-    def __mul__(self, other: Operand) -> Expression:
-        """Multiply numbers."""
-        return Expression("*", self, other)
-
-    def __rmul__(self, other: Operand) -> Expression:
-        """Multiply numbers."""
-        return Expression("*", other, self)
-
-    def __truediv__(self, other: Operand) -> Expression:
-        """Divide numbers; the result is a float."""
-        return Expression("/", self, other)
-
-    def __rtruediv__(self, other: Operand) -> Expression:
-        """Divide numbers; the result is a float."""
-        return Expression("/", other, self)
-
-    def __floordiv__(self, other: Operand) -> Expression:
-        """Divide two ints, rounding down."""
-        return Expression("//", self, other)
-
-    def __rfloordiv__(self, other: Operand) -> Expression:
-        """Divide two ints, rounding down."""
-        return Expression("//", other, self)
-
-    def __mod__(self, other: Operand) -> Expression:
-        """Take the remainder of two ints, with the sign of the divisor."""
-        return Expression("%", self, other)
-
-    def __rmod__(self, other: Operand) -> Expression:
-        """Take the remainder of two ints, with the sign of the divisor."""
-        return Expression("%", other, self)
+    __lt__ = _infix("<", "Compare two numbers, strs, bytes or datetimes.")
+    __le__ = _infix("<=", "Compare, as ``<``.")
+    __gt__ = _infix(">", "Compare, as ``<``.")
+    __ge__ = _infix(">=", "Compare, as ``<``.")
+    __add__ = _infix("+", "Add two numbers, or join two strs or two lists.")
+    __radd__ = _infix("+", "Add, as ``+``.", swapped=True)
+    __sub__ = _infix("-", "Subtract numbers.")
+    __rsub__ = _infix("-", "Subtract numbers.", swapped=True)
+    __mul__ = _infix("*", "Multiply numbers.")
+    __rmul__ = _infix("*", "Multiply numbers.", swapped=True)
+    __truediv__ = _infix("/", "Divide numbers; the result is a float.")
+    __rtruediv__ = _infix("/", "Divide numbers; the result is a float.", swapped=True)
+    __floordiv__ = _infix("//", "Divide two ints, rounding down.")
+    __rfloordiv__ = _infix("//", "Divide two ints, rounding down.", swapped=True)
+    __mod__ = _infix("%", "Take the remainder of two ints, with the sign of the divisor.")
+    __rmod__ = _infix("%", "Take the remainder of two ints, as ``%``.", swapped=True)
+    # The second is not looked at where the first decides.
+    __and__ = _infix("and", "Tell whether both are true.")
+    __rand__ = _infix("and", "Tell whether both are true.", swapped=True)
+    __or__ = _infix("or", "Tell whether one is true.")
+    __ror__ = _infix("or", "Tell whether one is true.", swapped=True)
 
     def __neg__(self) -> Expression:
         """Negate a number."""
         return Expression("neg", self)
-
-    def __and__(self, other: Operand) -> Expression:
-        """Tell whether both are true; the second is not looked at where the first is false."""
-        return _join("and", self, other)
-
-    def __rand__(self, other: Operand) -> Expression:
-        """Tell whether both are true."""
-        return _join("and", other, self)
-
-    def __or__(self, other: Operand) -> Expression:
-        """Tell whether one is true; the second is not looked at where the first is true."""
-        return _join("or", self, other)
-
-    def __ror__(self, other: Operand) -> Expression:
-        """Tell whether one is true."""
-        return _join("or", other, self)
 
     def __invert__(self) -> Expression:
         """Tell whether it is false."""
@@ -272,7 +216,7 @@ class Expression:
             )
 
 
-class When:
+class When(Unfinished):
     """``when(condition)``, which waits for its ``then``."""
 
     __slots__ = ("_cases", "_condition")
@@ -287,7 +231,7 @@ class When:
         return Then([*self._cases, (self._condition, value)])
 
 
-class Then:
+class Then(Unfinished):
     """``when(condition).then(value)``, which waits for its ``otherwise``, or more cases."""
 
     __slots__ = ("_cases",)
@@ -302,11 +246,11 @@ class Then:
 
     def otherwise(self, value: Operand) -> Expression:
         """Give the value where no condition is true."""
-        cases = [(_part(condition), _part(then)) for condition, then in self._cases]
-        last = _part(value)
-        parts = [part for case in cases for part in case] + [last]
-        shown = tuple((condition[0], then[0]) for condition, then in cases)
-        return _build(("when", shown, last[0]), parts)
+        cases = [(part(condition), part(then)) for condition, then in self._cases]
+        last = part(value)
+        parts = [one for case in cases for one in case] + [last]
+        shown = tuple((condition.data, then.data) for condition, then in cases)
+        return _made(operand.whole(("when", shown, last.data), parts))
 
     def __bool__(self) -> NoReturn:
         """Refuse: it is not finished."""
@@ -342,116 +286,15 @@ def fail(reason: Operand) -> Expression:
     return Expression("fail", reason)
 
 
-_Part = tuple["Payload", int, int]
-
-
-def expression_of(value: object) -> Payload:
-    """Return the data of anything that an expression is made of, checked."""
-    return plain(_part(value)[0])
-
-
 def data(expression: Expression) -> Payload:
     """Return an expression as the lists of a document."""
-    return plain(expression._data)
+    return operand.plain(expression._part.data)
 
 
-def plain(data: Payload) -> Payload:
-    """Make lists of the tuples within."""
-    return [plain(part) for part in data] if isinstance(data, tuple) else data
-
-
-def _part(value: object) -> _Part:
-    # Data, depth and size of one operand.
-    if isinstance(value, Expression):
-        return value._data, value._depth, value._size
-    if value is None or isinstance(value, bool):
-        return value, 0, 1
-    if isinstance(value, int):
-        if not -INT_BOUND <= value < INT_BOUND:
-            raise ExpressionError(f"{value} is beyond the 64 bits of an expression's int")
-        return int(value), 0, 1
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ExpressionError(f"{value} can't stand in an expression: it is no finite number")
-        return float(value), 0, 1
-    if isinstance(value, str):
-        return _text(value), 0, 1
-    if isinstance(value, Mapping):
-        return _dict(value)
-    if isinstance(value, list | tuple):
-        parts = [_part(part) for part in value]
-        made = _build(("list", tuple(part[0] for part in parts)), parts)
-        return made._data, made._depth, made._size
-    raise ExpressionError(_refused(value))
-
-
-def _dict(value: Mapping[object, object]) -> _Part:
-    parts = []
-    for key, inner in value.items():
-        if isinstance(key, Expression) or type(key) not in (str, int):
-            raise ExpressionError(f"a key of a dict in an expression is a str or an int: {key!r}")
-        parts.append((_part(key)[0], _part(inner)))
-    pairs = tuple((key, part[0]) for key, part in parts)
-    made = _build(("dict", pairs), [part for _, part in parts])
-    return made._data, made._depth, made._size
-
-
-def _text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ExpressionError(f"{value!r} can't be sent: it is no valid Unicode") from None
-    return str(value)
-
-
-def _refused(value: object) -> str:
-    kind = type(value).__name__
-    if isinstance(value, When | Then):
-        return "when(…) is not finished: it needs its .then(…) and .otherwise(…)"
-    if callable(value):
-        return (
-            f"{getattr(value, '__name__', kind)} runs in Python, and an expression on BEAM; "
-            "give it to .python(…)"
-        )
-    return (
-        f"a {kind} can't stand in an expression; what can: expressions, None, bool, int, float, "
-        "str, and dicts and lists of these"
-    )
-
-
-def _join(operation: str, left: Operand, right: Operand) -> Expression:
-    # a & b & c is one operation of three, so that a long chain is not deep.
-    parts: list[_Part] = []
-    for side in (left, right):
-        if isinstance(side, Expression) and side._data[0] == operation:
-            inner = side._data[1:]
-            parts += [(part, side._depth - 1, 0) for part in inner]
-            parts[-1] = (*parts[-1][:2], side._size - 1)
-        else:
-            parts.append(_part(side))
-    return _build((operation, *(part[0] for part in parts)), parts)
-
-
-def _set(expression: Expression, operation: str, parts: list[_Part]) -> None:
-    _finish(expression, (operation, *(part[0] for part in parts)), parts)
-
-
-def _build(shape: tuple[Payload, ...], parts: list[_Part]) -> Expression:
+def _made(part: operand.Part) -> Expression:
     expression = Expression.__new__(Expression)
-    _finish(expression, shape, parts)
+    object.__setattr__(expression, "_part", part)
     return expression
-
-
-def _finish(expression: Expression, shape: tuple[Payload, ...], parts: list[_Part]) -> None:
-    depth = 1 + max((part[1] for part in parts), default=0)
-    size = 1 + sum(part[2] for part in parts)
-    if depth > MAX_DEPTH:
-        raise ExpressionError(f"the expression is deeper than {MAX_DEPTH} operations")
-    if size > MAX_SIZE:
-        raise ExpressionError(f"the expression has more than {MAX_SIZE:,} parts")
-    object.__setattr__(expression, "_data", shape)
-    object.__setattr__(expression, "_depth", depth)
-    object.__setattr__(expression, "_size", size)
 
 
 item = Expression("item")
