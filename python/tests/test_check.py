@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slither._cli.checking import check
+from slither._cli.check import check
 
 GOOD = """
 from slither import Pipe, item

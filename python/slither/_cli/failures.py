@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slither._cli.writing import Lines
-from slither.pipe import Pipe
 
 if TYPE_CHECKING:
     from slither._summary import Summary
@@ -44,21 +42,6 @@ class Failures:
         )
 
 
-class _Told(Pipe):
-    """A pipe whose failed items all come out."""
-
-    def document(self) -> dict[str, Payload]:
-        return _told(super().document())
-
-
-def told(pipe: Pipe) -> Pipe:
-    """Return the pipe with an output for what its policies leave out."""
-    made = _Told.__new__(_Told)
-    for slot in Pipe.__slots__:
-        setattr(made, slot, copy.copy(getattr(pipe, slot)))
-    return made
-
-
 def without(summary: Summary) -> Summary:
     """Return the account as that of the pipe as it was written."""
     outputs = dict(summary.outputs)
@@ -85,11 +68,12 @@ def limit(text: str) -> Callable[[int, int], bool]:
     return lambda failed, _rows: failed > number
 
 
-def _told(document: dict[str, Payload]) -> dict[str, Payload]:
+def told(document: dict[str, Payload]) -> dict[str, Payload]:
+    """Return a pipe's document with an output for what its policies leave out."""
     inner = False
     for stage in document["stages"]:
         if stage["type"] == "pipe":
-            stage["pipe"] = _told(stage["pipe"])
+            stage["pipe"] = told(stage["pipe"])
             inner = inner or SKIPPED in stage["pipe"]["outputs"]
     found = [_policy(entry) for entry in document.get("on_error", ())]
     if inner or any(found):

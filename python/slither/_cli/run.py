@@ -13,17 +13,19 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 from slither._cli import reading
 from slither._cli.badrows import BadRows, RowRefused
-from slither._cli.checking import FileRefused, load
+from slither._cli.check import FileRefused, load
 from slither._cli.failures import SKIPPED, Failures, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, Overwrites, Stdout
 from slither._cli.writing import Lines, RowError
 from slither._driver.beam import Beam
+from slither._driver.pipe_run import PipeRun
+from slither._driver.results import Results
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 
 if TYPE_CHECKING:
-    from slither._driver.pipe_run import Stream
-    from slither.pipe import Pipe
+    from slither._driver.pipe_run import Output
+    from slither._pipe.definition import Pipe
 
 T = TypeVar("T")
 
@@ -142,14 +144,17 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
         with Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam:
             for table in {store["table"] for store in document.get("stores", ())}:
                 beam.store(table)
-            stream = beam.stream(
-                told(pipe),
+            run = PipeRun.over(
+                beam,
+                pipe,
                 rows,
+                progress,
                 checkpoint=options.checkpoint,
                 resume=options.resume,
-                progress=progress,
+                document=told(document),
             )
-            stream.tell_failures(parts.failures)
+            run.failed = parts.failures
+            stream: Results[Output] = Results.of(run, rows)
             status = _drain(stream, parts)
             if not options.quiet and sys.stderr is not None:
                 sys.stderr.write(f"{without(stream.summary)}\n")
@@ -165,7 +170,7 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
     return status
 
 
-def _drain(stream: Stream, parts: _Parts) -> int:
+def _drain(stream: Results[Output], parts: _Parts) -> int:
     out = parts.out
     try:
         for output, value in stream:

@@ -11,7 +11,7 @@ from slither._driver.futures import CallFuture
 from slither._driver.job import Group
 from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
-from slither._driver.pipe_run import Output, Outputs, PipeRun, Stream, gathered
+from slither._driver.pipe_run import Output, Outputs, PipeRun, gathered
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
 from slither._errors import BeamError
@@ -235,7 +235,7 @@ class Beam(Lifetime):
         resume: str = "same",
         trace: str | None = None,
         progress: bool = False,
-    ) -> Stream:
+    ) -> Results[Output]:
         """Run a pipe, and give ``(output, payload)`` as they come, in order for each output.
 
         ``iterable`` may be infinite: it is pulled in the thread that asks for outputs, some
@@ -253,7 +253,7 @@ class Beam(Lifetime):
         run = PipeRun.over(
             self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
         )
-        return Stream.of(run, iterable)  # type: ignore[return-value]
+        return Results.of(run, iterable)
 
     def astream(
         self,

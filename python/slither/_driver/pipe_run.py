@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from slither._driver.errors_in import to_error
 from slither._driver.functions import importable
 from slither._driver.progress import shows
-from slither._driver.results import Results
 from slither._driver.run import Run
 from slither._driver.settings import one_of
 from slither._driver.sources import sources
@@ -51,16 +50,6 @@ class Outputs(dict[str, list[Any]]):
         self.summary = Summary()
 
 
-class Stream(Results[Output]):
-    """The outputs of a pipe as they come, each as ``(output, payload)``."""
-
-    _run: PipeRun
-
-    def tell_failures(self, failed: Failed) -> None:
-        """Have the run give each failed item's error to ``failed``, and keep none of them."""
-        self._run.failed = failed
-
-
 class PipeRun(Run):
     """Feeds items as BEAM asks for them, and gives it leave for outputs as they are taken."""
 
@@ -94,15 +83,19 @@ class PipeRun(Run):
         *,
         checkpoint: StrPath | None,
         resume: str,
-        trace: str | None,
+        trace: str | None = None,
+        document: dict[str, Payload] | None = None,
     ) -> PipeRun:
-        """Return a run of which nothing has been sent yet: see ``Beam.stream``."""
+        """Return a run of which nothing has been sent yet: see ``Beam.stream``.
+
+        ``document`` is run in place of the pipe's own.
+        """
         # Who runs no pipe does not wait for the language of pipes to load.
         from slither._pipe.definition import Pipe
 
         if not isinstance(pipe, Pipe):
             raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
-        document = pipe.document()
+        document = document or pipe.document()
         spec: dict[str, Payload] = {"document": importable(document)}
         anyway = one_of("resume", resume, ("same", "anyway")) == "anyway"
         if checkpoint is not None:
