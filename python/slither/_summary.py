@@ -1,4 +1,4 @@
-"""The account of a run, as a program reads it."""
+"""The account of a run, as a program reads it: plain data, made by the driver's runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What becomes of rows that are none: they stop the run, are left out, or go to a file."""
+"""What becomes of rows that are none: they stop the run, are left out, or go to a file.
+
+It stands between the reading of rows and the run, which pulls through it.
+"""
 
 from __future__ import annotations
 

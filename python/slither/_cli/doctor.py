@@ -1,4 +1,7 @@
-"""``slither doctor``: what is installed, what is missing, and how to get it."""
+"""``slither doctor``: what is installed, what is missing, and how to get it.
+
+The main thread of the command looks at one thing after the other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from slither._errors import SlitherError
 from slither._version import __version__
 
 _OLDEST_OTP = 25
-# What Elixir, which the BEAM side carries, stands on.
+# The applications of Erlang's that the Elixir in the BEAM side needs.
 _NEEDED = "[kernel, stdlib, compiler]"
 Finding = tuple[bool, str, str]
 """Whether it is fine, what was looked at, and what was found."""

@@ -1,4 +1,7 @@
-"""Items that failed: each with its error in a file, and how many are too many."""
+"""Items that failed: each with its error in a file, and how many are too many.
+
+The run of the command calls it for each such item, in the main thread.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,8 @@ def told(document: dict[str, Payload]) -> dict[str, Payload]:
 
 
 def _policy(entry: dict[str, Payload]) -> bool:
-    # Of {"policy": …} or {"then": …}: an item that is left out is sent to the output instead.
+    # The policy is under one of two keys. One that leaves items out becomes one that sends them
+    # to the output.
     for key in ("policy", "then"):
         policy = entry.get(key)
         if policy == "skip":

@@ -1,4 +1,7 @@
-"""The arguments of the command, and its exit statuses."""
+"""The arguments of the command ``slither``, and its exit statuses.
+
+The process of the command calls :func:`main`, which loads what the chosen command needs.
+"""
 
 from __future__ import annotations
 

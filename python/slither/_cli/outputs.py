@@ -1,4 +1,7 @@
-"""Where a run's outputs go, and what keeps them from being written over what is read."""
+"""Where a run's outputs go, and what keeps them from being written over what is read.
+
+Called by ``slither run``: files are opened before the run begins, and written as outputs come.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ class Stdout:
         """Take the descriptor, and whether somebody waits for each row."""
         self._only = only
         self._lines = Lines("stdout", kind, descriptor)
-        # Each part that is written is a gzip file of its own: of one row it would be a large one.
+        # Each write is a gzip file of its own, which for a single row is longer than the row.
         self._live = live and not kind.endswith(".gz")
 
     def write(self, output: str, value: Payload) -> None:

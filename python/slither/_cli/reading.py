@@ -1,4 +1,7 @@
-"""Rows of a file: JSON lines, CSV or plain lines, each whole or a fault with its place."""
+"""Rows of a file: JSON lines, CSV or plain lines, each whole or a fault with its place.
+
+A run of ``slither run`` pulls them, in the main thread.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,11 @@ LONGEST_LINE = 1 << 26
 LONGEST_FIELD = 1 << 24
 """Characters that a field of CSV may have: beyond it, a quote was most likely left open."""
 
-# Bytes that are not of the encoding are read as these, so that their place is known.
+# The error handler that marks bytes which are not of the encoding, so that their place is known.
 _MARKS = "slither-marks"
 _ODD = re.compile("[\0\udc00-\udcff]")
-# JSON with an escape (half of a character), or with more brackets than that, may not be sendable.
+# JSON may hold half of a character, as an escape, or nest deeply. Only such rows are encoded to
+# see whether they can be sent.
 _ESCAPE = "\\u"
 _SHALLOW = 64
 
@@ -68,7 +72,7 @@ def opened(file: IO[bytes], encoding: str) -> IO[str]:
     """
     peeks = file if hasattr(file, "peek") else io.BufferedReader(cast(io.RawIOBase, file))
     raw = cast(io.BufferedReader, peeks)
-    # No text begins so.
+    # No text begins with these two bytes, and each gzip file does.
     zipped = raw.peek(2)[:2] == b"\x1f\x8b"
     data = cast(io.BufferedReader, gzip.GzipFile(fileobj=raw)) if zipped else raw
     return io.TextIOWrapper(data, encoding=encoding, errors=_MARKS, newline="")
@@ -133,7 +137,7 @@ class Lines:
     def odd(self) -> RowFault | None:
         """Return the fault of a character that no text has."""
         for number, line in enumerate(self.taken, self.first()):
-            # The usual line is looked at no further: this is done for each.
+            # This runs for each line; the usual one is looked at no further.
             if (line.isascii() and "\0" not in line) or (found := _ODD.search(line)) is None:
                 continue
             byte = ord(found[0]) & 0xFF

@@ -1,4 +1,7 @@
-"""``slither run``: a pipe over a file, one file for each output."""
+"""``slither run``: a pipe over a file, one file for each output.
+
+The main thread of the command runs it: it pulls rows as the run has room for them.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def _stdout_for_data(output: str | None) -> Iterator[int]:
     Handlers print, and so do libraries, in C too, and processes that they start.
     """
     _flush()
-    # A closed one would be the next file that is opened.
+    # The next file that is opened would get the number of a closed stream.
     if not _is_open(2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if not _is_open(1):
@@ -242,7 +245,7 @@ def _written(make: Callable[[], T]) -> T:
 
 
 def _live(file: IO[bytes], stdout: int) -> bool:
-    # Somebody may wait for each row: it comes from a program, or goes to a terminal.
+    # Somebody may wait for each row where rows come from a program or go to a terminal.
     return not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.isatty(stdout)
 
 

@@ -1,4 +1,7 @@
-"""Rows to write: JSON lines or CSV, gzipped or not, in files of which no row is ever in part."""
+"""Rows to write: JSON lines or CSV, gzipped or not, in files of which no row is ever in part.
+
+Called by ``slither run``, in the thread that takes outputs.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class Lines:
         self.made = False
         """Whether the file was not there before."""
         self._encode = encoder(kind)
-        # Each part is a gzip file of its own, and several of them one after the other are one.
+        # Each write is a gzip file of its own; several, one after the other, are read as one.
         self._zip = kind.endswith(".gz")
         self._descriptor = self._open() if descriptor is None else descriptor
         self.begun = (
@@ -128,7 +131,7 @@ class Lines:
         try:
             made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
-            # A link to a file that is not there is made, too.
+            # Without O_EXCL, a link to a file that is not there has that made, too.
             return os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
         self.made = True
         return made
@@ -139,7 +142,7 @@ class Lines:
             os.ftruncate(self._descriptor, 0)
 
     def _cut(self, ends: list[int], written: int) -> None:
-        # Half a row would look like a row to some, and like damage to others.
+        # A reader may take half a row for a whole one, or for damage.
         rows = bisect(ends, written)
         self.kept += rows
         self._whole += ends[rows - 1] if rows else 0
@@ -182,7 +185,7 @@ class CsvLines:
         if odd:
             raise ValueError(f"other columns than the first row: {', '.join(sorted(odd))}")
         out = io.StringIO()
-        # What may be in the end of a line is quoted in a field.
+        # The csv module quotes fields with a character of the terminator: here both, CR and LF.
         writer = csv.writer(out, delimiter=self._delimiter, lineterminator="\r\n")
         if head:
             writer.writerow(self._columns)

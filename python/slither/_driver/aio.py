@@ -1,4 +1,7 @@
-"""Runs for asyncio: the same as the plain ones, but nobody's thread waits."""
+"""Runs for asyncio: the same as the plain ones, but no thread waits.
+
+The event loop that asks for results runs all of it, but for ``wake``, which the reader calls.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ async def results(
     news = asyncio.Event()
 
     def wake() -> None:
-        # The thread that reads calls this; the loop may be closed by then.
+        # The reader may call this after the loop was closed.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(news.set)
 
@@ -58,7 +61,7 @@ async def _either(news: asyncio.Event, feeder: asyncio.Task[None]) -> None:
     waiting = asyncio.ensure_future(news.wait())
     try:
         if feeder.done():
-            # What it raised is ours to raise: a lost connection, or a fault of this module.
+            # Whoever asks for results gets what the feeder raised, such as a lost connection.
             feeder.result()
             await waiting
         else:
@@ -81,7 +84,7 @@ async def _feed(run: Run, items: Iterable[Payload], room: asyncio.Event) -> None
             run.end(error)
             return
         run.feed(batch)
-        # A plain iterable never waits: others have their turn here.
+        # A plain iterable awaits nothing: other tasks have their turn here.
         await asyncio.sleep(0)
     run.end()
 
@@ -132,7 +135,7 @@ class _Slow:
 
     def _late(self) -> None:
         self._is_late = True
-        # Whoever waits for results raises what this may raise.
+        # The same error is raised for whoever waits for results.
         with contextlib.suppress(SlitherError):
             self.look()
 

@@ -1,4 +1,8 @@
-"""A BEAM of one's own: started with the program, driven by it, and gone with it."""
+"""A BEAM of one's own: started with the program, driven by it, and gone with it.
+
+The public class ``slither.Beam``: any thread of the program may use it. What its methods begin
+runs in the thread that asks for the results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Errors from BEAM as exceptions: those of handlers as what they were, with their traceback."""
+"""Errors from BEAM as exceptions: those of handlers as what they were, with their traceback.
+
+Pure; called by whatever hands results to the program, in the thread that asks for them.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, Wor
 if TYPE_CHECKING:
     from slither._types import Payload
 
-# What ends an iteration, a generator or a task that meets it: here those of the program.
+# These would end an iteration, a generator or a task of the program that they were raised in.
 _STOPS = (StopIteration, StopAsyncIteration)
 _ENDS = (GeneratorExit, asyncio.exceptions.CancelledError)
 # Before 3.12.1, a future of asyncio that gets a StopIteration is never done.
 _IN_FUTURES = _ENDS if sys.version_info >= (3, 12, 1) else (*_STOPS, *_ENDS)
-# As they are, whatever a class makes of its attributes.
+# The slots themselves: a class may hide them behind attributes of its own.
 _CAUSE, _SUPPRESS = (vars(BaseException)[name] for name in ("__cause__", "__suppress_context__"))
 _KINDS: dict[str, type[CallError]] = {
     "timeout": CallTimeout,

@@ -1,4 +1,7 @@
-"""``concurrent.futures`` over a pool that BEAM keeps."""
+"""``concurrent.futures`` over a pool that BEAM keeps.
+
+Any thread of the program uses it; ``shutdown(wait=False)`` has the writer end it later.
+"""
 
 from __future__ import annotations
 

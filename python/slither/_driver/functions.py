@@ -1,4 +1,7 @@
-"""Functions by reference: how workers find those of the program that drives BEAM."""
+"""How workers find the functions of the program that drives BEAM, those of its script included.
+
+Pure but for a look at ``sys.modules``; called in the thread that names a function.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def main_module() -> str | None:
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name)
-    # Python takes __file__ away when the main thread has run the script; others may go on.
+    # Python removes __file__ when the main thread has finished the script; others may go on.
     path = getattr(main, "__file__", None) or getattr(
         getattr(main, "__loader__", None), "path", None
     )

@@ -91,7 +91,7 @@ class CallFuture(Future[R]):
         try:
             raise made
         finally:
-            # The traceback of the exception holds this frame.
+            # The exception's traceback holds this frame, which must not hold the exception.
             del made, self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -126,12 +126,12 @@ class CallFuture(Future[R]):
         return self._made(value) if isinstance(value, Answer) else (True, value)
 
     def _made(self, answer: Answer) -> Outcome:
-        # Of several threads that ask at once, all get what the first has made.
+        # All threads that ask get the object that the first of them has made.
         made: Outcome = self.__dict__.setdefault("_read", answer.read())
         return made
 
     def _invoke_callbacks(self) -> None:
-        # Callbacks are the user's code: where a thread of ours settles it, the relay runs them.
+        # Callbacks are the user's code, which neither the reader nor the writer runs.
         if not self._connection.is_ours():
             super()._invoke_callbacks()  # type: ignore[misc]
         elif self._done_callbacks:  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ class CallFuture(Future[R]):
     def settle(self, answer: Answer) -> None:
         """Give it its answer, or have the relay do so where somebody holds its lock."""
         lock = self._condition
-        # Who asks for the result holds it for a moment.
+        # A thread that asks for the result holds the lock for a moment only.
         if lock.acquire(timeout=_BRIEF):
             try:
                 self._set(answer)
@@ -162,7 +162,7 @@ class CallFuture(Future[R]):
                 lock.release()
 
     def _set(self, answer: Answer) -> None:
-        # Who holds what came needs no Beam any more.
+        # A future that has its answer needs no Beam any more.
         self._owner = None
         if answer.failed:
             self.set_exception(_Unread(answer))

@@ -27,7 +27,7 @@ class Jobs:
         """Begin with none; ``warn_after`` seconds a call that others wait for is reported."""
         self._connection = connection
         self._workers = workers
-        # As many as workers hold at most, and one: answers and calls cross all the time.
+        # A worker holds four calls at most. One more is on its way when an answer crosses it.
         self._window = 4 * workers + 1
         self._warn_after = warn_after
         self._warned = 0.0
@@ -108,7 +108,8 @@ class Jobs:
             run.drop(left)
 
     def _when_none(self, group: Group, tell: Callable[[], None]) -> None:
-        # First noted, then looked at: the reader settles meanwhile, and looks after it has.
+        # The reader settles a job before it looks whether somebody waits, and this notes who
+        # waits before it looks at the jobs: one of the two sees the other.
         group.waiting.append(tell)
         group.tell()
 
@@ -120,7 +121,7 @@ class Jobs:
         return [job for run in list(self._runs.values()) for job in list(run.out.values())]
 
     def _next_look(self) -> float | None:
-        # Who has a worker for each call has nobody wait.
+        # No call waits while there is a worker for each.
         return self._warn_after if len(self.all.left) > self._workers else None
 
     def _look(self) -> None:

@@ -1,4 +1,7 @@
-"""Starts BEAM: finds Erlang and the BEAM side of Slither, and says what to install."""
+"""Starts BEAM: finds Erlang and the BEAM side of Slither, and says what to install.
+
+The thread that makes a Beam runs it; ``slither-beam-output`` reads what BEAM prints.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,7 @@ def advice() -> str:
 def search_path(python: str) -> list[str]:
     """Return the folders that a worker needs to import what this program can."""
     if os.path.realpath(python) != os.path.realpath(sys.executable):
-        # Another interpreter has packages of its own; what is ours is the script's folder.
+        # Another interpreter has packages of its own: it gets the script's folder alone.
         return [os.path.abspath(sys.path[0])] if sys.path else []
     import sysconfig
 

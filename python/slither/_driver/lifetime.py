@@ -37,7 +37,8 @@ class Lifetime:
         self._link = Connection(facts, logs.show)
         self._jobs = Jobs(self._link, workers, warn_after)
         self._tables = Tables(self._link)
-        # When nobody holds the Beam any more; at the end of the program, `_at_exit` waits, too.
+        # The finaliser closes a Beam that nobody holds any more. At the end of the program
+        # `_at_exit` does, which also waits for calls.
         weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
         _open[self._link] = self._jobs, shutdown_timeout
 
@@ -106,8 +107,8 @@ _open: weakref.WeakKeyDictionary[Connection, tuple[Jobs, float]] = weakref.WeakK
 
 
 def _at_exit() -> None:
-    # What was submitted is finished, as by an executor of the standard library; runs that nobody
-    # asks for results any more are not.
+    # Submitted calls are finished first, as an executor of the standard library finishes them; a
+    # run whose results nobody asks for any more is not.
     for connection, (jobs, timeout) in list(_open.items()):
         try:
             jobs.await_none(jobs.all)

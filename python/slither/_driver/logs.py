@@ -1,4 +1,7 @@
-"""What BEAM and its workers say, where a program would look for it."""
+"""What BEAM and its workers say, shown where a program would look for it.
+
+The relay calls :func:`show` for each log frame, in its thread.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from slither._wire.checks import RECORD_NAMES
 from slither._wire.frames import Log
 
 _STREAMS = {"stdout", "stderr"}
-# Where what has no place in a Python file comes from.
+# The path of records that were made in no Python file.
 _NOWHERE = "(beam)"
-# The width of the progress bar's state that stands on a stream, to be written over.
+# How wide the progress bar is that stands on each stream and is to be written over.
 _bars: dict[str, int] = {}
 
 
@@ -60,11 +63,11 @@ def _record(got: Log) -> logging.LogRecord:
     place = {"filename": filename, "module": os.path.splitext(filename)[0]}
     record = logging.makeLogRecord({"name": got.logger, "msg": got.message, **place, **told})
     if "created" in told:
-        # The record counts from the start of this program, as do the others that it makes.
+        # `relativeCreated` counts from the start of this program, as in its own records.
         now = logging.LogRecord("", 0, "", 0, "", (), None)
         record.msecs = float(int(record.created % 1 * 1_000))
         record.relativeCreated = now.relativeCreated + (record.created - now.created) * 1_000
-    # What a worker's program has added is no word on what logging itself tells.
+    # An attribute that a program has added must not replace one of logging's own.
     for name, value in facts.get("extra", {}).items():
         if name not in vars(record):
             setattr(record, name, value)

@@ -1,4 +1,7 @@
-"""A function over an iterable, in batches: the driver's side of a map run."""
+"""A function over an iterable, in batches: the driver's side of a map run.
+
+The thread, or the event loop, that asks for results runs all of it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class MapRun(Run):
         self._size = batch_size or 1
         self._most: int = spec["max_in_flight"]
         self._failures = failures
-        # How many items had been sent with each batch that is out, its bytes, and when it went.
+        # Of each batch that is out: how many items had been sent with it, its bytes, its time.
         self._sizes: deque[tuple[int, int, float]] = deque()
         self._bytes = 0
         # Items that could not be encoded, each with how many were sent before it.
@@ -199,7 +202,7 @@ class MapRun(Run):
         self, body: batches.Body, count: int, refused: dict[int, EncodeError]
     ) -> tuple[batches.Body, int]:
         if self._failures == "halt":
-            # What comes before the first still counts; what comes after it is not begun.
+            # Items before the first refused one are sent; those after it are not.
             first = min(refused)
             refused = {first: refused[first]}
             body, count = body[:first], first

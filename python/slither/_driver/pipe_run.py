@@ -1,4 +1,7 @@
-"""A pipe over an iterable: the driver's side of a pipe run."""
+"""A pipe over an iterable: the driver's side of a pipe run.
+
+The thread, or the event loop, that asks for outputs runs all of it.
+"""
 
 from __future__ import annotations
 

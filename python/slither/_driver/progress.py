@@ -1,4 +1,7 @@
-"""How far a run is, on stderr: a bar where ``rich`` is installed, else a line now and then."""
+"""How far a run is, on stderr: a bar where ``rich`` is installed, else a line now and then.
+
+A run calls it with each frame that comes, in the thread that asks for results.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 An error names classes and says what their objects hold. A class is one that this program has
 loaded by itself, or one of few of the standard library: nothing else is imported, nothing
-unpickled. Its object is made by the ``__new__`` of
-the built-in exception that it is of, and filled as C fills it: no ``__init__``, no property, no
-``__setattr__`` of anybody's runs. Where that can't be, a :class:`slither.HandlerError` takes its
-place, which is also an instance of the built-in exceptions that the class is of.
+unpickled. Its object is made by the ``__new__`` of the built-in exception that it is of, and
+filled as C fills it: no ``__init__``, no property, no ``__setattr__`` of anybody's runs. Where
+that can't be, a :class:`slither.HandlerError` takes its place, which is also an instance of the
+built-in exceptions that the class is of.
+
+Called by :mod:`slither._driver.errors_in`, in the thread that asks for the result.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ Told = dict[str, "Payload"]
 
 _BASE = vars(BaseException)
 _GROUP: type[BaseException] | None = getattr(builtins, "BaseExceptionGroup", None)
-# Their exceptions are met by programs that never import them.
+# A program may meet exceptions of these modules without importing them itself.
 _STANDARD = frozenset(
     ("decimal", "http.client", "json.decoder", "socket", "ssl", "subprocess", "urllib.error")
 ) | frozenset(("asyncio.exceptions", "binascii", "queue", "sqlite3", "struct", "zipfile", "zlib"))
 _ARGUMENT = re.compile(r"args\[(\d{1,4})\]")
 _HTTP_ERROR = ("urllib.error", "HTTPError")
-# What their objects are about.
+# The type of what ``object`` is in each of these.
 _OF_TEXT = {UnicodeDecodeError: bytes, UnicodeEncodeError: str, UnicodeTranslateError: str}
-# Where these are raised they mean something else, and so would a HandlerError that is one.
+# These end an iteration where they are raised, and so would a HandlerError that is one of them.
 _NEVER_A_BASE = (StopIteration, StopAsyncIteration)
 
 
@@ -92,12 +94,12 @@ class _Making:
         self._made: list[BaseException | None] = [None] * len(told)
 
     def first(self) -> BaseException:
-        # The parts of a group are there before it is, and mostly stand behind it.
+        # The parts of a group are made before it, and mostly stand after it in the list.
         waiting: Sequence[int] = range(len(self._told) - 1, -1, -1)
         while waiting:
             later = [place for place in waiting if not self._make(place)]
             if len(later) == len(waiting):
-                # Groups that are parts of one another.
+                # What is left are groups that are parts of one another.
                 for place in later:
                     self._made[place] = self._unknown(place, [])
                 break
@@ -270,7 +272,7 @@ def _open_http_error(error: BaseException) -> None:
     headers = HTTPMessage()
     for name, text in own.get("hdrs") or ():  # type: ignore[attr-defined]
         headers[name] = text
-    # That of the standard library itself, as HTTPError has it called.
+    # HTTPError calls this `__init__` of the standard library's itself, later.
     addinfourl.__init__(error, io.BytesIO(), headers, own.get("url"), own.get("code"))  # type: ignore
     own.update(fp=None, hdrs=headers)
     # From Python 3.14 on one that is left open gives a warning, but nothing is open here.
@@ -298,7 +300,7 @@ def _text_of(found: type) -> type:
 
 
 def _is_sound(error: BaseException) -> bool:
-    # C takes these for what they were when they were made, and reads beyond them otherwise.
+    # C code trusts that these fields fit the text, and would read beyond it where they do not.
     for kind, wanted in _OF_TEXT.items():
         if kind in mro(type(error)):
             held = [space(kind)[name].__get__(error) for name in ("object", "start", "end")]

@@ -1,4 +1,7 @@
-"""The thread that runs what is the user's: done callbacks, and what shows logs and prints."""
+"""The thread ``slither-relay``: it runs what is the user's, and so may wait as long as it likes.
+
+That is done callbacks, and what shows logs and prints. The reader and the writer give it jobs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from slither._wire.frames import Log
 
-# What may wait to be shown: who writes faster than the program shows it loses lines, and is told.
+# Log frames that may wait. A worker that writes faster than they are shown loses lines, and the
+# next line that is shown tells how many.
 _MOST_LOGS = 10_000
-# Seconds for which results wait for what their handlers have printed to be shown before them.
+# Seconds for which a result waits until the lines that its handler printed are shown.
 _PATIENCE = 1.0
 
 _Job = Callable[[], None]

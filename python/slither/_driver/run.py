@@ -57,7 +57,7 @@ class Run(ABC):
     """The driver's side of a run: it sends items as there is room, and hands on what comes."""
 
     kind: str
-    # For a finaliser that comes before the end of `__init__`.
+    # `__del__` reads these two, and may run before the end of `__init__`.
     identity = 0
     ended = True
 
@@ -165,7 +165,7 @@ class Run(ABC):
             self.more(got.count)
             return []
         if self.inbox.wake is None:
-            # An event loop does not wait for what workers print.
+            # A thread waits until what workers printed is shown; an event loop must not.
             self.link.relay.catch_up()
         if isinstance(got, frames.Outputs):
             values = self.outputs(got)
@@ -208,7 +208,7 @@ class Run(ABC):
         ended, self.ended = self.ended, True
         if not ended and self.identity:
             self.link.cancel(self.identity)
-            # Another thread may wait for what comes.
+            # Another thread may be waiting in `take`.
             self.inbox.put(None)
         if self._took is None:
             self._took = self.so_far().seconds
@@ -260,7 +260,7 @@ def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
     while (before := len(batch)) < count:
         step = min(step, count - before)
         try:
-            # What came before an exception stays in the list.
+            # What came before an exception of the iterable's stays in the list.
             batch.extend(islice(source, step))
         except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
             run.flush()

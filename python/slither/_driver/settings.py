@@ -137,14 +137,14 @@ def pool_settings(
         "argv": [_sendable(argument) for argument in getattr(sys, "argv", ())],
         "initializer": first,
         "startup_timeout": milliseconds("startup_timeout", startup_timeout),
-        # Workers that do not stop are killed, with what they have started, while BEAM is there.
+        # BEAM needs time to kill the workers that do not stop, with the processes they started.
         "shutdown": milliseconds("shutdown_timeout", shutdown_timeout / 3),
         **(more or {}),
     }
 
 
 def _sendable(argument: object) -> str | bytes:
-    # An argument that is no text of this locale's is in Python's str as lone surrogates.
+    # Python holds the bytes of an argument that are not the locale's text as lone surrogates.
     text = str(argument)
     try:
         text.encode()

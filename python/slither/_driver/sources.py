@@ -1,4 +1,7 @@
-"""What handlers are made of: a digest of their source, by which a checkpoint knows them again."""
+"""A digest of the source of each handler, by which a checkpoint knows the handlers again.
+
+Called before a run with a checkpoint begins, in the thread that begins it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from slither._types import Payload
 
-# What is named by a function and of these types is a setting of it.
+# A global that a function names is a setting of the function where it is of one of these types.
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
 _INSTALLED = tuple(
     {path for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}

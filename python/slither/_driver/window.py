@@ -71,7 +71,7 @@ class Window:
             job = self.out.pop(got.first, None)
             if job is not None:
                 job.settle(Answer(got, None, job.many))
-            # One order is enough for all that comes before it is carried out.
+            # One order is enough for all the answers that come before it is carried out.
             if self.waiting and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)

@@ -302,7 +302,7 @@ class Pipe:
         made._lines = dict(self._lines)
         return made
 
-    # What may stand below where it is used is looked at when all is there.
+    # A target may be declared after its use, so that only a whole pipe can be checked.
     def _check_targets(self) -> None:
         outputs = {*self._outputs, "default"}
         names = list(self._stages)

@@ -1,4 +1,7 @@
-"""Pipes drawn from their documents: as text, and as a Mermaid flowchart."""
+"""Pipes drawn from their documents: as text, and as a Mermaid flowchart.
+
+Pure; called by ``slither check``.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ def mermaid(document: Document) -> str:
 
 
 class _Chart:
-    # Nodes are named by their places, since names may be words of the language.
+    # Nodes are named by their places: a stage's name may be a word of Mermaid's.
 
     def __init__(self, document: Document) -> None:
         self.lines: list[str] = []
@@ -96,7 +99,7 @@ class _Chart:
         self._line(f"begin --> {first}")
 
     def _pipe(self, document: Document, prefix: str, outputs: dict[str, str], end: str) -> str:
-        # Draws the stages; gives the first one's node.
+        # Draws the stages, and returns the node of the first.
         stages = document["stages"]
         first = [_first(stage, f"{prefix}{index}") for index, stage in enumerate(stages)]
         policies = _policies(document)
@@ -120,7 +123,7 @@ class _Chart:
             self._line(f"subgraph {node} [{_quoted(stage['name'])}]")
             mark = len(self.lines)
             self._pipe(stage["pipe"], f"{node}_", {**inner, "default": after}, after)
-            # Only nodes are inside; lines lead out.
+            # A subgraph holds the nodes; edges, which lead out of it, come after its end.
             drawn = self.lines[mark:]
             del self.lines[mark:]
             self.lines += [line for line in drawn if not _is_edge(line)]

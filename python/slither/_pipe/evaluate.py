@@ -1,4 +1,7 @@
-"""Expressions evaluated in Python, by the law of ``protocol/PROTOCOL.md``: for tests of pipes."""
+"""Expressions evaluated in Python, by the law of ``protocol/PROTOCOL.md``: for tests of pipes.
+
+Pure; called by :mod:`slither._testing.simulate`. BEAM has its own, which the same vectors check.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ def equal(a: Payload, b: Payload) -> bool:
 
 
 def _seen(value: Payload) -> Payload:
-    # As it would be sent: a NumPy scalar is its number, a tuple a list.
+    # A value as it would be sent: a NumPy scalar as its number, a tuple as a list.
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, bytearray | memoryview):
@@ -202,12 +205,12 @@ _FORMS: dict[str, Callable[[Payload, list[Payload], _Run], Payload]] = {
 
 
 def _find(at: Payload, of: Payload, key: Payload) -> list[Payload]:
-    # The part, in a list that is empty where there is none.
+    # Gives the part in a list, which is empty where there is none.
     kind, wanted = type_of(of), type_of(key)
     if kind == "dict":
         if wanted not in ("str", "int"):
             raise _fail("type", at, f"a key is a str or an int, got {wanted}")
-        # 1, 1.0 and True are one key to Python; here each finds itself alone.
+        # Python takes 1, 1.0 and True for one key, and BEAM for three.
         if key in of and (wanted == "str" or any(type(k) is int for k in of if k == key)):
             return [of[key]]
         return []

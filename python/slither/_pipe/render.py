@@ -1,4 +1,7 @@
-"""Expressions' data as Python writes it, for errors and drawings."""
+"""Expressions' data as Python writes it, for errors and drawings.
+
+Pure; called by expressions, by drawings, and where an expression has no value for an item.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BEAM's answers to a handler, given by a test."""
+"""BEAM's answers to a handler, given by a test.
+
+It stands in for a worker's connection, in the process and mostly in the thread of the test.
+"""
 
 from __future__ import annotations
 
