@@ -86,38 +86,22 @@ defmodule Slither.Pool.Scheduler do
   def handle_call({:change, kind}, from, state), do: noreply(Crew.change(state, kind, from))
 
   @impl true
-  def handle_info({:worker_ready, slot, pid, lanes, os_pid}, state),
-    do: of_member(state, slot, pid, fn _member -> Crew.ready(state, slot, lanes, os_pid) end)
-
-  def handle_info({:worker_down, slot, pid, error}, state),
-    do: of_member(state, slot, pid, &Crew.down(state, slot, &1, error.reason))
-
-  def handle_info({:worker_failed, slot, pid, error}, state),
-    do: of_member(state, slot, pid, &Crew.failed(state, slot, &1, error))
-
-  def handle_info({:worker_due, slot, pid, reason, amount}, state) do
-    of_member(state, slot, pid, fn
-      %{status: status, due: nil} when status in [:spare, :ready] ->
-        Crew.due(state, slot, reason, amount)
-
-      _leaves ->
-        state
-    end)
+  def handle_info({:worker, slot, pid, event}, state) do
+    case Roster.member(state.roster, slot, pid) do
+      nil -> {:noreply, state}
+      member -> noreply(worker(event, state, slot, member))
+    end
   end
 
-  def handle_info({:max_rss_too_low, rss}, state), do: noreply(Crew.too_low(state, rss))
   def handle_info({:not_ready, monitor}, state), do: noreply(Crew.not_ready(state, monitor))
   def handle_info(:retry, state), do: noreply(Crew.retry(state))
 
   def handle_info({:look, slot, pid}, state),
     do: of_member(state, slot, pid, &Crew.look(state, slot, &1))
 
-  def handle_info({:lane_idle, ref, _lane}, state), do: noreply(Leases.release(state, ref))
+  def handle_info({:lane_idle, ref}, state), do: noreply(Leases.release(state, ref))
   def handle_info(:expire, state), do: noreply(Leases.expire(state))
   def handle_info(:age, state), do: noreply(Keeper.age(state))
-
-  def handle_info({:session, worker, lane, run}, state),
-    do: noreply(Keeper.hold(state, worker, lane, run))
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, state)
       when is_map_key(state.ready_waiters, monitor),
@@ -131,6 +115,25 @@ defmodule Slither.Pool.Scheduler do
   end
 
   def handle_info(_late, state), do: {:noreply, state}
+
+  # What `Slither.Python.Reports` has a worker tell.
+  defp worker({:ready, lanes, os_pid}, state, slot, _member),
+    do: Crew.ready(state, slot, lanes, os_pid)
+
+  defp worker({:down, error}, state, slot, member),
+    do: Crew.down(state, slot, member, error.reason)
+
+  defp worker({:failed, error}, state, slot, member), do: Crew.failed(state, slot, member, error)
+
+  defp worker({:due, reason, amount}, state, slot, %{status: status, due: nil})
+       when status in [:spare, :ready],
+       do: Crew.due(state, slot, reason, amount)
+
+  defp worker({:due, _reason, _amount}, state, _slot, _leaves), do: state
+  defp worker({:rss_low, rss}, state, _slot, _member), do: Crew.too_low(state, rss)
+
+  defp worker({:session, lane, run}, state, _slot, member),
+    do: Keeper.hold(state, member.pid, lane, run)
 
   # A worker reports its own end; one that crashed could not.
   defp process_down(state, pid, reason) do

@@ -20,6 +20,7 @@ defmodule Slither.Python.Lane do
     Outcome,
     Part,
     PortWriter,
+    Reports,
     Results,
     Timing
   }
@@ -101,7 +102,7 @@ defmodule Slither.Python.Lane do
         loop(lane)
 
       {:idle?, from, ref} ->
-        send(from, {:lane_idle, ref, self()})
+        Reports.lane_idle(from, ref)
         loop(lane)
 
       {:worker_down, error, _executing} ->
@@ -126,7 +127,7 @@ defmodule Slither.Python.Lane do
         retired(error, lane)
 
       {:idle?, from, ref} ->
-        send(from, {:lane_idle, ref, self()})
+        Reports.lane_idle(from, ref)
         retired(error, lane)
 
       {late, _of, _what} when late in [:taken, :part, :tape] ->
@@ -316,7 +317,7 @@ defmodule Slither.Python.Lane do
 
   # Whoever holds the lane reads no messages now, and others wait for it.
   defp give_back(times, %Results{run_on?: true}, ref, lane) do
-    send(lane.scheduler, {:lane_idle, ref, self()})
+    Reports.lane_idle(lane.scheduler, ref)
     %{times | given_back?: true}
   end
 

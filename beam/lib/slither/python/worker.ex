@@ -25,6 +25,7 @@ defmodule Slither.Python.Worker do
     Marker,
     OSProcess,
     PortWriter,
+    Reports,
     Rss,
     Tape,
     Voice,
@@ -460,7 +461,7 @@ defmodule Slither.Python.Worker do
         })
       end
 
-    send(state.scheduler, {:worker_ready, state.slot, self(), lanes, state.os_pid})
+    report(state, {:ready, lanes, state.os_pid})
 
     Events.worker_up(state.monotonic, identity(state))
 
@@ -484,7 +485,7 @@ defmodule Slither.Python.Worker do
   # What a run's handlers keep in this worker is to go when the run ends.
   defp control_frame({:session, call, run}, state) do
     if out?(state, call) and state.holder != call do
-      send(state.scheduler, {:session, self(), lane(state, call), run})
+      report(state, {:session, lane(state, call), run})
       {:noreply, %{state | holder: call}}
     else
       why = "a session frame outside a call, or a second one"
@@ -635,7 +636,7 @@ defmodule Slither.Python.Worker do
 
   defp limit(%State{settings: %{max_rss: max} = settings} = state) do
     rss = max && Rss.read(state.os_pid)
-    if Limits.too_low?(max, rss), do: send(state.scheduler, {:max_rss_too_low, rss})
+    if Limits.too_low?(max, rss), do: report(state, {:rss_low, rss})
     limits = Limits.new(settings, rss)
     if limits.age, do: Process.send_after(self(), :aged, limits.age)
     %{state | limits: limits}
@@ -663,7 +664,7 @@ defmodule Slither.Python.Worker do
 
   # The scheduler has it replaced, and may hear it again.
   defp due(state, reason, amount) do
-    send(state.scheduler, {:worker_due, state.slot, self(), reason, amount})
+    report(state, {:due, reason, amount})
     state
   end
 
@@ -738,9 +739,7 @@ defmodule Slither.Python.Worker do
     tell(state, error, executing)
 
     # The scheduler first: a lane's answer brings its lease back, to be granted again.
-    if ready?,
-      do: send(state.scheduler, {:worker_down, state.slot, self(), error}),
-      else: send(state.scheduler, {:worker_failed, state.slot, self(), error})
+    report(state, {if(ready?, do: :down, else: :failed), error})
 
     state = if executing, do: hand_tape(state, executing), else: state
     for lane <- Tuple.to_list(state.lanes), do: send(lane, {:worker_down, error, executing})
@@ -776,7 +775,7 @@ defmodule Slither.Python.Worker do
   defp tell(_state, _error, _executing), do: :ok
 
   defp failed(state, error) do
-    send(state.scheduler, {:worker_failed, state.slot, self(), error})
+    report(state, {:failed, error})
     %{state | phase: :down}
   end
 
@@ -788,6 +787,8 @@ defmodule Slither.Python.Worker do
       {{:ok, id}, _calls} -> id
     end
   end
+
+  defp report(state, event), do: Reports.worker(state.scheduler, state.slot, event)
 
   defp identity(state),
     do: %{pool: state.settings.name, worker: state.slot, os_pid: state.os_pid}
