@@ -11,9 +11,11 @@ defmodule Slither.Test.Snapshot do
     text = Enum.map_join(lines, &[&1, "\n"])
     if System.get_env("SNAPSHOTS") == "write", do: File.write!(path, text)
     expected = path |> File.read!() |> String.split("\n", trim: true)
-    assert lines -- expected == [], "not in #{path}"
-    assert expected -- lines == [], "no more as #{path} has it"
+    assert lines -- expected == [], differs("not in", path, lines -- expected)
+    assert expected -- lines == [], differs("lacks what is in", path, expected -- lines)
     assert lines == expected
     :ok
   end
+
+  defp differs(what, path, lines), do: Enum.join(["#{what} #{path}:" | lines], "\n")
 end

@@ -177,18 +177,14 @@ defmodule Slither.Telemetry.EventsTest do
 
   defp views do
     name = "events_view_#{System.unique_integer([:positive])}"
-    view = %{scope: :global, timeout_ms: 30}
 
-    handlers = [
-      fine: fn _ -> 1 end,
-      raises: fn _ -> raise "no" end,
-      slow: fn _ -> Process.sleep(:infinity) end
+    views = [
+      %{name: "#{name}_fine", handler: fn _ -> 1 end},
+      %{name: "#{name}_raises", handler: fn _ -> raise "no" end},
+      %{name: "#{name}_slow", handler: fn _ -> Process.sleep(:infinity) end, timeout_ms: 30}
     ]
 
-    views =
-      for {key, fun} <- handlers, do: Map.merge(view, %{name: "#{name}_#{key}", handler: fun})
-
-    store = Stores.start(views: views)
+    store = Stores.start(views: Enum.map(views, &Map.put(&1, :scope, :global)))
 
     for {key, last} <- [fine: :stop, raises: :exception, slow: :exception] do
       record("a view, #{key}", fn _test, meta -> meta[:store] == store and meta[:view] end, fn ->
