@@ -29,6 +29,13 @@ defmodule Slither.Stage.Beam do
   with `concurrency:` above 1, or where the stage's policy is `{:retry, …}`, in processes beside
   it that live as long as the run does: other stages go on while one waits to try again.
 
+  It can be called without a pipe, and answers what its handler did (see `Slither.Stage`):
+
+      iex> {:ok, state} = Slither.Stage.Beam.init(handler: &(&1.payload * 2))
+      iex> context = Slither.Context.new()
+      iex> Slither.Stage.Beam.handle_batch(Slither.Item.wrap_many([1, 2]), context, state)
+      [2, 4]
+
   ## Options
 
   #{Slither.Options.docs(@options)}
@@ -91,6 +98,10 @@ defmodule Slither.Stage.Beam do
       other -> raise Error, reason: :invalid_return, message: not_a_list(other)
     end
   end
+
+  @impl Slither.Stage
+  @spec shutdown(map) :: :ok
+  def shutdown(_state), do: :ok
 
   defp answer(payloads, %{many: true}) when is_list(payloads), do: {:many, payloads}
   defp answer({:ok, payloads}, %{many: true}) when is_list(payloads), do: {:many, payloads}

@@ -6,22 +6,33 @@ defmodule Slither.Stage.Python do
 
   Its options are those of `Slither.Dispatch`, except `on_error`, `session_id`, `metadata` and
   `receipt`, which belong to the pipe and its run.
+
+  A pipe hands its batches straight to the pool. The functions here are for calling the stage
+  without a pipe: they dispatch the items, in the context's session where it has one, and answer
+  as `Slither.Stage` says, `{:ok, payload}` or `{:error, error}` for each.
+
+      {:ok, state} = Slither.Stage.Python.init(module: "my_model", function: "predict_batch")
+      items = Slither.Item.wrap_many(["first", "second"])
+      answers = Slither.Stage.Python.handle_batch(items, Slither.Context.new(), state)
   """
 
+  @behaviour Slither.Stage
   @behaviour Slither.Stage.Type
+
+  alias Slither.Dispatch
 
   alias Slither.Dispatch.Executors.{SnakeBridge, Snakepit}
   alias Slither.Dispatch.Settings
-  alias Slither.Error
+  alias Slither.{Context, Error, Item, Stage}
 
   @not_here [:on_error, :session_id, :metadata, :receipt]
 
-  @impl true
+  @impl Slither.Stage.Type
   @doc false
   @spec options() :: Slither.Options.table()
   def options, do: Keyword.drop(Settings.table(), @not_here)
 
-  @impl true
+  @impl Slither.Stage.Type
   @doc false
   @spec check(term, String.t()) :: {:ok, keyword} | {:error, Error.t()}
   def check(options, where) do
@@ -30,6 +41,37 @@ defmodule Slither.Stage.Python do
          :ok <- target(options),
          do: {:ok, options}
   end
+
+  @impl Slither.Stage
+  @spec init(keyword) :: {:ok, %{executor: module, options: keyword}} | {:error, Error.t()}
+  def init(options) do
+    with {:ok, options} <- check(options, "Slither.Stage.Python.init/1"),
+         do: {:ok, %{executor: options[:executor], options: options}}
+  end
+
+  @impl Slither.Stage
+  @spec handle_item(Item.t(), Context.t(), map) :: Stage.answer()
+  def handle_item(item, context, state), do: hd(handle_batch([item], context, state))
+
+  @impl Slither.Stage
+  @spec handle_batch([Item.t(), ...], Context.t(), map) :: [Stage.answer()]
+  def handle_batch(items, context, %{options: options}) do
+    # Failed items stay in their places, with their errors.
+    run = [on_error: :skip, ordering: :preserve, metadata: context.metadata]
+    session = if context.session_id, do: [session_id: context.session_id], else: []
+
+    case Dispatch.run(items, Keyword.merge(options, run ++ session)) do
+      {:ok, items} -> Enum.map(items, &answer/1)
+      {:error, error, _partial} -> List.duplicate({:error, error}, length(items))
+    end
+  end
+
+  @impl Slither.Stage
+  @spec shutdown(map) :: :ok
+  def shutdown(_state), do: :ok
+
+  defp answer(%Item{meta: %{skipped: true, error: error}}), do: {:error, error}
+  defp answer(%Item{payload: payload}), do: {:ok, payload}
 
   defp misplaced(options, where) when is_list(options) do
     case Enum.find(@not_here, &List.keymember?(options, &1, 0)) do

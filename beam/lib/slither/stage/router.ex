@@ -21,6 +21,13 @@ defmodule Slither.Stage.Router do
   A routed item leaves the pipe here, or with the name of a later stage goes on there, in its
   place in the order; one that no route takes flows on.
 
+  It can be called without a pipe:
+
+      iex> {:ok, routes} = Slither.Stage.Router.init(routes: [{&(&1.payload > 5), :high}])
+      iex> items = Slither.Item.wrap_many([9, 1])
+      iex> Slither.Stage.Router.handle_batch(items, Slither.Context.new(), routes)
+      [{:route, :high, 9}, {:ok, 1}]
+
   ## Options
 
   #{Slither.Options.docs(@options)}
@@ -62,6 +69,15 @@ defmodule Slither.Stage.Router do
       nil -> {:ok, item.payload}
     end
   end
+
+  @impl Slither.Stage
+  @spec handle_batch([Slither.Item.t(), ...], Slither.Context.t(), [{fun, atom | String.t()}]) ::
+          [term]
+  def handle_batch(items, context, routes), do: Enum.map(items, &handle_item(&1, context, routes))
+
+  @impl Slither.Stage
+  @spec shutdown([{fun, atom | String.t()}]) :: :ok
+  def shutdown(_routes), do: :ok
 
   defp test(test, item, _context) when is_function(test, 1), do: test.(item)
   defp test(test, item, context), do: test.(item, context)

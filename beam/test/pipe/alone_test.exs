@@ -1,0 +1,102 @@
+defmodule Slither.Pipe.AloneTest do
+  # The built-in stages called by hand, as a test of one's own does.
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.{Context, DispatchError, Item, Stage}
+  alias Slither.Test.FunExecutor
+
+  doctest Slither.Context
+  doctest Slither.Stage.Beam
+  doctest Slither.Stage.Router
+
+  for module <- [Stage.Beam, Stage.Python, Stage.Router] do
+    test "#{inspect(module)} has all callbacks of a stage" do
+      module = unquote(module)
+      behaviours = for {:behaviour, of} <- module.module_info(:attributes), do: of
+      assert Slither.Stage in List.flatten(behaviours)
+
+      for {name, arity} <- Slither.Stage.behaviour_info(:callbacks),
+          do: assert(function_exported?(module, name, arity), "#{name}/#{arity}")
+    end
+  end
+
+  test "a beam stage answers what its handler says" do
+    for {answer, cardinality, expected} <- [
+          {{:ok, 2}, :one, {:ok, 2}},
+          {{:skip, :odd}, :one, {:skip, :odd}},
+          {{:route, :aside, 1}, :one, {:route, :aside, 1}},
+          {[1, 2], :many, {:many, [1, 2]}}
+        ] do
+      {:ok, state} = Stage.Beam.init(handler: fn _item, _ -> answer end, cardinality: cardinality)
+      assert Stage.Beam.handle_item(Item.wrap(1), Context.new(), state) == expected
+      assert Stage.Beam.handle_batch([Item.wrap(1)], Context.new(), state) == [expected]
+      assert Stage.Beam.shutdown(state) == :ok
+    end
+  end
+
+  test "a router hands its context to routes that take one" do
+    route = {fn item, context -> item.payload == context.metadata.chosen end, :chosen}
+    {:ok, state} = Stage.Router.init(routes: [route])
+    context = Context.new(metadata: %{chosen: 1})
+    assert Stage.Router.handle_item(Item.wrap(1), context, state) == {:route, :chosen, 1}
+    assert Stage.Router.handle_item(Item.wrap(2), context, state) == {:ok, 2}
+    assert Stage.Router.shutdown(state) == :ok
+  end
+
+  describe "a Python stage" do
+    defp python(fun, options \\ []) do
+      options = [executor: FunExecutor, executor_options: [fun: fun]] ++ options
+      {:ok, state} = Stage.Python.init(options)
+      state
+    end
+
+    test "has the SnakeBridge executor unless told otherwise" do
+      {:ok, state} = Stage.Python.init(module: "m", function: "f")
+      assert state.executor == Slither.Dispatch.Executors.SnakeBridge
+      assert state.options[:batch_size] == 64
+      assert Stage.Python.shutdown(state) == :ok
+    end
+
+    test "says what is wrong with its options" do
+      assert {:error, error} = Stage.Python.init(module: "m", function: "f", batch_size: 0)
+      assert Exception.message(error) =~ "option :batch_size takes an integer of 1 or more"
+      assert {:error, error} = Stage.Python.init(module: "m")
+      assert Exception.message(error) =~ "needs function:"
+    end
+
+    test "answers for each item, in order, whatever its options say of order and failures" do
+      fail = fn payloads ->
+        if 3 in payloads, do: {:error, :three}, else: {:ok, Enum.map(payloads, &(&1 * 10))}
+      end
+
+      state = python(fail, batch_size: 2, ordering: :as_completed)
+      items = Item.wrap_many([1, 2, 3, 4, 5])
+      answers = Stage.Python.handle_batch(items, Context.new(), state)
+      assert [{:ok, 10}, {:ok, 20}, {:error, error}, {:error, error}, {:ok, 50}] = answers
+      assert %DispatchError{reason: :executor_failed} = error
+
+      assert {:error, %DispatchError{}} =
+               Stage.Python.handle_item(Item.wrap(3), Context.new(), state)
+
+      assert Stage.Python.handle_item(Item.wrap(4), Context.new(), state) == {:ok, 40}
+    end
+
+    test "answers an error for each item where its pool can't be used" do
+      {:ok, state} = Stage.Python.init(module: "m", function: "f", pool: :no_such_pool)
+      answers = Stage.Python.handle_batch(Item.wrap_many([1, 2]), Context.new(), state)
+      assert [{:error, %{reason: :unknown_pool}}, {:error, _}] = answers
+    end
+
+    test "calls Python, in the session of its context" do
+      pool = ready_pool(size: 2)
+      {:ok, state} = Stage.Python.init(module: "keeping_handlers", function: "count", pool: pool)
+      context = Context.new(session_id: "alone")
+      count = &Stage.Python.handle_item(Item.wrap(1), &1, state)
+      assert {:ok, [process, 1]} = count.(context)
+      assert {:ok, [^process, 2]} = count.(context)
+      assert {:ok, [_process, 1]} = count.(Context.new())
+    end
+  end
+end
