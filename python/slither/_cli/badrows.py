@@ -6,13 +6,10 @@ It stands between the reading of rows and the run, which pulls through it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from slither._cli.reading import RowFault
 from slither._cli.writing import Lines
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 
 class RowRefused(Exception):

@@ -10,17 +10,15 @@ import importlib.util
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from slither._errors import PipeError
 from slither._pipe import draw
+from slither._pipe.definition import Pipe
+from slither._types import Payload
 from slither._worker.definitions import pipes_of
 from slither._worker.errors_out import exception_error
 from slither._worker.execute import TargetError, resolve
-
-if TYPE_CHECKING:
-    from slither._pipe.definition import Pipe
-    from slither._types import Payload
 
 
 class FileRefused(Exception):

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from slither._cli.writing import Lines
-
-if TYPE_CHECKING:
-    from slither._summary import Summary
-    from slither._types import Payload
+from slither._summary import Summary
+from slither._types import Payload
 
 SKIPPED = "_skipped_with_error"
 """The output, known to the command alone, of items that a policy leaves out."""

@@ -8,12 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from slither._cli.writing import Lines, RowError
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 
 class Overwrites(Exception):

@@ -16,13 +16,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 from slither._errors import EncodeError
+from slither._types import Payload
 from slither._wire import codec
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 LONGEST_LINE = 1 << 26
 """Characters that a line may have."""

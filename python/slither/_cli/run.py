@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
 from slither._cli import reading
 from slither._cli.badrows import BadRows, RowRefused
@@ -22,13 +22,10 @@ from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, Overwrites, Stdout
 from slither._cli.writing import Lines, RowError
 from slither._driver.beam import Beam
-from slither._driver.pipe_run import PipeRun
+from slither._driver.pipe_run import Output, PipeRun
 from slither._driver.results import Results
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
-
-if TYPE_CHECKING:
-    from slither._driver.pipe_run import Output
-    from slither._pipe.definition import Pipe
+from slither._pipe.definition import Pipe
 
 T = TypeVar("T")
 

@@ -15,10 +15,8 @@ import stat
 from bisect import bisect
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 FORMATS = ("jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "tsv.gz")
 _BUFFER = 65_536

@@ -9,14 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from slither._driver.run import PATIENCE
+from slither._driver.run import PATIENCE, Run
 from slither._errors import SlitherError
-
-if TYPE_CHECKING:
-    from slither._driver.run import Run
-    from slither._types import Payload
+from slither._types import Payload
 
 
 async def results(

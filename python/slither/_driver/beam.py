@@ -18,15 +18,15 @@ from slither._driver.map_run import MapRun
 from slither._driver.pipe_run import Output, Outputs, PipeRun, gathered
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
+from slither._driver.settings import Keeps, Many, One, Returns, StrPath
 from slither._errors import BeamError
+from slither._types import Payload
 from slither._worker import current
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from slither._driver.settings import Keeps, Many, One, Returns, StrPath
     from slither._pipe.definition import Pipe
-    from slither._types import Payload
     from slither.store import Table
 
 T = TypeVar("T")

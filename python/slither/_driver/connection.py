@@ -24,7 +24,6 @@ import itertools
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 from slither._driver import forks, launch
 from slither._driver.channel import LONGEST, Channel, Pieces, header
@@ -33,12 +32,10 @@ from slither._driver.reader import Box, Reader
 from slither._driver.relay import Relay
 from slither._driver.writer import Writer
 from slither._errors import BeamClosed, BeamDied, BeamError, ProtocolError
+from slither._types import Payload
 from slither._version import MAX_FRAME, PROTOCOL_VERSION
 from slither._wire import frames
 from slither._wire.build import frame, table_call
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
 _STATUS_WAIT = 2.0

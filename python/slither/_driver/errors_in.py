@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio.exceptions
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from slither._driver.rebuilt import left_out, rebuilt
 from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, WorkerDied
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 # These would end an iteration, a generator or a task of the program that they were raised in.
 _STOPS = (StopIteration, StopAsyncIteration)

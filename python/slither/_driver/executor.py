@@ -9,19 +9,15 @@ import concurrent.futures
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.functions import reference
-from slither._driver.futures import CallFuture
-from slither._driver.job import Group, Target
+from slither._driver.futures import CallFuture, Outcome
+from slither._driver.job import Arguments, Group, Target
 from slither._errors import BeamClosed
-
-if TYPE_CHECKING:
-    from slither._driver.futures import Outcome
-    from slither._driver.job import Arguments
-    from slither._types import Payload
+from slither._types import Payload
 
 R = TypeVar("R")
 

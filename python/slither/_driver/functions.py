@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from slither import _references
 from slither._errors import NotImportable
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 
 def reference(function: object) -> tuple[str, str]:

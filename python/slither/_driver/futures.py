@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._errors import SlitherError
 from slither._wire import batches, frames
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
 
 R = TypeVar("R")
 

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from slither._driver.connection import Connection
 from slither._driver.futures import Answer, CallFuture
 from slither._driver.job import Arguments, Group, Job, Target, encoded
 from slither._driver.window import Window
 from slither._wire.frames import Log
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
 
 
 class Jobs:

@@ -14,11 +14,10 @@ from slither._driver import logs, settings
 from slither._driver.connection import Connection
 from slither._driver.jobs import Jobs
 from slither._driver.tables import Tables
+from slither._types import Payload
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from slither._types import Payload
 
 
 class Lifetime:

@@ -8,22 +8,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from slither._driver import settings
+from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
 from slither._driver.functions import reference
+from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
-from slither._driver.run import Run
+from slither._driver.run import Run, Shows
 from slither._errors import EncodeError
 from slither._summary import summarize
+from slither._types import Payload
 from slither._wire import batches, frames
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
-    from slither._driver.lifetime import Lifetime
-    from slither._driver.run import Shows
-    from slither._types import Payload
 
 # Batches that may be out by default, where twice the workers are not more.
 _IN_FLIGHT = 8

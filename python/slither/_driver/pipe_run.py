@@ -10,24 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
 from slither._driver.functions import importable
+from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
-from slither._driver.run import Run
-from slither._driver.settings import one_of
+from slither._driver.run import Run, Shows
+from slither._driver.settings import StrPath, one_of
 from slither._driver.sources import sources
 from slither._errors import EncodeError, RunError, SlitherError
 from slither._summary import Summary, summarize
+from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
 
 if TYPE_CHECKING:
-    from slither._driver.connection import Connection
-    from slither._driver.lifetime import Lifetime
-    from slither._driver.run import Shows
-    from slither._driver.settings import StrPath
     from slither._pipe.definition import Pipe
-    from slither._types import Payload
 
 # Outputs that may be on their way or wait here.
 _WINDOW = 512

@@ -8,11 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from slither._driver.run import Shows
-    from slither._types import Payload
+from slither._driver.run import Shows
+from slither._types import Payload
 
 # Seconds between two lines, and between two looks of a bar.
 _PLAIN, _RICH = 2.0, 0.1

@@ -21,14 +21,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from slither._classes import Slot, as_slot, mro, name_of, space
 from slither._errors import HandlerError
 from slither._references import SCRIPT
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 Told = dict[str, "Payload"]
 

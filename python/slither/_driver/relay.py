@@ -8,10 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from slither._wire.frames import Log
+from slither._wire.frames import Log
 
 # Log frames that may wait. A worker that writes faster than they are shown loses lines, and the
 # next line that is shown tells how many.

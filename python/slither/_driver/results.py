@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from slither._driver import aio
 from slither._driver.run import Run, results
-
-if TYPE_CHECKING:
-    from slither._summary import Summary
-    from slither._types import Payload
+from slither._summary import Summary
+from slither._types import Payload
 
 R = TypeVar("R")
 

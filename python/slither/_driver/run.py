@@ -11,18 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
+from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
 from slither._errors import ProtocolError
 from slither._summary import Summary
+from slither._types import Payload
 from slither._wire import frames
 from slither._wire.batches import Body, feed
 from slither._wire.build import frame
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
-    from slither._types import Payload
 
 # Seconds that a slow input may keep results waiting.
 PATIENCE = 0.005

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 from slither import _options
 from slither._driver import launch
 from slither._driver.functions import main_module, reference
+from slither._types import Payload
 
 if TYPE_CHECKING:
     from typing_extensions import Required
 
     from slither._pipe.options import Policy
-    from slither._types import Payload
 
 T = TypeVar("T")
 R = TypeVar("R")

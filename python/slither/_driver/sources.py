@@ -12,10 +12,8 @@ import sysconfig
 import types
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 # A global that a function names is a setting of the function where it is of one of these types.
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))

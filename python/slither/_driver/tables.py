@@ -6,16 +6,13 @@ Any thread of the program's runs this; each operation on a table is one question
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from slither._driver import settings
+from slither._driver.connection import Connection
 from slither._types import Payload
+from slither._wire.frames import Answer
 from slither.store import Table
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
-    from slither._wire.frames import Answer
 
 
 class Tables:

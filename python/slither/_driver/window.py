@@ -9,18 +9,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._driver.futures import Answer
 from slither._driver.job import Job, Target
 from slither._errors import BeamDied
+from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
-
-if TYPE_CHECKING:
-    from slither._driver.connection import Connection
-    from slither._types import Payload
 
 
 class Window:

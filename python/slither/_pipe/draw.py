@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from slither._pipe.render import render
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 Document = dict[str, "Payload"]
 

@@ -9,14 +9,11 @@ import math
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
 from slither._pipe.operand import INT_BOUND
 from slither._pipe.render import render
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))

@@ -13,9 +13,7 @@ from slither._errors import ExpressionError
 from slither._pipe import operand
 from slither._pipe.operand import Made, Unfinished, part
 from slither._pipe.render import render
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 Operand: TypeAlias = Union[
     "Expression",

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slither._errors import ExpressionError
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 MAX_DEPTH = 64
 MAX_SIZE = 10_000

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 from slither._errors import PipeError
 from slither._options import BOOL, MS, TEXT, Check, either, whole, words, wrong
 from slither._pipe.expression import Expression, Operand, data
+from slither._types import Payload
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from slither._types import Payload
 
 
 class PythonOptions(TypedDict, total=False):

@@ -5,10 +5,7 @@ Pure; called by expressions, by drawings, and where an expression has no value f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 LONGEST = 200
 _LONGEST_TEXT = 60

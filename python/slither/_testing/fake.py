@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
+from slither._types import Payload
 from slither._wire.codec import decode, encode
+from slither._wire.frames import Answer
 from slither._worker import current
 
 if TYPE_CHECKING:
-    from slither._types import Payload
-    from slither._wire.frames import Answer
     from slither._worker.ports import Connection
 
 View = Callable[["Payload"], "Payload"]

@@ -5,13 +5,9 @@ Pure; called by :mod:`slither._testing.simulate`, in the thread of the test.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slither._errors import CallError, EncodeError, HandlerError
 from slither._pipe.evaluate import EvaluationError
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 # The reasons that a second attempt can't mend.
 _FINAL = frozenset(

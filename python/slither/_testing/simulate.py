@@ -7,17 +7,15 @@ The thread of the test runs it, stage by stage, each on all that has come to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from slither._driver.pipe_run import Outputs
 from slither._errors import CallError, RunError, SlitherError
 from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
+from slither._types import Payload
 from slither._wire.codec import decode, encode
 from slither._worker.execute import TargetError, resolve
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 T = TypeVar("T")
 Document: TypeAlias = dict[str, "Payload"]
