@@ -5,7 +5,7 @@ defmodule Slither.SessionTest do
 
   alias Slither.{Dispatch, DispatchError, Error, Session}
   alias Slither.Python.Pool
-  alias Slither.Pool.{Call, SessionCalls}
+  alias Slither.Pool.{Call, Ledger, SessionCalls}
   alias Slither.Test.Telemetry
 
   doctest Slither.Session
@@ -385,7 +385,7 @@ defmodule Slither.SessionTest do
       {:ok, handle} = Pool.handle(pool)
       assert {:ok, _items} = Dispatch.run(1..10, keeping(pool, "no_state", []))
       state = :sys.get_state(handle.scheduler)
-      assert {state.runs, Map.keys(state.ledger.pinned)} == {%{}, []}
+      assert {state.runs, Ledger.waiting(state.ledger)} == {%{}, 0}
       {:ok, _results, _errors} = Pool.call(pool, ["function", "keeping_handlers", "held"], [1])
       assert held(pool, 0) == {[], []}
     end

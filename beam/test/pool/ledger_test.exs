@@ -3,8 +3,7 @@ defmodule Slither.Pool.LedgerTest do
 
   import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
 
-  alias Slither.Pool.Ledger.Waiter
-  alias Slither.Pool.{Ledger, Sessions}
+  alias Slither.Pool.{Ledger, Line, Sessions, Waiter}
 
   # Pids are only compared: these are names for workers and lanes.
   defp worker(n), do: :erlang.list_to_pid(~c"<0.#{1_000 + n}.0>")
@@ -313,11 +312,11 @@ defmodule Slither.Pool.LedgerTest do
   describe "owners and deadlines" do
     test "leases of an owner are found and made over" do
       {_slots, ledger} = granted(with_workers(1, 2), [:a, :b])
-      assert Enum.sort(Ledger.held_by(ledger, self())) == [:a, :b]
+      assert Enum.sort(elem(Ledger.drop_owner(ledger, self()), 0)) == [:a, :b]
       lane = ledger.leases[:a].lane
       other = worker(50)
       assert {%{lane: ^lane}, ledger} = Ledger.adopt(ledger, :a, other)
-      assert Ledger.held_by(ledger, other) == [:a]
+      assert elem(Ledger.drop_owner(ledger, other), 0) == [:a]
       assert {nil, _ledger} = Ledger.adopt(ledger, :unknown, other)
     end
 
@@ -328,7 +327,7 @@ defmodule Slither.Pool.LedgerTest do
       {[], ledger} = request(ledger, :b, deadline: 50)
       {[], ledger} = request(ledger, :c, deadline: 20, session: "s")
       assert Ledger.next_deadline(ledger) == 20
-      {[%Waiter{ref: :c}], ledger} = Ledger.reject(ledger, &(&1.deadline == 20))
+      {[%Waiter{ref: :c}], ledger} = Ledger.expire(ledger, 20)
       assert Ledger.next_deadline(ledger) == 50
       assert Ledger.waiting(ledger) == 2
     end
@@ -507,8 +506,8 @@ defmodule Slither.Pool.LedgerTest do
       assert {slot, worker.leased, length(worker.free)} == {slot, out, 2 - out}
       assert worker.free -- held == worker.free
       # A free lane and somebody who could use it do not go together.
-      assert worker.free == [] or worker.left == 0 or :queue.is_empty(ledger.queue)
-      assert worker.free == [] or not is_map_key(ledger.pinned, {:worker, worker.pid})
+      assert worker.free == [] or worker.left == 0 or not Line.waits?(ledger.line, nil)
+      assert worker.free == [] or not Line.waits?(ledger.line, {:worker, worker.pid})
     end
 
     busy = for {_ref, %{session: session}} <- ledger.leases, session != nil, do: session
@@ -523,7 +522,7 @@ defmodule Slither.Pool.LedgerTest do
     for session <- ["a", "b", "c"] do
       bound = Sessions.fetch(ledger.sessions, session)
       assert session not in busy or bound == nil or bound.busy
-      if is_map_key(ledger.pinned, session), do: assert(waits_rightly?(ledger, session, bound))
+      if Line.waits?(ledger.line, session), do: assert(waits_rightly?(ledger, session, bound))
     end
 
     {ledger, waiting}

@@ -7,7 +7,7 @@ defmodule Slither.Pool.Call do
   alias Slither.Protocol.Frame
   alias Slither.Pool.Errors
   alias Slither.Python.{Inbox, Job, Lane, Outcome, Part}
-  alias Slither.Pool.Ledger.Waiter
+  alias Slither.Pool.Waiter
 
   @enforce_keys [:handle, :alias, :ref, :monitor]
   defstruct [:handle, :alias, :ref, :monitor, :lane]

@@ -5,8 +5,7 @@ defmodule Slither.Pool.Leases do
   alias Slither.Error
   alias Slither.Pool.Errors
   alias Slither.Python.{Board, Inbox, Worker}
-  alias Slither.Pool.Ledger.Waiter
-  alias Slither.Pool.{Keeper, Ledger, Roster, State}
+  alias Slither.Pool.{Keeper, Ledger, Roster, State, Waiter}
 
   @doc "Somebody asks for a lane."
   @spec request(State.t(), %Waiter{}) :: State.t()
@@ -41,7 +40,7 @@ defmodule Slither.Pool.Leases do
   @doc "The session of a lease has ended."
   @spec end_session(State.t(), reference) :: State.t()
   def end_session(state, ref) do
-    session = state.ledger.leases[ref][:session]
+    session = with %{session: session} <- state.ledger.leases[ref], do: session
     {grants, ledger} = Ledger.end_session(state.ledger, ref)
     %{state | ledger: ledger} |> Keeper.forget(session) |> settle(grants)
   end
@@ -72,9 +71,9 @@ defmodule Slither.Pool.Leases do
   @doc "An owner that is gone waits for nothing; its lanes are free once they have answered."
   @spec owner_down(State.t(), pid) :: State.t()
   def owner_down(state, owner) do
-    {_waiters, ledger} = Ledger.reject(state.ledger, &(&1.owner == owner))
+    {held, ledger} = Ledger.drop_owner(state.ledger, owner)
     state = %{state | ledger: ledger, owners: Map.delete(state.owners, owner)}
-    state |> orphan(Ledger.held_by(ledger, owner)) |> Keeper.end_runs(owner)
+    state |> orphan(held) |> Keeper.end_runs(owner)
   end
 
   @doc """
@@ -98,7 +97,7 @@ defmodule Slither.Pool.Leases do
   @spec expire(State.t()) :: State.t()
   def expire(state) do
     now = System.monotonic_time(:millisecond)
-    {expired, ledger} = Ledger.reject(state.ledger, &(&1.deadline != nil and &1.deadline <= now))
+    {expired, ledger} = Ledger.expire(state.ledger, now)
     deny_all(state, expired, Errors.queue_timeout(state.settings.name))
     settle(%{state | ledger: ledger, timer: nil}, [])
   end
@@ -106,13 +105,13 @@ defmodule Slither.Pool.Leases do
   @doc "Tells all who wait that they wait in vain."
   @spec refuse(State.t(), Error.t()) :: State.t()
   def refuse(state, error) do
-    {waiters, ledger} = Ledger.reject(state.ledger, &(&1.service == nil))
+    {waiters, ledger} = Ledger.refuse(state.ledger)
     deny_all(state, waiters, error)
     settle(%{state | ledger: ledger}, [])
   end
 
   @doc "Sends grants, and notes how many wait and until when."
-  @spec settle(State.t(), [Ledger.grant()]) :: State.t()
+  @spec settle(State.t(), [Ledger.answer()]) :: State.t()
   def settle(state, grants) do
     Enum.each(grants, fn
       {:grant, waiter, lane} -> Inbox.granted(waiter.inbox, waiter.ref, lane)

@@ -1,53 +1,83 @@
 defmodule Slither.Pool.Ledger do
   @moduledoc false
-  # Who waits for a lane, who holds one, and which worker is the least busy. Pure: each change
-  # returns the grants that follow from it, for the scheduler to send.
+  # Who holds a lane, and who gets the next one. Pure, of the scheduler: what happens to a request,
+  # a lane or a worker goes in, and the answers that follow from it come out, for the scheduler to
+  # send.
+  #
+  # Who waits is in the `Slither.Pool.Line`, and of sessions in `Slither.Pool.Turns` too; which
+  # lanes there are is in `Slither.Pool.Lanes`; which worker holds a session, in
+  # `Slither.Pool.Sessions`.
 
-  alias Slither.Pool.Sessions
+  alias Slither.Pool.{Lanes, Line, Sessions, Turns, Waiter}
+  alias Slither.Python.Inbox
 
-  defmodule Waiter do
+  defmodule Lease do
     @moduledoc false
-    # Pinned by its session, or else by its worker. `rebind` gives a session that is lost another
-    # worker. A `service` is about a session (or a worker) and no call of it: it never binds one,
-    # and needs no place in the queue.
-    @enforce_keys [:ref, :owner, :inbox]
-    defstruct [:ref, :owner, :inbox, :session, :worker, :run, :deadline, :service] ++
-                [rebind: false, seq: 0]
+    @enforce_keys [:lane, :slot, :worker, :owner, :inbox]
+    defstruct [:lane, :slot, :worker, :owner, :inbox, :session, :run]
 
-    @type t :: %__MODULE__{service: nil | :stop | :expire | :move}
+    @typedoc """
+    A lane that is out, of the worker of a slot; `owner` gives it back, and `inbox` is told of what
+    happens to it. `session` and `run` are those of the request.
+    """
+    @type t :: %__MODULE__{
+            lane: pid,
+            slot: Lanes.slot(),
+            worker: pid,
+            owner: pid,
+            inbox: Inbox.t(),
+            session: String.t() | nil,
+            run: String.t() | nil
+          }
   end
 
-  # `quick?` says of a busy worker's slot whether so many calls are short enough to queue another
-  # behind them. A worker takes `max_calls`, nil for as many as come; those that have taken them
-  # and are idle stand in `spent`.
   defstruct workers: %{},
             max_calls: nil,
+            quick?: &__MODULE__.always/2,
             spent: [],
             leases: %{},
-            queue: :queue.new(),
-            pinned: %{},
+            line: %Line{},
+            turns: %Turns{},
             sessions: %Sessions{},
-            seq: 0,
-            quick?: &__MODULE__.always/2
+            answers: []
 
-  @type slot :: non_neg_integer
-  @type grant ::
-          {:grant, %Waiter{}, lane :: pid} | {:lost_session, %Waiter{}} | {:unbound, %Waiter{}}
-  @type t :: %__MODULE__{}
+  @typedoc "What a waiter is told: a lane, that its session is lost, or that nobody holds it."
+  @type answer ::
+          {:grant, Waiter.t(), lane :: pid} | {:lost_session, Waiter.t()} | {:unbound, Waiter.t()}
+
+  @typedoc """
+  A worker takes `max_calls`, nil for as many as come; those that have taken them and are idle
+  stand in `spent`. `quick?` is as in `Slither.Pool.Lanes.least_busy/2`. `answers` are there while
+  a function runs, the last one first.
+  """
+  @type t :: %__MODULE__{
+          workers: Lanes.t(),
+          max_calls: pos_integer | nil,
+          quick?: (Lanes.slot(), pos_integer -> boolean),
+          spent: [Lanes.slot()],
+          leases: %{optional(reference) => Lease.t()},
+          line: Line.t(),
+          turns: Turns.t(),
+          sessions: Sessions.t(),
+          answers: [answer]
+        }
 
   @doc false
-  @spec always(slot, pos_integer) :: true
+  @spec always(Lanes.slot(), pos_integer) :: true
   def always(_slot, _calls), do: true
 
+  ## Workers
+
   @doc "A ready worker with its free lanes."
-  @spec add_worker(t, slot, pid, [pid]) :: {[grant], t}
+  @spec add_worker(t, Lanes.slot(), pid, [pid]) :: {[answer], t}
   def add_worker(ledger, slot, pid, lanes) do
-    left = ledger.max_calls || :infinity
-    worker = %{pid: pid, lanes: lanes, free: lanes, leased: 0, left: left, draining: false}
-    ledger = %{ledger | workers: Map.put(ledger.workers, slot, worker)}
-    {pinned, ledger} = serve_pinned(ledger, &(bound(ledger, &1) == nil))
-    {grants, ledger} = serve(ledger)
-    {pinned ++ grants, ledger}
+    ledger = %{ledger | workers: Lanes.put(ledger.workers, slot, pid, lanes, ledger.max_calls)}
+
+    ledger.turns
+    |> Turns.all(nil)
+    |> Enum.reduce(ledger, &serve_key(&2, &1))
+    |> serve()
+    |> answered()
   end
 
   @doc """
@@ -56,183 +86,173 @@ defmodule Slither.Pool.Ledger do
   Returns its free lanes too. Those who wait for a session of it learn that it is lost, as do
   those behind a call that is out, once that is given back.
   """
-  @spec drop_worker(t, slot) :: {[pid], [grant], t}
+  @spec drop_worker(t, Lanes.slot()) :: {[pid], [answer], t}
   def drop_worker(ledger, slot) do
     case Map.pop(ledger.workers, slot) do
       {nil, _workers} ->
         {[], [], ledger}
 
       {worker, workers} ->
-        {grants, ledger} = serve_held(%{ledger | workers: workers}, worker.pid)
-        {worker.free, grants, ledger}
+        {answers, ledger} = answered(serve_held(%{ledger | workers: workers}, worker.pid))
+        {worker.free, answers, ledger}
     end
   end
 
   @doc "A worker that gets no more calls."
-  @spec drain(t, slot) :: t
+  @spec drain(t, Lanes.slot()) :: t
   def drain(ledger, slot) do
-    update_in(ledger.workers, fn workers ->
-      Map.replace_lazy(workers, slot, &%{&1 | draining: true})
-    end)
+    workers = Map.replace_lazy(ledger.workers, slot, &%{&1 | draining: true})
+    %{ledger | workers: workers}
   end
 
   @doc "The workers that have taken all their calls, and are idle, since this was last asked."
-  @spec take_spent(t) :: {[slot], t}
+  @spec take_spent(t) :: {[Lanes.slot()], t}
   def take_spent(ledger), do: {ledger.spent, %{ledger | spent: []}}
 
   @doc "Whether a worker has no lane out."
-  @spec quiet?(t, slot) :: boolean
+  @spec quiet?(t, Lanes.slot()) :: boolean
   def quiet?(ledger, slot), do: match?(%{leased: 0}, ledger.workers[slot])
 
   @doc "Whether sessions are bound to a worker: what it holds of them goes with it."
-  @spec sessions?(t, slot) :: boolean
+  @spec sessions?(t, Lanes.slot()) :: boolean
   def sessions?(ledger, slot) do
-    case ledger.workers[slot] do
-      nil -> false
-      %{pid: pid} -> Sessions.load(ledger.sessions, pid) > 0
-    end
+    worker = ledger.workers[slot]
+    worker != nil and Sessions.load(ledger.sessions, worker.pid) > 0
   end
 
-  @doc "Queues a waiter, and serves whom it can."
-  @spec request(t, %Waiter{}) :: {[grant], t}
-  def request(ledger, %Waiter{} = waiter) do
-    waiter = %{waiter | seq: ledger.seq}
-    ledger = %{ledger | seq: ledger.seq + 1}
+  @doc "The worker that takes the next session, `except` one; `nil` where there is none."
+  @spec roomiest(t, pid | nil) :: pid | nil
+  def roomiest(ledger, except \\ nil),
+    do: Lanes.roomiest(ledger.workers, &Sessions.load(ledger.sessions, &1), except)
 
-    cond do
-      waiter.session == nil and waiter.worker == nil ->
-        serve(%{ledger | queue: :queue.in(waiter, ledger.queue)})
+  ## Requests
 
-      waiter.service == :expire and not idle?(ledger, waiter.session) ->
-        {[{:unbound, waiter}], ledger}
-
-      true ->
-        key = waiter.session || {:worker, waiter.worker}
-        queue = Map.get(ledger.pinned, key, :queue.new())
-        # A session moves before its next call; whatever else is asked waits its turn.
-        put = if waiter.service == :move, do: &:queue.in_r/2, else: &:queue.in/2
-        serve_key(put_queue(ledger, key, put.(waiter, queue)), key)
-    end
+  @doc "Somebody asks for a lane; serves whom it can."
+  @spec request(t, Waiter.t()) :: {[answer], t}
+  def request(ledger, %Waiter{service: :expire, session: session} = waiter) do
+    if not Line.waits?(ledger.line, session) and Sessions.idle?(ledger.sessions, session),
+      do: queue(ledger, waiter),
+      else: {[{:unbound, waiter}], ledger}
   end
+
+  def request(ledger, waiter), do: queue(ledger, waiter)
+
+  defp queue(ledger, waiter) do
+    ledger = %{ledger | line: Line.put(ledger.line, waiter)}
+    key = Line.key(waiter)
+    answered(if(key == nil, do: serve(ledger), else: serve_key(ledger, key)))
+  end
+
+  @doc "Takes those out whose deadline is over."
+  @spec expire(t, integer) :: {[Waiter.t()], t}
+  def expire(ledger, now), do: withdraw(ledger, Line.late(ledger.line, now))
+
+  @doc "Takes out all who wait for a call."
+  @spec refuse(t) :: {[Waiter.t()], t}
+  def refuse(ledger), do: withdraw(ledger, for(%{ref: ref} <- Line.calls(ledger.line), do: ref))
+
+  @doc "An owner is gone: he waits for nothing. Returns the leases that he holds."
+  @spec drop_owner(t, pid) :: {[reference], t}
+  def drop_owner(ledger, owner) do
+    {_waiters, ledger} = withdraw(ledger, Line.of(ledger.line, owner))
+    {for({ref, %{owner: ^owner}} <- ledger.leases, do: ref), ledger}
+  end
+
+  defp withdraw(ledger, refs) do
+    Enum.map_reduce(refs, ledger, fn ref, ledger ->
+      {waiter, line} = Line.take(ledger.line, ref)
+      {waiter, place(%{ledger | line: line}, Line.key(waiter))}
+    end)
+  end
+
+  @doc "How many wait."
+  @spec waiting(t) :: non_neg_integer
+  def waiting(ledger), do: Line.count(ledger.line)
+
+  @doc "The soonest deadline among those who wait."
+  @spec next_deadline(t) :: integer | nil
+  def next_deadline(ledger), do: Line.deadline(ledger.line)
+
+  ## Leases
 
   @doc """
   Ends a lease, or takes a waiter out of the queue.
 
   Returns the lane when its worker is gone and nobody needs it any more.
   """
-  @spec release(t, reference) :: {[grant], pid | nil, t}
+  @spec release(t, reference) :: {[answer], pid | nil, t}
   def release(ledger, ref) do
     case Map.pop(ledger.leases, ref) do
-      {nil, _leases} ->
-        {[], nil, forget(ledger, ref)}
+      {nil, _leases} -> {[], nil, forget(ledger, ref)}
+      {lease, leases} -> give_back(%{ledger | leases: leases}, lease)
+    end
+  end
 
-      {lease, leases} ->
-        give_back(%{ledger | leases: leases}, lease)
+  @doc "Makes over a lease whose owner is gone, until its lane is idle; returns it."
+  @spec adopt(t, reference, pid) :: {Lease.t() | nil, t}
+  def adopt(ledger, ref, owner) do
+    case ledger.leases do
+      %{^ref => lease} -> {lease, put_in(ledger.leases[ref], %{lease | owner: owner})}
+      _none -> {nil, forget(ledger, ref)}
+    end
+  end
+
+  defp forget(ledger, ref) do
+    case Line.take(ledger.line, ref) do
+      {nil, _line} -> ledger
+      {waiter, line} -> place(%{ledger | line: line}, Line.key(waiter))
     end
   end
 
   @doc "Takes out a lane that crashed, with the lease on it; returns its worker and the lease."
-  @spec lose_lane(t, pid) :: {pid | nil, {reference, map} | nil, t}
+  @spec lose_lane(t, pid) :: {pid | nil, {reference, Lease.t()} | nil, t}
   def lose_lane(ledger, lane) do
-    lease = Enum.find(ledger.leases, fn {_ref, lease} -> lease.lane == lane end)
-    found = Enum.find(ledger.workers, fn {_slot, worker} -> lane in worker.lanes end)
+    {worker, workers} = Lanes.lose(ledger.workers, lane)
+    ledger = %{ledger | workers: workers}
 
-    ledger =
-      case lease do
-        {ref, lease} ->
-          idle_session(%{ledger | leases: Map.delete(ledger.leases, ref)}, lease)
-
-        nil ->
-          ledger
-      end
-
-    case found do
-      {slot, worker} ->
-        leased = if lease, do: worker.leased - 1, else: worker.leased
-        lanes = List.delete(worker.lanes, lane)
-        worker = %{worker | lanes: lanes, free: List.delete(worker.free, lane), leased: leased}
-        {worker.pid, lease, %{ledger | workers: Map.put(ledger.workers, slot, worker)}}
-
+    case Enum.find(ledger.leases, fn {_ref, lease} -> lease.lane == lane end) do
       nil ->
-        {nil, lease, ledger}
+        {worker, nil, ledger}
+
+      {ref, lease} = held ->
+        leases = Map.delete(ledger.leases, ref)
+        {worker, held, idle_session(%{ledger | leases: leases}, lease)}
     end
-  end
-
-  @doc "Takes out every waiter for which `fun` is true."
-  @spec reject(t, (%Waiter{} -> boolean)) :: {[%Waiter{}], t}
-  def reject(ledger, fun) do
-    {out, kept} = Enum.split_with(:queue.to_list(ledger.queue), fun)
-
-    {out_pinned, pinned} =
-      Enum.map_reduce(ledger.pinned, %{}, fn {session, queue}, acc ->
-        {out, kept} = Enum.split_with(:queue.to_list(queue), fun)
-        {out, if(kept == [], do: acc, else: Map.put(acc, session, :queue.from_list(kept)))}
-      end)
-
-    {out ++ Enum.concat(out_pinned), %{ledger | queue: :queue.from_list(kept), pinned: pinned}}
-  end
-
-  @doc "Whether a session is bound, or waits to be."
-  @spec known?(t, String.t()) :: boolean
-  def known?(ledger, session),
-    do: bound(ledger, session) != nil or is_map_key(ledger.pinned, session)
-
-  @doc "Whether a session has a call out, or waiting, of one owner."
-  @spec uses?(t, pid, String.t()) :: boolean
-  def uses?(ledger, owner, session) do
-    waiting = ledger.pinned |> Map.get(session, :queue.new()) |> :queue.to_list()
-
-    Enum.any?(ledger.leases, &match?({_, %{owner: ^owner, session: ^session}}, &1)) or
-      Enum.any?(waiting, &match?(%Waiter{owner: ^owner}, &1))
   end
 
   @doc "The owner of the lease of a lane, if that is for a run; else `nil`."
   @spec owner(t, pid, String.t()) :: pid | nil
   def owner(ledger, lane, run) do
-    Enum.find_value(ledger.leases, fn
-      {_ref, %{lane: ^lane, run: ^run, owner: owner}} -> owner
-      _other -> nil
+    Enum.find_value(ledger.leases, fn {_ref, lease} ->
+      if lease.lane == lane and lease.run == run, do: lease.owner
     end)
   end
 
-  @doc "The leases of one owner."
-  @spec held_by(t, pid) :: [reference]
-  def held_by(ledger, owner), do: for({ref, %{owner: ^owner}} <- ledger.leases, do: ref)
+  ## Sessions
 
-  @doc "Makes over a lease whose owner is gone, until its lane is idle; returns it."
-  @spec adopt(t, reference, pid) :: {map | nil, t}
-  def adopt(ledger, ref, owner) do
-    case ledger.leases[ref] do
-      nil -> {nil, forget(ledger, ref)}
-      lease -> {lease, put_in(ledger.leases[ref], %{lease | owner: owner})}
-    end
-  end
+  @doc "Whether a session is bound, or waits to be."
+  @spec known?(t, String.t()) :: boolean
+  def known?(ledger, session),
+    do: Sessions.fetch(ledger.sessions, session) != nil or Line.waits?(ledger.line, session)
 
-  @doc "How many wait."
-  @spec waiting(t) :: non_neg_integer
-  def waiting(ledger) do
-    pinned = Enum.reduce(ledger.pinned, 0, fn {_, queue}, sum -> sum + :queue.len(queue) end)
-    :queue.len(ledger.queue) + pinned
-  end
-
-  @doc "The soonest deadline among those who wait."
-  @spec next_deadline(t) :: integer | nil
-  def next_deadline(ledger) do
-    queues = [ledger.queue | Map.values(ledger.pinned)]
-    deadlines = for q <- queues, %Waiter{deadline: at} when at != nil <- :queue.to_list(q), do: at
-    Enum.min(deadlines, fn -> nil end)
+  @doc "Whether a session has a call out, or waiting, of one owner."
+  @spec uses?(t, pid, String.t()) :: boolean
+  def uses?(ledger, owner, session) do
+    Enum.any?(ledger.leases, &match?({_, %{owner: ^owner, session: ^session}}, &1)) or
+      Enum.any?(Line.all(ledger.line, session), &(&1.owner == owner))
   end
 
   @doc "Forgets the session of a lease; its next call is bound anew."
-  @spec end_session(t, reference) :: {[grant], t}
+  @spec end_session(t, reference) :: {[answer], t}
   def end_session(ledger, ref) do
     case ledger.leases do
       %{^ref => %{session: session} = lease} when session != nil ->
         # What is bound under this name from here on is none of the lease's business.
         ledger = put_in(ledger.leases[ref], %{lease | session: nil})
-        serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, session)}, session)
+        sessions = Sessions.drop(ledger.sessions, session)
+        answered(serve_key(%{ledger | sessions: sessions}, session))
 
-      _ ->
+      _none ->
         {[], ledger}
     end
   end
@@ -242,166 +262,164 @@ defmodule Slither.Pool.Ledger do
   def rebind(ledger, ref, worker) do
     with %{^ref => %{session: session, worker: from}} when session != nil <- ledger.leases,
          %{worker: ^from} <- Sessions.fetch(ledger.sessions, session),
-         true <- slot(ledger, worker) != nil do
+         true <- Lanes.slot(ledger.workers, worker) != nil do
       {true, %{ledger | sessions: Sessions.bind(ledger.sessions, session, worker)}}
     else
       _ -> {false, ledger}
     end
   end
 
-  @doc "The worker that takes the next session, `except` one; `nil` where there is none."
-  @spec roomiest(t, pid | nil) :: pid | nil
-  def roomiest(ledger, except \\ nil) do
-    ledger.workers
-    |> Enum.reject(fn {_slot, w} -> w.draining or w.left == 0 or w.pid == except end)
-    |> Enum.min_by(
-      fn {slot, worker} -> {Sessions.load(ledger.sessions, worker.pid), worker.leased, slot} end,
-      fn -> {nil, %{pid: nil}} end
-    )
-    |> then(fn {_slot, worker} -> worker.pid end)
-  end
-
-  @doc "One look at who is idle; see `Sessions.age/2`."
+  @doc "One look at who is idle; see `Slither.Pool.Sessions.age/2`."
   @spec age(t) :: {[String.t()], t}
   def age(ledger) do
-    {idle, sessions} = Sessions.age(ledger.sessions, &is_map_key(ledger.pinned, &1))
+    {idle, sessions} = Sessions.age(ledger.sessions, &Line.waits?(ledger.line, &1))
     {idle, %{ledger | sessions: sessions}}
   end
 
-  ## Unpinned waiters go to the least busy worker
+  ## Who is next
 
-  defp serve(ledger, grants \\ []) do
-    with {{:value, waiter}, queue} <- :queue.out(ledger.queue),
-         slot when slot != nil <- least_busy(ledger) do
-      {grant, ledger} = lease(%{ledger | queue: queue}, slot, waiter)
-      serve(ledger, [grant | grants])
+  # Of those whom any worker can serve, the first, by the least busy.
+  defp serve(ledger) do
+    with %Waiter{} = waiter <- Line.first(ledger.line, nil),
+         slot when slot != nil <- Lanes.least_busy(ledger.workers, ledger.quick?) do
+      ledger |> lease(slot, waiter) |> serve()
     else
-      _ -> {Enum.reverse(grants), ledger}
+      nil -> ledger
     end
   end
 
-  defp least_busy(ledger) do
-    ledger.workers
-    |> Enum.filter(fn {slot, worker} -> open?(ledger, slot, worker) end)
-    |> Enum.min_by(fn {slot, worker} -> {worker.leased, slot} end, fn -> {nil, nil} end)
-    |> elem(0)
+  # Whoever waits for this worker comes before the common queue, as they can go nowhere else.
+  defp serve_held(ledger, pid) do
+    with {:ok, key} <- Turns.next(ledger.turns, pid),
+         slot = Lanes.slot(ledger.workers, pid),
+         true <- slot == nil or ledger.workers[slot].free != [] do
+      ledger |> serve_key(key) |> serve_held(pid)
+    else
+      _nobody_or_no_lane -> ledger
+    end
   end
 
-  defp open?(_ledger, _slot, %{free: []}), do: false
-  defp open?(_ledger, _slot, %{draining: true}), do: false
-  defp open?(_ledger, _slot, %{left: 0}), do: false
-  defp open?(_ledger, _slot, %{leased: 0}), do: true
-  defp open?(ledger, slot, %{leased: leased}), do: ledger.quick?.(slot, leased)
-
-  ## A session's calls go to one worker, one at a time, which keeps their order
-
+  # A session's calls go to one worker, one at a time, which keeps their order.
   defp serve_key(ledger, key) do
-    case {bound(ledger, key), ledger.pinned[key]} do
-      {_bound, nil} -> {[], ledger}
-      {nil, queue} -> unbound(ledger, key, queue)
-      {%{busy: true}, _queue} -> {[], ledger}
-      {%{worker: pid}, queue} -> serve_bound(ledger, key, {pid, slot(ledger, pid)}, queue)
+    case {Line.first(ledger.line, key), bound(ledger, key)} do
+      {nil, _bound} -> place(ledger, key)
+      {_first, %{busy: true}} -> place(ledger, key)
+      {first, nil} -> bind(ledger, key, first)
+      {first, %{worker: pid}} -> serve_bound(ledger, key, first, pid)
     end
+  end
+
+  # Of a session that nobody holds there is nothing to stop, or to move.
+  defp bind(ledger, key, %Waiter{service: nil}) do
+    case roomiest(ledger) do
+      nil -> place(ledger, key)
+      worker -> serve_key(%{ledger | sessions: Sessions.bind(ledger.sessions, key, worker)}, key)
+    end
+  end
+
+  defp bind(ledger, key, service), do: ledger |> answer(service, :unbound) |> serve_key(key)
+
+  defp serve_bound(ledger, key, first, pid) do
+    slot = Lanes.slot(ledger.workers, pid)
+
+    cond do
+      slot == nil -> lose(ledger, key)
+      first.worker not in [nil, pid] -> ledger |> answer(first, :unbound) |> serve_key(key)
+      ledger.workers[slot].free == [] -> place(ledger, key)
+      true -> ledger |> lease(slot, first) |> serve_key(key)
+    end
+  end
+
+  # The worker is gone. Who asked for a new start gets one, and so does whoever comes after a stop.
+  defp lose(ledger, key) do
+    {anew, rest} =
+      ledger.line
+      |> Line.all(key)
+      |> Enum.split_with(&(is_binary(key) and (&1.rebind or &1.service in [:stop, :expire])))
+
+    ledger =
+      Enum.reduce(rest, ledger, fn waiter, ledger ->
+        answer(ledger, waiter, if(waiter.service, do: :unbound, else: :lost_session))
+      end)
+
+    if anew == [],
+      do: place(ledger, key),
+      else: serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, key)}, key)
   end
 
   defp bound(_ledger, {:worker, pid}), do: %{worker: pid, busy: false}
   defp bound(ledger, session), do: Sessions.fetch(ledger.sessions, session)
 
-  defp slot(ledger, pid) do
-    Enum.find_value(ledger.workers, fn {slot, worker} -> if worker.pid == pid, do: slot end)
-  end
+  # Where a session's next call waits, after any change to its queue or to who holds it.
+  defp place(ledger, nil), do: ledger
 
-  # Of a session that nobody holds there is nothing to stop, or to move.
-  defp unbound(ledger, session, queue) do
-    {first, calls} = queue |> :queue.to_list() |> Enum.split_while(&(&1.service != nil))
-    ledger = put_queue(ledger, session, :queue.from_list(calls))
-    worker = if calls != [], do: roomiest(ledger)
-
-    {grants, ledger} =
-      if worker do
-        sessions = Sessions.bind(ledger.sessions, session, worker)
-        serve_key(%{ledger | sessions: sessions}, session)
-      else
-        {[], ledger}
+  defp place(ledger, key) do
+    turns =
+      case {Line.first(ledger.line, key), bound(ledger, key)} do
+        {nil, _bound} -> Turns.drop(ledger.turns, key)
+        {_first, %{busy: true}} -> Turns.drop(ledger.turns, key)
+        {first, nil} -> Turns.put(ledger.turns, key, nil, first.seq)
+        {first, %{worker: pid}} -> Turns.put(ledger.turns, key, pid, first.seq)
       end
 
-    {Enum.map(first, &{:unbound, &1}) ++ grants, ledger}
-  end
-
-  defp serve_bound(ledger, key, {_gone, nil}, queue),
-    do: lose(ledger, key, :queue.to_list(queue))
-
-  defp serve_bound(ledger, key, {pid, slot}, queue) do
-    {{:value, waiter}, rest} = :queue.out(queue)
-
-    cond do
-      waiter.worker not in [nil, pid] ->
-        {grants, ledger} = ledger |> put_queue(key, rest) |> serve_key(key)
-        {[{:unbound, waiter} | grants], ledger}
-
-      ledger.workers[slot].free == [] ->
-        {[], ledger}
-
-      true ->
-        {grant, ledger} = ledger |> put_queue(key, rest) |> lease(slot, waiter)
-        {grants, ledger} = serve_key(ledger, key)
-        {[grant | grants], ledger}
-    end
-  end
-
-  defp lose(ledger, {:worker, _pid} = key, waiters),
-    do: {Enum.map(waiters, &{:unbound, &1}), put_queue(ledger, key, :queue.new())}
-
-  # Who asked for a new start gets one, and so does whoever comes after a stop.
-  defp lose(ledger, session, waiters) do
-    {anew, rest} = Enum.split_with(waiters, &(&1.rebind or &1.service in [:stop, :expire]))
-    kind = fn waiter -> if waiter.service, do: :unbound, else: :lost_session end
-    lost = Enum.map(rest, &{kind.(&1), &1})
-    ledger = put_queue(ledger, session, :queue.from_list(anew))
-
-    if anew == [] do
-      {lost, ledger}
-    else
-      ledger = %{ledger | sessions: Sessions.drop(ledger.sessions, session)}
-      {grants, ledger} = serve_key(ledger, session)
-      {lost ++ grants, ledger}
-    end
-  end
-
-  defp put_queue(ledger, key, queue) do
-    if :queue.is_empty(queue),
-      do: %{ledger | pinned: Map.delete(ledger.pinned, key)},
-      else: %{ledger | pinned: Map.put(ledger.pinned, key, queue)}
+    %{ledger | turns: turns}
   end
 
   defp lease(ledger, slot, waiter) do
-    %{free: [lane | free], leased: leased, left: left} = worker = ledger.workers[slot]
-    worker = %{worker | free: free, leased: leased + 1, left: left(left, waiter)}
-    sessions = Sessions.busy(ledger.sessions, waiter.session, true)
+    {^waiter, line} = Line.take(ledger.line, waiter.ref)
+    # A lease is one call at most. What is asked about a session or of a worker is none, and a
+    # session's calls go on where its state is.
+    counts? = waiter.service == nil and waiter.worker == nil
+    {lane, workers} = Lanes.lease(ledger.workers, slot, counts?)
 
-    lease = %{
+    lease = %Lease{
       lane: lane,
       slot: slot,
-      worker: worker.pid,
+      worker: workers[slot].pid,
       owner: waiter.owner,
       inbox: waiter.inbox,
       session: waiter.session,
       run: waiter.run
     }
 
-    {{:grant, waiter, lane},
-     %{
-       ledger
-       | workers: Map.put(ledger.workers, slot, worker),
-         leases: Map.put(ledger.leases, waiter.ref, lease),
-         sessions: sessions
-     }}
+    %{
+      ledger
+      | line: line,
+        workers: workers,
+        leases: Map.put(ledger.leases, waiter.ref, lease),
+        sessions: Sessions.busy(ledger.sessions, waiter.session, true),
+        answers: [{:grant, waiter, lane} | ledger.answers]
+    }
   end
 
-  # A lease is one call at most. What is asked about a session or of a worker is none, and a
-  # session's calls go on where its state is.
-  defp left(left, %Waiter{service: nil, worker: nil}) when is_integer(left), do: max(left - 1, 0)
-  defp left(left, _waiter), do: left
+  defp give_back(ledger, %Lease{slot: slot, worker: pid, lane: lane} = lease) do
+    ledger = idle_session(ledger, lease)
+
+    case ledger.workers do
+      %{^slot => %{pid: ^pid}} ->
+        {answers, ledger} =
+          %{ledger | workers: Lanes.give_back(ledger.workers, slot, lane)}
+          |> serve_held(pid)
+          |> serve_own(lease)
+          |> serve()
+          |> answered()
+
+        {answers, nil, note_spent(ledger, slot)}
+
+      _gone ->
+        {answers, ledger} = ledger |> serve_own(lease) |> answered()
+        {answers, lane, ledger}
+    end
+  end
+
+  # The session of the lease may have moved to another worker, or be lost.
+  defp serve_own(ledger, %Lease{session: nil}), do: ledger
+  defp serve_own(ledger, %Lease{session: session}), do: serve_key(ledger, session)
+
+  defp idle_session(ledger, %Lease{session: nil}), do: ledger
+
+  defp idle_session(ledger, %Lease{session: session}),
+    do: place(%{ledger | sessions: Sessions.busy(ledger.sessions, session, false)}, session)
 
   defp note_spent(ledger, slot) do
     case ledger.workers[slot] do
@@ -410,51 +428,10 @@ defmodule Slither.Pool.Ledger do
     end
   end
 
-  defp give_back(ledger, %{slot: slot, worker: pid, lane: lane} = lease) do
-    ledger = idle_session(ledger, lease)
-
-    case ledger.workers[slot] do
-      %{pid: ^pid} = worker ->
-        worker = %{worker | free: [lane | worker.free], leased: worker.leased - 1}
-        ledger = %{ledger | workers: Map.put(ledger.workers, slot, worker)}
-        {pinned, ledger} = serve_held(ledger, pid)
-        # It may have moved.
-        {own, ledger} = serve_key(ledger, lease.session)
-        {grants, ledger} = serve(ledger)
-        {pinned ++ own ++ grants, nil, note_spent(ledger, slot)}
-
-      _ ->
-        {grants, ledger} = serve_key(ledger, lease.session)
-        {grants, lane, ledger}
-    end
+  defp answer(ledger, waiter, kind) do
+    {^waiter, line} = Line.take(ledger.line, waiter.ref)
+    %{ledger | line: line, answers: [{kind, waiter} | ledger.answers]}
   end
 
-  defp idle_session(ledger, lease),
-    do: %{ledger | sessions: Sessions.busy(ledger.sessions, lease.session, false)}
-
-  defp idle?(ledger, session) do
-    not is_map_key(ledger.pinned, session) and Sessions.idle?(ledger.sessions, session)
-  end
-
-  # Whoever waits for this worker comes before the common queue, as they can go nowhere else.
-  defp serve_held(ledger, pid),
-    do: serve_pinned(ledger, &match?(%{worker: ^pid, busy: false}, bound(ledger, &1)))
-
-  defp serve_pinned(ledger, _which) when map_size(ledger.pinned) == 0, do: {[], ledger}
-
-  # In the order in which they came.
-  defp serve_pinned(ledger, which) do
-    ledger.pinned
-    |> Enum.filter(fn {key, _queue} -> which.(key) end)
-    |> Enum.sort_by(fn {_key, queue} -> :queue.get(queue).seq end)
-    |> Enum.reduce({[], ledger}, fn {key, _queue}, {grants, ledger} ->
-      {more, ledger} = serve_key(ledger, key)
-      {grants ++ more, ledger}
-    end)
-  end
-
-  defp forget(ledger, ref) do
-    {_out, ledger} = reject(ledger, &(&1.ref == ref))
-    ledger
-  end
+  defp answered(ledger), do: {Enum.reverse(ledger.answers), %{ledger | answers: []}}
 end

@@ -8,8 +8,7 @@ defmodule Slither.Pool.Scheduler do
   alias Slither.Pool.Errors
   alias Slither.Python.Environment
 
-  alias Slither.Pool.Ledger.Waiter
-  alias Slither.Pool.{Crew, Keeper, Leases, Ledger, Roster, Sessions, State, Status}
+  alias Slither.Pool.{Crew, Keeper, Leases, Ledger, Roster, Sessions, State, Status, Waiter}
 
   # ms beyond what the workers get to end.
   @slack 1_000

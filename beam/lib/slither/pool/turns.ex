@@ -1,0 +1,65 @@
+defmodule Slither.Pool.Turns do
+  @moduledoc false
+  # Which sessions could have their next call now, by the worker that holds them: the first to have
+  # asked comes first. Pure; the ledger's. A queue for one worker stands here like a session.
+
+  alias Slither.Pool.Line
+
+  defstruct by_worker: %{}, places: %{}
+
+  @typedoc "The worker, or `nil` of sessions that no worker holds yet."
+  @type worker :: pid | nil
+  @opaque t :: %__MODULE__{
+            by_worker: %{optional(worker) => :gb_sets.set({non_neg_integer, Line.key()})},
+            places: %{optional(Line.key()) => {worker, non_neg_integer}}
+          }
+
+  @doc "A session's next call waits for a worker; `seq` is that of the request."
+  @spec put(t, Line.key(), worker, non_neg_integer) :: t
+  def put(turns, key, worker, seq) do
+    turns = drop(turns, key)
+    keys = Map.get_lazy(turns.by_worker, worker, &:gb_sets.empty/0)
+
+    %__MODULE__{
+      by_worker: Map.put(turns.by_worker, worker, :gb_sets.add_element({seq, key}, keys)),
+      places: Map.put(turns.places, key, {worker, seq})
+    }
+  end
+
+  @doc "A session's next call waits for no worker: there is none, or one before it is out."
+  @spec drop(t, Line.key()) :: t
+  def drop(turns, key) do
+    case Map.pop(turns.places, key) do
+      {nil, _places} ->
+        turns
+
+      {{worker, seq}, places} ->
+        keys = :gb_sets.del_element({seq, key}, Map.fetch!(turns.by_worker, worker))
+
+        by_worker =
+          if :gb_sets.is_empty(keys),
+            do: Map.delete(turns.by_worker, worker),
+            else: Map.put(turns.by_worker, worker, keys)
+
+        %__MODULE__{by_worker: by_worker, places: places}
+    end
+  end
+
+  @doc "The session whose call is the next of a worker."
+  @spec next(t, worker) :: {:ok, Line.key()} | nil
+  def next(turns, worker) do
+    case turns.by_worker do
+      %{^worker => keys} -> {:ok, elem(:gb_sets.smallest(keys), 1)}
+      _none -> nil
+    end
+  end
+
+  @doc "All sessions whose calls wait for a worker, in turn."
+  @spec all(t, worker) :: [Line.key()]
+  def all(turns, worker) do
+    case turns.by_worker do
+      %{^worker => keys} -> for {_seq, key} <- :gb_sets.to_list(keys), do: key
+      _none -> []
+    end
+  end
+end

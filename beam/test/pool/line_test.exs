@@ -1,0 +1,120 @@
+defmodule Slither.Pool.LineTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
+
+  alias Slither.Pool.{Ledger, Line, Waiter}
+
+  defp waiter(ref, options \\ []),
+    do: struct!(%Waiter{ref: ref, owner: self(), inbox: {self(), :key}}, options)
+
+  defp line(waiters), do: Enum.reduce(waiters, %Line{}, &Line.put(&2, &1))
+  defp refs(waiters), do: Enum.map(waiters, & &1.ref)
+
+  test "each queue keeps its order, and a session that moves comes before its calls" do
+    move = waiter(:move, session: "s", worker: self(), service: :move)
+    common = [waiter(:a), waiter(:b, session: "s"), waiter(:c), waiter(:d, session: "s"), move]
+    line = line(common)
+    assert refs(Line.all(line, nil)) == [:a, :c]
+    assert refs(Line.all(line, "s")) == [:move, :b, :d]
+    assert Line.first(line, "s").ref == :move
+    assert {Line.first(line, "t"), Line.all(line, "t"), Line.count(line)} == {nil, [], 5}
+    assert Line.key(waiter(:e, worker: self())) == {:worker, self()}
+    assert refs(Line.calls(line)) == [:a, :b, :c, :d]
+  end
+
+  test "who is taken out is in no queue, of no owner and late no more" do
+    other = spawn(fn -> :ok end)
+    line = line([waiter(:a, deadline: 5), waiter(:b, owner: other), waiter(:c, deadline: 3)])
+    assert {Line.deadline(line), Line.late(line, 2), Line.late(line, 9)} == {3, [], [:c, :a]}
+    assert {%Waiter{ref: :c}, line} = Line.take(line, :c)
+    assert {nil, ^line} = Line.take(line, :c)
+    assert {Line.deadline(line), Line.late(line, 9), Line.of(line, self())} == {5, [:a], [:a]}
+    {_waiter, line} = Line.take(line, :a)
+    assert {Line.deadline(line), Line.of(line, self()), Line.of(line, other)} == {nil, [], [:b]}
+    {_waiter, line} = Line.take(line, :b)
+    assert {Line.waits?(line, nil), Line.count(line)} == {false, 0}
+  end
+
+  test "whatever comes and goes, it says what a list would" do
+    check_all(200, fn -> many(40, &step/0) end, fn steps ->
+      {line, list} = Enum.reduce(Enum.with_index(steps), {%Line{}, []}, &apply_step/2)
+      assert Line.count(line) == length(list)
+      assert Line.deadline(line) == Enum.min(for(%{deadline: at} <- list, do: at), fn -> nil end)
+      assert refs(Line.calls(line)) == refs(list)
+
+      for key <- [nil, "a", "b"],
+          do: assert(refs(Line.all(line, key)) == refs(Enum.filter(list, &(Line.key(&1) == key))))
+    end)
+  end
+
+  defp step,
+    do: pick([{:put, pick([nil, "a", "b"]), :rand.uniform(50)}, {:take, :rand.uniform(40)}])
+
+  defp apply_step({{:put, session, deadline}, n}, {line, list}) do
+    waiter = waiter(n, session: session, deadline: deadline)
+    {Line.put(line, waiter), list ++ [waiter]}
+  end
+
+  defp apply_step({{:take, n}, _n}, {line, list}) do
+    {waiter, line} = Line.take(line, n)
+    assert (waiter && waiter.ref) == Enum.find_value(list, &(&1.ref == n && n))
+    {line, Enum.reject(list, &(&1.ref == n))}
+  end
+
+  # Of fifty of each kind, as a tree is put in balance from time to time.
+  test "what the ledger does for an event does not grow with those who wait" do
+    for session? <- [false, true] do
+      [few, many] = for count <- [200, 10_000], do: reductions(count, session?)
+      assert many < 4 * few, "#{few} reductions while 200 wait, #{many} while 10,000 do"
+    end
+  end
+
+  defp crowd(count, session?) do
+    ledger = %Ledger{quick?: fn _slot, _calls -> false end}
+    {[], ledger} = Ledger.add_worker(ledger, 0, self(), [spawn(fn -> :ok end)])
+    {[_grant], ledger} = Ledger.request(ledger, waiter(:first, owner: owner()))
+
+    Enum.reduce(1..count, ledger, fn n, ledger ->
+      {[], ledger} = Ledger.request(ledger, asks(n, session?))
+      ledger
+    end)
+  end
+
+  defp asks(n, session?) do
+    session = if session?, do: "s#{n}"
+    waiter(n, owner: owner(), deadline: 1_000_000 - n, session: session)
+  end
+
+  defp owner, do: spawn(fn -> :ok end)
+
+  # In a process that collects no garbage meanwhile: that is counted as work, too.
+  defp reductions(count, session?) do
+    test = self()
+
+    :erlang.spawn_opt(
+      fn ->
+        ledger = crowd(count, session?)
+        before = reductions()
+        Enum.reduce(1..50, {ledger, :first}, &work(&1, &2, session?))
+        send(test, {:reductions, reductions() - before})
+      end,
+      [:link, min_heap_size: 20_000_000]
+    )
+
+    receive do: ({:reductions, done} -> done)
+  end
+
+  defp reductions, do: elem(Process.info(self(), :reductions), 1)
+
+  defp work(n, {ledger, held}, session?) do
+    gone = owner()
+    {[{:grant, %Waiter{ref: next}, _lane}], nil, ledger} = Ledger.release(ledger, held)
+    {[], ledger} = Ledger.request(ledger, %{asks(-n, session?) | owner: gone})
+    {[], ledger} = Ledger.request(ledger, asks(20_000 + n, session?))
+    {[], ledger} = Ledger.drop_owner(ledger, gone)
+    {[], nil, ledger} = Ledger.release(ledger, 100 + n)
+    {[_soonest | _], ledger} = Ledger.expire(ledger, Ledger.next_deadline(ledger))
+    {ledger, next}
+  end
+end
