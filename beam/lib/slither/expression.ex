@@ -32,10 +32,6 @@ defmodule Slither.Expression do
 
   @type t :: %__MODULE__{data: term, text: String.t(), fun: (map -> term)}
 
-  @doc "The most containers an expression may nest, and the most parts it may have."
-  @spec limits() :: {depth :: pos_integer, size :: pos_integer}
-  def limits, do: {@max_depth, @max_size}
-
   @doc """
   Checks an expression's data and makes it ready to run.
 

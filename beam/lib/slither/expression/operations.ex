@@ -8,47 +8,49 @@ defmodule Slither.Expression.Operations do
   @least -0x8000000000000000
   @most 0x7FFFFFFFFFFFFFFF
 
-  @unary ~w(neg not is_none len lower upper strip split)
-  @binary ~w(get == != < <= > >= + - * / // % in split startswith endswith)
-
   @doc "The operation of a name for a count of operands, or the counts it takes."
   @spec find(String.t(), non_neg_integer) :: {:ok, fun} | {:counts, [pos_integer]}
-  def find(name, 1) when name in @unary, do: {:ok, unary(name)}
-  def find(name, 2) when name in @binary, do: {:ok, binary(name)}
-
-  def find(name, _count),
-    do: {:counts, for({ops, count} <- [{@unary, 1}, {@binary, 2}], name in ops, do: count)}
+  def find(name, count) do
+    case operations() do
+      %{{^name, ^count} => operation} -> {:ok, operation}
+      others -> {:counts, for({^name, count} <- Enum.sort(Map.keys(others)), do: count)}
+    end
+  end
 
   @doc "The names of the operations."
   @spec names() :: [String.t()]
-  def names, do: Enum.uniq(@unary ++ @binary)
+  def names,
+    do: operations() |> Map.keys() |> Enum.sort() |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
 
-  defp unary("neg"), do: &negate/2
-  defp unary("not"), do: &negation/2
-  defp unary("is_none"), do: &none?/2
-  defp unary("len"), do: &len/2
-  defp unary("lower"), do: &lower/2
-  defp unary("upper"), do: &upper/2
-  defp unary("strip"), do: &strip/2
-  defp unary("split"), do: &split/2
-
-  defp binary("get"), do: &get/3
-  defp binary("=="), do: &equal/3
-  defp binary("!="), do: &unequal/3
-  defp binary("<"), do: &less/3
-  defp binary("<="), do: &less_or_equal/3
-  defp binary(">"), do: &greater/3
-  defp binary(">="), do: &greater_or_equal/3
-  defp binary("+"), do: &add/3
-  defp binary("-"), do: &subtract/3
-  defp binary("*"), do: &multiply/3
-  defp binary("/"), do: &divide/3
-  defp binary("//"), do: &floor_divide/3
-  defp binary("%"), do: &modulo/3
-  defp binary("in"), do: &within/3
-  defp binary("split"), do: &split/3
-  defp binary("startswith"), do: &starts/3
-  defp binary("endswith"), do: &ends/3
+  defp operations do
+    %{
+      {"neg", 1} => fn a, at -> arithmetic(0, a, at, "-", &-/2) end,
+      {"not", 1} => fn a, at -> not bool!(a, at, "~") end,
+      {"is_none", 1} => fn a, _at -> a == nil end,
+      {"len", 1} => &len/2,
+      {"lower", 1} => fn text, at -> String.downcase(text!(text, at)) end,
+      {"upper", 1} => fn text, at -> String.upcase(text!(text, at)) end,
+      {"strip", 1} => fn text, at -> Strings.strip(text!(text, at)) end,
+      {"split", 1} => fn text, at -> Strings.words(text!(text, at)) end,
+      {"get", 2} => &get/3,
+      {"in", 2} => &within/3,
+      {"==", 2} => fn a, b, _at -> Value.equal?(a, b) end,
+      {"!=", 2} => fn a, b, _at -> not Value.equal?(a, b) end,
+      {"<", 2} => fn a, b, at -> order(a, b, at) == :lt end,
+      {"<=", 2} => fn a, b, at -> order(a, b, at) in [:lt, :eq] end,
+      {">", 2} => fn a, b, at -> order(a, b, at) == :gt end,
+      {">=", 2} => fn a, b, at -> order(a, b, at) in [:gt, :eq] end,
+      {"+", 2} => &add/3,
+      {"-", 2} => fn a, b, at -> arithmetic(a, b, at, "-", &-/2) end,
+      {"*", 2} => fn a, b, at -> arithmetic(a, b, at, "*", &*/2) end,
+      {"/", 2} => &divide/3,
+      {"//", 2} => fn a, b, at -> whole(a, b, at, "//", &Integer.floor_div/2) end,
+      {"%", 2} => fn a, b, at -> whole(a, b, at, "%", &Integer.mod/2) end,
+      {"split", 2} => &split/3,
+      {"startswith", 2} => fn a, b, at -> String.starts_with?(text!(a, at), text!(b, at)) end,
+      {"endswith", 2} => fn a, b, at -> String.ends_with?(text!(a, at), text!(b, at)) end
+    }
+  end
 
   @doc "Ends the evaluation with an error of the item."
   @spec failed(atom, term, String.t()) :: no_return
@@ -112,19 +114,7 @@ defmodule Slither.Expression.Operations do
     end
   end
 
-  ## Comparison and truth
-
-  defp equal(a, b, _at), do: Value.equal?(a, b)
-
-  defp unequal(a, b, _at), do: not Value.equal?(a, b)
-
-  defp less(a, b, at), do: order(a, b, at) == :lt
-
-  defp less_or_equal(a, b, at), do: order(a, b, at) in [:lt, :eq]
-
-  defp greater(a, b, at), do: order(a, b, at) == :gt
-
-  defp greater_or_equal(a, b, at), do: order(a, b, at) in [:gt, :eq]
+  ## Comparison
 
   defp order(a, b, at) do
     with :error <- Value.order(a, b) do
@@ -132,30 +122,16 @@ defmodule Slither.Expression.Operations do
     end
   end
 
-  defp negation(value, at), do: not bool!(value, at, "~")
-
-  defp none?(value, _at), do: value == nil
-
   ## Arithmetic
 
   defp add(a, b, at) when is_binary(a) and is_binary(b), do: joined(a <> b, at)
   defp add(a, b, _at) when is_list(a) and is_list(b), do: a ++ b
   defp add(a, b, at), do: arithmetic(a, b, at, "+", &+/2)
 
-  defp subtract(a, b, at), do: arithmetic(a, b, at, "-", &-/2)
-
-  defp multiply(a, b, at), do: arithmetic(a, b, at, "*", &*/2)
-
-  defp negate(a, at), do: arithmetic(0, a, at, "-", &-/2)
-
   defp divide(a, b, at) do
     {a, b} = {number!(a, at, "/") * 1.0, number!(b, at, "/") * 1.0}
     if b == 0.0, do: failed(:zero, at, "division by zero"), else: finite(fn -> a / b end, at)
   end
-
-  defp floor_divide(a, b, at), do: whole(a, b, at, "//", &Integer.floor_div/2)
-
-  defp modulo(a, b, at), do: whole(a, b, at, "%", &Integer.mod/2)
 
   defp whole(a, b, at, sign, fun) do
     if Value.type(a) == :int and Value.type(b) == :int do
@@ -202,14 +178,6 @@ defmodule Slither.Expression.Operations do
 
   ## Text
 
-  defp lower(value, at), do: Strings.lower(text!(value, at))
-
-  defp upper(value, at), do: Strings.upper(text!(value, at))
-
-  defp strip(value, at), do: Strings.strip(text!(value, at))
-
-  defp split(value, at), do: Strings.words(text!(value, at))
-
   defp split(value, separator, at) do
     {value, separator} = {text!(value, at), text!(separator, at)}
 
@@ -217,10 +185,6 @@ defmodule Slither.Expression.Operations do
       do: failed(:value, at, "the separator is empty"),
       else: String.split(value, separator)
   end
-
-  defp starts(value, start, at), do: String.starts_with?(text!(value, at), text!(start, at))
-
-  defp ends(value, tail, at), do: String.ends_with?(text!(value, at), text!(tail, at))
 
   defp text!(value, at) do
     cond do

@@ -24,12 +24,6 @@ defmodule Slither.Expression.Strings do
 
   defp reach(_rest, _count, at), do: at
 
-  @spec lower(String.t()) :: String.t()
-  def lower(text), do: String.downcase(text)
-
-  @spec upper(String.t()) :: String.t()
-  def upper(text), do: String.upcase(text)
-
   @doc "The text without white space at its ends."
   @spec strip(String.t()) :: String.t()
   def strip(<<c::utf8, rest::binary>>) when is_space(c), do: strip(rest)
