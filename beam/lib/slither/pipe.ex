@@ -61,11 +61,9 @@ defmodule Slither.Pipe do
   A pipe may also be written in Python; see `from_python/3` and the guide to pipes.
   """
 
-  alias Slither.Pipe.{Builder, Definition, Instance, Library, Runner, Statement}
+  alias Slither.Pipe.{Builder, Definition, DSL, Instance, Library, Runner, Statement}
 
-  @statements [:stage, :store, :output, :on_error]
-
-  # Their only use outside a pipe block is to say so.
+  # Outside a pipe block their macros are only there to say so.
   @dialyzer :no_return
 
   @doc false
@@ -81,12 +79,12 @@ defmodule Slither.Pipe do
   """
   defmacro pipe(name, do: block) do
     if Module.get_attribute(__CALLER__.module, :slither_pipe) do
-      compile_error(__CALLER__, __CALLER__.line, "a module has one pipe")
+      DSL.compile_error(__CALLER__, __CALLER__.line, "a module has one pipe")
     end
 
     Module.put_attribute(__CALLER__.module, :slither_pipe, true)
 
-    statements = for node <- statements(block), do: statement(node, __CALLER__)
+    statements = DSL.statements(block, __CALLER__)
 
     quote do
       @doc false
@@ -104,16 +102,16 @@ defmodule Slither.Pipe do
   @doc """
   A step of the pipe: its name, its type and its options.
   """
-  defmacro stage(_name, _type, _options \\ []), do: outside(__CALLER__, :stage)
+  defmacro stage(_name, _type, _options \\ []), do: DSL.outside(__CALLER__, :stage)
 
   @doc "Names a store that the pipe's handlers find in `context.stores`."
-  defmacro store(_name, _module), do: outside(__CALLER__, :store)
+  defmacro store(_name, _module), do: DSL.outside(__CALLER__, :store)
 
   @doc "Declares an output. `:default` is always there."
-  defmacro output(_name), do: outside(__CALLER__, :output)
+  defmacro output(_name), do: DSL.outside(__CALLER__, :output)
 
   @doc "What becomes of items that fail in a stage, or with `:*` in any other."
-  defmacro on_error(_stage, _policy), do: outside(__CALLER__, :on_error)
+  defmacro on_error(_stage, _policy), do: DSL.outside(__CALLER__, :on_error)
 
   ## Pipes from Python
 
@@ -242,18 +240,7 @@ defmodule Slither.Pipe do
 
   @doc false
   @spec __after_compile__(Macro.Env.t(), binary) :: :ok
-  def __after_compile__(env, _bytecode) do
-    unless function_exported?(env.module, :__pipe_statements__, 0) do
-      compile_error(env, env.line, "use Slither.Pipe needs a pipe NAME do … end block")
-    end
-
-    {name, statements} = env.module.__pipe_statements__()
-
-    case Builder.build(name, statements) do
-      {:ok, _definition} -> :ok
-      {:error, line, error} -> compile_error(env, line || env.line, Exception.message(error))
-    end
-  end
+  def __after_compile__(env, _bytecode), do: DSL.check(env)
 
   @doc false
   @spec build!(Definition.name(), [Statement.written()]) :: Definition.t()
@@ -262,50 +249,5 @@ defmodule Slither.Pipe do
       {:ok, definition} -> definition
       {:error, _line, error} -> raise error
     end
-  end
-
-  defp statements({:__block__, _meta, nodes}), do: nodes
-  defp statements(nil), do: []
-  defp statements(node), do: [node]
-
-  defp statement({:stage, meta, [name, type]}, env),
-    do: statement({:stage, meta, [name, type, []]}, env)
-
-  defp statement({:stage, meta, [name, type, options]}, _env),
-    do: {:{}, [], [:stage, meta[:line], name, type, options]}
-
-  defp statement({:store, meta, [name, module]}, _env),
-    do: {:{}, [], [:store, meta[:line], name, module]}
-
-  defp statement({:output, meta, [name]}, _env), do: {:{}, [], [:output, meta[:line], name]}
-
-  defp statement({:on_error, meta, [stage, policy]}, _env),
-    do: {:{}, [], [:on_error, meta[:line], stage, policy]}
-
-  defp statement({name, meta, arguments}, env) when is_atom(name) do
-    arity = if is_list(arguments), do: length(arguments), else: 0
-
-    message =
-      if name in @statements,
-        do: "#{name} does not take #{arity} arguments",
-        else:
-          "#{name}/#{arity} can't stand in a pipe." <>
-            "#{Slither.Options.nearest(name, @statements)} A pipe is made of stage, store, " <>
-            "output and on_error"
-
-    compile_error(env, meta[:line] || env.line, message)
-  end
-
-  defp statement(other, env) do
-    compile_error(env, env.line, "#{Macro.to_string(other)} can't stand in a pipe")
-  end
-
-  @spec outside(Macro.Env.t(), atom) :: no_return
-  defp outside(env, name),
-    do: compile_error(env, env.line, "#{name} stands within pipe NAME do … end")
-
-  @spec compile_error(Macro.Env.t(), integer, String.t()) :: no_return
-  defp compile_error(env, line, message) do
-    raise CompileError, file: env.file, line: line, description: message
   end
 end
