@@ -1,11 +1,11 @@
 defmodule Slither.Driver do
   @moduledoc false
-  # BEAM as the child of a Python program, which drives it over a socket: what `slither.Beam()`
-  # starts, as an escript. The frames are in the chapter on drivers of `protocol/PROTOCOL.md`.
+  # The main function of the escript that `slither.Beam()` starts: BEAM as the child of a Python
+  # program, which drives it over a socket. The frames are in the chapter on drivers of
+  # `protocol/PROTOCOL.md`.
   #
   # `Server` owns the socket and routes frames; each run is a process of its own, which writes its
-  # outputs itself. The VM ends with its driver: at the end of the input, whatever it is busy
-  # with.
+  # outputs itself. The VM ends when its driver does, whatever the VM is busy with.
 
   alias Slither.Driver.Server
 

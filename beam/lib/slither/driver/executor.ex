@@ -1,6 +1,7 @@
 defmodule Slither.Driver.Executor do
   @moduledoc false
-  # Runs what a driver names: `executor_options: [target: target]`, as in a call frame.
+  # Runs what a driver names: `executor_options: [target: target]`, as in a call frame. Maps of a
+  # driver have it for their executor; batches go to the pool by way of `target/1`.
 
   @behaviour Slither.Dispatch.Executor
 

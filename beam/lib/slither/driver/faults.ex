@@ -1,7 +1,7 @@
 defmodule Slither.Driver.Faults do
   @moduledoc false
   # Errors as a driver gets them: the reason as `kind`, the sentence, where it happened, and the
-  # Python exception behind it.
+  # Python exception behind it. The server and the runs call it, each in its own process.
 
   alias Slither.{DispatchError, Error, Options, PipeError}
   alias Slither.Protocol
@@ -9,33 +9,17 @@ defmodule Slither.Driver.Faults do
 
   @doc "The error map of an exception."
   @spec to_wire(Exception.t() | term) :: map
-  def to_wire(%DispatchError{cause: cause} = error) do
-    place = %{
-      "stage" => name(error.stage),
-      "batch" => error.batch,
-      "attempts" => error.attempts,
-      "item" => error.item
-    }
+  def to_wire(%DispatchError{} = error),
+    do: Map.merge(cause(error), place(error, [:stage, :batch, :attempts, :item]))
 
-    Map.merge(cause(cause, error), known(place))
-  end
-
-  def to_wire(%PipeError{cause: cause} = error) do
-    place = %{
-      "kind" => Atom.to_string(error.reason || :pipe_error),
-      "pipe" => name(error.pipe),
-      "stage" => name(error.stage),
-      "item" => error.item
-    }
-
-    place = if error.message, do: Map.put(place, "message", error.message), else: place
-    Map.merge(cause(cause, error), known(place))
+  def to_wire(%PipeError{} = error) do
+    kind = %{"kind" => Atom.to_string(error.reason || :pipe_error)}
+    place = Map.merge(kind, place(error, [:pipe, :stage, :item, :message]))
+    Map.merge(cause(error), place)
   end
 
   def to_wire(%Error{} = error) do
-    hint = if error.hint, do: " (#{error.hint})", else: ""
-    where = if error.where, do: "#{error.where}: ", else: ""
-    message = where <> to_string(error.message) <> hint
+    message = Exception.message(%{error | python: nil})
     facts = %{"kind" => Atom.to_string(error.reason), "message" => message}
     facts |> Map.merge(details(error.details)) |> Map.merge(python(error))
   end
@@ -55,16 +39,16 @@ defmodule Slither.Driver.Faults do
     }
   end
 
-  @doc "The error of a process of ours that ended before its work did."
+  @doc "The error of a run or a request whose process ended before its work did."
   @spec crashed(term) :: Error.t()
-  def crashed({%{__exception__: true} = exception, stacktrace}) when is_list(stacktrace) do
-    case exception do
-      %Error{} -> exception
-      _other -> failed(Exception.format(:error, exception, stacktrace))
-    end
-  end
+  def crashed({%Error{} = error, stacktrace}) when is_list(stacktrace), do: error
+
+  def crashed({%{__exception__: true} = exception, stacktrace}) when is_list(stacktrace),
+    do: failed(Exception.format(:error, exception, stacktrace))
 
   def crashed(reason), do: failed(Exception.format_exit(reason))
+
+  defp failed(text), do: %Error{reason: :internal_error, message: text}
 
   @doc "The error of a driver that speaks another version."
   @spec version_mismatch(term) :: Error.t()
@@ -76,20 +60,21 @@ defmodule Slither.Driver.Faults do
     }
   end
 
-  defp failed(text), do: %Error{reason: :internal_error, message: text}
+  defp cause(%{cause: %{__exception__: true} = cause}), do: to_wire(cause)
 
-  defp cause(%{__exception__: true} = cause, _error), do: to_wire(cause)
-  defp cause(_other, error), do: %{"kind" => kind(error), "message" => Exception.message(error)}
+  defp cause(error),
+    do: %{"kind" => to_string(error.reason || "exception"), "message" => Exception.message(error)}
 
-  defp kind(%{reason: reason}) when is_atom(reason) and reason != nil,
-    do: Atom.to_string(reason)
-
-  defp kind(_error), do: "exception"
+  defp place(error, fields) do
+    for field <- fields, (value = Map.get(error, field)) != nil, into: %{} do
+      {Atom.to_string(field), if(field in [:pipe, :stage], do: to_string(value), else: value)}
+    end
+  end
 
   defp python(%Error{python: nil}), do: %{}
 
-  # The type stands before the message of the error; here it is a field of its own. An error that
-  # says more than the exception, such as which pool could not start, keeps its words.
+  # The error's sentence begins with the exception's type, which is a field of its own here. An
+  # error that says more than the exception, such as which pool could not start, keeps its words.
   defp python(%Error{python: python, message: message}) do
     facts = %{"type" => python.type, "traceback" => python.traceback}
 
@@ -98,7 +83,7 @@ defmodule Slither.Driver.Faults do
       else: facts
   end
 
-  # Facts that the protocol can carry; the sentence has said the rest.
+  # A fact that the protocol can't carry goes as text.
   defp details(details) do
     for {key, value} <- details, key not in ["kind", :kind], into: %{} do
       case Protocol.pack(value) do
@@ -107,9 +92,4 @@ defmodule Slither.Driver.Faults do
       end
     end
   end
-
-  defp known(facts), do: for({key, value} <- facts, value != nil, into: %{}, do: {key, value})
-
-  defp name(nil), do: nil
-  defp name(name), do: to_string(name)
 end

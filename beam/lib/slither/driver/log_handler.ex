@@ -1,8 +1,8 @@
 defmodule Slither.Driver.LogHandler do
   @moduledoc false
-  # Sends log events to the driver: all that workers print and log, and what BEAM itself has to
-  # say from warnings on. It runs in the process that logs, so it never waits: what does not fit
-  # the pipe is dropped and counted.
+  # A handler of Erlang's logger that sends events to the driver: all that workers print and log,
+  # and warnings and worse of BEAM's own. The process that logs runs it, so it never waits: an
+  # event that does not fit into the socket is dropped, and counted.
 
   alias Slither.Protocol.{Facts, Frame}
   alias Slither.Python.PortWriter
@@ -14,7 +14,7 @@ defmodule Slither.Driver.LogHandler do
   @spec install(PortWriter.to()) :: :ok | {:error, term}
   def install(port) do
     config = %{port: port, dropped: :atomics.new(1, signed: false)}
-    # As Elixir's Logger does, it leaves out what supervisors report of their children.
+    # Leaves out what supervisors report of their children, as Elixir's Logger does.
     sasl = {&:logger_filters.domain/2, {:stop, :sub, [:otp, :sasl]}}
     :logger.add_handler(__MODULE__, __MODULE__, %{config: config, filters: [sasl: sasl]})
   end
@@ -33,7 +33,8 @@ defmodule Slither.Driver.LogHandler do
   defp important?(level), do: :logger.compare_levels(level, :warning) != :lt
 
   defp forward(event, level, logger, %{port: port, dropped: dropped}) do
-    # Many processes log at once: each takes the count away, and gives it back if it is not told.
+    # Many processes log at once. Each takes the count for itself, and puts it back if its own
+    # event, which would tell it, is dropped as well.
     before = :atomics.exchange(dropped, 1, 0)
     facts = event.meta[:python_record]
     frame = {:log, 0, level(level), logger, text(event, facts), before, facts}
@@ -47,11 +48,11 @@ defmodule Slither.Driver.LogHandler do
     end
   end
 
-  # A state of a progress bar, as the worker has sent it.
+  # A progress bar redraws its line.
   defp text(%{meta: %{python_bar: true}} = event, _facts), do: "\r" <> line(event, nil)
   defp text(event, facts), do: line(event, facts)
 
-  # The driver has what stands below a record's message from the record.
+  # Leaves out what stands below the message of a record: the driver makes it of the record.
   defp line(event, facts) do
     event
     |> :logger_formatter.format(@format)

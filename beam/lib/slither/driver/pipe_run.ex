@@ -11,9 +11,9 @@ defmodule Slither.Driver.PipeRun do
   alias Slither.Protocol.{Decoder, Encoder, Frame}
   alias Slither.Python.PortWriter
 
-  # Items that may be on their way or wait here, so that the pipe does not wait for the driver.
+  # Items that may be on their way or wait here, so that the pipe need not wait for the driver.
   @ahead 256
-  # ms for which nothing may join a partial batch while the driver has nothing to feed.
+  # ms after which a partial batch goes on when the driver has fed nothing more to it.
   @pause 10
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
@@ -81,7 +81,7 @@ defmodule Slither.Driver.PipeRun do
 
   ## Input
 
-  # What it wants and is here it gets; then it is asked for more.
+  # Feeds the engine as many items as it wants of those that are here, then asks for more.
   defp feed(state) do
     engine = engine(state.run)
 
@@ -128,7 +128,7 @@ defmodule Slither.Driver.PipeRun do
     end
   end
 
-  # A live input pauses: what it has given goes on, rather than wait for a full batch.
+  # While a live input pauses, the items it has given go on rather than wait for a full batch.
   defp observe(%{entry: [], ended: false} = state) do
     partial = Engine.partial(engine(state.run))
     %{state | quiet: Quiet.observe(state.quiet, partial, now())}
@@ -213,7 +213,7 @@ defmodule Slither.Driver.PipeRun do
     end
   end
 
-  ## Runs with a checkpoint, and those without
+  ## A run with a checkpoint is a Resume around its engine
 
   defp step(%Engine{} = engine), do: Engine.step(engine)
   defp step(%Resume{} = resume), do: Resume.step(resume)

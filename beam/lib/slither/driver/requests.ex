@@ -1,6 +1,7 @@
 defmodule Slither.Driver.Requests do
   @moduledoc false
-  # What a driver asks for beside runs and tables, by name.
+  # What a driver asks for by name, other than runs. Each request is served in a process of its
+  # own, which the server starts.
 
   alias Slither.Driver.{Faults, Tables}
   alias Slither.Error

@@ -1,26 +1,27 @@
 defmodule Slither.Driver.Server do
   @moduledoc false
-  # Owns the socket to the driver. It routes what comes to the runs it is for, answers requests
-  # and what is asked of tables, and ends the VM when the driver is gone. It never decodes what
-  # a run is fed, and never waits for one.
+  # The process that owns the socket to the driver; `Slither.Driver` starts it, and the VM lives as
+  # long as it does. It hands the driver's frames to the runs they are for, answers requests and
+  # what is asked of tables, and ends the VM when the driver is gone. It never decodes what a run
+  # is fed, and never waits for one.
 
   use GenServer
 
   require Logger
 
-  alias Slither.Driver.{Done, Faults, LogHandler, MapRun, Options, PipeRun, Requests, Tables}
+  alias Slither.Driver.{Done, Faults, LogHandler, Options, Requests, Run, Tables}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Guard, Pool, PortWriter}
 
-  @runs %{"map" => MapRun, "pipe" => PipeRun}
-
   defmodule State do
     @moduledoc false
+    # `pools` is the supervisor of what the welcome asked for; `runs` has the pid of each run by
+    # its id, and `tasks` the run or request of each monitor.
     @enforce_keys [:port, :asks]
     defstruct [:port, :asks, :pools, phase: :greeting, runs: %{}, tasks: %{}]
   end
 
-  # What came together is read at once.
+  # The socket is read in pieces of so many bytes: frames that come together cost one read.
   @buffer 65_536
 
   @doc "Starts it on the descriptor of a socket, as what the VM lives for."
@@ -29,10 +30,11 @@ defmodule Slither.Driver.Server do
 
   @impl true
   def init(descriptor) do
-    # The end of the driver is to be seen at once, whatever the schedulers are busy with.
+    # The server sees the driver's end at once, whatever the schedulers are busy with.
     Process.flag(:priority, :high)
     Process.flag(:trap_exit, true)
-    # A port on pipes that BEAM did not open writes each frame in a thread of its own.
+    # A socket rather than pipes: for pipes that BEAM did not open, a port writes each frame in a
+    # thread of its own.
     options = [:local, active: true, buffer: @buffer] ++ PortWriter.options()
 
     case :gen_tcp.fdopen(descriptor, options) do
@@ -65,7 +67,7 @@ defmodule Slither.Driver.Server do
     end
   end
 
-  # The driver is gone: nobody waits for anything any more.
+  # The driver is gone, and nobody waits for anything any more.
   def handle_info({:tcp_closed, socket}, %State{port: {:socket, socket}}), do: leave()
   def handle_info({:tcp_error, socket, _why}, %State{port: {:socket, socket}}), do: leave()
   def handle_info({:EXIT, socket, _reason}, %State{port: {:socket, socket}}), do: leave()
@@ -123,7 +125,7 @@ defmodule Slither.Driver.Server do
   defp frame({:ok, frame}, state), do: broken(state, "a #{elem(frame, 0)} frame, here or now")
   defp frame({:error, why}, state), do: broken(state, why)
 
-  # What the two disagree on can't be mended between them: the driver sees the reason and the end.
+  # The two sides can't mend what they disagree on: the driver sees the reason, and the end.
   defp broken(state, why) do
     Logger.error("the driver broke the protocol: #{why}")
     {:stop, {:protocol_error, why}, state}
@@ -144,27 +146,18 @@ defmodule Slither.Driver.Server do
   ## Runs
 
   defp start_run(state, id, kind, spec) do
-    port = state.port
-
-    run = fn ->
-      case @runs do
-        %{^kind => module} -> module.run(id, spec, port)
-        _ -> raise Faults.unknown("run", kind, Map.keys(@runs))
-      end
-    end
-
-    {pid, monitor} = :proc_lib.spawn_opt(run, [:monitor, min_heap_size: 10_000])
+    {pid, monitor} = Run.start(kind, id, spec, state.port)
     state = put_in(state.tasks[monitor], {:run, id})
     put_in(state.runs[id], pid)
   end
 
-  # A frame for a run that has ended crossed its end.
+  # A frame for a run that is no more crossed the run's last.
   defp to_run(state, name, id, body) do
-    with %{^id => pid} <- state.runs, do: send(pid, {name, body})
+    with %{^id => run} <- state.runs, do: Run.tell(run, name, body)
     state
   end
 
-  # What it has out at workers, its end gives back.
+  # The run's end gives back what it has out at workers.
   defp cancel(state, id) do
     with %{^id => pid} <- state.runs, do: Process.exit(pid, :kill)
     state
@@ -193,12 +186,12 @@ defmodule Slither.Driver.Server do
 
   ## End
 
-  # What is durable is on disk, workers go with the VM, and everything else is of no use to anyone.
+  # Durable rows are on disk, workers end with the VM, and nobody could use anything else.
   @spec leave() :: no_return
   defp leave, do: :erlang.halt(0, flush: false)
 
-  # The runs first, and with them the workers that are busy, for nobody waits for what they do;
-  # the others run their stop hooks. Then what they stood on: stores write what they have.
+  # Runs end first, and with them the workers that are busy, as nobody waits for what they do; idle
+  # workers run their stop hooks. The application ends last, so that stores write what they have.
   @impl true
   def terminate(_reason, state) do
     for {_id, pid} <- state.runs, do: Process.exit(pid, :kill)

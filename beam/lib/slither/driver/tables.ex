@@ -1,7 +1,8 @@
 defmodule Slither.Driver.Tables do
   @moduledoc false
-  # Tables that a driver has asked for: a store of one table each. All have the same name on
-  # BEAM, since a name from data makes no atom; Python knows them by theirs.
+  # Tables that a driver asks for, each a store of its own with one table. On BEAM the tables have
+  # all the same name, as a name from data makes no atom; Python knows each by its own. Requests
+  # call it.
 
   @behaviour Slither.Store
 
@@ -19,8 +20,8 @@ defmodule Slither.Driver.Tables do
   @doc """
   Starts the table `name`, which workers and the driver share.
 
-  Asked for again with the same options it is there already: a driver that was interrupted does not
-  know whether it has asked.
+  A driver that was interrupted may not know that it has asked: with the same options, the table
+  that is there already will do.
   """
   @spec open(map) :: {:ok, nil} | {:error, Exception.t()}
   def open(%{"name" => name} = spec) do
