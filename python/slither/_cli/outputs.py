@@ -8,13 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 
 from slither._cli.writing import Lines, RowError
 from slither._types import Payload
 
 
-class Overwrites(Exception):
-    """A file would be written over another one that the run needs."""
+class OutputRefused(Exception):
+    """A file can't be written, or would be written over another one that the run needs."""
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputRefused(f"{error.filename} can't be written: {error.strerror}") from None
 
 
 class Files:
@@ -33,9 +42,10 @@ class Files:
     def write(self, path: str, kind: str) -> Lines:
         """Open a file to be written; what it holds stays for now.
 
-        Raises :class:`Overwrites`, and OSError.
+        Raises :class:`OutputRefused`.
         """
-        lines = Lines(path, kind)
+        with _refused():
+            lines = Lines(path, kind)
         self._opened.append(lines)
         self._claim(f"the output {path}", lines.fileno(), path)
         return lines
@@ -54,7 +64,7 @@ class Files:
             return
         other = self._known.setdefault((found.st_dev, found.st_ino), what)
         if other is not what:
-            raise Overwrites(f"{path or what} is {other}: it would be written over")
+            raise OutputRefused(f"{path or what} is {other}: it would be written over")
 
 
 class Folder:
@@ -62,7 +72,8 @@ class Folder:
 
     def __init__(self, folder: str, names: list[str], kind: str, files: Files) -> None:
         """Open the files; nothing is written yet."""
-        os.makedirs(folder, exist_ok=True)
+        with _refused():
+            os.makedirs(folder, exist_ok=True)
         self._files = {
             name: files.write(os.path.join(folder, f"{name}.{kind}"), kind) for name in names
         }

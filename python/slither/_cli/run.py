@@ -10,24 +10,22 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TypeVar
+from typing import IO
 
 from slither._cli import reading
 from slither._cli.badrows import BadRows, RowRefused
 from slither._cli.check import FileRefused, load
 from slither._cli.failures import SKIPPED, Failures, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
-from slither._cli.outputs import Files, Folder, Overwrites, Stdout
+from slither._cli.outputs import Files, Folder, OutputRefused, Stdout
 from slither._cli.writing import Lines, RowError
 from slither._driver.beam import Beam
 from slither._driver.pipe_run import Output, PipeRun
 from slither._driver.results import Results
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 from slither._pipe.definition import Pipe
-
-T = TypeVar("T")
 
 
 class _Usage(Exception):
@@ -41,7 +39,7 @@ def command(options: argparse.Namespace) -> int:
             pipe = _pipe(options.pipe)
             with _opened(options.input) as file:
                 return _run(pipe, file, stdout, options)
-    except (_Usage, Overwrites) as error:
+    except (_Usage, OutputRefused) as error:
         return _say(USAGE, error)
     except BeamMissing as error:
         return _say(MISSING, error)
@@ -111,10 +109,9 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 
 
 @dataclass
-class _Parts:
-    """What a run has beside its pipe."""
+class _Sinks:
+    """Where all that comes of a run goes."""
 
-    files: Files
     out: Folder | Stdout
     bad: BadRows
     failures: Failures
@@ -135,49 +132,48 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
     kind = reading.source_format(options.input, options.source)
     if options.delimiter is not None and kind not in ("csv", "tsv"):
         raise _Usage(f"--delimiter goes with rows of CSV, not with {kind}")
-    parts = _parts([*document["outputs"], "default"], file, stdout, options, name)
-    lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
-    rows = parts.bad.through(reading.read(lines, kind, options.delimiter))
     terminal = sys.stderr is not None and sys.stderr.isatty()
     progress = terminal if options.progress is None else options.progress
-    try:
-        with Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam:
-            for table in {store["table"] for store in document.get("stores", ())}:
-                beam.store(table)
-            run = PipeRun.over(
-                beam,
-                pipe,
-                rows,
-                progress,
-                checkpoint=options.checkpoint,
-                resume=options.resume,
-                document=told(document),
-            )
-            run.failed = parts.failures
-            stream: Results[Output] = Results.of(run, rows)
-            status = _drain(stream, parts)
-            if not options.quiet and sys.stderr is not None:
-                sys.stderr.write(f"{without(stream.summary)}\n")
-                if parts.bad.refused:
-                    sys.stderr.write(f"  {'bad rows':<12} {parts.bad.refused}\n")
-    finally:
-        parts.files.give_up()
+    with (
+        _sinks([*document["outputs"], "default"], file, stdout, options, name) as sinks,
+        Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam,
+    ):
+        lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
+        rows = sinks.bad.through(reading.read(lines, kind, options.delimiter))
+        for table in {store["table"] for store in document.get("stores", ())}:
+            beam.store(table)
+        run = PipeRun.over(
+            beam,
+            pipe,
+            rows,
+            progress,
+            checkpoint=options.checkpoint,
+            resume=options.resume,
+            document=told(document),
+        )
+        run.failed = sinks.failures
+        stream: Results[Output] = Results.of(run, rows)
+        status = _drain(stream, sinks)
+        if not options.quiet and sys.stderr is not None:
+            sys.stderr.write(f"{without(stream.summary)}\n")
+            if sinks.bad.refused:
+                sys.stderr.write(f"  {'bad rows':<12} {sinks.bad.refused}\n")
     if status == OK and options.max_errors is not None:
-        failed, of = parts.failures.count + parts.bad.refused, parts.bad.rows
+        failed, of = sinks.failures.count + sinks.bad.refused, sinks.bad.rows
         if limit(options.max_errors)(failed, of):
             what = f"{failed} of {of} rows failed"
             return _say(TOO_MANY, f"{what}, more than --max-errors {options.max_errors}")
     return status
 
 
-def _drain(stream: Results[Output], parts: _Parts) -> int:
-    out = parts.out
+def _drain(stream: Results[Output], sinks: _Sinks) -> int:
+    out = sinks.out
     try:
         for output, value in stream:
             if output != SKIPPED:
                 out.write(output, value)
         out.close()
-        parts.close()
+        sinks.close()
     except BrokenPipeError:
         # Whoever read stdout has seen enough.
         return OK
@@ -193,7 +189,7 @@ def _drain(stream: Results[Output], parts: _Parts) -> int:
     finally:
         stream.close()
         with contextlib.suppress(OSError):
-            parts.close()
+            sinks.close()
     return OK
 
 
@@ -207,38 +203,25 @@ def _words(error: Exception) -> str:
     return f"{error}{remote}" if remote and remote != "None" else str(error)
 
 
-def _parts(
+@contextlib.contextmanager
+def _sinks(
     outputs: list[str], file: IO[bytes], stdout: int, options: argparse.Namespace, name: str
-) -> _Parts:
+) -> Iterator[_Sinks]:
+    """Open the files of a run, and leave those as they were of which nothing was written."""
     files = Files()
-    aside: list[Lines] = []
-
-    def beside(path: str | None) -> Lines | None:
-        if path is None:
-            return None
-        aside.append(_written(lambda: files.write(path, "jsonl")))
-        return aside[-1]
-
+    policy = options.on_bad_row
+    paths = (None if policy in ("stop", "skip") else policy, options.errors)
     try:
         files.keep("the input", file.fileno())
         files.keep("the pipe's file", _file(options.pipe))
-        out = _written(lambda: _writer(outputs, stdout, _live(file, stdout), files, options))
-        policy = options.on_bad_row
-        rejects = beside(None if policy in ("stop", "skip") else policy)
-        failures = Failures(beside(options.errors))
+        out = _writer(outputs, stdout, _live(file, stdout), files, options)
+        rejects, errors = (None if path is None else files.write(path, "jsonl") for path in paths)
         if options.checkpoint is not None:
             files.keep(f"the checkpoint {options.checkpoint}", options.checkpoint)
-    except (OSError, _Usage, Overwrites):
+        aside = [lines for lines in (rejects, errors) if lines is not None]
+        yield _Sinks(out, BadRows(name, policy, rejects), Failures(errors), aside)
+    finally:
         files.give_up()
-        raise
-    return _Parts(files, out, BadRows(name, policy, rejects), failures, aside)
-
-
-def _written(make: Callable[[], T]) -> T:
-    try:
-        return make()
-    except OSError as error:
-        raise _Usage(f"{error.filename} can't be written: {error.strerror}") from None
 
 
 def _live(file: IO[bytes], stdout: int) -> bool:

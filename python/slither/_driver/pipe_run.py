@@ -174,8 +174,12 @@ class PipeRun(Run):
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
         if self.error is not None:
-            cause = to_error(self.error)
-            raise RunError(_words(self.name, self.error, cause), summary=self.summary) from cause
+            stage, item, cause = (
+                self.error.get("stage"),
+                self.error.get("item"),
+                to_error(self.error),
+            )
+            raise RunError(why(self.name, stage, item, cause), summary=self.summary) from cause
         if self.input_error is not None:
             raise self.input_error
         if self._refused is not None:
@@ -214,12 +218,10 @@ def _stopped(error: Exception, run: PipeRun) -> RunError:
     return made
 
 
-def _words(name: str, fault: dict[str, Payload], cause: Exception) -> str:
-    place = f"pipe {name!r}"
-    if "stage" in fault:
-        place += f", stage {fault['stage']!r}"
-    if isinstance(fault.get("item"), int):
-        place += f", item {fault['item']}"
-    kind = type(cause).__name__
-    plain = isinstance(cause, SlitherError)
-    return f"{place}: {cause}" if plain else f"{place}: {kind}: {cause}"
+def why(pipe: str, stage: str | None, item: object, cause: Exception) -> str:
+    """Say where a run has stopped, and why: the message of its :class:`slither.RunError`."""
+    place = f"pipe {pipe!r}"
+    place += "" if stage is None else f", stage {stage!r}"
+    place += f", item {item}" if isinstance(item, int) else ""
+    kind = "" if isinstance(cause, SlitherError) else f"{type(cause).__name__}: "
+    return f"{place}: {kind}{cause}"

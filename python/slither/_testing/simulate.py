@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from slither._driver.pipe_run import Outputs
+from slither._driver.pipe_run import Outputs, why
 from slither._errors import CallError, RunError, SlitherError
 from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
@@ -80,10 +80,7 @@ class Simulation:
                 }
         if self._halt is not None:
             _seq, stage, error, item = self._halt
-            where = f"pipe {self._name!r}, stage {stage!r}"
-            where += "" if item is None else f", item {item}"
-            kind = "" if isinstance(error, SlitherError) else f"{type(error).__name__}: "
-            raise RunError(f"{where}: {kind}{error}", dict(outputs)) from error
+            raise RunError(why(self._name, stage, item, error), dict(outputs)) from error
         return outputs
 
     def _run_stages(self, entries: list[_Entry]) -> None:
