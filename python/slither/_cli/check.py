@@ -9,12 +9,14 @@ import argparse
 import importlib.util
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from slither._errors import PipeError
 from slither._pipe import draw
 from slither._pipe.definition import Pipe
+from slither._pipe.document import handlers
 from slither._types import Payload
 from slither._worker.definitions import pipes_of
 from slither._worker.errors_out import exception_error
@@ -48,7 +50,7 @@ def check(
     except (FileRefused, PipeError) as error:
         errors.write(f"{path}: {error}\n")
         return 1
-    faults = [fault for document in documents for fault in _handlers(document)]
+    faults = [fault for document in documents for fault in _lost(document)]
     for index, document in enumerate(documents):
         drawn = draw.mermaid(document) if mermaid else draw.text(document)
         out.write(f"{chr(10) if index else ''}{drawn}\n")
@@ -92,16 +94,10 @@ def _module(file: Path) -> types.ModuleType:
     return module
 
 
-def _handlers(document: dict[str, Payload]) -> list[str]:
-    # What a worker would not find is found out here.
-    faults = []
-    for stage in document["stages"]:
-        if stage["type"] == "pipe":
-            faults += _handlers(stage["pipe"])
-        if "module" not in stage:
-            continue
+def _lost(document: dict[str, Payload]) -> Iterator[str]:
+    # Gives what a worker would not find.
+    for handler in handlers(document):
         try:
-            resolve(["function", stage["module"], stage["function"]])
+            resolve(["function", handler.module, handler.name])
         except TargetError as error:
-            faults.append(f"pipe {document['name']!r}, stage {stage['name']!r}: {error}")
-    return faults
+            yield f"pipe {handler.pipe!r}, stage {handler.stage!r}: {error}"

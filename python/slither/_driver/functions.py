@@ -10,7 +10,6 @@ import sys
 
 from slither import _references
 from slither._errors import NotImportable
-from slither._types import Payload
 
 
 def reference(function: object) -> tuple[str, str]:
@@ -19,15 +18,14 @@ def reference(function: object) -> tuple[str, str]:
     Raises :class:`slither.NotImportable` with the reason where it can't be found.
     """
     module, name = _references.reference(function)
-    return here(module, name), name
+    check(module, name)
+    return module, name
 
 
-def here(module: str, name: str) -> str:
-    """Return what workers import where this program says ``__main__``."""
-    if module != "__main__":
-        return module
-    if main_module() is not None:
-        return module
+def check(module: str, name: str) -> None:
+    """Raise where a function is of a ``__main__`` that workers can't run."""
+    if module != "__main__" or main_module() is not None:
+        return
     if getattr(sys.modules.get("__main__"), "__spec__", None) is not None:
         raise NotImportable(
             f"{name} is defined in the __main__.py of {sys.path[0]}, which workers can't run; "
@@ -37,19 +35,6 @@ def here(module: str, name: str) -> str:
         f"{name} is defined in an interactive session, of which workers have no file; put it "
         "into a module and import it"
     )
-
-
-def importable(document: dict[str, Payload]) -> dict[str, Payload]:
-    """Return a pipe's document with modules as workers import them."""
-    stages = []
-    for stage in document["stages"]:
-        changed = dict(stage)
-        if "module" in stage:
-            changed["module"] = here(stage["module"], stage["function"])
-        if stage["type"] == "pipe":
-            changed["pipe"] = importable(stage["pipe"])
-        stages.append(changed)
-    return {**document, "stages": stages}
 
 
 def main_module() -> str | None:

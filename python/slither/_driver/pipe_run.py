@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
-from slither._driver.functions import importable
+from slither._driver.functions import check
 from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
 from slither._driver.settings import StrPath, one_of
 from slither._driver.sources import sources
 from slither._errors import EncodeError, RunError, SlitherError
+from slither._pipe.document import handlers
 from slither._summary import Summary, summarize
 from slither._types import Payload
 from slither._wire import batches, frames
@@ -97,7 +98,9 @@ class PipeRun(Run):
         if not isinstance(pipe, Pipe):
             raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
         document = document or pipe.document()
-        spec: dict[str, Payload] = {"document": importable(document)}
+        for handler in handlers(document):
+            check(handler.module, handler.name)
+        spec: dict[str, Payload] = {"document": document}
         anyway = one_of("resume", resume, ("same", "anyway")) == "anyway"
         if checkpoint is not None:
             spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))

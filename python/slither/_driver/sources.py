@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterator
 from importlib import import_module
 
+from slither._pipe.document import handlers
 from slither._types import Payload
 
 # A global that a function names is a setting of the function where it is of one of these types.
@@ -28,15 +29,12 @@ def sources(document: dict[str, Payload]) -> dict[str, str]:
     A handler without a source, one of an extension module say, is left out.
     """
     found: dict[str, str] = {}
-    for stage in document["stages"]:
-        if stage["type"] == "pipe":
-            found.update(sources(stage["pipe"]))
-        elif "module" in stage:
-            function = _function(stage["module"], stage["function"])
-            text = None if function is None else source(function)
-            if text is not None:
-                digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-                found[f"{stage['module']}:{stage['function']}"] = digest
+    for handler in handlers(document):
+        function = _function(handler.module, handler.name)
+        text = None if function is None else source(function)
+        if text is not None:
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            found[f"{handler.module}:{handler.name}"] = digest
     return found
 
 
