@@ -8,11 +8,9 @@ defmodule Slither.Driver.Executor do
   alias Slither.Dispatch.Executors.External
 
   @impl true
-  def target(options), do: Keyword.fetch(options[:executor_options], :target)
+  def target(options), do: {:ok, options[:executor_options][:target]}
 
   @impl true
-  def execute_batch(items, context, options) do
-    {:ok, target} = target(options)
-    External.run_call(target, items, context, options)
-  end
+  def execute_batch(items, context, options),
+    do: External.execute(target(options), {items, context, options})
 end

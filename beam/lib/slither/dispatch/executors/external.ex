@@ -1,7 +1,9 @@
 defmodule Slither.Dispatch.Executors.External do
   @moduledoc false
-  # The real SnakeBridge and Snakepit, where a project has them.
+  # What the executors that name a target share, in the process that runs a batch: the call through
+  # the built-in pool, or through the real SnakeBridge or Snakepit where a project has them.
 
+  alias Slither.Error
   alias Slither.Python.Pool
 
   @doc "Whether the application is loaded in this node."
@@ -9,9 +11,24 @@ defmodule Slither.Dispatch.Executors.External do
   def loaded?(application),
     do: :application.get_key(application, :vsn) != :undefined
 
-  @doc "Calls a library that may not be there, and takes a list of results out of its answer."
-  @spec call(module, atom, list) :: {:ok, list} | {:error, term}
-  def call(module, function, arguments) do
+  @doc """
+  Runs one batch where its target says. `library` makes the call to the library, of the payloads.
+
+  A dispatch hands batches with a target to the pool itself: this is for those that have none, and
+  for those who call an executor by hand.
+  """
+  @spec execute(
+          {:ok, [String.t()]} | :external | {:error, Error.t()},
+          {[Slither.Item.t()], Slither.Context.t(), keyword},
+          ([term] -> {module, atom, list}) | nil
+        ) :: {:ok, list} | {:error, term}
+  def execute(target, batch, library \\ nil)
+  def execute({:error, error}, _batch, _library), do: {:error, error}
+  def execute({:ok, target}, batch, _library), do: through_pool(target, batch)
+
+  def execute(:external, {items, _context, _options}, library) do
+    {module, function, arguments} = library.(Enum.map(items, & &1.payload))
+
     case apply(module, function, arguments) do
       {:ok, results} when is_list(results) -> {:ok, results}
       {:ok, %{"results" => results}} when is_list(results) -> {:ok, results}
@@ -20,10 +37,7 @@ defmodule Slither.Dispatch.Executors.External do
     end
   end
 
-  @doc "One batch through the built-in pool, for those who call an executor by hand."
-  @spec run_call([String.t()], [Slither.Item.t()], Slither.Context.t(), keyword) ::
-          {:ok, list} | {:error, term}
-  def run_call(target, items, context, options) do
+  defp through_pool(target, {items, context, options}) do
     payloads = Enum.map(items, & &1.payload)
     run = :erlang.term_to_binary(context)
     call = Keyword.take(options, [:timeout, :session_id, :on_session_lost])

@@ -31,18 +31,10 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
   @spec execute_batch([Slither.Item.t(), ...], Slither.Context.t(), keyword) ::
           {:ok, [term]} | {:error, term}
   def execute_batch(items, context, options) do
-    case target(options) do
-      :external ->
-        payloads = Enum.map(items, & &1.payload)
-        arguments = [to_string(options[:module]), to_string(options[:function]), [payloads]]
-        External.call(SnakeBridge, :call, arguments)
-
-      {:ok, target} ->
-        External.run_call(target, items, context, options)
-
-      {:error, error} ->
-        {:error, error}
-    end
+    External.execute(target(options), {items, context, options}, fn payloads ->
+      arguments = [to_string(options[:module]), to_string(options[:function]), [payloads]]
+      {SnakeBridge, :call, arguments}
+    end)
   end
 
   defp target_of(options),

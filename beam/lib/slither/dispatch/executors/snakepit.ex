@@ -32,18 +32,10 @@ defmodule Slither.Dispatch.Executors.Snakepit do
   @spec execute_batch([Slither.Item.t(), ...], Slither.Context.t(), keyword) ::
           {:ok, [term]} | {:error, term}
   def execute_batch(items, context, options) do
-    case target(options) do
-      :external ->
-        arguments = %{"items" => Enum.map(items, & &1.payload)}
-        command = to_string(options[:command])
-        External.call(Snakepit, :execute, [command, arguments, [timeout: options[:timeout]]])
-
-      {:ok, target} ->
-        External.run_call(target, items, context, options)
-
-      {:error, error} ->
-        {:error, error}
-    end
+    External.execute(target(options), {items, context, options}, fn payloads ->
+      command = to_string(options[:command])
+      {Snakepit, :execute, [command, %{"items" => payloads}, [timeout: options[:timeout]]]}
+    end)
   end
 
   defp missing do
