@@ -20,9 +20,9 @@ defmodule Slither.Run.Mailbox do
   @doc """
   A mailbox in the calling process.
 
-  What other messages the process has got before costs the run nothing, as `await/2` begins to look
-  behind them: the compiler has the VM note where in the queue the alias was made, if it sees in one
-  module that the alias is received by and that it may be again. It sees so in `emptied/1`.
+  Messages that the process had before cost the run nothing: `await/2` begins to look behind them.
+  The VM notes the place in the queue where an alias was made, if the compiler sees that a receive of
+  the same module follows it, and keeps the note while another may. `emptied/1` shows it both.
   """
   @spec open() :: t
   def open, do: emptied(:erlang.alias())
@@ -77,7 +77,7 @@ defmodule Slither.Run.Mailbox do
     :ok
   end
 
-  # Not by a tail call: after that, the compiler would say that nobody looks for the alias again.
+  # The first of the two calls is no tail call, and another receive follows it: see `open/0`.
   defp emptied(mailbox) do
     case next(mailbox, 0) do
       :timeout ->
@@ -85,7 +85,7 @@ defmodule Slither.Run.Mailbox do
 
       _message ->
         _ = emptied(mailbox)
-        mailbox
+        emptied(mailbox)
     end
   end
 end
