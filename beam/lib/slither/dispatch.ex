@@ -44,7 +44,7 @@ defmodule Slither.Dispatch do
 
   alias Slither.{Context, Error, Item, Receipt}
   alias Slither.Dispatch.Settings
-  alias Slither.Run.{Batcher, Flow, Heap, Mailbox, Parts, Plan, Reader, Source}
+  alias Slither.Run.{Batcher, Fill, Flow, Heap, Mailbox, Plan, Reader, Source}
   alias Slither.Telemetry.Events
 
   @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
@@ -250,7 +250,7 @@ defmodule Slither.Dispatch do
     do: unpack(chunks, push(entries, acc), count(state, :out, length(entries)))
 
   defp unpack([{:full, entries, values, attempt} | chunks], acc, state) do
-    acc = Parts.fill_onto(acc, entries, values, attempt)
+    acc = Fill.onto(acc, entries, values, attempt)
     unpack(chunks, acc, count(state, :out, length(values)))
   end
 
@@ -308,7 +308,7 @@ defmodule Slither.Dispatch do
 
     if heard? or state.receipt do
       duration = System.monotonic_time() - state.started
-      receipt = Receipt.new(%{state.counts | in: state.next}, state.flow.work, duration)
+      receipt = Receipt.new(%{state.counts | in: state.next}, Flow.work(state.flow), duration)
       receipt = Receipt.put_errors(receipt, state.errors, error)
       if heard?, do: Events.run_ended(:dispatch, receipt, state.facts, error)
       receipt

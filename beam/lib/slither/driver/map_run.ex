@@ -144,7 +144,7 @@ defmodule Slither.Driver.MapRun do
     Flow.close(state.flow)
     duration = System.monotonic_time() - state.started
     counts = %{in: state.next, expanded: 0, out: state.out, skipped: state.skipped, routed: 0}
-    receipt = Receipt.new(counts, state.flow.work, duration)
+    receipt = Receipt.new(counts, Flow.work(state.flow), duration)
     PortWriter.write(state.port, Done.frame(state.id, receipt, error))
   end
 end

@@ -3,7 +3,7 @@ defmodule Slither.Pipe.Events do
   # What a run tells of itself: its events, and the account they carry.
 
   alias Slither.Receipt
-  alias Slither.Run.{Account, Queue}
+  alias Slither.Run.{Account, Flow, Queue}
   alias Slither.Telemetry.Events
 
   @doc "A run begins."
@@ -30,7 +30,7 @@ defmodule Slither.Pipe.Events do
 
     stages =
       for {stage, index} <- Enum.with_index(Tuple.to_list(engine.stages)) do
-        work = if is_struct(stage, Queue), do: stage.flow.work, else: Receipt.no_work()
+        work = if is_struct(stage, Queue), do: Flow.work(stage.flow), else: Receipt.no_work()
         {stage.name, work, now - Map.get(engine.stage_started, index, now)}
       end
 

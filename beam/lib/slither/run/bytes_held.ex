@@ -9,7 +9,7 @@ defmodule Slither.Run.BytesHeld do
   # tuples and keys that are atoms of one letter. Results count as they came over the wire.
 
   @enforce_keys [:limit]
-  defstruct [:limit, inside: 0, out: 0, ready: 0]
+  defstruct [:limit, inside: 0, out: 0]
 
   @type t :: %__MODULE__{} | nil
 
@@ -47,25 +47,15 @@ defmodule Slither.Run.BytesHeld do
   def back(nil, _bytes), do: nil
   def back(load, bytes), do: %{load | out: load.out - bytes}
 
-  @doc "A batch is settled: its bytes are nobody's."
+  @doc "Bytes are nobody's: those of a batch that is settled, or of results that were taken."
   @spec gone(t, non_neg_integer) :: t
   def gone(nil, _bytes), do: nil
   def gone(load, bytes), do: %{load | inside: load.inside - bytes}
 
-  @doc "Results are held for their turn."
+  @doc "Results are held until they are taken."
   @spec held(t, non_neg_integer) :: t
   def held(nil, _bytes), do: nil
   def held(load, bytes), do: %{load | inside: load.inside + bytes}
-
-  @doc "Results have their turn, and wait to be taken."
-  @spec ready(t, non_neg_integer) :: t
-  def ready(nil, _bytes), do: nil
-  def ready(load, bytes), do: %{load | ready: load.ready + bytes}
-
-  @doc "What was ready is taken."
-  @spec taken(t) :: t
-  def taken(nil), do: nil
-  def taken(load), do: %{load | inside: load.inside - load.ready, ready: 0}
 
   @doc "What it holds, 0 where nobody measures."
   @spec inside(t) :: non_neg_integer

@@ -15,7 +15,7 @@ defmodule Slither.Run.Engine do
   # entries on in the order in which it got them, and all that reaches the end is in order.
 
   alias Slither.{DispatchError, Item, PipeError, Receipt}
-  alias Slither.Run.{Batcher, Flow, Mailbox, Parts, Plan, Source}
+  alias Slither.Run.{Batcher, Fill, Flow, Mailbox, Plan, Source}
   alias Slither.Pipe.{Definition, Events}
   alias Slither.Run.{Account, Bypass, Inline, Queue, Regroup, Stages, Unfinished}
 
@@ -134,7 +134,7 @@ defmodule Slither.Run.Engine do
   def message(engine, message) do
     case Mailbox.match(engine.mailbox, message) do
       {index, {:down, monitor, _reason} = message} ->
-        pool? = elem(engine.stages, index).flow.runner.monitor == monitor
+        pool? = Flow.pool?(elem(engine.stages, index).flow, monitor)
         {if(pool?, do: :pool_down, else: :ok), deliver(engine, index, message)}
 
       {index, message} ->
@@ -520,7 +520,7 @@ defmodule Slither.Run.Engine do
 
   defp ahead(%__MODULE__{halted: halted} = engine, index, {:full, _, _, _} = full)
        when halted != nil,
-       do: ahead(engine, index, Parts.filled(full))
+       do: ahead(engine, index, Fill.chunk(full))
 
   # What comes behind an item that has halted this stage goes nowhere.
   defp ahead(%__MODULE__{halted: {limit, at, _error}}, index, {kind, entries})
@@ -537,9 +537,9 @@ defmodule Slither.Run.Engine do
     if straight?(engine, index) and in_order?(entries) do
       {engine, _on} = engine |> gone(index, length(entries)) |> answered(index, entries)
       tally = Account.run(engine.tally, :out, length(entries))
-      out(%{engine | tally: tally}, Parts.items(entries, values, attempt))
+      out(%{engine | tally: tally}, Fill.items(entries, values, attempt))
     else
-      chunk(engine, index, Parts.filled(full))
+      chunk(engine, index, Fill.chunk(full))
     end
   end
 

@@ -15,9 +15,13 @@ defmodule Slither.Run.Minder do
     end)
   end
 
-  @doc "Has the calling process end with the minder's owner."
+  @doc "Has the calling process end with the minder's owner, at once if that has ended."
   @spec tie(pid) :: true
-  def tie(minder), do: Process.link(minder)
+  def tie(minder) do
+    Process.link(minder)
+  rescue
+    _no_such_process in ErlangError -> exit(:shutdown)
+  end
 
   @doc "Ends it, and all that are tied to it."
   @spec stop(pid) :: :ok

@@ -1,0 +1,60 @@
+defmodule Slither.Run.Batch do
+  @moduledoc false
+  # One batch of a flow, from when it is taken in until all its items are decided. Plain data.
+
+  alias Slither.Item
+
+  @enforce_keys [:group, :number, :entries]
+  defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, given_back: 0] ++
+              [early: 0, early_failed: 0]
+
+  @type entry :: {seq :: term, Item.t()}
+
+  @typedoc """
+  `entries` are those that are not decided yet; of a handler that yields, `early` others were decided
+  already, `early_failed` of which failed. `group` is its place in the flow's order, `bytes` what it
+  counts for in the flow's limit, and `given_back` how often workers ended before they began it.
+  """
+  @type t :: %__MODULE__{
+          group: non_neg_integer,
+          number: non_neg_integer,
+          entries: [entry],
+          queued: integer | nil,
+          sent: integer | nil,
+          bytes: non_neg_integer,
+          attempt: pos_integer,
+          given_back: non_neg_integer,
+          early: non_neg_integer,
+          early_failed: non_neg_integer
+        }
+
+  @doc "The items it was sent with."
+  @spec size(t) :: non_neg_integer
+  def size(batch), do: batch.early + length(batch.entries)
+
+  @doc "A batch of some of its entries, which goes out as if it never had."
+  @spec anew(t, [entry]) :: t
+  def anew(batch, entries),
+    do: %{batch | entries: entries, given_back: 0, early: 0, early_failed: 0}
+
+  @doc "The batch with its first `count` entries decided, `failed` of which failed; and those."
+  @spec decided(t, non_neg_integer, non_neg_integer) :: {t, [entry]}
+  def decided(batch, count, failed) do
+    {now, left} = Enum.split(batch.entries, count)
+    early = batch.early + count
+    {%{batch | entries: left, early: early, early_failed: batch.early_failed + failed}, now}
+  end
+
+  @doc "Whether its first entry has the seq."
+  @spec begins?(t, seq :: term) :: boolean
+  def begins?(%__MODULE__{entries: [{seq, _item} | _]}, seq), do: true
+  def begins?(_batch, _seq), do: false
+
+  @doc "The lowest seq among batches, which may be in any order; `nil` for none."
+  @spec first([t]) :: term
+  def first(batches) do
+    batches
+    |> Enum.flat_map(fn batch -> for {seq, _item} <- batch.entries, do: seq end)
+    |> Enum.min(fn -> nil end)
+  end
+end

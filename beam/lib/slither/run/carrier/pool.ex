@@ -1,0 +1,155 @@
+defmodule Slither.Run.Carrier.Pool do
+  @moduledoc false
+  # Runs batches on leased lanes of a pool's workers. A lane is kept from batch to batch while nobody
+  # else waits for one, and known by the reference with which it was asked for.
+
+  use Slither.Run.Carrier
+
+  alias Slither.Pool.Errors
+  alias Slither.Python.{Board, Job, Lane, Pool}
+  alias Slither.Run.Mailbox
+
+  @enforce_keys [:plan, :inbox, :handle, :head, :context]
+  defstruct [:plan, :inbox, :handle, :head, :context, :monitor, :gone] ++
+              [idle: [], requested: MapSet.new(), lanes: %{}]
+
+  @impl true
+  def open(%{mode: {:pool, handle, head, context}} = plan, inbox) do
+    watch(%__MODULE__{plan: plan, inbox: inbox, handle: handle, head: head, context: context})
+  end
+
+  defp watch(pool),
+    do: %{pool | monitor: Mailbox.monitor(pool.inbox, pool.handle.scheduler), gone: nil}
+
+  @impl true
+  def place(%__MODULE__{idle: [ref | idle]} = pool), do: {:ok, ref, %{pool | idle: idle}}
+  def place(%__MODULE__{gone: nil} = pool), do: {:none, pool}
+
+  # A pool that stopped may have been started again. A session's state is lost, then.
+  def place(%__MODULE__{plan: plan} = pool)
+      when plan.session == nil or plan.on_session_lost == :rebind do
+    case Pool.handle(plan.options[:pool]) do
+      {:ok, handle} -> {:none, watch(%{pool | handle: handle})}
+      {:error, _unknown} -> {:gone, pool.gone}
+    end
+  end
+
+  def place(pool), do: {:gone, pool.gone}
+
+  # A pool may be resized while a run goes on.
+  @impl true
+  def want(%__MODULE__{plan: plan, handle: handle} = pool, todo, out) do
+    capacity = min(plan.capacity, Pool.lanes(handle))
+    missing = min(todo, capacity - out) - MapSet.size(pool.requested)
+    if missing > 0, do: Enum.reduce(1..missing, pool, fn _, pool -> request(pool) end), else: pool
+  end
+
+  defp request(%__MODULE__{plan: plan} = pool) do
+    ref = make_ref()
+
+    Pool.request(pool.handle, pool.inbox, ref,
+      session: plan.session,
+      rebind: plan.on_session_lost == :rebind,
+      run: plan.context.runtime[:run],
+      deadline: deadline(plan.queue_timeout)
+    )
+
+    %{pool | requested: MapSet.put(pool.requested, ref)}
+  end
+
+  defp deadline(:infinity), do: nil
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  @impl true
+  def run(%__MODULE__{plan: plan} = pool, ref, batch) do
+    Lane.run(pool.lanes[ref], %Job{
+      inbox: pool.inbox,
+      ref: ref,
+      head: pool.head,
+      context: pool.context,
+      batch: batch.number,
+      attempt: batch.attempt,
+      timeout: plan.timeout,
+      raw: plan.raw,
+      capture: plan.capture,
+      payloads: for({_seq, item} <- batch.entries, do: item.payload)
+    })
+
+    {ref, pool}
+  end
+
+  @impl true
+  def taken(pool, ref, count) do
+    if lane = pool.lanes[ref], do: Lane.taken(lane, ref, count)
+  end
+
+  # A lane of a worker whose calls would take long, were all its lanes at work, goes back: more than
+  # one is granted only for short ones. So does a lane of a worker that is to leave.
+  @impl true
+  def done(%__MODULE__{handle: handle} = pool, ref, slot) do
+    keep? = slot != nil and not Pool.contended?(handle) and not Pool.recalled?(handle, slot)
+
+    if keep? and not Board.long?(handle.settings.board, slot, max(1, handle.settings.window - 1)) do
+      %{pool | idle: [ref | pool.idle]}
+    else
+      Pool.release(handle, ref)
+      %{pool | lanes: Map.delete(pool.lanes, ref)}
+    end
+  end
+
+  @impl true
+  def message(pool, {:granted, ref, lane}) do
+    if MapSet.member?(pool.requested, ref) do
+      requested = MapSet.delete(pool.requested, ref)
+      lanes = Map.put(pool.lanes, ref, lane)
+      {:ok, %{pool | requested: requested, lanes: lanes, idle: [ref | pool.idle]}}
+    else
+      {:ok, pool}
+    end
+  end
+
+  def message(pool, {:denied, ref, error}),
+    do: {:denied, error, %{pool | requested: MapSet.delete(pool.requested, ref)}}
+
+  def message(pool, {:lane_lost, ref, error}) do
+    idle = List.delete(pool.idle, ref)
+    {:lost, ref, error, %{pool | idle: idle, lanes: Map.delete(pool.lanes, ref)}}
+  end
+
+  def message(%__MODULE__{monitor: monitor} = pool, {:down, monitor, reason}) do
+    error = Errors.stopped(pool.plan.options[:pool], reason)
+    {:pool_lost, error, %{emptied(pool) | monitor: nil, gone: error}}
+  end
+
+  def message(pool, _late), do: {:ok, pool}
+
+  @impl true
+  def rest(%__MODULE__{idle: []} = pool), do: pool
+
+  def rest(%__MODULE__{idle: idle} = pool) do
+    Enum.each(idle, &Pool.release(pool.handle, &1))
+    %{pool | idle: [], lanes: Map.drop(pool.lanes, idle)}
+  end
+
+  @impl true
+  def kill(pool, ref) do
+    if lane = pool.lanes[ref], do: Lane.kill(lane, ref)
+  end
+
+  @impl true
+  def close(%__MODULE__{handle: handle} = pool, out) do
+    if pool.monitor, do: Process.demonitor(pool.monitor, [:flush])
+    Enum.each(pool.idle, &Pool.release(handle, &1))
+    Enum.each(pool.requested, &Pool.release(handle, &1))
+    Enum.each(out, &Pool.abandon(handle, &1))
+    emptied(pool)
+  end
+
+  @impl true
+  def end_run(%__MODULE__{plan: %{session: nil} = plan} = pool),
+    do: Pool.end_run(pool.handle, plan.context.runtime[:run])
+
+  def end_run(_pool), do: :ok
+
+  defp emptied(pool), do: %{pool | idle: [], requested: MapSet.new(), lanes: %{}}
+end

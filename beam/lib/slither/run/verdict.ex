@@ -1,0 +1,128 @@
+defmodule Slither.Run.Verdict do
+  @moduledoc false
+  # What becomes of a batch that was answered, by its plan: which items are decided, and which are
+  # tried again. Says what is to be done, and does nothing; a flow carries it out.
+
+  alias Slither.{DispatchError, Error, PipeError}
+  alias Slither.Run.{Batch, Fill, Order, Plan, Policy}
+
+  @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
+                [:too_large, :not_decodable, :python_error]
+
+  @typedoc """
+  Items are decided; the run ends with an item's failure; some are tried again after a pause of so
+  many ms.
+  """
+  @type t ::
+          {:settled, Order.chunk()}
+          | {:halt, seq :: term, Exception.t()}
+          | {:retry, Batch.t(), pause :: non_neg_integer}
+
+  @doc "Of a batch that has values for its items, or errors, by their index."
+  @spec answered(Plan.t(), Batch.t(), [term], %{optional(non_neg_integer) => Error.t()}) :: [t]
+  def answered(plan, batch, values, errors) do
+    {good, bad} = sort(batch.entries, values, errors)
+    {entries, values} = Enum.unzip(good)
+    failures = items_failed(plan, batch, bad, :item)
+
+    if entries == [],
+      do: failures,
+      else: [{:settled, {:ok, Fill.entries(entries, values, batch.attempt)}} | failures]
+  end
+
+  @doc "Of a batch that failed as a whole; `:split` where its halves are to be tried by themselves."
+  @spec failed(Plan.t(), Batch.t(), Exception.t()) :: [t] | {:split, Batch.t(), Batch.t()}
+  def failed(plan, %Batch{entries: entries} = batch, error) do
+    if plan.isolate and length(entries) > 1 and error.reason in @splittable do
+      {left, right} = Enum.split(entries, div(length(entries), 2))
+      {:split, Batch.anew(batch, left), Batch.anew(batch, right)}
+    else
+      items_failed(plan, batch, Enum.map(entries, &{&1, error}), :batch)
+    end
+  end
+
+  @doc "The failure of a batch that has another number of results than items."
+  @spec wrong_length(Batch.t(), [term]) :: Error.t()
+  def wrong_length(%Batch{entries: entries}, values) do
+    %Error{
+      reason: :wrong_result,
+      message: "the executor gave #{length(values)} results for #{length(entries)} items",
+      hint: "return one result for each item, in order",
+      details: %{expected: length(entries), got: length(values)}
+    }
+  end
+
+  @doc "Whether a failure is that of a batch with too few results."
+  @spec short?(Exception.t()) :: boolean
+  def short?(%{reason: :wrong_result}), do: true
+  def short?(%{details: %{short: true}}), do: true
+  def short?(_error), do: false
+
+  defp sort(entries, values, errors) do
+    {good, bad} =
+      entries
+      |> Enum.zip(values)
+      |> Enum.with_index()
+      |> Enum.split_with(fn {_pair, index} -> not is_map_key(errors, index) end)
+
+    {Enum.map(good, &elem(&1, 0)), for({{entry, _value}, at} <- bad, do: {entry, errors[at]})}
+  end
+
+  # Items of a batch may fail for different reasons: those that can be mended are tried again
+  # together, after the longest pause that any of them asks for.
+  defp items_failed(plan, batch, bad, scope) do
+    {final, again} =
+      bad
+      |> Enum.map(fn {_entry, error} = failure ->
+        {failure, Policy.pause(plan.policy, batch.attempt, error.reason)}
+      end)
+      |> Enum.split_with(fn {_failure, pause} -> pause == :no end)
+
+    final = for {failure, :no} <- final, do: failure
+    conclude(plan, batch, final, scope, []) ++ retry(batch, again)
+  end
+
+  defp retry(_batch, []), do: []
+
+  defp retry(batch, again) do
+    entries = for {{entry, _error}, _pause} <- again, do: entry
+    pause = again |> Enum.map(&elem(&1, 1)) |> Enum.max()
+    [{:retry, %{Batch.anew(batch, entries) | attempt: batch.attempt + 1}, pause}]
+  end
+
+  defp conclude(_plan, _batch, [], _scope, outcomes), do: decided(outcomes)
+
+  defp conclude(plan, batch, [{{seq, item}, error} | bad], scope, outcomes) do
+    error = dispatch_error(plan, batch, item, error, scope)
+    item = Fill.tried(item, batch.attempt)
+
+    case Policy.outcome(plan.policy, item, error) do
+      :halt ->
+        [{:halt, seq, error} | decided(outcomes)]
+
+      {:halt, broken} ->
+        [{:halt, seq, dispatch_error(plan, batch, item, broken, :item)} | decided(outcomes)]
+
+      {kind, item} ->
+        conclude(plan, batch, bad, scope, [{seq, kind, item} | outcomes])
+    end
+  end
+
+  defp decided([]), do: []
+  defp decided(outcomes), do: [{:settled, {:mixed, Enum.reverse(outcomes)}}]
+
+  # A handler on BEAM has said already what went wrong, and where.
+  defp dispatch_error(_plan, _batch, item, %PipeError{} = error, _scope),
+    do: %{error | item: item.id}
+
+  defp dispatch_error(plan, batch, item, error, scope) do
+    %DispatchError{
+      reason: error.reason,
+      stage: plan.context.stage,
+      batch: batch.number,
+      item: if(scope == :item or match?([_], batch.entries), do: item.id),
+      attempts: batch.attempt,
+      cause: error
+    }
+  end
+end
