@@ -19,6 +19,7 @@ from slither._driver.pipe_run import Output, Outputs, PipeRun, gathered
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
 from slither._driver.settings import Keeps, Many, One, Returns, StrPath
+from slither._driver.tables import Tables
 from slither._errors import BeamError
 from slither._types import Payload
 from slither._worker import current
@@ -109,6 +110,7 @@ class Beam(Lifetime):
             more=pool,
         )
         super().__init__(facts, size, shutdown_timeout, warn_after)
+        self._tables = Tables(self._link)
 
     @overload
     def map(

@@ -131,6 +131,6 @@ class Jobs:
             self._warned = now
             named = ", ".join(f"{job.name()} for {now - job.since:.0f} s" for job in stuck)
             waiting = len(self.all.left) - len(stuck)
-            self._connection.relay.show(
+            self._connection.relay.say(
                 Log(0, "warning", "slither", f"{waiting} calls wait while others run: {named}", 0)
             )

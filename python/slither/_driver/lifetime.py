@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from slither._driver import logs, settings
 from slither._driver.connection import Connection
 from slither._driver.jobs import Jobs
-from slither._driver.tables import Tables
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ class Lifetime:
         self._shutdown_timeout = shutdown_timeout
         self._link = Connection(facts, logs.show)
         self._jobs = Jobs(self._link, workers, warn_after)
-        self._tables = Tables(self._link)
         # The finaliser closes a Beam that nobody holds any more. At the end of the program
         # `_at_exit` does, which also waits for calls.
         weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False

@@ -30,7 +30,6 @@ class Relay:
         self._dropped = 0
         self._given = 0
         self._done = 0
-        self._forked = False
         self._thread = threading.Thread(target=self._run, name="slither-relay", daemon=True)
 
     def start(self) -> None:
@@ -41,8 +40,12 @@ class Relay:
         """Have it run ``job``, which must not raise; it never waits."""
         self._jobs.put(job)
 
+    def say(self, got: Log) -> None:
+        """Have it show what no worker has sent; no result waits for it."""
+        self._jobs.put(lambda: self._log(got))
+
     def show(self, got: Log) -> None:
-        """Have it show a log frame, or count it where too many wait; for one thread alone."""
+        """Have it show a log frame, or count it where too many wait; for the reader alone."""
         if self._given - self._done >= _MOST_LOGS:
             self._dropped += 1 + got.dropped
             return
