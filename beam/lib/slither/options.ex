@@ -28,7 +28,7 @@ defmodule Slither.Options do
   @typedoc "A table that was read ahead: for what is checked with every call."
   @type read :: %{table: table, required: [atom], defaults: keyword}
 
-  # What a timer takes: some 49 days.
+  # The longest time that an Erlang timer takes, some 49 days.
   @longest 0xFFFFFFFF
 
   @doc "Reads a table ahead of time."

@@ -46,7 +46,7 @@ defmodule Slither.Pipe.AloneTest do
   end
 
   describe "a Python stage" do
-    defp python(fun, options \\ []) do
+    defp python(fun, options) do
       options = [executor: FunExecutor, executor_options: [fun: fun]] ++ options
       {:ok, state} = Stage.Python.init(options)
       state

@@ -1,13 +1,14 @@
 defmodule Slither.Expression.Compiler do
   @moduledoc false
-  # Expressions as functions of `%{item: payload, error: map | nil}`, made once. What fails when
-  # they run is thrown by `Operations`.
+  # Makes functions of `%{item: payload, error: map | nil}` of expressions, once, in the process that
+  # reads a document; what is wrong in one is thrown and caught here. The functions run in the
+  # process of a run, and throw by way of `Operations`.
 
   alias Slither.Expression.{Operations, Value}
   alias Slither.Options
 
   @forms ~w(item error get and or when dict list skip fail)
-  # Where these are allowed is the caller's to say.
+  # The caller says which of these may stand in its expression.
   @guarded %{"error" => :error, "skip" => :skip, "fail" => :fail}
 
   # The functions of `skip` and `fail` throw.
@@ -156,7 +157,7 @@ defmodule Slither.Expression.Compiler do
 
   ## Operands
 
-  # Operands stand after the operation, or from `first` on in a list of their own.
+  # The operands begin after the operation, at 1, or at `first` in a list of their own.
   defp operands(values, at, first \\ 1) do
     {funs, sizes} =
       values

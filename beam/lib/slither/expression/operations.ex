@@ -1,7 +1,8 @@
 defmodule Slither.Expression.Operations do
   @moduledoc false
-  # The operations whose operands are all evaluated first. Each takes its operands, as seen, and
-  # then `at`, the expression it is, which an error names.
+  # The operations whose operands are all evaluated first, called by the functions that `Compiler`
+  # makes. Each takes its operands, as `Value.seen/1` gives them, and `at`, the data of its own
+  # expression, which an error names.
 
   alias Slither.Expression.{Strings, Value}
 
@@ -194,8 +195,8 @@ defmodule Slither.Expression.Operations do
     end
   end
 
-  # The path of an expression is bounded, and so is what it can make of a payload; this bounds
-  # what many expressions in a row can.
+  # One expression is of bounded size and can make only so much of a payload. This bounds what many
+  # expressions in a row can make.
   defp joined(text, at) do
     if byte_size(text) > 0x4000000,
       do: failed(:range, at, "the str is longer than 64 MiB"),

@@ -1,7 +1,7 @@
 defmodule Slither.Expression.Strings do
   @moduledoc false
-  # What expressions do with text, by code points, and with Unicode's white space as the law
-  # lists it rather than as a library knows it.
+  # What expressions do with text, by code points. White space is what the law of expressions
+  # lists, which is the same in both languages, rather than what a Unicode library of either knows.
 
   @spaces [?\s, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000] ++
             Enum.to_list(0x09..0x0D) ++ Enum.to_list(0x2000..0x200A)

@@ -1,7 +1,6 @@
 defmodule Slither.Expression.Text do
   @moduledoc false
-  # Expressions as Python writes them, for errors. Of data that is no expression it shows what
-  # there is.
+  # Shows expressions as Python writes them, for errors; of data that is no expression, the data.
 
   alias Slither.Expression.Strings
 

@@ -1,6 +1,7 @@
 defmodule Slither.Pipe.Functions do
   @moduledoc false
-  # The functions that a pipe from Python may name, from the configuration:
+  # The functions that a pipe from Python may name, read from the configuration by whoever parses a
+  # document; the application's start checks them all.
   #
   #     config :slither, functions: %{"normalize" => {MyApp.Text, :normalize, 2}}
 

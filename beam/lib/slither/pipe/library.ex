@@ -1,7 +1,8 @@
 defmodule Slither.Pipe.Library do
   @moduledoc false
-  # The pipes that came as documents, by their names. A definition is replaced as a whole; runs
-  # that have begun keep the one they began with.
+  # The pipes that came from Python, by their names, in a table that the application's supervisor
+  # owns. Whoever calls `from_python/3` writes it, runs read it. A definition is replaced as a
+  # whole, and runs that have begun keep the one they began with.
 
   alias Slither.{Error, Options}
   alias Slither.Pipe.{Definition, Document}
@@ -46,7 +47,7 @@ defmodule Slither.Pipe.Library do
     end
   end
 
-  # In turn, so that two callers can't both find a name free.
+  # Callers write in turn, so that no two of them find the same name free.
   defp put(rows, module) do
     :global.trans({@table, self()}, fn -> replace(rows, module) end, [node()])
   end
@@ -56,7 +57,7 @@ defmodule Slither.Pipe.Library do
 
     case Enum.find(others, fn {row, other} -> elem(row, 2) != elem(other, 2) end) do
       nil ->
-        # A pipe that was imported stays the other module's.
+        # A pipe that this module only imports stays with the module that made it.
         mine = rows -- Enum.map(others, &elem(&1, 0))
         names = Enum.map(rows, &elem(&1, 0))
         gone = :ets.select(@table, [{{:"$1", :_, :_, module}, [], [:"$1"]}]) -- names
@@ -80,7 +81,7 @@ defmodule Slither.Pipe.Library do
       else: error(:invalid_input, "takes a module's name, got #{inspect(module)}", %{})
   end
 
-  # One item, whose result is the list of documents.
+  # The worker answers a call of one item with the list of documents.
   defp fetch(pool, module, timeout) do
     case Pool.call(pool, ["pipes", module], [nil], timeout: timeout) do
       {:ok, [[]], _errors} -> error(:no_pipes, no_pipes(module), %{module: module})

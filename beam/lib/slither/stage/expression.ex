@@ -1,8 +1,8 @@
 defmodule Slither.Stage.Expression do
   @moduledoc false
-  # A beam stage of a document: an expression gives the new payload, or with `many` the payloads
-  # of many items. With `check` it only looks at the item, which goes on as it is: what is
-  # computed later in a place where no item can fail is known to be fine.
+  # A beam stage of a document, run in the process of the run: an expression gives the new payload,
+  # or with `many` the payloads of many items. With `check` the item goes on as it is if the check
+  # finds the value right: a batcher computes the value again, where no item can fail alone.
 
   @behaviour Slither.Stage
 

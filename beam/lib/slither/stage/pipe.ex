@@ -48,7 +48,7 @@ defmodule Slither.Stage.Pipe do
 
   defp definition(%{stages: _} = definition, _where), do: {:ok, definition}
 
-  # The pipes that this process is reading are noted: one that holds itself would have no end.
+  # The process notes the pipes it is reading: one that holds itself would have no end.
   defp definition(module, where) do
     within = Process.get(__MODULE__, [])
 

@@ -1,6 +1,7 @@
 defmodule Slither.Pipe.Document.Policies do
   @moduledoc false
-  # Error policies of a document as those of the DSL.
+  # Reads the error policies of documents, and of a driver's maps, as those of the DSL, in the
+  # process that parses them.
 
   alias Slither.{DispatchError, Expression, PipeError}
   alias Slither.Run.Policy
@@ -68,8 +69,8 @@ defmodule Slither.Pipe.Document.Policies do
 
   defp reasons, do: DispatchError.reasons() ++ PipeError.reasons()
 
-  # Where the error goes is for the expression to say. What it can't say is no output, and ends
-  # the run with what it got instead.
+  # The expression names the output. Where it has no value, its error stands in for the name: that
+  # is no output, so the run ends and says why.
   defp chooser(expression) do
     fn item, error ->
       case Expression.eval(expression, item.payload, facts(error)) do

@@ -165,7 +165,7 @@ defmodule Slither.Pipe.Document.Stages do
   defp weight(other),
     do: {:error, "a weight is a number of 0 or more, got #{Fields.short(other)}"}
 
-  # A pool that is there, or will be, has an atom for its name.
+  # Whoever starts a pool has its name as an atom, so a name that is no atom yet names none.
   defp pool(nil, _path, pool), do: pool
 
   defp pool(name, path, _pool) when is_binary(name) do
