@@ -1,7 +1,8 @@
 defmodule Slither.Expression.Value do
   @moduledoc false
-  # The law of values in expressions: types, equality and order, the same in both languages.
-  # A value is looked at as Python would see it: atoms are their names, tuples are lists.
+  # The law of values in expressions: types, equality and order, the same in both languages. Values
+  # are as Python would see them: atoms are their names, tuples are lists. Called by the functions
+  # of an expression, where they run.
 
   alias Slither.{Bytes, Tensor}
 
@@ -95,7 +96,7 @@ defmodule Slither.Expression.Value do
     end
   end
 
-  # Only an atom that is there already can be a key of the map.
+  # A name for which there is no atom yet can't be a key of the map.
   defp fetch_atom(map, key) do
     atom = String.to_existing_atom(key)
     if seen(atom) == key, do: Map.fetch(map, atom), else: :error

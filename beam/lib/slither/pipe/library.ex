@@ -1,7 +1,7 @@
 defmodule Slither.Pipe.Library do
   @moduledoc false
-  # The pipes that came from Python, by their names, in a table that the application's supervisor
-  # owns. Whoever calls `from_python/3` writes it, runs read it. A definition is replaced as a
+  # The pipes that came from Python, by their names, in a table of the process that starts the
+  # application. Whoever calls `from_python/3` writes it, runs read it. A definition is replaced as a
   # whole, and runs that have begun keep the one they began with.
 
   alias Slither.{Error, Options}
