@@ -41,10 +41,7 @@ defmodule Slither.HouseTest do
     {"run/batcher.ex", "dispatch/strategies/arrival.ex"},
     {"run/batcher.ex", "dispatch/strategies/fixed_batch.ex"},
     {"run/batcher.ex", "dispatch/strategies/key_partition.ex"},
-    {"run/batcher.ex", "dispatch/strategies/weighted_batch.ex"},
-    {"run/engine.ex", "pipe/events.ex"},
-    {"run/stages.ex", "dispatch/strategies/arrival.ex"},
-    {"run/stages.ex", "stage/expression.ex"}
+    {"run/batcher.ex", "dispatch/strategies/weighted_batch.ex"}
   ]
 
   # The codec's two files are long because each first byte has a clause of its own.
@@ -71,7 +68,7 @@ defmodule Slither.HouseTest do
   }
 
   # Modules without a head.
-  @headless [{"run/inline.ex", "Result"}]
+  @headless []
 
   @tag timeout: 300_000
   test "a folder knows only those below it, and no file is in a circle" do

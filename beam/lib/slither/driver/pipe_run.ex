@@ -6,7 +6,7 @@ defmodule Slither.Driver.PipeRun do
 
   alias Slither.{Error, Item}
   alias Slither.Driver.{Done, Faults, Options}
-  alias Slither.Pipe.{Document, Resume}
+  alias Slither.Pipe.{Document, Run}
   alias Slither.Run.{Engine, Quiet}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
   alias Slither.Python.PortWriter
@@ -41,20 +41,7 @@ defmodule Slither.Driver.PipeRun do
 
   defp open(definition, options) do
     options = Keyword.put_new(options, :metadata, %{})
-
-    with {:ok, engine} <- Engine.new(definition, :fed, options, true),
-         do: resume(definition, engine, options)
-  end
-
-  defp resume(definition, engine, options) do
-    if path = options[:checkpoint] do
-      with {:error, error} <- Resume.new(definition, engine, path, options) do
-        Engine.close(engine, error)
-        {:error, error}
-      end
-    else
-      {:ok, engine}
-    end
+    Run.open(definition, :fed, options, true)
   end
 
   defp loop(%{credit: credit} = state) when credit <= 0 do
@@ -64,7 +51,7 @@ defmodule Slither.Driver.PipeRun do
   end
 
   defp loop(state) do
-    case step(state.run) do
+    case Run.step(state.run) do
       {:outputs, outputs, run} ->
         %{state | run: run} |> emit(outputs) |> loop()
 
@@ -83,22 +70,20 @@ defmodule Slither.Driver.PipeRun do
 
   # Feeds the engine as many items as it wants of those that are here, then asks for more.
   defp feed(state) do
-    engine = engine(state.run)
-
-    case Engine.want(engine) do
+    case Run.ask(state.run, &Engine.want/1) do
       want when want > 0 and state.entry != [] ->
         {items, entry} = Enum.split(state.entry, want)
-        fed(ask(%{state | entry: entry}), Engine.feed(engine, items))
+        {:go_on, update(ask(%{state | entry: entry}), &Engine.feed(&1, items))}
 
       want when want > 0 and state.ended ->
-        fed(state, Engine.finish(engine))
+        {:go_on, update(state, &Engine.finish/1)}
 
       _none ->
         {:wait, ask(state)}
     end
   end
 
-  defp fed(state, engine), do: {:go_on, %{state | run: put_engine(state.run, engine)}}
+  defp update(state, fun), do: %{state | run: Run.update(state.run, fun)}
 
   defp ask(%{ended: true} = state), do: state
 
@@ -130,7 +115,7 @@ defmodule Slither.Driver.PipeRun do
 
   # While a live input pauses, the items it has given go on rather than wait for a full batch.
   defp observe(%{entry: [], ended: false} = state) do
-    partial = Engine.partial(engine(state.run))
+    partial = Run.ask(state.run, &Engine.partial/1)
     %{state | quiet: Quiet.observe(state.quiet, partial, now())}
   end
 
@@ -145,8 +130,11 @@ defmodule Slither.Driver.PipeRun do
 
   defp send_partial(state) do
     due = Quiet.due(state.quiet, now())
-    engine = Enum.reduce(due, engine(state.run), &Engine.flush_stage(&2, &1))
-    %{state | run: put_engine(state.run, engine)}
+
+    update(
+      state,
+      &Enum.reduce(due, &1, fn index, engine -> Engine.flush_stage(engine, index) end)
+    )
   end
 
   defp now, do: System.monotonic_time(:millisecond)
@@ -174,8 +162,8 @@ defmodule Slither.Driver.PipeRun do
   end
 
   defp deliver(state, message) do
-    case Engine.message(engine(state.run), message) do
-      {_ok_or_pool_down, engine} -> %{state | run: put_engine(state.run, engine)}
+    case Run.ask(state.run, &Engine.message(&1, message)) do
+      {_ok_or_pool_down, engine} -> update(state, fn _before -> engine end)
       :unknown -> state
     end
   end
@@ -213,24 +201,10 @@ defmodule Slither.Driver.PipeRun do
     end
   end
 
-  ## A run with a checkpoint is a Resume around its engine
-
-  defp step(%Engine{} = engine), do: Engine.step(engine)
-  defp step(%Resume{} = resume), do: Resume.step(resume)
-
-  defp engine(%Engine{} = engine), do: engine
-  defp engine(%Resume{engine: engine}), do: engine
-
-  defp put_engine(%Engine{}, engine), do: engine
-  defp put_engine(%Resume{} = resume, engine), do: %{resume | engine: engine}
-
-  defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
-  defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
-
   ## End
 
   defp finish(state, error),
-    do: PortWriter.write(state.port, Done.frame(state.id, close(state.run, error), error))
+    do: PortWriter.write(state.port, Done.frame(state.id, Run.close(state.run, error), error))
 
   defp write(state, frame), do: PortWriter.write(state.port, Frame.encode!(frame))
 end

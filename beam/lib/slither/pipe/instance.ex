@@ -45,8 +45,7 @@ defmodule Slither.Pipe.Instance do
   use Supervisor
 
   alias Slither.{Error, Options, PipeError}
-  alias Slither.Pipe.{Counts, Definition, Names, Runner, Server, Sink}
-  alias Slither.Run.Engine
+  alias Slither.Pipe.{Counts, Definition, Names, Run, Runner, Server, Sink}
 
   @where "Slither.Pipe.start_link/2"
 
@@ -74,7 +73,7 @@ defmodule Slither.Pipe.Instance do
     with {:ok, definition} <- Runner.definition(pipe, @where),
          {:ok, checked} <- Options.validate(options, @options, @where),
          :ok <- sinks(checked[:sinks], definition),
-         :ok <- Engine.check(definition, checked) do
+         :ok <- Run.check(definition, checked) do
       counts = Counts.new(definition.outputs)
       Counts.put(counts, :capacity, checked[:max_waiting])
 

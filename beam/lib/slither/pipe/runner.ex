@@ -55,8 +55,7 @@ defmodule Slither.Pipe.Runner do
 
   alias Slither.{Error, Item, Options, PipeError, Receipt}
   alias Slither.Run.{Heap, Reader, Source}
-  alias Slither.Pipe.{Definition, Library, Resume}
-  alias Slither.Run.Engine
+  alias Slither.Pipe.{Definition, Library, Run}
 
   @where "Slither.run_pipe/3"
 
@@ -81,8 +80,8 @@ defmodule Slither.Pipe.Runner do
   def run(pipe, input, options \\ []) do
     Heap.for_results(input, fn ->
       with {:ok, definition} <- definition(pipe, @where),
-           {:ok, engine} <- open(definition, input, options, false) do
-        collect(grouped(engine), Map.new(definition.outputs, &{&1, []}))
+           {:ok, run} <- open(definition, input, options, false) do
+        collect(Run.grouped(run), Map.new(definition.outputs, &{&1, []}))
       else
         {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
       end
@@ -110,64 +109,54 @@ defmodule Slither.Pipe.Runner do
 
   defp start!(pipe, input, options) do
     with {:ok, definition} <- definition(pipe, @where),
-         {:ok, engine} <- open(definition, input, options, true) do
-      {:running, self(), engine}
+         {:ok, run} <- open(definition, input, options, true) do
+      {:running, self(), run}
     else
       {:error, error} -> raise error
     end
   end
 
-  defp step({:failed, error, _owner, _engine}), do: raise(error)
+  defp step({:failed, error, _owner, _run}), do: raise(error)
 
-  defp step({:running, owner, engine}) do
+  defp step({:running, owner, run}) do
     Reader.check!(owner, "Slither.stream_pipe/3")
 
-    case advance(engine) do
-      {:outputs, outputs, engine} -> {outputs, {:running, owner, engine}}
-      {:done, engine} -> {:halt, {:running, owner, engine}}
-      {:halted, outputs, error, engine} -> {outputs, {:failed, error, owner, engine}}
+    case Run.next(run) do
+      {:outputs, outputs, run} -> {outputs, {:running, owner, run}}
+      {:done, run} -> {:halt, {:running, owner, run}}
+      {:halted, outputs, error, run} -> {outputs, {:failed, error, owner, run}}
     end
   end
 
-  defp stop({:running, owner, engine}), do: Reader.close(owner, fn -> close(engine, nil) end)
+  defp stop({:running, owner, run}), do: Reader.close(owner, fn -> Run.close(run, nil) end)
 
-  defp stop({:failed, error, owner, engine}),
-    do: Reader.close(owner, fn -> close(engine, error) end)
+  defp stop({:failed, error, owner, run}),
+    do: Reader.close(owner, fn -> Run.close(run, error) end)
 
-  defp grouped(%Engine{} = engine), do: Engine.grouped(engine)
-  defp grouped(%Resume{} = resume), do: resume
+  defp collect(run, outputs) do
+    case next(run) do
+      {:outputs, emitted, run} ->
+        collect(run, gather(emitted, outputs))
 
-  defp collect(engine, outputs) do
-    case next(engine) do
-      {:outputs, emitted, engine} ->
-        collect(engine, gather(emitted, outputs))
+      {:done, run} ->
+        {{:ok, in_order(outputs)}, Run.close(run, nil)}
 
-      {:done, engine} ->
-        {{:ok, in_order(outputs)}, close(engine, nil)}
-
-      {:halted, emitted, error, engine} ->
-        {{:error, error, in_order(gather(emitted, outputs))}, close(engine, error)}
+      {:halted, emitted, error, run} ->
+        {{:error, error, in_order(gather(emitted, outputs))}, Run.close(run, error)}
     end
   end
 
   # What the input itself raises or throws passes through, once the workers are free.
-  defp next(engine) do
-    advance(engine)
+  defp next(run) do
+    Run.next(run)
   catch
     kind, reason ->
-      close(engine, raised(kind, reason))
+      Run.close(run, raised(kind, reason))
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   defp raised(:error, reason), do: Exception.normalize(:error, reason)
   defp raised(kind, reason), do: %ErlangError{original: {kind, reason}}
-
-  # A run with a checkpoint looks like any other.
-  defp advance(%Engine{} = engine), do: Engine.next(engine)
-  defp advance(%Resume{} = resume), do: Resume.next(resume)
-
-  defp close(%Engine{} = engine, error), do: Engine.close(engine, error)
-  defp close(%Resume{} = resume, error), do: Resume.close(resume, error)
 
   defp gather([{:items, output, items} | rest], outputs) do
     %{^output => before} = outputs
@@ -191,19 +180,10 @@ defmodule Slither.Pipe.Runner do
   defp in_order(outputs),
     do: Map.new(outputs, fn {name, items} -> {name, Enum.reverse(items)} end)
 
-  defp open(definition, input, options, bounded) do
+  defp open(definition, input, options, bounded?) do
     with {:ok, options} <- Options.validate(options, @options, @where),
          :ok <- enumerable(definition, input),
-         {:ok, engine} <- Engine.new(definition, input, options, bounded) do
-      if options[:checkpoint], do: resume(definition, engine, options), else: {:ok, engine}
-    end
-  end
-
-  defp resume(definition, engine, options) do
-    with {:error, error} <- Resume.new(definition, engine, options[:checkpoint], options) do
-      Engine.close(engine, error)
-      {:error, error}
-    end
+         do: Run.open(definition, input, options, bounded?)
   end
 
   defp enumerable(definition, input) do

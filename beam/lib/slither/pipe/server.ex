@@ -13,7 +13,7 @@ defmodule Slither.Pipe.Server do
   require Logger
 
   alias Slither.PipeError
-  alias Slither.Pipe.{Counts, Names, Rate, Sink}
+  alias Slither.Pipe.{Counts, Names, Rate, Run, Sink}
   alias Slither.Run.{Engine, Quiet}
   alias Slither.Telemetry.Events
 
@@ -219,8 +219,11 @@ defmodule Slither.Pipe.Server do
 
   defp closing?(state), do: state.closing or state.drainers != %{}
 
-  defp finish(%State{engine: %{source: :done}} = state), do: state
-  defp finish(state), do: turn(%{state | engine: Engine.finish(state.engine)})
+  defp finish(state) do
+    if Engine.finishing?(state.engine),
+      do: state,
+      else: turn(%{state | engine: Engine.finish(state.engine)})
+  end
 
   # The engine is empty; the sinks may still have something to do.
   defp drained(%State{pending: [], delivering: 0, closing: false} = state) do
@@ -242,7 +245,7 @@ defmodule Slither.Pipe.Server do
   defp halted(state, outputs, error) do
     state = emitted(state, outputs)
     Engine.close(state.engine, error)
-    %{run: run} = state.engine.tally
+    run = state.engine.account
     Counts.add(state.counts, :failed, run.in + run.expanded - run.skipped - state.emitted)
     ending(%{state | engine: nil}, error)
   end
@@ -278,7 +281,7 @@ defmodule Slither.Pipe.Server do
   defp open(%State{settings: settings} = state) do
     options = Map.to_list(Map.take(settings, [:session_id, :metadata]))
 
-    case Engine.new(settings.definition, :fed, options, true) do
+    case Run.open(settings.definition, :fed, options, true) do
       {:ok, engine} ->
         %{state | engine: engine, error: nil, delay: 0}
 
@@ -300,12 +303,12 @@ defmodule Slither.Pipe.Server do
 
   # More before less, so that a kill between the two can't make the sum negative.
   defp synced(state) do
-    tally = state.engine.tally.run
+    account = state.engine.account
 
     for key <- [:expanded, :skipped],
-        do: Counts.add(state.counts, key, tally[key] - state.synced[key])
+        do: Counts.add(state.counts, key, Map.fetch!(account, key) - state.synced[key])
 
-    %{state | synced: Map.take(tally, [:expanded, :skipped])}
+    %{state | synced: Map.take(account, [:expanded, :skipped])}
   end
 
   # As a drain, in a process that takes no other message any more.
@@ -315,7 +318,7 @@ defmodule Slither.Pipe.Server do
 
   defp wait_out(state, deadline) do
     state = turn(state)
-    done? = state.engine == nil or match?(%{source: :done}, state.engine)
+    done? = state.engine == nil or Engine.finishing?(state.engine)
 
     if done? and state.pending == [] and state.delivering == 0 and empty?(state) do
       state

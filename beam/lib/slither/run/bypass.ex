@@ -1,59 +1,75 @@
 defmodule Slither.Run.Bypass do
   @moduledoc false
-  # What passes one stage by: entries on their way to an output or to a later stage. The engine
-  # keeps them here until everything that entered the stage ahead of them has left it, so that
-  # a stage gives on its entries in the order in which it got them, handled or not.
+  # What passes a node by: entries on their way to an output or to a later stage. They wait here
+  # until all that entered the node ahead of them has left it, so that a node gives its entries on
+  # in the order in which it got them, handled or not. Pure; held by each `Node` of a run.
+  #
+  # It counts what enters the node and what leaves it. That holds for every kind of node, and says
+  # too whether anything is inside.
 
-  defstruct entries: :queue.new(), count: 0
+  alias Slither.Run.Result
 
-  @typedoc "`{seq, {:to, stage, item}}` or `{seq, {:exit, output, item}}`."
-  @type passing :: {[non_neg_integer, ...], {:to | :exit, term, Slither.Item.t()}}
-  @type t :: %__MODULE__{}
+  defstruct entries: :queue.new(), count: 0, entered: 0, left: 0, ordered?: true
+
+  @typedoc "`count` entries wait, each with how many had entered the node ahead of it."
+  @type t :: %__MODULE__{
+          entries: :queue.queue({non_neg_integer, Result.entry()}),
+          count: non_neg_integer,
+          entered: non_neg_integer,
+          left: non_neg_integer,
+          ordered?: boolean
+        }
+
+  @doc "One that lets entries by at once unless the node keeps its order."
+  @spec new(boolean) :: t
+  def new(ordered?), do: %__MODULE__{ordered?: ordered?}
+
+  @doc "So many entries enter the node, and none passes it by."
+  @spec enter(t, non_neg_integer) :: t
+  def enter(bypass, count), do: %{bypass | entered: bypass.entered + count}
 
   @doc """
-  Parts entries, in order, into those that the stage at `index` is to handle and those that pass
-  it by, each of these with how many will have entered the stage ahead of it, `fed` being how
-  many have so far.
+  Parts entries, in order: those that the node at `index` is to handle enter it, the others wait
+  to pass it by.
   """
-  @spec part(list, non_neg_integer, non_neg_integer) ::
-          {here :: list, past :: [{non_neg_integer, passing}]}
-  def part(entries, index, fed), do: part(entries, index, fed, [], [])
+  @spec part(t, [Result.entry()], non_neg_integer) :: {here :: [Result.entry()], t}
+  def part(bypass, entries, index), do: part(entries, index, bypass, [])
 
-  defp part([{_seq, {:exit, _, _}} = entry | entries], index, fed, here, past),
-    do: part(entries, index, fed, here, [{fed, entry} | past])
+  defp part([{_seq, {:exit, _, _}} = entry | entries], index, bypass, here),
+    do: part(entries, index, wait(bypass, entry), here)
 
-  defp part([{_seq, {:to, to, _}} = entry | entries], index, fed, here, past) when to > index,
-    do: part(entries, index, fed, here, [{fed, entry} | past])
+  defp part([{_seq, {:to, to, _}} = entry | entries], index, bypass, here) when to > index,
+    do: part(entries, index, wait(bypass, entry), here)
 
-  defp part([{seq, {:to, _index, item}} | entries], index, fed, here, past),
-    do: part(entries, index, fed + 1, [{seq, item} | here], past)
+  defp part([{seq, {:to, _index, item}} | entries], index, bypass, here),
+    do: part(entries, index, enter(bypass, 1), [{seq, item} | here])
 
-  defp part([entry | entries], index, fed, here, past),
-    do: part(entries, index, fed + 1, [entry | here], past)
+  defp part([entry | entries], index, bypass, here),
+    do: part(entries, index, enter(bypass, 1), [entry | here])
 
-  defp part([], _index, _fed, here, past), do: {Enum.reverse(here), Enum.reverse(past)}
+  defp part([], _index, bypass, here), do: {Enum.reverse(here), bypass}
 
-  @doc "Takes in what `part/3` gave."
-  @spec add(t, [{non_neg_integer, passing}]) :: t
-  def add(bypass, []), do: bypass
-
-  def add(bypass, past) do
-    entries = Enum.reduce(past, bypass.entries, &:queue.in/2)
-    %{bypass | entries: entries, count: bypass.count + length(past)}
+  defp wait(bypass, entry) do
+    ahead = if bypass.ordered?, do: bypass.entered, else: 0
+    %{bypass | entries: :queue.in({ahead, entry}, bypass.entries), count: bypass.count + 1}
   end
 
-  @doc "What may go on now that `left` entries have left the stage; `:all` where none need wait."
-  @spec take(t, non_neg_integer | :all) :: {[passing], t}
-  def take(%__MODULE__{count: 0} = bypass, _left), do: {[], bypass}
+  @doc "So many entries, or all, leave the node; gives those that may pass it by now."
+  @spec leave(t, non_neg_integer | :all) :: {[Result.entry()], t}
+  def leave(bypass, :all), do: leave(bypass, bypass.entered - bypass.left)
 
-  def take(bypass, left) do
+  def leave(%__MODULE__{count: 0} = bypass, count),
+    do: {[], %{bypass | left: bypass.left + count}}
+
+  def leave(bypass, count) do
+    left = bypass.left + count
     {taken, entries} = take(bypass.entries, left, [])
-    {Enum.reverse(taken), %{bypass | entries: entries, count: bypass.count - length(taken)}}
+    count = bypass.count - length(taken)
+    {Enum.reverse(taken), %{bypass | entries: entries, count: count, left: left}}
   end
 
   defp take(entries, left, taken) do
     case :queue.peek(entries) do
-      # Any number is less than an atom.
       {:value, {ahead, entry}} when ahead <= left ->
         take(:queue.drop(entries), left, [entry | taken])
 
@@ -61,4 +77,13 @@ defmodule Slither.Run.Bypass do
         {taken, entries}
     end
   end
+
+  @doc "How many entries are in the node."
+  @spec inside(t) :: non_neg_integer
+  def inside(bypass), do: bypass.entered - bypass.left
+
+  @doc "Whether nothing is in the node, and nothing waits to pass it by."
+  @spec clear?(t) :: boolean
+  def clear?(%__MODULE__{count: count, entered: entered, left: left}),
+    do: count == 0 and entered == left
 end

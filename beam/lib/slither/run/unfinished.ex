@@ -6,7 +6,7 @@ defmodule Slither.Run.Unfinished do
   # A run that goes on looks at the inputs that are finished before it works on any other: those
   # that are not wait here until the last finished one has been found to be what it was.
 
-  alias Slither.Run.Finished
+  alias Slither.Run.{Finished, Result}
 
   defstruct done: [], last: -1, compare: true, counts: %{}, finished: [], waiting: [], other: nil
 
@@ -64,16 +64,16 @@ defmodule Slither.Run.Unfinished do
     end
   end
 
-  @doc "Entries went through a stage on BEAM, which may have made several or none of one."
-  @spec pass(t, list, Slither.Run.Inline.result()) :: t
-  def pass(nil, _entries, _result), do: nil
+  @doc "A node has made a result of entries, of which it may have made several or none."
+  @spec pass(t, Result.t()) :: t
+  def pass(nil, _result), do: nil
 
-  def pass(live, entries, result) do
-    # A failed item, and what is behind it, is not finished.
+  def pass(live, result) do
+    # A failed item, and what comes after it, is not finished.
     passed =
       case result.halt do
-        nil -> entries
-        {limit, _error} -> Enum.filter(entries, &(elem(&1, 0) < limit))
+        nil -> result.of
+        {limit, _error} -> Enum.filter(result.of, &(elem(&1, 0) < limit))
       end
 
     %{}
@@ -82,12 +82,10 @@ defmodule Slither.Run.Unfinished do
     |> Enum.reduce(live, &change/2)
   end
 
-  @doc "Items have ended."
-  @spec ended(t, [[non_neg_integer, ...]]) :: t
-  def ended(nil, _seqs), do: nil
-
-  def ended(live, seqs),
-    do: Enum.reduce(seqs, live, fn [n | _], live -> change({n, -1}, live) end)
+  @doc "Entries have reached an output."
+  @spec ended(t, [Result.entry()]) :: t
+  def ended(nil, _entries), do: nil
+  def ended(live, entries), do: %{} |> add(entries, -1) |> Enum.reduce(live, &change/2)
 
   @doc "The inputs that have finished since, with their digests, in no order."
   @spec take(t) :: {[{non_neg_integer, Finished.digest()}], t}

@@ -1,0 +1,150 @@
+defmodule Slither.Run.Node.Batches do
+  @moduledoc false
+  # A node that sends batches of its entries elsewhere, and gets their results in messages: a
+  # Python stage, or a stage on BEAM whose handler runs in processes beside the run. Entries wait
+  # in the batcher until they are a batch, in `groups` until the flow has room, and in the flow.
+
+  use Slither.Run.Node
+
+  alias Slither.Python.Inbox
+  alias Slither.Run.{Answer, Batcher, Flow, Handler, Plan, Result}
+
+  @enforce_keys [:batcher, :fresh, :flow]
+  defstruct [:batcher, :fresh, :flow, :handler] ++
+              [targets: %{}, groups: [], batching: 0, halted: false]
+
+  @typedoc """
+  `fresh` is the batcher before its first entry, `targets` where the policy's routes lead;
+  `batching` entries are in the batcher. With a `handler` the results are its answers.
+  """
+  @type t :: %__MODULE__{
+          batcher: Batcher.t(),
+          fresh: Batcher.t(),
+          flow: Flow.t(),
+          handler: Handler.t() | nil,
+          targets: %{optional(term) => Result.target()},
+          groups: [Batcher.group()],
+          batching: non_neg_integer,
+          halted: boolean
+        }
+
+  @doc "A node with a flow of the plan, whose messages go to the inbox."
+  @spec new(Plan.t(), Batcher.t(), Inbox.t(), keyword) :: t
+  def new(plan, batcher, inbox, options) do
+    flow = Flow.new(plan, inbox)
+    # What leaves the last stage waits for no other.
+    flow = if options[:last?] && options[:handler] == nil, do: Flow.give_whole(flow), else: flow
+
+    %__MODULE__{
+      batcher: batcher,
+      fresh: batcher,
+      flow: flow,
+      handler: options[:handler],
+      targets: options[:targets]
+    }
+  end
+
+  @impl true
+  def push(%__MODULE__{halted: true} = node, _entries), do: {%Result{took: :all}, node}
+
+  def push(node, entries) do
+    {groups, batcher} = node |> sized() |> Batcher.add(entries)
+    batching = node.batching + length(entries) - Batcher.count(groups)
+    {nil, %{node | batcher: batcher, batching: batching, groups: node.groups ++ groups}}
+  end
+
+  @impl true
+  def take(node) do
+    {chunks, flow} = Flow.take(node.flow)
+    Enum.map_reduce(chunks, %{node | flow: flow}, &result/2)
+  end
+
+  defp result({:full, entries, values, attempt}, node),
+    do: {%{Result.new(entries) | on: entries, fill: {values, attempt}}, node}
+
+  defp result({:ok, entries}, %__MODULE__{handler: nil} = node), do: {Result.all(entries), node}
+
+  defp result({:ok, entries}, %__MODULE__{handler: handler} = node) do
+    result = Enum.reduce(entries, Result.new(entries), &answered(&2, handler, &1))
+    {Result.in_order(result), node}
+  end
+
+  defp result({:mixed, outcomes}, node) do
+    result =
+      Enum.reduce(outcomes, Result.new(outcomes), fn
+        {seq, :ok, item}, result -> answered(result, node.handler, {seq, item})
+        {seq, outcome, item}, result -> Result.failed(result, seq, outcome, item, node.targets)
+      end)
+
+    {Result.in_order(result), node}
+  end
+
+  # The flow has dropped what it held, and takes nothing any more.
+  defp result({:halt, seq, error}, node) do
+    node = %{node | batcher: node.fresh, batching: 0, groups: [], halted: true}
+    {%Result{took: :all, halt: {seq, error}}, node}
+  end
+
+  defp answered(result, nil, {seq, item}), do: Result.on(result, seq, item)
+
+  defp answered(result, handler, {_seq, item} = entry),
+    do: Answer.settle(result, handler, entry, item.payload)
+
+  @impl true
+  def advance(node, flush?) do
+    node = submit(node)
+    {nil, if(flush? and node.batching > 0, do: node |> flush() |> submit(), else: node)}
+  end
+
+  defp submit(%__MODULE__{groups: [group | groups]} = node) do
+    if Flow.free(node.flow) > 0,
+      do: submit(%{node | groups: groups, flow: Flow.submit(node.flow, group)}),
+      else: node
+  end
+
+  defp submit(node), do: node
+
+  defp flush(node) do
+    groups = node.groups ++ Batcher.flush(node.batcher)
+    %{node | batcher: node.fresh, batching: 0, groups: groups}
+  end
+
+  @impl true
+  def message(node, message), do: {nil, %{node | flow: Flow.message(node.flow, message)}}
+
+  @impl true
+  def pool_down?(node, {:down, monitor, _reason}), do: Flow.pool?(node.flow, monitor)
+  def pool_down?(_node, _message), do: false
+
+  @impl true
+  def want(%__MODULE__{groups: [], flow: flow} = node),
+    do: if(Flow.free(flow) > 0, do: node |> sized() |> Batcher.want(), else: 0)
+
+  def want(_node), do: 0
+
+  defp sized(node), do: Batcher.resize(node.batcher, Flow.batch_size(node.flow))
+
+  @impl true
+  def full?(node), do: node.groups != []
+
+  @impl true
+  def batching(node), do: node.batching
+
+  @impl true
+  def waiting(node) do
+    flow = Flow.where(node.flow)
+    Map.merge(flow, %{batching: node.batching, queued: Batcher.count(node.groups) + flow.queued})
+  end
+
+  @impl true
+  def work(node), do: Flow.work(node.flow)
+
+  @impl true
+  def rest(node), do: %{node | flow: Flow.rest(node.flow)}
+
+  @impl true
+  def free(node), do: Flow.close(node.flow)
+
+  @impl true
+  def shutdown(node), do: node.handler && Handler.shutdown(node.handler)
+end

@@ -1,0 +1,72 @@
+defmodule Slither.Run.Node.Regroup do
+  @moduledoc false
+  # A node that makes one entry of many, for a `:batch` stage: entries wait until enough have come,
+  # or for long enough. The one has the seq of the last, so that it comes in that one's place.
+
+  use Slither.Run.Node
+
+  alias Slither.Item
+  alias Slither.Run.{Mailbox, Result}
+
+  @enforce_keys [:size, :timeout, :inbox]
+  defstruct [:size, :timeout, :inbox, :timer, :due, held: [], count: 0]
+
+  @typedoc "`due` is when its timer runs out, in ms."
+  @type t :: %__MODULE__{
+          size: pos_integer,
+          timeout: timeout,
+          inbox: Slither.Python.Inbox.t(),
+          timer: reference | nil,
+          due: integer | nil,
+          held: [Slither.Run.Node.entry()],
+          count: non_neg_integer
+        }
+
+  @impl true
+  def push(node, entries) do
+    {result, node} = Enum.reduce(entries, {%Result{}, node}, &add/2)
+    # While the input is pulled no message is read: the clock says what the timer would.
+    due? = node.due != nil and System.monotonic_time(:millisecond) >= node.due
+    {result, node} = if due?, do: make(result, node), else: {result, node}
+    {Result.in_order(result), node}
+  end
+
+  @impl true
+  def advance(node, flush?), do: if(flush? and node.count > 0, do: one(node), else: {nil, node})
+
+  # A timer that runs out may be an old one.
+  @impl true
+  def message(%__MODULE__{timer: timer} = node, {:timer, timer}), do: one(node)
+  def message(node, _other), do: {nil, node}
+
+  @impl true
+  def waiting(node), do: %{batching: node.count}
+
+  @impl true
+  def free(%__MODULE__{timer: timer}), do: timer && :erlang.cancel_timer(timer)
+
+  defp add(entry, {result, node}) do
+    node = begin(node)
+    node = %{node | held: [entry | node.held], count: node.count + 1}
+    if node.count == node.size, do: make(result, node), else: {result, node}
+  end
+
+  defp begin(%__MODULE__{count: 0, timeout: timeout} = node) when timeout != :infinity do
+    timer = Mailbox.start_timer(node.inbox, timeout)
+    %{node | timer: timer, due: System.monotonic_time(:millisecond) + timeout}
+  end
+
+  defp begin(node), do: node
+
+  defp one(node), do: make(%Result{}, node)
+
+  # One of many is that many fewer.
+  defp make(result, %__MODULE__{count: count, held: [{seq, _item} | _]} = node) do
+    items = for {_seq, item} <- Enum.reverse(node.held), do: item
+    item = %Item{id: Enum.map(items, & &1.id), payload: Enum.map(items, & &1.payload)}
+    took = result.took + count
+    result = Result.on(%{result | took: took, expanded: result.expanded + 1 - count}, seq, item)
+    free(node)
+    {result, %{node | held: [], count: 0, timer: nil, due: nil}}
+  end
+end

@@ -1,0 +1,123 @@
+defmodule Slither.Run.Result do
+  @moduledoc false
+  # What a node has made of entries: those that go on, and how many ended there. Pure; built by the
+  # nodes of a run and by `Answer`, and read by `Node` and `Engine`.
+  #
+  # An entry that is to go on at a later stage is `{seq, {:to, index, item}}`, and one that leaves
+  # the pipe `{seq, {:exit, output, item}}`.
+
+  alias Slither.Item
+  alias Slither.Run.{Fill, Policy}
+
+  @typedoc """
+  `of` are the entries that were decided and `took` how many of the node's they were (`:all` where
+  it holds none any more); `on` those that go on, in order, of which `routed` were sent away by a
+  policy and `out` by a handler. With `fill` their values are not in the items yet.
+  """
+  @type t :: %__MODULE__{
+          of: [entry],
+          took: non_neg_integer | :all,
+          on: [entry],
+          fill: {values :: list, attempt :: pos_integer} | nil,
+          parts?: boolean,
+          out: non_neg_integer,
+          skipped: non_neg_integer,
+          expanded: integer,
+          routed: non_neg_integer,
+          errors: [Exception.t()],
+          halt: {seq, Exception.t()} | nil
+        }
+  @type seq :: [non_neg_integer, ...]
+  @type entry ::
+          {seq, Item.t() | {:to, non_neg_integer, Item.t()} | {:exit, Policy.output(), Item.t()}}
+  @typedoc "Where a route leads: to an output, or on to a later stage."
+  @type target :: {:output, Policy.output()} | {:stage, non_neg_integer}
+
+  defstruct of: [],
+            took: 0,
+            on: [],
+            fill: nil,
+            parts?: false,
+            out: 0,
+            skipped: 0,
+            expanded: 0,
+            routed: 0,
+            errors: [],
+            halt: nil
+
+  @doc "An empty result of entries; what goes on is added to it, and `in_order/1` ends it."
+  @spec new([tuple]) :: t
+  def new(entries), do: %__MODULE__{of: entries, took: length(entries)}
+
+  @doc "All entries go on as they are."
+  @spec all([entry]) :: t
+  def all(entries), do: %{new(entries) | on: sorted(entries)}
+
+  @doc "An entry goes on."
+  @spec on(t, seq, Item.t()) :: t
+  def on(result, seq, item), do: %{result | on: [{seq, item} | result.on]}
+
+  @doc "An entry ends here."
+  @spec skip(t) :: t
+  def skip(result), do: %{result | skipped: result.skipped + 1}
+
+  @doc "A handler sends an entry where its route leads."
+  @spec leave(t, seq, Item.t(), target) :: t
+  def leave(result, seq, item, {:output, output}),
+    do: exit_at(%{result | out: result.out + 1}, seq, output, item)
+
+  def leave(result, seq, item, {:stage, index}), do: jump(result, seq, index, item)
+
+  @doc "What became of a failed entry under its policy; the item has the error in its meta."
+  @spec failed(t, seq, :skipped | {:routed, Policy.output()}, Item.t(), map) :: t
+  def failed(result, seq, outcome, item, targets) do
+    result = %{result | errors: [item.meta.error | result.errors]}
+
+    case outcome do
+      :skipped ->
+        skip(result)
+
+      {:routed, output} ->
+        case Map.fetch!(targets, output) do
+          {:output, name} ->
+            exit_at(%{result | routed: result.routed + 1}, seq, name, item)
+
+          {:stage, index} ->
+            jump(result, seq, index, %{item | route: nil})
+        end
+    end
+  end
+
+  defp exit_at(result, seq, output, item) do
+    on = [{seq, {:exit, output, %{item | route: output}}} | result.on]
+    %{result | on: on, parts?: true}
+  end
+
+  defp jump(result, seq, index, item),
+    do: %{result | on: [{seq, {:to, index, item}} | result.on], parts?: true}
+
+  @doc "The result of entries that were added one after the other."
+  @spec in_order(t) :: t
+  def in_order(result), do: %{result | on: Enum.reverse(result.on)}
+
+  @doc "A result whose values are in its items."
+  @spec filled(t) :: t
+  def filled(%__MODULE__{fill: {values, attempt}} = result),
+    do: %{result | on: sorted(Fill.entries(result.on, values, attempt)), fill: nil}
+
+  # A strategy may have put the items of a batch in another order.
+  defp sorted(entries),
+    do: if(in_order?(entries), do: entries, else: Enum.sort_by(entries, &elem(&1, 0)))
+
+  @doc "Whether entries are in the order of their seqs."
+  @spec in_order?([tuple]) :: boolean
+  # Seqs of inputs, which most are, compare by their number.
+  def in_order?([one | [other | _] = rest]) do
+    case {elem(one, 0), elem(other, 0)} do
+      {[a], [b]} -> a <= b and in_order?(rest)
+      {a, b} -> a <= b and in_order?(rest)
+    end
+  end
+
+  def in_order?(_one), do: true
+end
