@@ -34,7 +34,7 @@ from slither._wire.build import frame
 from slither._worker import current, execute
 
 if TYPE_CHECKING:
-    from slither._driver.pipe_run import Outputs
+    from slither._outputs import Outputs
     from slither.pipe import Pipe
 
 __all__ = ["FakeBeam", "run_handler", "run_pipe"]

@@ -35,7 +35,6 @@ JUSTIFIED = {
     ("slither._driver.tables", "slither.store"): "a Beam's table is the one that handlers have",
 }
 CROSSING = {
-    ("slither._testing.simulate", "slither._driver.pipe_run"),
     ("slither._worker.connection", "slither.erlport"),
     ("slither._worker.definitions", "slither.pipe"),
     ("slither._worker.main", "slither.erlport"),
@@ -45,8 +44,6 @@ CIRCLES = [
     {"slither._worker.definitions", "slither._worker.execute"},
 ]
 TOO_LONG = {
-    "slither._pipe.expression",
-    "slither._testing.simulate",
     "slither._worker.connection",
 }
 

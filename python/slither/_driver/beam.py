@@ -15,12 +15,13 @@ from slither._driver.futures import CallFuture
 from slither._driver.job import Group
 from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
-from slither._driver.pipe_run import Output, Outputs, PipeRun, gathered
+from slither._driver.pipe_run import Output, PipeRun, gathered
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
 from slither._driver.settings import Keeps, Many, One, Returns, StrPath
 from slither._driver.tables import Tables
 from slither._errors import BeamError
+from slither._outputs import Outputs
 from slither._types import Payload
 from slither._worker import current
 

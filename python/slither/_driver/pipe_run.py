@@ -18,9 +18,10 @@ from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
 from slither._driver.settings import StrPath, one_of
 from slither._driver.sources import sources
-from slither._errors import EncodeError, RunError, SlitherError
+from slither._errors import EncodeError, RunError
+from slither._outputs import Outputs, why
 from slither._pipe.document import handlers
-from slither._summary import Summary, summarize
+from slither._summary import summarize
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
@@ -36,20 +37,6 @@ _MOST = 256
 Output = tuple[str, Any]
 Failed: TypeAlias = "Callable[[str | None, Payload, dict[str, Payload]], None]"
 """Takes the output that a failed item went to, its payload, and the error map."""
-
-
-class Outputs(dict[str, list[Any]]):
-    """What came out of a pipe: lists of payloads by output, ``default`` always among them.
-
-    ``errors`` has the error of each item that a policy has routed, by output and by its place
-    in the list; ``summary`` is the account of the run.
-    """
-
-    def __init__(self, names: list[str]) -> None:
-        """Begin with empty lists."""
-        super().__init__({name: [] for name in names})
-        self.errors: dict[str, dict[int, Exception]] = {}
-        self.summary = Summary()
 
 
 class PipeRun(Run):
@@ -219,12 +206,3 @@ def _stopped(error: Exception, run: PipeRun) -> RunError:
     made = RunError(f"pipe {run.name!r}: {what}")
     made.__cause__ = error
     return made
-
-
-def why(pipe: str, stage: str | None, item: object, cause: Exception) -> str:
-    """Say where a run has stopped, and why: the message of its :class:`slither.RunError`."""
-    place = f"pipe {pipe!r}"
-    place += "" if stage is None else f", stage {stage!r}"
-    place += f", item {item}" if isinstance(item, int) else ""
-    kind = "" if isinstance(cause, SlitherError) else f"{type(cause).__name__}: "
-    return f"{place}: {kind}{cause}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from slither._driver.pipe_run import Outputs, why
 from slither._errors import CallError, RunError, SlitherError
+from slither._outputs import Outputs, why
 from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
 from slither._types import Payload
