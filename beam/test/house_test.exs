@@ -62,8 +62,6 @@ defmodule Slither.HouseTest do
     "python/worker.ex" =>
       [:worker_ready, :reply, :max_rss_too_low, :worker_due, :tape] ++
         [:worker_down, :worker_failed],
-    "store/commits.ex" => [:"$gen_call"],
-    "store/reads.ex" => [Slither.Store.Reaper],
     "store/watchers.ex" => [Slither.Store]
   }
 

@@ -31,8 +31,8 @@ defmodule Slither.Store do
 
   #{Slither.Store.Views.docs()}
 
-  A view's name belongs to one running store. A second store with the same name does not start;
-  further instances of a module are started with `views: false`.
+  A view's name belongs to one running store, and another store with a view of that name does not
+  start. Further instances of one module do: they serve no views while another instance does.
 
   ## Load and reload
 

@@ -481,7 +481,7 @@ defmodule Slither.Store.DurableTest do
     start(module, dir)
     Server.put(module, :items, 1, :before)
     owner = Stores.owner(module)
-    writer = :sys.get_state(owner).journal.writer
+    writer = :sys.get_state(owner).commits.journal.writer
     monitor = Process.monitor(writer)
 
     capture_log(fn ->
@@ -500,7 +500,7 @@ defmodule Slither.Store.DurableTest do
     module = seeded()
     start(module, dir)
     owner = Stores.owner(module)
-    writer = :sys.get_state(owner).journal.writer
+    writer = :sys.get_state(owner).commits.journal.writer
     :erlang.suspend_process(writer)
 
     capture_log(fn ->
@@ -528,7 +528,7 @@ defmodule Slither.Store.DurableTest do
   end
 
   # The write is on its way to the owner.
-  defp asked(owner), do: :sys.get_state(owner).journal.asked || asked(owner)
+  defp asked(owner), do: :sys.get_state(owner).commits.journal.asked || asked(owner)
 
   defp eventually(fun), do: fun.() || eventually(fun)
 

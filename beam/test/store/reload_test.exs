@@ -318,14 +318,14 @@ defmodule Slither.Store.ReloadTest do
       assert Server.reload(store) == :ok
     end
 
-    aux = Directory.get(store).aux
+    processes = Directory.get(store).processes
 
     Stores.until(fn ->
       Sweeper.sweep(store)
-      length(mine.()) == 3 and :ets.match(aux, {{:pin, :_, :_}, :"$1"}) == []
+      length(mine.()) == 3 and :ets.match(processes, {{:pin, :_, :_}, :"$1"}) == []
     end)
 
-    Stores.until(fn -> :ets.tab2list(aux) == [] end)
+    Stores.until(fn -> :ets.tab2list(processes) == [] end)
     assert links(store) == links
     assert names.() == named
     assert terms.() == [{Directory, store}]

@@ -137,13 +137,15 @@ defmodule Slither.Store.ServerTest do
       {pid, monitor} = spawn_monitor(walk)
       assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}
       assert Slither.Store.Sweeper.sweep(store) == :ok
-      assert [] = :ets.tab2list(Slither.Store.Directory.get(store).aux)
+      assert [] = :ets.tab2list(Slither.Store.Directory.get(store).processes)
     end
 
     test "an abandoned stream leaves nothing behind", %{store: store} do
       Server.bulk_insert(store, :items, for(n <- 1..2_000, do: {n, n}))
       assert store |> Server.stream(:items) |> Enum.take(3) |> length() == 3
-      assert [] = :ets.match(Slither.Store.Directory.get(store).aux, {{:pin, :_, :_}, :"$1"})
+
+      assert [] =
+               :ets.match(Slither.Store.Directory.get(store).processes, {{:pin, :_, :_}, :"$1"})
     end
   end
 
@@ -325,6 +327,49 @@ defmodule Slither.Store.ServerTest do
     end
   end
 
+  describe "a pid in place of a name" do
+    setup do
+      module = Stores.define(tables: [%{name: :items}, %{name: :short, ttl: 60_000}])
+      pid = start_supervised!({Server, {module, name: {:named, 1}}})
+      {:ok, pid: pid}
+    end
+
+    test "reads and writes, where it is the store's supervisor or its owner", %{pid: pid} do
+      for pid <- [pid, Stores.owner({:named, 1})] do
+        assert Server.put(pid, :items, :a, 1) == :ok
+        assert Server.get(pid, :items, :a) == 1
+        assert Server.get!(pid, :items, :a) == 1
+        assert Server.put_new(pid, :short, :a, 1)
+        assert Server.update(pid, :items, :a, &(&1 + 1)) == {:ok, 2}
+        assert Server.update_counter(pid, :items, :a, 1) == 3
+        assert Server.get({:named, 1}, :items, :a) == 3
+        assert Server.stream(pid, :items) |> Enum.to_list() == [a: 3]
+        assert Server.match(pid, :items, {:"$1", 3}) == [[:a]]
+        assert Server.reload(pid) == :ok
+        assert Server.info(pid).store == {:named, 1}
+        assert Server.size(pid, :items) == 0
+      end
+    end
+
+    test "watches, and names the store in events, changes and errors", %{pid: pid} do
+      Slither.Test.Telemetry.listen_own([[:slither, :store, :write]])
+      ref = Server.watch(pid, :items)
+      Server.put(pid, :items, :a, 1)
+      assert_receive {Slither.Store, ^ref, %{store: {:named, 1}, keys: [:a]}}
+      assert_received {:event, _write, %{count: 1}, %{store: {:named, 1}}}
+      assert Server.unwatch(pid, ref) == :ok
+      error = assert_raise Error, fn -> Server.get!(pid, :items, :b) end
+      assert Exception.message(error) =~ "store {:named, 1}, table :items: has nothing"
+    end
+
+    test "of no store is unknown", %{pid: pid} do
+      assert_raise Error, ~r/is not running/, fn -> Server.get(self(), :items, 1) end
+      stop_supervised!({Server, {:named, 1}})
+      error = assert_raise Error, fn -> Server.put(pid, :items, 1, 1) end
+      assert error.reason == :unknown_store
+    end
+  end
+
   describe "watch/2" do
     setup do: {:ok, store: Stores.start(tables: @tables)}
 
@@ -352,8 +397,8 @@ defmodule Slither.Store.ServerTest do
     test "ends with the watcher", %{store: store} do
       watcher = Task.async(fn -> Server.watch(store, :items) end)
       Task.await(watcher, 60_000)
-      aux = Slither.Store.Directory.get(store).aux
-      Stores.until(fn -> :ets.match(aux, {{:watch, :_}, :"$1", :_}) == [] end)
+      processes = Slither.Store.Directory.get(store).processes
+      Stores.until(fn -> :ets.match(processes, {{:watch, :_}, :"$1", :_}) == [] end)
     end
 
     test "survives the owner, and tells that it may have missed a change", %{store: store} do

@@ -240,6 +240,27 @@ defmodule Slither.Store.StartTest do
 
       start_supervised!({Server, {second, views: false}})
     end
+
+    test "of a module that runs twice are served by the first instance" do
+      {name, table} = {name(), name()}
+      tables = [%{name: :items, python: :read, as: table}]
+      module = Stores.define(tables: tables, views: [view(name)])
+      start_supervised!({Server, module})
+      start_supervised!({Server, {module, name: {module, 2}}})
+      assert {:ok, %{store: ^module}} = Views.fetch(name)
+      assert {:ok, %{store: ^module}} = Views.fetch_table(table)
+      assert Server.put({module, 2}, :items, 1, :second) == :ok
+      assert Server.get(module, :items, 1) == nil
+
+      assert {:error, %Error{reason: :duplicate_view}} =
+               Server.start_link(module, name: {module, 3}, views: true)
+
+      # The first comes back with them, although it was its own that stood in the way.
+      Stores.kill_owner(module)
+      stop_supervised!({Server, module})
+      start_supervised!({Server, module})
+      assert {:ok, %{store: ^module}} = Views.fetch(name)
+    end
   end
 
   test "the events of a load tell its rows, or its reason" do
@@ -269,7 +290,7 @@ defmodule Slither.Store.StartTest do
     assert %{id: Slither.Store.Registry} = registry
     assert %{start: {Supervisor, :start_link, [[child], _options]}} = configured
 
-    assert %{start: {Slither.Store.Keeper, :start_link, [FeatureStore]}, type: :supervisor} =
+    assert %{start: {Slither.Store.Restarter, :start_link, [FeatureStore]}, type: :supervisor} =
              child
   end
 
@@ -279,7 +300,7 @@ defmodule Slither.Store.StartTest do
     load = fn _tables -> if :atomics.get(down, 1) == 0, do: :ok, else: {:error, :disk} end
     ill = Stores.define(tables: [%{name: :items}], load: load)
     well = Stores.define(tables: [%{name: :items}])
-    keepers = for store <- [ill, well], do: Slither.Store.Keeper.child_spec(store)
+    keepers = for store <- [ill, well], do: Slither.Store.Restarter.child_spec(store)
     {:ok, supervisor} = Supervisor.start_link(keepers, strategy: :one_for_one)
     children = Supervisor.which_children(supervisor)
 
@@ -300,7 +321,7 @@ defmodule Slither.Store.StartTest do
   test "a configured store that can't be started stops the start" do
     Process.flag(:trap_exit, true)
     ill = Stores.define(tables: [%{name: :items}], load: fn _tables -> {:error, :disk} end)
-    assert Slither.Store.Keeper.start_link(ill) == {:error, :disk}
+    assert Slither.Store.Restarter.start_link(ill) == {:error, :disk}
   end
 
   defp comes_back(store), do: store in Server.stores() or comes_back(store)

@@ -1,24 +1,24 @@
 defmodule Slither.Store.Boot do
   @moduledoc false
-  # How an owner comes by its tables: from the heir, or from `load/1` and the log.
+  # How an owner comes by its tables when it starts: from the heir, or from `load/1` and the log.
+  # Runs in the owner, which traps exits.
 
   require Logger
 
-  alias Slither.Error
-  alias Slither.Store.{Builder, Config, Directory, Heir, Journal, Table}
+  alias Slither.Store.{Builder, Config, Directory, Errors, Heir, Journal, Processes, Table}
   alias Slither.Telemetry.Events
 
-  @doc "Runs in the owner, which traps exits. `snapshot?`: whether the log has one that is as new."
-  @spec run(Config.t(), pid, :ets.tid()) ::
+  @doc "The tables and their log. `snapshot?` is whether the log has a snapshot that is as new."
+  @spec run(Config.t(), pid, Processes.t()) ::
           {:ok, Directory.t(), Journal.t() | nil, snapshot? :: boolean} | {:error, term}
-  def run(config, heir, aux) do
+  def run(config, heir, processes) do
     directory = Directory.get(config.store)
     tids = for {_name, table} <- tables(directory), tid <- Table.tids(table), do: tid
 
-    # An owner died and we replace it: readers never noticed.
+    # Where an owner died and this one replaces it, readers never noticed.
     if directory && Heir.claim(heir, tids, directory.generation),
       do: resume(directory, config),
-      else: load(config, heir, aux)
+      else: load(config, heir, processes)
   end
 
   @doc "Names the heir of tables that readers are about to see."
@@ -47,7 +47,7 @@ defmodule Slither.Store.Boot do
          do: {:ok, directory, journal, false}
   end
 
-  defp load(config, heir, aux) do
+  defp load(config, heir, processes) do
     started = System.monotonic_time()
     facts = %{store: config.store}
     Events.load_started(:load, facts)
@@ -56,7 +56,7 @@ defmodule Slither.Store.Boot do
          {:ok, journal, snapshot?} <- open_journal(config, tables, seeded?),
          :ok <- Heir.register_views(heir, config.views) do
       bequeath(tables, heir)
-      directory = directory(config, tables, aux)
+      directory = directory(config, tables, processes)
       Heir.publish(heir, directory)
       Events.loaded(:load, started, rows(tables), facts)
       {:ok, directory, journal, snapshot?}
@@ -67,13 +67,13 @@ defmodule Slither.Store.Boot do
     end
   end
 
-  defp directory(config, tables, aux) do
+  defp directory(config, tables, processes) do
     %Directory{
       store: config.store,
       module: config.module,
       generation: 1,
       tables: Map.new(tables, &{&1.name, &1}),
-      aux: aux,
+      processes: processes,
       dir: config.dir
     }
   end
@@ -100,45 +100,12 @@ defmodule Slither.Store.Boot do
   # Whatever is wrong with the log, its files are left as they are.
   defp log(config, open) do
     case open.() do
-      {:error, reason} -> {:error, unusable(config, reason)}
+      {:error, reason} -> {:error, Errors.unusable(config, reason)}
       opened -> opened
     end
   rescue
-    error -> {:error, unusable(config, error)}
+    error -> {:error, Errors.unusable(config, error)}
   catch
-    :throw, reason -> {:error, unusable(config, reason)}
+    :throw, reason -> {:error, Errors.unusable(config, reason)}
   end
-
-  defp unusable(config, :locked) do
-    %Error{
-      reason: :log_locked,
-      where: "store #{inspect(config.store)}, directory #{config.dir}",
-      message: "another VM writes this log",
-      hint: "stop it, or give this one a directory of its own",
-      details: %{store: config.store, dir: config.dir}
-    }
-  end
-
-  defp unusable(config, reason) do
-    %Error{
-      reason: :log_unusable,
-      where: "store #{inspect(config.store)}, directory #{config.dir}",
-      message: "the durable tables' log can't be used: #{describe(reason)}",
-      hint: "its files are as they were",
-      details: %{store: config.store, dir: config.dir, cause: reason}
-    }
-  end
-
-  defp describe({:file_error, path, reason}), do: "#{path}: #{:file.format_error(reason)}"
-  defp describe({:not_a_log_file, path}), do: "#{path} is no log"
-
-  defp describe({:damaged_log_file, path, at}),
-    do: "#{path} is damaged at byte #{at}, and was on disk beyond that"
-
-  defp describe({:incomplete_snapshot, path}), do: "#{path} was whole once and is not whole now"
-  defp describe(:timeout), do: "the disk does not answer"
-
-  defp describe(reason) when is_atom(reason), do: to_string(:file.format_error(reason))
-  defp describe(reason) when is_exception(reason), do: Exception.message(reason)
-  defp describe(reason), do: inspect(reason)
 end

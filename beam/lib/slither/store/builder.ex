@@ -1,21 +1,19 @@
 defmodule Slither.Store.Builder do
   @moduledoc false
   # Makes the tables of a generation and runs `load/1` on them, in a process of its own, where
-  # nobody sees them and nobody waits for it. Sends its parent
+  # nobody sees them. A store's owner starts it, and gets a message
   # `{Slither.Store.Builder, ref, {:ok, tables} | {:error, reason}}`.
 
   require Logger
 
-  alias Slither.Error
-  alias Slither.Store.Table
+  alias Slither.Store.{Errors, Table}
 
   @doc "Starts the load; tables named in `discard` are offered to it and thrown away."
   @spec start(module, [Table.t()], [atom]) :: {pid, reference}
   def start(module, specs, discard) do
     {parent, ref} = {self(), make_ref()}
-
-    {spawn_link(fn -> send(parent, {__MODULE__, ref, run(module, specs, discard, parent)}) end),
-     ref}
+    run = fn -> send(parent, {__MODULE__, ref, run(module, specs, discard, parent)}) end
+    {spawn_link(run), ref}
   end
 
   @doc "As `start/3`, and waits. The caller traps exits."
@@ -35,31 +33,22 @@ defmodule Slither.Store.Builder do
     case module.load(Map.new(tables, &{&1.name, &1.tid})) do
       :ok -> {:ok, hand_over(tables, discard, parent)}
       {:error, reason} -> {:error, reason}
-      other -> {:error, invalid_return(module, other)}
+      other -> {:error, Errors.invalid_return(module, other)}
     end
   catch
     kind, reason ->
-      Logger.error("#{inspect(module)}.load/1 failed: #{format(kind, reason, __STACKTRACE__)}")
+      told = Exception.format(kind, reason, __STACKTRACE__)
+      Logger.error("#{inspect(module)}.load/1 failed: #{told}")
       {:error, failure(kind, reason, __STACKTRACE__)}
   end
 
   defp hand_over(tables, discard, parent) do
-    {_thrown, kept} = Enum.split_with(tables, &(&1.name in discard))
+    kept = Enum.reject(tables, &(&1.name in discard))
     Enum.each(kept, &Table.stamp/1)
     for table <- kept, tid <- Table.tids(table), do: :ets.give_away(tid, parent, __MODULE__)
     kept
   end
 
-  defp format(kind, reason, stacktrace), do: Exception.format(kind, reason, stacktrace)
-
   defp failure(:error, reason, stacktrace), do: Exception.normalize(:error, reason, stacktrace)
   defp failure(kind, reason, _stacktrace), do: {kind, reason}
-
-  defp invalid_return(module, other) do
-    %Error{
-      reason: :invalid_return,
-      where: "#{inspect(module)}.load/1",
-      message: "must return :ok or {:error, reason}, got #{inspect(other, limit: 5)}"
-    }
-  end
 end

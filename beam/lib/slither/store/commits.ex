@@ -1,253 +1,291 @@
 defmodule Slither.Store.Commits do
   @moduledoc false
-  # Makes an owner's writes as safe as its store was asked to, and acknowledges them then. Works
-  # on the owner's state, of which `commits` is its own part. The owner never waits here.
+  # Makes writes of durable tables as safe as the store was asked to, and says then that they may be
+  # acknowledged. A value of the store's owner, which runs all of this and never waits here: it hands
+  # over what the log's writer answers and what this module's timers send, and does the effects
+  # that come back.
   #
   # While the writer writes, what comes meanwhile gathers (`pending`), and goes to it together
   # when it has answered (`flying`). Where the log fails, a new segment is tried at once with all
   # that is not on disk; who waits is answered by how that ends. While it has not succeeded, each
-  # write of a durable table waits for one more try (`parked`), and is refused when that fails;
-  # nobody is needed to bring a log back, as it is also tried by itself.
+  # write of a durable table waits for one more try (`parked`), and is refused when that fails.
+  # Nobody is needed to bring a log back, as it is also tried from time to time.
 
   require Logger
 
-  alias Slither.Store.Commits.Refusal
-  alias Slither.Store.{Boot, Journal, Table, Watchers}
+  alias Slither.Store.{Boot, Config, Errors, Journal, Table, Watchers}
   alias Slither.Store.Journal.Snapshot
 
-  # `complained`: it was logged that writes are refused; `renewing`, `watching` and `dirty`: a timer
-  # runs, for the next try, for an answer that is late, for the next sync.
-  defstruct [:snapshot, pending: [], flying: [], parked: [], logged: 0, late: false, sync: false] ++
-              [complained: false, renewing: false, watching: false, dirty: false]
+  @enforce_keys [:store, :every, :compact_after, :tables, :journal]
+  defstruct @enforce_keys ++
+              [:snapshot, pending: [], flying: [], parked: [], logged: 0, sync: false] ++
+              [late: false, complained: false, renewing: false, watching: false, dirty: false] ++
+              [closed: :ok, effects: []]
 
   # How long until what failed is tried again, without a write that asks for it.
   @retry 1_000
-  # After how long a disk that does not answer is one that failed, as far as callers go.
+  # After how long a disk that does not answer counts as one that failed.
   @patience 10_000
   # Together less than a supervisor waits for the owner.
   @last_snapshot 2_000
   @last_write 2_000
 
-  @type answer ::
-          {GenServer.from(), {:ok, term, non_neg_integer}, {table :: atom, kind :: atom, [term]}}
+  @typedoc """
+  `every` is how often to sync; `snapshot` the process that writes one; `logged` how many entries
+  came since the last; `sync`, that the next write must sync; `late`, that the disk does not answer.
+  `complained` is that a failure was logged; `renewing`, `watching` and `dirty`, that a timer runs
+  for the next try, for an answer that is late, for the next sync. `closed` is how the log ended.
+  """
+  @type t :: %__MODULE__{}
 
-  @doc "The owner has its tables; what the log lacks of them it gets by a snapshot."
-  @spec begin(map, boolean) :: map
-  def begin(state, true), do: watch_down(%{state | commits: %__MODULE__{}})
-  def begin(state, false), do: begin_snapshot(begin(state, true))
+  @type call :: {GenServer.from(), message :: tuple}
+  @type answer :: {GenServer.from(), {:ok, term, non_neg_integer}, Watchers.change()}
 
-  defp watch_down(%{journal: %{down: reason, asked: nil}} = state) when reason != nil,
-    do: state |> complain(reason) |> renew_later()
+  @typedoc "What the owner is to do: tell of a write and answer it, answer a call, or take one again."
+  @type effect ::
+          {:answer, {GenServer.from(), term, Watchers.change()}}
+          | {:reply, GenServer.from(), term}
+          | {:again, call}
 
-  defp watch_down(%{journal: %{asked: {_ref, _what}}} = state), do: limit(state)
-  defp watch_down(state), do: state
+  @doc "The log of a store that has its tables; what the log lacks of them it gets by a snapshot."
+  @spec new(Config.t(), Journal.t(), %{atom => Table.t()}, snapshot? :: boolean) :: t
+  def new(config, journal, tables, snapshot?) do
+    commits = %__MODULE__{
+      store: config.store,
+      every: config.sync,
+      compact_after: config.compact_after,
+      tables: Boot.durable(Map.values(tables)),
+      journal: journal
+    }
 
-  @doc "Whether a write can be done now; one that waits is sent to the owner again."
-  @spec admit(map, Table.t(), {GenServer.from(), term}) ::
-          :ok | {:wait, map} | {:error, Slither.Error.t()}
-  def admit(_state, %{durable: false}, _call), do: :ok
-
-  def admit(%{commits: %{late: true}} = state, table, _call),
-    do: {:error, Refusal.not_logged(state.config.store, table.name, :timeout)}
-
-  def admit(%{journal: %{down: nil}}, _table, _call), do: :ok
-  def admit(state, _table, call), do: {:wait, state |> update(:parked, &[call | &1]) |> renew()}
-
-  @doc "Logs the effects of a write that is applied, and answers it, now or when they are safe."
-  @spec commit(map, Table.t(), [Table.effect()], answer) :: map
-  def commit(state, %{durable: false}, _effects, answer) do
-    answer(state, answer)
-    state
+    commits = watch_down(commits)
+    if snapshot?, do: commits, else: begin_snapshot(commits)
   end
 
-  def commit(state, table, effects, answer) do
-    %{state | journal: Journal.append(state.journal, {table.name, effects})}
-    |> update(:pending, &[answer | &1])
-    |> update(:logged, &(&1 + 1))
+  defp watch_down(%{journal: %{asked: {_ref, _what}}} = commits), do: limit(commits)
+  defp watch_down(%{journal: %{down: nil}} = commits), do: commits
+
+  defp watch_down(%{journal: %{down: reason}} = commits),
+    do: commits |> complain(reason) |> renew_later()
+
+  @doc "Whether a write can be done now; one that waits comes back as an effect."
+  @spec admit(t, atom, call) :: :ok | {:wait, t} | {:error, Slither.Error.t()}
+  def admit(%{late: true} = commits, table, _call),
+    do: {:error, Errors.not_logged(commits.store, table, :timeout)}
+
+  def admit(%{journal: %{down: nil}}, _table, _call), do: :ok
+
+  def admit(commits, _table, call),
+    do: {:wait, renew(%{commits | parked: [call | commits.parked]})}
+
+  @doc "Logs the effects of a write that is applied; its answer comes when they are safe."
+  @spec commit(t, Journal.entry(), answer) :: {t, [effect]}
+  def commit(commits, entry, answer) do
+    journal = Journal.append(commits.journal, entry)
+    pending = [answer | commits.pending]
+
+    %{commits | journal: journal, pending: pending, logged: commits.logged + 1}
     |> go_on()
+    |> give()
   end
 
   # What comes next for a writer that is idle.
-  defp go_on(%{journal: %{asked: nil, down: nil}, commits: commits} = state) do
+  defp go_on(%{journal: %{asked: nil, down: nil} = journal} = commits) do
     cond do
-      commits.snapshot == nil and commits.logged > state.config.compact_after ->
-        limit(%{state | journal: Journal.ask_segment(state.journal)})
+      commits.snapshot == nil and commits.logged > commits.compact_after ->
+        limit(%{commits | journal: Journal.ask_segment(journal)})
 
       commits.pending != [] or commits.sync ->
-        sync? = commits.sync or state.config.sync == :always
-        commits = %{commits | flying: commits.pending, pending: [], sync: false}
-        limit(%{state | journal: Journal.write(state.journal, sync?), commits: commits})
+        journal = Journal.write(journal, commits.sync or commits.every == :always)
+        limit(%{commits | journal: journal, flying: commits.pending, pending: [], sync: false})
 
       true ->
-        state
+        commits
     end
   end
 
-  defp go_on(state), do: state
+  defp go_on(commits), do: commits
 
-  defp renew(%{journal: %{asked: nil}} = state),
-    do: limit(%{state | journal: Journal.ask_segment(state.journal)})
+  defp renew(%{journal: %{asked: nil} = journal} = commits),
+    do: limit(%{commits | journal: Journal.ask_segment(journal)})
 
-  defp renew(state), do: state
+  defp renew(commits), do: commits
 
-  # One timer for each request would cost more than some writes do; one looks from time to time.
-  defp limit(%{journal: %{asked: {ref, _what}}, commits: %{watching: false, late: false}} = state) do
-    Process.send_after(self(), {__MODULE__, {:late, ref}}, @patience)
-    set(state, :watching, true)
+  # A timer for each request would cost more than some writes do; one looks from time to time.
+  defp limit(%{journal: %{asked: {ref, _what}}, watching: false, late: false} = commits) do
+    later({:late, ref}, @patience)
+    %{commits | watching: true}
   end
 
-  defp limit(state), do: state
+  defp limit(commits), do: commits
 
-  @doc "The writer's answer."
-  @spec answered(map, reference, :ok | {:error, term}) :: map
-  def answered(%{journal: %{asked: {ref, _what}}} = state, ref, answer) do
-    state = if state.commits.late, do: set(state, :late, false), else: state
+  @doc "The writer's answer. One of a writer that has ended since says nothing."
+  @spec answered(t, reference, :ok | {:error, term}) :: {t, [effect]}
+  def answered(%{journal: %{asked: {ref, _what}} = journal} = commits, ref, answer) do
+    was_up? = journal.down == nil
+    {outcome, journal} = Journal.answered(journal, answer)
+    commits = %{commits | journal: journal, late: false}
 
-    case Journal.answered(state.journal, answer) do
-      {:written, journal} ->
-        %{state | journal: journal} |> calm() |> answer_flying() |> sync_later() |> go_on()
+    case outcome do
+      :written ->
+        commits |> calm() |> answer_flying() |> sync_later() |> go_on()
 
-      {:segment, journal} ->
-        %{state | journal: journal}
-        |> calm()
-        |> answer_flying()
-        |> unpark()
-        |> begin_snapshot()
-        |> go_on()
+      :segment ->
+        commits |> calm() |> answer_flying() |> unpark() |> begin_snapshot() |> go_on()
 
-      {:not_rotated, reason, journal} ->
-        log(state, :warning, "log not compacted: #{Refusal.describe(reason)}")
-        %{state | journal: journal} |> set(:logged, 0) |> go_on()
+      {:not_rotated, reason} ->
+        log(commits, :warning, "log not compacted: #{Errors.describe(reason)}")
+        go_on(%{commits | logged: 0})
 
-      {:failed, reason, journal} when state.journal.down == nil ->
-        failed(%{state | journal: journal}, reason)
+      {:failed, reason} when was_up? ->
+        failed(commits, reason)
 
-      {:failed, reason, journal} ->
-        %{state | journal: journal} |> refuse(reason) |> complain(reason) |> renew_later()
+      {:failed, reason} ->
+        commits |> refuse(reason) |> complain(reason) |> renew_later()
     end
+    |> give()
   end
 
-  # Of a writer that has ended since.
-  def answered(state, _ref, _answer), do: state
+  def answered(commits, _ref, _answer), do: {commits, []}
 
-  @doc "The writer has ended: a bug of ours, or somebody's kill."
-  @spec writer_ended(map, term) :: map
-  def writer_ended(state, reason),
-    do: failed(%{state | journal: Journal.writer_ended(state.journal, reason)}, reason)
+  @doc "A linked process of the owner has ended: the log's, or none that the log knows."
+  @spec ended(t, pid, term) :: {t, [effect]}
+  def ended(%{snapshot: pid} = commits, pid, :normal), do: give(go_on(%{commits | snapshot: nil}))
+
+  def ended(%{snapshot: pid} = commits, pid, reason) do
+    log(commits, :error, "log not compacted: #{Errors.describe(reason)}")
+    later(:snapshot, @retry)
+    {%{commits | snapshot: nil}, []}
+  end
+
+  # A bug of ours, or somebody's kill.
+  def ended(%{journal: %{writer: pid}} = commits, pid, reason),
+    do: give(failed(%{commits | journal: Journal.writer_ended(commits.journal, reason)}, reason))
+
+  def ended(commits, _pid, _reason), do: {commits, []}
 
   # The same writes in a new segment: what failed may have been the file's own trouble.
-  defp failed(%{commits: commits} = state, reason) do
-    log(state, :error, "log failed: #{Refusal.describe(reason)}")
-    commits = %{commits | flying: commits.pending ++ commits.flying, pending: []}
-    renew(%{state | commits: commits})
+  defp failed(commits, reason) do
+    log(commits, :error, "log failed: #{Errors.describe(reason)}")
+    renew(%{commits | flying: commits.pending ++ commits.flying, pending: []})
   end
 
-  defp unpark(%{commits: commits} = state) do
-    for {from, message} <- Enum.reverse(commits.parked),
-        do: send(self(), {:"$gen_call", from, message})
-
-    set(state, :parked, [])
+  defp unpark(commits) do
+    calls = for call <- commits.parked, do: {:again, call}
+    %{commits | parked: [], effects: calls ++ commits.effects}
   end
 
-  defp complain(%{commits: %{complained: true}} = state, _reason), do: state
+  defp complain(%{complained: true} = commits, _reason), do: commits
 
-  defp complain(state, reason) do
-    log(state, :error, "durable writes are refused: #{Refusal.describe(reason)}")
-    set(state, :complained, true)
+  defp complain(commits, reason) do
+    log(commits, :error, "durable writes are refused: #{Errors.describe(reason)}")
+    %{commits | complained: true}
   end
 
-  defp calm(%{commits: %{complained: false}} = state), do: state
+  defp calm(%{complained: false} = commits), do: commits
 
-  defp calm(state) do
-    log(state, :warning, "the log goes on")
-    set(state, :complained, false)
+  defp calm(commits) do
+    log(commits, :warning, "the log goes on")
+    %{commits | complained: false}
   end
 
-  defp log(state, level, words),
-    do: Logger.log(level, "store #{inspect(state.config.store)}: #{words}")
+  defp log(commits, level, words),
+    do: Logger.log(level, "store #{inspect(commits.store)}: #{words}")
 
   # Who waits learns that nothing will come of it for now.
-  defp refuse(%{commits: commits} = state, reason) do
-    for answer <- Enum.reverse(commits.pending ++ commits.flying),
-        do: not_synced(state, answer, reason)
-
-    for {from, {_owner, :write, name, _kind, _op}} <- Enum.reverse(commits.parked) do
-      GenServer.reply(from, {:error, Refusal.not_logged(state.config.store, name, reason)})
-    end
-
-    %{state | commits: %{commits | flying: [], pending: [], parked: []}}
-  end
-
-  defp not_synced(_state, {:barrier, pid}, reason), do: send(pid, {__MODULE__, {:error, reason}})
-
-  defp not_synced(state, {from, _reply, {name, _kind, _keys} = change}, reason),
-    do:
-      answer(
-        state,
-        {from, {:error, Refusal.not_synced(state.config.store, name, reason)}, change}
+  defp refuse(%{store: store} = commits, reason) do
+    unsynced =
+      Enum.reduce(
+        Enum.reverse(commits.pending ++ commits.flying),
+        commits,
+        &not_synced(&2, &1, reason)
       )
 
-  defp answer_flying(%{commits: commits} = state) do
-    commits.flying |> Enum.reverse() |> Enum.each(&answer(state, &1))
-    %{state | commits: %{commits | flying: []}}
+    refused =
+      for {from, {_owner, :write, table, _kind, _operation}} <- commits.parked,
+          do: {:reply, from, {:error, Errors.not_logged(store, table, reason)}}
+
+    %{unsynced | flying: [], pending: [], parked: [], effects: refused ++ unsynced.effects}
   end
 
-  defp answer(_state, {:barrier, pid}), do: send(pid, {__MODULE__, :ok})
+  defp not_synced(commits, {:barrier, pid}, reason), do: pass(commits, pid, {:error, reason})
 
-  defp answer(state, {from, reply, change}) do
-    Watchers.notify(state.watchers, state.config.store, state.directory.generation, change)
-    GenServer.reply(from, reply)
+  defp not_synced(commits, {from, _reply, {table, _kind, _keys} = change}, reason),
+    do:
+      effect(
+        commits,
+        {:answer, {from, {:error, Errors.not_synced(commits.store, table, reason)}, change}}
+      )
+
+  defp answer_flying(commits) do
+    commits = Enum.reduce(Enum.reverse(commits.flying), commits, &answer(&2, &1))
+    %{commits | flying: []}
   end
 
-  defp sync_later(%{journal: %{tail: tail}, commits: %{dirty: false}} = state) when tail != [] do
-    Process.send_after(self(), {__MODULE__, :sync}, state.config.sync)
-    update(state, :dirty, fn _dirty -> true end)
+  defp answer(commits, {:barrier, pid}), do: pass(commits, pid, :ok)
+  defp answer(commits, answer), do: effect(commits, {:answer, answer})
+
+  # Lets the process that writes a snapshot go on.
+  defp pass(commits, pid, answer) do
+    send(pid, {__MODULE__, answer})
+    commits
   end
 
-  defp sync_later(state), do: state
+  defp effect(commits, effect), do: %{commits | effects: [effect | commits.effects]}
 
-  defp renew_later(%{commits: %{renewing: true}} = state), do: state
+  # The effects that have gathered, in order.
+  defp give(%{effects: []} = commits), do: {commits, []}
+  defp give(commits), do: {%{commits | effects: []}, Enum.reverse(commits.effects)}
 
-  defp renew_later(state) do
-    Process.send_after(self(), {__MODULE__, :renew}, @retry)
-    set(state, :renewing, true)
+  defp sync_later(%{journal: %{tail: [_ | _]}, dirty: false} = commits) do
+    later(:sync, commits.every)
+    %{commits | dirty: true}
   end
+
+  defp sync_later(commits), do: commits
+
+  defp renew_later(%{renewing: true} = commits), do: commits
+
+  defp renew_later(commits) do
+    later(:renew, @retry)
+    %{commits | renewing: true}
+  end
+
+  defp later(what, time), do: Process.send_after(self(), {__MODULE__, what}, time)
 
   @doc "Handles a message that this module sent to its owner."
-  @spec handle(:sync | :renew | :snapshot | {:late, reference} | {:barrier, pid}, map) :: map
-  def handle(:sync, state), do: state |> set(:dirty, false) |> set(:sync, true) |> go_on()
+  @spec handle(t, :sync | :renew | :snapshot | {:late, reference} | {:barrier, pid}) ::
+          {t, [effect]}
+  def handle(commits, what), do: commits |> do_handle(what) |> give()
 
-  def handle(:renew, %{journal: %{down: nil}} = state), do: set(state, :renewing, false)
-  def handle(:renew, state), do: state |> set(:renewing, false) |> renew()
+  defp do_handle(commits, :sync), do: go_on(%{commits | dirty: false, sync: true})
+  defp do_handle(%{journal: %{down: nil}} = commits, :renew), do: %{commits | renewing: false}
+  defp do_handle(commits, :renew), do: renew(%{commits | renewing: false})
+  defp do_handle(commits, :snapshot), do: begin_snapshot(commits)
 
-  def handle(:snapshot, state), do: begin_snapshot(state)
+  defp do_handle(%{journal: %{down: nil}, late: false} = commits, {:barrier, _pid} = barrier),
+    do: go_on(%{commits | pending: [barrier | commits.pending], sync: true})
 
-  def handle({:barrier, pid}, %{journal: %{down: nil}, commits: %{late: false}} = state),
-    do: state |> update(:pending, &[{:barrier, pid} | &1]) |> set(:sync, true) |> go_on()
+  defp do_handle(commits, {:barrier, pid}),
+    do: pass(commits, pid, {:error, commits.journal.down || :timeout})
 
-  def handle({:barrier, pid}, state) do
-    not_synced(state, {:barrier, pid}, state.journal.down || :timeout)
-    state
-  end
+  defp do_handle(commits, {:late, ref}) do
+    commits = %{commits | watching: false}
 
-  def handle({:late, ref}, state) do
-    state = set(state, :watching, false)
-
-    case state.journal.asked do
-      {^ref, _what} -> state |> set(:late, true) |> refuse(:timeout) |> complain(:timeout)
-      {_later, _what} -> limit(state)
-      nil -> state
+    case commits.journal.asked do
+      {^ref, _what} -> %{commits | late: true} |> refuse(:timeout) |> complain(:timeout)
+      {_later, _what} -> limit(commits)
+      nil -> commits
     end
   end
 
   # Snapshots. They are read while writes go on; see the journal for why that is right.
 
-  # A log that is down has one begun when it comes back.
-  defp begin_snapshot(%{journal: %{down: nil}, commits: %{snapshot: nil}} = state) do
-    %{seq: seq, known: known} = state.journal
-    files = Map.take(state.journal, [:dir, :base])
-    tables = Boot.durable(Map.values(state.directory.tables))
-    owner = self()
+  # Where the log is down, a snapshot is begun when it comes back.
+  defp begin_snapshot(%{journal: %{down: nil} = journal, snapshot: nil} = commits) do
+    %{seq: seq, known: known} = journal
+    files = Map.take(journal, [:dir, :base])
+    {tables, owner} = {commits.tables, self()}
 
     pid =
       spawn_link(fn ->
@@ -256,54 +294,45 @@ defmodule Slither.Store.Commits do
              do: exit(reason)
       end)
 
-    %{state | commits: %{state.commits | snapshot: pid, logged: 0}}
+    %{commits | snapshot: pid, logged: 0}
   end
 
-  defp begin_snapshot(state), do: state
+  defp begin_snapshot(commits), do: commits
 
   defp barrier(owner) do
     send(owner, {__MODULE__, {:barrier, self()}})
     receive do: ({__MODULE__, answer} -> answer)
   end
 
-  @doc "The process that wrote a snapshot has ended."
-  @spec snapshot_ended(map, term) :: map
-  def snapshot_ended(state, :normal), do: state |> set(:snapshot, nil) |> go_on()
-
-  def snapshot_ended(state, reason) do
-    log(state, :error, "log not compacted: #{Refusal.describe(reason)}")
-    Process.send_after(self(), {__MODULE__, :snapshot}, @retry)
-    set(state, :snapshot, nil)
-  end
-
-  @doc "Writes what waits, acknowledges it, and lets a snapshot that is being written end."
-  @spec stop(map) :: :ok
-  def stop(%{commits: commits} = state) do
-    result = Journal.close(state.journal, @last_write)
-
-    with {:error, reason} <- result do
-      log(
-        state,
-        :error,
-        "stopped, and the log's end may not be on disk: #{Refusal.describe(reason)}"
-      )
-
-      refuse(state, reason)
-    else
+  @doc "Writes what waits. The owner answers it, and then calls `release/1`."
+  @spec stop(t) :: {t, [effect]}
+  def stop(commits) do
+    case Journal.close(commits.journal, @last_write) do
       :ok ->
-        answer_flying(%{state | commits: %{commits | flying: commits.pending ++ commits.flying}})
-    end
+        answer_flying(%{commits | flying: commits.pending ++ commits.flying})
 
-    if commits.snapshot do
-      Process.send_after(self(), {__MODULE__, :enough}, @last_snapshot)
-      await_snapshot(commits.snapshot, result)
+      {:error, reason} = closed ->
+        words = "stopped, and the log's end may not be on disk: #{Errors.describe(reason)}"
+        log(commits, :error, words)
+        refuse(%{commits | closed: closed}, reason)
     end
-
-    # Whoever comes next reads the very files that a snapshot renames and removes.
-    Journal.release(state.journal)
+    |> give()
   end
 
-  defp await_snapshot(pid, lost) do
+  @doc """
+  Lets a snapshot that is being written end, and then others have the log: whoever comes next reads
+  the very files that a snapshot renames and removes.
+  """
+  @spec release(t) :: :ok
+  def release(%{snapshot: nil} = commits), do: Journal.release(commits.journal)
+
+  def release(commits) do
+    later(:enough, @last_snapshot)
+    await_snapshot(commits.snapshot, commits.closed)
+    Journal.release(commits.journal)
+  end
+
+  defp await_snapshot(pid, closed) do
     receive do
       {:EXIT, ^pid, _reason} ->
         :ok
@@ -312,14 +341,8 @@ defmodule Slither.Store.Commits do
         Process.exit(pid, :kill)
 
       {__MODULE__, {:barrier, ^pid}} ->
-        send(pid, {__MODULE__, lost})
-        await_snapshot(pid, lost)
+        send(pid, {__MODULE__, closed})
+        await_snapshot(pid, closed)
     end
   end
-
-  defp set(%{commits: commits} = state, key, value),
-    do: %{state | commits: Map.replace!(commits, key, value)}
-
-  defp update(%{commits: commits} = state, key, fun),
-    do: %{state | commits: Map.update!(commits, key, fun)}
 end

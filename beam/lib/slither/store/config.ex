@@ -1,9 +1,10 @@
 defmodule Slither.Store.Config do
   @moduledoc false
-  # Everything a store's processes need, checked in the caller before any of them starts.
+  # What a store's processes need to know of it, checked by whoever starts the store before any of
+  # them starts.
 
   alias Slither.{Error, Options}
-  alias Slither.Store.{Table, Views}
+  alias Slither.Store.{Errors, Table, Views}
 
   @options [
     name: [type: :any, doc: "What reads and writes call this instance; default: the module."],
@@ -29,7 +30,12 @@ defmodule Slither.Store.Config do
       default: :stop,
       doc: "What a start does when `load/1` fails; `:start_empty` logs it and starts."
     ],
-    views: [type: :boolean, default: true, doc: "Whether this instance serves its views."],
+    views: [
+      type: :boolean,
+      doc:
+        "Whether this instance serves its views, and its tables to Python; default: unless " <>
+          "another instance of its module does."
+    ],
     sweep_interval: [
       type: :milliseconds,
       default: 5_000,
@@ -45,7 +51,18 @@ defmodule Slither.Store.Config do
   defstruct [:store, :module, :tables, :views, :dir, :sync, :compact_after] ++
               [:on_load_error, :sweep_interval]
 
-  @type t :: %__MODULE__{}
+  @typedoc "`dir` is nil where no table is durable; `views` are tables for Python, too."
+  @type t :: %__MODULE__{
+          store: term,
+          module: module,
+          tables: [Table.t()],
+          views: [map],
+          dir: Path.t() | nil,
+          sync: :always | pos_integer,
+          compact_after: pos_integer,
+          on_load_error: :stop | :start_empty,
+          sweep_interval: pos_integer
+        }
 
   @spec docs() :: String.t()
   def docs, do: Options.docs(@options)
@@ -62,10 +79,12 @@ defmodule Slither.Store.Config do
          store = Keyword.get(options, :name, module),
          :ok <- behaviour(module),
          {:ok, tables} <- tables(module, options),
-         {:ok, views} <- views(module, options[:views], store),
+         serves = Keyword.get(options, :views, :alone),
+         {:ok, views} <- views(module, serves, store),
          {:ok, dir} <- dir(tables, options, where) do
       kept = Keyword.take(options, [:sync, :compact_after, :on_load_error, :sweep_interval])
-      views = if options[:views], do: views ++ Views.tables(tables, store), else: views
+      views = if serves, do: views ++ Views.tables(tables, module, store), else: []
+      views = if serves == :alone and Views.served?(views), do: [], else: views
       own = [store: store, module: module, tables: tables, views: views, dir: dir]
       {:ok, struct!(__MODULE__, own ++ kept)}
     end
@@ -78,7 +97,7 @@ defmodule Slither.Store.Config do
 
   defp views(_module, false, _store), do: {:ok, []}
 
-  defp views(module, true, store) do
+  defp views(module, _serves, store) do
     if function_exported?(module, :views, 0),
       do: call(module, :views, &Views.check(&1, module, store)),
       else: {:ok, []}
@@ -87,19 +106,11 @@ defmodule Slither.Store.Config do
   defp call(module, function, check) do
     check.(apply(module, function, []))
   rescue
-    error -> {:error, failed(module, function, Exception.message(error), error)}
+    error -> {:error, Errors.module_failed(module, function, Exception.message(error), error)}
   catch
     kind, value ->
-      {:error, failed(module, function, Exception.format_banner(kind, value), {kind, value})}
-  end
-
-  defp failed(module, function, message, cause) do
-    %Error{
-      reason: :store_module_failed,
-      where: "#{inspect(module)}.#{function}/0",
-      message: message,
-      details: %{cause: cause}
-    }
+      banner = Exception.format_banner(kind, value)
+      {:error, Errors.module_failed(module, function, banner, {kind, value})}
   end
 
   defp behaviour(module) do
@@ -109,38 +120,16 @@ defmodule Slither.Store.Config do
                  function_exported?(module, name, arity)),
           do: "#{name}/#{arity}"
 
-    if missing == [] do
-      :ok
-    else
-      {:error,
-       %Error{
-         reason: :not_a_store,
-         where: inspect(module),
-         message: "is no store: it lacks #{Enum.join(missing, " and ")}",
-         hint: "see Slither.Store"
-       }}
-    end
+    if missing == [], do: :ok, else: {:error, Errors.not_a_store(module, missing)}
   end
 
   defp dir(tables, options, where) do
     dir = options[:dir] || Application.get_env(:slither, :store_dir)
 
     case Enum.find(tables, & &1.durable) do
-      nil ->
-        {:ok, nil}
-
-      %{name: name} when is_nil(dir) ->
-        {:error,
-         %Error{
-           reason: :missing_option,
-           where: where,
-           message: "table #{inspect(name)} is durable, so option :dir is required",
-           hint: "or set `config :slither, store_dir: …`",
-           details: %{option: :dir, table: name}
-         }}
-
-      _table ->
-        {:ok, dir}
+      nil -> {:ok, nil}
+      table when is_nil(dir) -> {:error, Errors.no_dir(where, table.name)}
+      _table -> {:ok, dir}
     end
   end
 end

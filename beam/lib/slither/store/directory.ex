@@ -1,22 +1,23 @@
 defmodule Slither.Store.Directory do
   @moduledoc false
   # Which ETS tables a store has right now: one persistent term per store, replaced as a whole,
-  # so that all tables of a store change in one step.
+  # so that all tables of a store change in one step. Every reader and writer looks here first;
+  # the heir alone publishes.
   #
   # Measured (guides/store.md): a persistent term makes a `get` cost 1.2 to 1.4 bare lookups,
   # a directory in ETS 2.5, an atomic generation with a per-process cache 1.8. Replacing the
   # term makes every process scan its heap once; that happens once per reload.
 
-  alias Slither.{Error, Options}
+  alias Slither.Store.{Errors, Processes, Table}
 
-  defstruct [:store, :module, :generation, :tables, :aux, :dir]
+  defstruct [:store, :module, :generation, :tables, :processes, :dir]
 
   @type t :: %__MODULE__{
           store: term,
           module: module,
           generation: pos_integer,
-          tables: %{atom => Slither.Store.Table.t()},
-          aux: :ets.tid(),
+          tables: %{atom => Table.t()},
+          processes: Processes.t(),
           dir: String.t() | nil
         }
 
@@ -43,22 +44,34 @@ defmodule Slither.Store.Directory do
   @spec erase(term) :: boolean
   def erase(store), do: :persistent_term.erase({__MODULE__, store})
 
+  @doc "The directory of a store, by its name or by the pid of its supervisor or its owner."
   @spec get(term) :: t | nil
   def get(store) do
-    with {_plain, directory} <- :persistent_term.get({__MODULE__, store}, nil), do: directory
+    case :persistent_term.get({__MODULE__, store}, nil) do
+      {_plain, directory} -> directory
+      nil when is_pid(store) -> of_pid(store)
+      nil -> nil
+    end
+  end
+
+  defp of_pid(pid) do
+    case Registry.keys(@registry, pid) do
+      [{role, store} | _] when role in [:instance, :owner] -> get(store)
+      _ -> nil
+    end
+  rescue
+    # No registry: no store was ever started.
+    ArgumentError -> nil
   end
 
   @spec get!(term) :: t
-  def get!(store), do: get(store) || raise(unknown_store(store))
+  def get!(store), do: get(store) || raise(Errors.unknown_store(store, stores()))
 
-  @spec table!(term, atom) :: Slither.Store.Table.t()
-  def table!(store, name), do: table_in!(get!(store), name)
-
-  @spec table_in!(t, atom) :: Slither.Store.Table.t()
-  def table_in!(%{tables: tables} = directory, name) do
+  @spec table!(t, atom) :: Table.t()
+  def table!(%__MODULE__{tables: tables} = directory, name) do
     case tables do
       %{^name => table} -> table
-      _ -> raise unknown_table(directory, name)
+      _ -> raise Errors.unknown_table(directory.store, name, tables |> Map.keys() |> Enum.sort())
     end
   end
 
@@ -70,51 +83,14 @@ defmodule Slither.Store.Directory do
     |> Enum.filter(&get/1)
     |> Enum.sort()
   rescue
-    # No registry: no store was ever started.
     ArgumentError -> []
   end
 
   @spec via(term, :owner | :instance | :heir | :sweeper) :: {:via, module, term}
   def via(store, role), do: {:via, Registry, {@registry, {role, store}}}
 
-  @doc "The process of a store that is up; raises while it restarts."
-  @spec whereis(term, :owner | :heir) :: pid
-  def whereis(store, role), do: GenServer.whereis(via(store, role)) || raise(unavailable(store))
-
-  @spec unavailable(term) :: Error.t()
-  def unavailable(store) do
-    %Error{
-      reason: :store_unavailable,
-      where: "store #{inspect(store)}",
-      message: "is stopped or restarting",
-      details: %{store: store}
-    }
-  end
-
-  defp unknown_store(store) do
-    known = stores()
-
-    %Error{
-      reason: :unknown_store,
-      where: "store #{inspect(store)}",
-      message: "is not running.#{Options.nearest(store, known)}",
-      hint: "running stores: #{list(known)}",
-      details: %{store: store, known: known}
-    }
-  end
-
-  defp unknown_table(directory, name) do
-    known = directory.tables |> Map.keys() |> Enum.sort()
-
-    %Error{
-      reason: :unknown_table,
-      where: "store #{inspect(directory.store)}",
-      message: "has no table #{inspect(name)}.#{Options.nearest(name, known)}",
-      hint: "its tables: #{list(known)}",
-      details: %{store: directory.store, table: name, known: known}
-    }
-  end
-
-  defp list([]), do: "none"
-  defp list(names), do: Enum.map_join(names, ", ", &inspect/1)
+  @doc "The heir of a store that is up; raises while it restarts."
+  @spec heir(term) :: pid
+  def heir(store),
+    do: GenServer.whereis(via(store, :heir)) || raise(Errors.unavailable(store))
 end

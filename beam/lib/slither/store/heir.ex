@@ -1,19 +1,20 @@
 defmodule Slither.Store.Heir do
   @moduledoc false
-  # Does next to nothing, so that nothing can go wrong with it. ETS hands it the tables of an owner that
-  # died; the next owner claims them. It also holds what must outlive an owner: the registered
-  # views, and the auxiliary table of pins and watchers.
+  # The process that holds what must outlive a store's owner: the tables, which ETS hands it when an
+  # owner dies and which the next owner claims, the registered views, and the table of processes
+  # (`Slither.Store.Processes`). It does next to nothing, so that nothing can go wrong with it. Only
+  # the owner calls it.
 
   use GenServer
 
-  alias Slither.Store.{Directory, Reaper, Views}
+  alias Slither.Store.{Directory, Processes, Reaper, Views}
 
   @spec start_link(Slither.Store.Config.t()) :: GenServer.on_start()
   def start_link(config),
     do: GenServer.start_link(__MODULE__, config, name: Directory.via(config.store, :heir))
 
-  @doc "The heir's pid and the auxiliary table."
-  @spec fetch(term) :: {pid, :ets.tid()}
+  @doc "The heir's pid and the table of processes."
+  @spec fetch(term) :: {pid, Processes.t()}
   def fetch(store),
     do: GenServer.call(Directory.via(store, :heir), {__MODULE__, :fetch}, :infinity)
 
@@ -24,7 +25,8 @@ defmodule Slither.Store.Heir do
 
   @doc """
   Publishes a directory. Replacing a persistent term takes a while and may take effect after the
-  process that asked was killed; done here, the next owner, which asks us first, finds it done.
+  process that asked was killed. The heir does it, so that the next owner, which asks the heir
+  first, finds it done.
   """
   @spec publish(pid, Directory.t()) :: :ok
   def publish(heir, directory),
@@ -40,12 +42,12 @@ defmodule Slither.Store.Heir do
     Process.flag(:trap_exit, true)
     # What a killed predecessor left behind points at tables that are gone.
     Directory.erase(config.store)
-    aux = :ets.new(__MODULE__, [:set, :public, read_concurrency: true, write_concurrency: true])
-    {:ok, %{store: config.store, aux: aux, views: nil}}
+    {:ok, %{store: config.store, processes: Processes.new(), views: nil}}
   end
 
   @impl true
-  def handle_call({__MODULE__, :fetch}, _from, state), do: {:reply, {self(), state.aux}, state}
+  def handle_call({__MODULE__, :fetch}, _from, state),
+    do: {:reply, {self(), state.processes}, state}
 
   def handle_call({__MODULE__, :publish, directory}, _from, state),
     do: {:reply, Directory.publish(directory), state}
@@ -54,8 +56,9 @@ defmodule Slither.Store.Heir do
     held = Enum.all?(tids, &(:ets.info(&1, :owner) == self())) and give(tids, owner)
 
     # What is left belongs to a reload that the old owner did not see through.
-    left = for tid <- :ets.all() -- [state.aux | tids], :ets.info(tid, :owner) == self(), do: tid
-    Reaper.start(left, state.aux, generation - 1, self())
+    others = :ets.all() -- [state.processes | tids]
+    left = for tid <- others, :ets.info(tid, :owner) == self(), do: tid
+    Reaper.start(left, state.processes, generation - 1, self())
     {:reply, held, state}
   end
 
@@ -80,7 +83,7 @@ defmodule Slither.Store.Heir do
     Enum.each(tids, &:ets.give_away(&1, owner, __MODULE__))
     true
   rescue
-    # The owner died while it asked; what it got comes back to us, for the next one.
+    # The owner died while it asked; what it got comes back to the heir, for the next one.
     ArgumentError -> false
   end
 end

@@ -1,7 +1,8 @@
 defmodule Slither.Store.Instance do
   @moduledoc false
-  # One running store. The heir starts first and outlives the owner: an owner that dies is
-  # replaced and claims its tables; if the heir dies, both start anew.
+  # The supervisor of one running store. The heir starts first and outlives the owner: an owner that
+  # dies is replaced and claims its tables; if the heir dies, both start anew. Who starts a store
+  # (`Slither.Store.Server.start_link/2`) gets its pid.
 
   use Supervisor
 

@@ -96,7 +96,7 @@ defmodule Slither.Store.Journal do
 
   @doc "What the writer's answer to what it was asked comes to."
   @spec answered(t, :ok | {:error, term}) ::
-          {:written | :segment, t} | {:not_rotated | :failed, term, t}
+          {:written | :segment | {:not_rotated | :failed, reason :: term}, t}
   def answered(%{asked: {_ref, what}} = journal, answer) do
     journal = %{journal | asked: nil}
 
@@ -105,8 +105,8 @@ defmodule Slither.Store.Journal do
       {{:write, false}, :ok} -> {:written, journal}
       {:segment, :ok} -> {:segment, on_disk(%{journal | seq: journal.seq + 1, down: nil})}
       # The segment of before is as good as it was.
-      {:segment, {:error, reason}} when journal.down == nil -> {:not_rotated, reason, journal}
-      {_what, {:error, reason}} -> {:failed, reason, %{journal | down: reason}}
+      {:segment, {:error, reason}} when journal.down == nil -> {{:not_rotated, reason}, journal}
+      {_what, {:error, reason}} -> {{:failed, reason}, %{journal | down: reason}}
     end
   end
 
@@ -132,14 +132,11 @@ defmodule Slither.Store.Journal do
   defp finish(%{asked: {ref, _what}} = journal, deadline) do
     with {:ok, answer} <- await(ref, deadline) do
       case answered(journal, answer) do
-        {:failed, _reason, failed} when journal.down == nil ->
+        {{:failed, _reason}, failed} when journal.down == nil ->
           finish(ask_segment(failed), deadline)
 
-        {:failed, reason, _failed} ->
+        {{:failed, reason}, _failed} ->
           {:error, reason}
-
-        {:not_rotated, _reason, journal} ->
-          finish(journal, deadline)
 
         {_done, journal} ->
           finish(journal, deadline)
@@ -167,25 +164,17 @@ defmodule Slither.Store.Journal do
   end
 
   defp first_segment(journal) do
+    # The snapshot is of what was before this segment, and has its number.
     %{asked: {ref, :segment}} = journal = ask_segment(%{journal | seq: journal.seq - 1})
 
-    with {:ok, answer} <- await(ref, System.monotonic_time(:millisecond) + @patience),
-         # The snapshot is of what was before this segment, and has its number.
-         {:error, reason} <- answer do
-      case answered(journal, {:error, reason}) do
-        {:failed, reason, _journal} when reason in @unusable ->
+    with {:ok, answer} <- await(ref, System.monotonic_time(:millisecond) + @patience) do
+      case answered(journal, answer) do
+        {{:failed, reason}, journal} when reason in @unusable ->
           {:error, {:file_error, journal.dir, reason}}
 
-        {:failed, _reason, journal} ->
+        {_begun_or_to_be_tried_again, journal} ->
           {:ok, journal}
       end
-    else
-      :ok ->
-        {:segment, journal} = answered(journal, :ok)
-        {:ok, journal}
-
-      {:error, :timeout} ->
-        {:error, :timeout}
     end
   end
 

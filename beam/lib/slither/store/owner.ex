@@ -1,34 +1,68 @@
 defmodule Slither.Store.Owner do
   @moduledoc false
-  # Owns a store's tables and does its writes, one after another. It runs no code of the user's:
-  # `load/1` runs in a builder, the functions of `update/4` in their callers.
+  # The process that owns a store's tables and does its writes, one after another, for
+  # `Slither.Store.Writes` and `Slither.Store.Server`. It runs no code of the user's: `load/1` runs
+  # in a builder, the functions of `update/4` in their callers.
   #
-  # A write is planned, queued for the log (durable tables), applied, kept for replay (while a
-  # reload runs), and acknowledged, when the log has it. It waits for no disk itself.
+  # A write is worked out (`Operation`), applied to its table, kept for replay while a reload runs,
+  # and acknowledged: at once, or when the log has it (`Commits`), where the table is durable. The
+  # owner waits for no disk.
 
   use GenServer
 
-  alias Slither.Error
-  alias Slither.Store.{Boot, Builder, Commits, Directory, Heir, Journal}
-  alias Slither.Store.{Plan, Reaper, Table, Watchers}
+  alias Slither.Store.{Boot, Builder, Commits, Config, Directory, Errors, Heir, Journal}
+  alias Slither.Store.{Operation, Reaper, Table, Watchers}
 
-  defstruct [:config, :heir, :directory, :journal, :watchers, :reload, :commits, waiting: []]
+  defstruct [:config, :heir, :directory, :watchers, :commits, :reload, waiting: []]
 
-  @spec start_link(Slither.Store.Config.t()) :: GenServer.on_start()
+  @typedoc """
+  `commits` is nil in a store without durable tables; `reload` says which builder loads, for whom,
+  and what was written since it began; `waiting` are those who want a reload after that one.
+  """
+  @type t :: %__MODULE__{
+          config: Config.t(),
+          heir: pid,
+          directory: Directory.t(),
+          watchers: Watchers.t(),
+          commits: Commits.t() | nil,
+          reload: %{pid: pid, ref: reference, from: [GenServer.from()], replay: list} | nil,
+          waiting: [GenServer.from()]
+        }
+
+  @spec start_link(Config.t()) :: GenServer.on_start()
   def start_link(config),
     do: GenServer.start_link(__MODULE__, config, name: Directory.via(config.store, :owner))
+
+  @doc "Does a write: the reply and how many keys it changed, or why not."
+  @spec write(GenServer.server(), atom, atom, Operation.op()) ::
+          {:ok, term, non_neg_integer} | :changed | {:error, Slither.Error.t()}
+  def write(owner, name, kind, operation),
+    do: GenServer.call(owner, {__MODULE__, :write, name, kind, operation}, :infinity)
+
+  @doc "Loads anew and swaps the tables: the new generation and its rows."
+  @spec reload(GenServer.server()) :: {:ok, pos_integer, non_neg_integer} | {:error, term}
+  def reload(owner), do: GenServer.call(owner, {__MODULE__, :reload}, :infinity)
+
+  @doc "Has the calling process told of a table's changes, by its reference."
+  @spec watch(GenServer.server(), atom, reference) :: :ok
+  def watch(owner, name, ref),
+    do: GenServer.call(owner, {__MODULE__, :watch, name, ref}, :infinity)
+
+  @spec unwatch(GenServer.server(), reference) :: :ok
+  def unwatch(owner, ref), do: GenServer.call(owner, {__MODULE__, :unwatch, ref}, :infinity)
 
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    {heir, aux} = Heir.fetch(config.store)
-    state = %__MODULE__{config: config, heir: heir, watchers: Watchers.restore(aux)}
+    {heir, processes} = Heir.fetch(config.store)
+    state = %__MODULE__{config: config, heir: heir, watchers: Watchers.restore(processes)}
 
-    case Boot.run(config, heir, aux) do
+    case Boot.run(config, heir, processes) do
       {:ok, directory, journal, snapshot?} ->
-        # The owner before us may have died between a change and its telling.
+        # The owner before this one may have died between a change and its telling.
         for name <- Map.keys(directory.tables), do: tell(state, directory, name, :recover)
-        {:ok, Commits.begin(%{state | directory: directory, journal: journal}, snapshot?)}
+        commits = journal && Commits.new(config, journal, directory.tables, snapshot?)
+        {:ok, %{state | directory: directory, commits: commits}}
 
       {:error, reason} ->
         {:stop, reason}
@@ -36,26 +70,25 @@ defmodule Slither.Store.Owner do
   end
 
   @impl true
-  def handle_call({__MODULE__, :write, name, kind, op} = message, from, state) do
+  def handle_call({__MODULE__, :write, name, kind, operation} = message, from, state) do
     table = Map.fetch!(state.directory.tables, name)
 
-    case Commits.admit(state, table, {from, message}) do
-      :ok -> write(state, table, kind, op, from)
-      {:wait, state} -> {:noreply, state}
+    case admit(state, table, {from, message}) do
+      :ok -> do_write(state, table, kind, operation, from)
+      {:wait, commits} -> {:noreply, %{state | commits: commits}}
       {:error, error} -> {:reply, {:error, error}, state}
     end
   rescue
-    # Arguments were checked in the caller, so this is a bug of ours: its caller's problem only.
-    error -> {:reply, {:error, crashed(state, name, error)}, state}
+    error -> {:reply, {:error, Errors.write_failed(state.config.store, name, error)}, state}
   end
 
   def handle_call({__MODULE__, :reload}, from, %{reload: nil} = state),
     do: {:noreply, begin_reload(state, [from])}
 
   def handle_call({__MODULE__, :reload}, {pid, _tag}, %{reload: %{pid: pid}} = state),
-    do: {:reply, {:error, reload_in_load(state)}, state}
+    do: {:reply, {:error, Errors.reload_in_load(state.config.store)}, state}
 
-  # One that comes later wants to see what changed since: it gets a load of its own, shared.
+  # Who asks while a load runs wants to see what changed since it began: they share the next load.
   def handle_call({__MODULE__, :reload}, from, state),
     do: {:noreply, %{state | waiting: [from | state.waiting]}}
 
@@ -66,10 +99,10 @@ defmodule Slither.Store.Owner do
     do: {:reply, :ok, %{state | watchers: Watchers.remove(state.watchers, ref)}}
 
   @impl true
-  def handle_info({Commits, what}, state), do: {:noreply, Commits.handle(what, state)}
+  def handle_info({Commits, what}, state), do: {:noreply, log(state, &Commits.handle(&1, what))}
 
   def handle_info({Journal.Writer, ref, answer}, state),
-    do: {:noreply, Commits.answered(state, ref, answer)}
+    do: {:noreply, log(state, &Commits.answered(&1, ref, answer))}
 
   def handle_info({Builder, ref, {:ok, tables}}, %{reload: %{ref: ref}} = state),
     do: {:noreply, end_reload(swap(state, tables))}
@@ -81,11 +114,8 @@ defmodule Slither.Store.Owner do
   def handle_info({:EXIT, pid, reason}, %{reload: %{pid: pid}} = state),
     do: {:noreply, end_reload(refuse(state, {:exit, reason}))}
 
-  def handle_info({:EXIT, pid, reason}, %{commits: %{snapshot: pid}} = state),
-    do: {:noreply, Commits.snapshot_ended(state, reason)}
-
-  def handle_info({:EXIT, pid, reason}, %{journal: %{writer: pid}} = state),
-    do: {:noreply, Commits.writer_ended(state, reason)}
+  def handle_info({:EXIT, pid, reason}, %{commits: %{}} = state),
+    do: {:noreply, log(state, &Commits.ended(&1, pid, reason))}
 
   def handle_info({:DOWN, ref, :process, _pid, _reason}, state),
     do: {:noreply, %{state | watchers: Watchers.remove(state.watchers, ref)}}
@@ -93,25 +123,78 @@ defmodule Slither.Store.Owner do
   def handle_info(_transfers_and_exits, state), do: {:noreply, state}
 
   @impl true
-  def terminate(_reason, %{journal: nil}), do: :ok
+  def terminate(_reason, %{commits: nil}), do: :ok
 
-  def terminate(_reason, state), do: Commits.stop(state)
+  def terminate(_reason, state) do
+    state = log(state, &Commits.stop/1)
+    Commits.release(state.commits)
+  end
 
   # Writes
 
-  defp write(state, table, kind, op, from) do
-    case Plan.run(op, table) do
-      {{:ok, reply}, []} -> {:reply, {:ok, reply, 0}, state}
-      {{:ok, reply}, effects} -> commit(state, table, kind, effects, from, reply)
-      {refusal, []} -> {:reply, refusal, state}
+  defp admit(_state, %{durable: false}, _call), do: :ok
+  defp admit(state, table, call), do: Commits.admit(state.commits, table.name, call)
+
+  defp do_write(state, table, kind, operation, from) do
+    case Operation.run(operation, table) do
+      {{:ok, reply}, []} ->
+        {:reply, {:ok, reply, 0}, state}
+
+      {{:ok, reply}, effects} ->
+        Enum.each(effects, &Table.apply_effect(table, &1))
+        keys = Operation.keys(table, effects)
+        state = remember(state, table, kind, effects)
+
+        {:noreply,
+         commit(
+           state,
+           table,
+           effects,
+           {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
+         )}
+
+      {refusal, []} ->
+        {:reply, refusal, state}
     end
   end
 
-  defp commit(state, table, kind, effects, from, reply) do
-    Enum.each(effects, &Table.apply_effect(table, &1))
-    keys = Plan.keys(table, effects)
-    answer = {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
-    {:noreply, state |> remember(table, kind, effects) |> Commits.commit(table, effects, answer)}
+  defp commit(state, %{durable: false}, _effects, answer) do
+    answer(state, answer)
+    state
+  end
+
+  defp commit(state, table, effects, answer),
+    do: log(state, &Commits.commit(&1, {table.name, effects}, answer))
+
+  # Has the log do something, and does what comes of it: answers, and writes that it held back.
+  defp log(state, fun) do
+    {commits, effects} = fun.(state.commits)
+
+    Enum.reduce(effects, %{state | commits: commits}, fn
+      {:answer, answer}, state ->
+        answer(state, answer)
+        state
+
+      {:reply, from, reply}, state ->
+        GenServer.reply(from, reply)
+        state
+
+      {:again, {from, message}}, state ->
+        case handle_call(message, from, state) do
+          {:noreply, state} ->
+            state
+
+          {:reply, reply, state} ->
+            GenServer.reply(from, reply)
+            state
+        end
+    end)
+  end
+
+  # Who watches is told first: whoever has the reply may count on it.
+  defp answer(state, {from, reply, change}) do
+    Watchers.notify(state.watchers, state.config.store, state.directory.generation, change)
+    GenServer.reply(from, reply)
   end
 
   # What is past its time in the old tables says nothing of what was loaded.
@@ -131,8 +214,7 @@ defmodule Slither.Store.Owner do
     %{state | reload: %{pid: pid, ref: ref, from: from, replay: []}}
   end
 
-  # The writes that came since the load began are put over it, in order, and only then does
-  # anybody see it.
+  # The writes that came since the load began are put over it, in order, before anybody sees it.
   defp swap(%{directory: old, reload: reload} = state, tables) do
     new = Map.new(tables, &{&1.name, &1})
 
@@ -146,7 +228,7 @@ defmodule Slither.Store.Owner do
     Heir.publish(state.heir, directory)
 
     retired = for {name, _table} <- new, tid <- Table.tids(old.tables[name]), do: tid
-    Reaper.start(retired, old.aux, old.generation, state.heir)
+    Reaper.start(retired, old.processes, old.generation, state.heir)
 
     for {name, _table} <- new, do: tell(state, directory, name, :reload)
 
@@ -165,23 +247,4 @@ defmodule Slither.Store.Owner do
 
   defp end_reload(%{waiting: []} = state), do: %{state | reload: nil}
   defp end_reload(state), do: begin_reload(%{state | reload: nil, waiting: []}, state.waiting)
-
-  defp reload_in_load(state) do
-    %Error{
-      reason: :reload_in_load,
-      where: where(state),
-      message: "load/1 asked for a reload, which would wait for it"
-    }
-  end
-
-  defp crashed(state, name, error) do
-    %Error{
-      reason: :store_failed,
-      where: "#{where(state)}, table #{inspect(name)}",
-      message: "write failed: #{Exception.message(error)}",
-      details: %{store: state.config.store, table: name}
-    }
-  end
-
-  defp where(state), do: "store #{inspect(state.config.store)}"
 end

@@ -1,13 +1,12 @@
 defmodule Slither.Store.Reads do
   @moduledoc false
-  # Reads in the caller's process. A reader may hold a table that a reload has retired: short
-  # reads find it deleted and start again with the new one; `fold` and `stream` pin the
+  # Reads, in the process that calls them. A reader may hold a table that a reload has retired:
+  # short reads find it deleted and start again with the new one; `fold` and `stream` pin the
   # generation they began with, and its tables live until they are done.
 
   require Slither.Store.Directory
 
-  alias Slither.Error
-  alias Slither.Store.{Directory, Table}
+  alias Slither.Store.{Directory, Errors, Processes, Reaper, Table}
 
   @chunk 500
 
@@ -97,7 +96,7 @@ defmodule Slither.Store.Reads do
       # A pattern has a fixed size and records may be longer: take the key by its place.
       found = :ets.select(table.tid, [{:"$1", [], [{:element, table.keypos, :"$1"}]}])
       found = if table.type == :bag, do: Enum.uniq(found), else: found
-      without(found, dead, & &1)
+      if dead == [], do: found, else: found -- dead
     end)
   end
 
@@ -110,9 +109,9 @@ defmodule Slither.Store.Reads do
   def forget_dead(store) do
     directory = Directory.get!(store)
 
-    for [generation, ref, pid] <- :ets.match(directory.aux, {{:pin, :"$1", :"$2"}, :"$3"}),
+    for {pin, pid} <- Processes.pins(directory.processes),
         not Process.alive?(pid),
-        do: unpin(%{directory | generation: generation}, {:pin, generation, ref})
+        do: Reaper.unpin(directory.processes, pin)
 
     :ok
   rescue
@@ -125,7 +124,7 @@ defmodule Slither.Store.Reads do
   @spec stream(term, atom) :: Enumerable.t()
   def stream(store, name) do
     # A wrong name is the caller's error now, not when the stream is run.
-    _ = Directory.table!(store, name)
+    _ = store |> Directory.get!() |> Directory.table!(name)
     Stream.resource(fn -> open(store, name) end, &next/1, &close/1)
   end
 
@@ -135,7 +134,7 @@ defmodule Slither.Store.Reads do
     :ets.safe_fixtable(table.tid, true)
     {directory, pin, table, :start}
   rescue
-    ArgumentError -> reraise Directory.unavailable(store), __STACKTRACE__
+    ArgumentError -> reraise Errors.unavailable(store), __STACKTRACE__
   end
 
   defp next({directory, pin, table, at}) do
@@ -148,12 +147,12 @@ defmodule Slither.Store.Reads do
     end
   rescue
     # Pinned tables go only when the store itself goes.
-    ArgumentError -> reraise Directory.unavailable(directory.store), __STACKTRACE__
+    ArgumentError -> reraise Errors.unavailable(directory.store), __STACKTRACE__
   end
 
   defp close({directory, pin, table, _at}) do
     :ets.safe_fixtable(table.tid, false)
-    unpin(directory, pin)
+    Reaper.unpin(directory.processes, pin)
   rescue
     ArgumentError -> :ok
   end
@@ -162,23 +161,13 @@ defmodule Slither.Store.Reads do
   # retires it looks for pins after the swap.
   defp pin(store) do
     directory = Directory.get!(store)
-    pin = {:pin, directory.generation, make_ref()}
-    :ets.insert(directory.aux, {pin, self()})
+    pin = Processes.pin(directory.processes, directory.generation)
 
     if Directory.get!(store).generation == directory.generation do
       {directory, pin}
     else
-      unpin(directory, pin)
+      Reaper.unpin(directory.processes, pin)
       pin(store)
-    end
-  end
-
-  defp unpin(%{aux: aux, generation: generation}, pin) do
-    :ets.delete(aux, pin)
-
-    case :ets.lookup(aux, {:reaper, generation}) do
-      [{_key, reaper}] -> send(reaper, {Slither.Store.Reaper, :unpinned, pin})
-      [] -> :ok
     end
   end
 
@@ -201,16 +190,9 @@ defmodule Slither.Store.Reads do
     select_live(:ets.match_object(more), table, compiled, Enum.reverse(some, found))
   end
 
-  defp without(found, [], _key), do: found
-
-  defp without(found, dead, key) do
-    dead = MapSet.new(dead)
-    Enum.reject(found, &MapSet.member?(dead, key.(&1)))
-  end
-
   defp read(store, name, fun) do
     directory = Directory.get!(store)
-    table = Directory.table_in!(directory, name)
+    table = Directory.table!(directory, name)
 
     try do
       fun.(table)
@@ -225,23 +207,15 @@ defmodule Slither.Store.Reads do
 
     cond do
       # A store that started anew counts its generations anew.
-      current.generation != directory.generation or current.aux != directory.aux ->
+      current.generation != directory.generation or current.processes != directory.processes ->
         read(store, table.name, fun)
 
       :ets.info(table.tid) == :undefined ->
-        reraise Directory.unavailable(store), stacktrace
+        reraise Errors.unavailable(store), stacktrace
 
       true ->
-        reraise refused(directory, table, error), stacktrace
+        why = "ETS refuses the pattern or match specification: #{Exception.message(error)}"
+        reraise Errors.invalid(store, table.name, why), stacktrace
     end
-  end
-
-  defp refused(directory, table, error) do
-    %Error{
-      reason: :invalid_argument,
-      where: "store #{inspect(directory.store)}, table #{inspect(table.name)}",
-      message: "ETS refuses the pattern or match specification: #{Exception.message(error)}",
-      details: %{store: directory.store, table: table.name}
-    }
   end
 end

@@ -1,12 +1,15 @@
 defmodule Slither.Store.Reaper do
   @moduledoc false
-  # A throwaway process that deletes the tables of a retired generation, once no `fold` and no
-  # `stream` is still on them. Deleting a big table takes long; here nobody waits for it.
+  # A process that lives to delete the tables of a retired generation, once no `fold` and no
+  # `stream` is still on them. Deleting a big table takes long, and nobody waits for this process.
+  # The store's owner and its heir start one; readers tell it that they are done.
+
+  alias Slither.Store.Processes
 
   @doc "Takes over `tids`, which the caller owns."
-  @spec start([:ets.tid()], :ets.tid(), pos_integer, pid) :: :ok
-  def start(tids, aux, generation, heir) do
-    reaper = spawn(fn -> wait(aux, generation, heir) end)
+  @spec start([:ets.tid()], Processes.t(), pos_integer, pid) :: :ok
+  def start(tids, processes, generation, heir) do
+    reaper = spawn(fn -> wait(processes, generation, heir) end)
 
     Enum.each(tids, fn tid ->
       :ets.setopts(tid, {:heir, :none})
@@ -17,7 +20,16 @@ defmodule Slither.Store.Reaper do
     :ok
   end
 
-  defp wait(aux, generation, heir) do
+  @doc "Takes a reader's pin out, and tells the reaper that waits for it, if one does."
+  @spec unpin(Processes.t(), Processes.pin()) :: :ok
+  def unpin(processes, {:pin, generation, _ref} = pin) do
+    Processes.unpin(processes, pin)
+    reaper = Processes.reaper(processes, generation)
+    if reaper, do: send(reaper, {__MODULE__, :unpinned, pin})
+    :ok
+  end
+
+  defp wait(processes, generation, heir) do
     Process.monitor(heir)
 
     receive do
@@ -25,32 +37,34 @@ defmodule Slither.Store.Reaper do
       {:DOWN, _ref, :process, ^heir, _reason} -> exit(:normal)
     end
 
-    # First be found, then look: a reader removes its pin, then looks for us.
-    :ets.insert(aux, {{:reaper, generation}, self()})
-    pins = :ets.match(aux, {{:pin, generation, :"$1"}, :"$2"})
+    # The reaper can be found before it looks for pins; a reader takes its pin out before it looks
+    # for a reaper. So one of the two sees the other.
+    Processes.put_reaper(processes, generation)
 
     watched =
-      for [ref, pid] <- pins, into: %{}, do: {{:pin, generation, ref}, Process.monitor(pid)}
+      for {pin, pid} <- Processes.pins(processes, generation),
+          into: %{},
+          do: {pin, Process.monitor(pid)}
 
-    drain(watched, aux, heir)
-    :ets.delete(aux, {:reaper, generation})
+    drain(watched, processes, heir)
+    Processes.delete_reaper(processes, generation)
   end
 
-  # The tables are deleted as this process ends: ETS does that in small steps.
-  defp drain(watched, _aux, _heir) when watched == %{}, do: :ok
+  # ETS deletes the tables in small steps when this process, their owner, ends.
+  defp drain(watched, _processes, _heir) when watched == %{}, do: :ok
 
-  defp drain(watched, aux, heir) do
+  defp drain(watched, processes, heir) do
     receive do
       {__MODULE__, :unpinned, pin} ->
-        drain(Map.delete(watched, pin), aux, heir)
+        drain(Map.delete(watched, pin), processes, heir)
 
       {:DOWN, _ref, :process, ^heir, _reason} ->
         exit(:normal)
 
       {:DOWN, monitor, :process, _pid, _reason} ->
         gone = for {pin, ^monitor} <- watched, do: pin
-        Enum.each(gone, &:ets.delete(aux, &1))
-        drain(Map.drop(watched, gone), aux, heir)
+        Enum.each(gone, &Processes.unpin(processes, &1))
+        drain(Map.drop(watched, gone), processes, heir)
     end
   end
 end

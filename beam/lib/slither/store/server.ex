@@ -2,8 +2,8 @@ defmodule Slither.Store.Server do
   @moduledoc """
   Reads and writes of running stores.
 
-  The first argument names the store: its module, or the `name:` it was started with, which may
-  be any term. Reads go straight to ETS in the calling process; writes are done by the store's
+  The first argument names the store: its module, the `name:` it was started with, which may be any
+  term, or the pid that `start_link/2` returned. Reads go straight to ETS in the calling process; writes are done by the store's
   owner, one after another, and are done when the function returns. What was written is read
   back by whoever waited for it.
 
@@ -38,8 +38,7 @@ defmodule Slither.Store.Server do
   #{Slither.Store.Config.docs()}
   """
 
-  alias Slither.Error
-  alias Slither.Store.{Config, Directory, Instance, Owner, Reads, Table, Writes}
+  alias Slither.Store.{Config, Directory, Errors, Instance, Owner, Reads, Table, Writes}
   alias Slither.Telemetry.Events
 
   @type store :: module | term
@@ -85,16 +84,8 @@ defmodule Slither.Store.Server do
   @spec get!(store, table, key) :: term
   def get!(store, table, key) do
     case Reads.entry(store, table, key) do
-      {:ok, value} ->
-        value
-
-      :error ->
-        raise %Error{
-          reason: :not_found,
-          where: "store #{inspect(store)}, table #{inspect(table)}",
-          message: "has nothing under key #{inspect(key, limit: 5, printable_limit: 80)}",
-          details: %{store: store, table: table, key: key}
-        }
+      {:ok, value} -> value
+      :error -> raise Errors.not_found(Directory.get!(store).store, table, key)
     end
   end
 
@@ -209,11 +200,11 @@ defmodule Slither.Store.Server do
   @spec reload(store) :: :ok | {:error, term}
   def reload(store) do
     started = System.monotonic_time()
-    generation = Directory.get!(store).generation
+    %{store: store, generation: generation} = Directory.get!(store)
     before = %{store: store, generation: generation}
     Events.load_started(:reload, before)
 
-    case Writes.call(store, {Owner, :reload}) do
+    case Writes.call(store, &Owner.reload/1) do
       {:ok, generation, rows} ->
         Events.loaded(:reload, started, rows, %{before | generation: generation})
 
@@ -237,9 +228,10 @@ defmodule Slither.Store.Server do
   """
   @spec watch(store, table) :: reference
   def watch(store, table) do
-    _ = Directory.table!(store, table)
-    ref = Process.monitor(Directory.whereis(store, :heir))
-    :ok = Writes.call(store, {Owner, :watch, table, ref})
+    directory = Directory.get!(store)
+    _ = Directory.table!(directory, table)
+    ref = Process.monitor(Directory.heir(directory.store))
+    :ok = Writes.call(store, &Owner.watch(&1, table, ref))
     ref
   end
 
@@ -247,7 +239,7 @@ defmodule Slither.Store.Server do
   @spec unwatch(store, reference) :: :ok
   def unwatch(store, ref) when is_reference(ref) do
     Process.demonitor(ref, [:flush])
-    Writes.call(store, {Owner, :unwatch, ref})
+    Writes.call(store, &Owner.unwatch(&1, ref))
   end
 
   @doc "What runs: module, generation, the log's directory, and each table's size and memory."

@@ -1,7 +1,8 @@
 defmodule Slither.Store.Sweeper do
   @moduledoc false
-  # Removes what is past its `ttl`, a piece at a time, by writes like anybody's: the search and
-  # the handlers of the event hold up nobody. Also what readers that were killed left behind.
+  # The process that removes what is past its `ttl`, a piece at a time, by writes like anybody's:
+  # the search and the handlers of the event hold up nobody. It also removes the pins of readers
+  # that were killed.
 
   use GenServer
 

@@ -1,10 +1,13 @@
 defmodule Slither.Store.Table do
   @moduledoc false
-  # One table of one generation: its checked spec, its ETS ids, and how rows get in and out.
+  # One table of one generation: its checked spec, its ETS ids, and how rows get in and out. Readers
+  # use it, and whatever process owns the ETS tables: a builder, then the store's owner.
+  #
   # A table with a `ttl` has a second ETS table, `expiry`, of `{key, deadline}`. Rows keep the
   # shape the user gave them, and tables without a ttl pay nothing.
 
   alias Slither.{Error, Options}
+  alias Slither.Store.Specs
 
   @specs [
     name: [type: :atom, required: true, doc: "How reads and writes call the table."],
@@ -36,22 +39,27 @@ defmodule Slither.Store.Table do
 
   @chunk 500
 
-  defstruct [
-    :name,
-    :tid,
-    :expiry,
-    :ttl,
-    :clock,
-    :type,
-    :keypos,
-    :shape,
-    :durable,
-    :python,
-    :as,
-    :ets
-  ]
+  defstruct [:name, :tid, :expiry, :ttl, :clock, :type, :keypos, :shape, :durable] ++
+              [:python, :as, :ets]
 
-  @type t :: %__MODULE__{}
+  @typedoc """
+  `shape` says what a `get` must do: `:value`, look up and take the value; `:record`, more of the
+  table's kind; `:checked`, look at the deadline first. `ets` are the options of the ETS table.
+  """
+  @type t :: %__MODULE__{
+          name: atom,
+          tid: :ets.tid() | nil,
+          expiry: :ets.tid() | nil,
+          ttl: pos_integer | nil,
+          clock: (() -> integer),
+          type: :set | :bag | :ordered_set,
+          keypos: pos_integer,
+          shape: :value | :record | :checked,
+          durable: boolean,
+          python: false | :read | :read_write,
+          as: String.t(),
+          ets: list
+        }
   @type effect :: {:insert, [tuple], deadline :: integer | nil} | {:delete, [term]}
 
   @spec docs() :: String.t()
@@ -59,40 +67,15 @@ defmodule Slither.Store.Table do
 
   @doc "Checks the specs of a store; the tables have no ETS table yet."
   @spec check([map | keyword], module, (() -> integer)) :: {:ok, [t]} | {:error, Error.t()}
-  def check(specs, module, clock) when is_list(specs) and specs != [] do
-    specs
-    |> Enum.with_index(1)
-    |> Enum.reduce_while({:ok, []}, fn {spec, index}, {:ok, done} ->
-      case check_one(spec, index, module, done) do
-        {:ok, checked} -> {:cont, {:ok, [build(checked, clock) | done]}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
+  def check([_ | _] = specs, module, clock) do
+    Specs.check(specs, @specs, "table", module, fn checked, where ->
+      with :ok <- mapping(checked, where), do: {:ok, build(checked, clock)}
     end)
-    |> case do
-      {:ok, tables} -> {:ok, Enum.reverse(tables)}
-      error -> error
-    end
   end
 
   def check(specs, module, _clock) do
-    {:error,
-     %Error{
-       reason: :invalid_tables,
-       where: inspect(module),
-       message: "tables/0 must return a list of at least one table, got #{inspect(specs)}"
-     }}
-  end
-
-  defp check_one(spec, index, module, done) do
-    where = "table #{label(spec, index)} of #{inspect(module)}"
-    spec = if is_map(spec) and not is_struct(spec), do: Map.to_list(spec), else: spec
-
-    with {:ok, checked} <- Options.validate(spec, @specs, where),
-         :ok <- mapping(checked, where) do
-      if Enum.any?(done, &(&1.name == checked[:name])),
-        do: {:error, %Error{reason: :duplicate_table, where: where, message: "is named twice"}},
-        else: {:ok, checked}
-    end
+    message = "tables/0 must return a list of at least one table, got #{inspect(specs)}"
+    {:error, %Error{reason: :invalid_tables, where: inspect(module), message: message}}
   end
 
   # A mapping has one value for a key, which a bag has not.
@@ -104,10 +87,6 @@ defmodule Slither.Store.Table do
       :ok
     end
   end
-
-  defp label(%{name: name}, _index), do: inspect(name)
-  defp label([{_, _} | _] = spec, index), do: inspect(Keyword.get(spec, :name, index))
-  defp label(_spec, index), do: inspect(index)
 
   defp build(checked, clock) do
     shape = if checked[:type] != :bag and checked[:keypos] == 1, do: :value, else: :record
@@ -134,7 +113,7 @@ defmodule Slither.Store.Table do
   @doc "Makes the ETS tables, owned by the caller."
   @spec create(t) :: t
   def create(table) do
-    # Keys that are one key in the table are one key here: 1 and 1.0 in an :ordered_set.
+    # Keys that are one key in the table, as 1 and 1.0 are in an :ordered_set, are one here, too.
     type = if table.type == :ordered_set, do: :ordered_set, else: :set
     expiry = if table.ttl, do: :ets.new(__MODULE__, [type, :protected, read_concurrency: true])
     %{table | tid: :ets.new(table.name, table.ets), expiry: expiry}
@@ -166,12 +145,9 @@ defmodule Slither.Store.Table do
   @spec apply_effect(t, effect) :: :ok
   def apply_effect(table, {:insert, records, deadline}) do
     if deadline do
-      case records
-           |> Enum.map(&elem(&1, table.keypos - 1))
-           |> Enum.filter(&expired?(table, &1)) do
-        [] -> :ok
-        outlived -> Enum.each(outlived, &:ets.delete(table.tid, &1))
-      end
+      for record <- records,
+          expired?(table, key(table, record)),
+          do: :ets.delete(table.tid, key(table, record))
 
       mark(table, records, deadline)
     end
@@ -188,7 +164,7 @@ defmodule Slither.Store.Table do
   end
 
   defp mark(table, records, deadline),
-    do: :ets.insert(table.expiry, for(r <- records, do: {elem(r, table.keypos - 1), deadline}))
+    do: :ets.insert(table.expiry, for(r <- records, do: {key(table, r), deadline}))
 
   @spec expired?(t, term) :: boolean
   def expired?(%{expiry: nil}, _key), do: false
@@ -203,27 +179,29 @@ defmodule Slither.Store.Table do
   @doc "Keys that are past their deadline and not swept yet."
   @spec expired(t) :: [term]
   def expired(%{expiry: nil}), do: []
-
-  def expired(table),
-    do: :ets.select(table.expiry, [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}])
+  def expired(table), do: :ets.select(table.expiry, past(table))
 
   @doc "As `expired/1`, but at most a chunk of them: what one sweep takes."
   @spec some_expired(t) :: [term]
   def some_expired(%{expiry: nil}), do: []
 
   def some_expired(table) do
-    spec = [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}]
-
-    case :ets.select(table.expiry, spec, @chunk) do
+    case :ets.select(table.expiry, past(table), @chunk) do
       {keys, _more} -> keys
       :"$end_of_table" -> []
     end
   end
 
+  defp past(table), do: [{{:"$1", :"$2"}, [{:"=<", :"$2", table.clock.()}], [:"$1"]}]
+
   @doc "Those of `rows` that are not past their time."
   @spec live(t, [tuple]) :: [tuple]
   def live(%{expiry: nil}, rows), do: rows
-  def live(table, rows), do: Enum.reject(rows, &expired?(table, elem(&1, table.keypos - 1)))
+  def live(table, rows), do: Enum.reject(rows, &expired?(table, key(table, &1)))
+
+  @doc "A record's key."
+  @spec key(t, tuple) :: term
+  def key(%{keypos: keypos}, record), do: elem(record, keypos - 1)
 
   @doc "Live records under `key`."
   @spec lookup(t, term) :: [tuple]

@@ -1,9 +1,11 @@
 defmodule Slither.Store.Views do
   @moduledoc false
-  # Views that Python may call, by name. A name belongs to the store that registered it until
-  # that store stops.
+  # Views that Python may call and tables that it may use, by name. A name belongs to the store
+  # whose heir registered it, until that ends. Whoever starts a store checks its views; the bridge
+  # looks them up.
 
   alias Slither.{Error, Options}
+  alias Slither.Store.{Errors, Specs, Table}
 
   @registry Slither.Store.Registry
 
@@ -25,24 +27,25 @@ defmodule Slither.Store.Views do
           module: module
         }
 
+  @typedoc "A table as Python knows it: `name` is its name there, `table` that in its store."
+  @type table :: %{
+          name: String.t(),
+          table: atom,
+          access: :read | :read_write,
+          store: term,
+          module: module
+        }
+
   @spec docs() :: String.t()
   def docs, do: Options.docs(@specs)
 
   @spec check(term, module, term) :: {:ok, [view]} | {:error, Error.t()}
   def check(views, module, store) when is_list(views) do
-    views
-    |> Enum.with_index(1)
-    |> Enum.reduce_while({:ok, []}, fn {view, index}, {:ok, done} ->
-      where = "view #{label(view, index)} of #{inspect(module)}"
-      view = if is_map(view) and not is_struct(view), do: Map.to_list(view), else: view
+    scope = Keyword.get(Application.get_env(:slither, :bridge, []), :default_scope, :session)
 
-      with {:ok, checked} <- Options.validate(view, @specs, where),
-           view = build(checked, module, store),
-           :ok <- fresh(view, done, where) do
-        {:cont, {:ok, done ++ [view]}}
-      else
-        {:error, error} -> {:halt, {:error, error}}
-      end
+    Specs.check(views, @specs, "view", module, fn checked, _where ->
+      own = %{name: to_string(checked[:name]), store: store, module: module}
+      {:ok, checked |> Map.new() |> Map.put_new(:scope, scope) |> Map.merge(own)}
     end)
   end
 
@@ -51,11 +54,17 @@ defmodule Slither.Store.Views do
     {:error, %Error{reason: :invalid_views, where: inspect(module), message: message}}
   end
 
-  @doc "The view and the store it belongs to."
+  @doc "The view of that name, which says what store it belongs to."
   @spec fetch(String.t()) :: {:ok, view} | :error
-  def fetch(name) when is_binary(name) do
-    case Registry.lookup(@registry, {:view, name}) do
-      [{_heir, view}] -> {:ok, view}
+  def fetch(name) when is_binary(name), do: find({:view, name})
+
+  @doc "The table of that name which Python may use."
+  @spec fetch_table(String.t()) :: {:ok, table} | :error
+  def fetch_table(name), do: find({:table, name})
+
+  defp find(key) do
+    case Registry.lookup(@registry, key) do
+      [{_heir, found}] -> {:ok, found}
       [] -> :error
     end
   rescue
@@ -65,39 +74,36 @@ defmodule Slither.Store.Views do
 
   @doc "Every view of every running store, by name."
   @spec all() :: [view]
-  def all do
-    @registry
-    |> Registry.select([{{{:view, :_}, :_, :"$1"}, [], [:"$1"]}])
-    |> Enum.sort_by(& &1.name)
+  def all, do: Enum.sort_by(select(:view), & &1.name)
+
+  @doc "The names of all tables that Python may use."
+  @spec table_names() :: [String.t()]
+  def table_names, do: Enum.map(select(:table), & &1.name)
+
+  defp select(kind) do
+    Registry.select(@registry, [{{{kind, :_}, :_, :"$1"}, [], [:"$1"]}])
   rescue
     ArgumentError -> []
   end
 
   @doc "The tables of a store that Python may use, to be registered with its views."
-  @spec tables([Slither.Store.Table.t()], term) :: [map]
-  def tables(tables, store) do
+  @spec tables([Table.t()], module, term) :: [table]
+  def tables(tables, module, store) do
     for %{python: access} = table <- tables, access do
-      %{name: table.as, table: table.name, store: store, access: access}
+      own = %{store: store, module: module}
+      Map.merge(own, %{name: table.as, table: table.name, access: access})
     end
   end
 
-  @doc "The table of that name which Python may use."
-  @spec fetch_table(String.t()) :: {:ok, map} | :error
-  def fetch_table(name) do
-    case Registry.lookup(@registry, {:table, name}) do
-      [{_heir, table}] -> {:ok, table}
-      [] -> :error
-    end
-  rescue
-    ArgumentError -> :error
-  end
-
-  @doc "The names of all tables that Python may use."
-  @spec table_names() :: [String.t()]
-  def table_names do
-    Registry.select(@registry, [{{{:table, :"$1"}, :_, :_}, [], [:"$1"]}])
-  rescue
-    ArgumentError -> []
+  @doc "Whether another instance of the same module serves one of these."
+  @spec served?([view | table]) :: boolean
+  def served?(views) do
+    Enum.any?(views, fn %{module: module, store: store} = view ->
+      case find(key(view)) do
+        {:ok, %{module: ^module, store: other}} -> other != store
+        _mine_or_free -> false
+      end
+    end)
   end
 
   @doc "Registers views and tables in the calling process's name: all of them or none."
@@ -125,37 +131,9 @@ defmodule Slither.Store.Views do
   defp taken(view) do
     {kind, name} = key(view)
 
-    other =
-      case Registry.lookup(@registry, {kind, name}) do
-        [{_heir, %{store: store}}] -> "store #{inspect(store)}"
-        [] -> "another store"
-      end
-
-    %Error{
-      reason: if(kind == :view, do: :duplicate_view, else: :duplicate_table),
-      where: "store #{inspect(view.store)}",
-      message: "#{kind} #{inspect(name)} is already served to Python by #{other}",
-      hint: "rename one, or start this store with `views: false`",
-      details: %{kind => name, store: view.store}
-    }
+    case find({kind, name}) do
+      {:ok, %{store: other}} -> Errors.taken(view.store, kind, name, "store #{inspect(other)}")
+      :error -> Errors.taken(view.store, kind, name, "another store")
+    end
   end
-
-  defp fresh(view, done, where) do
-    if Enum.any?(done, &(&1.name == view.name)),
-      do: {:error, %Error{reason: :duplicate_view, where: where, message: "is named twice"}},
-      else: :ok
-  end
-
-  defp build(checked, module, store) do
-    scope = Keyword.get(Application.get_env(:slither, :bridge, []), :default_scope, :session)
-
-    checked
-    |> Map.new()
-    |> Map.put_new(:scope, scope)
-    |> Map.merge(%{name: to_string(checked[:name]), store: store, module: module})
-  end
-
-  defp label(%{name: name}, _index), do: inspect(name)
-  defp label([{_, _} | _] = view, index), do: inspect(Keyword.get(view, :name, index))
-  defp label(_view, index), do: inspect(index)
 end

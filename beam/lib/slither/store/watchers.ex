@@ -1,28 +1,34 @@
 defmodule Slither.Store.Watchers do
   @moduledoc false
-  # Who is told about changes. The rows are in the auxiliary table as well, for the next owner.
+  # Which processes a store's owner tells about changes, by table. The owner calls it. A row of
+  # each watcher is in `Slither.Store.Processes`, where the next owner finds it.
 
-  defstruct [:aux, by_table: %{}]
+  alias Slither.Store.Processes
 
-  @type t :: %__MODULE__{}
+  defstruct [:processes, by_table: %{}]
 
-  @spec restore(:ets.tid()) :: t
-  def restore(aux) do
-    rows = :ets.match(aux, {{:watch, :"$1"}, :"$2", :"$3"})
+  @type t :: %__MODULE__{
+          processes: Processes.t(),
+          by_table: %{atom => [{pid, own :: reference, monitor :: reference}]}
+        }
+  @type change :: {table :: atom, kind :: atom, keys :: [term] | :all}
 
-    Enum.reduce(rows, %__MODULE__{aux: aux}, fn [ref, pid, name], all ->
-      put(all, ref, pid, name)
-    end)
+  @doc "The watchers that the owners before this one had."
+  @spec restore(Processes.t()) :: t
+  def restore(processes) do
+    for {ref, pid, name} <- Processes.watches(processes),
+        reduce: %__MODULE__{processes: processes},
+        do: (watchers -> put(watchers, ref, pid, name))
   end
 
-  @doc "Has `pid` told of changes, by the reference it has."
+  @doc "Has `pid` told of a table's changes, by the reference that it has."
   @spec add(t, reference, pid, atom) :: t
   def add(watchers, ref, pid, name) do
-    :ets.insert(watchers.aux, {{:watch, ref}, pid, name})
+    Processes.put_watch(watchers.processes, ref, pid, name)
     put(watchers, ref, pid, name)
   end
 
-  # By the reference the watcher has, or by that of the monitor.
+  @doc "Removes a watcher, by the reference that it has or by that of the owner's monitor."
   @spec remove(t, reference) :: t
   def remove(watchers, ref) do
     by_table =
@@ -31,7 +37,7 @@ defmodule Slither.Store.Watchers do
 
         for {_pid, own, monitor} <- gone do
           Process.demonitor(monitor, [:flush])
-          :ets.delete(watchers.aux, {:watch, own})
+          Processes.delete_watch(watchers.processes, own)
         end
 
         {name, kept}
@@ -40,7 +46,7 @@ defmodule Slither.Store.Watchers do
     %{watchers | by_table: by_table}
   end
 
-  @spec notify(t, term, pos_integer, {atom, atom, [term] | :all}) :: :ok
+  @spec notify(t, term, pos_integer, change) :: :ok
   def notify(watchers, store, generation, {name, kind, keys}) do
     for {pid, ref, _monitor} <- Map.get(watchers.by_table, name, []) do
       change = %{store: store, table: name, kind: kind, keys: keys, generation: generation}

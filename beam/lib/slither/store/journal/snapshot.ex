@@ -71,7 +71,7 @@ defmodule Slither.Store.Journal.Snapshot do
   defp deadline(%{expiry: nil}, _row), do: nil
 
   defp deadline(table, row) do
-    case :ets.lookup(table.expiry, elem(row, table.keypos - 1)) do
+    case :ets.lookup(table.expiry, Table.key(table, row)) do
       [{_key, deadline}] -> deadline
       [] -> nil
     end

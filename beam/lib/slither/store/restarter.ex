@@ -1,8 +1,9 @@
-defmodule Slither.Store.Keeper do
+defmodule Slither.Store.Restarter do
   @moduledoc false
-  # Stands between a configured store and the application, so that a store which can't go on costs
-  # no other: one that ends is started again after a pause, which doubles while that fails. The
-  # first start is not ours to repeat: what is wrong with a configuration is told at once.
+  # A process between a configured store and the application's supervisor, so that a store which
+  # can't go on costs no other: one that ends is started again after a pause, which doubles while
+  # that fails. A store that fails its first start fails the application's: what is wrong with a
+  # configuration is told at once. `Slither.Store.Supervisor` starts one for each store.
 
   use GenServer
 
@@ -47,7 +48,7 @@ defmodule Slither.Store.Keeper do
     end
   end
 
-  # A store that failed to start has also said so by an exit.
+  # A store that failed to start is linked, too, and its exit arrives here.
   def handle_info(_message, state), do: {:noreply, state}
 
   @impl true
@@ -63,12 +64,17 @@ defmodule Slither.Store.Keeper do
     pause = if up >= @recovered, do: @first_pause, else: state.pause
 
     Logger.error(
-      "#{inspect(Server.child_spec(state.store).id |> elem(1))}: the store ended and starts again " <>
-        "in #{pause} ms: #{describe(reason)}"
+      "#{inspect(name(state.store))}: the store ended and starts again in #{pause} ms: " <>
+        describe(reason)
     )
 
     Process.send_after(self(), :start, pause)
     %{state | pid: nil, pause: min(pause * 2, @longest_pause)}
+  end
+
+  defp name(store) do
+    {Server, name} = Server.child_spec(store).id
+    name
   end
 
   defp describe(reason) when is_exception(reason), do: Exception.message(reason)

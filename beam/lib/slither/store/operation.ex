@@ -1,11 +1,10 @@
-defmodule Slither.Store.Plan do
+defmodule Slither.Store.Operation do
   @moduledoc false
-  # What a write does, worked out from the rows it meets: a reply and the effects on the table.
-  # Effects are plain rows and keys, never functions, so that the same list is applied, written
-  # to the journal and replayed over a reloaded table.
+  # What a write does, worked out by the store's owner from the rows that the write meets: a reply,
+  # and the effects on the table. Effects are plain rows and keys, never functions, so that the
+  # same list is applied, written to the journal and replayed over a reloaded table.
 
-  alias Slither.Error
-  alias Slither.Store.Table
+  alias Slither.Store.{Errors, Table}
 
   @type op ::
           {:insert, [tuple]}
@@ -16,12 +15,13 @@ defmodule Slither.Store.Plan do
           | {:counter, term, integer, integer | nil}
           | {:expire, [term]}
 
-  @spec run(op, Table.t()) :: {{:ok, term} | {:error, Error.t()} | :changed, [Table.effect()]}
+  @spec run(op, Table.t()) ::
+          {{:ok, term} | {:error, Slither.Error.t()} | :changed, [Table.effect()]}
   def run({:insert, []}, _table), do: {{:ok, :ok}, []}
   def run({:insert, records}, table), do: {{:ok, :ok}, [insert(table, records)]}
 
   def run({:insert_new, record}, table) do
-    case Table.lookup(table, elem(record, table.keypos - 1)) do
+    case Table.lookup(table, Table.key(table, record)) do
       [] -> {{:ok, true}, [insert(table, [record])]}
       _ -> {{:ok, false}, []}
     end
@@ -50,7 +50,7 @@ defmodule Slither.Store.Plan do
         {{:ok, default + by}, [insert(table, [{key, default + by}])]}
 
       {records, _} ->
-        {{:error, not_a_counter(table, key, records)}, []}
+        {{:error, Errors.not_a_counter(table.name, key, records)}, []}
     end
   end
 
@@ -62,26 +62,14 @@ defmodule Slither.Store.Plan do
     end
   end
 
-  @doc "How many rows or keys the effects touch, and which keys."
+  @doc "The keys that the effects touch, one for each row."
   @spec keys(Table.t(), [Table.effect()]) :: [term]
   def keys(table, effects) do
     Enum.flat_map(effects, fn
-      {:insert, records, _deadline} -> Enum.map(records, &elem(&1, table.keypos - 1))
+      {:insert, records, _deadline} -> Enum.map(records, &Table.key(table, &1))
       {:delete, keys} -> keys
     end)
   end
 
   defp insert(table, records), do: {:insert, records, Table.deadline(table)}
-
-  defp not_a_counter(table, key, records) do
-    found = if records == [], do: "nothing", else: inspect(hd(records), limit: 5)
-
-    %Error{
-      reason: :not_a_counter,
-      where: "Slither.Store.Server.update_counter/5",
-      message: "key #{inspect(key)} of table #{inspect(table.name)} holds #{found}",
-      hint: "it must hold an integer, or a default must be given",
-      details: %{table: table.name, key: key}
-    }
-  end
 end
