@@ -48,7 +48,8 @@ defmodule Slither.HouseTest do
   @long ~w(protocol/decoder.ex python/worker.ex pool/ledger.ex pipe/server.ex
            run/engine.ex run/flow.ex)
 
-  # What is sent past the module that takes it. Watchers tell processes of the user's own.
+  # What is sent past the module that takes it. Watchers tell processes of the user's own; reports
+  # are what a room below tells one above it, in one module.
   @sends %{
     "pipe/instance.ex" => [:drain],
     "pool.ex" => [:end_run],
@@ -58,10 +59,9 @@ defmodule Slither.HouseTest do
     "pool/leases.ex" => [:stop, :idle?, :expire],
     "pool/session_calls.ex" => [:end_session, :sessions_of, :roomiest, :rebind],
     "python/answerer.ex" => [:recorded, :answered],
-    "python/lane.ex" => [:sent, :kill_call, :cancel, :stalled, :resumed, :lane_idle],
-    "python/worker.ex" =>
-      [:worker_ready, :reply, :max_rss_too_low, :worker_due, :tape] ++
-        [:worker_down, :worker_failed],
+    "python/lane.ex" => [:sent, :kill_call, :cancel, :stalled, :resumed],
+    "python/worker.ex" => [:reply, :tape, :worker_down],
+    "python/reports.ex" => [:worker, :lane_idle],
     "store/watchers.ex" => [Slither.Store]
   }
 
