@@ -37,12 +37,7 @@ defmodule Slither.HouseTest do
   @folders %{"stage" => :pipe, "testing" => :tools}
 
   # Who knows a room above or beside its own.
-  @edges [
-    {"run/batcher.ex", "dispatch/strategies/arrival.ex"},
-    {"run/batcher.ex", "dispatch/strategies/fixed_batch.ex"},
-    {"run/batcher.ex", "dispatch/strategies/key_partition.ex"},
-    {"run/batcher.ex", "dispatch/strategies/weighted_batch.ex"}
-  ]
+  @edges []
 
   # The codec's two files are long because each first byte has a clause of its own.
   @long ~w(protocol/decoder.ex python/worker.ex pool/ledger.ex pipe/server.ex

@@ -126,7 +126,7 @@ defmodule Slither.Dispatch do
         owner: self(),
         source: Source.new(items),
         next: 0,
-        batcher: Batcher.new(options),
+        batcher: Settings.batcher(options),
         flow: plan |> Flow.new(inbox) |> Flow.give_whole(),
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt: options[:receipt],

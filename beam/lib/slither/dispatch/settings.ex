@@ -4,7 +4,7 @@ defmodule Slither.Dispatch.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Dispatch.{Executors, Strategies}
-  alias Slither.Run.Policy
+  alias Slither.Run.{Batcher, Policy}
   alias Slither.Python.Capture
 
   @table [
@@ -117,6 +117,16 @@ defmodule Slither.Dispatch.Settings do
          :ok <- strategy(checked, where) do
       {:ok, checked}
     end
+  end
+
+  @doc "The batcher of checked options."
+  @spec batcher(keyword) :: Batcher.t()
+  def batcher(options) do
+    strategy = options[:strategy]
+
+    if strategy in [Strategies.FixedBatch, Strategies.KeyPartition, Strategies.WeightedBatch],
+      do: Batcher.ours(strategy, options),
+      else: Batcher.theirs(strategy, options)
   end
 
   defp with_configured(options) do

@@ -4,6 +4,7 @@ defmodule Slither.Pipe.Nodes do
   # its entries is decided here. Called by `Slither.Pipe.Run` before a run begins.
 
   alias Slither.{Context, PipeError}
+  alias Slither.Dispatch.Settings
   alias Slither.Dispatch.Strategies.Arrival
   alias Slither.Pipe.Definition
   alias Slither.Run.{Batcher, Handler, Mailbox, Node, Plan, Policy}
@@ -67,7 +68,7 @@ defmodule Slither.Pipe.Nodes do
 
     with {:ok, plan} <- Plan.new(settings, context(stage, run), at.bounded?) do
       plan = %{plan | policy: policy(stage, run)}
-      {:ok, batches(stage, plan, Batcher.new(settings), at, last?: at.last?)}
+      {:ok, batches(stage, plan, Settings.batcher(settings), at, last?: at.last?)}
     end
   end
 
@@ -101,7 +102,7 @@ defmodule Slither.Pipe.Nodes do
   defp beside(stage, handler, hands, at) do
     execute = &Handler.execute(handler, &1)
     plan = Plan.local(execute, handler.policy, handler.context, hands, at.bounded?)
-    batches(stage, plan, Batcher.new(strategy: Arrival, hands: hands), at, handler: handler)
+    batches(stage, plan, Batcher.ours(Arrival, hands: hands), at, handler: handler)
   end
 
   defp batches(stage, plan, batcher, at, options),

@@ -1,54 +1,72 @@
 defmodule Slither.Run.Batcher do
   @moduledoc false
-  # A strategy being fed. Strategies with only `batch/2` are given whole windows.
-
+  # Feeds a strategy with entries and gives the groups of batches that it makes of them. A value of
+  # the process that drives a run.
   #
-  # Strategies, and the functions that ours are given, are code of the user's: where it fails, the
-  # entries that it can't say a batch for are a batch that has failed.
+  # A strategy is a module of `Slither.Dispatch.Strategy`. One that is not ours is code of the user's:
+  # where it fails, or loses an item, the entries that it can't say a batch for are a batch that has
+  # failed.
 
   alias Slither.{Error, Guarded, Item}
-  alias Slither.Dispatch.Strategies.{Arrival, FixedBatch, KeyPartition, WeightedBatch}
 
-  @ours [Arrival, FixedBatch, KeyPartition, WeightedBatch]
-
-  @enforce_keys [:strategy, :options, :state]
-  # `inside` are the entries that a strategy of the user's own has and has not given back.
-  defstruct [:strategy, :options, :state, inside: []]
-
-  @type t :: %__MODULE__{}
   @type entry :: {seq :: term, Item.t()}
   @type batch :: [entry, ...] | {:failed, [entry, ...], Error.t()}
+  @typedoc "Batches whose items come out together, in the order of the input."
   @type group :: [batch, ...]
 
-  @doc "A batcher of checked dispatch options."
-  @spec new(keyword) :: t
-  def new(options) do
-    strategy = options[:strategy]
-    %__MODULE__{strategy: strategy, options: options, state: start(strategy, options)}
-  end
+  @enforce_keys [:strategy, :kind, :options, :state]
+  # `inside` are the entries that a strategy of the user's own has and has not given back.
+  defstruct [:strategy, :kind, :options, :state, inside: []]
 
-  defp start(strategy, options) when strategy in @ours, do: strategy.init(options)
+  @typedoc """
+  A strategy of ours; one of the user's that takes entries as they come; one with `batch/2` alone,
+  which is given whole windows; or one that could not begin, with the error as its state.
+  """
+  @type kind :: :ours | :push | :window | :broken
+  @type t :: %__MODULE__{
+          strategy: module,
+          kind: kind,
+          options: keyword,
+          state: term,
+          inside: [entry]
+        }
 
-  defp start(strategy, options) do
-    if push?(strategy) do
+  @doc "A batcher of a strategy that is ours, with its options."
+  @spec ours(module, keyword) :: t
+  def ours(strategy, options),
+    do: %__MODULE__{
+      strategy: strategy,
+      options: options,
+      kind: :ours,
+      state: strategy.init(options)
+    }
+
+  @doc "A batcher of a strategy of the user's, with the checked options of a dispatch."
+  @spec theirs(module, keyword) :: t
+  def theirs(strategy, options),
+    do: start(%__MODULE__{strategy: strategy, options: options, kind: :window, state: nil})
+
+  defp start(%__MODULE__{strategy: strategy, options: options} = batcher) do
+    if Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2) do
       case guarded(strategy, "init/1", fn -> strategy.init(options) end) do
-        {:ok, state} -> {:push, state}
-        {:error, error} -> {:broken, error}
+        {:ok, state} -> %{batcher | kind: :push, state: state}
+        {:error, error} -> %{batcher | kind: :broken, state: error}
       end
     else
-      {:window, options[:batch_size] * options[:max_in_flight]}
+      %{batcher | kind: :window, state: options[:batch_size] * options[:max_in_flight]}
     end
   end
 
   @doc "How many entries to feed it next."
   @spec want(t) :: pos_integer
-  def want(%__MODULE__{strategy: strategy, state: state}) when strategy in @ours,
-    do: strategy.want(state)
+  def want(%__MODULE__{kind: :ours, strategy: strategy, state: state}), do: strategy.want(state)
 
-  def want(%__MODULE__{state: {:window, size}, inside: inside}), do: max(1, size - length(inside))
-  def want(%__MODULE__{state: {:broken, _error}}), do: 1
+  def want(%__MODULE__{kind: :window} = batcher),
+    do: max(1, batcher.state - length(batcher.inside))
 
-  def want(%__MODULE__{strategy: strategy, state: {:push, state}}) do
+  def want(%__MODULE__{kind: :broken}), do: 1
+
+  def want(%__MODULE__{kind: :push, strategy: strategy, state: state}) do
     case guarded(strategy, "want/1", fn -> strategy.want(state) end) do
       {:ok, count} when is_integer(count) and count > 0 -> count
       _failed_or_none -> 1
@@ -62,44 +80,41 @@ defmodule Slither.Run.Batcher do
 
   @doc "Feeds entries; gives complete groups of batches."
   @spec add(t, [entry]) :: {[group], t}
-  def add(%__MODULE__{strategy: strategy, state: state} = batcher, entries)
-      when strategy in @ours do
+  def add(%__MODULE__{kind: :ours, strategy: strategy, state: state} = batcher, entries) do
     {groups, state} = strategy.add(entries, state)
     {groups, %{batcher | state: state}}
   end
 
-  def add(%__MODULE__{state: {:broken, error}} = batcher, entries),
+  def add(%__MODULE__{kind: :broken, state: error} = batcher, entries),
     do: {failed(entries, error), batcher}
 
-  def add(%__MODULE__{inside: inside, state: {:window, size}} = batcher, entries) do
+  def add(%__MODULE__{kind: :window, inside: inside, state: size} = batcher, entries) do
     batcher = %{batcher | inside: inside ++ entries}
     if length(batcher.inside) >= size, do: window(batcher), else: {[], batcher}
   end
 
-  def add(%__MODULE__{strategy: strategy, state: {:push, state}} = batcher, entries) do
+  def add(%__MODULE__{kind: :push, strategy: strategy, state: state} = batcher, entries) do
     batcher = %{batcher | inside: batcher.inside ++ entries}
 
     answer =
       guarded(strategy, "add/2", fn ->
         {groups, state} = strategy.add(entries, state)
-        {groups, left!(strategy, groups, batcher.inside), {:push, state}}
+        {groups, left!(strategy, groups, batcher.inside), state}
       end)
 
     case answer do
       {:ok, {groups, inside, state}} -> {groups, %{batcher | inside: inside, state: state}}
-      {:error, error} -> {failed(batcher.inside, error), emptied(batcher)}
+      {:error, error} -> {failed(batcher.inside, error), start(%{batcher | inside: []})}
     end
   end
 
   @doc "The rest, at the end of the input."
   @spec flush(t) :: [group]
-  def flush(%__MODULE__{strategy: strategy, state: state}) when strategy in @ours,
-    do: strategy.flush(state)
-
+  def flush(%__MODULE__{kind: :ours, strategy: strategy, state: state}), do: strategy.flush(state)
   def flush(%__MODULE__{inside: []}), do: []
-  def flush(%__MODULE__{state: {:window, _size}} = batcher), do: batcher |> window() |> elem(0)
+  def flush(%__MODULE__{kind: :window} = batcher), do: batcher |> window() |> elem(0)
 
-  def flush(%__MODULE__{strategy: strategy, state: {:push, state}, inside: inside}) do
+  def flush(%__MODULE__{kind: :push, strategy: strategy, state: state, inside: inside}) do
     answer =
       guarded(strategy, "flush/1", fn ->
         groups = strategy.flush(state)
@@ -120,12 +135,6 @@ defmodule Slither.Run.Batcher do
 
   defp size({:failed, entries, _error}), do: length(entries)
   defp size(entries), do: length(entries)
-
-  defp push?(strategy),
-    do: Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2)
-
-  defp emptied(batcher),
-    do: %{batcher | inside: [], state: start(batcher.strategy, batcher.options)}
 
   defp failed([], _error), do: []
   defp failed(entries, error), do: [[{:failed, entries, error}]]
