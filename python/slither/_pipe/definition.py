@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from slither._errors import PipeError
 from slither._options import TEXT, nearest, wrong
 from slither._pipe import options as known
+from slither._pipe.document import lost_target
 from slither._pipe.expression import Expression, Operand
 from slither._pipe.faults import caller, fault
 from slither._pipe.faults import name as checked_name
@@ -235,7 +236,7 @@ class Pipe:
         except PipeError as error:
             raise fault(f"on_error {stage!r}: {error.reason}") from None
         made = self._with(_policies={**self._policies, stage: read})
-        made._lines[f"on_error {stage}"] = caller()
+        made._lines[f"on_error {stage!r}"] = caller()
         return made
 
     def document(self) -> dict[str, Payload]:
@@ -249,7 +250,6 @@ class Pipe:
         """
         if not self._stages:
             raise fault(f"pipe {self.name!r} has no stages")
-        self._check_targets()
         document: dict[str, Payload] = {
             "version": VERSION,
             "name": self.name,
@@ -265,6 +265,9 @@ class Pipe:
                 {"stage": stage, "policy": chosen.document}
                 for stage, chosen in self._policies.items()
             ]
+        if (lost := lost_target(document)) is not None:
+            statement, reason = lost
+            raise PipeError(reason, self._lines.get(statement))
         return copy.deepcopy(document)
 
     def _stage(
@@ -279,7 +282,7 @@ class Pipe:
         if options:
             stage["options"] = options
         made = self._with(_stages={**self._stages, name: stage})
-        made._lines[name] = caller()
+        made._lines[f"stage {name!r}"] = caller()
         return made
 
     def _check(self, name: str, mistake: str | None) -> None:
@@ -301,37 +304,6 @@ class Pipe:
             setattr(made, slot, changes.get(slot, getattr(self, slot)))
         made._lines = dict(self._lines)
         return made
-
-    # A target may be declared after its use, so that only a whole pipe can be checked.
-    def _check_targets(self) -> None:
-        outputs = {*self._outputs, "default"}
-        names = list(self._stages)
-        for index, (name, stage) in enumerate(self._stages.items()):
-            later = {*outputs, *names[index + 1 :]}
-            for entry in stage.get("routes", ()):
-                self._check_target(name, f"stage {name!r}", entry["to"], later)
-            if stage["type"] == "pipe":
-                mapped: dict[str, str] = stage["outputs"]
-                for one in stage["pipe"]["outputs"]:
-                    self._check_target(name, f"stage {name!r}", mapped.get(one, one), outputs)
-        for name, chosen in self._policies.items():
-            if chosen.route is not None:
-                where = f"on_error {name}"
-                self._check_target(where, f"on_error {name!r}", chosen.route, outputs)
-
-    def _check_target(self, line: str, what: str, to: str, known: set[str]) -> None:
-        if to in known:
-            return
-        where = self._lines.get(line)
-        if to in self._stages:
-            reason = f"{to!r} is not a later stage; an item can't go back"
-            raise PipeError(f"{what}: {reason}", where)
-        declared = ", ".join(map(repr, (*self._outputs, "default")))
-        raise PipeError(
-            f"{what}: output {to!r} is not declared.{nearest(to, known)} "
-            f"Declared: {declared}; add: .output({to!r})",
-            where,
-        )
 
 
 def _table(name: str, table: StoreLike) -> str:

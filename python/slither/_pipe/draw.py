@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from slither._pipe.document import routed
 from slither._pipe.render import render
 from slither._types import Payload
 
@@ -106,7 +107,7 @@ class _Chart:
             later = dict(zip([later["name"] for later in stages], first, strict=True))
             self._stage(stage, node, {**later, **outputs}, after)
             policy = policies.get(stage["name"], policies.get("*"))
-            target = _routed(policy)
+            target = routed(policy)
             if target is not None:
                 self._line(f"{node} -. error .-> {outputs[target]}")
         return first[0]
@@ -142,13 +143,6 @@ def _first(stage: Document, node: str) -> str:
     if stage["type"] != "pipe":
         return node
     return _first(stage["pipe"]["stages"][0], f"{node}_0")
-
-
-def _routed(policy: Payload) -> str | None:
-    if isinstance(policy, dict) and "retry" in policy:
-        policy = policy["retry"].get("then")
-    target = policy.get("route") if isinstance(policy, dict) else None
-    return target if isinstance(target, str) else None
 
 
 def _is_edge(line: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from slither._errors import PipeError
 from slither._options import BOOL, MS, TEXT, Check, either, whole, words, wrong
+from slither._pipe.document import routed
 from slither._pipe.expression import Expression, Operand, data
 from slither._types import Payload
 
@@ -106,16 +107,20 @@ def needs(options: Mapping[str, Payload]) -> str | None:
 class Policy:
     """What becomes of items that fail: made by :func:`route` and :func:`retry`."""
 
-    __slots__ = ("document", "route")
+    __slots__ = ("document",)
 
-    def __init__(self, document: Payload, route: str | None = None) -> None:
-        """Keep the document, and the output it names."""
+    def __init__(self, document: Payload) -> None:
+        """Keep the document."""
         self.document = document
-        self.route = route
 
     def __repr__(self) -> str:
         """Show the document."""
         return f"Policy({self.document!r})"
+
+    @property
+    def route(self) -> str | None:
+        """The output that it names, if it names one."""
+        return routed(self.document)
 
 
 PolicyLike: TypeAlias = Policy | Literal["halt", "skip"]
@@ -134,7 +139,7 @@ def route(output: str | Operand) -> Policy:
         return Policy({"route": data(output)})
     if not isinstance(output, str):
         raise PipeError(f"route takes an output's name or an expression, got {output!r:.80}")
-    return Policy({"route": output}, output)
+    return Policy({"route": output})
 
 
 def retry(**options: Unpack[RetryOptions]) -> Policy:
@@ -151,7 +156,6 @@ def retry(**options: Unpack[RetryOptions]) -> Policy:
     if fault is not None:
         raise PipeError(f"retry: {fault}")
     document: dict[str, Payload] = dict(options)
-    target = None
     if isinstance(document.get("on"), tuple):
         document["on"] = list(document["on"])
     if "then" in document:
@@ -159,8 +163,7 @@ def retry(**options: Unpack[RetryOptions]) -> Policy:
         if isinstance(then.document, dict) and "retry" in then.document:
             raise PipeError("retry: then takes 'halt', 'skip' or route(…), not another retry")
         document["then"] = then.document
-        target = then.route
-    return Policy({"retry": document}, target)
+    return Policy({"retry": document})
 
 
 def policy(value: object) -> Policy:
