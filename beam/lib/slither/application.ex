@@ -1,8 +1,9 @@
 defmodule Slither.Application do
   @moduledoc false
-  # Stores start first: no handler runs before the state it reads is there, and what is in memory
-  # outlives all that only helps workers. Pools start before long-running pipes, so that these can
-  # finish what is in them when all stops.
+  # Starts Slither's own processes, in three parts that fail apart from each other: what one can't
+  # mend costs none of the others. Stores start first, as no handler may run before the state it
+  # reads is there; pools start before long-running pipes, so that pipes, which stop first, can
+  # finish what is in them.
 
   use Application
 
@@ -12,28 +13,29 @@ defmodule Slither.Application do
   @impl true
   def start(_type, _args) do
     :ok = Slither.Protocol.Shapes.init()
-
     :ok = Slither.Telemetry.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 
-    children =
-      [
-        {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
+    children = [
+      {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
+      part(Slither.Python, :rest_for_one, [
         {Registry, keys: :unique, name: Slither.Python.Registry},
         # What Python asks at one time, in all pools: beyond it, views are busy.
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
-        guard()
-      ] ++ pools() ++ [Slither.Pipe.Names, Slither.Pipe.Supervisor]
+        # The guard and the pools have a supervisor each, so that the end of one costs no other.
+        part(Guard, :one_for_one, [{Guard, name: Guard}]),
+        part(:pools, :one_for_one, pools())
+      ]),
+      part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor])
+    ]
 
-    Supervisor.start_link(children, strategy: :rest_for_one, name: Slither.Supervisor)
+    Supervisor.start_link(children, strategy: :one_for_one, name: Slither.Supervisor)
   end
 
-  # Under a supervisor of its own, lest its end be that of all pools.
-  defp guard do
-    guards = [{Guard, name: Guard}]
-    start = {Supervisor, :start_link, [guards, [strategy: :one_for_one]]}
-    %{id: Guard, type: :supervisor, start: start}
+  defp part(id, strategy, children) do
+    start = {Supervisor, :start_link, [children, [strategy: strategy]]}
+    %{id: id, type: :supervisor, start: start}
   end
 
   defp pools do
