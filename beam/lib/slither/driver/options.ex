@@ -7,7 +7,7 @@ defmodule Slither.Driver.Options do
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
   alias Slither.{Error, Options}
-  alias Slither.Pipe.Document.{Fields, Policies}
+  alias Slither.Pipe.Document.{Part, Policies}
   alias Slither.Python.Pool
 
   @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
@@ -56,7 +56,8 @@ defmodule Slither.Driver.Options do
 
   defp policy(options) do
     with {:ok, document} <- Keyword.fetch(options, :on_error),
-         {:ok, policy} <- Fields.read(fn -> Policies.policy(document, "on_error") end) do
+         part = %Part{path: "on_error", value: document},
+         {:ok, policy} <- Part.read(fn -> Policies.policy(part) end) do
       {:ok, Keyword.put(options, :on_error, policy)}
     else
       :error -> {:ok, options}

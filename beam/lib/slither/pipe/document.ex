@@ -27,7 +27,7 @@ defmodule Slither.Pipe.Document do
 
   alias Slither.{Error, Options}
   alias Slither.Pipe.{Builder, Definition, Statement}
-  alias Slither.Pipe.Document.{Fields, Policies, Stages}
+  alias Slither.Pipe.Document.{Part, Policies, Stages}
   alias Slither.Store.Views
 
   @version 1
@@ -55,88 +55,79 @@ defmodule Slither.Pipe.Document do
   """
   @spec parse(term, keyword) :: {:ok, Definition.t()} | {:error, Error.t()}
   def parse(document, options \\ []) do
+    part = %Part{path: "", value: document}
+
     with {:ok, options} <- Options.validate(options, @options, "Slither.Pipe.Document.parse/2"),
-         {:error, error} <- Fields.read(fn -> read(document, "", options[:pool], 1) end),
+         {:error, error} <- Part.read(fn -> read(part, options[:pool], 1) end),
          do: {:error, %{error | where: error.where || where(document)}}
   end
 
   # A document within another is read by way of the stage that holds it.
-  defp read(document, path, pool, nesting) do
-    if nesting > @max_nesting, do: Fields.refuse(path, "pipes nest deeper than #{@max_nesting}")
-    fields = Fields.map(document, path)
-    version(fields["version"], Fields.under(path, "version"))
-    Fields.known(fields, path, ~w(version name stages outputs stores on_error))
-
-    name = Fields.name(fields, path, "name")
-    stages = Fields.list(fields, path, "stages", most: @max_stages)
-
-    within = %{pool: pool, read: &read(&1, &2, pool, nesting + 1)}
+  defp read(part, pool, nesting) do
+    if nesting > @max_nesting, do: Part.refuse(part, "pipes nest deeper than #{@max_nesting}")
+    part |> Part.map() |> Part.get("version") |> version()
+    name = part |> Part.map(~w(version name stages outputs stores on_error)) |> Part.name("name")
+    stages = part |> Part.fetch("stages") |> Part.list(@max_stages)
+    within = %{pool: pool, read: &read(&1, pool, nesting + 1)}
 
     statements =
-      Fields.each(stages, path, "stages", &Stages.statement(&1, &2, within)) ++
-        each(fields, path, "outputs", &output/2) ++
-        each(fields, path, "stores", &store/2) ++
-        each(fields, path, "on_error", &policy/2)
+      Enum.map(stages, &Stages.statement(&1, within)) ++
+        each(part, "outputs", &statement(:output, &1, Part.name(&1), nil)) ++
+        each(part, "stores", &store/1) ++
+        each(part, "on_error", &policy/1)
 
-    built(Builder.build(name, statements), path)
+    built(Builder.build(name, statements), part)
   end
 
-  defp each(fields, path, field, fun),
-    do: fields |> Fields.list(path, field, default: []) |> Fields.each(path, field, fun)
+  defp each(part, field, fun), do: part |> Part.get(field, []) |> Part.list() |> Enum.map(fun)
 
-  defp version(@version, _path), do: :ok
+  defp version(%{value: @version}), do: :ok
 
-  defp version(version, path) when is_integer(version) do
+  defp version(%{value: version} = part) when is_integer(version) do
     message = "documents of version #{version} can't be read; this Slither reads #{@version}"
-    Fields.refuse(path, message, :unsupported_version)
+    Part.refuse(part, message, :unsupported_version)
   end
 
-  defp version(version, path),
-    do: Fields.refuse(path, "takes the document's version, got #{Fields.short(version)}")
+  defp version(part),
+    do: Part.refuse(part, "takes the document's version, got #{Part.short(part)}")
 
-  defp output(name, path), do: statement(:output, path, Fields.name(name, path), nil)
+  defp statement(kind, part, name, value),
+    do: %Statement{kind: kind, line: part.path, name: name, value: value}
 
-  defp statement(kind, path, name, value),
-    do: %Statement{kind: kind, line: path, name: name, value: value}
-
-  defp store(store, path) do
-    fields = Fields.map(store, path)
-    Fields.known(fields, path, ~w(name table))
-    name = Fields.name(fields, path, "name")
-    table = Fields.string(fields, path, "table")
+  defp store(part) do
+    name = part |> Part.map(~w(name table)) |> Part.name("name")
+    table = Part.string(part, "table")
 
     case Views.fetch_table(table) do
       {:ok, %{store: module}} ->
-        statement(:store, path, name, module)
+        statement(:store, part, name, module)
 
       :error ->
         known = Enum.sort(Views.table_names())
         list = if known == [], do: "none", else: Enum.map_join(known, ", ", &inspect/1)
 
-        Fields.refuse(
-          Fields.under(path, "table"),
+        Part.refuse(
+          Part.get(part, "table"),
           "no running store has a table #{inspect(table)} for Python." <>
             "#{Options.nearest(table, known)} Declared: #{list}"
         )
     end
   end
 
-  defp policy(entry, path) do
-    fields = Fields.map(entry, path)
-    Fields.known(fields, path, ~w(stage policy))
-    stage = if fields["stage"] == "*", do: :*, else: Fields.name(fields, path, "stage")
-    policy = Policies.policy(fields["policy"], Fields.under(path, "policy"))
-    statement(:on_error, path, stage, policy)
+  defp policy(part) do
+    Part.map(part, ~w(stage policy))
+    stage = if part.value["stage"] == "*", do: :*, else: Part.name(part, "stage")
+    statement(:on_error, part, stage, Policies.policy(Part.get(part, "policy")))
   end
 
-  defp built({:ok, definition}, _path), do: definition
+  defp built({:ok, definition}, _part), do: definition
 
-  defp built({:error, line, error}, path) do
+  defp built({:error, line, error}, part) do
     route = error.details[:route]
-    path = if route, do: "#{line}.routes[#{route}].to", else: line || Fields.under(path, "stages")
-    Fields.refuse(path, error.message)
+    path = if route, do: "#{line}.routes[#{route}].to", else: line || Part.get(part, "stages")
+    Part.refuse(path, error.message)
   end
 
-  defp where(%{"name" => name}) when is_binary(name), do: "pipe #{Fields.short(name)}"
+  defp where(%{"name" => name}) when is_binary(name), do: "pipe #{Part.short(name)}"
   defp where(_document), do: "pipe document"
 end

@@ -5,66 +5,65 @@ defmodule Slither.Pipe.Document.Policies do
 
   alias Slither.{DispatchError, Expression, PipeError}
   alias Slither.Run.Policy
-  alias Slither.Pipe.Document.Fields
+  alias Slither.Pipe.Document.Part
 
-  @doc "A policy; `path` leads to it."
-  @spec policy(term, String.t()) :: term
-  def policy("halt", _path), do: :halt
-  def policy("skip", _path), do: :skip
+  @doc "The policy that a part of a document is."
+  @spec policy(Part.t()) :: term
+  def policy(%{value: "halt"}), do: :halt
+  def policy(%{value: "skip"}), do: :skip
 
-  def policy(%{"route" => route} = fields, path) do
-    Fields.known(fields, path, ["route"])
-    path = Fields.under(path, "route")
+  def policy(%{value: %{"route" => route}} = part) do
+    part = part |> Part.map(["route"]) |> Part.get("route")
 
     if is_binary(route),
-      do: {:route, Fields.name(route, path)},
-      else: {:route, chooser(Fields.expression(route, path, [:error]))}
+      do: {:route, Part.name(part)},
+      else: {:route, chooser(Part.expression(part, [:error]))}
   end
 
-  def policy(%{"retry" => options} = fields, path) do
-    Fields.known(fields, path, ["retry"])
-    path = Fields.under(path, "retry")
-    options = Fields.map(options, path)
-    Fields.known(options, path, ~w(max_attempts base_ms max_ms jitter on then))
-
-    policy = {:retry, for({name, value} <- Enum.sort(options), do: option(name, value, path))}
+  def policy(%{value: %{"retry" => _}} = part) do
+    part = part |> Part.map(["retry"]) |> Part.get("retry")
+    Part.map(part, ~w(max_attempts base_ms max_ms jitter on then))
+    policy = {:retry, for(name <- Enum.sort(Map.keys(part.value)), do: option(name, part))}
 
     case Policy.new(policy) do
       {:ok, _policy} -> policy
-      {:error, error} -> Fields.refuse(path, error.message)
+      {:error, error} -> Part.refuse(part, error.message)
     end
   end
 
-  def policy(other, path) do
-    Fields.refuse(
-      path,
+  def policy(part) do
+    Part.refuse(
+      part,
       ~s(takes "halt", "skip", {"route": output or expression} or {"retry": {…}}, got ) <>
-        Fields.short(other)
+        Part.short(part)
     )
   end
 
-  defp option("max_attempts", value, _path), do: {:max_attempts, value}
-  defp option("base_ms", value, _path), do: {:base_ms, value}
-  defp option("max_ms", value, _path), do: {:max_ms, value}
-  defp option("jitter", value, _path), do: {:jitter, value}
-  defp option("then", value, path), do: {:then, policy(value, Fields.under(path, "then"))}
-  defp option("on", "any", _path), do: {:on, :any}
+  defp option("max_attempts", part), do: {:max_attempts, part.value["max_attempts"]}
+  defp option("base_ms", part), do: {:base_ms, part.value["base_ms"]}
+  defp option("max_ms", part), do: {:max_ms, part.value["max_ms"]}
+  defp option("jitter", part), do: {:jitter, part.value["jitter"]}
+  defp option("then", part), do: {:then, policy(Part.get(part, "then"))}
+  defp option("on", part), do: {:on, on(Part.get(part, "on"))}
 
-  defp option("on", reasons, path) do
+  defp on(%{value: "any"}), do: :any
+
+  defp on(%{value: reasons} = part) when is_list(reasons) do
+    if List.improper?(reasons), do: no_reasons(part)
     known = Map.new(reasons(), &{Atom.to_string(&1), &1})
-    path = Fields.under(path, "on")
-
-    if is_list(reasons) and not List.improper?(reasons) do
-      {:on, for(reason <- reasons, do: Map.get(known, reason) || unknown(reason, known, path))}
-    else
-      Fields.refuse(path, ~s(takes "any" or a list of reasons, got #{Fields.short(reasons)}))
-    end
+    for reason <- reasons, do: Map.get(known, reason) || unknown(reason, known, part)
   end
 
-  @spec unknown(term, map, String.t()) :: no_return
-  defp unknown(reason, known, path) do
+  defp on(part), do: no_reasons(part)
+
+  @spec no_reasons(Part.t()) :: no_return
+  defp no_reasons(part),
+    do: Part.refuse(part, ~s(takes "any" or a list of reasons, got #{Part.short(part)}))
+
+  @spec unknown(term, map, Part.t()) :: no_return
+  defp unknown(reason, known, part) do
     list = known |> Map.keys() |> Enum.sort() |> Enum.join(", ")
-    Fields.refuse(path, "no reason is named #{Fields.short(reason)}; there are: #{list}")
+    Part.refuse(part, "no reason is named #{Part.short(reason)}; there are: #{list}")
   end
 
   defp reasons, do: DispatchError.reasons() ++ PipeError.reasons()
