@@ -40,13 +40,12 @@ defmodule Slither.HouseTest do
   @edges []
 
   # The codec's two files are long because each first byte has a clause of its own.
-  @long ~w(protocol/decoder.ex python/worker.ex pool/ledger.ex pipe/server.ex
+  @long ~w(protocol/decoder.ex python/worker.ex pool/ledger.ex
            run/engine.ex run/flow.ex)
 
   # What is sent past the module that takes it. Watchers tell processes of the user's own; reports
   # are what a room below tells one above it, in one module.
   @sends %{
-    "pipe/instance.ex" => [:drain],
     "pool.ex" => [:end_run],
     "pool/call.ex" => [:request, :release, :abandon],
     "pool/crew.ex" => [:not_ready, :look, :retry],

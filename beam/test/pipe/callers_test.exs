@@ -171,6 +171,9 @@ defmodule Slither.Pipe.CallersTest do
     assert %{counts: %{in: 1, inside: 1}, restarts: 0} = status
     assert {:error, :draining} = Slither.Pipe.push(name, [2])
     assert {:error, %PipeError{reason: :pipe_down}} = Slither.Pipe.drain(name)
+    # It is as any process meanwhile.
+    {:ok, server, _counts} = Slither.Pipe.Names.find(:server, name)
+    assert %{engine: %{}} = :sys.get_state(server)
     send(worker, :release)
     assert :ok = Task.await(stop, Pools.patience())
   end

@@ -489,6 +489,14 @@ defmodule Slither.Pipe.LongRunningTest do
       assert delivered(name) == [2, 4, 6]
     end
 
+    test "by its supervisor, it ends once its time is up" do
+      name = start([gate()], shutdown: 10)
+      assert Pipe.push(name, [1]) == :ok
+      assert_receive {:entered, :gate, _worker, [1]}
+      stop_supervised!(name)
+      assert delivered(name) == []
+    end
+
     test "with stop/2 it drains for so long, and returns the last counts" do
       name = start([gate()])
       assert Pipe.push(name, [1, 2]) == :ok

@@ -45,7 +45,7 @@ defmodule Slither.Pipe.Instance do
   use Supervisor
 
   alias Slither.{Error, Options, PipeError}
-  alias Slither.Pipe.{Counts, Definition, Names, Run, Runner, Server, Sink}
+  alias Slither.Pipe.{Closer, Counts, Definition, Names, Run, Runner, Server, Sink}
 
   @where "Slither.Pipe.start_link/2"
 
@@ -102,13 +102,9 @@ defmodule Slither.Pipe.Instance do
 
   @impl true
   def init(settings) do
-    server = %{
-      id: Server,
-      start: {Server, :start_link, [settings]},
-      shutdown: settings.shutdown + @grace
-    }
+    server = %{id: Server, start: {Server, :start_link, [settings]}, shutdown: @grace}
 
-    Supervisor.init([{Sink, settings}, server],
+    Supervisor.init([{Sink, settings}, server, {Closer, settings}],
       strategy: :one_for_all,
       max_restarts: settings.max_restarts,
       max_seconds: settings.max_seconds
@@ -128,7 +124,7 @@ defmodule Slither.Pipe.Instance do
 
       if timeout == 0 and not fits?,
         do: {:error, :saturated},
-        else: call(pipe, server, {:push, items, count, timeout})
+        else: ask(pipe, fn -> Server.push(server, items, count, timeout) end)
     end
   end
 
@@ -142,10 +138,10 @@ defmodule Slither.Pipe.Instance do
   def patience?(timeout), do: timeout == :infinity or (is_integer(timeout) and timeout >= 0)
 
   @spec drain(term, timeout) :: :ok | {:error, :timeout | Exception.t()}
-  def drain(pipe, timeout), do: call(pipe, {:drain, timeout})
+  def drain(pipe, timeout), do: ask(pipe, &Server.drain(&1, timeout))
 
   @spec status(term) :: {:ok, map} | {:error, Exception.t()}
-  def status(pipe), do: call(pipe, :status)
+  def status(pipe), do: ask(pipe, &Server.status/1)
 
   @spec stop(term, timeout) :: {:ok, map} | {:error, Exception.t()}
   def stop(pipe, timeout) do
@@ -162,7 +158,7 @@ defmodule Slither.Pipe.Instance do
   defp drain_for(pipe, timeout) do
     with {:ok, server, _counts} <- Names.find(:server, pipe) do
       patience = if timeout == :infinity, do: :infinity, else: timeout + @grace
-      drained = GenServer.call(server, {:drain, timeout}, patience)
+      drained = Server.drain(server, timeout, patience)
       if drained != :ok, do: Server.give_up(server)
     end
   catch
@@ -176,14 +172,13 @@ defmodule Slither.Pipe.Instance do
     :exit, _reason -> :ok
   end
 
-  defp call(pipe, request) do
-    with {:ok, server, _counts} <- Names.find(:server, pipe), do: call(pipe, server, request)
+  defp ask(pipe, request) when is_function(request, 1) do
+    with {:ok, server, _counts} <- Names.find(:server, pipe),
+         do: ask(pipe, fn -> request.(server) end)
   end
 
-  # The server alone decides when time is up: so nobody is told that a push failed which was
-  # accepted after all, and each process has one request at most in the mailbox.
-  defp call(pipe, server, request) do
-    GenServer.call(server, request, :infinity)
+  defp ask(pipe, request) do
+    request.()
   catch
     :exit, {reason, {GenServer, :call, _arguments}} -> {:error, down(pipe, reason)}
   end

@@ -1,0 +1,40 @@
+defmodule Slither.Pipe.Closer do
+  @moduledoc false
+  # The last child of a long-running pipe's supervisor, and so the first to stop: while it stops it
+  # has the server finish what is in, within the time the pipe was given. The server goes on as it
+  # always does meanwhile, and answers whoever asks.
+
+  use GenServer
+
+  alias Slither.Pipe.{Names, Server}
+
+  # ms beyond the pipe's time in which the server answers unless a handler keeps it.
+  @patience 500
+
+  @spec child_spec(map) :: Supervisor.child_spec()
+  def child_spec(settings) do
+    %{
+      id: __MODULE__,
+      start: {__MODULE__, :start_link, [settings]},
+      shutdown: settings.shutdown + 2 * @patience
+    }
+  end
+
+  @spec start_link(map) :: GenServer.on_start()
+  def start_link(settings), do: GenServer.start_link(__MODULE__, settings)
+
+  @impl true
+  def init(settings) do
+    Process.flag(:trap_exit, true)
+    {:ok, settings}
+  end
+
+  @impl true
+  def terminate(_reason, settings) do
+    with {:ok, server, _counts} <- Names.find(:server, settings.name),
+         do: Server.close(server, settings.shutdown, settings.shutdown + @patience)
+  catch
+    # It has ended, or its handler does not return.
+    :exit, _reason -> :ok
+  end
+end
