@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from slither._testing.recording import Recording, RecordingError, Replayer, read
 from slither._version import MAX_FRAME
 from slither._wire import frames
-from slither._worker import current, errors_out, execute, registry, threads
+from slither._worker import current, errors_out, execute, targets
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -108,15 +108,13 @@ def _run(recording: Recording) -> list[str]:
     current.main = recording.facts.get("main")
     current.link = Replayer(recording)
     try:
-        threads.follow()
+        current.follow_threads()
         _place(recording.facts)
-        _start(recording.facts)
-        current.enter(call)
-        try:
+        facts = recording.facts
+        targets.load_first(facts.get("preload") or [], facts.get("initializer"))
+        with current.Entered(call):
             answer = execute.answer(call, 0, MAX_FRAME)
-        finally:
-            current.leave()
-    except execute.TargetError as error:
+    except targets.TargetError as error:
         return [_told(error.error)]
     except BaseException as error:  # noqa: BLE001 - a preload module is the user's code
         errors_out.exception_error(error)
@@ -146,16 +144,6 @@ def _place(facts: dict[str, Payload]) -> None:
     recorded = [entry or folder for entry in facts.get("path") or []]
     there = [entry for entry in recorded if os.path.exists(entry)]
     sys.path[:] = [*there, *(entry for entry in sys.path if entry not in there)]
-
-
-def _start(facts: dict[str, Payload]) -> None:
-    for name in facts.get("preload") or []:
-        execute.load_module(name)
-    if facts.get("initializer"):
-        module, name, arguments = facts["initializer"]
-        execute.find(module, name)(*arguments)
-    for hook in list(registry.start_hooks.values()):
-        hook()
 
 
 def _debug(error: BaseException | None) -> None:

@@ -207,13 +207,13 @@ class Table(MutableMapping[K, V], Generic[K, V]):
                 f"table {self.name!r} was used outside a worker; tables answer in code that a "
                 "Slither pool runs"
             )
-        return link.ask_table(current.call_id, self.name, op, arguments)
+        return link.ask_table(current.call_id(), self.name, op, arguments)
 
     # A walk may end wherever the garbage collector finds it: what that takes waits for nothing.
     def _send_later(self, op: str, arguments: tuple[object, ...]) -> None:
         link = current.link
         if link is not None:
-            link.tell_table(current.call_id, self.name, op, arguments)
+            link.tell_table(current.call_id(), self.name, op, arguments)
 
     def _ask(self, op: str, *arguments: object) -> Payload:
         try:

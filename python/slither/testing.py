@@ -79,13 +79,8 @@ def run_handler(
     body = frame(frames.CALL, 1, ["command", "test"], context, batch, attempt, list(items))
     call = frames.parse(body)
     assert isinstance(call, frames.Call)
-    before = (current._call, current.call_id)
-    current.enter(call)
-    try:
-        pieces = execute.answer(call, 0, MAX_FRAME, handler)
-    finally:
-        current.leave()
-        current._call, current.call_id = before
+    with current.Entered(call):
+        pieces = execute.answer(call, 0, MAX_FRAME, handler=handler)
     got = frames.parse(b"".join(pieces))
     if isinstance(got, frames.Error):
         raise to_error(_beams(got.error))

@@ -97,7 +97,7 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
             "pool runs"
         )
     try:
-        reply = link.ask_view(current.current_call(), name, mode, params, timeout)
+        reply = link.ask_view(current.call_id(), name, mode, params, timeout)
     except (EncodeError, ProtocolError) as error:
         raise InvalidParams(name, str(error)) from None
     except (EOFError, OSError) as error:

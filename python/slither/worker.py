@@ -201,7 +201,7 @@ def session() -> dict[str, Payload]:
         ...
     slither._errors.SlitherError: session() was called outside a call; only a handler ...
     """
-    call = current.current("session()")
+    call = current.call("session()")
     return sessions.of_call(call.context.get("session"), call.context.get("run"), call.id)
 
 
@@ -261,19 +261,21 @@ def progress(done: int, total: int | None = None) -> None:
     if done < 0 or (total is not None and total < 0):
         raise ValueError("done and total are 0 or more")
     if current.link is not None:
-        current.link.progress(current.call_id, int(done), None if total is None else int(total))
+        call, whole = current.call_id(), None if total is None else int(total)
+        current.link.progress(call, int(done), whole)
 
 
 def cancelled() -> bool:
     """Tell whether nobody waits for the call's answer any more; False outside a worker.
 
     It looks for new frames without waiting, in the main thread; other threads see what the main
-    thread saw.
+    thread saw. For a thread that has outlived its call nobody waits any more.
 
     >>> cancelled()
     False
     """
-    return current.link is not None and current.link.is_cancelled(current.call_id)
+    call = current.call_id()
+    return current.link is not None and (current.is_over(call) or current.link.is_cancelled(call))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_an_exception_that_is_no_refusal_counts_as_broken(
     def raises(body: bytes) -> None:
         raise RecursionError(body)
 
-    monkeypatch.setattr(Link, "_take", lambda _link, body: raises(body))
+    monkeypatch.setattr(Link, "take", lambda _link, body: raises(body))
     tally = fuzz.Tally()
     fuzz.serve([b"\x92\x0c\x01", b"\x92\x0c\x02"], tally)
     assert len(tally.broken) == 2

@@ -34,18 +34,9 @@ JUSTIFIED = {
     ("slither._driver.beam", "slither.store"): "a Beam's table is the one that handlers have",
     ("slither._driver.tables", "slither.store"): "a Beam's table is the one that handlers have",
 }
-CROSSING = {
-    ("slither._worker.connection", "slither.erlport"),
-    ("slither._worker.definitions", "slither.pipe"),
-    ("slither._worker.main", "slither.erlport"),
-}
-CIRCLES = [
-    {"slither._worker.connection", "slither._worker.watcher", "slither._worker.yielded"},
-    {"slither._worker.definitions", "slither._worker.execute"},
-]
-TOO_LONG = {
-    "slither._worker.connection",
-}
+CROSSING: set[tuple[str, str]] = set()
+CIRCLES: list[set[str]] = []
+TOO_LONG: set[str] = set()
 
 
 def modules() -> dict[str, Path]:

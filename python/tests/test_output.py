@@ -167,18 +167,18 @@ def test_what_is_logged_while_a_frame_is_sent_does_not_wait_for_it(
     read, write = os.pipe()
     port = Port(descriptors=(read, write))
     link = Link(port)
-    link.add_credit(2)
+    link.reports.add_credit(2)
     send = port._send
 
     # As what the garbage collector runs does.
     def send_and_log(data: bytes | memoryview) -> None:
         monkeypatch.setattr(port, "_send", send)
-        link.log(0, "error", "late", "from a finalizer")
+        link.reports.log(0, "error", "late", "from a finalizer")
         send(data)
 
     monkeypatch.setattr(port, "_send", send_and_log)
-    link.log(0, "error", "mine", "one")
-    link.log(0, "error", "mine", "two")
+    link.reports.log(0, "error", "mine", "one")
+    link.reports.log(0, "error", "mine", "two")
     logs = [frames.parse(port.read()) for _ in range(2)]
     assert logs == [(0, "error", "mine", "one", 0, None), (0, "error", "mine", "two", 1, None)]
     port.close()

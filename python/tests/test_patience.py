@@ -6,7 +6,7 @@ import threading
 from slither._wire.build import frame
 from slither._wire.frames import CALL
 from slither._worker.connection import Link
-from slither._worker.spin import Patience
+from slither._worker.patience import Patience
 from slither.erlport import Port
 
 SLOW, QUICK = 60_000, 10_000

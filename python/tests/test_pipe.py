@@ -241,7 +241,7 @@ def test_a_worker_does_not_load_the_language() -> None:
     assert not loaded & {
         "slither.pipe",
         "slither._pipe.expression",
-        "slither._worker.definitions",
+        "slither._cli.definitions",
     }
 
 

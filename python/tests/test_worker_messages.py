@@ -210,6 +210,34 @@ def test_credit_is_what_logs_and_progress_share() -> None:
         )
 
 
+def test_a_thread_that_outlives_its_call_acts_for_that_alone() -> None:
+    with Worker(credits=10) as worker:
+        worker.ready()
+        first = worker.call(["function", "ordered", "leaves_a_thread"], [1])
+        assert worker.expect(frames.Result).id == first
+        second = worker.call(["function", "ordered", "lets_the_thread_act"], [1])
+        assert worker.expect(frames.Progress).call == first
+        asked = worker.expect(frames.TableCall)
+        # Nobody waits for the first call any more: to that one it is cancelled.
+        assert (asked.call, asked.arguments) == (first, [[["key", True]]])
+        worker.send(frames.VIEW_REPLY, asked.id, 0, None)
+        assert worker.expect(frames.Result)[:2] == (second, [False])
+
+
+def test_a_traceback_ends_where_the_users_code_does() -> None:
+    with Worker(credits=10) as worker:
+        worker.ready()
+        worker.call(["function", "ordered", "all_of_it"], [1])
+        while not isinstance(asked := worker.read(), frames.ViewCall):
+            continue
+        fault = {"kind": "view_failed", "message": "so it is"}
+        worker.send(frames.VIEW_REPLY, asked.id, 1, fault)
+        error = worker.expect(frames.Error).error
+    assert error["message"] == "view 'v': so it is"
+    lines = [line for line in error["traceback"].splitlines() if "File " in line]
+    assert [line.split('"')[1] for line in lines] == [str(KNOWN.with_name("ordered.py"))]
+
+
 if __name__ == "__main__":
     everything = {part: dict(make()) for part, make in PARTS.items()}
     KNOWN.write_text(json.dumps(everything, indent=1, ensure_ascii=True) + "\n")

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from slither._cli.definitions import pipes_of
 from slither._errors import PipeError
 from slither._pipe import draw
 from slither._pipe.definition import Pipe
 from slither._pipe.document import handlers
 from slither._types import Payload
-from slither._worker.definitions import pipes_of
 from slither._worker.errors_out import exception_error
-from slither._worker.execute import TargetError, resolve
+from slither._worker.targets import TargetError, resolve
 
 
 class FileRefused(Exception):

@@ -1,4 +1,4 @@
-"""How much a pipe holds."""
+"""How much a pipe holds; called by whoever writes long messages to one, or reads them."""
 
 from __future__ import annotations
 

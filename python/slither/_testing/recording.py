@@ -151,16 +151,6 @@ class Replayer:
             raise NotRecordedError(f"no answer is recorded for {shown}: {why}")
         return answers.popleft() if len(answers) > 1 else answers[0]
 
-    def log(
-        self,
-        call: int,
-        level: str,
-        logger: str,
-        message: str,
-        facts: dict[str, Payload] | None = None,
-    ) -> None:
-        """Do nothing: what is logged here goes where the program's own does."""
-
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Keep a report."""
         self.reported.append((done, total))

@@ -15,7 +15,7 @@ from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
 from slither._types import Payload
 from slither._wire.codec import decode, encode
-from slither._worker.execute import TargetError, resolve
+from slither._worker.targets import TargetError, resolve
 
 T = TypeVar("T")
 Document: TypeAlias = dict[str, "Payload"]

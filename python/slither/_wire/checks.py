@@ -36,7 +36,8 @@ class Rule(NamedTuple):
 _TARGETS = {"function": 3, "command": 2, "each": 3, "apply": 3, "pipes": 2}
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Tell whether a value is a whole number of 0 or more."""
     return type(value) is int and value >= 0
 
 
@@ -65,7 +66,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_count_or_none(value: object) -> bool:
-    return value is None or _is_count(value)
+    return value is None or is_count(value)
 
 
 def _is_level(value: object) -> bool:
@@ -94,8 +95,8 @@ def _is_exception(told: object, count: int) -> bool:
     checks: dict[str, Check] = {
         "args": _is_list,
         "attributes": lambda value: _is_map_of(value, _is_any),
-        "notes": _are_strs,
-        "tuples": _are_strs,
+        "notes": are_strs,
+        "tuples": are_strs,
         "left_out": lambda value: _is_map_of(value, _is_str),
         "held": lambda value: _is_map_of(value, is_place),
         "cause": is_place,
@@ -106,12 +107,13 @@ def _is_exception(told: object, count: int) -> bool:
     return (
         type(told) is dict
         and all(_is_str(told.get(name)) for name in ("type", "module", "message"))
-        and _are_strs(told.get("bases"))
+        and are_strs(told.get("bases"))
         and all(check(told[name]) for name, check in checks.items() if name in told)
     )
 
 
-def _are_strs(value: object) -> bool:
+def are_strs(value: object) -> bool:
+    """Tell whether a value is a list of texts."""
     return type(value) is list and all(map(_is_str, value))
 
 
@@ -122,7 +124,7 @@ def _is_map_of(value: object, check: Check) -> bool:
 def _is_errors(value: object) -> bool:
     if value is None:
         return True
-    return type(value) is dict and all(_is_count(k) and is_error(v) for k, v in value.items())
+    return type(value) is dict and all(is_count(k) and is_error(v) for k, v in value.items())
 
 
 def is_target(value: object) -> bool:
@@ -157,7 +159,7 @@ def _is_facts(value: object) -> bool:
 
 
 def _is_timing(value: object) -> bool:
-    return type(value) is list and len(value) == 3 and all(map(_is_count, value))
+    return type(value) is list and len(value) == 3 and all(map(is_count, value))
 
 
 def _is_bytes(value: object) -> bool:
@@ -175,7 +177,7 @@ def _is_maybe_error(value: object) -> bool:
 # What else is told of a log record is for other versions to know.
 _FACTS: dict[str, Check] = {
     **dict.fromkeys((*TEXTS, *LONG_TEXTS), _is_str),
-    **dict.fromkeys(COUNTS, _is_count),
+    **dict.fromkeys(COUNTS, is_count),
     "created": lambda value: type(value) is float and math.isfinite(value),
     "extra": lambda value: _is_map_of(value, _is_any),
 }
@@ -185,7 +187,7 @@ _Map: TypeAlias = dict[str, Payload]
 Anything = Annotated[Payload, Rule("any", _is_any)]
 Bytes = Annotated[bytes, Rule("bytes", _is_bytes)]
 Context = Annotated[_Map, Rule("map of context names", is_context)]
-Count = Annotated[int, Rule("int of 0 or more", _is_count)]
+Count = Annotated[int, Rule("int of 0 or more", is_count)]
 Error = Annotated[_Map, Rule("error", is_error)]
 Errors = Annotated[dict[int, _Map] | None, Rule("map of errors, or nil", _is_errors)]
 Facts = Annotated[_Map | None, Rule("map of facts, or nil", _is_facts)]

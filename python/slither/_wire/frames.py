@@ -384,7 +384,7 @@ def peek(body: bytes | bytearray) -> tuple[int | None, int]:
 def kind_and_id(body: bytes) -> tuple[int, int]:
     """Read the kind and the id of a frame without the rest; -1 and 0 where they are not plain.
 
-    >>> kind_and_id(b"\x93\x22\xcd\x01\x2c\x01")
+    >>> kind_and_id(bytes([0x93, MORE, 0xCD, 1, 44, 1]))
     (34, 300)
     """
     if len(body) < 3 or body[0] & 0xF0 != 0x90:

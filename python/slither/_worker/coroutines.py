@@ -1,21 +1,25 @@
-"""Handlers that are coroutines: one event loop per process, made when it is first needed."""
+"""Handlers that are coroutines: one event loop per process, made when it is first needed.
+
+The loop runs in the main thread, for :mod:`slither._worker.execute`, while a call does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slither._worker import forked
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
+from slither._worker.watcher import watching
 from slither._worker.yielded import GoneError, Stream
 
 if TYPE_CHECKING:
     from slither._types import Payload
-    from slither._worker.connection import Link
+    from slither._worker.ports import Line
 
 # What a call leaves behind gets so long to end; a task may also make others while it does.
 _LAST_SECONDS = 1.0
@@ -27,10 +31,10 @@ _loop: asyncio.AbstractEventLoop | None = None
 class Turn:
     """One call on the event loop."""
 
-    def __init__(self, call: int, link: Link | None) -> None:
-        """Take the call's id; without a link nothing can cancel it."""
+    def __init__(self, call: int, line: Line | None) -> None:
+        """Take the call's id; without a line nothing can cancel it."""
         self._call = call
-        self._link = link
+        self._line = line
         self._loop = _current_loop()
         self._news: asyncio.Event | None = None
         self._task: asyncio.Task[object] | None = None
@@ -96,13 +100,8 @@ class Turn:
         self, work: Coroutine[object, object, Payload], stream: Stream | None = None
     ) -> Payload:
         self._task = self._loop.create_task(_outcome(work))
-        watching = (
-            nullcontext()
-            if self._link is None
-            else self._link.watcher.watching(lambda: self._look(stream))
-        )
         try:
-            with watching:
+            with watching(self._line, lambda: self._look(stream)):
                 value, error = self._loop.run_until_complete(self._task)
         finally:
             _clean_up(self._loop)
@@ -127,7 +126,7 @@ class Turn:
             self._task = None
 
     def _is_gone(self) -> bool:
-        return self._link is not None and self._link.is_gone(self._call)
+        return self._line is not None and self._line.is_gone(self._call)
 
 
 async def _value(awaitable: Awaitable[Payload]) -> Payload:

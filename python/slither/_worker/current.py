@@ -1,8 +1,16 @@
-"""The state of the worker's one current call."""
+"""Which call a thread of a worker works for, and through what it reaches BEAM.
+
+The main thread enters and leaves calls; every thread may ask. A thread's call is the one in which
+it was started, or in which an executor's thread was given what it does: a thread that outlives
+its call must not act for the next one.
+"""
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +20,9 @@ if TYPE_CHECKING:
     from slither._wire.frames import Call
     from slither._worker.ports import Connection
 
+_EXECUTORS = "concurrent.futures.thread"
 # What a thread has the id of its call under.
-THREADS_CALL = "_slither_call"
+_OWN = "_slither_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,53 +46,103 @@ class Context:
 main: str | None = None
 """The script, or the module, whose functions go by the module ``__main__``."""
 link: Connection | None = None
-call_id = 0
-_call: Call | None = None
+"""BEAM, or what stands for it; None outside workers."""
+running: Call | None = None
+"""The call that runs, whichever thread asks: for what a thread does not say of itself."""
 _main_thread = threading.main_thread().ident
 
 
-def current_call() -> int:
-    """Return the id of the call that the running thread works for, 0 outside calls.
+class Entered:
+    """A block in which a call is the one that runs."""
 
-    A thread that outlives its call must not act for the next one. Its call is the one in which
-    it was started, or in which an executor's thread was given what it does.
-    """
+    __slots__ = ("_before", "_call")
+
+    def __init__(self, call: Call) -> None:
+        """Take the call."""
+        self._call = call
+
+    def __enter__(self) -> None:
+        """Make it the one that runs."""
+        global running
+        self._before, running = running, self._call
+
+    def __exit__(self, *_error: object) -> None:
+        """Make the one before run on, if there was one."""
+        global running
+        running = self._before
+
+
+def running_id() -> int:
+    """Return the id of the call that runs, 0 outside calls."""
+    return 0 if running is None else running.id
+
+
+def call_id() -> int:
+    """Return the id of the call that the running thread works for, 0 outside calls."""
     if threading.get_ident() == _main_thread:
-        return call_id
-    own: int = getattr(threading.current_thread(), THREADS_CALL, call_id)
-    return own
+        return running_id()
+    own: int | None = getattr(threading.current_thread(), _OWN, None)
+    return running_id() if own is None else own
 
 
-def enter(call: Call) -> None:
-    """Make ``call`` the current one."""
-    global _call, call_id
-    _call, call_id = call, call.id
+def call(what: str) -> Call:
+    """Return the call that the running thread works for and that runs; ``what`` needs it."""
+    now = running
+    if now is None or call_id() != now.id:
+        raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
+    return now
 
 
-def leave() -> None:
-    """End the current call."""
-    global _call, call_id
-    _call, call_id = None, 0
-
-
-def context() -> Context:
-    """Return the current call's context."""
-    call = current("context()")
-    names = call.context.get
+def context(what: str = "context()") -> Context:
+    """Return the context of that call."""
+    now = call(what)
+    names = now.context.get
     return Context(
         names("run"),
         names("pipe"),
         names("stage"),
         names("session"),
-        call.batch,
-        call.attempt,
+        now.batch,
+        now.attempt,
         names("trace"),
     )
 
 
-def current(what: str) -> Call:
-    """Return the current call; ``what`` needs it."""
-    call = _call
-    if call is None or current_call() != call.id:
-        raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
-    return call
+def is_over(call: int) -> bool:
+    """Tell whether a call has ended for which a thread still works."""
+    return call not in (0, running_id())
+
+
+def follow_threads() -> None:
+    """Have every thread that is started from now on know its call."""
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def start_for_call(thread: threading.Thread) -> None:
+        setattr(thread, _OWN, call_id())
+        _follow_executors()
+        start(thread)
+
+    setattr(threading.Thread, "start", start_for_call)  # noqa: B010 - mypy allows no assignment
+
+
+# Looked for whenever a thread is started, theirs or another: a worker that uses no executor does
+# not import them.
+def _follow_executors() -> None:
+    pool = getattr(sys.modules.get(_EXECUTORS), "ThreadPoolExecutor", None)
+    if pool is None or hasattr(pool.submit, "__wrapped__"):
+        return
+    submit: Callable[..., object] = pool.submit
+
+    @functools.wraps(submit)
+    def submit_for_call(
+        self: object, fn: Callable[..., object], /, *args: object, **options: object
+    ) -> object:
+        return submit(self, _act_for, call_id(), fn, *args, **options)
+
+    pool.submit = submit_for_call
+
+
+def _act_for(call: int, fn: Callable[..., object], /, *args: object, **options: object) -> object:
+    setattr(threading.current_thread(), _OWN, call)
+    return fn(*args, **options)

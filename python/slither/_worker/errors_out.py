@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 observe: Callable[[BaseException], object] | None = None
 """What sees each exception that is told of, such as a debugger."""
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def exception_error(error: BaseException) -> dict[str, Payload]:
@@ -67,4 +67,4 @@ def _strip(report: traceback.TracebackException) -> None:
 
 def _is_ours(filename: str) -> bool:
     # importlib's own frames stand between ours and the module that failed.
-    return filename.startswith(_HERE) or filename.startswith("<frozen importlib")
+    return filename.startswith(_PACKAGE) or filename.startswith("<frozen importlib")

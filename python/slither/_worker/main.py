@@ -1,4 +1,8 @@
-"""The worker's main loop, from hello to exit."""
+"""A worker from hello to exit: the main loop, in the main thread.
+
+``python -m slither.worker`` calls :func:`main`. Handlers' threads, the watcher's and the one that
+reads what is printed are the others of the process.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,23 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from slither._errors import ProtocolError
-from slither._version import MAX_FRAME, PROTOCOL_VERSION, __version__
+from slither._io.port import Port
+from slither._version import PROTOCOL_VERSION, __version__
 from slither._wire import build, frames
 from slither._wire.build import frame
 from slither._wire.faults import clean, describe
-from slither._worker import current, execute, forked, registry, sessions, signals, threads
-from slither._worker.connection import LEVELS, Incoming, Link
+from slither._worker import current, execute, forked, registry, sessions, signals, targets
+from slither._worker.connection import Incoming, Link
 from slither._worker.errors_out import exception_error
 from slither._worker.marker import Marker, place
 from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
-from slither.erlport import Port
+from slither._worker.reports import LEVELS
+from slither._worker.settings import WrongSetting, settings_of
 
 if TYPE_CHECKING:
     from slither._types import Payload
 
-_DEFAULT_CREDITS = 100
-_DEFAULT_AHEAD = 16
 # What is left of the process after the stop hooks, should threads of the user's not end.
 _LAST_SECONDS = 1.0
 
@@ -82,26 +86,30 @@ class Runtime:
             )
             facts = {"beam": welcome.version, "python": PROTOCOL_VERSION}
             raise _StartFailed(describe("version_mismatch", message, **facts))
-        settings = _settings(welcome.settings)
-        self._port.max_frame = settings["max_frame"]
-        self._link.add_credit(settings["credits"])
-        self._link.ahead = max(1, settings["ahead"])
-        self._marker.settle(settings["marker"])
-        current.main = settings["main"]
-        if settings["argv"]:
-            sys.argv[:] = map(os.fsdecode, settings["argv"])
-        current.link = self._link
-        self._link.log_level = LEVELS[settings["log_level"]]
-        install_logging(self._link)
+        try:
+            settings = settings_of(welcome.settings)
+        except WrongSetting as error:
+            raise _StartFailed(describe("protocol", str(error))) from None
+        link = self._link
+        self._port.max_frame = settings.max_frame
+        link.reports.add_credit(settings.credits)
+        link.ahead = max(1, settings.ahead)
+        self._marker.settle(settings.marker)
+        current.main = settings.main
+        if settings.argv:
+            sys.argv[:] = map(os.fsdecode, settings.argv)
+        current.link = link
+        link.reports.level = LEVELS[settings.log_level]
+        install_logging(link.reports)
         install_hooks()
-        if settings["capture"]:
-            self._capture = Capture(self._link, self._marker.words)
-        sys.path[:0] = settings["paths"]
+        if settings.capture:
+            self._capture = Capture(link.reports, self._marker.words)
+        sys.path[:0] = settings.paths
         try:
             with signals.Running():
-                _run_first(settings)
+                targets.load_first(settings.preload, settings.initializer)
             forked.end()
-        except execute.TargetError as error:
+        except targets.TargetError as error:
             raise _StartFailed(error.error) from None
         except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
             forked.end(error)
@@ -109,7 +117,7 @@ class Runtime:
 
     def _fail(self, error: dict[str, Payload]) -> int:
         self._flush()
-        self._link.tell_dropped(without_credit=True)
+        self._link.reports.tell_dropped(without_credit=True)
         try:
             self._link.send((frame(frames.FAILED, error),))
         except OSError:
@@ -135,14 +143,13 @@ class Runtime:
         self._marker.set(call.id)
         if self._capture is not None:
             self._capture.begin()
-        current.enter(call)
-        try:
-            answer = execute.answer(call, decode_us, self._port.max_frame)
-            forked.end()
-            self._flush()
-        finally:
-            sessions.leave()
-            current.leave()
+        with current.Entered(call):
+            try:
+                answer = execute.answer(call, decode_us, self._port.max_frame, self._link)
+                forked.end()
+                self._flush()
+            finally:
+                sessions.leave()
         self._link.forget(call.id)
         try:
             self._link.send(answer)
@@ -167,23 +174,13 @@ class Runtime:
                 forked.end(error)
                 logging.getLogger("slither").exception("a stop hook failed")
         self._flush()
-        self._link.tell_dropped(without_credit=True)
+        self._link.reports.tell_dropped(without_credit=True)
         _exit_soon(0)
 
     def _leave_to_parent(self) -> None:
         self._port.close()
-        self._link.ended = True
+        self._link.reader.ended = True
         current.link = None
-
-
-def _run_first(settings: dict[str, Payload]) -> None:
-    for name in settings["preload"]:
-        execute.load_module(name)
-    if settings["initializer"] is not None:
-        module, name, arguments = settings["initializer"]
-        execute.find(module, name)(*arguments)
-    for hook in list(registry.start_hooks.values()):
-        hook()
 
 
 def _exit_soon(status: int) -> None:
@@ -213,41 +210,6 @@ def _place() -> dict[str, Payload]:
     return {"path": [clean(str(entry)) for entry in sys.path], "folder": clean(folder)}
 
 
-def _settings(given: dict[str, Payload]) -> dict[str, Payload]:
-    known: dict[str, tuple[Payload, tuple[type, ...]]] = {
-        "max_frame": (MAX_FRAME, (int,)),
-        "preload": ([], (list,)),
-        "paths": ([], (list,)),
-        "credits": (_DEFAULT_CREDITS, (int,)),
-        "ahead": (_DEFAULT_AHEAD, (int,)),
-        "marker": (False, (bool,)),
-        "capture": (False, (bool,)),
-        "log_level": ("info", (str,)),
-        "main": (None, (str, type(None))),
-        "argv": ([], (list,)),
-        "initializer": (None, (list, type(None))),
-    }
-    settings: dict[str, Payload] = {}
-    for name, (default, kinds) in known.items():
-        value = given.get(name, default)
-        wrong = type(value) not in kinds
-        if type(value) is list and name == "initializer":
-            wrong = wrong or list(map(type, value)) != [str, str, list]
-        elif type(value) is list:
-            # An argument that is no UTF-8 comes as its bytes.
-            parts = (str, bytes) if name == "argv" else (str,)
-            wrong = wrong or not all(type(part) in parts for part in value)
-        if type(value) is int:
-            wrong = wrong or value < 0
-        if name == "log_level":
-            wrong = wrong or value not in LEVELS
-        if wrong:
-            message = f"the welcome's setting {name} can't be {value!r}"
-            raise _StartFailed(describe("protocol", message))
-        settings[name] = value
-    return settings
-
-
 def main() -> int:
     """Run a worker on descriptors 3 and 4 and return its exit status."""
     try:
@@ -259,6 +221,6 @@ def main() -> int:
         )
         return 2
     settle()
-    threads.follow()
+    current.follow_threads()
     signals.install()
     return Runtime(Port(descriptors=take_port())).run()

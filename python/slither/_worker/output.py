@@ -1,4 +1,8 @@
-"""Logging, warnings, and descriptors 1 and 2, all turned into log frames."""
+"""Logging, warnings, and descriptors 1 and 2, all turned into log frames.
+
+Whatever thread logs runs the handler; the thread ``slither-output`` reads what is printed, and
+the main thread, before it answers a call.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from slither._worker.process import aside, flush_c
 from slither._worker.records import facts_of
 
 if TYPE_CHECKING:
-    from slither._worker.connection import Link
+    from slither._worker.reports import Reports
 
 _CHUNK = 65_536
 _LONGEST_LINE = 65_536
@@ -29,13 +33,17 @@ ROOM = LAST + _LONGEST_LINE + _CHUNK
 _MOST_PER_FLUSH = 1 << 20
 
 
+least: int | None = None
+"""The least level that goes to BEAM; None where nothing does."""
+
+
 class LogHandler(logging.Handler):
     """Sends each record as a log frame."""
 
-    def __init__(self, link: Link) -> None:
-        """Take the connection."""
+    def __init__(self, reports: Reports) -> None:
+        """Take where they go."""
         super().__init__()
-        self._link = link
+        self._reports = reports
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format and send one record, or have it counted as dropped."""
@@ -49,8 +57,8 @@ class LogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - the arguments' __str__ is the user's code
             self.handleError(record)
             return
-        call = current.current_call()
-        self._link.log(call, level_name(record.levelno), record.name, record.message, facts)
+        call = current.call_id()
+        self._reports.log(call, level_name(record.levelno), record.name, record.message, facts)
 
 
 def level_name(number: int) -> str:
@@ -61,13 +69,15 @@ def level_name(number: int) -> str:
     return "debug"
 
 
-def install_logging(link: Link) -> None:
-    """Send all records from the link's level on, and warnings, to BEAM."""
-    handler = LogHandler(link)
-    handler.setLevel(link.log_level)
+def install_logging(reports: Reports) -> None:
+    """Send all records from the reports' level on, and warnings, to BEAM."""
+    global least
+    least = reports.level
+    handler = LogHandler(reports)
+    handler.setLevel(least)
     root = logging.getLogger()
     root.addHandler(handler)
-    root.setLevel(link.log_level)
+    root.setLevel(least)
     logging.captureWarnings(True)
 
 
@@ -159,12 +169,12 @@ class _Stream:
 class Capture:
     """Reads descriptors 1 and 2 and sends each line as a log frame."""
 
-    def __init__(self, link: Link, memory: memoryview | None = None) -> None:
+    def __init__(self, reports: Reports, memory: memoryview | None = None) -> None:
         """Replace both descriptors and start the thread that drains them.
 
         ``memory`` is where what comes from descriptor 2 is kept, ``ROOM`` bytes of zeros.
         """
-        self._link = link
+        self._reports = reports
         self._lock = threading.Lock()
         self._poller = select.poll()
         self._streams: dict[int, _Stream] = {}
@@ -244,14 +254,14 @@ class Capture:
         for line in lines:
             if seen := bars.line(line):
                 text = seen.decode("utf-8", "replace")
-                self._link.log(current.call_id, stream.level, stream.name, text)
+                self._reports.log(current.running_id(), stream.level, stream.name, text)
         stream.done(lines)
         stream.bar.end()
 
     def _show(self, stream: _Stream) -> None:
         if (state := stream.state()) is not None:
             text = "\r" + state.decode("utf-8", "replace")
-            self._link.log(current.call_id, stream.level, stream.name, text)
+            self._reports.log(current.running_id(), stream.level, stream.name, text)
 
 
 def _text(descriptor: int) -> TextIO:

@@ -1,20 +1,25 @@
-"""What stands between a handler and BEAM, as handlers' code sees it."""
+"""What handlers and calls ask of BEAM's side, whoever stands there.
+
+A worker's :class:`slither._worker.connection.Link` answers both; a test's fake, and a recording
+that is replayed, answer handlers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from slither._types import Payload
+    from slither._wire.build import Pieces
     from slither._wire.frames import Answer
 
 
 class Connection(Protocol):
-    """What ``slither.worker``, ``views`` and ``store`` ask of BEAM's side.
+    """What ``slither.worker``, ``views`` and ``store`` ask for.
 
-    A worker's link is one, and so are those that stand in for BEAM: a test's fake, and a
-    recording that is replayed. ``call`` is the id of the call it is for, 0 outside calls. Every
-    method may be called from any thread.
+    ``call`` is the id of the call it is for, 0 outside calls. Every method may be called from any
+    thread.
     """
 
     def ask_view(
@@ -30,16 +35,6 @@ class Connection(Protocol):
     def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
         """Have an operation run whose answer nobody waits for; it may come from a finaliser."""
 
-    def log(
-        self,
-        call: int,
-        level: str,
-        logger: str,
-        message: str,
-        facts: dict[str, Payload] | None = None,
-    ) -> None:
-        """Tell of a log record and where it was made, or count it as dropped."""
-
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Tell how far a call is."""
 
@@ -48,3 +43,40 @@ class Connection(Protocol):
 
     def is_cancelled(self, call: int) -> bool:
         """Tell whether the caller of ``call`` is gone."""
+
+
+class Taken(Protocol):
+    """Hears that BEAM takes results of a call, in the thread that reads."""
+
+    @property
+    def id(self) -> int:
+        """The call's id."""
+
+    def allow(self, count: int) -> None:
+        """Take credit for ``count`` more results."""
+
+
+class Line(Protocol):
+    """What a call needs whose handler yields, or runs on an event loop."""
+
+    ahead: int
+    """How many results a handler may be ahead of their consumer."""
+    results: Taken | None
+    """What hears of results of this call that BEAM takes."""
+
+    @property
+    def news(self) -> int:
+        """How much has come for the call that runs."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come."""
+
+    def send(self, pieces: Pieces) -> None:
+        """Send one frame."""
+
+    def wait(self, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready``, which changes with what comes, or the end."""
+
+    def is_gone(self, call: int) -> bool:
+        """Tell whether nobody waits for a call, as far as it is known."""

@@ -15,8 +15,7 @@ import types
 from importlib.machinery import SourceFileLoader
 
 from slither._references import SCRIPT as NAME
-from slither._worker import current, registry
-from slither._worker.connection import Link
+from slither._worker import current, output, registry
 
 _MAIN = "__main__"
 # The second is what multiprocessing calls the main module in its children.
@@ -107,8 +106,8 @@ def _quiet(handlers: list[logging.Handler]) -> None:
 
 
 def _is_not_sent(record: logging.LogRecord) -> bool:
-    link = current.link
-    return not isinstance(link, Link) or record.levelno < link.log_level
+    least = output.least
+    return current.link is None or least is None or record.levelno < least
 
 
 def _rename(module: types.ModuleType) -> None:

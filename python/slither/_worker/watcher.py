@@ -1,4 +1,9 @@
-"""A thread that reads for a call whose handler is at work, and can't look by itself."""
+"""The thread ``slither-watch``: it reads for a call whose handler is at work and can't look.
+
+A handler on an event loop, or one that yields, hears of a cancel, of credit and of the end while
+it is at work. The call's main thread says for how long; the thread is started when it is first
+needed, and rests between such calls.
+"""
 
 from __future__ import annotations
 
@@ -10,65 +15,62 @@ from typing import TYPE_CHECKING
 from slither._errors import ProtocolError
 
 if TYPE_CHECKING:
-    from slither._worker.connection import Link
+    from slither._worker.ports import Line
 
 Job = Callable[[], None]
 
+_asked = threading.Condition()
+_watched: tuple[Line, Job] | None = None
+_thread: threading.Thread | None = None
 
-class Watcher:
-    """Runs a job whenever something has come for the call: a cancel, credit, or the end.
 
-    A handler on an event loop, or one that yields, learns of these while it is at work. The
-    thread is started when it is first needed, and rests between such calls.
+@contextmanager
+def watching(line: Line | None, job: Job) -> Iterator[None]:
+    """Run ``job`` at once and with all news, in the watcher's thread, until the block ends.
+
+    It may still run for a moment after that. Without a line there are no news.
     """
+    global _watched, _thread
+    if line is None:
+        yield
+        return
+    with _asked:
+        _watched = line, job
+        if _thread is None:
+            _thread = threading.Thread(target=_run, name="slither-watch", daemon=True)
+            _thread.start()
+        _asked.notify()
+    try:
+        yield
+    finally:
+        _watched = None
 
-    def __init__(self, link: Link) -> None:
-        """Take the connection; no thread is started yet."""
-        self._link = link
-        self._asked = threading.Condition()
-        self._job: Job | None = None
-        self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def watching(self, job: Job) -> Iterator[None]:
-        """Run ``job`` at once and with all news, in another thread, until the block ends.
+def _run() -> None:
+    while True:
+        with _asked:
+            while (watched := _watched) is None:
+                _asked.wait()
+        _watch(watched)
 
-        It may still run for a moment after that.
-        """
-        with self._asked:
-            self._job = job
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="slither-watch", daemon=True
-                )
-                self._thread.start()
-            self._asked.notify()
-        try:
-            yield
-        finally:
-            self._job = None
 
-    def _run(self) -> None:
-        while True:
-            with self._asked:
-                while self._job is None:
-                    self._asked.wait()
-                job = self._job
-            self._watch(job)
+def _watch(watched: tuple[Line, Job]) -> None:
+    global _watched
+    line, job = watched
+    # BEAM being gone ends it: whoever waits for BEAM sees so by himself.
+    with suppress(OSError, ProtocolError):
+        while _watched is watched:
+            # Before the job looks: what comes while it does is news again.
+            seen = line.news
+            job()
+            if line.ended:
+                break
+            _wait(watched, seen)
+    if _watched is watched:
+        _watched = None
 
-    def _watch(self, job: Job) -> None:
-        # BEAM being gone ends it: whoever waits for BEAM sees so by himself.
-        with suppress(OSError, ProtocolError):
-            while self._job is job:
-                # Before the job looks: what comes while it does is news again.
-                seen = self._link.news
-                job()
-                if self._link.ended:
-                    break
-                self._wait(job, seen)
-        if self._job is job:
-            self._job = None
 
-    def _wait(self, job: Job, seen: int) -> None:
-        # Left as the reader, it hands over with the next frame.
-        self._link.wait(lambda: self._link.news != seen or self._job is not job)
+def _wait(watched: tuple[Line, Job], seen: int) -> None:
+    line, _ = watched
+    # Left as the reader, it hands over with the next frame.
+    line.wait(lambda: line.news != seen or _watched is not watched)

@@ -1,4 +1,7 @@
-"""The results of a call whose handler yields them, sent as parts while BEAM takes them."""
+"""The results of a call whose handler yields them, sent as parts while BEAM takes them.
+
+The main thread puts them, the watcher's sends what waits, and whoever reads gives credit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from slither._worker.results import HEAD, encode_one
 
 if TYPE_CHECKING:
     from slither._types import Payload
-    from slither._worker.connection import Link
+    from slither._worker.ports import Line
 
 # Results go one by one as long as those before them are taken; else so many together, or
 # so many bytes.
@@ -39,23 +42,23 @@ class Stream:
     raises after it, or yields once more, has failed the last item.
     """
 
-    def __init__(self, call: int, count: int, max_frame: int, link: Link | None) -> None:
-        """Take the call's id and its count of items; without a link nothing is sent early."""
+    def __init__(self, call: int, count: int, max_frame: int, line: Line | None) -> None:
+        """Take the call's id and its count of items; without a line nothing is sent early."""
         self.id = call
         self.encode_ns = 0
         self.waited_ns = 0
         self._count = count
         self._max_frame = max_frame
-        self._link = link
+        self._line = line
         self._lock = threading.Lock()
         self._values: list[bytes] = []
         self._errors: dict[int, bytes] = {}
         self._bytes = 0
         self._yielded = 0
         self._sent = 0
-        self._credit = count if link is None else link.ahead
+        self._credit = count if line is None else line.ahead
         self._untaken = 0
-        self._closed = link is None
+        self._closed = line is None
 
     @property
     def full(self) -> bool:
@@ -65,7 +68,7 @@ class Stream:
     @property
     def gone(self) -> bool:
         """Whether nobody waits for the results any more."""
-        return self._link is not None and self._link.is_gone(self.id)
+        return self._line is not None and self._line.is_gone(self.id)
 
     def drain(self, generator: Generator[Payload, None, object]) -> None:
         """Take all that a generator yields, at the consumer's pace, and close it."""
@@ -125,9 +128,9 @@ class Stream:
         return waiting - 1 if self._yielded == self._count else waiting
 
     def _send(self, count: int) -> None:
-        if self._closed or self._link is None or count == 0:
+        if self._closed or self._line is None or count == 0:
             return
-        self._link.send(self._pieces(count))
+        self._line.send(self._pieces(count))
         self._values = self._values[count:]
         self._sent += count
         self._errors = {at: error for at, error in self._errors.items() if at >= self._sent}
@@ -142,8 +145,8 @@ class Stream:
 
     def _wait(self) -> None:
         began = time.perf_counter_ns()
-        if self._link is not None:
-            self._link.wait(lambda: not self.full or self.gone)
+        if self._line is not None:
+            self._line.wait(lambda: not self.full or self.gone)
         self.waited_ns += time.perf_counter_ns() - began
 
     def answer(

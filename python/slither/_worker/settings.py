@@ -1,0 +1,71 @@
+"""What BEAM's welcome asks of a worker; the main thread reads it once, at the start.
+
+The annotation of a setting is its check, as for the fields of frames. Settings that are not known
+are another version's.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from slither._types import Payload
+from slither._version import MAX_FRAME
+from slither._wire import checks as c
+from slither._worker.reports import LEVELS
+
+
+class WrongSetting(Exception):
+    """A setting that is not what it is to be; the text says which."""
+
+
+def _is_level(value: object) -> bool:
+    return type(value) is str and value in LEVELS
+
+
+def _is_bool(value: object) -> bool:
+    return type(value) is bool
+
+
+def _is_initializer(value: object) -> bool:
+    return value is None or (type(value) is list and list(map(type, value)) == [str, str, list])
+
+
+def _is_argv(value: object) -> bool:
+    # An argument that is no UTF-8 comes as its bytes.
+    return type(value) is list and all(type(part) in (str, bytes) for part in value)
+
+
+_Bool = Annotated[bool, c.Rule("bool", _is_bool)]
+_Strs = Annotated[Sequence[str], c.Rule("list of str", c.are_strs)]
+
+
+class Settings(NamedTuple):
+    """The settings, with what holds where BEAM says nothing."""
+
+    max_frame: c.Count = MAX_FRAME
+    preload: _Strs = ()
+    paths: _Strs = ()
+    credits: c.Count = 100
+    """Log and progress frames that may be sent before BEAM gives leave for more."""
+    ahead: c.Count = 16
+    """Results that a handler that yields may be ahead of their consumer."""
+    marker: _Bool = False
+    """Whether BEAM has opened the marker."""
+    capture: _Bool = False
+    """Whether descriptors 1 and 2 become logs."""
+    log_level: Annotated[str, c.Rule("level, or none", _is_level)] = "info"
+    main: c.MaybeStr = None
+    """The program's script, by its absolute path, or the module it was run as."""
+    argv: Annotated[Sequence[str | bytes], c.Rule("list of str or bytes", _is_argv)] = ()
+    initializer: Annotated[
+        list[Payload] | None, c.Rule("module, name and arguments, or nil", _is_initializer)
+    ] = None
+
+
+def settings_of(given: dict[str, Payload]) -> Settings:
+    """Return the settings of a welcome, or raise :class:`WrongSetting`."""
+    known = {name: given[name] for name in Settings._fields if name in given}
+    for name, value in known.items():
+        rule: c.Rule = Settings.__annotations__[name].__metadata__[0]
+        if not rule.check(value):
+            raise WrongSetting(f"the welcome's setting {name} can't be {value!r}")
+    return Settings(**known)
