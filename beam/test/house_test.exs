@@ -40,22 +40,17 @@ defmodule Slither.HouseTest do
   @edges []
 
   # The codec's two files are long because each first byte has a clause of its own.
-  @long ~w(protocol/decoder.ex python/worker.ex pool/ledger.ex
+  @long ~w(protocol/decoder.ex pool/ledger.ex
            run/engine.ex run/flow.ex)
 
-  # What is sent past the module that takes it. Watchers tell processes of the user's own; reports
-  # are what a room below tells one above it, in one module.
+  # What is sent past the module that takes it. Watchers tell processes of the user's own.
   @sends %{
     "pool.ex" => [:end_run],
     "pool/call.ex" => [:request, :release, :abandon],
     "pool/crew.ex" => [:not_ready, :look, :retry],
     "pool/keeper.ex" => [:age],
-    "pool/leases.ex" => [:stop, :idle?, :expire],
+    "pool/leases.ex" => [:expire],
     "pool/session_calls.ex" => [:end_session, :sessions_of, :roomiest, :rebind],
-    "python/answerer.ex" => [:recorded, :answered],
-    "python/lane.ex" => [:sent, :kill_call, :cancel, :stalled, :resumed],
-    "python/worker.ex" => [:reply, :tape, :worker_down],
-    "python/reports.ex" => [:worker, :lane_idle],
     "store/watchers.ex" => [Slither.Store]
   }
 

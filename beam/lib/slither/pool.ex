@@ -163,6 +163,7 @@ defmodule Slither.Python.Pool do
   alias Slither.Pool.Errors
   alias Slither.Pool.{Call, Scheduler, Status}
   alias Slither.Python.Board
+  alias Slither.Python.Launcher.Spawn
 
   @type name :: atom
   @type handle :: %{
@@ -208,7 +209,7 @@ defmodule Slither.Python.Pool do
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
       [workers, tasks] = for kind <- [:workers, :tasks], do: via(kind, checked[:name])
-      own = %{bridge: views, workers: workers, tasks: tasks}
+      own = %{bridge: views, launcher: Spawn, workers: workers, tasks: tasks}
       settings = checked |> Map.new() |> Map.merge(own)
       settings = Map.update!(settings, :capture_failures, &Capture.new/1)
       Supervisor.start_link(__MODULE__, settings)

@@ -12,6 +12,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   alias Slither.Proof.Processes
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Part, Pool, Worker}
+  alias Slither.Python.Worker.Inbox
 
   # Reasons an owner may have to end a worker that says anything.
   @reasons [:protocol_error, :version_mismatch, :start_failed]
@@ -34,7 +35,7 @@ defmodule Slither.Proof.Fuzz.Owner do
     {:ok, state, {:continue, step}} = Worker.init({settings, 0, scheduler})
     {:noreply, starting} = Worker.handle_continue(step, state)
     # What kills the process would kill the port that all frames share.
-    starting = %{starting | os_pid: nil}
+    starting = put_in(starting.process.os_pid, nil)
     greeted = feed!(starting, {:hello, Frame.version(), %{"pid" => 1}})
     ready = feed!(greeted, {:ready, %{"handlers" => []}})
     lanes = Tuple.to_list(ready.lanes)
@@ -42,7 +43,7 @@ defmodule Slither.Proof.Fuzz.Owner do
     owner = %__MODULE__{
       supervisor: supervisor,
       folder: folder,
-      port: starting.port,
+      port: starting.process.transport.port,
       states: %{starting: starting, greeted: greeted, serving: ready},
       lanes: lanes,
       head: Frame.call_head(["function", "m", "f"], %{})
@@ -54,7 +55,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   @doc "Ends it."
   @spec close(%__MODULE__{}) :: :ok
   def close(owner) do
-    for lane <- owner.lanes, do: send(lane, :stop)
+    Enum.each(owner.lanes, &Lane.stop/1)
     Worker.terminate(:normal, owner.states.serving)
     Port.close(owner.port)
     Supervisor.stop(owner.supervisor)
@@ -73,8 +74,8 @@ defmodule Slither.Proof.Fuzz.Owner do
     {:noreply, state} = Worker.handle_info({owner.port, {:data, body}}, before)
 
     cond do
-      state.phase == :killed ->
-        {{:refused, reason!(state.reason)}, settle(owner)}
+      state.life.phase == :killed ->
+        {{:refused, reason!(state.life.reason)}, settle(owner)}
 
       phase == :serving ->
         {:taken, settle(%{owner | states: %{owner.states | serving: state}})}
@@ -88,7 +89,7 @@ defmodule Slither.Proof.Fuzz.Owner do
   @doc "A frame that answers a call which is out, or tells of one."
   @spec answer(%__MODULE__{}) :: binary
   def answer(owner) do
-    [%{id: id} | _] = owner.states.serving.calls
+    [%{id: id} | _] = owner.states.serving.calls.queue
     error = %{"kind" => "exception", "message" => "m", "type" => "T", "traceback" => "t"}
 
     frame =
@@ -110,8 +111,9 @@ defmodule Slither.Proof.Fuzz.Owner do
 
   defp feed!(state, frame) do
     body = frame |> Frame.encode!() |> IO.iodata_to_binary()
-    {:noreply, %{phase: phase} = state} = Worker.handle_info({state.port, {:data, body}}, state)
-    true = phase != :killed
+    %{process: %{transport: %{port: port}}} = state
+    {:noreply, state} = Worker.handle_info({port, {:data, body}}, state)
+    true = state.life.phase != :killed
     state
   end
 
@@ -122,20 +124,20 @@ defmodule Slither.Proof.Fuzz.Owner do
   end
 
   # A worker that is told of by two frames at most leaves lanes.
-  defp undo(state), do: for(lane <- Tuple.to_list(state.lanes), do: send(lane, :stop))
+  defp undo(state), do: Enum.each(Tuple.to_list(state.lanes), &Lane.stop/1)
 
   # What the frame led to, for the owner and for those who wait.
   defp settle(owner) do
     receive do
       # The owner would have ended by now.
       :gone -> settle(owner)
-      {:"$gen_cast", {:kill, %Error{reason: :protocol_error}}} -> settle(owner)
+      {Inbox, :kill, %Error{reason: :protocol_error}} -> settle(owner)
       {{_reader, :job}, {:part, lane, part}} -> owner |> part(lane, part) |> settle()
       {{_reader, :job}, {:done, lane, outcome}} -> owner |> done(lane, outcome) |> settle()
       message -> owner |> pass(message) |> settle()
     after
       # A call that is answered is followed by the next one.
-      if(owner.states.serving.calls == [], do: @patience, else: 0) -> owner
+      if(owner.states.serving.calls.queue == [], do: @patience, else: 0) -> owner
     end
   end
 
@@ -169,6 +171,6 @@ defmodule Slither.Proof.Fuzz.Owner do
       payloads: [1, 2]
     })
 
-    receive do: (sent when elem(sent, 0) == :sent -> pass(owner, sent))
+    receive do: ({Inbox, :sent, _call} = sent -> pass(owner, sent))
   end
 end

@@ -3,7 +3,7 @@ defmodule Slither.Driver.LogHandlerTest do
 
   alias Slither.Driver.LogHandler
   alias Slither.Protocol.Frame
-  alias Slither.Python.PortWriter
+  alias Slither.Python.Transport
 
   @processes 8
   @lines 2_000
@@ -12,7 +12,7 @@ defmodule Slither.Driver.LogHandlerTest do
     # It gives every frame back, and is slower than those that log.
     cat = System.find_executable("cat")
     port = Port.open({:spawn_executable, cat}, [:binary, packet: 4])
-    left = log_much(port)
+    left = log_much(%Transport.Port{port: port})
     Port.command(port, Frame.encode!({:pong, 1}))
     assert {sent, told} = collect(fn -> receive_from(port) end, 0, 0)
     assert sent + told + left == @processes * @lines
@@ -23,18 +23,19 @@ defmodule Slither.Driver.LogHandlerTest do
     local = {127, 0, 0, 1}
     {:ok, listener} = :gen_tcp.listen(0, [:binary, packet: 4, active: false, ip: local])
     {:ok, port} = :inet.port(listener)
-    {:ok, socket} = :gen_tcp.connect(local, port, [sndbuf: 65_536] ++ PortWriter.options())
+    {:ok, socket} = :gen_tcp.connect(local, port, [sndbuf: 65_536] ++ Transport.Socket.options())
     {:ok, driver} = :gen_tcp.accept(listener)
-    left = log_much({:socket, socket})
+    to = Transport.Socket.new(socket)
+    left = log_much(to)
     # It waits until the driver reads, as whoever does not log may.
-    last = Task.async(fn -> PortWriter.write({:socket, socket}, Frame.encode!({:pong, 1})) end)
+    last = Task.async(fn -> Transport.write(to, Frame.encode!({:pong, 1})) end)
     assert {sent, told} = collect(fn -> receive_at(driver) end, 0, 0)
     assert Task.await(last, :infinity)
     assert sent + told + left == @processes * @lines
     assert told + left > 0
     :ok = :gen_tcp.close(socket)
-    refute PortWriter.write({:socket, socket}, "late")
-    refute PortWriter.offer({:socket, socket}, "late")
+    refute Transport.write(to, "late")
+    refute Transport.offer(to, "late")
   end
 
   defp log_much(port) do

@@ -99,11 +99,11 @@ defmodule Slither.Python.CancelTest do
       next = Task.async(fn -> Dispatch.run([large], run_options(pool, "leave_file")) end)
       {:ok, handle} = Pool.handle(pool)
       %{ledger: %{workers: %{0 => %{pid: worker}}}} = :sys.get_state(handle.scheduler)
-      await(fn -> match?([_, _], :sys.get_state(worker).calls) end)
-      port = :sys.get_state(worker).port
+      await(fn -> match?([_, _], :sys.get_state(worker).calls.queue) end)
+      port = :sys.get_state(worker).process.transport.port
       await(fn -> Port.info(port, :queue_size) != {:queue_size, 0} end)
       kill(caller)
-      await(fn -> :sys.get_state(worker).cancelled != [] end)
+      await(fn -> :sys.get_state(worker).calls.cancelled != [] end)
       # That it was not told yet is what this test is about.
       assert Port.info(port, :queue_size) != {:queue_size, 0}
       File.write!(gate, "go on")
@@ -178,9 +178,9 @@ defmodule Slither.Python.CancelTest do
       caller = spawn(fn -> Dispatch.run([never], run_options(pool, "leave_file")) end)
       {:ok, handle} = Pool.handle(pool)
       %{ledger: %{workers: %{0 => %{pid: worker}}}} = :sys.get_state(handle.scheduler)
-      await(fn -> match?([_, _], :sys.get_state(worker).calls) end)
+      await(fn -> match?([_, _], :sys.get_state(worker).calls.queue) end)
       kill(caller)
-      await(fn -> :sys.get_state(worker).cancelled != [] end)
+      await(fn -> :sys.get_state(worker).calls.cancelled != [] end)
       File.write!(gate, "go on")
       assert {:ok, [%{payload: ^os_pid}]} = Task.await(holder, patience())
       assert os_pid(pool) == os_pid

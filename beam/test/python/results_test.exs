@@ -5,7 +5,7 @@ defmodule Slither.Python.ResultsTest do
 
   alias Slither.Error
   alias Slither.Protocol.Block
-  alias Slither.Python.Results
+  alias Slither.Python.Lane.Results
 
   @fault %{"kind" => "failure", "message" => "no"}
 

@@ -4,7 +4,8 @@ defmodule Slither.Python.VoiceTest do
   import Slither.Test.Pools
 
   alias Slither.{DispatchError, Telemetry}
-  alias Slither.Python.{LastWords, Pool}
+  alias Slither.Python.Obituary.LastWords
+  alias Slither.Python.Pool
 
   describe "what Python says" do
     test "is logged with the logger, the pool, the worker, the run and the batch" do

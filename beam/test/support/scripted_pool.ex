@@ -8,7 +8,7 @@ defmodule Slither.Test.ScriptedPool do
 
   alias Slither.Error
   alias Slither.Pool.Scheduler
-  alias Slither.Python.{Inbox, Job, Outcome, Pool, Timing}
+  alias Slither.Python.{Inbox, Job, Outcome, Pool, Reports, Timing}
   alias Slither.Test.Pools
 
   defmodule Starter do
@@ -103,7 +103,7 @@ defmodule Slither.Test.ScriptedPool do
     test = self()
     lanes = for _ <- 1..pool.window, do: relay(test)
     Pools.quicken(pool.handle, slot)
-    send(pool.handle.scheduler, {:worker, slot, worker, {:ready, lanes, 10_000 + slot}})
+    send(pool.handle.scheduler, {Reports, slot, worker, {:ready, lanes, 10_000 + slot}})
     lanes
   end
 
@@ -111,7 +111,7 @@ defmodule Slither.Test.ScriptedPool do
   @spec failed(t, pid, non_neg_integer) :: :ok
   def failed(pool, worker, slot) do
     error = %Error{reason: :start_failed, message: "as the script has it"}
-    send(pool.handle.scheduler, {:worker, slot, worker, {:failed, error}})
+    send(pool.handle.scheduler, {Reports, slot, worker, {:failed, error}})
     leave(worker)
   end
 
@@ -119,18 +119,18 @@ defmodule Slither.Test.ScriptedPool do
   @spec down(t, pid, non_neg_integer, atom) :: :ok
   def down(pool, worker, slot, reason) do
     error = %Error{reason: reason, message: "as the script has it"}
-    send(pool.handle.scheduler, {:worker, slot, worker, {:down, error}})
+    send(pool.handle.scheduler, {Reports, slot, worker, {:down, error}})
     leave(worker)
   end
 
   @doc "A worker has met a limit."
   @spec due(t, pid, non_neg_integer) :: term
   def due(pool, worker, slot),
-    do: send(pool.handle.scheduler, {:worker, slot, worker, {:due, :max_age, 1}})
+    do: send(pool.handle.scheduler, {Reports, slot, worker, {:due, :max_age, 1}})
 
   @doc "A lane that was asked whether it is idle is."
   @spec idle(t, pid, reference) :: term
-  def idle(pool, _lane, ref), do: send(pool.handle.scheduler, {:lane_idle, ref})
+  def idle(pool, _lane, ref), do: send(pool.handle.scheduler, {Reports, ref})
 
   ## The processes
 

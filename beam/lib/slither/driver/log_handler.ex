@@ -5,13 +5,13 @@ defmodule Slither.Driver.LogHandler do
   # event that does not fit into the socket is dropped, and counted.
 
   alias Slither.Protocol.{Facts, Frame}
-  alias Slither.Python.PortWriter
+  alias Slither.Python.Transport
 
   @longest 65_536
   @format %{template: [:msg], single_line: false}
 
   @doc "Has the log go to the driver."
-  @spec install(PortWriter.to()) :: :ok | {:error, term}
+  @spec install(Transport.t()) :: :ok | {:error, term}
   def install(port) do
     config = %{port: port, dropped: :atomics.new(1, signed: false)}
     # Leaves out what supervisors report of their children, as Elixir's Logger does.
@@ -41,7 +41,7 @@ defmodule Slither.Driver.LogHandler do
 
     case Frame.encode(frame) do
       {:ok, body} ->
-        if not PortWriter.offer(port, body), do: :atomics.add(dropped, 1, before + 1)
+        if not Transport.offer(port, body), do: :atomics.add(dropped, 1, before + 1)
 
       {:error, _why} ->
         :atomics.add(dropped, 1, before + 1)

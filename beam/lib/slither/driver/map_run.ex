@@ -10,14 +10,14 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Driver.{Done, MapOutputs, Options}
   alias Slither.{Context, Item, Receipt}
   alias Slither.Protocol.{Block, Encoded, Frame}
-  alias Slither.Python.PortWriter
+  alias Slither.Python.Transport
   alias Slither.Run.{Flow, Mailbox, Plan, Policy}
 
   # Messages between two looks for results.
   @most_at_once 16
 
   @doc "Runs until the input has ended and all is answered; the last frame is `done`."
-  @spec run(pos_integer, map, PortWriter.to()) :: boolean
+  @spec run(pos_integer, map, Transport.t()) :: boolean
   def run(id, spec, port) do
     started = System.monotonic_time()
 
@@ -42,7 +42,7 @@ defmodule Slither.Driver.MapRun do
         })
 
       {:error, error} ->
-        PortWriter.write(port, Done.frame(id, nil, error))
+        Transport.write(port, Done.frame(id, nil, error))
     end
   end
 
@@ -134,7 +134,7 @@ defmodule Slither.Driver.MapRun do
 
     for {first, count, values, errors} <- outputs.spans,
         do:
-          PortWriter.write(state.port, Frame.outputs(state.id, nil, first, count, values, errors))
+          Transport.write(state.port, Frame.outputs(state.id, nil, first, count, values, errors))
 
     state = %{state | out: state.out + outputs.out, skipped: state.skipped + outputs.skipped}
     if outputs.halt, do: {:halt, outputs.halt, state}, else: {:ok, state}
@@ -145,6 +145,6 @@ defmodule Slither.Driver.MapRun do
     duration = System.monotonic_time() - state.started
     counts = %{in: state.next, expanded: 0, out: state.out, skipped: state.skipped, routed: 0}
     receipt = Receipt.new(counts, Flow.work(state.flow), duration)
-    PortWriter.write(state.port, Done.frame(state.id, receipt, error))
+    Transport.write(state.port, Done.frame(state.id, receipt, error))
   end
 end

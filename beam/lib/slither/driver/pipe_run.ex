@@ -9,7 +9,7 @@ defmodule Slither.Driver.PipeRun do
   alias Slither.Pipe.{Document, Run}
   alias Slither.Run.{Engine, Quiet}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
-  alias Slither.Python.PortWriter
+  alias Slither.Python.Transport
 
   # Items that may be on their way or wait here, so that the pipe need not wait for the driver.
   @ahead 256
@@ -17,7 +17,7 @@ defmodule Slither.Driver.PipeRun do
   @pause 10
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
-  @spec run(pos_integer, map, PortWriter.to()) :: boolean
+  @spec run(pos_integer, map, Transport.t()) :: boolean
   def run(id, spec, port) do
     with {:ok, document, options} <- Options.pipe(spec),
          {:ok, definition} <- Document.parse(document),
@@ -35,7 +35,7 @@ defmodule Slither.Driver.PipeRun do
         quiet: %Quiet{after: @pause}
       })
     else
-      {:error, error} -> PortWriter.write(port, Done.frame(id, nil, error))
+      {:error, error} -> Transport.write(port, Done.frame(id, nil, error))
     end
   end
 
@@ -185,7 +185,7 @@ defmodule Slither.Driver.PipeRun do
     count = length(chunk)
     first = Map.get(state.firsts, output, 0)
     name = to_string(output)
-    PortWriter.write(state.port, Frame.outputs(state.id, name, first, count, values, errors))
+    Transport.write(state.port, Frame.outputs(state.id, name, first, count, values, errors))
     firsts = Map.put(state.firsts, output, first + count)
     %{state | firsts: firsts, credit: state.credit - count}
   end
@@ -204,7 +204,7 @@ defmodule Slither.Driver.PipeRun do
   ## End
 
   defp finish(state, error),
-    do: PortWriter.write(state.port, Done.frame(state.id, Run.close(state.run, error), error))
+    do: Transport.write(state.port, Done.frame(state.id, Run.close(state.run, error), error))
 
-  defp write(state, frame), do: PortWriter.write(state.port, Frame.encode!(frame))
+  defp write(state, frame), do: Transport.write(state.port, Frame.encode!(frame))
 end

@@ -4,12 +4,12 @@ defmodule Slither.Driver.Run do
   # asked for and told what it says afterwards. A run writes its outputs to the socket itself.
 
   alias Slither.Driver.{Faults, MapRun, PipeRun}
-  alias Slither.Python.PortWriter
+  alias Slither.Python.Transport
 
   @kinds %{"map" => MapRun, "pipe" => PipeRun}
 
   @doc "Starts a run and watches it; one of an unknown kind ends with the error that says so."
-  @spec start(String.t(), pos_integer, map, PortWriter.to()) :: {pid, reference}
+  @spec start(String.t(), pos_integer, map, Transport.t()) :: {pid, reference}
   def start(kind, id, spec, port) do
     run = fn ->
       case @kinds do

@@ -11,7 +11,7 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Done, Faults, LogHandler, Options, Requests, Run, Tables}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, Guard, Pool, PortWriter}
+  alias Slither.Python.{Asks, Guard, Handshake, Pool, Transport}
 
   defmodule State do
     @moduledoc false
@@ -20,9 +20,6 @@ defmodule Slither.Driver.Server do
     @enforce_keys [:port, :asks]
     defstruct [:port, :asks, :pools, phase: :greeting, runs: %{}, tasks: %{}]
   end
-
-  # The socket is read in pieces of so many bytes: frames that come together cost one read.
-  @buffer 65_536
 
   @doc "Starts it on the descriptor of a socket, as what the VM lives for."
   @spec start(non_neg_integer) :: GenServer.on_start()
@@ -35,23 +32,46 @@ defmodule Slither.Driver.Server do
     Process.flag(:trap_exit, true)
     # A socket rather than pipes: for pipes that BEAM did not open, a port writes each frame in a
     # thread of its own.
-    options = [:local, active: true, buffer: @buffer] ++ PortWriter.options()
-
-    case :gen_tcp.fdopen(descriptor, options) do
-      {:ok, socket} -> {:ok, greet({:socket, socket})}
+    case Transport.Socket.open(descriptor) do
+      {:ok, socket} -> {:ok, greet(socket)}
       {:error, why} -> {:stop, {:no_socket, descriptor, why}}
     end
   end
 
   defp greet(port) do
-    send_frame(port, {:hello, Frame.version(), facts()})
+    send_frame(port, Handshake.hello())
     bridge = Application.fetch_env!(:slither, :view_server)
     asks = Asks.new(port, Frame.max_frame(), bridge, %{pool: nil, worker: 0})
     %State{port: port, asks: asks}
   end
 
   @impl true
-  def handle_info({:tcp, socket, body}, %State{port: {:socket, socket}} = state) do
+  def handle_info({:EXIT, pools, reason}, %State{pools: pools} = state) when pools != nil,
+    do: {:stop, {:pools_ended, reason}, state}
+
+  def handle_info({Asks.Answerer, message}, state),
+    do: {:noreply, %{state | asks: Asks.message(state.asks, message)}}
+
+  def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
+    case Map.pop(state.tasks, monitor) do
+      {nil, _tasks} -> {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
+      {{:run, id}, tasks} -> {:noreply, run_down(%{state | tasks: tasks}, id, reason)}
+      {{:request, id}, tasks} -> {:noreply, request_down(%{state | tasks: tasks}, id, reason)}
+    end
+  end
+
+  def handle_info(message, state) do
+    case Transport.event(state.port, message) do
+      {:frame, body} -> body(body, state)
+      # The driver is gone, and nobody waits for anything any more.
+      {:closed, _status} -> leave()
+      :none -> {:noreply, state}
+    end
+  end
+
+  ## Frames
+
+  defp body(body, state) do
     case Frame.peek(body) do
       {name, id} when name in [:feed, :take, :end, :kill] ->
         {:noreply, to_run(state, name, id, body)}
@@ -66,29 +86,6 @@ defmodule Slither.Driver.Server do
         frame(Frame.decode(body), state)
     end
   end
-
-  # The driver is gone, and nobody waits for anything any more.
-  def handle_info({:tcp_closed, socket}, %State{port: {:socket, socket}}), do: leave()
-  def handle_info({:tcp_error, socket, _why}, %State{port: {:socket, socket}}), do: leave()
-  def handle_info({:EXIT, socket, _reason}, %State{port: {:socket, socket}}), do: leave()
-
-  def handle_info({:EXIT, pools, reason}, %State{pools: pools} = state) when pools != nil,
-    do: {:stop, {:pools_ended, reason}, state}
-
-  def handle_info({:answered, pid}, state),
-    do: {:noreply, %{state | asks: Asks.answered(state.asks, pid)}}
-
-  def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
-    case Map.pop(state.tasks, monitor) do
-      {nil, _tasks} -> {:noreply, %{state | asks: Asks.down(state.asks, pid, reason)}}
-      {{:run, id}, tasks} -> {:noreply, run_down(%{state | tasks: tasks}, id, reason)}
-      {{:request, id}, tasks} -> {:noreply, request_down(%{state | tasks: tasks}, id, reason)}
-    end
-  end
-
-  def handle_info(_late, state), do: {:noreply, state}
-
-  ## Frames
 
   defp frame({:ok, {:welcome, version, settings}}, %State{phase: :greeting} = state) do
     case welcome(version, settings, state.port) do
@@ -110,7 +107,7 @@ defmodule Slither.Driver.Server do
 
     {_pid, monitor} =
       spawn_monitor(fn ->
-        PortWriter.write(port, Requests.reply(id, Requests.serve(name, arguments)))
+        Transport.write(port, Requests.reply(id, Requests.serve(name, arguments)))
       end)
 
     {:noreply, put_in(state.tasks[monitor], {:request, id})}
@@ -132,7 +129,7 @@ defmodule Slither.Driver.Server do
   end
 
   defp welcome(version, settings, port) do
-    if version == Frame.version() do
+    if Handshake.understood?(version) do
       with {:ok, pool, level} <- Options.pool(settings) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
@@ -165,7 +162,7 @@ defmodule Slither.Driver.Server do
 
   defp run_down(state, id, reason) do
     unless reason in [:normal, :killed],
-      do: PortWriter.write(state.port, Done.frame(id, nil, Faults.crashed(reason)))
+      do: Transport.write(state.port, Done.frame(id, nil, Faults.crashed(reason)))
 
     %{state | runs: Map.delete(state.runs, id)}
   end
@@ -173,12 +170,12 @@ defmodule Slither.Driver.Server do
   defp request_down(state, _id, :normal), do: state
 
   defp request_down(state, id, reason) do
-    PortWriter.write(state.port, Requests.reply(id, {:error, Faults.crashed(reason)}))
+    Transport.write(state.port, Requests.reply(id, {:error, Faults.crashed(reason)}))
     state
   end
 
   defp table(state, id, body) do
-    case Asks.table(state.asks, id, body, false) do
+    case Asks.table(state.asks, id, body) do
       {:ok, asks} -> %{state | asks: asks}
       {:error, why} -> exit({:protocol_error, why})
     end
@@ -207,14 +204,5 @@ defmodule Slither.Driver.Server do
     Supervisor.stop(pools, :shutdown)
   end
 
-  defp send_frame(port, frame), do: PortWriter.write(port, Frame.encode!(frame))
-
-  defp facts do
-    %{
-      "slither" => to_string(Application.spec(:slither, :vsn)),
-      "elixir" => System.version(),
-      "otp" => System.otp_release(),
-      "pid" => String.to_integer(System.pid())
-    }
-  end
+  defp send_frame(port, frame), do: Transport.write(port, Frame.encode!(frame))
 end

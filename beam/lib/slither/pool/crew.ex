@@ -6,7 +6,7 @@ defmodule Slither.Pool.Crew do
 
   alias Slither.Error
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Worker}
+  alias Slither.Python.{Board, Lane, Worker}
   alias Slither.Python.Worker.Limits
 
   alias Slither.Pool.{
@@ -56,7 +56,7 @@ defmodule Slither.Pool.Crew do
     served? = is_map_key(state.ledger.workers, slot)
     {free, grants, ledger} = Ledger.drop_worker(state.ledger, slot)
     # Lanes that somebody holds are stopped when they come back.
-    Enum.each(if(served?, do: free, else: member.lanes), &send(&1, :stop))
+    Enum.each(if(served?, do: free, else: member.lanes), &Lane.stop/1)
     {delay, backoff} = Backoff.ended(state.backoff, early?)
     died = if expected?, do: state.died, else: state.died + 1
     runs = Runs.drop_worker(state.runs, member.pid)

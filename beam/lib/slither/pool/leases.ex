@@ -4,7 +4,7 @@ defmodule Slither.Pool.Leases do
 
   alias Slither.Error
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Inbox, Worker}
+  alias Slither.Python.{Board, Inbox, Lane, Worker}
   alias Slither.Pool.{Keeper, Ledger, Roster, State, Waiter}
 
   @doc "Somebody asks for a lane."
@@ -49,7 +49,7 @@ defmodule Slither.Pool.Leases do
   @spec release(State.t(), reference) :: State.t()
   def release(state, ref) do
     {grants, orphan, ledger} = Ledger.release(state.ledger, ref)
-    if orphan, do: send(orphan, :stop)
+    if orphan, do: Lane.stop(orphan)
     settle(%{state | ledger: ledger}, grants)
   end
 
@@ -61,7 +61,7 @@ defmodule Slither.Pool.Leases do
         {lease, ledger} = Ledger.adopt(ledger, ref, self())
 
         # A lane that is not idle has its call cancelled.
-        if lease, do: send(lease.lane, {:idle?, self(), ref})
+        if lease, do: Lane.idle?(lease.lane, self(), ref)
         ledger
       end)
 

@@ -6,7 +6,7 @@ defmodule Slither.Pool.Scheduler do
   use GenServer
 
   alias Slither.Pool.Errors
-  alias Slither.Python.Environment
+  alias Slither.Python.{Environment, Reports}
 
   alias Slither.Pool.{Crew, Keeper, Leases, Ledger, Roster, Sessions, State, Status, Waiter}
 
@@ -85,7 +85,7 @@ defmodule Slither.Pool.Scheduler do
   def handle_call({:change, kind}, from, state), do: noreply(Crew.change(state, kind, from))
 
   @impl true
-  def handle_info({:worker, slot, pid, event}, state) do
+  def handle_info({Reports, slot, pid, event}, state) do
     case Roster.member(state.roster, slot, pid) do
       nil -> {:noreply, state}
       member -> noreply(worker(event, state, slot, member))
@@ -98,7 +98,7 @@ defmodule Slither.Pool.Scheduler do
   def handle_info({:look, slot, pid}, state),
     do: of_member(state, slot, pid, &Crew.look(state, slot, &1))
 
-  def handle_info({:lane_idle, ref}, state), do: noreply(Leases.release(state, ref))
+  def handle_info({Reports, ref}, state), do: noreply(Leases.release(state, ref))
   def handle_info(:expire, state), do: noreply(Leases.expire(state))
   def handle_info(:age, state), do: noreply(Keeper.age(state))
 

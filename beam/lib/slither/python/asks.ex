@@ -5,10 +5,13 @@ defmodule Slither.Python.Asks do
   # since starting one costs more than most answers. A read that neither waits nor takes long is
   # answered at once.
   #
-  # Runs in the worker's owner, which hands on the messages of the tasks.
+  # Runs in the owner of a connection, a worker's or a driver's. The owner hands on what tasks tell
+  # it, `{Slither.Python.Asks.Answerer, message}`, with `message/2`, and their ends with `down/3`.
 
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Answerer, Fault, PortWriter}
+  alias Slither.Python.Asks.Answerer
+  alias Slither.Python.Capture.Tape
+  alias Slither.Python.{Fault, Transport}
 
   # A worker is one thread, mostly: whoever asks for so much at once has lost count.
   @limit 64
@@ -16,15 +19,38 @@ defmodule Slither.Python.Asks do
   @flood 4_096
   @spare 4
 
-  @enforce_keys [:port, :bridge, :facts, :max_frame]
-  defstruct [:port, :bridge, :facts, :max_frame, busy: %{}, idle: []]
+  @enforce_keys [:transport, :bridge, :facts, :max_frame]
+  defstruct [:transport, :bridge, :facts, :max_frame, busy: %{}, idle: [], tapes: %{}]
 
+  @typedoc """
+  `busy` are the tasks that answer, with their questions, `idle` those that wait for one. `tapes` are
+  what calls asked, by call, where that is recorded.
+  """
   @type t :: %__MODULE__{}
+  @typedoc "A question's task has answered it, has an exchange for a tape, or is late."
+  @type message ::
+          {:answered, pid}
+          | {:recorded, call :: pos_integer, Slither.Python.Capture.exchange()}
+          | {:late, pid, id :: pos_integer, timeout :: pos_integer}
 
-  @doc "For a port and its longest frame; `bridge` answers, `facts` say which pool and worker ask."
-  @spec new(PortWriter.to(), pos_integer, module, map) :: t
-  def new(port, max_frame, bridge, facts),
-    do: %__MODULE__{port: port, max_frame: max_frame, bridge: bridge, facts: facts}
+  @doc "For a transport and its longest frame; `bridge` answers, `facts` say who asks."
+  @spec new(Transport.t(), pos_integer, module, map) :: t
+  def new(transport, max_frame, bridge, facts),
+    do: %__MODULE__{transport: transport, max_frame: max_frame, bridge: bridge, facts: facts}
+
+  @doc "Records what a call asks, up to so many bytes; nil for nothing."
+  @spec record(t, pos_integer, non_neg_integer | nil) :: t
+  def record(asks, _call, nil), do: asks
+  def record(asks, call, most), do: %{asks | tapes: Tape.begin(asks.tapes, call, most)}
+
+  @doc "Ends the record of a call: its exchanges, and whether there were more; nil without one."
+  @spec play(t, pos_integer | nil) :: {{[Slither.Python.Capture.exchange()], boolean} | nil, t}
+  def play(%__MODULE__{tapes: tapes} = asks, _call) when tapes == %{}, do: {nil, asks}
+
+  def play(asks, call) do
+    {tape, tapes} = Map.pop(asks.tapes, call)
+    {tape && Tape.play(tape), %{asks | tapes: tapes}}
+  end
 
   @doc "Ends the tasks: nobody is left to read their answers, nor to hold them to their time."
   @spec stop(t) :: :ok
@@ -35,49 +61,43 @@ defmodule Slither.Python.Asks do
   end
 
   @doc """
-  Answers a view call made in call `call` of a run, whose context is `run`.
-
-  With `record?`, the owner gets `{:recorded, call, {question, answer}}`, here as of tables.
+  Answers a view call that was made in call `call` of a run, whose context is `context`.
   """
-  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil, boolean) ::
+  @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) ::
           {:ok, t} | {:error, String.t()}
-  def view(%__MODULE__{busy: busy}, _id, _body, _call, _run, _record?)
-      when map_size(busy) >= @flood,
-      do: flood()
+  def view(%__MODULE__{busy: busy}, _id, _body, _call, _context) when map_size(busy) >= @flood,
+    do: flood()
 
-  def view(%__MODULE__{busy: busy} = asks, id, body, call, _run, record?)
-      when map_size(busy) >= @limit do
-    record = if record?, do: {call, body}
-    {:ok, start(asks, id, fn -> {:error, refusal(body)} end, record)}
-  end
+  def view(%__MODULE__{busy: busy} = asks, id, body, call, _context)
+      when map_size(busy) >= @limit,
+      do: {:ok, start(asks, id, fn -> {:error, refusal(body)} end, recorded(asks, call, body))}
 
-  def view(asks, id, body, call, run, record?) do
-    facts = Map.merge(asks.facts, %{call: call, run: run, asked: System.monotonic_time()})
+  def view(asks, id, body, call, context) do
+    facts = Map.merge(asks.facts, %{call: call, run: context, asked: System.monotonic_time()})
     bridge = asks.bridge
     owner = self()
     lost = fn why -> lost_view(body, facts, bridge, why) end
     serve = fn -> serve_view(body, facts, bridge, {owner, id}) end
-    {:ok, start(asks, id, serve, if(record?, do: {call, body}), lost)}
+    {:ok, start(asks, id, serve, recorded(asks, call, body), lost)}
   end
 
   @doc "Answers a table call."
-  @spec table(t, pos_integer, binary, boolean) :: {:ok, t} | {:error, String.t()}
-  def table(%__MODULE__{busy: busy}, _id, _body, _record?) when map_size(busy) >= @flood,
-    do: flood()
+  @spec table(t, pos_integer, binary) :: {:ok, t} | {:error, String.t()}
+  def table(%__MODULE__{busy: busy}, _id, _body) when map_size(busy) >= @flood, do: flood()
 
-  def table(asks, id, body, record?) do
+  def table(asks, id, body) do
     with {:ok, {:table_call, ^id, call, table, op, arguments}} <- Frame.decode(body) do
-      %{bridge: bridge, port: port} = asks
+      bridge = asks.bridge
       worker = self()
-      record = if record?, do: {call, body}
+      record = recorded(asks, call, body)
 
       if bridge.quick?(op) do
         answer = bridge.table(table, op, arguments, worker)
         frame = Answerer.frame(id, answer, asks.max_frame)
-        Answerer.record(worker, record, frame)
+        asks = taped(asks, record, frame)
 
         # Who asked should be reading; where it does not, a task waits for it instead of us.
-        if PortWriter.offer(port, frame),
+        if Transport.offer(asks.transport, frame),
           do: {:ok, asks},
           else: {:ok, start(asks, id, fn -> answer end, nil)}
       else
@@ -86,9 +106,22 @@ defmodule Slither.Python.Asks do
     end
   end
 
-  @doc "The time of a question, in ms, is up: its task is killed, and its end then tells of it."
-  @spec expire(t, pid, pos_integer, pos_integer) :: t
-  def expire(asks, pid, id, timeout) do
+  defp recorded(%__MODULE__{tapes: tapes}, call, body),
+    do: if(is_map_key(tapes, call), do: {call, body})
+
+  defp taped(asks, nil, _frame), do: asks
+
+  defp taped(asks, {call, body}, frame),
+    do: message(asks, {:recorded, call, {body, IO.iodata_to_binary(frame)}})
+
+  @doc "What a task tells. One whose time is up is killed, and its end then answers."
+  @spec message(t, message) :: t
+  def message(asks, {:answered, pid}), do: answered(asks, pid)
+
+  def message(asks, {:recorded, call, exchange}),
+    do: %{asks | tapes: Tape.record(asks.tapes, call, exchange)}
+
+  def message(asks, {:late, pid, id, timeout}) do
     case asks.busy do
       %{^pid => %{id: ^id} = question} ->
         Process.exit(pid, :kill)
@@ -99,9 +132,7 @@ defmodule Slither.Python.Asks do
     end
   end
 
-  @doc "A task has written its answer."
-  @spec answered(t, pid) :: t
-  def answered(%__MODULE__{busy: busy, idle: idle} = asks, pid) do
+  defp answered(%__MODULE__{busy: busy, idle: idle} = asks, pid) do
     case Map.pop(busy, pid) do
       {nil, _busy} ->
         asks
@@ -139,14 +170,14 @@ defmodule Slither.Python.Asks do
   defp start(asks, id, serve, record, lost \\ &lost/1)
 
   defp start(%__MODULE__{idle: []} = asks, id, serve, record, lost) do
-    case Answerer.start(asks.port, asks.max_frame) do
+    case Answerer.start(asks.transport, asks.max_frame) do
       {:ok, pid} ->
         give(asks, {pid, Process.monitor(pid)}, id, serve, {record, lost})
 
       :busy ->
         # Who asked waits for this answer, and reads.
         fault = Fault.to_wire("view_busy", "too many views are being answered on this node")
-        PortWriter.write(asks.port, Answerer.frame(id, {:error, fault}, asks.max_frame))
+        Transport.write(asks.transport, Answerer.frame(id, {:error, fault}, asks.max_frame))
         asks
     end
   end
@@ -185,11 +216,7 @@ defmodule Slither.Python.Asks do
     case Frame.decode(body) do
       {:ok, {:view_call, _id, _call, name, mode, params, timeout}} ->
         asked = %{view: name, mode: mode, params: params, timeout: timeout}
-        answerer = self()
-
-        bridge.serve(Map.merge(facts, asked), fn timeout ->
-          Answerer.arm(owner, {:view_deadline, answerer, id, timeout}, timeout)
-        end)
+        bridge.serve(Map.merge(facts, asked), &Answerer.arm(owner, id, &1))
 
       {:error, why} ->
         {:error, Fault.to_wire("invalid_params", why)}

@@ -10,6 +10,9 @@ defmodule Slither.Python.Environment do
   @after_openmp ~w(OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS)
   @alone ~w(VECLIB_MAXIMUM_THREADS)
 
+  # What a worker imports before it says hello.
+  @imports "import slither.worker, slither._worker.main"
+
   # ms that a shim may take to say what is behind it.
   @shim_timeout 10_000
 
@@ -64,7 +67,7 @@ defmodule Slither.Python.Environment do
   def probe(python, variables) do
     env = for {name, value} <- variables, do: {to_string(name), if(value, do: to_string(value))}
 
-    case System.cmd(python, ["-c", "import slither.worker"], stderr_to_stdout: true, env: env) do
+    case System.cmd(python, ["-c", @imports], stderr_to_stdout: true, env: env) do
       {_output, 0} ->
         "#{python}: the worker ended before it said hello"
 

@@ -12,7 +12,7 @@ defmodule Slither.Python.Guard do
 
   require Logger
 
-  alias Slither.Python.{OSProcess, PortWriter}
+  alias Slither.Python.OSProcess
 
   # A process is named with when it started (0: not known), lest its pid be another's by now, say
   # after a day in which BEAM was stopped. Where no process has the pid, its group may still be
@@ -243,8 +243,14 @@ defmodule Slither.Python.Guard do
 
   defp write(state, op, group) do
     # Its pipe is full: it does not read. What it has missed, the next one is told.
-    unless PortWriter.offer(state.port, "#{op} #{group}\n"), do: replace(state)
+    unless offer(state.port, "#{op} #{group}\n"), do: replace(state)
     state
+  end
+
+  defp offer(port, line) do
+    :erlang.port_command(port, line, [:nosuspend])
+  rescue
+    ArgumentError -> false
   end
 
   # The next is started when the port tells of this one's end.

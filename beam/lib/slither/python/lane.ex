@@ -1,58 +1,68 @@
 defmodule Slither.Python.Lane do
   @moduledoc false
-  # A lane encodes a batch, writes it to the worker's port itself, waits, decodes, and sends
-  # the results back: each worker has as many as calls it may hold, so that encoding and
-  # decoding run in parallel and nothing large passes through the port's owner.
+  # A process that makes the calls of one worker, one at a time: it encodes a batch, writes it to the
+  # worker's transport itself, waits, decodes, and sends the results to whoever asked. Each worker
+  # has as many lanes as calls that it may hold, so that encoding and decoding run in parallel and
+  # nothing large passes through the worker's owner.
   #
-  # A lane outlives its worker until the scheduler stops it, or is gone itself: whoever holds
-  # its lease always gets an answer, if only that the call was not begun.
+  # The worker's owner starts lanes, and hands them what Python answers; a run or a single call that
+  # holds a lane's lease gives it jobs; the scheduler asks whether it is idle and stops it. A lane
+  # outlives its worker until the scheduler stops it, or is gone itself: whoever holds its lease
+  # always gets an answer, if only that the call was not begun.
+  #
+  # `Lane.Exchange` says what becomes of one call. `state` is `:idle`, `{:busy, exchange}`, or, once
+  # the worker is gone, `{:retired, error}`.
 
   alias Slither.Error
-  alias Slither.Protocol.{Block, Encoder, Frame}
+  alias Slither.Python.{Board, Inbox, Job, Obituary, Outcome, Reports, Transport}
+  alias Slither.Python.Capture.Failure
+  alias Slither.Python.Lane.Exchange
+  alias Slither.Python.Worker.Inbox, as: Owner
 
-  alias Slither.Python.{
-    Board,
-    Call,
-    Failure,
-    Fault,
-    Inbox,
-    Job,
-    Outcome,
-    Part,
-    PortWriter,
-    Reports,
-    Results,
-    Timing
-  }
+  @enforce_keys [:index, :count, :transport, :slot, :scheduler, :board] ++
+                  [:max_frame, :ahead, :capture, :facts]
+  defstruct @enforce_keys ++
+              [:worker, :monitor, :pool, state: :idle, round: 0, duplicate: 0, last?: false]
+
+  @typedoc """
+  Lane `index` of `count`, which numbers its calls so that no other lane of its worker has the same.
+  `facts` are of the worker's process, for captures. `worker` and `pool` are its owner and a monitor
+  of the scheduler. `duplicate` counts answers to calls that are over; `last?` says that it ends once
+  its call is answered.
+  """
+  @type t :: %__MODULE__{
+          index: non_neg_integer,
+          count: pos_integer,
+          transport: Transport.t(),
+          slot: Board.slot(),
+          scheduler: pid,
+          board: Board.t(),
+          max_frame: pos_integer,
+          ahead: pos_integer,
+          capture: Slither.Python.Capture.t() | nil,
+          facts: map,
+          worker: pid | nil,
+          monitor: reference | nil,
+          pool: reference | nil,
+          state: :idle | {:busy, Exchange.t()} | {:retired, Error.t()},
+          round: non_neg_integer,
+          duplicate: non_neg_integer,
+          last?: boolean
+        }
 
   # Decoded results live here until they are sent; a heap that holds a batch saves collections.
   # Over 512 KB it would be mapped from the system anew each time.
   @heap_words 12_000
 
-  @doc "Starts lane `index` of `count` for the calling worker."
-  @spec start(map) :: pid
-  def start(
-        %{
-          index: _,
-          count: _,
-          port: _,
-          slot: _,
-          board: _,
-          max_frame: _,
-          ahead: _,
-          capture: _,
-          facts: _,
-          scheduler: scheduler
-        } = facts
-      ) do
+  @doc "Starts a lane for the calling owner of a worker."
+  @spec start(t) :: pid
+  def start(%__MODULE__{} = lane) do
     worker = self()
 
     :erlang.spawn_opt(
       fn ->
-        facts
-        |> Map.merge(%{worker: worker, monitor: Process.monitor(worker), round: 0, duplicate: 0})
-        |> Map.put(:pool, Process.monitor(scheduler))
-        |> loop()
+        [monitor, pool] = for pid <- [worker, lane.scheduler], do: Process.monitor(pid)
+        loop(%{lane | worker: worker, monitor: monitor, pool: pool})
       end,
       min_heap_size: @heap_words
     )
@@ -64,20 +74,47 @@ defmodule Slither.Python.Lane do
   Before it, a handler that yields has its inbox told of parts, for as many results as it
   has credit for: `taken/3` gives it more.
   """
-  @spec run(pid, %Job{}) :: %Job{}
+  @spec run(pid, Job.t()) :: Job.t()
   def run(lane, %Job{} = job), do: send(lane, job)
 
   @doc "Says that `count` results of the parts of job `ref` were taken."
-  @spec taken(pid, reference, pos_integer) :: {:taken, reference, pos_integer}
+  @spec taken(pid, reference, pos_integer) :: term
   def taken(lane, ref, count), do: send(lane, {:taken, ref, count})
 
+  @doc "Ends the call of job `ref`, with its worker where that executes it."
+  @spec kill(pid, reference) :: term
+  def kill(lane, ref), do: send(lane, {:kill, ref})
+
+  @doc """
+  Asks a lane to tell the scheduler when it is idle, for its lease `ref`: nobody waits any more for
+  what it does.
+  """
+  @spec idle?(pid, pid, reference) :: term
+  def idle?(lane, scheduler, ref), do: send(lane, {:idle?, scheduler, ref})
+
+  @doc "Ends a lane."
+  @spec stop(pid) :: term
+  def stop(lane), do: send(lane, :stop)
+
   @doc "Lets call `id` go on to its end whether its results are taken or not."
-  @spec run_on(pid, pos_integer) :: {:run_on, pos_integer}
+  @spec run_on(pid, pos_integer) :: term
   def run_on(lane, id), do: send(lane, {:run_on, id})
 
-  @doc "Ends the call of job `ref`, with its worker where that executes it."
-  @spec kill(pid, reference) :: {:kill, reference}
-  def kill(lane, ref), do: send(lane, {:kill, ref})
+  @doc "Hands over the body of an answer to call `id`."
+  @spec reply(pid, pos_integer, binary) :: term
+  def reply(lane, id, body), do: send(lane, {:reply, id, body})
+
+  @doc "Hands over the body of a part of its results."
+  @spec part(pid, pos_integer, binary) :: term
+  def part(lane, id, body), do: send(lane, {:part, id, body})
+
+  @doc "Hands over what is recorded of a call, before its answer."
+  @spec tape(pid, pos_integer, {list, boolean}) :: term
+  def tape(lane, id, tape), do: send(lane, {:tape, id, tape})
+
+  @doc "The worker is gone, and executed call `executing` then, nil for none."
+  @spec worker_down(pid, Error.t(), pos_integer | nil) :: term
+  def worker_down(lane, error, executing), do: send(lane, {:worker_down, error, executing})
 
   @doc "The index of the lane that made call `id`."
   @spec index(pos_integer, pos_integer) :: non_neg_integer
@@ -85,312 +122,176 @@ defmodule Slither.Python.Lane do
 
   defp loop(lane) do
     receive do
-      %Job{} = job ->
-        lane = %{lane | round: lane.round + 1}
-        answer(job, call(job, lane))
-        loop(%{lane | duplicate: 0})
-
-      # A second answer to a call, left over from the last exchange: the next answer reports it.
-      {:reply, _id, _body} ->
-        loop(%{lane | duplicate: lane.duplicate + 1})
-
-      # For a job that has been answered.
-      {late, _of, _what} when late in [:taken, :part, :tape] ->
-        loop(lane)
-
-      {late, _of} when late in [:run_on, :kill] ->
-        loop(lane)
-
-      {:idle?, from, ref} ->
-        Reports.lane_idle(from, ref)
-        loop(lane)
-
-      {:worker_down, error, _executing} ->
-        retired(error, lane)
-
-      {:DOWN, monitor, :process, _worker, reason} when monitor == lane.monitor ->
-        retired(crashed(reason), lane)
-
-      {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
-        :ok
-
-      :stop ->
-        :ok
+      message ->
+        lane = handle(message, lane)
+        if lane.last? and not match?({:busy, _exchange}, lane.state), do: :ok, else: loop(lane)
     end
   end
 
-  # The worker is gone: jobs are given back until the scheduler has taken the lease back.
-  defp retired(error, lane) do
-    receive do
-      %Job{} = job ->
-        answer(job, Outcome.requeue(error))
-        retired(error, lane)
+  defp handle(%Job{} = job, %__MODULE__{state: {:retired, error}} = lane) do
+    Inbox.done(job.inbox, job.ref, Outcome.requeue(error))
+    lane
+  end
 
-      {:idle?, from, ref} ->
-        Reports.lane_idle(from, ref)
-        retired(error, lane)
+  defp handle(%Job{} = job, lane), do: begin(job, %{lane | round: lane.round + 1})
 
-      {late, _of, _what} when late in [:taken, :part, :tape] ->
-        retired(error, lane)
+  defp handle(
+         {:reply, id, body},
+         %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane
+       ) do
+    case Exchange.answer(exchange, body) do
+      {:done, outcome, pace} ->
+        if pace, do: Board.took(lane.board, lane.slot, pace)
+        finish(give_back(exchange, outcome, lane), exchange, lane)
 
-      {late, _of} when late in [:run_on, :kill] ->
-        retired(error, lane)
-
-      {:DOWN, monitor, :process, _scheduler, _reason} when monitor == lane.pool ->
-        :ok
-
-      :stop ->
-        :ok
+      {:broken, error, exchange} ->
+        broken(exchange, error, lane)
     end
   end
 
-  defp answer(%Job{inbox: inbox, ref: ref}, outcome), do: Inbox.done(inbox, ref, outcome)
+  # Of a call that is over: the next answer reports it.
+  defp handle({:reply, _id, _body}, lane), do: %{lane | duplicate: lane.duplicate + 1}
 
-  defp call(job, lane) do
-    started = System.monotonic_time()
-    {count, encoded, bad} = encode(job.payloads)
-    times = %Timing{worker: lane.slot, duplicate: lane.duplicate}
+  defp handle({:part, id, body}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane) do
+    case Exchange.part(exchange, body) do
+      {:part, part, exchange} ->
+        Inbox.part(exchange.job.inbox, exchange.job.ref, part)
+        # The owner relies on it that this comes before `resumed`.
+        if Exchange.stalled?(exchange), do: Owner.stalled(lane.worker, id)
+        busy(lane, exchange)
 
-    if count == 0 do
-      Outcome.ok(Enum.map(job.payloads, fn _ -> nil end), bad, times)
-    else
-      id = (lane.round - 1) * lane.count + lane.index + 1
-      frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
-      size = IO.iodata_length(frame)
-      sent = System.monotonic_time()
-      times = %{times | encode: sent - started, bytes: size}
+      {:kept, count, exchange} ->
+        Transport.write(lane.transport, Exchange.credit(exchange, count))
+        busy(lane, exchange)
 
-      cond do
-        size > lane.max_frame ->
-          Outcome.error(too_large(size, lane.max_frame, count), times)
-
-        abandoned?(job.ref) ->
-          Outcome.error(abandoned(), times)
-
-        capture = job.capture || lane.capture ->
-          captured(capture, frame, id, job, bad, {lane, sent, times})
-
-        true ->
-          exchange(frame, id, job, bad, nil, {lane, sent, times})
-      end
+      {:broken, error, exchange} ->
+        broken(exchange, error, lane)
     end
   end
 
-  # A block is a call by itself.
-  defp encode([%Block{count: count, data: data}]), do: {count, data, %{}}
-  defp encode(payloads), do: encode(payloads, nil, {0, 0, [], %{}})
+  defp handle(
+         {:tape, id, tape},
+         %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane
+       ),
+       do: busy(lane, %{exchange | tape: tape})
 
-  defp encode([payload | rest], shape, {index, count, acc, bad}) do
-    case Encoder.encode_row(payload, shape) do
-      {:ok, iodata, shape} ->
-        encode(rest, shape, {index + 1, count + 1, [acc | iodata], bad})
+  defp handle(
+         {:taken, ref, count},
+         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
+       ),
+       do: allow(lane, exchange, count, Exchange.allow(exchange, count))
 
-      {:error, why} ->
-        encode(rest, shape, {index + 1, count, acc, Map.put(bad, index, unsendable(why))})
+  defp handle({:run_on, id}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane),
+    do: allow(lane, exchange, Exchange.left(exchange), Exchange.run_on(exchange))
+
+  defp handle(
+         {:kill, ref},
+         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
+       ) do
+    exchange = %{exchange | killed?: true}
+    Owner.kill_call(lane.worker, exchange.id, Exchange.killed())
+    busy(lane, exchange)
+  end
+
+  # The lane sends the cancel, not the scheduler: the owner then knows the call for sure.
+  defp handle(
+         {:idle?, from, ref},
+         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
+       ) do
+    Owner.cancel(lane.worker, exchange.id)
+    busy(lane, %{exchange | asked: from})
+  end
+
+  defp handle({:idle?, from, ref}, lane) do
+    Reports.lane_idle(from, ref)
+    lane
+  end
+
+  defp handle({:worker_down, error, executing}, lane), do: retire(lane, error, executing)
+
+  defp handle({:DOWN, monitor, :process, _worker, reason}, %__MODULE__{monitor: monitor} = lane),
+    do: retire(lane, Obituary.crashed(reason), :crashed)
+
+  defp handle({:DOWN, pool, :process, _scheduler, _reason}, %__MODULE__{pool: pool} = lane),
+    do: %{lane | last?: true}
+
+  defp handle(:stop, lane), do: %{lane | last?: true}
+
+  # About a job that has been answered.
+  defp handle(_late, lane), do: lane
+
+  defp busy(lane, exchange), do: %{lane | state: {:busy, exchange}}
+
+  defp begin(job, lane) do
+    id = (lane.round - 1) * lane.count + lane.index + 1
+
+    case Exchange.new(job, id, lane) do
+      {:send, frame, exchange} ->
+        if asked = abandoned(job.ref) do
+          finish(Outcome.error(abandoned(), exchange.timing), %{exchange | asked: asked}, lane)
+        else
+          Owner.sent(lane.worker, Exchange.call(exchange))
+          # A transport that has closed does not answer; the worker's end then does.
+          Transport.write(lane.transport, frame)
+          busy(%{lane | duplicate: 0}, exchange)
+        end
+
+      {:done, outcome} ->
+        Inbox.done(job.inbox, job.ref, outcome)
+        %{lane | duplicate: 0}
     end
-  end
-
-  defp encode([], _shape, {_index, count, acc, bad}), do: {count, acc, bad}
-
-  # The frame is kept until it is known that it is not needed any more.
-  defp captured(capture, frame, id, job, bad, {lane, _sent, _times} = call) do
-    outcome = exchange(frame, id, job, bad, div(capture.max_bytes, 2), call)
-
-    tape =
-      receive do
-        {:tape, ^id, tape} -> tape
-      after
-        0 -> {[], false}
-      end
-
-    Failure.write(capture, outcome, frame, tape, lane.facts)
-  end
-
-  defp exchange(frame, id, job, bad, record, {lane, sent, times}) do
-    %Job{timeout: timeout, context: context, batch: batch, head: head} = job
-    call = %Call{id: id, timeout: timeout, context: context, batch: batch, head: head}
-    send(lane.worker, {:sent, %{call | record: record}})
-    # A port that has closed does not answer; the worker's exit then does.
-    PortWriter.write(lane.port, frame)
-    results = Results.new(count(job.payloads), bad, lane.ahead)
-    await(id, job, results, {lane, sent, times})
-  end
-
-  defp count([%Block{count: count}]), do: count
-  defp count(payloads), do: length(payloads)
-
-  defp await(id, %Job{ref: ref} = job, results, {lane, sent, times} = call) do
-    monitor = lane.monitor
-
-    receive do
-      {:reply, ^id, body} ->
-        received = System.monotonic_time()
-        outcome = decode(body, job, results)
-        decoded = times.decode + System.monotonic_time() - received
-        wire = received - sent - times.decode
-        bytes = times.result_bytes + byte_size(body)
-        times = %{times | wire: wire, decode: decoded, result_bytes: bytes}
-        finish(outcome, results, give_back(times, results, ref, lane), lane)
-
-      {:part, ^id, body} ->
-        part(body, id, job, results, call)
-
-      {:taken, ^ref, count} ->
-        credit(results, count, id, lane)
-        await(id, job, Results.allow(results, count), call)
-
-      {:run_on, ^id} ->
-        credit(results, Results.left(results), id, lane)
-        await(id, job, Results.run_on(results), call)
-
-      {:worker_down, reason, executing} ->
-        send(self(), {:worker_down, reason, executing})
-
-        if executing == id,
-          do: Outcome.died(about(reason, job), times),
-          else: Outcome.requeue(reason)
-
-      {:DOWN, ^monitor, :process, _worker, reason} ->
-        send(self(), {:worker_down, reason, nil})
-        Outcome.died(crashed(reason), times)
-
-      {:kill, ^ref} ->
-        GenServer.cast(lane.worker, {:kill_call, id, killed()})
-        id |> await(job, results, call) |> told_killed()
-
-      # Told by the lane, which has noted its call with the worker: the note can't come later.
-      {:idle?, from, ^ref} ->
-        GenServer.cast(lane.worker, {:cancel, id})
-        outcome = await(id, job, results, call)
-        send(self(), {:idle?, from, ref})
-        outcome
-    end
-  end
-
-  defp about(%Error{details: details} = error, job) do
-    facts = %{target: Frame.call_target(job.head), batch: job.batch, attempt: job.attempt}
-    %{error | details: Map.merge(details, facts)}
   end
 
   # Nobody waits any more for what was not sent yet.
-  defp abandoned?(ref) do
+  defp abandoned(ref) do
     receive do
-      {:idle?, from, ^ref} ->
-        send(self(), {:idle?, from, ref})
-        true
+      {:idle?, from, ^ref} -> from
     after
-      0 -> false
+      0 -> nil
     end
   end
-
-  defp part(body, id, job, results, {lane, sent, times} = call) do
-    received = System.monotonic_time()
-    size = byte_size(body)
-
-    with {:ok, {:part, _id, index, values, faults}} <- read(body, job),
-         {:ok, values, errors, results} <- Results.part(results, index, values, faults) do
-      Inbox.part(job.inbox, job.ref, %Part{values: values, errors: errors, bytes: size})
-      # Its owner is told first that the handler waits, and then that it goes on.
-      if Results.stalled?(results), do: send(lane.worker, {:stalled, id})
-      decode = times.decode + System.monotonic_time() - received
-      times = %{times | decode: decode, result_bytes: times.result_bytes + size}
-      await(id, job, results, {lane, sent, times})
-    else
-      # Nobody waits for a part of a block.
-      {:kept, count, results} ->
-        PortWriter.write(lane.port, Frame.encode!({:credit, id, count}))
-        await(id, job, Results.allow(results, count), call)
-
-      {:error, why} ->
-        finish({:broken, why}, results, times, lane)
-    end
-  end
-
-  defp read(body, %Job{payloads: [%Block{}]}), do: Frame.decode_block(body)
-  defp read(body, %Job{raw: true}), do: Frame.decode_raw(body)
-  defp read(body, _job), do: Frame.decode(body)
-
-  defp credit(results, count, id, lane) do
-    if Results.stalled?(results), do: send(lane.worker, {:resumed, id})
-    PortWriter.write(lane.port, Frame.encode!({:credit, id, count}))
-  end
-
-  # Whoever holds the lane reads no messages now, and others wait for it.
-  defp give_back(times, %Results{run_on?: true}, ref, lane) do
-    Reports.lane_idle(lane.scheduler, ref)
-    %{times | given_back?: true}
-  end
-
-  defp give_back(times, _results, _ref, _lane), do: times
-
-  defp decode(body, job, results) do
-    case read(body, job) do
-      {:ok, {:result, _id, values, faults, [_decode, handler, _encode]}} ->
-        case Results.rest(results, values, faults) do
-          {:ok, values, errors} -> {:ok, values, errors, handler}
-          {:error, why} -> {:broken, why, %{short: true}}
-        end
-
-      {:ok, {:error, _id, error}} ->
-        {:error, Fault.to_error(error)}
-
-      {:error, why} ->
-        {:broken, why}
-    end
-  end
-
-  # A handler that waits for who takes its results may hold up others for long.
-  defp finish({:ok, values, errors, handler}, results, times, lane) do
-    wire = System.convert_time_unit(times.wire, :native, :microsecond)
-    Board.took(lane.board, lane.slot, if(results.got > 0, do: wire, else: handler))
-    handler = System.convert_time_unit(handler, :microsecond, :native)
-    Outcome.ok(values, errors, %{times | handler: handler})
-  end
-
-  defp finish({:error, error}, _results, times, _lane), do: Outcome.error(error, times)
-
-  defp finish({:broken, why}, results, times, lane),
-    do: finish({:broken, why, %{}}, results, times, lane)
-
-  # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
-  defp finish({:broken, why, details}, _results, times, lane) do
-    error = %{broken(lane.slot, why) | details: details}
-    GenServer.cast(lane.worker, {:kill, error})
-    Outcome.error(error, times)
-  end
-
-  # One that had not begun was cancelled in its place.
-  defp told_killed(%Outcome{kind: :error, error: %Error{reason: :cancelled}} = outcome),
-    do: %{outcome | error: killed()}
-
-  defp told_killed(outcome), do: outcome
-
-  defp killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}
 
   defp abandoned, do: %Error{reason: :cancelled, message: "the caller is gone"}
 
-  defp unsendable(why), do: %Error{reason: :not_encodable, message: why}
-
-  defp too_large(size, limit, count) do
-    %Error{
-      reason: :too_large,
-      message: "a batch of #{count} items takes #{size} bytes; a frame holds #{limit}",
-      hint: "lower batch_size, or batch by weight",
-      details: %{size: size, limit: limit}
-    }
+  defp allow(lane, before, count, exchange) do
+    if Exchange.stalled?(before), do: Owner.resumed(lane.worker, exchange.id)
+    Transport.write(lane.transport, Exchange.credit(exchange, count))
+    busy(lane, exchange)
   end
 
-  defp broken(slot, why) do
-    %Error{
-      reason: :protocol_error,
-      message: "Python worker #{slot} broke the protocol: #{why}"
-    }
+  # Whoever holds the lane reads no messages now, and others wait for it.
+  defp give_back(%Exchange{results: %{run_on?: true}} = exchange, outcome, lane) do
+    Reports.lane_idle(lane.scheduler, exchange.job.ref)
+    put_in(outcome.timing.given_back?, true)
   end
 
-  defp crashed(reason) do
-    %Error{
-      reason: :worker_died,
-      message: "the worker's owner ended: #{Exception.format_exit(reason)}"
-    }
+  defp give_back(_exchange, outcome, _lane), do: outcome
+
+  # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
+  defp broken(exchange, error, lane) do
+    Owner.kill(lane.worker, error)
+    finish(Outcome.error(error, exchange.timing), exchange, lane)
   end
+
+  defp retire(%__MODULE__{state: {:busy, exchange}} = lane, error, executing) do
+    lane = finish(Exchange.down(exchange, error, executing), exchange, lane)
+    %{lane | state: {:retired, error}}
+  end
+
+  defp retire(%__MODULE__{state: :idle} = lane, error, _executing),
+    do: %{lane | state: {:retired, error}}
+
+  defp retire(lane, _error, _executing), do: lane
+
+  defp finish(outcome, %Exchange{job: job} = exchange, lane) do
+    outcome = outcome |> Exchange.told(exchange) |> written(exchange, lane)
+    Inbox.done(job.inbox, job.ref, outcome)
+    if exchange.asked, do: Reports.lane_idle(exchange.asked, job.ref)
+    %{lane | state: :idle}
+  end
+
+  defp written(outcome, %Exchange{capture: nil}, _lane), do: outcome
+
+  defp written(outcome, exchange, lane),
+    do: Failure.write(exchange.capture, outcome, exchange.frame, exchange.tape, lane.facts)
 end

@@ -19,14 +19,13 @@ defmodule Slither.Python.Reports do
           | {:due, Limits.reason(), non_neg_integer}
           | {:session, lane :: pid, run :: String.t()}
           | {:rss_low, non_neg_integer}
-  @type message ::
-          {:worker, slot :: non_neg_integer, worker :: pid, event} | {:lane_idle, reference}
+  @type message :: {module, slot :: non_neg_integer, worker :: pid, event} | {module, reference}
 
   @doc "The worker that calls tells of itself."
   @spec worker(pid, non_neg_integer, event) :: message
-  def worker(scheduler, slot, event), do: send(scheduler, {:worker, slot, self(), event})
+  def worker(scheduler, slot, event), do: send(scheduler, {__MODULE__, slot, self(), event})
 
   @doc "The lane of a lease is free again, though its holder has not returned it."
   @spec lane_idle(pid, reference) :: message
-  def lane_idle(scheduler, ref), do: send(scheduler, {:lane_idle, ref})
+  def lane_idle(scheduler, ref), do: send(scheduler, {__MODULE__, ref})
 end

@@ -1,7 +1,7 @@
 defmodule Slither.Python.Voice do
   @moduledoc false
   # What a worker says: its log frames become Logger's events, with the pool and the worker from
-  # the metadata of its owner, which runs this, and with the call and its batch.
+  # the metadata of the worker's owner, which runs this, and with the call and its batch.
 
   require Logger
 

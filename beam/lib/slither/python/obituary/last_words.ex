@@ -1,11 +1,11 @@
-defmodule Slither.Python.LastWords do
+defmodule Slither.Python.Obituary.LastWords do
   @moduledoc false
-  # What a worker had written to its standard error when it died, and nobody had read yet: that
-  # is where C code says why it gives up. Its owner opens the worker's pipe by the worker's
-  # descriptor once it is ready, and reads it when the worker is gone.
+  # What a worker had written to its standard error when it died, and nobody had read yet: there,
+  # C code says why it gives up. The worker's owner opens the worker's pipe by its descriptor once
+  # the worker is ready, and reads it when the worker is gone.
   #
-  # A read of a pipe that is empty would wait for ever, so the owner first writes zeros to it;
-  # and as a write to a full pipe waits for a reader, another process reads.
+  # A read of an empty pipe would wait for ever, so the owner first writes zeros to the pipe. A
+  # write to a full pipe waits for a reader, so a process of this module reads.
 
   alias Slither.Python.OSProcess
 

@@ -1,6 +1,7 @@
-defmodule Slither.Python.Tape do
+defmodule Slither.Python.Capture.Tape do
   @moduledoc false
-  # What the calls of a worker asked and were answered, where their failure is to be written.
+  # What the calls of a worker asked and were answered, where their failure is to be written. Pure;
+  # `Slither.Python.Asks` holds it.
 
   alias Slither.Python.Capture
 
@@ -9,9 +10,8 @@ defmodule Slither.Python.Tape do
   @type t :: %__MODULE__{}
   @type tapes :: %{optional(pos_integer) => t}
 
-  @doc "Begins one for a call, of so many bytes at most; of nil there is none."
-  @spec begin(tapes, pos_integer, pos_integer | nil) :: tapes
-  def begin(tapes, _call, nil), do: tapes
+  @doc "Begins one for a call, of so many bytes at most."
+  @spec begin(tapes, pos_integer, non_neg_integer) :: tapes
   def begin(tapes, call, most), do: Map.put(tapes, call, %__MODULE__{left: most})
 
   @doc "Records a question of a call, and its answer."

@@ -1,39 +1,28 @@
-defmodule Slither.Python.WorkerErrorTest do
+defmodule Slither.Python.ObituaryTest do
   use ExUnit.Case, async: true
 
   alias Slither.Error
-  alias Slither.Python.{Call, Fault, WorkerError}
+  alias Slither.Python.{Fault, Obituary}
 
   test "a report of a fatal signal tells the status where the port closed before it was known" do
     report =
       "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n"
 
-    assert WorkerError.told(report) == 139
-    assert WorkerError.told("Fatal Python error: Aborted\n") == 134
+    assert Obituary.told(report) == 139
+    assert Obituary.told("Fatal Python error: Aborted\n") == 134
   end
 
   test "no other report tells one" do
     for report <- ["", "Fatal Python error: out of memory\n", "Segmentation fault"],
-        do: assert(WorkerError.told(report) == nil)
+        do: assert(Obituary.told(report) == nil)
   end
 
   # What is said of each end, to the word.
   describe "the end of a worker" do
-    defp state(phase \\ :ready) do
-      %{
-        phase: phase,
-        slot: 3,
-        os_pid: 77,
-        python: "/bin/false",
-        variables: [],
-        unheard: false,
-        settings: %{name: :p, cancel_grace: 500},
-        calls: [%Call{id: 9, timeout: 40, batch: 2, head: <<>>}]
-      }
-    end
+    @identity %{pool: :p, worker: 3, os_pid: 77}
 
     test "by itself, with a status" do
-      assert WorkerError.ended(state(), 1) == %Error{
+      assert Obituary.ended(@identity, 1, false) == %Error{
                reason: :worker_died,
                message: "Python worker 3 (pid 77) died: exit status 1",
                where: "pool :p",
@@ -46,27 +35,27 @@ defmodule Slither.Python.WorkerErrorTest do
                message: "Python worker 3 (pid 77) died: killed by signal 9 (SIGKILL)",
                hint: "often the kernel's out-of-memory killer, or kill -9",
                details: %{status: 137, signal: 9}
-             } = WorkerError.ended(state(), 137)
+             } = Obituary.ended(@identity, 137, false)
 
       assert %{
                message: "Python worker 3 (pid 77) died: killed by signal 11 (SIGSEGV)",
                hint: "a crash in C code"
-             } = WorkerError.ended(state(), 139)
+             } = Obituary.ended(@identity, 139, false)
     end
 
     test "that nobody was told of" do
       assert %{message: "Python worker 3 (pid 77) died: its port closed"} =
-               WorkerError.ended(state(), nil)
+               Obituary.ended(@identity, nil, false)
 
       assert %{
                message:
                  "Python worker 3 (pid 77) died: its exit status is not known (a process that it " <>
                    "has started may hold its pipe)"
-             } = WorkerError.ended(%{state() | unheard: true}, nil)
+             } = Obituary.ended(@identity, nil, true)
     end
 
     test "while it starts" do
-      assert WorkerError.ended(state(:starting), 1) == %Error{
+      assert Obituary.ended_early(:p, "/bin/false", "/bin/false:  (exit status 1)", 1) == %Error{
                reason: :start_failed,
                message:
                  "a Python worker can't start: /bin/false:  (exit status 1); it ended with exit status 1",
@@ -75,17 +64,16 @@ defmodule Slither.Python.WorkerErrorTest do
              }
 
       assert %{message: "a Python worker can't start: /bin/false:  (exit status 1)"} =
-               WorkerError.ended(state(:starting), nil)
+               Obituary.ended_early(:p, "/bin/false", "/bin/false:  (exit status 1)", nil)
     end
 
     test "that it was told to" do
       stopped = %Error{reason: :worker_stopped, message: "the worker was stopped"}
-      assert WorkerError.stopped() == stopped
-      assert WorkerError.ended(state(:stopping), 0) == stopped
+      assert Obituary.stopped() == stopped
     end
 
     test "for a call that nobody waits for" do
-      assert WorkerError.cancelled(state()) == %Error{
+      assert Obituary.cancelled(:p, 500) == %Error{
                reason: :cancelled,
                message:
                  "the caller is gone, and the call went on for 500 ms; its worker was killed",
@@ -94,7 +82,7 @@ defmodule Slither.Python.WorkerErrorTest do
     end
 
     test "for a call over its time" do
-      assert WorkerError.timed_out(state()) == %Error{
+      assert Obituary.timed_out(:p, 40) == %Error{
                reason: :timeout,
                message: "the call ran for more than 40 ms; its worker was killed",
                where: "pool :p",
@@ -104,7 +92,7 @@ defmodule Slither.Python.WorkerErrorTest do
     end
 
     test "for what it said" do
-      assert WorkerError.protocol(state(), "why") == %Error{
+      assert Obituary.protocol(:p, 3, "why") == %Error{
                reason: :protocol_error,
                message: "Python worker 3 broke the protocol: why",
                where: "pool :p"
@@ -117,7 +105,7 @@ defmodule Slither.Python.WorkerErrorTest do
                    "install the slither-beam package of this version",
                where: "pool :p",
                details: %{python: "/bin/false"}
-             } == WorkerError.mismatch(state(), 9)
+             } == Obituary.mismatch(:p, "/bin/false", 9)
     end
 
     test "in Python's words" do
@@ -128,7 +116,7 @@ defmodule Slither.Python.WorkerErrorTest do
         details: %{a: 1}
       }
 
-      assert WorkerError.start_failure(state(), failed) == %Error{
+      assert Obituary.failed(:p, "/bin/false", failed) == %Error{
                reason: :start_failed,
                message: "a Python worker can't start: T: m",
                where: "pool :p",
@@ -138,9 +126,9 @@ defmodule Slither.Python.WorkerErrorTest do
     end
 
     test "is a line of the log" do
-      error = WorkerError.ended(state(), 1)
+      error = Obituary.ended(@identity, 1, false)
 
-      assert WorkerError.line(error, nil) ==
+      assert Obituary.line(error, nil) ==
                "pool :p: Python worker 3 (pid 77) died: exit status 1; it ran no call"
     end
 
@@ -159,7 +147,12 @@ defmodule Slither.Python.WorkerErrorTest do
       """
 
       error =
-        WorkerError.account(WorkerError.ended(state(), 139), %{call: 9}, "one\ntwo\xFF", report)
+        Obituary.account(
+          Obituary.ended(@identity, 139, false),
+          %{call: 9},
+          "one\ntwo\xFF",
+          report
+        )
 
       assert error.hint ==
                "a crash in C code; Segmentation fault in crash (lib.py:12), called by handler " <>
@@ -168,7 +161,7 @@ defmodule Slither.Python.WorkerErrorTest do
       assert %{call: 9, stderr: "one\ntwo\uFFFD", fatal_error: ^report, status: 139} =
                error.details
 
-      assert WorkerError.account(WorkerError.stopped(), %{}, "", "").hint == nil
+      assert Obituary.account(Obituary.stopped(), %{}, "", "").hint == nil
     end
   end
 

@@ -1,6 +1,6 @@
-defmodule Slither.Python.Failure do
+defmodule Slither.Python.Capture.Failure do
   @moduledoc false
-  # Which outcomes of a call are failures to write down, and what of them.
+  # Which outcomes of a call are failures to write down, and what of them. Lanes call it.
 
   alias Slither.Error
   alias Slither.Protocol.Block

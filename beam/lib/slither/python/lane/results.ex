@@ -1,8 +1,8 @@
-defmodule Slither.Python.Results do
+defmodule Slither.Python.Lane.Results do
   @moduledoc false
-  # The results of one call, as they come: in parts, and then the rest with the answer. Knows
-  # which items have theirs, puts those that were never sent back in their places, and counts
-  # how far the worker is ahead of who takes the results.
+  # The results of one call, as they come: in parts, and then the rest with the answer. Pure, for
+  # `Slither.Python.Lane.Exchange`. It knows which items have their results, puts items that were
+  # never sent back in their places, and counts how far the worker is ahead of its reader.
 
   alias Slither.Error
   alias Slither.Protocol.Block

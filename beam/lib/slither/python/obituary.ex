@@ -1,10 +1,11 @@
-defmodule Slither.Python.WorkerError do
+defmodule Slither.Python.Obituary do
   @moduledoc false
-  # What a worker's owner says of its ends, from its state.
+  # Why a worker's process ended, in sentences: pure, for the worker's owner. `Marker` and
+  # `LastWords` beside it read what the process has left behind.
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Call, Environment, OSProcess}
+  alias Slither.Python.{Call, OSProcess}
 
   # A frame of Python's report, how many of them a hint names, and characters of a line in one.
   @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
@@ -20,32 +21,41 @@ defmodule Slither.Python.WorkerError do
   @places 3
   @said 200
 
-  @doc "Why the process ended; `status` is nil where only the port's end was seen."
-  @spec ended(map, non_neg_integer | nil) :: Error.t()
-  def ended(%{phase: :stopping}, _status), do: stopped()
+  @typedoc "Which process is meant: its pool, its slot, and its pid in the system."
+  @type identity :: %{pool: atom, worker: non_neg_integer, os_pid: pos_integer | nil}
 
-  def ended(%{phase: :starting} = state, status) do
-    why = Environment.probe(state.python, state.variables)
-    message = if status, do: "#{why}; it ended with #{OSProcess.describe(status)}", else: why
-    start(state, message)
-  end
-
-  def ended(state, status) do
-    how = if status, do: OSProcess.describe(status), else: unknown(state)
+  @doc """
+  It ended by itself. `status` is nil where only the end of its transport was seen; `unheard?` where
+  not even that, though the process is gone.
+  """
+  @spec ended(identity, non_neg_integer | nil, unheard? :: boolean) :: Error.t()
+  def ended(identity, status, unheard?) do
+    how = if status, do: OSProcess.describe(status), else: unknown(unheard?)
 
     %Error{
       reason: :worker_died,
-      message: "Python worker #{state.slot} (pid #{state.os_pid}) died: #{how}",
-      where: where(state),
+      message: "Python worker #{identity.worker} (pid #{identity.os_pid}) died: #{how}",
+      where: where(identity.pool),
       hint: hint(status),
-      details: %{status: status, signal: OSProcess.signal(status), os_pid: state.os_pid}
+      details: %{
+        status: status,
+        signal: OSProcess.signal(status),
+        os_pid: identity.os_pid
+      }
     }
   end
 
-  defp unknown(%{unheard: true}),
+  defp unknown(true),
     do: "its exit status is not known (a process that it has started may hold its pipe)"
 
-  defp unknown(_state), do: "its port closed"
+  defp unknown(false), do: "its port closed"
+
+  @doc "It ended before it was ready, with a status if that is known; `why` is what is known else."
+  @spec ended_early(atom, String.t(), String.t(), non_neg_integer | nil) :: Error.t()
+  def ended_early(pool, python, why, nil), do: not_started(pool, python, why)
+
+  def ended_early(pool, python, why, status),
+    do: not_started(pool, python, "#{why}; it ended with #{OSProcess.describe(status)}")
 
   @doc "A line for the log: what happened, and the call that the worker ran, `nil` for none."
   @spec line(Error.t(), Call.t() | nil) :: String.t()
@@ -133,67 +143,83 @@ defmodule Slither.Python.WorkerError do
   @spec stopped() :: Error.t()
   def stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}
 
-  @doc "The call that ran was nobody's any more."
-  @spec cancelled(map) :: Error.t()
-  def cancelled(state) do
+  @doc "Nobody waited any more for the call that ran, and it went on for `grace` ms."
+  @spec cancelled(atom, non_neg_integer) :: Error.t()
+  def cancelled(pool, grace) do
     %Error{
       reason: :cancelled,
-      message:
-        "the caller is gone, and the call went on for #{state.settings.cancel_grace} ms; its " <>
-          "worker was killed",
-      where: where(state)
+      message: "the caller is gone, and the call went on for #{grace} ms; its worker was killed",
+      where: where(pool)
     }
   end
 
-  @doc "The call that runs is over its time."
-  @spec timed_out(map) :: Error.t()
-  def timed_out(%{calls: [%Call{timeout: timeout} | _]} = state) do
+  @doc "The call that ran was over its time, `timeout` ms."
+  @spec timed_out(atom, pos_integer) :: Error.t()
+  def timed_out(pool, timeout) do
     %Error{
       reason: :timeout,
       message: "the call ran for more than #{timeout} ms; its worker was killed",
-      where: where(state),
+      where: where(pool),
       hint: "raise timeout:, or lower batch_size",
       details: %{timeout: timeout}
     }
   end
 
-  @doc "The process can't start."
-  @spec start(map, String.t()) :: Error.t()
-  def start(state, message) do
+  @doc "It can't start."
+  @spec not_started(atom, String.t(), String.t()) :: Error.t()
+  def not_started(pool, python, why) do
     %Error{
       reason: :start_failed,
-      message: "a Python worker can't start: #{message}",
-      where: where(state),
-      details: %{python: state.python}
+      message: "a Python worker can't start: #{why}",
+      where: where(pool),
+      details: %{python: python}
     }
   end
 
-  @doc "The process can't start, in Python's words."
-  @spec start_failure(map, Error.t()) :: Error.t()
-  def start_failure(state, error),
-    do: %{start(state, error.message) | python: error.python, details: error.details}
+  @doc "It was not ready in time."
+  @spec not_ready(atom, String.t(), pos_integer) :: Error.t()
+  def not_ready(pool, python, timeout) do
+    error = not_started(pool, python, "it was not ready after #{timeout} ms")
+    %{error | hint: "raise startup_timeout, or look at what its preload modules do"}
+  end
 
-  @doc "The process speaks another version of the protocol."
-  @spec mismatch(map, non_neg_integer) :: Error.t()
-  def mismatch(state, version) do
-    message =
+  @doc "It can't start, in Python's words."
+  @spec failed(atom, String.t(), Error.t()) :: Error.t()
+  def failed(pool, python, error) do
+    failed = not_started(pool, python, error.message)
+    %{failed | python: error.python, details: error.details}
+  end
+
+  @doc "It speaks another version of the protocol."
+  @spec mismatch(atom, String.t(), non_neg_integer) :: Error.t()
+  def mismatch(pool, python, version) do
+    why =
       "it speaks protocol #{version}, this BEAM speaks #{Frame.version()}; " <>
         "install the slither-beam package of this version"
 
-    %{start(state, message) | reason: :version_mismatch}
+    %{not_started(pool, python, why) | reason: :version_mismatch}
   end
 
-  @doc "The process broke the protocol."
-  @spec protocol(map, String.t()) :: Error.t()
-  def protocol(state, why) do
+  @doc "It broke the protocol."
+  @spec protocol(atom, non_neg_integer, String.t()) :: Error.t()
+  def protocol(pool, slot, why) do
     %Error{
       reason: :protocol_error,
-      message: "Python worker #{state.slot} broke the protocol: #{why}",
-      where: where(state)
+      message: "Python worker #{slot} broke the protocol: #{why}",
+      where: where(pool)
     }
   end
 
-  defp where(state), do: "pool #{inspect(state.settings.name)}"
+  @doc "The process that owned it ended."
+  @spec crashed(term) :: Error.t()
+  def crashed(reason) do
+    %Error{
+      reason: :worker_died,
+      message: "the worker's owner ended: #{Exception.format_exit(reason)}"
+    }
+  end
+
+  defp where(pool), do: "pool #{inspect(pool)}"
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
   defp hint(status) when status in [132, 134, 135, 136, 139], do: "a crash in C code"

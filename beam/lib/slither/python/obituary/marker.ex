@@ -1,13 +1,13 @@
-defmodule Slither.Python.Marker do
+defmodule Slither.Python.Obituary.Marker do
   @moduledoc false
-  # What is read after a worker's death: memory of the worker's that has no name, and that its
-  # owner opens by the worker's descriptor. In its first eight bytes, which cost the worker no
-  # system call, it notes the call it runs, to tell that from those it had not begun. Behind them
-  # stand the end of what it has written to its standard error and told, what of that it has read
-  # and not told yet, each filled up with zeros, and what Python reports of a fatal signal.
+  # Memory of a worker's that outlives it: the worker's owner opens it by the worker's descriptor,
+  # and reads it after the worker's death. In the first eight bytes the worker notes the call that
+  # it runs, without a system call, so that this call is told from those that had not begun. Then
+  # come the end of what it has written to its standard error and logged, what it has read of that
+  # and not logged yet, each filled up with zeros, and what Python reports of a fatal signal.
   #
-  # A file with a name could be made by another user first, and be left behind when all ends at
-  # once; and a folder of memory can be full.
+  # The memory has no name: another user could make a named file first, one would be left behind
+  # when all ends at once, and a folder of memory can be full.
 
   alias Slither.Python.OSProcess
 

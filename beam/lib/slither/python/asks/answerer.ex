@@ -1,25 +1,26 @@
-defmodule Slither.Python.Answerer do
+defmodule Slither.Python.Asks.Answerer do
   @moduledoc false
-  # A task that answers what Python asks, one question after the other, and writes the answers
-  # to the port itself: should the pipe be full, it is the one that waits. It ends with the
-  # worker's owner, and after a view that left something behind: a message, a word in the
-  # dictionary, a link, a flag. Nothing of one call is there in the next.
+  # A task that answers what Python asks, one question after the other, and writes the answers to
+  # the transport itself: should that be full, the task waits and not the owner. `Slither.Python.Asks`
+  # starts tasks and gives them questions. A task ends with its owner, and after a view that left
+  # something behind (a message, a word in the dictionary, a link, a flag), so that nothing of one
+  # call is there in the next.
 
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Fault, PortWriter}
+  alias Slither.Python.{Fault, Transport}
 
   @spent {:shutdown, __MODULE__}
 
-  @doc "Starts one for the calling owner of `port`; `:busy` where the node has too many."
-  @spec start(PortWriter.to(), pos_integer) :: {:ok, pid} | :busy
-  def start(port, max_frame) do
+  @doc "Starts one for the calling owner of `transport`; `:busy` where the node has too many."
+  @spec start(Transport.t(), pos_integer) :: {:ok, pid} | :busy
+  def start(transport, max_frame) do
     owner = self()
 
     case Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
            # An owner that is killed can't end us.
            Process.link(owner)
            monitor = Process.monitor(owner)
-           loop({owner, monitor, port, max_frame}, traces())
+           loop({owner, monitor, transport, max_frame}, traces())
          end) do
       {:ok, pid} -> {:ok, pid}
       {:error, :max_children} -> :busy
@@ -27,9 +28,8 @@ defmodule Slither.Python.Answerer do
   end
 
   @doc """
-  Has it write what `serve` gives as the answer to question `id`; `{:answered, pid}` follows.
-
-  With a call and the question's body, `{:recorded, call, {question, answer}}` comes before.
+  Has it write what `serve` gives as the answer to question `id`; its owner is told afterwards, and
+  before that of the answer where `record` is a call and the question's body.
   """
   @spec serve(
           pid,
@@ -39,15 +39,6 @@ defmodule Slither.Python.Answerer do
         ) :: :ok
   def serve(pid, id, serve, record) do
     send(pid, {:serve, id, serve, record})
-    :ok
-  end
-
-  @doc "Has `owner` record a frame as the answer to a question."
-  @spec record(pid, {pos_integer, binary} | nil, iodata) :: :ok
-  def record(_owner, nil, _frame), do: :ok
-
-  def record(owner, {call, question}, frame) do
-    send(owner, {:recorded, call, {question, IO.iodata_to_binary(frame)}})
     :ok
   end
 
@@ -68,16 +59,19 @@ defmodule Slither.Python.Answerer do
   @spec spent?(term) :: boolean
   def spent?(reason), do: reason == @spent
 
-  defp loop({owner, monitor, port, max_frame} = place, clean) do
+  defp loop({owner, monitor, transport, max_frame} = place, clean) do
     receive do
       {:serve, id, serve, record} ->
         frame = frame(id, serve.(), max_frame)
         view? = disarm()
-        record(owner, record, frame)
-        PortWriter.write(port, frame)
+
+        with {call, question} <- record,
+             do: tell(owner, {:recorded, call, {question, IO.iodata_to_binary(frame)}})
+
+        Transport.write(transport, frame)
         # What is not a view runs no code of the user's.
         if view? and traces() != clean, do: exit(@spent)
-        send(owner, {:answered, self()})
+        tell(owner, {:answered, self()})
         loop(place, clean)
 
       {:DOWN, ^monitor, :process, _owner, _reason} ->
@@ -85,12 +79,15 @@ defmodule Slither.Python.Answerer do
     end
   end
 
-  @doc "Sends `message` to `owner` unless the question is answered within `timeout` ms."
-  @spec arm(pid, term, pos_integer) :: :ok
-  def arm(owner, message, timeout) do
-    Process.put(__MODULE__, Process.send_after(owner, message, timeout))
+  @doc "Has the owner told unless the calling task answers question `id` within `timeout` ms."
+  @spec arm(pid, pos_integer, pos_integer) :: :ok
+  def arm(owner, id, timeout) do
+    late = {__MODULE__, {:late, self(), id, timeout}}
+    Process.put(__MODULE__, Process.send_after(owner, late, timeout))
     :ok
   end
+
+  defp tell(owner, message), do: send(owner, {__MODULE__, message})
 
   defp disarm do
     timer = Process.delete(__MODULE__)

@@ -1,0 +1,52 @@
+defmodule Slither.Python.Handshake do
+  @moduledoc false
+  # The first frames of a connection: `hello` and `welcome`, before `ready` or `failed`. Python says
+  # hello where BEAM has started it, BEAM where a driver has. Pure; for owners of a connection.
+
+  alias Slither.Protocol.Frame
+
+  # How many results a handler that yields may be ahead of who takes them.
+  @ahead 16
+
+  @doc "How many results a handler may be ahead of whoever takes them."
+  @spec ahead() :: pos_integer
+  def ahead, do: @ahead
+
+  @doc "Whether a peer that speaks a version of the protocol is understood."
+  @spec understood?(non_neg_integer) :: boolean
+  def understood?(version), do: version == Frame.version()
+
+  @doc "What BEAM says to a driver first."
+  @spec hello() :: tuple
+  def hello do
+    facts = %{
+      "slither" => to_string(Application.spec(:slither, :vsn)),
+      "elixir" => System.version(),
+      "otp" => System.otp_release(),
+      "pid" => String.to_integer(System.pid())
+    }
+
+    {:hello, Frame.version(), facts}
+  end
+
+  @doc "What BEAM answers a worker's hello: what it is, and how its pool is set."
+  @spec welcome(map, non_neg_integer, credits :: pos_integer, marker? :: boolean) :: tuple
+  def welcome(settings, slot, credits, marker?) do
+    {:welcome, Frame.version(),
+     %{
+       "pool" => to_string(settings.name),
+       "worker" => slot,
+       "max_frame" => settings.max_frame,
+       "preload" => settings.preload,
+       "paths" => settings.paths,
+       "credits" => credits,
+       "ahead" => @ahead,
+       "capture" => settings.capture,
+       "log_level" => Atom.to_string(settings.log_level),
+       "main" => settings.main,
+       "argv" => settings.argv,
+       "initializer" => settings.initializer,
+       "marker" => marker?
+     }}
+  end
+end

@@ -1,0 +1,252 @@
+defmodule Slither.Python.Lane.Exchange do
+  @moduledoc false
+  # One call, from its job to its outcome: makes its frame, and parts and an outcome of the bodies
+  # that come back. Sends and receives nothing; it only reads the clock. For `Slither.Python.Lane`.
+
+  alias Slither.Error
+  alias Slither.Protocol.{Block, Encoder, Frame}
+  alias Slither.Python.{Call, Fault, Job, Outcome, Part, Timing}
+  alias Slither.Python.Lane.Results
+
+  @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
+  defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :capture, :frame, :asked] ++
+              [tape: {[], false}, killed?: false]
+
+  @typedoc """
+  Call `id` of a job, written at `sent`; its results are decoded in a `form`. The `frame` is kept where a failure is to be written to
+  `capture`, with the `tape` of what the call asked. `asked` is the scheduler that waits for the lane,
+  if nobody else does; `killed?` says that the caller had the call killed.
+  """
+  @type t :: %__MODULE__{
+          id: pos_integer,
+          job: Job.t(),
+          form: :values | :raw | :block,
+          results: Results.t(),
+          timing: Timing.t(),
+          sent: integer,
+          slot: non_neg_integer,
+          capture: Slither.Python.Capture.t() | nil,
+          frame: iodata | nil,
+          asked: pid | nil,
+          tape: {list, boolean},
+          killed?: boolean
+        }
+
+  @doc "Encodes a job for a lane; or says what becomes of it if nothing is to be sent."
+  @spec new(Job.t(), pos_integer, Slither.Python.Lane.t()) ::
+          {:send, iodata, t} | {:done, Outcome.t()}
+  def new(job, id, lane) do
+    started = System.monotonic_time()
+    {count, encoded, bad} = encode(job.payloads)
+    timing = %Timing{worker: lane.slot, duplicate: lane.duplicate}
+
+    if count == 0 do
+      {:done, Outcome.ok(Enum.map(job.payloads, fn _ -> nil end), bad, timing)}
+    else
+      frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
+      size = IO.iodata_length(frame)
+      sent = System.monotonic_time()
+      timing = %{timing | encode: sent - started, bytes: size}
+
+      if size > lane.max_frame,
+        do: {:done, Outcome.error(too_large(size, lane.max_frame, count), timing)},
+        else: {:send, frame, new(job, id, lane, bad, frame, sent, timing)}
+    end
+  end
+
+  defp new(job, id, lane, bad, frame, sent, timing) do
+    results = Results.new(count(job.payloads), bad, lane.ahead)
+    capture = job.capture || lane.capture
+
+    %__MODULE__{
+      id: id,
+      # What has been encoded need not be held twice.
+      job: %{job | payloads: []},
+      form: form(job),
+      results: results,
+      timing: timing,
+      sent: sent,
+      slot: lane.slot,
+      capture: capture,
+      frame: capture && frame
+    }
+  end
+
+  defp form(%Job{payloads: [%Block{}]}), do: :block
+  defp form(%Job{raw: true}), do: :raw
+  defp form(_job), do: :values
+
+  @doc "What the worker's owner is told of it."
+  @spec call(t) :: Call.t()
+  def call(%__MODULE__{job: job} = exchange) do
+    record = exchange.capture && div(exchange.capture.max_bytes, 2)
+
+    %Call{
+      id: exchange.id,
+      timeout: job.timeout,
+      context: job.context,
+      batch: job.batch,
+      head: job.head,
+      record: record
+    }
+  end
+
+  @doc """
+  A body of results that come before the call is done. Those of a block are `:kept`, as nobody waits
+  for a part of one; the worker gets its credit back for so many.
+  """
+  @spec part(t, binary) ::
+          {:part, Part.t(), t} | {:kept, pos_integer, t} | {:broken, Error.t(), t}
+  def part(%__MODULE__{timing: timing} = exchange, body) do
+    received = System.monotonic_time()
+    size = byte_size(body)
+
+    with {:ok, {:part, _id, index, values, faults}} <- read(exchange.form, body),
+         {:ok, values, errors, results} <- Results.part(exchange.results, index, values, faults) do
+      decode = timing.decode + System.monotonic_time() - received
+      timing = %{timing | decode: decode, result_bytes: timing.result_bytes + size}
+      part = %Part{values: values, errors: errors, bytes: size}
+      {:part, part, %{exchange | results: results, timing: timing}}
+    else
+      {:kept, count, results} ->
+        {:kept, count, %{exchange | results: Results.allow(results, count)}}
+
+      {:error, why} ->
+        {:broken, broken(exchange.slot, why), exchange}
+    end
+  end
+
+  @doc """
+  The body of the answer: the outcome, and the µs that the call has held up others; nil for an error.
+  """
+  @spec answer(t, binary) ::
+          {:done, Outcome.t(), non_neg_integer | nil} | {:broken, Error.t(), t}
+  def answer(%__MODULE__{timing: timing} = exchange, body) do
+    received = System.monotonic_time()
+    decoded = decode(exchange, body)
+    wire = received - exchange.sent - timing.decode
+    decode = timing.decode + System.monotonic_time() - received
+    bytes = timing.result_bytes + byte_size(body)
+    timing = %{timing | wire: wire, decode: decode, result_bytes: bytes}
+
+    case decoded do
+      {:ok, values, errors, handler} ->
+        # A handler that waits for who takes its results may hold up others for long.
+        pace = if exchange.results.got > 0, do: micros(wire), else: handler
+        timing = %{timing | handler: System.convert_time_unit(handler, :microsecond, :native)}
+        {:done, Outcome.ok(values, errors, timing), pace}
+
+      {:error, error} ->
+        {:done, Outcome.error(error, timing), nil}
+
+      {:broken, why, details} ->
+        error = %{broken(exchange.slot, why) | details: details}
+        {:broken, error, %{exchange | timing: timing}}
+    end
+  end
+
+  defp micros(time), do: System.convert_time_unit(time, :native, :microsecond)
+
+  @doc """
+  The outcome where the worker is gone: another may run the call unless it was `executing`, or may
+  have been, as its owner has crashed.
+  """
+  @spec down(t, Error.t(), pos_integer | nil | :crashed) :: Outcome.t()
+  def down(exchange, error, :crashed), do: Outcome.died(error, exchange.timing)
+
+  def down(%__MODULE__{id: id, job: job} = exchange, error, id) do
+    facts = %{target: Frame.call_target(job.head), batch: job.batch, attempt: job.attempt}
+    error = %{error | details: Map.merge(error.details, facts)}
+    Outcome.died(error, exchange.timing)
+  end
+
+  def down(_exchange, error, _other), do: Outcome.requeue(error)
+
+  @doc "The outcome as its caller knows it: a call that it had killed was cancelled in its place."
+  @spec told(Outcome.t(), t) :: Outcome.t()
+  def told(%Outcome{error: %Error{reason: :cancelled}} = outcome, %__MODULE__{killed?: true}),
+    do: %{outcome | error: killed()}
+
+  def told(outcome, _exchange), do: outcome
+
+  @doc "The error of a call that was killed."
+  @spec killed() :: Error.t()
+  def killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}
+
+  @doc "A frame of credit for so many more results."
+  @spec credit(t, non_neg_integer) :: iodata
+  def credit(exchange, count), do: Frame.encode!({:credit, exchange.id, count})
+
+  @doc "It has credit for so many more results."
+  @spec allow(t, non_neg_integer) :: t
+  def allow(exchange, count), do: %{exchange | results: Results.allow(exchange.results, count)}
+
+  @doc "It has credit for all that are left."
+  @spec run_on(t) :: t
+  def run_on(exchange), do: %{exchange | results: Results.run_on(exchange.results)}
+
+  @doc "How many results are still to come."
+  @spec left(t) :: non_neg_integer
+  def left(exchange), do: Results.left(exchange.results)
+
+  @doc "Whether the handler has to wait for credit."
+  @spec stalled?(t) :: boolean
+  def stalled?(exchange), do: Results.stalled?(exchange.results)
+
+  # A block is a call by itself.
+  defp encode([%Block{count: count, data: data}]), do: {count, data, %{}}
+  defp encode(payloads), do: encode(payloads, nil, {0, 0, [], %{}})
+
+  defp encode([payload | rest], shape, {index, count, acc, bad}) do
+    case Encoder.encode_row(payload, shape) do
+      {:ok, iodata, shape} ->
+        encode(rest, shape, {index + 1, count + 1, [acc | iodata], bad})
+
+      {:error, why} ->
+        encode(rest, shape, {index + 1, count, acc, Map.put(bad, index, unsendable(why))})
+    end
+  end
+
+  defp encode([], _shape, {_index, count, acc, bad}), do: {count, acc, bad}
+
+  defp count([%Block{count: count}]), do: count
+  defp count(payloads), do: length(payloads)
+
+  defp decode(exchange, body) do
+    case read(exchange.form, body) do
+      {:ok, {:result, _id, values, faults, [_decode, handler, _encode]}} ->
+        case Results.rest(exchange.results, values, faults) do
+          {:ok, values, errors} -> {:ok, values, errors, handler}
+          {:error, why} -> {:broken, why, %{short: true}}
+        end
+
+      {:ok, {:error, _id, error}} ->
+        {:error, Fault.to_error(error)}
+
+      {:error, why} ->
+        {:broken, why, %{}}
+    end
+  end
+
+  defp read(:block, body), do: Frame.decode_block(body)
+  defp read(:raw, body), do: Frame.decode_raw(body)
+  defp read(:values, body), do: Frame.decode(body)
+
+  defp unsendable(why), do: %Error{reason: :not_encodable, message: why}
+
+  defp too_large(size, limit, count) do
+    %Error{
+      reason: :too_large,
+      message: "a batch of #{count} items takes #{size} bytes; a frame holds #{limit}",
+      hint: "lower batch_size, or batch by weight",
+      details: %{size: size, limit: limit}
+    }
+  end
+
+  defp broken(slot, why) do
+    %Error{
+      reason: :protocol_error,
+      message: "Python worker #{slot} broke the protocol: #{why}"
+    }
+  end
+end

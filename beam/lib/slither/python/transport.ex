@@ -1,0 +1,35 @@
+defmodule Slither.Python.Transport do
+  @moduledoc false
+  # How frames go to a peer and come from it: over the pipes of a port, or a socket. Whoever opens
+  # one owns it and gets its messages, which `event/2` reads; all may write to it.
+
+  @typedoc "A struct of the module that implements it."
+  @type t :: %{:__struct__ => module, optional(atom) => term}
+  @typedoc "What a message says of a transport; an exit status where the peer's is known."
+  @type event :: {:frame, binary} | {:closed, non_neg_integer | nil} | :none
+
+  @callback write(t, iodata) :: boolean
+  @callback offer(t, iodata) :: boolean
+  @callback close(t) :: :ok
+  @callback event(t, message :: term) :: event
+
+  @doc "Writes a frame, waiting while the peer reads nothing; false where the transport is closed."
+  @spec write(t, iodata) :: boolean
+  def write(%module{} = transport, frame), do: module.write(transport, frame)
+
+  @doc """
+  Writes a frame unless that would have to wait, and says whether it did.
+
+  For owners: one that waited for a peer could not enforce that peer's deadline.
+  """
+  @spec offer(t, iodata) :: boolean
+  def offer(%module{} = transport, frame), do: module.offer(transport, frame)
+
+  @doc "Closes it."
+  @spec close(t) :: :ok
+  def close(%module{} = transport), do: module.close(transport)
+
+  @doc "What a message that its owner got says of it; `:none` where it is another's."
+  @spec event(t, term) :: event
+  def event(%module{} = transport, message), do: module.event(transport, message)
+end

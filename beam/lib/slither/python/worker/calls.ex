@@ -1,0 +1,189 @@
+defmodule Slither.Python.Worker.Calls do
+  @moduledoc false
+  # The calls that are out at a worker, in the order in which it runs them; the deadline of the one
+  # that runs; whether its handler waits for the reader of its results; which are cancelled. Pure:
+  # the worker's owner tells it what happens and when, in ms, and carries out the effects.
+
+  alias Slither.Python.Call
+
+  defstruct queue: [], cancelled: [], deadline: nil, armed: nil, stall: nil
+
+  @typedoc """
+  `armed` is when the owner's timer fires, at the latest. `stall` is nil or `{:left, ms}`, the time
+  that the call had left when its handler began to wait; nil ms without a timeout.
+  """
+  @type t :: %__MODULE__{
+          queue: [Call.t()],
+          cancelled: [pos_integer],
+          deadline: integer | nil,
+          armed: integer | nil,
+          stall: {:left, pos_integer | nil} | nil
+        }
+  @typedoc """
+  What the owner is to do, in order: `:arm` its timer, instead of one that it has; start the `:grace`
+  of a cancelled call; have the handler of a call `:run_on`; count the handler that has `:stalled`,
+  and see whether it may; count the one that is `:going_on`.
+  """
+  @type effect ::
+          {:arm, integer}
+          | {:grace, pos_integer}
+          | {:run_on, pos_integer}
+          | :stalled
+          | :going_on
+
+  @doc "A call is about to be written."
+  @spec sent(t, Call.t(), integer) :: {[effect], t}
+  def sent(%__MODULE__{queue: []} = calls, call, now), do: begun(%{calls | queue: [call]}, now)
+
+  def sent(calls, call, _now) do
+    calls = %{calls | queue: calls.queue ++ [call]}
+    {if(others?(calls), do: run_on(calls), else: []), calls}
+  end
+
+  @doc "A call is answered: the next has begun."
+  @spec answered(t, pos_integer, integer) :: {[effect], t} | :unknown
+  def answered(calls, id, now) do
+    case take(calls.queue, id) do
+      nil ->
+        :unknown
+
+      {_call, queue} ->
+        head? = running?(calls, id)
+        cancelled = List.delete(calls.cancelled, id)
+        calls = %{calls | queue: queue, cancelled: cancelled}
+        if head?, do: next(calls, now), else: {[], calls}
+    end
+  end
+
+  defp next(%__MODULE__{stall: nil} = calls, now), do: begun(calls, now)
+
+  defp next(calls, now) do
+    {effects, calls} = begun(%{calls | stall: nil}, now)
+    {[:going_on | effects], calls}
+  end
+
+  @doc """
+  Results of a call have come, so it is the one that runs. Lanes note their calls and then write
+  them: of two that do so at once, the second to be noted may be the first to run.
+  """
+  @spec part(t, pos_integer, integer) :: {[effect], t} | :unknown
+  def part(%__MODULE__{queue: [%Call{id: id} | _]} = calls, id, _now), do: {[], calls}
+
+  def part(calls, id, now) do
+    case take(calls.queue, id) do
+      nil -> :unknown
+      {call, others} -> begun(%{calls | queue: [call | others]}, now)
+    end
+  end
+
+  @doc "The handler of a call waits for the reader of its results: that uses up none of its time."
+  @spec stalled(t, pos_integer, integer) :: {[effect], t}
+  def stalled(%__MODULE__{stall: nil, queue: [%Call{id: id} | _]} = calls, id, now) do
+    left = calls.deadline && max(calls.deadline - now, 1)
+    {[:stalled], %{calls | stall: {:left, left}, deadline: nil}}
+  end
+
+  def stalled(calls, _id, _now), do: {[], calls}
+
+  @doc "It goes on."
+  @spec resumed(t, pos_integer, integer) :: {[effect], t}
+  def resumed(%__MODULE__{stall: {:left, left}, queue: [%Call{id: id} | _]} = calls, id, now) do
+    {effects, calls} = limit(%{calls | stall: nil}, left, now)
+    {[:going_on | effects], calls}
+  end
+
+  def resumed(calls, _id, _now), do: {[], calls}
+
+  @doc "Somebody needs the worker: a handler that waits is to go on."
+  @spec run_on(t) :: [effect]
+  def run_on(%__MODULE__{stall: nil}), do: []
+  def run_on(%__MODULE__{queue: [%Call{id: id} | _]}), do: [{:run_on, id}]
+
+  @doc """
+  Whether a call of another run is behind the one that runs: whoever reads no results of one batch
+  needs no next batch either.
+  """
+  @spec others?(t) :: boolean
+  def others?(%__MODULE__{queue: []}), do: false
+
+  def others?(%__MODULE__{queue: [%Call{context: context} | behind]}),
+    do: Enum.any?(behind, &(context == nil or &1.context != context))
+
+  @doc """
+  Nobody waits for a call any more. Its run is over, and the views of its session with it. Its
+  grace starts when it reaches the head of the queue.
+  """
+  @spec cancel(t, pos_integer) :: {[effect], t} | :unknown
+  def cancel(calls, id) do
+    if out?(calls, id) do
+      queue =
+        for call <- calls.queue, do: if(call.id == id, do: %{call | context: nil}, else: call)
+
+      calls = %{calls | queue: queue, cancelled: [id | calls.cancelled]}
+      {if(running?(calls, id), do: [{:grace, id}], else: []), calls}
+    else
+      :unknown
+    end
+  end
+
+  @doc """
+  The owner's timer has fired; `:over` where the call that runs is over its time.
+
+  The timer is left to run out rather than cancelled for each call, so it may be too early.
+  """
+  @spec due(t, integer) :: {[effect], t} | :over
+  def due(calls, now) do
+    case %{calls | armed: nil} do
+      %{deadline: nil} = calls -> {[], calls}
+      %{deadline: at} = calls when now < at -> {[{:arm, at}], %{calls | armed: at}}
+      _late -> :over
+    end
+  end
+
+  @doc "The process is killed: no deadline holds any more."
+  @spec halt(t) :: t
+  def halt(calls), do: %{calls | deadline: nil}
+
+  @doc "Whether a call is the one that runs."
+  @spec running?(t, pos_integer) :: boolean
+  def running?(%__MODULE__{queue: [%Call{id: id} | _]}, id), do: true
+  def running?(_calls, _id), do: false
+
+  @doc "Whether a call is out."
+  @spec out?(t, pos_integer) :: boolean
+  def out?(calls, id), do: fetch(calls, id) != nil
+
+  @doc "The call of an id; nil where it is not out."
+  @spec fetch(t, pos_integer | nil) :: Call.t() | nil
+  def fetch(calls, id), do: Enum.find(calls.queue, &(&1.id == id))
+
+  # A worker runs its calls in order: the head of the queue begins when it gets there.
+  defp begun(%__MODULE__{queue: []} = calls, _now), do: {[], %{calls | deadline: nil}}
+
+  defp begun(%__MODULE__{queue: [%Call{id: id, timeout: timeout} | _]} = calls, now) do
+    {effects, calls} =
+      if is_integer(timeout), do: limit(calls, timeout, now), else: {[], %{calls | deadline: nil}}
+
+    {if(id in calls.cancelled, do: [{:grace, id} | effects], else: effects), calls}
+  end
+
+  defp limit(calls, nil, _now), do: {[], calls}
+
+  # A timer that fires before the deadline is set again then; only one that is late is replaced.
+  defp limit(%__MODULE__{armed: armed} = calls, time, now) do
+    at = now + time
+
+    if armed != nil and armed <= at,
+      do: {[], %{calls | deadline: at}},
+      else: {[{:arm, at}], %{calls | deadline: at, armed: at}}
+  end
+
+  defp take([%Call{id: id} = call | calls], id), do: {call, calls}
+
+  defp take(calls, id) do
+    case Enum.split_while(calls, &(&1.id != id)) do
+      {before, [call | behind]} -> {call, before ++ behind}
+      {_calls, []} -> nil
+    end
+  end
+end

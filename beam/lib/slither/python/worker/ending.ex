@@ -1,0 +1,84 @@
+defmodule Slither.Python.Worker.Ending do
+  @moduledoc false
+  # The end of a worker: which call it ran, what is known of its death, and who is told. Runs in the
+  # process of the worker's owner, which ends then.
+
+  import Slither.Python.Worker.Effects, only: [hand_tape: 2, report: 2]
+
+  require Logger
+
+  alias Slither.Error
+  alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Voice}
+  alias Slither.Python.Obituary.{LastWords, Marker}
+  alias Slither.Python.Worker.{Calls, Life, State}
+  alias Slither.Telemetry.Events
+
+  @doc "The process is gone, with an exit status if that is known."
+  @spec down(State.t(), non_neg_integer | nil) :: State.t()
+  def down(%State{lanes: lanes} = state, status) do
+    executing = executing(state)
+    status = status || Obituary.told(Marker.report(state.marker))
+    error = account(state, state.life.reason || ended(state, status), executing)
+    log(state, error, executing)
+    # The scheduler first: a lane's answer brings its lease back, to be granted again.
+    report(state, {if(lanes == {}, do: :failed, else: :down), error})
+    state = hand_tape(state, executing)
+    for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing)
+    if state.calls.stall, do: Board.go_on(state.settings.board)
+    facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
+    Events.worker_down(state.born, facts)
+    # Children that a dead worker left in its group go now.
+    if state.process.os_pid, do: Guard.release(state.process.os_pid)
+    Marker.close(state.marker)
+    %{state | life: Life.down(state.life)}
+  end
+
+  @doc "The owner ends, for whatever reason; after `down/2` little is left to do."
+  @spec left(State.t()) :: term
+  def left(state) do
+    if state.life.phase != :down do
+      Marker.close(state.marker)
+      if state.calls.stall, do: Board.go_on(state.settings.board)
+    end
+
+    if state.asks, do: Asks.stop(state.asks)
+  end
+
+  defp ended(%State{life: %{phase: :stopping}}, _status), do: Obituary.stopped()
+
+  defp ended(%State{life: %{phase: :starting}, process: process} = state, status) do
+    why = state.settings.launcher.explain(process)
+    Obituary.ended_early(state.settings.name, process.python, why, status)
+  end
+
+  defp ended(state, status), do: Obituary.ended(State.identity(state), status, state.unheard?)
+
+  # What is known of a process that died, rather than was told to leave.
+  defp account(state, %Error{reason: reason} = error, executing)
+       when reason in [:worker_died, :timeout, :start_failed] do
+    stderr = LastWords.ending(Marker.words(state.marker) <> LastWords.read(state.words))
+    {facts, _voice} = Voice.facts(state.voice, executing || 0, state.calls.queue)
+    Obituary.account(error, facts, stderr, Marker.report(state.marker))
+  end
+
+  defp account(_state, error, _executing), do: error
+
+  # Whatever becomes of the call that it ran, and also where it ran none.
+  defp log(%State{life: %{phase: phase}} = state, %Error{reason: reason} = error, executing)
+       when phase != :starting and reason in [:worker_died, :protocol_error] do
+    facts = Map.take(error.details, [:status, :signal, :call, :batch, :run, :pipe, :stage])
+    line = Obituary.line(error, Calls.fetch(state.calls, executing))
+    Logger.error(line, Keyword.new(facts))
+  end
+
+  defp log(_state, _error, _executing), do: :ok
+
+  # The marker tells which call was running; without one, it is the oldest.
+  defp executing(%State{calls: %{queue: queue}, marker: marker}) do
+    case {Marker.read(marker), queue} do
+      {:error, [call | _]} -> call.id
+      {:error, []} -> nil
+      {{:ok, id}, _queue} -> id
+    end
+  end
+end

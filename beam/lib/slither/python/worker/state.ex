@@ -1,0 +1,69 @@
+defmodule Slither.Python.Worker.State do
+  @moduledoc false
+  # What the owner of a worker knows of it.
+
+  alias Slither.Python.{Asks, Launcher, Voice}
+  alias Slither.Python.Obituary.{LastWords, Marker}
+  alias Slither.Python.Worker.{Calls, Credit, Life}
+
+  @enforce_keys [:settings, :slot, :scheduler, :born]
+  defstruct [
+    :settings,
+    :slot,
+    :scheduler,
+    :born,
+    :process,
+    :since,
+    :guard,
+    :asks,
+    :hello,
+    :marker,
+    :words,
+    :holder,
+    :startup,
+    :timer,
+    lanes: {},
+    calls: %Calls{},
+    life: %Life{},
+    voice: Voice.new(),
+    owed: 0,
+    unheard?: false
+  ]
+
+  @typedoc """
+  `settings` are the pool's, for worker `slot`. `process` is nil until it is launched; with its pid,
+  `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
+  hello with; `marker` and `words` are read after its death. `holder` is the last call that told of
+  state it keeps. `startup` and `timer` are timers, of the start and of the deadline. `owed` are log
+  credits. `unheard?` says that the process is gone, and the transport does not tell.
+  """
+  @type t :: %__MODULE__{
+          settings: map,
+          slot: non_neg_integer,
+          scheduler: pid,
+          born: integer,
+          process: Launcher.Launched.t() | nil,
+          since: non_neg_integer | nil,
+          guard: reference | nil,
+          asks: Asks.t() | nil,
+          hello: map | nil,
+          marker: Marker.t(),
+          words: LastWords.t() | nil,
+          holder: pos_integer | nil,
+          startup: reference | nil,
+          timer: reference | nil,
+          lanes: tuple,
+          calls: Calls.t(),
+          life: Life.t(),
+          voice: Voice.t(),
+          owed: Credit.t(),
+          unheard?: boolean
+        }
+
+  @doc "Which process it is, as events and sentences name it."
+  @spec identity(t) :: Slither.Python.Obituary.identity()
+  def identity(state) do
+    os_pid = state.process && state.process.os_pid
+    %{pool: state.settings.name, worker: state.slot, os_pid: os_pid}
+  end
+end
