@@ -4,14 +4,14 @@ defmodule Slither.Pipe.Outbox do
   # others are being delivered. Held by the pipe's server.
 
   alias Slither.Pipe.Sink
-  alias Slither.Run.Engine
+  alias Slither.Run.Chain
 
   @enforce_keys [:sink]
   defstruct [:sink, pending: [], delivering: 0]
 
   @type t :: %__MODULE__{
           sink: pid,
-          pending: [Engine.output()],
+          pending: [Chain.output()],
           delivering: non_neg_integer
         }
 
@@ -20,7 +20,7 @@ defmodule Slither.Pipe.Outbox do
   def new(sink), do: %__MODULE__{sink: sink}
 
   @doc "Takes outputs in, when none wait, and has them delivered as soon as the sinks are free."
-  @spec put(t, [Engine.output()]) :: t
+  @spec put(t, [Chain.output()]) :: t
   def put(%__MODULE__{pending: []} = outbox, outputs), do: deliver(%{outbox | pending: outputs})
 
   @doc "The outputs that were being delivered are with the sinks."

@@ -7,7 +7,7 @@ defmodule Slither.Pipe.Resume do
   # Before anything is handed on, the inputs that are finished are pulled again, and compared.
 
   alias Slither.Pipe.{Checkpoint, Definition, Fingerprint}
-  alias Slither.Run.{Engine, Unfinished}
+  alias Slither.Run.{Chain, Engine, Unfinished}
   alias Slither.PipeError
 
   # A stage of any other type may make one item of several, which have no position of their own.
@@ -37,9 +37,9 @@ defmodule Slither.Pipe.Resume do
 
   @doc "As `Engine.next/1`."
   @spec next(t) ::
-          {:outputs, [Engine.output()], t}
+          {:outputs, [Chain.output()], t}
           | {:done, t}
-          | {:halted, [Engine.output()], Exception.t(), t}
+          | {:halted, [Chain.output()], Exception.t(), t}
   def next(resume) do
     case step(resume) do
       {:wait, resume} -> next(%{resume | engine: Engine.await(resume.engine)})
@@ -49,48 +49,48 @@ defmodule Slither.Pipe.Resume do
 
   @doc "As `Engine.step/1`: with `:wait` where nothing can be done before a message comes."
   @spec step(t) ::
-          {:outputs, [Engine.output()], t}
+          {:outputs, [Chain.output()], t}
           | {:done, t}
-          | {:halted, [Engine.output()], Exception.t(), t}
+          | {:halted, [Chain.output()], Exception.t(), t}
           | {:wait, t}
   def step(%__MODULE__{at: :end} = resume), do: go_on(resume)
 
-  def step(%__MODULE__{engine: engine} = resume) do
-    if Unfinished.known?(engine.live), do: again(resume), else: look(resume)
-  end
+  def step(resume), do: if(known?(resume), do: again(resume), else: look(resume))
+
+  defp known?(resume), do: resume.engine |> Engine.live() |> Unfinished.known?()
 
   # Nothing comes out of the engine before it knows the input.
-  defp look(%__MODULE__{checkpoint: checkpoint} = resume) do
+  defp look(resume) do
     case Engine.step(resume.engine) do
-      {:halted, _outputs, _error, engine} when engine.live.other != nil ->
-        position = engine.live.other
-        error = Checkpoint.other_input(checkpoint, position, "item #{position} differs")
-        {:halted, [], error, %{resume | engine: engine}}
-
-      # What comes first in the rest has failed: what was recorded is still handed on before it.
       {:halted, outputs, _error, engine} ->
-        %{resume | engine: engine} |> note(engine, outputs) |> again()
+        resume = %{resume | engine: engine}
+
+        case Unfinished.other(Engine.live(engine)) do
+          # The first of the rest has failed: what was recorded is still handed on before it.
+          nil -> resume |> note(engine, outputs) |> again()
+          position -> {:halted, [], other(resume, position, "item #{position} differs"), resume}
+        end
 
       {:done, engine} ->
         resume = %{resume | engine: engine}
-
-        if Unfinished.known?(engine.live),
-          do: again(resume),
-          else: {:halted, [], shorter(resume), resume}
+        if known?(resume), do: again(resume), else: {:halted, [], shorter(resume), resume}
 
       {:outputs, outputs, engine} ->
-        %{resume | engine: engine} |> note(engine, outputs) |> step()
+        resume |> note(engine, outputs) |> step()
 
       {:wait, engine} ->
         resume = %{resume | engine: engine}
-        if Unfinished.known?(engine.live), do: again(resume), else: {:wait, resume}
+        if known?(resume), do: again(resume), else: {:wait, resume}
     end
   end
 
-  defp shorter(%__MODULE__{checkpoint: checkpoint, engine: engine}) do
-    what = "it ends after #{engine.next} items, and item #{engine.live.last} is finished"
-    Checkpoint.other_input(checkpoint, engine.next, what)
+  defp shorter(%__MODULE__{engine: engine} = resume) do
+    last = Unfinished.last(Engine.live(engine))
+    other(resume, engine.next, "it ends after #{engine.next} items, and item #{last} is finished")
   end
+
+  defp other(resume, position, what),
+    do: Checkpoint.other_input(resume.checkpoint, position, what)
 
   defp again(%__MODULE__{at: :end} = resume), do: go_on(resume)
 

@@ -6,13 +6,13 @@ defmodule Slither.Pipe.Run do
 
   alias Slither.{Context, Receipt}
   alias Slither.Pipe.{Definition, Nodes, Resume}
-  alias Slither.Run.{Engine, Mailbox}
+  alias Slither.Run.{Chain, Engine, Mailbox}
 
   @type t :: Engine.t() | Resume.t()
   @type step ::
-          {:outputs, [Engine.output() | Engine.group()], t}
+          {:outputs, [Chain.output() | Chain.group()], t}
           | {:done, t}
-          | {:halted, [Engine.output() | Engine.group()], Exception.t(), t}
+          | {:halted, [Chain.output() | Chain.group()], Exception.t(), t}
 
   @doc """
   A run that is ready to begin. Of the options of `Slither.Pipe.Runner.run/3` it takes those that
@@ -43,7 +43,7 @@ defmodule Slither.Pipe.Run do
     case Nodes.build(nodes) do
       {:ok, nodes} ->
         facts = %{run: context.runtime.run, pipe: definition.name}
-        {:ok, Engine.new(nodes, mailbox, input, facts, definition.default)}
+        {:ok, Engine.new(Chain.new(nodes, definition.default), mailbox, input, facts)}
 
       {:error, error} ->
         Mailbox.close(mailbox)

@@ -129,7 +129,7 @@ defmodule Slither.Pipe.State do
   # What was ahead of the failed item goes out; what was after it has failed with it.
   defp halted(state, outputs, error) do
     state = emitted(state, outputs)
-    account = state.engine.account
+    account = Engine.account(state.engine)
     failed = account.in + account.expanded - account.skipped - state.emitted
     Counts.add(state.counts, :failed, failed)
     ending(state, error)
@@ -181,7 +181,9 @@ defmodule Slither.Pipe.State do
   end
 
   # More before less, so that a kill between the two can't make the sum negative.
-  defp synced(%__MODULE__{engine: %{account: account}} = state) do
+  defp synced(state) do
+    account = Engine.account(state.engine)
+
     for key <- [:expanded, :skipped],
         do: Counts.add(state.counts, key, Map.fetch!(account, key) - state.synced[key])
 

@@ -44,6 +44,10 @@ defmodule Slither.Run.Unfinished do
   def other(nil), do: nil
   def other(live), do: live.other
 
+  @doc "The last of the finished positions that have not come again yet."
+  @spec last(t) :: integer
+  def last(live), do: live.last
+
   defp enter(_entry, {kept, %{other: other} = live}) when other != nil, do: {kept, live}
 
   defp enter({[position], item} = entry, {kept, live}) do
