@@ -5,12 +5,10 @@ defmodule Slither.Protocol.Decoder do
 
   import Bitwise
 
-  alias Slither.Protocol.{Encoder, Shapes}
-  alias Slither.{Bytes, Tensor}
+  alias Slither.Bytes
+  alias Slither.Protocol.{Encoder, Shapes, Types}
 
   @max_depth 1_000
-  @max_magnitude 65_536
-  @dtypes Map.new(Tensor.dtypes(), &{Atom.to_string(&1), &1})
 
   @doc "Decodes exactly one value from all of `bytes`, of at most `depth` nested containers."
   @spec decode(binary, pos_integer) :: {:ok, term} | {:error, String.t()}
@@ -314,75 +312,16 @@ defmodule Slither.Protocol.Decoder do
 
   defp extension(_size, <<>>, _copy), do: bad("the bytes end within a value")
 
-  defp extended(1, <<sign, first, _::binary>> = data)
-       when sign < 2 and first > 0 and byte_size(data) <= @max_magnitude + 1 do
-    <<_sign, magnitude::binary>> = data
-    n = :binary.decode_unsigned(magnitude)
-    n = if sign == 1, do: -n, else: n
-
-    if n < -0x8000000000000000 or n > 0xFFFFFFFFFFFFFFFF,
-      do: n,
-      else: bad("a big integer that fits 64 bits")
-  end
-
-  defp extended(1, _data), do: bad("a malformed big integer")
-
-  defp extended(2, <<seconds::signed-64, microsecond::32, offset::signed-32>>)
-       when microsecond < 1_000_000 and abs(offset) < 86_400 and seconds >= -62_135_596_800 and
-              seconds <= 253_402_300_799 and seconds + offset >= -62_135_596_800 and
-              seconds + offset <= 253_402_300_799,
-       do: datetime(seconds, microsecond, offset)
-
-  defp extended(2, _data), do: bad("a malformed datetime")
-
-  defp extended(3, <<size, name::binary-size(size), rank, rest::binary>>) when rank <= 32 do
-    padding = rem(16 - rem(2 + size + rank * 8, 16), 16)
-    dtype = @dtypes[name] || bad("a tensor of unknown dtype #{inspect(name)}")
-
-    case rest do
-      <<dims::binary-size(rank)-unit(64), 0::size(padding)-unit(8), data::binary>> ->
-        shape = List.to_tuple(for <<dim::64 <- dims>>, do: dim)
-        checked(%Tensor{dtype: dtype, shape: shape, data: data})
-
-      _ ->
-        bad("a malformed tensor")
+  for type <- Types.all() do
+    defp extended(unquote(type.code()), data) do
+      case unquote(type).decode(data) do
+        {:ok, value} -> value
+        {:error, why} -> bad(why)
+      end
     end
   end
 
-  defp extended(3, _data), do: bad("a malformed tensor")
   defp extended(type, _data), do: bad("an unknown extension type #{type}")
-
-  defp checked(tensor) do
-    case Tensor.check(tensor) do
-      :ok -> tensor
-      {:error, why} -> bad(why)
-    end
-  end
-
-  defp datetime(seconds, microsecond, 0) do
-    %{DateTime.from_unix!(seconds) | microsecond: {microsecond, 6}}
-  end
-
-  defp datetime(seconds, microsecond, offset) do
-    zone = zone(offset)
-    local = DateTime.from_unix!(seconds + offset)
-
-    %{
-      local
-      | microsecond: {microsecond, 6},
-        utc_offset: offset,
-        time_zone: zone,
-        zone_abbr: zone
-    }
-  end
-
-  defp zone(offset) do
-    sign = if offset < 0, do: "-", else: "+"
-    offset = abs(offset)
-    parts = [div(offset, 3600), offset |> div(60) |> rem(60), rem(offset, 60)]
-    parts = if List.last(parts) == 0, do: Enum.take(parts, 2), else: parts
-    sign <> Enum.map_join(parts, ":", &String.pad_leading(Integer.to_string(&1), 2, "0"))
-  end
 
   @spec bad(String.t()) :: no_return
   defp bad(why), do: throw({:bad, why})

@@ -6,12 +6,11 @@ defmodule Slither.Protocol.Encoder do
 
   import Bitwise
 
-  alias Slither.{Bytes, Tensor}
-  alias Slither.Protocol.Encoded
+  alias Slither.Bytes
+  alias Slither.Protocol.{Encoded, Types}
+  alias Slither.Protocol.Types.BigInteger
 
   @max_depth 1_000
-  @max_magnitude 65_536
-  @no_datetime "a DateTime outside the years 1 to 9999"
   @ascii 0x80808080
 
   # The keys of a map in the order in which it lists them, and their bytes, the first with the
@@ -155,7 +154,7 @@ defmodule Slither.Protocol.Encoder do
       n < 0x10000 -> <<0xCD, n::16>>
       n < 0x100000000 -> <<0xCE, n::32>>
       n < 0x10000000000000000 -> <<0xCF, n::64>>
-      true -> big(0, n)
+      true -> extended(BigInteger.encode(n), BigInteger.code())
     end
   end
 
@@ -166,16 +165,8 @@ defmodule Slither.Protocol.Encoder do
       n >= -0x8000 -> <<0xD1, n::16>>
       n >= -0x80000000 -> <<0xD2, n::32>>
       n >= -0x8000000000000000 -> <<0xD3, n::64>>
-      true -> big(1, -n)
+      true -> extended(BigInteger.encode(n), BigInteger.code())
     end
-  end
-
-  defp big(sign, magnitude) do
-    bytes = :binary.encode_unsigned(magnitude)
-
-    if byte_size(bytes) <= @max_magnitude,
-      do: extension(1, <<sign, bytes::binary>>),
-      else: bad("an integer of more than #{@max_magnitude} bytes")
   end
 
   defp wrapped(%Bytes{data: data}) when is_binary(data) do
@@ -190,44 +181,18 @@ defmodule Slither.Protocol.Encoder do
 
   defp wrapped(%Encoded{data: data}) when is_binary(data), do: data
 
-  defp wrapped(%DateTime{} = datetime) do
-    seconds = unix(datetime, :second)
-    {microsecond, _precision} = datetime.microsecond
-    offset = datetime.utc_offset + datetime.std_offset
-
-    if in_years?(seconds) and in_years?(seconds + offset) and abs(offset) < 86_400,
-      do: extension(2, <<seconds::64, microsecond::32, offset::32>>),
-      else: bad(@no_datetime)
-  end
-
-  defp wrapped(%Tensor{} = tensor) do
-    case Tensor.check(tensor) do
-      :ok ->
-        name = Atom.to_string(tensor.dtype)
-        dims = for size <- Tuple.to_list(tensor.shape), into: <<>>, do: <<size::64>>
-        head = <<byte_size(name), name::binary, tuple_size(tensor.shape), dims::binary>>
-        padding = rem(16 - rem(byte_size(head), 16), 16)
-        head = <<head::binary, 0::size(padding)-unit(8)>>
-        [extension_header(3, byte_size(head) + byte_size(tensor.data)), head | tensor.data]
-
-      {:error, why} ->
-        bad(why)
-    end
+  for type <- Types.all(), struct = type.struct() do
+    defp wrapped(%{__struct__: unquote(struct)} = value),
+      do: extended(unquote(type).encode(value), unquote(type.code()))
   end
 
   defp wrapped(other), do: bad(advice(other))
 
-  # The calendar raises for years before 0, and for fields that a struct was given by hand.
-  defp unix(datetime, unit) do
-    DateTime.to_unix(datetime, unit)
-  rescue
-    _ -> bad(@no_datetime)
-  end
+  defp extended({:ok, data}, code), do: [extension_header(code, size(data)) | data]
+  defp extended({:error, why}, _code), do: bad(why)
 
-  # The years 1 to 9999, which is what a Python datetime can hold.
-  defp in_years?(seconds), do: seconds >= -62_135_596_800 and seconds <= 253_402_300_799
-
-  defp extension(type, data), do: [extension_header(type, byte_size(data)) | data]
+  defp size(data) when is_binary(data), do: byte_size(data)
+  defp size(data), do: IO.iodata_length(data)
 
   defp extension_header(type, 1), do: <<0xD4, type>>
   defp extension_header(type, 2), do: <<0xD5, type>>
@@ -272,9 +237,17 @@ defmodule Slither.Protocol.Encoder do
   end
 
   defp as_python(key) when is_tuple(key), do: key |> Tuple.to_list() |> as_python()
-  defp as_python(%DateTime{} = key), do: {:datetime, unix(key, :microsecond)}
   defp as_python(%Bytes{} = key), do: key
-  defp as_python(%Tensor{}), do: bad("a tensor can't be a key of a map in Python")
+
+  for type <- Types.all(), struct = type.struct() do
+    defp as_python(%{__struct__: unquote(struct)} = key) do
+      case unquote(type).key(key) do
+        {:ok, key} -> key
+        {:error, why} -> bad(why)
+      end
+    end
+  end
+
   defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
   defp as_python(key), do: key
 
