@@ -40,7 +40,7 @@ defmodule Slither.HouseTest do
   @edges []
 
   # The codec's two files are long because each first byte has a clause of its own.
-  @long ~w(protocol/decoder.ex pool/ledger.ex run/flow.ex)
+  @long ~w(protocol/decoder.ex pool/ledger.ex)
 
   # What is sent past the module that takes it. Watchers tell processes of the user's own.
   @sends %{

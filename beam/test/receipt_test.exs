@@ -123,14 +123,14 @@ defmodule Slither.ReceiptTest do
 
     test "is late once its batch was given up", %{flow: flow, first: first, second: second} do
       {:done, ref, _} =
-        Enum.min_by([first, second], fn {:done, ref, _} -> flow.out[ref].number end)
+        Enum.min_by([first, second], fn {:done, ref, _} -> flow.flight.out[ref].number end)
 
       {:done, other, _} = late = if elem(first, 1) == ref, do: second, else: first
       error = %Slither.Error{reason: :executor_failed, message: "no"}
       flow = Flow.message(flow, {:done, ref, Outcome.error(error, nil)})
       assert {[{:halt, 0, _}], flow} = Flow.take(flow)
       flow = Flow.message(flow, late)
-      assert flow.work.late == 1 and flow.out == %{} and is_reference(other)
+      assert flow.work.late == 1 and flow.flight.out == %{} and is_reference(other)
       assert {[], _flow} = Flow.take(flow)
     end
   end

@@ -1,0 +1,275 @@
+defmodule Slither.Run.InFlight do
+  @moduledoc false
+  # The batches of a flow that are in flight: those that wait to be sent, those that a carrier runs,
+  # and those that pause before they are tried again. A value of the process that drives the run;
+  # called by `Slither.Run.Flow` alone.
+
+  alias Slither.Error
+  alias Slither.Python.{Inbox, Outcome, Part, Timing}
+  alias Slither.Run.{Batch, Carrier, Mailbox, Order, Plan}
+
+  @enforce_keys [:plan, :inbox, :carrier]
+  defstruct [:plan, :inbox, :carrier, todo: :queue.new(), waiting: 0, out: %{}, pausing: %{}] ++
+              [bytes_out: 0, abandoned: []]
+
+  @typedoc """
+  `waiting` batches are in `todo`. `out` are those that run, by the reference of the run, `bytes_out`
+  in all, and `pausing` by their timer. `abandoned` ran when the run ended with a failure.
+  """
+  @type t :: %__MODULE__{
+          plan: Plan.t(),
+          inbox: Inbox.t(),
+          carrier: Carrier.t(),
+          todo: :queue.queue(Batch.t()),
+          waiting: non_neg_integer,
+          out: %{optional(reference) => Batch.t()},
+          pausing: %{optional(reference) => Batch.t()},
+          bytes_out: non_neg_integer,
+          abandoned: [reference]
+        }
+
+  @typedoc """
+  What a message says: that something changed, that a batch was answered, that some of its results
+  are there, that batches failed with an error, or an answer that nobody waits for.
+  """
+  @type news ::
+          {:ok, t}
+          | {:answered, reference, Batch.t(), Outcome.t(), t}
+          | {:yielded, reference, Batch.t(), Part.t(), t}
+          | {:failed, [Batch.t()], Error.t(), t}
+          | {:unexpected, :late | :duplicate, t}
+
+  @doc "Nothing in flight, for a plan; `message/2` is given what the inbox is told."
+  @spec new(Plan.t(), Inbox.t()) :: t
+  def new(plan, inbox),
+    do: %__MODULE__{plan: plan, inbox: inbox, carrier: carrier(plan).open(plan, inbox)}
+
+  defp carrier(%Plan{mode: {:pool, _handle, _head, _context}}), do: Carrier.Pool
+  defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Hands
+  defp carrier(%Plan{mode: :task}), do: Carrier.Task
+
+  ## What there is
+
+  @doc "How many batches are in flight."
+  @spec count(t) :: non_neg_integer
+  def count(flight), do: flight.waiting + map_size(flight.out) + map_size(flight.pausing)
+
+  @doc "How many items wait for a worker, are with one, and wait for their next attempt."
+  @spec items(t) :: %{
+          queued: non_neg_integer,
+          running: non_neg_integer,
+          retrying: non_neg_integer
+        }
+  def items(flight) do
+    %{
+      queued: items_of(:queue.to_list(flight.todo)),
+      running: items_of(Map.values(flight.out)),
+      retrying: items_of(Map.values(flight.pausing))
+    }
+  end
+
+  defp items_of(batches), do: batches |> Enum.map(&length(&1.entries)) |> Enum.sum()
+
+  @doc "The lowest seq of a group that is not decided; nil where all are."
+  @spec first_open(t, Order.id()) :: term
+  def first_open(%__MODULE__{out: out, pausing: pausing, todo: todo}, group) do
+    batches = Map.values(out) ++ Map.values(pausing) ++ :queue.to_list(todo)
+    batches |> Enum.filter(&(&1.group == group)) |> Batch.first()
+  end
+
+  ## Sending
+
+  @doc "A batch waits to be sent, behind the others."
+  @spec add(t, Batch.t()) :: t
+  def add(flight, batch) do
+    batch = %{batch | queued: System.monotonic_time()}
+    %{flight | todo: :queue.in(batch, flight.todo), waiting: flight.waiting + 1}
+  end
+
+  @doc """
+  A batch that is tried again waits to be sent; in a session, before those that were not tried yet.
+  """
+  @spec add_again(t, Batch.t()) :: t
+  def add_again(%__MODULE__{plan: %{session: nil}} = flight, batch), do: add(flight, batch)
+
+  def add_again(flight, batch),
+    do: put_back(flight, %{batch | queued: System.monotonic_time()})
+
+  @doc "A batch waits to be sent as if it never had been."
+  @spec put_back(t, Batch.t()) :: t
+  def put_back(flight, batch),
+    do: %{flight | todo: :queue.in_r(batch, flight.todo), waiting: flight.waiting + 1}
+
+  @doc "A batch is tried again in so many ms."
+  @spec pause(t, Batch.t(), non_neg_integer) :: t
+  def pause(flight, batch, pause) do
+    timer = Mailbox.start_timer(flight.inbox, pause)
+    %{flight | pausing: Map.put(flight.pausing, timer, batch)}
+  end
+
+  @doc """
+  Sends the next batch, if there is one and a place for it: else it asks for one, unless there will
+  be none.
+  """
+  @spec send_next(t) :: {:sent, Batch.t(), t} | {:failed, Batch.t(), Error.t(), t} | {:none, t}
+  def send_next(%__MODULE__{waiting: 0} = flight), do: {:none, flight}
+
+  # A session keeps its order: nothing overtakes what will be tried again.
+  def send_next(%__MODULE__{plan: %{session: session}, pausing: pausing} = flight)
+      when session != nil and map_size(pausing) > 0,
+      do: {:none, flight}
+
+  def send_next(%__MODULE__{todo: todo} = flight) do
+    {:value, batch} = :queue.peek(todo)
+
+    with true <- fits?(flight, batch), {:ok, place, carrier} <- Carrier.place(flight.carrier) do
+      batch = %{batch | sent: System.monotonic_time()}
+      {ref, carrier} = Carrier.run(carrier, place, batch)
+      out = Map.put(flight.out, ref, batch)
+      bytes = flight.bytes_out + batch.bytes
+      {:sent, batch, %{drop_first(flight) | carrier: carrier, out: out, bytes_out: bytes}}
+    else
+      false -> {:none, flight}
+      {:none, carrier} -> {:none, %{flight | carrier: want(carrier, flight)}}
+      {:gone, error} -> {:failed, batch, error, drop_first(flight)}
+    end
+  end
+
+  # When nothing is out, anything may go.
+  defp fits?(%__MODULE__{plan: %{max_bytes: nil}}, _batch), do: true
+  defp fits?(%__MODULE__{bytes_out: 0}, _batch), do: true
+  defp fits?(flight, batch), do: flight.bytes_out + batch.bytes <= flight.plan.max_bytes
+
+  defp want(carrier, flight), do: Carrier.want(carrier, flight.waiting, map_size(flight.out))
+
+  defp drop_first(flight),
+    do: %{flight | todo: :queue.drop(flight.todo), waiting: flight.waiting - 1}
+
+  ## Messages
+
+  @doc "Takes a message of the inbox."
+  @spec message(t, Mailbox.message()) :: news
+  def message(flight, {:done, ref, outcome}) do
+    case flight.out do
+      %{^ref => batch} ->
+        # A lane that gave the batch back has lost its worker; another has given back itself.
+        carrier = Carrier.done(flight.carrier, ref, served(outcome))
+        {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
+
+      _ ->
+        {:unexpected, if(ref in flight.abandoned, do: :late, else: :duplicate), flight}
+    end
+  end
+
+  def message(flight, {:part, ref, part}) do
+    case flight.out do
+      %{^ref => batch} -> {:yielded, ref, batch, part, flight}
+      # Of a batch that was given up.
+      _ -> {:ok, flight}
+    end
+  end
+
+  def message(%__MODULE__{pausing: pausing} = flight, {:timer, timer})
+      when is_map_key(pausing, timer) do
+    {batch, pausing} = Map.pop(pausing, timer)
+    {:ok, add_again(%{flight | pausing: pausing}, batch)}
+  end
+
+  def message(flight, message) do
+    case Carrier.message(flight.carrier, message) do
+      {:ok, carrier} -> {:ok, %{flight | carrier: carrier}}
+      {:denied, error, carrier} -> denied(%{flight | carrier: carrier}, error)
+      {:lost, ref, error, carrier} -> lost(%{flight | carrier: carrier}, ref, error)
+      {:pool_lost, error, carrier} -> all_lost(%{flight | carrier: carrier}, error)
+    end
+  end
+
+  defp denied(%__MODULE__{waiting: 0} = flight, _error), do: {:ok, flight}
+
+  defp denied(flight, error) do
+    {:value, batch} = :queue.peek(flight.todo)
+    {:failed, [batch], error, drop_first(flight)}
+  end
+
+  defp lost(flight, ref, error) do
+    case flight.out do
+      %{^ref => batch} -> {:failed, [batch], error, returned(flight, ref, batch)}
+      _ -> {:ok, flight}
+    end
+  end
+
+  defp all_lost(flight, error) do
+    batches = :queue.to_list(flight.todo) ++ Map.values(flight.out)
+    {:failed, batches, error, %{flight | todo: :queue.new(), waiting: 0, out: %{}, bytes_out: 0}}
+  end
+
+  defp returned(flight, ref, batch),
+    do: %{flight | out: Map.delete(flight.out, ref), bytes_out: flight.bytes_out - batch.bytes}
+
+  defp served(%Outcome{timing: %Timing{given_back?: true}}), do: nil
+
+  defp served(%Outcome{kind: kind, timing: %Timing{worker: slot}}) when kind in [:ok, :error],
+    do: slot
+
+  defp served(_outcome), do: nil
+
+  @doc "The batch that runs under a reference is what is left of it."
+  @spec shrink(t, reference, Batch.t()) :: t
+  def shrink(flight, ref, rest), do: %{flight | out: Map.put(flight.out, ref, rest)}
+
+  @doc "Early results of batches were taken."
+  @spec taken(t, %{optional(reference) => pos_integer}) :: :ok
+  def taken(flight, counts) do
+    for {ref, count} <- counts, do: Carrier.taken(flight.carrier, ref, count)
+    :ok
+  end
+
+  ## Ending
+
+  @doc "Gives back places that are not needed at once."
+  @spec rest(t) :: t
+  def rest(flight), do: %{flight | carrier: Carrier.rest(flight.carrier)}
+
+  @doc "The batches that wait and are of a later group are not sent."
+  @spec drop_after(t, Order.id()) :: t
+  def drop_after(flight, group) do
+    {_later, flight} = take_out(flight, &(&1.group > group))
+    flight
+  end
+
+  @doc "Ends the batch that begins with a seq; gives it if it was not sent yet."
+  @spec kill(t, seq :: term) :: {[Batch.t()], t}
+  def kill(flight, seq) do
+    case Enum.find(flight.out, fn {_ref, batch} -> Batch.begins?(batch, seq) end) do
+      {ref, _batch} ->
+        Carrier.kill(flight.carrier, ref)
+        {[], flight}
+
+      nil ->
+        take_out(flight, &Batch.begins?(&1, seq))
+    end
+  end
+
+  defp take_out(flight, which) do
+    {out, todo} = flight.todo |> :queue.to_list() |> Enum.split_with(which)
+    {out, %{flight | todo: :queue.from_list(todo), waiting: flight.waiting - length(out)}}
+  end
+
+  @doc "Ends all that is in flight: it is of no use to anyone now."
+  @spec drop(t) :: t
+  def drop(flight) do
+    for {timer, _batch} <- flight.pausing, do: :erlang.cancel_timer(timer)
+    out = Map.keys(flight.out)
+    carrier = Carrier.close(flight.carrier, out)
+    flight = %{flight | carrier: carrier, todo: :queue.new(), waiting: 0, out: %{}, bytes_out: 0}
+    %{flight | pausing: %{}, abandoned: out ++ flight.abandoned}
+  end
+
+  @doc "As `drop/1`, at the end of the run."
+  @spec close(t) :: :ok
+  def close(flight), do: Carrier.end_run(drop(flight).carrier)
+
+  @doc "Whether a monitor is that of the pool that runs the batches."
+  @spec pool?(t, reference) :: boolean
+  def pool?(%__MODULE__{carrier: carrier}, monitor), do: match?(%{monitor: ^monitor}, carrier)
+end
