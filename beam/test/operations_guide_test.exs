@@ -62,6 +62,17 @@ defmodule Slither.OperationsGuideTest do
   defp collect({:error, _meta, arguments} = node, acc) when is_list(arguments),
     do: {node, Enum.filter(arguments, &is_atom/1) ++ acc}
 
+  # Functions that build an error take its reason as an argument.
+  defp collect({:refused, _meta, arguments} = node, acc) when is_list(arguments),
+    do: {node, Enum.filter(arguments, &is_atom/1) ++ acc}
+
+  defp collect({{:., _, [{:__aliases__, _, [:Statement]}, :fault]}, _, arguments} = node, acc),
+    do: {node, Enum.filter(arguments, &is_atom/1) ++ acc}
+
+  # reason = if …, do: :one, else: :other
+  defp collect({:=, _meta, [{:reason, _, nil}, {:if, _, [_condition, branches]}]} = node, acc),
+    do: {node, Enum.filter(Keyword.values(branches), &is_atom/1) ++ acc}
+
   defp collect({{:., _, [_, :refuse]}, _, arguments} = node, acc),
     do: {node, Enum.filter(arguments, &is_atom/1) ++ acc}
 
