@@ -13,6 +13,32 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Python.Transport
   alias Slither.Run.{Flow, Mailbox, Plan, Policy}
 
+  @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
+  defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0]
+
+  @typedoc """
+  A map that runs:
+
+    * `blocks?`: whether a batch goes as one block of bytes; `halt?`: whether a failure ends the
+      run; `ordered?`: whether results keep the input's order;
+    * `next`: the number that the next item must have; `ended`: whether there is no more input;
+    * `out`, `skipped`: how many results and how many failures have gone out.
+  """
+  @type t :: %__MODULE__{
+          id: pos_integer,
+          port: PortWriter.to(),
+          mailbox: Mailbox.t(),
+          flow: Flow.t(),
+          blocks?: boolean,
+          halt?: boolean,
+          ordered?: boolean,
+          started: integer,
+          next: non_neg_integer,
+          ended: boolean,
+          out: non_neg_integer,
+          skipped: non_neg_integer
+        }
+
   # Messages between two looks for results.
   @most_at_once 16
 
@@ -26,7 +52,7 @@ defmodule Slither.Driver.MapRun do
         mailbox = Mailbox.open()
         blocks? = plan.policy.retry == nil and not plan.isolate
 
-        loop(%{
+        loop(%__MODULE__{
           id: id,
           port: port,
           mailbox: mailbox,
@@ -34,10 +60,6 @@ defmodule Slither.Driver.MapRun do
           blocks?: blocks?,
           halt?: plan.policy.action == :halt,
           ordered?: plan.ordering == :preserve,
-          next: 0,
-          ended: false,
-          out: 0,
-          skipped: 0,
           started: started
         })
 

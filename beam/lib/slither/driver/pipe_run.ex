@@ -11,6 +11,32 @@ defmodule Slither.Driver.PipeRun do
   alias Slither.Protocol.{Decoder, Encoder, Frame}
   alias Slither.Python.Transport
 
+  @enforce_keys [:id, :port, :run, :quiet]
+  defstruct @enforce_keys ++ [entry: [], asked: 0, next: 0, ended: false, credit: 0, firsts: %{}]
+
+  @typedoc """
+  A pipe that runs:
+
+    * `entry`: items that are here and wait for room; `asked`: how many the driver was asked for
+      and has not fed; `next`: the number that the next item must have; `ended`: whether there is
+      no more input;
+    * `credit`: how many outputs the driver has room for; `firsts`: by output, the number of its
+      next item;
+    * `quiet`: which stages hold a partial batch, and since when.
+  """
+  @type t :: %__MODULE__{
+          id: pos_integer,
+          port: PortWriter.to(),
+          run: Run.t(),
+          quiet: Quiet.t(),
+          entry: [Item.t()],
+          asked: non_neg_integer,
+          next: non_neg_integer,
+          ended: boolean,
+          credit: integer,
+          firsts: %{optional(Slither.Pipe.Definition.name()) => non_neg_integer}
+        }
+
   # Items that may be on their way or wait here, so that the pipe need not wait for the driver.
   @ahead 256
   # ms after which a partial batch goes on when the driver has fed nothing more to it.
@@ -22,18 +48,7 @@ defmodule Slither.Driver.PipeRun do
     with {:ok, document, options} <- Options.pipe(spec),
          {:ok, definition} <- Document.parse(document),
          {:ok, run} <- open(definition, options) do
-      loop(%{
-        id: id,
-        port: port,
-        run: run,
-        entry: [],
-        asked: 0,
-        next: 0,
-        ended: false,
-        credit: 0,
-        firsts: %{},
-        quiet: %Quiet{after: @pause}
-      })
+      loop(%__MODULE__{id: id, port: port, run: run, quiet: %Quiet{after: @pause}})
     else
       {:error, error} -> Transport.write(port, Done.frame(id, nil, error))
     end

@@ -15,10 +15,22 @@ defmodule Slither.Driver.Server do
 
   defmodule State do
     @moduledoc false
-    # `pools` is the supervisor of what the welcome asked for; `runs` has the pid of each run by
-    # its id, and `tasks` the run or request of each monitor.
+    # What the server knows of the driver, of its runs, and of the requests that are being served.
     @enforce_keys [:port, :asks]
     defstruct [:port, :asks, :pools, phase: :greeting, runs: %{}, tasks: %{}]
+
+    @typedoc """
+    `pools` is the supervisor of what the welcome asked for; `runs` has the pid of each run by its
+    id, `tasks` the run or request of each monitor.
+    """
+    @type t :: %__MODULE__{
+            port: Slither.Python.PortWriter.to(),
+            asks: Slither.Python.Asks.t(),
+            pools: pid | nil,
+            phase: :greeting | :ready,
+            runs: %{optional(pos_integer) => pid},
+            tasks: %{optional(reference) => {:run | :request, pos_integer}}
+          }
   end
 
   @doc "Starts it on the descriptor of a socket, as what the VM lives for."

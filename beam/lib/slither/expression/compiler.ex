@@ -17,13 +17,21 @@ defmodule Slither.Expression.Compiler do
   @least -0x8000000000000000
   @most 0x7FFFFFFFFFFFFFFF
 
-  @type place :: {path :: String.t(), depth :: pos_integer}
+  defstruct [:allowed, :limits, path: "", depth: 1]
+
+  @typedoc "A place in an expression, and what may stand there."
+  @type t :: %__MODULE__{
+          allowed: [atom],
+          limits: {depth :: pos_integer, size :: pos_integer},
+          path: String.t(),
+          depth: pos_integer
+        }
 
   @doc "The function of an expression, or the path to what is wrong in it, and why."
   @spec compile(term, [atom], {pos_integer, pos_integer}) ::
           {:ok, (map -> term)} | {:error, String.t(), String.t()}
   def compile(data, allowed, limits) do
-    {fun, _size} = node(data, %{path: "", depth: 1, allowed: allowed, limits: limits})
+    {fun, _size} = node(data, %__MODULE__{allowed: allowed, limits: limits})
     {:ok, fun}
   catch
     {__MODULE__, path, message} -> {:error, path, message}
@@ -205,7 +213,7 @@ defmodule Slither.Expression.Compiler do
   defp wrong_count(op, counts, got),
     do: "#{op} takes #{Enum.join(counts, " or ")} operands, got #{got}"
 
-  @spec refuse(map, String.t()) :: no_return
+  @spec refuse(t, String.t()) :: no_return
   defp refuse(at, message), do: throw({__MODULE__, at.path, message})
 
   defp short(value), do: inspect(value, limit: 5, printable_limit: 40)

@@ -73,7 +73,7 @@ defmodule Slither.Pipe.Check do
   def store(_statement), do: :ok
 
   @doc "Whether what leaves an inner pipe has somewhere to go."
-  @spec inner_outputs(Statement.t(), %Definition.Stage{}, Definition.t()) ::
+  @spec inner_outputs(Statement.t(), Definition.Stage.t(), Definition.t()) ::
           :ok | Statement.fault()
   def inner_outputs(statement, %{type: :pipe, options: options}, %{outputs: outputs}) do
     inner = options[:definition].outputs -- [options[:definition].default]
@@ -97,7 +97,7 @@ defmodule Slither.Pipe.Check do
   def inner_outputs(_statement, _stage, _definition), do: :ok
 
   @doc "Whether routers lead to outputs, and to stages that are still ahead."
-  @spec routes([%Definition.Stage{}], Definition.t()) :: :ok | Statement.fault()
+  @spec routes([Definition.Stage.t()], Definition.t()) :: :ok | Statement.fault()
   def routes(stages, %{outputs: outputs}),
     do: routes(stages, outputs, Enum.map(stages, & &1.name))
 

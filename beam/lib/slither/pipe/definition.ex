@@ -15,12 +15,33 @@ defmodule Slither.Pipe.Definition do
 
   defmodule Stage do
     @moduledoc false
-    # One stage of a definition. `policy` is the one that holds for it; `targets` and
-    # `policy_targets` say where a handler's and a policy's route leads: to `{:output, name}`, or on
-    # to `{:stage, index}`. `screen` is for `Slither.Pipe.Flatten`.
+    # One stage of a definition: `Slither.Pipe.Builder` makes it of a statement, and
+    # `Slither.Pipe.Flatten` says where it stands.
     @enforce_keys [:name, :type, :module, :options]
     defstruct [:name, :type, :module, :options, :line, :policy, :screen] ++
                 [targets: %{}, policy_targets: %{}, stores: %{}]
+
+    @typedoc """
+    `policy` is the one that holds for the stage; `targets` and `policy_targets` say where the
+    routes of its handler and of its policy lead. `screen` is as in `Slither.Pipe.Statement`.
+    """
+    @type t :: %__MODULE__{
+            name: atom | String.t(),
+            type: :beam | :python | :router | :batch | :pipe | :module,
+            module: module,
+            options: keyword,
+            line: integer | String.t() | nil,
+            policy: term,
+            screen: keyword | nil,
+            targets: targets,
+            policy_targets: targets,
+            stores: %{optional(atom | String.t()) => term}
+          }
+
+    @type targets :: %{
+            optional(atom | String.t()) =>
+              {:output, atom | String.t()} | {:stage, non_neg_integer}
+          }
   end
 
   @enforce_keys [:name]
@@ -31,7 +52,7 @@ defmodule Slither.Pipe.Definition do
 
   @type t :: %__MODULE__{
           name: name,
-          stages: [%Stage{}],
+          stages: [Stage.t()],
           outputs: [name],
           default: name,
           stores: %{optional(name) => term},
