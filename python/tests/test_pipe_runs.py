@@ -218,3 +218,8 @@ def test_async_forms(beam: slither.Beam) -> None:
         assert caught.value.partial == {"default": [0, 1, 2, 3]}
 
     asyncio.run(main())
+
+
+def test_a_method_of_a_built_in_type_is_a_handler(beam: slither.Beam) -> None:
+    pipe = Pipe("copies").python("copy", list.copy).python("each", "driven:echoes")
+    assert beam.run(pipe, [1, 2]) == {"default": [1, 2]}
