@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import driven
 import pytest
@@ -97,6 +98,14 @@ P = Pipe("p")
 
 def of_one_row(row: dict[str, int]) -> int:
     return row["a"]
+
+
+def of_anything(rows: Any) -> Any:
+    return rows
+
+
+def test_a_handler_of_anything_may_take_a_list() -> None:
+    assert P.python("x", of_anything).document()["stages"][0]["function"] == "of_anything"
 
 
 ONE = P.beam("one", item)

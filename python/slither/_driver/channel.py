@@ -40,8 +40,8 @@ class Channel:
     def __init__(self) -> None:
         """Make the pair; :attr:`theirs` is to be given to BEAM, and closed."""
         self._socket, self.theirs = _sockets()
-        raw = io.FileIO(self._socket.fileno(), "w", closefd=False)
-        self._buffer = io.BufferedWriter(raw, _HEADER.size + LONGEST)
+        self._raw = io.FileIO(self._socket.fileno(), "w", closefd=False)
+        self._buffer = io.BufferedWriter(self._raw, _HEADER.size + LONGEST)
 
     def put(self, data: bytes | memoryview) -> None:
         """Send bytes, now or with those that come next."""
@@ -86,9 +86,10 @@ class Channel:
 
     def __del__(self) -> None:
         """Close the socket; a channel whose making was interrupted may have none."""
-        made: socket.socket | None = getattr(self, "_socket", None)
-        if made is not None:
-            made.close()
+        # The buffer would still write what is left in it, to whichever file has the number then.
+        for made in (getattr(self, "_raw", None), getattr(self, "_socket", None)):
+            if made is not None:
+                made.close()
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:

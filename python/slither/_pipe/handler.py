@@ -71,6 +71,9 @@ def no_list(handler: object) -> str | None:
     if not callable(handler) or isinstance(handler, type):
         return None
     annotation = _first(handler)
+    # From Python 3.11 on Any is a class.
+    if annotation is typing.Any:
+        return None
     kind = typing.get_origin(annotation) or annotation
     if typing.is_typeddict(kind):
         return str(getattr(kind, "__name__", "dict"))
