@@ -38,7 +38,7 @@ defmodule Slither.Bench.Throughput do
     payloads = payloads(@items)
     items = Item.wrap_many(payloads)
     handler = [module: "bench_items", function: "same_batch", pool: :tp]
-    pipe = Slither.Pipe.build!(:bench, [{:stage, 1, :same, :python, handler}])
+    pipe = Pipe.build!(:bench, [{:stage, 1, :same, :python, handler}])
     bare = BarePort.start(@python, 2)
     others = @pools ++ Peers.optional(["Ray ActorPool"])
 

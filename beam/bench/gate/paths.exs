@@ -48,8 +48,8 @@ defmodule Slither.Bench.Gate do
     ints = Item.wrap_many(Enum.to_list(1..50_000))
     python = {:stage, 1, :same, :python, @same}
     add = {:stage, 2, :add, :beam, handler: fn item, _context -> {:ok, item.payload} end}
-    one_stage = Slither.Pipe.build!(:one_stage, [python])
-    two_stages = Slither.Pipe.build!(:two_stages, [python, add])
+    one_stage = Pipe.build!(:one_stage, [python])
+    two_stages = Pipe.build!(:two_stages, [python, add])
 
     [
       {"throughput dispatch rows", ms(fn -> {:ok, _} = Slither.dispatch(rows, @same) end)},

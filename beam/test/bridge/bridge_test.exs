@@ -103,7 +103,7 @@ defmodule Slither.BridgeTest do
     assert worker in [0, 1]
 
     stage = {:stage, 1, :ask, :python, python("call")}
-    definition = Slither.Pipe.build!(:asking, [stage])
+    definition = Pipe.build!(:asking, [stage])
     {:ok, outputs} = Slither.run_pipe(definition, [request("bridge_test_context")])
     assert [%{payload: %{"pipe" => "asking", "stage" => "ask"}}] = outputs.default
   end
