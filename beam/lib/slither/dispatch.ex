@@ -44,10 +44,8 @@ defmodule Slither.Dispatch do
 
   alias Slither.{Context, Error, Item, Receipt}
   alias Slither.Dispatch.Settings
-  alias Slither.Run.{Batcher, Fill, Flow, Heap, Mailbox, Plan, Reader, Source}
+  alias Slither.Run.{Account, Batcher, Fill, Flow, Heap, Mailbox, Plan, Reader, Source}
   alias Slither.Telemetry.Events
-
-  @counts %{in: 0, expanded: 0, out: 0, skipped: 0, routed: 0}
 
   @doc """
   Runs all items; returns their results in order.
@@ -131,8 +129,7 @@ defmodule Slither.Dispatch do
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt: options[:receipt],
         started: System.monotonic_time(),
-        counts: @counts,
-        errors: %{}
+        account: %Account{}
       }
 
       Events.run_started(:dispatch, state.facts)
@@ -247,17 +244,17 @@ defmodule Slither.Dispatch do
   end
 
   defp unpack([{:ok, entries} | chunks], acc, state),
-    do: unpack(chunks, push(entries, acc), count(state, :out, length(entries)))
+    do: unpack(chunks, push(entries, acc), out(state, length(entries)))
 
   defp unpack([{:full, entries, values, attempt} | chunks], acc, state) do
     acc = Fill.onto(acc, entries, values, attempt)
-    unpack(chunks, acc, count(state, :out, length(values)))
+    unpack(chunks, acc, out(state, length(values)))
   end
 
   defp unpack([{:mixed, outcomes} | chunks], acc, state) do
     {acc, state} =
       Enum.reduce(outcomes, {acc, state}, fn {_seq, outcome, item}, {acc, state} ->
-        {[item | acc], state |> count(key(outcome), 1) |> note(outcome, item)}
+        {[item | acc], %{state | account: outcome(state.account, outcome, item)}}
       end)
 
     unpack(chunks, acc, state)
@@ -271,17 +268,10 @@ defmodule Slither.Dispatch do
   defp push([{_seq, item} | entries], acc), do: push(entries, [item | acc])
   defp push([], acc), do: acc
 
-  defp key(:ok), do: :out
-  defp key(:skipped), do: :skipped
-  defp key({:routed, _output}), do: :routed
+  defp outcome(account, :ok, _item), do: Account.add(account, :out, 1)
+  defp outcome(account, policy, item), do: Account.failed(account, policy, item)
 
-  defp count(state, key, count),
-    do: %{state | counts: Map.update!(state.counts, key, &(&1 + count))}
-
-  defp note(state, :ok, _item), do: state
-
-  defp note(state, _policy, item),
-    do: %{state | errors: Receipt.add_error(state.errors, item.meta.error)}
+  defp out(state, count), do: %{state | account: Account.add(state.account, :out, count)}
 
   # A stream yields what came before a failure, and raises when it is read further.
   defp step({:failed, error, _state}), do: raise(error)
@@ -308,8 +298,8 @@ defmodule Slither.Dispatch do
 
     if heard? or state.receipt do
       duration = System.monotonic_time() - state.started
-      receipt = Receipt.new(%{state.counts | in: state.next}, Flow.work(state.flow), duration)
-      receipt = Receipt.put_errors(receipt, state.errors, error)
+      account = Account.add(state.account, :in, state.next)
+      receipt = Account.receipt(account, Flow.work(state.flow), duration, error)
       if heard?, do: Events.run_ended(:dispatch, receipt, state.facts, error)
       receipt
     end

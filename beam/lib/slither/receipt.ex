@@ -30,10 +30,7 @@ defmodule Slither.Receipt do
       %{"ValueError" => 3, "timeout" => 1} = receipt.errors
   """
 
-  alias Slither.{DispatchError, Error, PipeError}
-
   @times [:queue, :encode, :wire, :handler, :decode, :reorder]
-  @work [:batches, :retries, :splits, :requeues, :late, :duplicate, :short]
   @no_time Map.new(@times, &{&1, 0})
 
   defstruct in: 0,
@@ -75,78 +72,6 @@ defmodule Slither.Receipt do
           errors: errors,
           stages: [{atom | String.t(), t}]
         }
-
-  @doc false
-  # What batches add to an account, at zero.
-  @spec no_work() :: map
-  def no_work, do: Map.merge(Map.new(@work, &{&1, 0}), @no_time)
-
-  @doc false
-  @spec add_work(map, map) :: map
-  def add_work(work, more), do: Map.merge(work, more, fn _key, a, b -> a + b end)
-
-  @doc false
-  # Adds the times of one answer; the handler's is part of what a lane sees on the wire.
-  @spec add_times(map, integer, map | nil) :: map
-  def add_times(work, queue, nil), do: %{work | queue: work.queue + queue}
-
-  def add_times(work, queue, times) do
-    %{
-      work
-      | queue: work.queue + queue,
-        encode: work.encode + times.encode,
-        wire: work.wire + max(times.wire - times.handler, 0),
-        handler: work.handler + times.handler,
-        duplicate: work.duplicate + times.duplicate,
-        decode: work.decode + times.decode
-    }
-  end
-
-  @doc false
-  # The receipt of counts and work; whatever reached no end has failed.
-  @spec new(map, map, integer) :: t
-  def new(counts, work, duration) do
-    {times, work} = Map.split(work, @times)
-    ended = counts.out + counts.skipped + counts.routed
-
-    struct!(
-      __MODULE__,
-      counts
-      |> Map.merge(work)
-      |> Map.merge(%{
-        failed: counts.in + counts.expanded - ended,
-        times: times,
-        duration: duration
-      })
-    )
-  end
-
-  @doc false
-  @spec add_error(errors, term) :: errors
-  def add_error(errors, error), do: Map.update(errors, kind(error), 1, &(&1 + 1))
-
-  @doc false
-  @spec add_errors(errors, errors) :: errors
-  def add_errors(errors, more), do: Map.merge(errors, more, fn _kind, a, b -> a + b end)
-
-  @doc false
-  # Beside those of single items, what stopped the run.
-  @spec put_errors(t, errors, Exception.t() | nil) :: t
-  def put_errors(receipt, errors, nil), do: %{receipt | errors: errors}
-  def put_errors(receipt, errors, stop), do: %{receipt | errors: add_error(errors, stop)}
-
-  defp kind(%Error{python: %{type: type}}), do: type
-  defp kind(%Error{reason: reason}), do: to_string(reason)
-
-  defp kind(%module{cause: %{__exception__: true} = cause})
-       when module in [DispatchError, PipeError],
-       do: kind(cause)
-
-  defp kind(%module{reason: reason}) when module in [DispatchError, PipeError],
-    do: to_string(reason)
-
-  defp kind(%module{}), do: inspect(module)
-  defp kind(_other), do: "error"
 
   @doc false
   # As the measurements of an event.

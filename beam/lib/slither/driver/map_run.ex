@@ -8,10 +8,10 @@ defmodule Slither.Driver.MapRun do
   # it feeds no batch before it has room for its results.
 
   alias Slither.Driver.{Done, MapOutputs, Options}
-  alias Slither.{Context, Item, Receipt}
+  alias Slither.{Context, Item}
   alias Slither.Protocol.{Block, Encoded, Frame}
   alias Slither.Python.Transport
-  alias Slither.Run.{Flow, Mailbox, Plan, Policy}
+  alias Slither.Run.{Account, Flow, Mailbox, Plan, Policy}
 
   @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
   defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0]
@@ -165,8 +165,8 @@ defmodule Slither.Driver.MapRun do
   defp finish(state, error) do
     Flow.close(state.flow)
     duration = System.monotonic_time() - state.started
-    counts = %{in: state.next, expanded: 0, out: state.out, skipped: state.skipped, routed: 0}
-    receipt = Receipt.new(counts, Flow.work(state.flow), duration)
+    account = %Account{in: state.next, out: state.out, skipped: state.skipped}
+    receipt = Account.receipt(account, Flow.work(state.flow), duration, nil)
     Transport.write(state.port, Done.frame(state.id, receipt, error))
   end
 end

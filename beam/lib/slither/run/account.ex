@@ -2,9 +2,14 @@ defmodule Slither.Run.Account do
   @moduledoc false
   # The account of a run, or of one stage of it, which becomes a `Slither.Receipt`:
   # in + expanded = out + skipped + routed + failed, where whatever reached no end has failed.
-  # Pure; held by the drivers of runs, and by each node.
+  # Pure; held by the drivers of runs, and by each node. What batches add is counted by their flow,
+  # as a map: how many there were of each kind, and where their time went.
 
-  alias Slither.Receipt
+  alias Slither.{DispatchError, Error, PipeError, Receipt}
+  alias Slither.Run.Result
+
+  @times Map.keys(%Receipt{}.times)
+  @kinds [:batches, :retries, :splits, :requeues, :late, :duplicate, :short]
 
   defstruct in: 0, expanded: 0, out: 0, skipped: 0, routed: 0, errors: %{}
 
@@ -16,13 +21,15 @@ defmodule Slither.Run.Account do
           routed: non_neg_integer,
           errors: Receipt.errors()
         }
+  @typedoc "What batches add to an account: counts, and times in native units."
+  @type work :: %{optional(atom) => non_neg_integer}
 
   @doc "Adds to one of the counts."
   @spec add(t, :in | :expanded | :out | :skipped | :routed, integer) :: t
   def add(account, key, count), do: Map.update!(account, key, &(&1 + count))
 
   @doc "Adds what a result says, and how many of its entries are out: what is not dropped or routed."
-  @spec settle(t, Slither.Run.Result.t(), non_neg_integer) :: t
+  @spec settle(t, Result.t(), non_neg_integer) :: t
   def settle(account, result, out) do
     %{
       account
@@ -30,24 +37,80 @@ defmodule Slither.Run.Account do
         out: account.out + out,
         skipped: account.skipped + result.skipped,
         routed: account.routed + result.routed,
-        errors: Enum.reduce(result.errors, account.errors, &Receipt.add_error(&2, &1))
+        errors: Enum.reduce(result.errors, account.errors, &count_error/2)
     }
   end
 
-  @doc "An error met an error policy."
-  @spec note(t, term) :: t
-  def note(account, error), do: %{account | errors: Receipt.add_error(account.errors, error)}
+  @doc "An item met an error policy, with the error that is in its meta."
+  @spec failed(t, :skipped | {:routed, term}, Slither.Item.t()) :: t
+  def failed(account, outcome, item) do
+    key = if outcome == :skipped, do: :skipped, else: :routed
+    add(%{account | errors: count_error(item.meta.error, account.errors)}, key, 1)
+  end
 
   @doc "The five counts."
   @spec counts(t) :: map
   def counts(account), do: account |> Map.from_struct() |> Map.delete(:errors)
 
   @doc "The receipt, with the work that batches added and the error that stopped the run."
-  @spec receipt(t, map, integer, Exception.t() | nil) :: Receipt.t()
-  def receipt(account, work, duration, error) do
+  @spec receipt(t, work, integer, Exception.t() | nil) :: Receipt.t()
+  def receipt(account, work, duration, stop) do
+    {times, work} = Map.split(work, @times)
+    ended = account.out + account.skipped + account.routed
+
     account
-    |> counts()
-    |> Receipt.new(work, duration)
-    |> Receipt.put_errors(account.errors, error)
+    |> Map.from_struct()
+    |> Map.merge(work)
+    |> Map.merge(%{
+      failed: account.in + account.expanded - ended,
+      errors: if(stop, do: count_error(stop, account.errors), else: account.errors),
+      times: times,
+      duration: duration
+    })
+    |> then(&struct!(Receipt, &1))
   end
+
+  ## Work
+
+  @doc "No work."
+  @spec no_work() :: work
+  def no_work, do: Map.new(@kinds ++ @times, &{&1, 0})
+
+  @doc "The work of two."
+  @spec add_work(work, work) :: work
+  def add_work(work, more), do: Map.merge(work, more, fn _key, a, b -> a + b end)
+
+  @doc "Adds the times of one answer; the handler's is part of what a lane sees on the wire."
+  @spec add_times(map, integer, map | nil) :: map
+  def add_times(work, queue, nil), do: %{work | queue: work.queue + queue}
+
+  def add_times(work, queue, times) do
+    %{
+      work
+      | queue: work.queue + queue,
+        encode: work.encode + times.encode,
+        wire: work.wire + max(times.wire - times.handler, 0),
+        handler: work.handler + times.handler,
+        duplicate: work.duplicate + times.duplicate,
+        decode: work.decode + times.decode
+    }
+  end
+
+  ## Errors
+
+  # By kind: the class of an exception, else the error's reason.
+  defp count_error(error, errors), do: Map.update(errors, kind(error), 1, &(&1 + 1))
+
+  defp kind(%Error{python: %{type: type}}), do: type
+  defp kind(%Error{reason: reason}), do: to_string(reason)
+
+  defp kind(%module{cause: %{__exception__: true} = cause})
+       when module in [DispatchError, PipeError],
+       do: kind(cause)
+
+  defp kind(%module{reason: reason}) when module in [DispatchError, PipeError],
+    do: to_string(reason)
+
+  defp kind(%module{}), do: inspect(module)
+  defp kind(_other), do: "error"
 end

@@ -270,7 +270,7 @@ defmodule Slither.Run.Chain do
   @spec receipt(t, integer, integer, Exception.t() | nil) :: Receipt.t()
   def receipt(chain, started, now, error) do
     works = for node <- nodes(chain), do: node.module.work(node.state)
-    work = Enum.reduce(works, Receipt.no_work(), &Receipt.add_work/2)
+    work = Enum.reduce(works, Account.no_work(), &Account.add_work/2)
     stages = Enum.map(nodes(chain), &Node.receipt(&1, now, error))
     %{Account.receipt(chain.account, work, now - started, error) | stages: stages}
   end

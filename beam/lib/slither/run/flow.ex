@@ -8,16 +8,16 @@ defmodule Slither.Run.Flow do
   # `InFlight` has the batches and sends them, `Verdict` says what becomes of one that was answered,
   # and `Order` when its outcomes may be taken. The flow is what ties them together, and the account.
 
-  alias Slither.{Error, Receipt}
+  alias Slither.Error
   alias Slither.Pool.Errors
   alias Slither.Python.{Inbox, Outcome, Part, Timing}
-  alias Slither.Run.{AutoSize, Batch, Batcher, BytesHeld, Fill, InFlight, Mailbox, Order, Plan}
-  alias Slither.Run.Verdict
+  alias Slither.Run.{Account, AutoSize, Batch, Batcher, BytesHeld, Fill, InFlight, Mailbox}
+  alias Slither.Run.{Order, Plan, Verdict}
   alias Slither.Telemetry.Events
 
   @enforce_keys [:plan, :flight, :order]
   defstruct [:plan, :flight, :order, :halted, :load, :auto] ++
-              [number: 0, owed: %{}, whole?: false, work: Receipt.no_work()]
+              [number: 0, owed: %{}, whole?: false, work: Account.no_work()]
 
   @typedoc """
   The next batch has the `number`. Nothing of a group after `halted` is begun any more. `owed` are
@@ -345,7 +345,7 @@ defmodule Slither.Run.Flow do
   defp count(flow, key), do: %{flow | work: Map.update!(flow.work, key, &(&1 + 1))}
 
   defp spent(flow, batch, timing) do
-    work = Receipt.add_times(flow.work, batch.sent - batch.queued, timing)
+    work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
     %{flow | work: work, auto: measured(flow.auto, batch, timing)}
   end
 

@@ -82,7 +82,7 @@ defmodule Slither.Run.Node do
       @impl true
       def waiting(_node), do: %{}
       @impl true
-      def work(_node), do: Slither.Receipt.no_work()
+      def work(_node), do: Slither.Run.Account.no_work()
       @impl true
       def rest(node), do: node
       @impl true

@@ -4,8 +4,7 @@ defmodule Slither.Run.Node.Inline do
 
   use Slither.Run.Node
 
-  alias Slither.Receipt
-  alias Slither.Run.{Answer, Handler, Result}
+  alias Slither.Run.{Account, Answer, Handler, Result}
 
   @enforce_keys [:handler]
   defstruct [:handler, time: 0]
@@ -46,7 +45,7 @@ defmodule Slither.Run.Node.Inline do
   defp unless_halted(result), do: {:halt, result}
 
   @impl true
-  def work(node), do: %{Receipt.no_work() | handler: node.time}
+  def work(node), do: %{Account.no_work() | handler: node.time}
 
   @impl true
   def shutdown(node), do: Handler.shutdown(node.handler)
