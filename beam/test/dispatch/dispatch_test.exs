@@ -127,6 +127,22 @@ defmodule Slither.DispatchTest do
   end
 
   describe "strategies" do
+    test "that are built in give lists for a list of items, and are lazy for all else" do
+      items = Item.wrap_many(1..5)
+
+      for {strategy, options} <- [
+            {Slither.Dispatch.Strategies.FixedBatch, [batch_size: 3]},
+            {WeightedBatch, [max_weight: 6, weight_fn: & &1.payload]},
+            {KeyPartition, [key_fn: &(&1.payload > 3)]}
+          ] do
+        assert [first, second | _] = batches = strategy.batch(items, options)
+        assert is_list(first) and is_list(second)
+        assert Enum.concat(batches) == items
+        refute is_list(strategy.batch(Stream.map(items, & &1), options))
+        assert items |> Stream.map(& &1) |> strategy.batch(options) |> Enum.to_list() == batches
+      end
+    end
+
     test "WeightedBatch keeps batches under the limit; a heavy item goes alone" do
       options = [strategy: WeightedBatch, max_weight: 10, weight_fn: & &1.payload]
       assert {seen, {:ok, items}} = batches([4, 4, 4, 25, 1, 1], options)
@@ -200,6 +216,66 @@ defmodule Slither.DispatchTest do
       fun = fn _ -> Process.sleep(:infinity) end
       options = [executor: FunExecutor, executor_options: [fun: fun], timeout: 20]
       assert {:error, %DispatchError{reason: :timeout}, []} = Dispatch.run([1], options)
+    end
+
+    test "one of the user's own gets the options that nobody else knows" do
+      test = self()
+
+      options = [
+        executor: Slither.Test.OptionsExecutor,
+        model: "small",
+        batch_size: 2,
+        executor_options: [depth: 3]
+      ]
+
+      assert {:ok, [_, _]} = Dispatch.run([1, 2], [{:test, test} | options])
+      assert_received {:options, given}
+      assert given[:model] == "small" and given[:batch_size] == 2
+      assert given[:executor_options] == [test: test, model: "small", depth: 3]
+
+      statement = {:stage, 1, :own, :python, [{:test, test} | options]}
+      pipe = Slither.Pipe.build!(:own_options, [statement])
+      assert {:ok, _} = Slither.run_pipe(pipe, [1, 2])
+      assert_received {:options, given}
+      assert given[:model] == "small"
+      assert given[:executor_options] == [test: test, model: "small", depth: 3]
+    end
+
+    test "a slip in an option that is known is told whatever the executor" do
+      options = [executor: Slither.Test.OptionsExecutor, batch_sise: 2]
+      assert {:error, %Error{reason: :unknown_option} = error, []} = Dispatch.run([1], options)
+      assert error.message =~ "Did you mean :batch_size?"
+    end
+
+    test "the built-in ones know what they take" do
+      assert {:error, %Error{reason: :unknown_option}, []} =
+               Dispatch.run([1], python("double") ++ [model: "small"])
+    end
+
+    test "one of the user's own may give items for some, or for all" do
+      fun = fn payloads ->
+        results =
+          for n <- payloads do
+            if rem(n, 2) == 0,
+              do: n * 10,
+              else: %Item{id: {:made, n}, payload: -n, meta: %{own: true}}
+          end
+
+        {:ok, results}
+      end
+
+      options = [executor: FunExecutor, executor_options: [fun: fun], batch_size: 3]
+      assert {:ok, items} = Dispatch.run(1..5, options)
+      assert payloads(items) == [-1, 20, -3, 40, -5]
+      assert Enum.map(items, & &1.id) == [{:made, 1}, 1, {:made, 3}, 3, {:made, 5}]
+      assert Enum.map(items, & &1.meta[:own]) == [true, nil, true, nil, true]
+    end
+
+    test "the reason that one of the user's own gave is in the error's cause" do
+      options = [executor: FunExecutor, executor_options: [fun: fn _ -> {:error, {:full, 3}} end]]
+      assert {:error, error, []} = Dispatch.run([1], options)
+      assert %DispatchError{reason: :executor_failed, cause: %Error{details: details}} = error
+      assert details.reason == {:full, 3}
     end
 
     test "one that raises, exits, or answers nonsense fails the batch with what it said" do

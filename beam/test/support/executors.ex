@@ -8,6 +8,18 @@ defmodule Slither.Test.FunExecutor do
     do: options[:executor_options][:fun].(Enum.map(items, & &1.payload))
 end
 
+defmodule Slither.Test.OptionsExecutor do
+  @moduledoc false
+  # Tells `test:` which options it was given.
+  @behaviour Slither.Dispatch.Executor
+
+  @impl true
+  def execute_batch(items, _context, options) do
+    send(options[:test], {:options, options})
+    {:ok, Enum.map(items, & &1.payload)}
+  end
+end
+
 defmodule Slither.Test.GateExecutor do
   @moduledoc false
   # Announces each batch to `executor_options: [test: pid]` and answers when released, so that

@@ -3,9 +3,14 @@ defmodule Slither.Dispatch.Executor do
   What runs a batch.
 
   `c:execute_batch/3` takes the batch's items, the `Slither.Context` and the dispatch's options,
-  and returns `{:ok, results}` with one payload for each item, in order, or `{:error, reason}`.
-  It runs in a process of its own, which is killed when `timeout` has passed; an exception is
-  an error of the batch.
+  and returns `{:ok, results}` with one payload for each item, in order, or `{:error, reason}`. A
+  result may be an item as well, which then takes the place of the one that was given. It runs in
+  a process of its own, which is killed when `timeout` has passed; an exception is an error of the
+  batch. `{:error, reason}` fails the batch with `:executor_failed`, and the error's `cause` has the
+  reason in its `details`.
+
+  Options that a dispatch or stage does not know are the executor's: it gets them among the others,
+  and in `executor_options`.
 
       defmodule Upcase do
         @behaviour Slither.Dispatch.Executor
@@ -22,7 +27,7 @@ defmodule Slither.Dispatch.Executor do
   alias Slither.{Context, Error, Item}
 
   @callback execute_batch(items :: [Item.t(), ...], Context.t(), options :: keyword) ::
-              {:ok, [term]} | {:error, term}
+              {:ok, [term | Item.t()]} | {:error, term}
 
   @doc "The call's target for a worker, or `:external` where another library runs it."
   @callback target(options :: keyword) :: {:ok, [String.t()]} | :external | {:error, Error.t()}

@@ -90,7 +90,13 @@ defmodule Slither.Dispatch.Settings do
           " The pool's own option is for all that run on it."
     ],
     metadata: [type: :map, default: %{}, doc: "Facts for the `Slither.Context` of views."],
-    executor_options: [type: :keyword, default: [], doc: "For executors of your own."]
+    executor_options: [
+      type: :keyword,
+      default: [],
+      doc:
+        "For executors of your own. These get options that are none of the above as well, here " <>
+          "and among the others."
+    ]
   ]
 
   @from_config [
@@ -101,6 +107,10 @@ defmodule Slither.Dispatch.Settings do
   ]
   @config for {name, key} <- @from_config, do: {key, @table[name]}
   @read Options.read(@table)
+
+  # Names that other executors' options may be near to.
+  @names for {name, _spec} <- @table, do: Atom.to_string(name)
+  @nearly 0.9
 
   @doc "The options as Markdown."
   @spec docs() :: String.t()
@@ -113,10 +123,31 @@ defmodule Slither.Dispatch.Settings do
   @doc "Checks options, with the configured defaults under them."
   @spec check(keyword, String.t()) :: {:ok, keyword} | {:error, Error.t()}
   def check(options, where) do
+    {own, options} = own(options)
+
     with {:ok, checked} <- Options.validate(with_configured(options), @read, where),
          :ok <- strategy(checked, where) do
-      {:ok, checked}
+      {:ok, if(own == [], do: checked, else: with_own(checked, own))}
     end
+  end
+
+  # Options that only an executor of the user's own can know. A name that is nearly one of ours is
+  # taken for that, so that a slip is still told.
+  defp own(options) do
+    if Keyword.keyword?(options) and
+         options[:executor] not in [nil, Executors.SnakeBridge, Executors.Snakepit],
+       do: Enum.split_with(options, fn {name, _value} -> own?(name) end),
+       else: {[], options}
+  end
+
+  defp own?(name) do
+    text = Atom.to_string(name)
+    Enum.all?(@names, &(String.jaro_distance(text, &1) < @nearly))
+  end
+
+  defp with_own(checked, own) do
+    executor_options = Keyword.merge(own, checked[:executor_options])
+    own ++ Keyword.put(checked, :executor_options, executor_options)
   end
 
   @doc "The batcher of checked options."

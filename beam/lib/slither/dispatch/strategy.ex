@@ -3,7 +3,7 @@ defmodule Slither.Dispatch.Strategy do
   How items become batches.
 
   A strategy is a module with `c:batch/2`: it takes any enumerable of items and its options,
-  and yields lists of items, lazily. The built-in ones are
+  and yields lists of items, lazily but for a list of items. The built-in ones are
   `Slither.Dispatch.Strategies.FixedBatch`, `WeightedBatch` and `KeyPartition`.
 
       defmodule Pairs do
@@ -41,7 +41,12 @@ defmodule Slither.Dispatch.Strategy do
   @doc false
   # `batch/2` of a strategy that has the push form.
   @spec stream(module, Enumerable.t(), keyword) :: Enumerable.t()
-  def stream(strategy, items, options) do
+  def stream(strategy, items, options) when is_list(items),
+    do: strategy |> lazy(items, options) |> Enum.to_list()
+
+  def stream(strategy, items, options), do: lazy(strategy, items, options)
+
+  defp lazy(strategy, items, options) do
     Stream.transform(
       items,
       fn -> {0, strategy.init(options)} end,

@@ -45,6 +45,20 @@ defmodule Slither.Run.Batch do
     {%{batch | entries: left, early: early, early_failed: batch.early_failed + failed}, now}
   end
 
+  @doc "The batch and its values where values may be items: each such is the item of its entry."
+  @spec returned(t, [term]) :: {t, [term]}
+  def returned(batch, values) do
+    if Enum.any?(values, &is_struct(&1, Item)) and length(values) == length(batch.entries) do
+      {entries, values} = batch.entries |> Enum.zip(values) |> Enum.map(&one/1) |> Enum.unzip()
+      {%{batch | entries: entries}, values}
+    else
+      {batch, values}
+    end
+  end
+
+  defp one({{seq, _sent}, %Item{} = item}), do: {{seq, item}, item.payload}
+  defp one({entry, value}), do: {entry, value}
+
   @doc "Whether its first entry has the seq."
   @spec begins?(t, seq :: term) :: boolean
   def begins?(%__MODULE__{entries: [{seq, _item} | _]}, seq), do: true

@@ -194,6 +194,7 @@ defmodule Slither.Run.Flow do
 
   defp answered(flow, batch, %Outcome{kind: :ok, errors: none, values: values, timing: timing})
        when none == %{} do
+    {batch, values} = returned(flow, batch, values)
     flow = spent(flow, batch, timing)
 
     if length(values) == length(batch.entries) do
@@ -233,6 +234,12 @@ defmodule Slither.Run.Flow do
 
   defp answered(flow, batch, %Outcome{error: error, timing: timing}),
     do: flow |> spent(batch, timing) |> failed(batch, error)
+
+  # An executor of the user's own may give items.
+  defp returned(%__MODULE__{plan: %{mode: :task}}, batch, values),
+    do: Batch.returned(batch, values)
+
+  defp returned(_flow, batch, values), do: {batch, values}
 
   # A batch that waits for its turn keeps only result values, so that the payloads can be freed.
   defp whole(flow, batch, values) do
