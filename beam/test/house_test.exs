@@ -39,8 +39,7 @@ defmodule Slither.HouseTest do
   # Who knows a room above or beside its own.
   @edges []
 
-  # The codec's two files are long because each first byte has a clause of its own.
-  @long ~w(protocol/decoder.ex pool/ledger.ex)
+  @long ~w(pool/ledger.ex)
 
   # What is sent past the module that takes it. Watchers tell processes of the user's own.
   @sends %{
