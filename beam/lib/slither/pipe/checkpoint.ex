@@ -1,27 +1,22 @@
 defmodule Slither.Pipe.Checkpoint do
   @moduledoc false
-  # What a resumable run has finished, in one file that only grows: a magic word, then records
-  # of `<<size::32, crc32(size)::32, crc32(term)::32, term>>`. There are two kinds:
+  # What a resumable run has finished, in one file that only grows; see `Checkpoint.Log`. There are
+  # two kinds of records:
   #
   #   * `{:run, parts, owner}`: a run began; the last one says what the file belongs to;
   #   * `{:finished, positions with digests, names of outputs, outputs}`: inputs that are finished,
   #     and all that reached an output from them, so that both are there or neither is.
   #
-  # Not disk_log: it keeps no checksums, needs a process and a name for each log, and decides by
-  # itself what to keep of a damaged file. Here only a torn end is dropped; damage before the
-  # end is an error, since records after it would come back as if theirs were the whole.
-  #
-  # A record is on disk before its outputs are handed on.
+  # A record is on disk before its outputs are handed on. Called by `Slither.Pipe.Resume`, in the
+  # process that drives the run.
 
   alias Slither.{Error, Lock}
+  alias Slither.Pipe.Checkpoint.Log
   alias Slither.Pipe.Names
   alias Slither.Run.Finished
 
-  @magic "slither-checkpoint 2\n"
-  @magic_of_any "slither-checkpoint "
-  @header 12
-  # Who waited for longer would do the work of the run before it again, not be told of it; one that
-  # was killed needs a moment to be gone.
+  # ms to wait for another run's lock. One that was killed needs a moment to be gone; whoever waited
+  # for a run that works would do its work again instead of being told of it.
   @patience 100
 
   @enforce_keys [:path, :file]
@@ -95,7 +90,7 @@ defmodule Slither.Pipe.Checkpoint do
     with {:ok, checkpoint} <- load(checkpoint),
          :ok <- same(checkpoint, parts, resume),
          :ok <- declared(checkpoint, outputs),
-         until = max(checkpoint.until, byte_size(@magic)),
+         until = max(checkpoint.until, Log.first()),
          {:ok, written} <- write(checkpoint, {:run, parts, owner()}),
          do: {:ok, %{written | until: until}}
   end
@@ -132,7 +127,7 @@ defmodule Slither.Pipe.Checkpoint do
   def outputs(%__MODULE__{until: until}, at) when at >= until, do: :done
 
   def outputs(%__MODULE__{} = checkpoint, at) do
-    case read(checkpoint.file, at, checkpoint.until) do
+    case Log.read(checkpoint.file, at, checkpoint.until) do
       {:record, {:finished, _positions, _names, outputs}, next} ->
         {:ok, :erlang.binary_to_term(outputs), next}
 
@@ -143,7 +138,7 @@ defmodule Slither.Pipe.Checkpoint do
 
   @doc "Where `outputs/2` begins."
   @spec first(t) :: non_neg_integer
-  def first(%__MODULE__{}), do: byte_size(@magic)
+  def first(%__MODULE__{}), do: Log.first()
 
   @spec close(t) :: :ok
   def close(checkpoint) do
@@ -156,32 +151,35 @@ defmodule Slither.Pipe.Checkpoint do
 
   defp load(%__MODULE__{path: path, file: file} = checkpoint) do
     with {:ok, size} <- posix(path, :file.position(file, :eof)),
-         {:ok, start} <- posix(path, pread(file, 0, byte_size(@magic))) do
-      cond do
-        start == @magic -> load_records(checkpoint, size)
-        # Killed while it was begun: nothing was recorded yet.
-        String.starts_with?(@magic, start) -> begin(checkpoint)
-        String.starts_with?(start, @magic_of_any) -> old(path)
-        true -> error(path, :not_a_checkpoint, "is not a checkpoint", nil)
+         {:ok, kind} <- posix(path, Log.kind(file)) do
+      case kind do
+        :ours -> load_records(checkpoint, size)
+        :empty -> at(checkpoint, Log.first(), Log.begin(file))
+        :old -> old(path)
+        :other -> error(path, :not_a_checkpoint, "is not a checkpoint", nil)
       end
     end
   end
 
   defp load_records(%__MODULE__{path: path, file: file} = checkpoint, size) do
-    with {:ok, found} <- load_records(path, file, size) do
-      done = Finished.union(found.runs)
+    with {:ok, %{until: until} = found} <- load_records(path, file, size) do
       names = MapSet.to_list(found.names)
-      cut(%{checkpoint | parts: found.parts, names: names, done: done, until: found.until})
+      found = %{parts: found.parts, names: names, done: Finished.union(found.runs), until: until}
+      checkpoint |> Map.merge(found) |> at(until, Log.cut(file, until))
     end
   end
 
+  defp at(checkpoint, size, answer) do
+    with :ok <- posix(checkpoint.path, answer), do: {:ok, %{checkpoint | size: size}}
+  end
+
   defp load_records(path, file, size) do
-    begun = %{parts: [], owner: nil, names: MapSet.new(), runs: [], until: byte_size(@magic)}
+    begun = %{parts: [], owner: nil, names: MapSet.new(), runs: [], until: Log.first()}
     load_records(path, file, size, begun)
   end
 
   defp load_records(path, file, size, found) do
-    case read(file, found.until, size) do
+    case Log.read(file, found.until, size) do
       {:record, {:run, parts, owner}, next} ->
         load_records(path, file, size, %{found | parts: parts, owner: owner, until: next})
 
@@ -198,89 +196,13 @@ defmodule Slither.Pipe.Checkpoint do
     end
   end
 
-  defp read(_file, at, size) when at >= size, do: :end
-
-  defp read(file, at, size) do
-    case pread(file, at, @header) do
-      {:ok, <<length::32, crc_of_length::32, crc::32>>} when length > 0 ->
-        cond do
-          :erlang.crc32(<<length::32>>) != crc_of_length -> :damaged
-          at + @header + length > size -> :torn
-          true -> read_term(file, at, length, crc, size)
-        end
-
-      {:ok, <<0::96>>} ->
-        if zeros?(file, at, size), do: :torn, else: :damaged
-
-      {:ok, short} when byte_size(short) < @header ->
-        :torn
-
-      _unreadable ->
-        :damaged
+  defp write(%__MODULE__{path: path} = checkpoint, record) do
+    case Log.write(checkpoint.file, checkpoint.size, record) do
+      {:ok, size} -> {:ok, %{checkpoint | size: size}}
+      {:too_large, size} -> error(path, :too_large, "can't hold a record of #{size} bytes", nil)
+      failed -> posix(path, failed)
     end
   end
-
-  # A write that did not get to the disk as a whole is the last one: it reaches to the end of
-  # the file, or the rest of the file is still zeros.
-  defp read_term(file, at, length, crc, size) do
-    next = at + @header + length
-
-    case pread(file, at + @header, length) do
-      {:ok, bytes} when byte_size(bytes) == length ->
-        cond do
-          :erlang.crc32(bytes) == crc -> {:record, :erlang.binary_to_term(bytes), next}
-          next == size -> :torn
-          true -> :damaged
-        end
-
-      _unreadable ->
-        :damaged
-    end
-  end
-
-  defp zeros?(_file, at, size) when at >= size, do: true
-
-  defp zeros?(file, at, size) do
-    {:ok, bytes} = pread(file, at, 65_536)
-    bytes == :binary.copy(<<0>>, byte_size(bytes)) and zeros?(file, at + 65_536, size)
-  end
-
-  defp pread(file, at, length) do
-    case :file.pread(file, at, length) do
-      :eof -> {:ok, ""}
-      other -> other
-    end
-  end
-
-  ## Writing
-
-  defp begin(checkpoint) do
-    with {:ok, checkpoint} <- cut(%{checkpoint | until: 0}),
-         :ok <- posix(checkpoint.path, :file.pwrite(checkpoint.file, 0, @magic)),
-         do: {:ok, %{checkpoint | size: byte_size(@magic)}}
-  end
-
-  defp cut(%__MODULE__{file: file, until: until} = checkpoint) do
-    with {:ok, _at} <- posix(checkpoint.path, :file.position(file, until)),
-         :ok <- posix(checkpoint.path, :file.truncate(file)),
-         do: {:ok, %{checkpoint | size: until}}
-  end
-
-  defp write(%__MODULE__{path: path, file: file, size: size} = checkpoint, record) do
-    bytes = :erlang.term_to_binary(record)
-
-    with :ok <- small?(path, byte_size(bytes)),
-         length = <<byte_size(bytes)::32>>,
-         head = <<length::binary, :erlang.crc32(length)::32, :erlang.crc32(bytes)::32>>,
-         :ok <- posix(path, :file.pwrite(file, size, [head, bytes])),
-         :ok <- posix(path, :file.datasync(file)),
-         do: {:ok, %{checkpoint | size: size + @header + byte_size(bytes)}}
-  end
-
-  defp small?(_path, size) when size < 0x1_0000_0000, do: :ok
-
-  defp small?(path, size),
-    do: error(path, :too_large, "can't hold a record of #{size} bytes", nil)
 
   ## Errors
 
