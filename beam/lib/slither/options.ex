@@ -105,7 +105,7 @@ defmodule Slither.Options do
     end)
   end
 
-  # What a type accepts, in words.
+  # Says in words which values a type accepts.
   defp describe(:pos_integer), do: "an integer of 1 or more"
   defp describe(:non_neg_integer), do: "an integer of 0 or more"
   defp describe(:boolean), do: "true or false"

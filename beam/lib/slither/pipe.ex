@@ -63,7 +63,7 @@ defmodule Slither.Pipe do
 
   alias Slither.Pipe.{Builder, Definition, DSL, Instance, Library, Runner, Statement}
 
-  # Outside a pipe block their macros are only there to say so.
+  # The macros of statements raise whenever they run: a pipe block reads its statements itself.
   @dialyzer :no_return
 
   @doc false

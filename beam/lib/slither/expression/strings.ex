@@ -1,7 +1,7 @@
 defmodule Slither.Expression.Strings do
   @moduledoc false
-  # What expressions do with text, by code points. White space is what the law of expressions
-  # lists, which is the same in both languages, rather than what a Unicode library of either knows.
+  # Operations on text, by code points. The law of expressions lists the characters that are white
+  # space, so that both languages agree whatever their Unicode libraries say.
 
   @spaces [?\s, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000] ++
             Enum.to_list(0x09..0x0D) ++ Enum.to_list(0x2000..0x200A)
@@ -29,7 +29,7 @@ defmodule Slither.Expression.Strings do
   def strip(<<c::utf8, rest::binary>>) when is_space(c), do: strip(rest)
   def strip(text), do: binary_part(text, 0, last(text, 0, 0))
 
-  # Where the last character that is no space ends.
+  # The end of the last character that is no space.
   defp last(<<c::utf8, rest::binary>>, at, last) do
     next = at + byte_size(<<c::utf8>>)
     last(rest, next, if(is_space(c), do: last, else: next))

@@ -81,7 +81,7 @@ defmodule Slither.Pipe.Builder do
     end
   end
 
-  # The options of a user's own stage are for its init/1 to judge.
+  # A user's own stage checks its options in init/1.
   defp options(%{value: options}, :module, _module) when is_list(options), do: {:ok, options}
 
   defp options(%{value: options} = statement, type, module) do

@@ -1,7 +1,7 @@
 defmodule Slither.Pipe.Check do
   @moduledoc false
-  # What must hold between the statements of a pipe. Each function returns the first fault in the
-  # order of the statements; `Slither.Pipe.Builder` calls them while it builds. Pure.
+  # Checks the rules that hold between the statements of a pipe. Each function returns the first
+  # fault in the order of the statements; `Slither.Pipe.Builder` calls them while it builds. Pure.
 
   alias Slither.Options
   alias Slither.Pipe.{Definition, Statement}
@@ -40,7 +40,7 @@ defmodule Slither.Pipe.Check do
     end)
   end
 
-  # The later of the two statements is at fault, and of several such pairs the last.
+  # Blames the later of the two statements, and the last of several such pairs.
   defp apart(statements) do
     named = fn kind -> for %{kind: ^kind, name: name} <- statements, do: name end
     both = MapSet.intersection(MapSet.new(named.(:stage)), MapSet.new(named.(:output)))

@@ -79,7 +79,7 @@ defmodule Slither.Stage.Pipe do
   def pipe?(pipe), do: is_atom(pipe) or is_map(pipe)
 
   @doc false
-  # What the inner pipe is called in errors.
+  # The name of the inner pipe in errors.
   @spec name(keyword) :: String.t()
   def name(options) do
     case options[:pipe] do

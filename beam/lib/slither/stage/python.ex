@@ -91,7 +91,7 @@ defmodule Slither.Stage.Python do
 
   defp misplaced(_options, _where), do: :ok
 
-  # What our own executors need is known before there is a pool.
+  # Our own executors can tell without a pool whether they have all they need.
   defp target(options) do
     with true <- options[:executor] in [SnakeBridge, Snakepit],
          {:error, error} <- options[:executor].target(options),

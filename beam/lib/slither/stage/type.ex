@@ -1,6 +1,7 @@
 defmodule Slither.Stage.Type do
   @moduledoc false
-  # What the builder of pipes asks of a built-in type of stage, so that it needs no clause for each.
+  # The behaviour of the built-in types of stage: each checks its own options, so that
+  # `Slither.Pipe.Builder` needs no clause for each.
 
   alias Slither.{Error, Options}
 

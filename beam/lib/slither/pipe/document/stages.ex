@@ -10,7 +10,7 @@ defmodule Slither.Pipe.Document.Stages do
 
   @types ~w(beam python router batch pipe)
 
-  # The options that a document may give; what else stages have is for code of the BEAM side.
+  # The options that a document may give. Others of these stages need a function or a module.
   @beam ~w(cardinality concurrency)a
   @batch ~w(size timeout)a
   @python ~w(batch_size target_ms min_batch_size max_batch_size max_in_flight max_in_flight_bytes
@@ -113,7 +113,7 @@ defmodule Slither.Pipe.Document.Stages do
 
   ## Options
 
-  # Those that the table has, as options, and the part of all that the document gives.
+  # Gives the options that are in the table, and the part with all that the document gives.
   defp options(part, table, others) do
     part = Part.options(part, Enum.map(Keyword.keys(table), &Atom.to_string/1) ++ others)
     {:ok, options} = Options.from_wire(Map.drop(part.value, others), table)
