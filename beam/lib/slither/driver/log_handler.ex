@@ -14,7 +14,7 @@ defmodule Slither.Driver.LogHandler do
   @spec install(Transport.t()) :: :ok | {:error, term}
   def install(port) do
     config = %{port: port, dropped: :atomics.new(1, signed: false)}
-    # Leaves out what supervisors report of their children, as Elixir's Logger does.
+    # Like Elixir's Logger, leaves out the reports of supervisors on their children.
     sasl = {&:logger_filters.domain/2, {:stop, :sub, [:otp, :sasl]}}
     :logger.add_handler(__MODULE__, __MODULE__, %{config: config, filters: [sasl: sasl]})
   end

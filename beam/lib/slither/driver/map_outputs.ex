@@ -1,14 +1,14 @@
 defmodule Slither.Driver.MapOutputs do
   @moduledoc false
-  # What comes out of a map's flow, as spans of consecutive results, each of which one frame
-  # carries. `Slither.Driver.MapRun` writes them. Pure.
+  # Cuts what comes out of a map's flow into spans of consecutive results, each of which one frame
+  # carries. `Slither.Driver.MapRun` writes the frames. Pure.
 
   alias Slither.{DispatchError, Error, Item}
   alias Slither.Driver.Faults
   alias Slither.Protocol.{Block, Splitter}
   alias Slither.Python.Fault
 
-  # Bytes of a frame of several blocks.
+  # The most bytes of a frame that holds several blocks.
   @most_together 65_536
   @nothing <<0xC0>>
 
@@ -91,7 +91,7 @@ defmodule Slither.Driver.MapOutputs do
     read(rest, how, span(result, first, block.count, block.data, wire))
   end
 
-  # What stands before the first failure still goes out.
+  # The results before the first failure still go out.
   defp failed(first, block, errors, _rest, _halt, result) do
     good = errors |> Map.keys() |> Enum.min()
     result = if good > 0, do: span(result, first, good, first_of(block, good), nil), else: result

@@ -80,7 +80,7 @@ defmodule Slither.Driver.MapRun do
     end
   end
 
-  # What becomes of a block that failed, `MapOutputs` says.
+  # `MapOutputs` decides what becomes of a block that failed.
   defp kept(plan, true), do: %{plan | policy: Policy.new!(:skip)}
   defp kept(plan, false), do: plan
 

@@ -1,8 +1,8 @@
 defmodule Slither.Driver.Options do
   @moduledoc false
-  # What a driver says in its welcome and of its runs, as options of the pool, of a dispatch and of
-  # a pipe's run. Names come from data: they are looked up in tables, and none becomes an atom. The
-  # server and the runs call it, each in its own process.
+  # Reads what a driver says in its welcome and of its runs as options of the pool, of a dispatch
+  # and of a pipe's run. Names come from data: they are looked up in tables, and none becomes an
+  # atom. The server and the runs call it, each in its own process.
 
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
@@ -15,7 +15,7 @@ defmodule Slither.Driver.Options do
            shutdown log_level capture_failures)a
   @levels ~w(debug info warning error)a
 
-  # What a run is given under a name that only the driver knows; `run/1` says what it means.
+  # Options of both kinds of run that have other names on BEAM; `run/1` translates them.
   @run [session: [type: :string], trace: []]
   @map ~w(max_in_flight ordering isolate timeout queue_timeout)a
   @map_only [target: [], on_error: []]

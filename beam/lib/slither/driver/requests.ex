@@ -1,7 +1,7 @@
 defmodule Slither.Driver.Requests do
   @moduledoc false
-  # What a driver asks for by name, other than runs. Each request is served in a process of its
-  # own, which the server starts.
+  # Serves what a driver asks for by name, other than runs. The server starts a process for each
+  # request.
 
   alias Slither.Driver.{Faults, Tables}
   alias Slither.Error

@@ -160,7 +160,7 @@ defmodule Slither.Driver.Server do
     put_in(state.runs[id], pid)
   end
 
-  # A frame for a run that is no more crossed the run's last.
+  # A frame for a run that has ended was on its way when the run's last frame went out.
   defp to_run(state, name, id, body) do
     with %{^id => run} <- state.runs, do: Run.tell(run, name, body)
     state
