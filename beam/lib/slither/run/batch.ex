@@ -28,6 +28,18 @@ defmodule Slither.Run.Batch do
           early_failed: non_neg_integer
         }
 
+  @doc """
+  The bytes of entries, for a limit of bytes; 0 where there is none, so that nobody else pays for the
+  measuring.
+
+  They are measured by one call for all payloads, of the size that the external term format would
+  take: it walks terms in C, and is at least what msgpack takes for all but tuples and keys that are
+  atoms of one letter.
+  """
+  @spec bytes([entry], pos_integer | nil) :: non_neg_integer
+  def bytes(_entries, nil), do: 0
+  def bytes(entries, _limit), do: :erlang.external_size(for {_seq, i} <- entries, do: i.payload)
+
   @doc "The items it was sent with."
   @spec size(t) :: non_neg_integer
   def size(batch), do: batch.early + length(batch.entries)

@@ -84,34 +84,4 @@ defmodule Slither.Run.Carrier do
       defoverridable want: 3, taken: 3, rest: 1, kill: 2, end_run: 1
     end
   end
-
-  @spec place(t) :: {:ok, place, t} | {:none, t} | {:gone, Error.t()}
-  def place(%module{} = carrier), do: module.place(carrier)
-
-  @spec want(t, non_neg_integer, non_neg_integer) :: t
-  def want(%module{} = carrier, todo, out), do: module.want(carrier, todo, out)
-
-  @spec run(t, place, Batch.t()) :: {reference, t}
-  def run(%module{} = carrier, place, batch), do: module.run(carrier, place, batch)
-
-  @spec taken(t, reference, pos_integer) :: any
-  def taken(%module{} = carrier, ref, count), do: module.taken(carrier, ref, count)
-
-  @spec done(t, reference, non_neg_integer | nil) :: t
-  def done(%module{} = carrier, ref, slot), do: module.done(carrier, ref, slot)
-
-  @spec message(t, Mailbox.message()) :: news
-  def message(%module{} = carrier, message), do: module.message(carrier, message)
-
-  @spec rest(t) :: t
-  def rest(%module{} = carrier), do: module.rest(carrier)
-
-  @spec kill(t, reference) :: any
-  def kill(%module{} = carrier, ref), do: module.kill(carrier, ref)
-
-  @spec close(t, [reference]) :: t
-  def close(%module{} = carrier, out), do: module.close(carrier, out)
-
-  @spec end_run(t) :: :ok
-  def end_run(%module{} = carrier), do: module.end_run(carrier)
 end

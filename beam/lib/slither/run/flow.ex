@@ -11,16 +11,18 @@ defmodule Slither.Run.Flow do
   alias Slither.Error
   alias Slither.Pool.Errors
   alias Slither.Python.{Inbox, Outcome, Part, Timing}
-  alias Slither.Run.{Account, AutoSize, Batch, Batcher, BytesHeld, Fill, InFlight, Mailbox}
+  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Fill, InFlight, Mailbox}
   alias Slither.Run.{Order, Plan, Verdict}
   alias Slither.Telemetry.Events
 
   @enforce_keys [:plan, :flight, :order]
-  defstruct [:plan, :flight, :order, :halted, :load, :auto] ++
-              [number: 0, owed: %{}, whole?: false, work: Account.no_work()]
+  defstruct [:plan, :flight, :order, :halted, :auto] ++
+              [number: 0, bytes: 0, owed: %{}, whole?: false, work: Account.no_work()]
 
   @typedoc """
-  The next batch has the `number`. Nothing of a group after `halted` is begun any more. `owed` are
+  The next batch has the `number`. `bytes` are held, where the plan has a limit of bytes: batches from
+  when they are taken in until they are settled, as `Batch.bytes/2` measures them, and results as they
+  came over the wire, until they are taken out. Nothing of a group after `halted` is begun any more. `owed` are
   early results that wait to be taken, by the batch whose handler is to be told.
   """
   @type t :: %__MODULE__{
@@ -28,9 +30,9 @@ defmodule Slither.Run.Flow do
           flight: InFlight.t(),
           order: Order.t(),
           halted: Order.id() | nil,
-          load: BytesHeld.t(),
           auto: AutoSize.t() | nil,
           number: non_neg_integer,
+          bytes: non_neg_integer,
           owed: %{optional(reference) => pos_integer},
           whole?: boolean,
           work: map
@@ -43,7 +45,6 @@ defmodule Slither.Run.Flow do
       plan: plan,
       flight: InFlight.new(plan, inbox),
       order: Order.new(plan.ordering),
-      load: BytesHeld.new(plan),
       auto: if(plan.options[:batch_size] == :auto, do: AutoSize.new(plan.options))
     }
   end
@@ -60,10 +61,13 @@ defmodule Slither.Run.Flow do
   @doc "How many more batches it takes now."
   @spec free(t) :: integer
   def free(%__MODULE__{} = flow) do
-    if flow.halted != nil or BytesHeld.full?(flow.load),
+    if flow.halted != nil or full?(flow),
       do: 0,
       else: flow.plan.max_in_flight - InFlight.count(flow.flight) - held(flow)
   end
+
+  defp full?(%__MODULE__{plan: %{max_bytes: limit}, bytes: bytes}),
+    do: limit != nil and bytes >= limit
 
   # A stream's results that wait to be taken count as in flight; a run keeps them all anyway.
   defp held(%__MODULE__{plan: %{bounded: true}, order: order}), do: order.complete
@@ -122,7 +126,7 @@ defmodule Slither.Run.Flow do
     # Owed only for what is ready: a flow with nothing to take is as it was.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
-    {chunks, %{flow | order: order, owed: %{}, load: BytesHeld.gone(flow.load, bytes)}}
+    {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes}}
   end
 
   @doc "Gives back lanes that are not needed at once; called before the driver waits."
@@ -169,9 +173,9 @@ defmodule Slither.Run.Flow do
 
   # A batch gets its number, and its bytes are counted from here until it is settled.
   defp admit(batch, flow) do
-    {bytes, load} = BytesHeld.admit(flow.load, batch.entries)
+    bytes = Batch.bytes(batch.entries, flow.plan.max_bytes)
     batch = %{batch | number: flow.number, bytes: bytes}
-    {batch, %{flow | load: load, number: flow.number + 1}}
+    {batch, %{flow | bytes: flow.bytes + bytes, number: flow.number + 1}}
   end
 
   defp advance(flow) do
@@ -199,7 +203,7 @@ defmodule Slither.Run.Flow do
 
     if length(values) == length(batch.entries) do
       stopped(flow, batch, timing, 0)
-      flow = keep(flow, batch, timing)
+      flow = keep(flow, batch, timing.result_bytes)
 
       settle(
         %{flow | order: Order.add(flow.order, batch.group, whole(flow, batch, values))},
@@ -216,7 +220,7 @@ defmodule Slither.Run.Flow do
     stopped(flow, batch, timing, map_size(errors))
 
     flow
-    |> keep(batch, timing)
+    |> keep(batch, timing.result_bytes)
     |> carry_out(batch, Verdict.answered(flow.plan, batch, values, errors))
     |> settle(batch)
   end
@@ -253,11 +257,11 @@ defmodule Slither.Run.Flow do
   defp yielded(flow, ref, batch, %Part{values: values, errors: errors, bytes: bytes}) do
     count = length(values)
     {rest, now} = Batch.decided(batch, count, map_size(errors))
-    order = flow.order |> Order.early(batch.group) |> Order.hold(batch.group, bytes)
     flight = InFlight.shrink(flow.flight, ref, rest)
     batch = %{batch | entries: now}
 
-    %{flow | flight: flight, order: order, load: BytesHeld.held(flow.load, bytes)}
+    %{flow | flight: flight, order: Order.early(flow.order, batch.group)}
+    |> keep(batch, bytes)
     |> carry_out(batch, Verdict.answered(flow.plan, batch, values, errors))
     |> pass_on(batch.group)
     |> owe(ref, batch.group, count)
@@ -286,8 +290,8 @@ defmodule Slither.Run.Flow do
 
   # Both halves are tried until what fails is alone.
   defp split(flow, batch, halves) do
-    load = BytesHeld.gone(flow.load, batch.bytes)
-    flow = %{flow | order: Order.grow(flow.order, batch.group), load: load}
+    bytes = flow.bytes - batch.bytes
+    flow = %{flow | order: Order.grow(flow.order, batch.group), bytes: bytes}
     {halves, flow} = Enum.map_reduce(halves, count(flow, :splits), &admit/2)
     # In a session both go before the others.
     halves = if flow.plan.session, do: Enum.reverse(halves), else: halves
@@ -300,10 +304,10 @@ defmodule Slither.Run.Flow do
     do: %{flow | order: Order.add(flow.order, batch.group, chunk)}
 
   defp verdict({:retry, again, pause}, flow, batch) do
-    {bytes, load} = BytesHeld.admit(flow.load, again.entries)
+    bytes = Batch.bytes(again.entries, flow.plan.max_bytes)
     flight = InFlight.pause(flow.flight, %{again | bytes: bytes}, pause)
     order = Order.grow(flow.order, batch.group)
-    count(%{flow | order: order, flight: flight, load: load}, :retries)
+    count(%{flow | order: order, flight: flight, bytes: flow.bytes + bytes}, :retries)
   end
 
   # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
@@ -316,17 +320,17 @@ defmodule Slither.Run.Flow do
     }
   end
 
-  # What came back is held until its turn.
-  defp keep(%__MODULE__{load: nil} = flow, _batch, _timing), do: flow
+  # Results that came are held until they are taken.
+  defp keep(%__MODULE__{plan: %{max_bytes: nil}} = flow, _batch, _bytes), do: flow
 
-  defp keep(flow, batch, %Timing{result_bytes: bytes}) do
+  defp keep(flow, batch, bytes) do
     order = Order.hold(flow.order, batch.group, bytes)
-    %{flow | order: order, load: BytesHeld.held(flow.load, bytes)}
+    %{flow | order: order, bytes: flow.bytes + bytes}
   end
 
   defp settle(flow, batch) do
     order = Order.settle(flow.order, batch.group, System.monotonic_time())
-    pass_on(%{flow | order: order, load: BytesHeld.gone(flow.load, batch.bytes)}, batch.group)
+    pass_on(%{flow | order: order, bytes: flow.bytes - batch.bytes}, batch.group)
   end
 
   # Results of batches that are out go on before them. Once the run has ended with a failure, what
@@ -374,7 +378,7 @@ defmodule Slither.Run.Flow do
       timing
       |> Timing.measurements()
       |> Map.merge(%{
-        held_bytes: BytesHeld.inside(flow.load),
+        held_bytes: flow.bytes,
         batch_size: batch_size(flow) || flow.plan.options[:batch_size] || size,
         duration: System.monotonic_time() - batch.sent,
         queue: batch.sent - batch.queued,

@@ -122,15 +122,17 @@ defmodule Slither.Run.InFlight do
   def send_next(%__MODULE__{todo: todo} = flight) do
     {:value, batch} = :queue.peek(todo)
 
-    with true <- fits?(flight, batch), {:ok, place, carrier} <- Carrier.place(flight.carrier) do
+    %module{} = carrier = flight.carrier
+
+    with true <- fits?(flight, batch), {:ok, place, carrier} <- module.place(carrier) do
       batch = %{batch | sent: System.monotonic_time()}
-      {ref, carrier} = Carrier.run(carrier, place, batch)
+      {ref, carrier} = module.run(carrier, place, batch)
       out = Map.put(flight.out, ref, batch)
       bytes = flight.bytes_out + batch.bytes
       {:sent, batch, %{drop_first(flight) | carrier: carrier, out: out, bytes_out: bytes}}
     else
       false -> {:none, flight}
-      {:none, carrier} -> {:none, %{flight | carrier: want(carrier, flight)}}
+      {:none, carrier} -> {:none, want(%{flight | carrier: carrier})}
       {:gone, error} -> {:failed, batch, error, drop_first(flight)}
     end
   end
@@ -140,7 +142,8 @@ defmodule Slither.Run.InFlight do
   defp fits?(%__MODULE__{bytes_out: 0}, _batch), do: true
   defp fits?(flight, batch), do: flight.bytes_out + batch.bytes <= flight.plan.max_bytes
 
-  defp want(carrier, flight), do: Carrier.want(carrier, flight.waiting, map_size(flight.out))
+  defp want(%__MODULE__{carrier: %module{} = carrier} = flight),
+    do: %{flight | carrier: module.want(carrier, flight.waiting, map_size(flight.out))}
 
   defp drop_first(flight),
     do: %{flight | todo: :queue.drop(flight.todo), waiting: flight.waiting - 1}
@@ -149,11 +152,11 @@ defmodule Slither.Run.InFlight do
 
   @doc "Takes a message of the inbox."
   @spec message(t, Mailbox.message()) :: news
-  def message(flight, {:done, ref, outcome}) do
+  def message(%__MODULE__{carrier: %module{} = carrier} = flight, {:done, ref, outcome}) do
     case flight.out do
       %{^ref => batch} ->
         # A lane that gave the batch back has lost its worker; another has given back itself.
-        carrier = Carrier.done(flight.carrier, ref, served(outcome))
+        carrier = module.done(carrier, ref, served(outcome))
         {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
 
       _ ->
@@ -175,8 +178,8 @@ defmodule Slither.Run.InFlight do
     {:ok, add_again(%{flight | pausing: pausing}, batch)}
   end
 
-  def message(flight, message) do
-    case Carrier.message(flight.carrier, message) do
+  def message(%__MODULE__{carrier: %module{} = carrier} = flight, message) do
+    case module.message(carrier, message) do
       {:ok, carrier} -> {:ok, %{flight | carrier: carrier}}
       {:denied, error, carrier} -> denied(%{flight | carrier: carrier}, error)
       {:lost, ref, error, carrier} -> lost(%{flight | carrier: carrier}, ref, error)
@@ -219,8 +222,8 @@ defmodule Slither.Run.InFlight do
 
   @doc "Early results of batches were taken."
   @spec taken(t, %{optional(reference) => pos_integer}) :: :ok
-  def taken(flight, counts) do
-    for {ref, count} <- counts, do: Carrier.taken(flight.carrier, ref, count)
+  def taken(%__MODULE__{carrier: %module{} = carrier}, counts) do
+    for {ref, count} <- counts, do: module.taken(carrier, ref, count)
     :ok
   end
 
@@ -228,7 +231,8 @@ defmodule Slither.Run.InFlight do
 
   @doc "Gives back places that are not needed at once."
   @spec rest(t) :: t
-  def rest(flight), do: %{flight | carrier: Carrier.rest(flight.carrier)}
+  def rest(%__MODULE__{carrier: %module{} = carrier} = flight),
+    do: %{flight | carrier: module.rest(carrier)}
 
   @doc "The batches that wait and are of a later group are not sent."
   @spec drop_after(t, Order.id()) :: t
@@ -239,10 +243,10 @@ defmodule Slither.Run.InFlight do
 
   @doc "Ends the batch that begins with a seq; gives it if it was not sent yet."
   @spec kill(t, seq :: term) :: {[Batch.t()], t}
-  def kill(flight, seq) do
+  def kill(%__MODULE__{carrier: %module{} = carrier} = flight, seq) do
     case Enum.find(flight.out, fn {_ref, batch} -> Batch.begins?(batch, seq) end) do
       {ref, _batch} ->
-        Carrier.kill(flight.carrier, ref)
+        module.kill(carrier, ref)
         {[], flight}
 
       nil ->
@@ -257,17 +261,20 @@ defmodule Slither.Run.InFlight do
 
   @doc "Ends all that is in flight: it is of no use to anyone now."
   @spec drop(t) :: t
-  def drop(flight) do
+  def drop(%__MODULE__{carrier: %module{} = carrier} = flight) do
     for {timer, _batch} <- flight.pausing, do: :erlang.cancel_timer(timer)
     out = Map.keys(flight.out)
-    carrier = Carrier.close(flight.carrier, out)
+    carrier = module.close(carrier, out)
     flight = %{flight | carrier: carrier, todo: :queue.new(), waiting: 0, out: %{}, bytes_out: 0}
     %{flight | pausing: %{}, abandoned: out ++ flight.abandoned}
   end
 
   @doc "As `drop/1`, at the end of the run."
   @spec close(t) :: :ok
-  def close(flight), do: Carrier.end_run(drop(flight).carrier)
+  def close(flight) do
+    %{carrier: %module{} = carrier} = drop(flight)
+    module.end_run(carrier)
+  end
 
   @doc "Whether a monitor is that of the pool that runs the batches."
   @spec pool?(t, reference) :: boolean

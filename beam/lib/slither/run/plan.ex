@@ -54,16 +54,21 @@ defmodule Slither.Run.Plan do
          raw: options[:raw] == true,
          capture: Capture.new(options[:capture_failures]),
          options: options,
-         metadata: %{
-           run: context.runtime[:run],
-           pipe: context.pipe,
-           stage: context.stage,
-           pool: options[:pool],
-           batch: 0,
-           attempt: 1
-         }
+         metadata: metadata(context, options[:pool])
        }}
     end
+  end
+
+  # What the events of batches carry; each has its own batch and attempt.
+  defp metadata(context, pool) do
+    %{
+      run: context.runtime[:run],
+      pipe: context.pipe,
+      stage: context.stage,
+      pool: pool,
+      batch: 0,
+      attempt: 1
+    }
   end
 
   @doc "The plan of a function that runs batches in `hands` processes on BEAM."
@@ -81,14 +86,7 @@ defmodule Slither.Run.Plan do
       timeout: :infinity,
       queue_timeout: :infinity,
       options: [],
-      metadata: %{
-        run: context.runtime[:run],
-        pipe: context.pipe,
-        stage: context.stage,
-        pool: nil,
-        batch: 0,
-        attempt: 1
-      }
+      metadata: metadata(context, nil)
     }
   end
 
