@@ -26,7 +26,7 @@ defmodule Slither.Driver.MapRun do
   """
   @type t :: %__MODULE__{
           id: pos_integer,
-          port: PortWriter.to(),
+          port: Transport.t(),
           mailbox: Mailbox.t(),
           flow: Flow.t(),
           blocks?: boolean,

@@ -26,7 +26,7 @@ defmodule Slither.Driver.PipeRun do
   """
   @type t :: %__MODULE__{
           id: pos_integer,
-          port: PortWriter.to(),
+          port: Transport.t(),
           run: Run.t(),
           quiet: Quiet.t(),
           entry: [Item.t()],

@@ -24,7 +24,7 @@ defmodule Slither.Driver.Server do
     id, `tasks` the run or request of each monitor.
     """
     @type t :: %__MODULE__{
-            port: Slither.Python.PortWriter.to(),
+            port: Slither.Python.Transport.t(),
             asks: Slither.Python.Asks.t(),
             pools: pid | nil,
             phase: :greeting | :ready,

@@ -23,16 +23,17 @@ defmodule Slither.Pipe.Document.Part do
     {__MODULE__, error} -> {:error, error}
   end
 
-  @doc "Ends the reading."
+  @doc "Ends the reading, at a part or a path."
   @spec refuse(t | String.t(), String.t()) :: no_return
   @spec refuse(t | String.t(), String.t(), atom) :: no_return
-  def refuse(part, message, reason \\ :invalid_document)
-  def refuse(%__MODULE__{path: path}, message, reason), do: refuse(path, message, reason)
-
-  def refuse(path, message, reason) do
+  def refuse(at, message, reason \\ :invalid_document) do
+    path = path(at)
     message = if path == "", do: message, else: "#{path}: #{message}"
     throw({__MODULE__, %Error{reason: reason, message: message, details: %{path: path}}})
   end
+
+  defp path(%__MODULE__{path: path}), do: path
+  defp path(path), do: path
 
   @doc "The part of a field, which has `default` where it may be left out."
   @spec get(t, String.t(), term) :: t
