@@ -360,7 +360,7 @@ class Beam(Lifetime):
         group: Group | None = None,
     ) -> CallFuture[R]:
         call = (arguments, named)
-        return self._jobs.submit(self, (*target, timeout), [call], group=group)
+        return self._calls.submit(self, (*target, timeout), [call], group=group)
 
     def store(
         self,

@@ -151,14 +151,14 @@ class Executor(concurrent.futures.Executor):
                 "shutdown(wait=True) was called in a done callback, which would wait for the "
                 "callbacks after it; call shutdown(wait=False)"
             )
-        jobs = self._beam._jobs
+        calls = self._beam._calls
         if cancel_futures:
-            jobs.cancel_waiting(self._group)
+            calls.cancel_waiting(self._group)
         if wait:
-            jobs.await_none(self._group)
+            calls.await_none(self._group)
             self._end()
         elif first and self._own:
-            jobs.when_none(self._group, self._end)
+            calls.when_none(self._group, self._end)
 
     def _end(self) -> None:
         if self._own:
@@ -169,7 +169,7 @@ class Executor(concurrent.futures.Executor):
     ) -> CallFuture[list[Outcome]]:
         self._refuse()
         pairs: list[Arguments] = [(call, {}) for call in calls]
-        return self._beam._jobs.submit(self._beam, target, pairs, many=True, group=self._group)
+        return self._beam._calls.submit(self._beam, target, pairs, many=True, group=self._group)
 
     def _refuse(self) -> None:
         closed = isinstance(self._beam._link.death, BeamClosed)

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from slither._driver import logs, settings
+from slither._driver.calls import Calls
 from slither._driver.connection import Connection
-from slither._driver.jobs import Jobs
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class Lifetime:
         self._workers = workers
         self._shutdown_timeout = shutdown_timeout
         self._link = Connection(facts, logs.show)
-        self._jobs = Jobs(self._link, workers, warn_after)
+        self._calls = Calls(self._link, workers, warn_after)
         # The finaliser closes a Beam that nobody holds any more. At the end of the program
         # `_at_exit` does, which also waits for calls.
         weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
-        _open[self._link] = self._jobs, shutdown_timeout
+        _open[self._link] = self._calls, shutdown_timeout
 
     def __enter__(self) -> Self:
         """Return the Beam itself."""
@@ -100,15 +100,15 @@ class Lifetime:
         return self._link.child.lines()
 
 
-_open: weakref.WeakKeyDictionary[Connection, tuple[Jobs, float]] = weakref.WeakKeyDictionary()
+_open: weakref.WeakKeyDictionary[Connection, tuple[Calls, float]] = weakref.WeakKeyDictionary()
 
 
 def _at_exit() -> None:
     # Submitted calls are finished first, as an executor of the standard library finishes them; a
     # run whose results nobody asks for any more is not.
-    for connection, (jobs, timeout) in list(_open.items()):
+    for connection, (calls, timeout) in list(_open.items()):
         try:
-            jobs.await_none(jobs.all)
+            calls.await_none(calls.all)
         finally:
             connection.close(timeout)
 

@@ -2,8 +2,8 @@
 
 An error names classes and says what their objects hold. A class is one that this program has
 loaded by itself, or one of few of the standard library; its object is made and filled by
-:mod:`slither._driver.objects`. Where that can't be, a :class:`slither.HandlerError` takes its
-place, which is also an instance of the built-in exceptions that the class is of.
+:mod:`slither._driver.exception_objects`. Where that can't be, a :class:`slither.HandlerError`
+takes its place, which is also an instance of the built-in exceptions that the class is of.
 
 Called by :mod:`slither._driver.errors_in`, in the thread that asks for the result.
 """
@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from slither._driver.objects import (
+from slither._driver.exception_objects import (
     BASE,
     Told,
     class_of,

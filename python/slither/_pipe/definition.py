@@ -14,9 +14,9 @@ from slither._options import TEXT, nearest, wrong
 from slither._pipe import options as known
 from slither._pipe.document import lost_target
 from slither._pipe.expression import Expression, Operand
-from slither._pipe.faults import caller, fault
-from slither._pipe.faults import name as checked_name
 from slither._pipe.handler import BatchHandler, target
+from slither._pipe.mistakes import caller, mistake
+from slither._pipe.mistakes import name as checked_name
 from slither._pipe.operand import expression_of
 from slither._pipe.options import Policy, PolicyLike
 from slither._pipe.options import policy as read_policy
@@ -86,7 +86,7 @@ class Pipe:
             name if table is None else table if isinstance(table, str) else _table(name, table)
         )
         if name in self._stores:
-            raise fault(f"store {name!r} is there twice")
+            raise mistake(f"store {name!r} is there twice")
         return self._with(_stores={**self._stores, name: found})
 
     def beam(
@@ -119,11 +119,11 @@ class Pipe:
         self._check(name, wrong(options, known.BEAM))
         if isinstance(value, str):
             if not TEXT[1](value):
-                raise fault(f"stage {name!r}: a function's name is a str of 1 to 255 bytes")
+                raise mistake(f"stage {name!r}: a function's name is a str of 1 to 255 bytes")
             return self._stage(name, "beam", {"function": value}, options)
         for alone in ("concurrency", "batch"):
             if alone in options:
-                raise fault(f"stage {name!r}: {alone} goes with the name of a function")
+                raise mistake(f"stage {name!r}: {alone} goes with the name of a function")
         return self._stage(name, "beam", {"expression": expression_of(value)}, options)
 
     def python(
@@ -168,13 +168,13 @@ class Pipe:
         """
         pairs = [*(routes or {}).items(), *more.items()]
         if not pairs:
-            raise fault(f"stage {name!r}: a router needs a route, as in accept=item['n'] > 1")
+            raise mistake(f"stage {name!r}: a router needs a route, as in accept=item['n'] > 1")
         if len({to for to, _ in pairs}) < len(pairs):
-            raise fault(f"stage {name!r}: a route is there twice; join its conditions with |")
+            raise mistake(f"stage {name!r}: a route is there twice; join its conditions with |")
         for to, when in pairs:
             checked_name(to, "output")
             if not isinstance(when, Expression | bool):
-                raise fault(
+                raise mistake(
                     f"stage {name!r}: the route to {to!r} takes an expression that is True or "
                     f"False, got {when!r:.80}"
                 )
@@ -197,16 +197,16 @@ class Pipe:
         ``outputs``, or have the same name.
         """
         if not isinstance(inner, Pipe):
-            raise fault(f"stage {name!r} takes a Pipe, got {inner!r:.80}")
+            raise mistake(f"stage {name!r} takes a Pipe, got {inner!r:.80}")
         given = dict(outputs or {})
         for one, other in given.items():
             if one not in inner._outputs:
                 near = nearest(str(one), inner._outputs)
-                raise fault(f"stage {name!r}: pipe {inner.name!r} has no output {one!r}.{near}")
+                raise mistake(f"stage {name!r}: pipe {inner.name!r} has no output {one!r}.{near}")
             checked_name(other, "output")
         nesting = max(self._nesting, inner._nesting + 1)
         if nesting > _MAX_NESTING:
-            raise fault(f"pipes nest deeper than {_MAX_NESTING}")
+            raise mistake(f"pipes nest deeper than {_MAX_NESTING}")
         made = self._stage(name, "pipe", {"pipe": inner.document(), "outputs": given})
         return made._with(_nesting=nesting)
 
@@ -215,9 +215,9 @@ class Pipe:
         for index, name in enumerate(names):
             checked_name(name, "output")
             if name in self._outputs or name in names[:index]:
-                raise fault(f"output {name!r} is there twice")
+                raise mistake(f"output {name!r} is there twice")
             if name in self._stages:
-                raise fault(f"{name!r} is a stage and an output")
+                raise mistake(f"{name!r} is a stage and an output")
         return self._with(_outputs=(*self._outputs, *names))
 
     def on_error(self, stage: str, policy: PolicyLike, /) -> Pipe:
@@ -228,13 +228,13 @@ class Pipe:
         if stage != "*" and stage not in self._stages:
             near = nearest(str(stage), self._stages)
             known = ", ".join(map(repr, self._stages)) or "none yet"
-            raise fault(f"on_error: no stage {stage!r}.{near} Stages: {known}, and '*'")
+            raise mistake(f"on_error: no stage {stage!r}.{near} Stages: {known}, and '*'")
         if stage in self._policies:
-            raise fault(f"on_error {stage!r} is there twice")
+            raise mistake(f"on_error {stage!r} is there twice")
         try:
             read = read_policy(policy)
         except PipeError as error:
-            raise fault(f"on_error {stage!r}: {error.reason}") from None
+            raise mistake(f"on_error {stage!r}: {error.reason}") from None
         made = self._with(_policies={**self._policies, stage: read})
         made._lines[f"on_error {stage!r}"] = caller()
         return made
@@ -249,7 +249,7 @@ class Pipe:
         [{'name': 'pairs', 'type': 'batch', 'options': {'size': 2, 'timeout': None}}]
         """
         if not self._stages:
-            raise fault(f"pipe {self.name!r} has no stages")
+            raise mistake(f"pipe {self.name!r} has no stages")
         document: dict[str, Payload] = {
             "version": VERSION,
             "name": self.name,
@@ -285,18 +285,18 @@ class Pipe:
         made._lines[f"stage {name!r}"] = caller()
         return made
 
-    def _check(self, name: str, mistake: str | None) -> None:
+    def _check(self, name: str, wrong_option: str | None) -> None:
         checked_name(name, "stage")
-        if mistake is not None:
-            raise fault(f"stage {name!r}: {mistake}")
+        if wrong_option is not None:
+            raise mistake(f"stage {name!r}: {wrong_option}")
         if name == "default":
-            raise fault("'default' is an output; a stage needs another name")
+            raise mistake("'default' is an output; a stage needs another name")
         if name in self._stages:
-            raise fault(f"stage {name!r} is there twice")
+            raise mistake(f"stage {name!r} is there twice")
         if name in self._outputs:
-            raise fault(f"{name!r} is a stage and an output")
+            raise mistake(f"{name!r} is a stage and an output")
         if len(self._stages) >= _MAX_STAGES:
-            raise fault(f"a pipe has at most {_MAX_STAGES:,} stages")
+            raise mistake(f"a pipe has at most {_MAX_STAGES:,} stages")
 
     def _with(self, **changes: Payload) -> Pipe:
         made = Pipe.__new__(Pipe)
@@ -309,5 +309,5 @@ class Pipe:
 def _table(name: str, table: StoreLike) -> str:
     found = getattr(table, "name", None)
     if not isinstance(found, str) or not found:
-        raise fault(f"store {name!r} takes a table's name or its handle, got {table!r:.80}")
+        raise mistake(f"store {name!r} takes a table's name or its handle, got {table!r:.80}")
     return found

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from slither._errors import NotImportable
 from slither._options import TEXT
 from slither._pipe.expression import Expression
-from slither._pipe.faults import fault
+from slither._pipe.mistakes import mistake
 from slither._references import ITEM_MARK, reference
 from slither._types import Payload
 
@@ -35,29 +35,29 @@ def target(
     """Return what the document says that a stage runs: exactly one of the three is given."""
     given = [one for one in (handler, each, command) if one is not None]
     if len(given) != 1:
-        raise fault(
+        raise mistake(
             f"stage {stage!r} takes a function, each= or command=, and exactly one of them"
         )
     if command is not None:
         if not TEXT[1](command):
-            raise fault(f"stage {stage!r}: a command's name is a str, got {command!r:.80}")
+            raise mistake(f"stage {stage!r}: a command's name is a str, got {command!r:.80}")
         return {"command": command}
     if isinstance(given[0], Expression):
-        raise fault(f"stage {stage!r} runs in Python: an expression goes to .beam(…)")
+        raise mistake(f"stage {stage!r} runs in Python: an expression goes to .beam(…)")
     if each is not None and not getattr(each, ITEM_MARK, False):
-        raise fault(
+        raise mistake(
             f"stage {stage!r}: each takes a function of one item; mark it with "
             "@slither.worker.item_handler"
         )
     if each is None and not hasattr(handler, ITEM_MARK) and (takes := no_list(handler)):
-        raise fault(
+        raise mistake(
             f"stage {stage!r}: a handler takes a list of items, and this one says {takes}; for a "
             f"function of one item write each=…, and mark it with @slither.worker.item_handler"
         )
     try:
         module, function = reference(given[0])
     except NotImportable as refused:
-        raise fault(f"stage {stage!r}: {refused}") from None
+        raise mistake(f"stage {stage!r}: {refused}") from None
     return {"module": module, "function": function}
 
 

@@ -18,7 +18,7 @@ from slither._driver.window import Window
 from slither._wire.frames import Log
 
 
-class Jobs:
+class Calls:
     """All single calls of a Beam: the writer sends them as there is room, the reader settles."""
 
     def __init__(self, connection: Connection, workers: int, warn_after: float | None) -> None:

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def fault(reason: str) -> PipeError:
+def mistake(reason: str) -> PipeError:
     """Return the error of the program's line that runs now."""
     return PipeError(reason, caller())
 
@@ -32,7 +32,7 @@ def name(given: object, what: str) -> str:
     """Return the name of a stage, an output, a store or a pipe, or raise for what is none."""
     if isinstance(given, str) and _NAME.fullmatch(given):
         return given
-    raise fault(
+    raise mistake(
         f"the name of a {what} is 1 to 64 of the characters A-Z, a-z, 0-9, _ and -, and does "
         f"not begin with -; got {given!r:.80}"
     )
