@@ -44,11 +44,24 @@ class SlitherError(Exception):
     """The base of everything that Slither raises."""
 
 
+class _Reasoned(SlitherError):
+    """The base of what names a thing, and says what is wrong with it."""
+
+    _words = "{}: {}"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self._words.format(*self.args)
+
+
 class ProtocolError(SlitherError):
     """A frame that breaks the wire contract."""
 
 
-class EncodeError(SlitherError):
+class EncodeError(_Reasoned):
     """A value that the protocol does not carry.
 
     Arguments: ``path``, where the value sits (``result["tags"][3]``), and ``reason``.
@@ -61,19 +74,14 @@ class EncodeError(SlitherError):
         """Keep the path and the reason."""
         super().__init__(path, reason)
         self.path = path
-        self.reason = reason
         self.facts: dict[str, object] = {}
-
-    def __str__(self) -> str:
-        """Say where and why."""
-        return f"{self.path}: {self.reason}"
 
 
 class DecodeError(SlitherError):
     """Bytes that are not one whole value of the protocol."""
 
 
-class ViewError(SlitherError):
+class ViewError(_Reasoned):
     """A view gave no answer.
 
     Arguments: ``view``, its name, and ``reason``.
@@ -82,15 +90,12 @@ class ViewError(SlitherError):
     "view 'lookup': the store is gone"
     """
 
+    _words = "view {!r}: {}"
+
     def __init__(self, view: str, reason: str) -> None:
         """Keep the view's name and the reason."""
         super().__init__(view, reason)
         self.view = view
-        self.reason = reason
-
-    def __str__(self) -> str:
-        """Name the view and say why."""
-        return f"view {self.view!r}: {self.reason}"
 
 
 class UnknownView(ViewError):
@@ -117,7 +122,7 @@ class InvalidParams(ViewError):
     """The params have the wrong shape or can't be sent."""
 
 
-class TableError(SlitherError):
+class TableError(_Reasoned):
     """A table refused an operation.
 
     Arguments: ``table``, its name, and ``reason``.
@@ -126,15 +131,12 @@ class TableError(SlitherError):
     "table 'features': the store is gone"
     """
 
+    _words = "table {!r}: {}"
+
     def __init__(self, table: str, reason: str) -> None:
         """Keep the table's name and the reason."""
         super().__init__(table, reason)
         self.table = table
-        self.reason = reason
-
-    def __str__(self) -> str:
-        """Name the table and say why."""
-        return f"table {self.table!r}: {self.reason}"
 
 
 class UnknownTable(TableError):

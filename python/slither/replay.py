@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-class _Seen:
-    """The first exception that was told of: where the debugger opens."""
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-
-    def __call__(self, error: BaseException) -> None:
-        self.error = self.error or error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; ``arguments`` are the command line's."""
     options = _parser().parse_args(arguments)
@@ -53,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     faulthandler.enable()
     _show_at_once()
     _introduce(recording)
-    seen = _Seen()
-    errors_out.observe = seen
+    seen: list[BaseException] = []
+    errors_out.observe = seen.append
     try:
         failed = _run(recording)
     finally:
@@ -63,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     for text in failed:
         print(text.rstrip())
     if options.pdb and failed:
-        _debug(seen.error)
+        _debug(seen)
     return 1 if failed else 0
 
 
@@ -146,13 +136,14 @@ def _place(facts: dict[str, Payload]) -> None:
     sys.path[:] = [*there, *(entry for entry in sys.path if entry not in there)]
 
 
-def _debug(error: BaseException | None) -> None:
+def _debug(seen: list[BaseException]) -> None:
     import pdb
 
-    if error is None:
+    if not seen:
         print("there is no exception to debug: the handler did not raise one")
         return
-    pdb.post_mortem(error.__traceback__)
+    # The first that was told of is where it began.
+    pdb.post_mortem(seen[0].__traceback__)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def decode(body: bytes, tally: Tally) -> None:
     else:
         again(got)
         tally.took()
-    kind, identity = frames.peek(body)
+    kind, identity = frames.kind_and_id(body)
     assert identity >= 0, (kind, identity)
     with contextlib.suppress(DecodeError):
         unpack(body)

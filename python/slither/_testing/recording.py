@@ -120,7 +120,6 @@ class Replayer:
         for question, answer in recording.exchanges:
             answers = self._answers.setdefault(_key(question), deque())
             answers.append((answer.status, answer.value))
-        self.reported: list[tuple[int, int | None]] = []
 
     def ask_view(
         self, call: int, name: str, mode: int, params: Payload, timeout: int | None
@@ -152,8 +151,7 @@ class Replayer:
         return answers.popleft() if len(answers) > 1 else answers[0]
 
     def progress(self, call: int, done: int, total: int | None) -> None:
-        """Keep a report."""
-        self.reported.append((done, total))
+        """Do nothing: there is nobody to see it."""
 
     def hold(self, call: int, run: str) -> None:
         """Do nothing: a run ends with the program."""

@@ -36,6 +36,20 @@ class Rule(NamedTuple):
 _TARGETS = {"function": 3, "command": 2, "each": 3, "apply": 3, "pipes": 2}
 
 
+def of(words: str, *kinds: type) -> Rule:
+    """Accept what has one of these types itself."""
+    return Rule(words, lambda value: type(value) in kinds)
+
+
+def either(rule: Rule, words: str) -> Rule:
+    """Accept what a rule does, and None."""
+    return Rule(words, lambda value: value is None or rule.check(value))
+
+
+def _is_any(_value: object) -> bool:
+    return True
+
+
 def is_count(value: object) -> bool:
     """Tell whether a value is a whole number of 0 or more."""
     return type(value) is int and value >= 0
@@ -45,32 +59,8 @@ def _is_id(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
-def _is_map(value: object) -> bool:
-    return type(value) is dict
-
-
-def _is_list(value: object) -> bool:
-    return type(value) is list
-
-
 def _is_str(value: object) -> bool:
     return type(value) is str
-
-
-def _is_any(value: object) -> bool:
-    return True
-
-
-def _is_flag(value: object) -> bool:
-    return type(value) is int and value in (0, 1)
-
-
-def _is_count_or_none(value: object) -> bool:
-    return value is None or is_count(value)
-
-
-def _is_level(value: object) -> bool:
-    return type(value) is str and value in LEVELS
 
 
 def is_error(value: object) -> bool:
@@ -93,7 +83,7 @@ def _is_exception(told: object, count: int) -> bool:
         return type(value) is int and 0 <= value < count
 
     checks: dict[str, Check] = {
-        "args": _is_list,
+        "args": lambda value: type(value) is list,
         "attributes": lambda value: _is_map_of(value, _is_any),
         "notes": are_strs,
         "tuples": are_strs,
@@ -162,18 +152,6 @@ def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(is_count, value))
 
 
-def _is_bytes(value: object) -> bool:
-    return type(value) is bytes
-
-
-def _is_maybe_str(value: object) -> bool:
-    return value is None or type(value) is str
-
-
-def _is_maybe_error(value: object) -> bool:
-    return value is None or is_error(value)
-
-
 # What else is told of a log record is for other versions to know.
 _FACTS: dict[str, Check] = {
     **dict.fromkeys((*TEXTS, *LONG_TEXTS), _is_str),
@@ -182,23 +160,28 @@ _FACTS: dict[str, Check] = {
     "extra": lambda value: _is_map_of(value, _is_any),
 }
 
+_COUNT, _STR, _ERROR = (
+    Rule("int of 0 or more", is_count),
+    Rule("str", _is_str),
+    Rule("error", is_error),
+)
 _Map: TypeAlias = dict[str, Payload]
 
 Anything = Annotated[Payload, Rule("any", _is_any)]
-Bytes = Annotated[bytes, Rule("bytes", _is_bytes)]
+Bytes = Annotated[bytes, of("bytes", bytes)]
 Context = Annotated[_Map, Rule("map of context names", is_context)]
-Count = Annotated[int, Rule("int of 0 or more", is_count)]
-Error = Annotated[_Map, Rule("error", is_error)]
+Count = Annotated[int, _COUNT]
+Error = Annotated[_Map, _ERROR]
 Errors = Annotated[dict[int, _Map] | None, Rule("map of errors, or nil", _is_errors)]
 Facts = Annotated[_Map | None, Rule("map of facts, or nil", _is_facts)]
-Flag = Annotated[int, Rule("0 or 1", _is_flag)]
+Flag = Annotated[int, Rule("0 or 1", lambda value: type(value) is int and value in (0, 1))]
 Id = Annotated[int, Rule("int of 1 or more", _is_id)]
-Level = Annotated[str, Rule("level", _is_level)]
-List = Annotated[list[Payload], Rule("list", _is_list)]
-Map = Annotated[_Map, Rule("map", _is_map)]
-MaybeCount = Annotated[int | None, Rule("int of 0 or more, or nil", _is_count_or_none)]
-MaybeError = Annotated[_Map | None, Rule("error, or nil", _is_maybe_error)]
-MaybeStr = Annotated[str | None, Rule("str, or nil", _is_maybe_str)]
-Str = Annotated[str, Rule("str", _is_str)]
+Level = Annotated[str, Rule("level", lambda value: type(value) is str and value in LEVELS)]
+List = Annotated[list[Payload], of("list", list)]
+Map = Annotated[_Map, of("map", dict)]
+MaybeCount = Annotated[int | None, either(_COUNT, "int of 0 or more, or nil")]
+MaybeError = Annotated[_Map | None, either(_ERROR, "error, or nil")]
+MaybeStr = Annotated[str | None, either(_STR, "str, or nil")]
+Str = Annotated[str, _STR]
 Target = Annotated[list[str], Rule("target", is_target)]
 Timing = Annotated[list[int], Rule("list of three ints", _is_timing)]

@@ -1,4 +1,7 @@
-"""Values to msgpack bytes and back: one pass in C, and a slow walk only after a failure."""
+"""Values to msgpack bytes and back: one pass in C, and a slow walk only after a failure.
+
+Pure functions, but for packers that are kept for the next value; any thread calls them.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def encode_once(value: object, depth: int, small: bool = False) -> bytes | memor
     idle.append(packing)
     # A NaN is the one plain key that Python tells apart from itself and BEAM does not.
     nan = _follows(packed, b"\x7f", b"\xcb") or _follows(packed, b"\xff", b"\xcb")
-    if nan and _repeats_nan(value):
+    if nan and _any_part(value, _repeats_nan):
         return None
     if small:
         return packed
@@ -99,17 +102,23 @@ def _default(value: object) -> object:
     return to_wire(value)
 
 
-def _repeats_nan(value: object) -> bool:
+def _any_part(value: object, test: Callable[[object], bool]) -> bool:
+    """Tell whether a value or one of its parts, but for plain leaves, passes a test."""
     stack = [value]
     while stack:
         item = stack.pop()
+        if test(item):
+            return True
         if isinstance(item, dict):
-            if sum(map(_has_nan, item)) > 1:
-                return True
-            stack.extend(child for child in item.values() if type(child) not in _LEAVES)
+            stack.extend([key for key in item if type(key) not in _LEAVES])
+            stack.extend([child for child in item.values() if type(child) not in _LEAVES])
         elif isinstance(item, list | tuple):
             stack.extend([child for child in item if type(child) not in _LEAVES])
     return False
+
+
+def _repeats_nan(item: object) -> bool:
+    return isinstance(item, dict) and sum(map(_has_nan, item)) > 1
 
 
 def _has_nan(key: object) -> bool:
@@ -215,7 +224,7 @@ def _decode_plainly(data: bytes | bytearray) -> Payload:
     except (ValueError, msgpack.UnpackException, OverflowError) as error:
         raise DecodeError(str(error) or "not msgpack") from None
     # msgpack reads its own timestamps, which have the type -1, without asking the hook.
-    if _follows(data, b"\xff", b"\xd6\xd7\x0c") and _holds_timestamp(value):
+    if _follows(data, b"\xff", b"\xd6\xd7\x0c") and _any_part(value, _is_timestamp):
         raise DecodeError("no extension has the type -1")
     return value
 
@@ -263,15 +272,5 @@ def _follows(data: bytes | bytearray, last: bytes, firsts: bytes) -> bool:
     return any(bytes((first,)) + last in data for first in firsts)
 
 
-def _holds_timestamp(value: object) -> bool:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Timestamp):
-            return True
-        if isinstance(item, dict):
-            stack.extend([key for key in item if type(key) not in _LEAVES])
-            stack.extend([child for child in item.values() if type(child) not in _LEAVES])
-        elif isinstance(item, list | tuple):
-            stack.extend([child for child in item if type(child) not in _LEAVES])
-    return False
+def _is_timestamp(item: object) -> bool:
+    return isinstance(item, Timestamp)

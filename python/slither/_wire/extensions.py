@@ -1,4 +1,7 @@
-"""What msgpack has no type for: the extensions, and the reasons why a value can't be sent."""
+"""What msgpack has no type for: the extensions, and the reasons why a value can't be sent.
+
+Pure functions, called by the codec for what it can't pack or read by itself.
+"""
 
 from __future__ import annotations
 
@@ -148,52 +151,32 @@ def _decode_datetime(data: bytes | bytearray) -> datetime:
     return instant.astimezone(timezone(timedelta(seconds=offset)))
 
 
-_HINTS = {
-    "set": "make it a list",
-    "frozenset": "make it a list",
-    "date": "send a datetime with a timezone, or .isoformat()",
-    "time": "send .isoformat()",
-    "timedelta": "send .total_seconds()",
-    "Timedelta": "send .total_seconds()",
-    "Decimal": "send float() or str()",
-    "Fraction": "send float() or str()",
-    "complex": "send [value.real, value.imag]",
-    "UUID": "send str() or .bytes",
-    "generator": "make it a list",
-    "range": "make it a list",
-    "map": "make it a list",
-    "filter": "make it a list",
-    "zip": "make it a list",
-    "dict_keys": "make it a list",
-    "dict_values": "make it a list",
-    "dict_items": "make it a list",
-    "deque": "make it a list",
-    "array": "make it a list",
-    "mappingproxy": "make it a dict",
-    "BytesIO": "send .getvalue()",
-    "StringIO": "send .getvalue()",
-    "PosixPath": "send str()",
-    "PurePosixPath": "send str()",
-    "WindowsPath": "send str()",
-    "PureWindowsPath": "send str()",
-    "IPv4Address": "send str()",
-    "IPv6Address": "send str()",
-    "ZoneInfo": "send str()",
-    "Failure": "it must stand in the place of a whole item",
-    "coroutine": "await it first",
-    "DataFrame": "send .to_dict('records')",
-    "Series": "send .tolist()",
-    "Index": "send .tolist()",
-    "Categorical": "send .tolist()",
-    "Period": "send str()",
-    "Interval": "send str()",
-    "NaTType": "send None",
-    "NAType": "send None",
-    "Timestamp": "send a datetime with a timezone",
-    "ExtType": "the protocol has no such extension",
+# What to send instead, and the types of which that is said.
+_INSTEAD = {
+    "make it a list": (
+        "set frozenset generator range map filter zip dict_keys dict_values dict_items deque array"
+    ),
+    "send a datetime with a timezone, or .isoformat()": "date",
+    "send .isoformat()": "time",
+    "send .total_seconds()": "timedelta Timedelta",
+    "send float() or str()": "Decimal Fraction",
+    "send [value.real, value.imag]": "complex",
+    "send str() or .bytes": "UUID",
+    "make it a dict": "mappingproxy",
+    "send .getvalue()": "BytesIO StringIO",
+    "send str()": (
+        "PosixPath PurePosixPath WindowsPath PureWindowsPath IPv4Address IPv6Address ZoneInfo "
+        "Period Interval"
+    ),
+    "it must stand in the place of a whole item": "Failure",
+    "await it first": "coroutine",
+    "send .to_dict('records')": "DataFrame",
+    "send .tolist()": "Series Index Categorical",
+    "send None": "NaTType NAType",
+    "send a datetime with a timezone": "Timestamp",
+    "the protocol has no such extension": "ExtType",
 }
-
-
+_HINTS = {name: hint for hint, names in _INSTEAD.items() for name in names.split()}
 _POLARS = {"DataFrame": "to_dicts", "Series": "to_list"}
 
 

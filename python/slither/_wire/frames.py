@@ -364,24 +364,7 @@ def parse_reply(body: bytes | bytearray) -> tuple[int, int, Payload] | None:
     return identity, status, value
 
 
-def peek(body: bytes | bytearray) -> tuple[int | None, int]:
-    """Read the kind and the id of a frame that can't be parsed; None and 0 where it has none."""
-    from msgpack import Unpacker
-
-    head = Unpacker()
-    head.feed(bytes(body[:64]))
-    try:
-        if head.read_array_header() < 2:
-            return None, 0
-        kind, identity = head.unpack(), head.unpack()
-    except Exception:  # noqa: BLE001 - any bytes may stand here, and nothing depends on why
-        return None, 0
-    if type(kind) is not int or type(identity) is not int or not 0 < identity < 1 << 64:
-        return None, 0
-    return kind, identity
-
-
-def kind_and_id(body: bytes) -> tuple[int, int]:
+def kind_and_id(body: bytes | bytearray) -> tuple[int, int]:
     """Read the kind and the id of a frame without the rest; -1 and 0 where they are not plain.
 
     >>> kind_and_id(bytes([0x93, MORE, 0xCD, 1, 44, 1]))
@@ -392,5 +375,6 @@ def kind_and_id(body: bytes) -> tuple[int, int]:
     kind, first = body[1], body[2]
     if first < 0x80:
         return kind, first
-    size = _UINTS.get(first, 0)
-    return kind, int.from_bytes(body[3 : 3 + size], "big")
+    number = body[3 : 3 + _UINTS.get(first, 0)]
+    whole = len(number) == _UINTS.get(first)
+    return kind, int.from_bytes(number, "big") if whole else 0

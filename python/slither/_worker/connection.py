@@ -220,7 +220,7 @@ class Link:
 
     def refuse(self, body: bytes | bytearray, error: SlitherError) -> None:
         """Answer a frame that can't be taken."""
-        kind, identity = frames.peek(body)
+        kind, identity = frames.kind_and_id(body)
         identity = identity if kind in (frames.CALL, frames.CANCEL) else 0
         unread = kind == frames.CALL and isinstance(error, DecodeError)
         name = "not_decodable" if unread else "protocol"

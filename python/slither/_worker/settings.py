@@ -17,14 +17,6 @@ class WrongSetting(Exception):
     """A setting that is not what it is to be; the text says which."""
 
 
-def _is_level(value: object) -> bool:
-    return type(value) is str and value in LEVELS
-
-
-def _is_bool(value: object) -> bool:
-    return type(value) is bool
-
-
 def _is_initializer(value: object) -> bool:
     return value is None or (type(value) is list and list(map(type, value)) == [str, str, list])
 
@@ -34,8 +26,9 @@ def _is_argv(value: object) -> bool:
     return type(value) is list and all(type(part) in (str, bytes) for part in value)
 
 
-_Bool = Annotated[bool, c.Rule("bool", _is_bool)]
+_Bool = Annotated[bool, c.of("bool", bool)]
 _Strs = Annotated[Sequence[str], c.Rule("list of str", c.are_strs)]
+_Level = Annotated[str, c.Rule("level", lambda value: type(value) is str and value in LEVELS)]
 
 
 class Settings(NamedTuple):
@@ -52,7 +45,7 @@ class Settings(NamedTuple):
     """Whether BEAM has opened the marker."""
     capture: _Bool = False
     """Whether descriptors 1 and 2 become logs."""
-    log_level: Annotated[str, c.Rule("level, or none", _is_level)] = "info"
+    log_level: _Level = "info"
     main: c.MaybeStr = None
     """The program's script, by its absolute path, or the module it was run as."""
     argv: Annotated[Sequence[str | bytes], c.Rule("list of str or bytes", _is_argv)] = ()
