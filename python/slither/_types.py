@@ -1,4 +1,4 @@
-"""The one type that stands for whatever the protocol carries."""
+"""The one type that stands for whatever the protocol carries; all that names values names it."""
 
 from typing import Any, TypeAlias
 

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show_at_once() -> None:
-    # The batch may end this process, and a pipe or a file gets what is in a buffer only later.
+    # The batch may end this process before a buffer is written.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
 
@@ -118,7 +118,7 @@ def _run(recording: Recording) -> list[str]:
     return [
         f"item {index}: {_told(error)}"
         for index, error in (got.errors or {}).items()
-        # On purpose: that was no failure of the batch either.
+        # A handler returns a Failure on purpose: the replay has not failed.
         if error["kind"] != "failure"
     ]
 

@@ -181,7 +181,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             found: list[V] = self._ask("get", key)
             if found:
                 return found[0]
-            # Deleted in between: so it is there for nobody.
+            # Somebody deleted it in between: try again.
         return default
 
     def update_counter(self, key: K, by: int = 1, default: int = 0) -> int:
@@ -209,7 +209,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             )
         return link.ask_table(current.call_id(), self.name, op, arguments)
 
-    # A walk may end wherever the garbage collector finds it: what that takes waits for nothing.
+    # The garbage collector may end a walk anywhere, where nothing may wait for an answer.
     def _send_later(self, op: str, arguments: tuple[object, ...]) -> None:
         link = current.link
         if link is not None:
@@ -253,5 +253,5 @@ class _Values(ValuesView[V]):
 
 
 def _hashable(key: Payload) -> Payload:
-    # A list that comes as a value stands for a key here.
+    # Keys come as values, in which a tuple is a list.
     return tuple(map(_hashable, key)) if isinstance(key, list) else key

@@ -74,7 +74,7 @@ def map(name: str, params: Sequence[Payload], timeout: int | None = None) -> lis
 
 
 def __getattr__(name: str) -> Callable[..., Payload]:
-    # Tools that look around (doctest, pydoc, pytest) ask for such names; no view has them.
+    # doctest, pydoc and pytest ask for such names; no view has them.
     if name.startswith(("_", "pytest")):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

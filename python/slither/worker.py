@@ -279,7 +279,8 @@ def cancelled() -> bool:
 
 
 if __name__ == "__main__":
-    # The registry lives in a module of its own: this file is imported twice when it is run.
+    # As a program this file is imported a second time, so nothing that must be unique lives in
+    # it.
     import sys
 
     from slither._worker.main import main

@@ -36,6 +36,8 @@ JUSTIFIED = {
 }
 CROSSING: set[tuple[str, str]] = set()
 CIRCLES: list[set[str]] = []
+# Data, which nobody runs.
+PLAIN = {"slither._summary", "slither._types", "slither._version"}
 TOO_LONG: set[str] = set()
 
 
@@ -127,7 +129,20 @@ def test_no_module_is_too_long() -> None:
 
 def test_each_module_says_what_it_is() -> None:
     for name, path in MODULES.items():
-        told = ast.get_docstring(ast.parse(path.read_text())) or ""
-        first, _, rest = told.partition("\n")
+        first, _, rest = head(path).partition("\n")
         assert first.endswith((".", ":")), f"{name}: a first line that is a sentence"
         assert not rest or rest.startswith("\n"), f"{name}: a first line of its own"
+
+
+def test_each_private_module_says_who_runs_it() -> None:
+    """In which process or thread, and who calls it: that stands below the first line."""
+    silent = {
+        name
+        for name, path in MODULES.items()
+        if layer(name) != "public" and path.name != "__init__.py" and "\n" not in head(path)
+    }
+    assert silent == PLAIN
+
+
+def head(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""

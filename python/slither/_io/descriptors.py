@@ -1,4 +1,8 @@
-"""How much a pipe holds; called by whoever writes long messages to one, or reads them."""
+"""How much an operating system's pipe holds.
+
+The thread that writes or reads a long message calls it, in :mod:`slither._io.port`, and the main
+thread for the pipes that capture output.
+"""
 
 from __future__ import annotations
 

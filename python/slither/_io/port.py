@@ -130,7 +130,7 @@ class Port:
             try:
                 self._fill()
             except EOFError:
-                # Whoever reads next finds the same.
+                # Whoever reads next finds the end, too.
                 return False
             have = len(self._buffer) - self._at
         if have < head:
@@ -169,9 +169,9 @@ class Port:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
             self._writer = threading.get_ident()
-            # Half a frame can't be taken back: after an interruption nothing may follow it.
+            # If we are interrupted, half a frame is out, and nothing may follow it.
             self._torn = True
-            # Joining a few bytes costs less than telling the system of two places.
+            # For a few bytes a copy costs less than writev().
             if size <= _SHORT:
                 self._send(b"".join(pieces))
             else:
@@ -230,7 +230,7 @@ class Port:
 
     def _widen(self, descriptor: int, size: int) -> None:
         width = 1 << (size - 1).bit_length()
-        # What was refused once is not asked for again.
+        # If the system refused once, don't ask again.
         wide = widen(descriptor, width) and width < MOST
         self._widths[descriptor] = width if wide else self._longest
 

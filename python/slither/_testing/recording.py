@@ -1,4 +1,7 @@
-"""A batch that failed, as BEAM has written it to a file, and its answers given again."""
+"""A batch that failed, as BEAM has written it to a file, and its answers given again.
+
+Read by :mod:`slither.replay`, whose handler then asks a :class:`Replayer` in BEAM's place.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,7 @@ class Replayer:
 
 
 def _key(question: frames.ViewCall | frames.TableCall) -> bytes:
-    # Dicts in any order: that of a set, say, is another in each process.
+    # Keys are sorted: a handler that builds a dict from a set has another order in each process.
     if isinstance(question, frames.ViewCall):
         return _plain([question.name, question.mode, question.params])
     return _plain([question.table, question.op, question.arguments, 0])

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 Body = list[bytes | memoryview]
 Refused = dict[int, EncodeError]
 
-# What the items of a frame may take: beside them it has a head, as has the call that they become.
+# Bytes of a frame's items. The rest is for the head of the frame, and of the call BEAM makes of
+# it.
 LIMIT = MAX_FRAME - 65_536
-# A frame may nest deeper than a list of values: these take up the difference.
+# Empty lists around the values, so that a list of values may nest no deeper than values do,
+# though a frame may.
 _FRAME_DEPTH = 1_024
 _SPARE = _FRAME_DEPTH - (MAX_DEPTH + 1)
 _UNPACK_HEAD = b"\x91" * _SPARE + b"\xdd"
@@ -62,7 +64,7 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
     ``first`` is the position of the first item in the input, for errors to name.
     """
     try:
-        # The list itself is not part of any item's depth.
+        # The list around the items is not part of any item's depth.
         body = encode_view(items, "item", MAX_DEPTH + 1)
     except EncodeError:
         return _each(items, first)

@@ -76,7 +76,7 @@ def result_of(identity: int, results: Sequence[Payload]) -> Pieces | None:
     # The frame and the list are not part of any item's depth.
     fields = [frames.RESULT, identity, results]
     body = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
-    # The errors and the timing follow: it is an array of more than was encoded.
+    # Errors and timing follow, so the array gets the head of a whole result frame.
     return None if body is None else (_RESULT[:1], memoryview(body)[1:])
 
 
@@ -99,7 +99,7 @@ def feed_head(identity: int, first: int, count: int, size: int) -> bytes:
 def timing(decode_us: int, handler_us: int, encode_us: int) -> bytes:
     """Encode the last field of a result frame."""
     if decode_us < _FIXINT and handler_us < _FIXINT and encode_us < _FIXINT:
-        # Each is its own byte, as most are.
+        # Most times are this short: msgpack then encodes each as its own byte.
         return bytes((0x93, decode_us, handler_us, encode_us))
     return encode_head([decode_us, handler_us, encode_us])
 

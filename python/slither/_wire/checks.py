@@ -152,7 +152,7 @@ def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(is_count, value))
 
 
-# What else is told of a log record is for other versions to know.
+# Facts of a log record that this version doesn't know are another version's, and pass.
 _FACTS: dict[str, Check] = {
     **dict.fromkeys((*TEXTS, *LONG_TEXTS), _is_str),
     **dict.fromkeys(COUNTS, is_count),

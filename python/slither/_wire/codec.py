@@ -62,17 +62,18 @@ def encode_once(value: object, depth: int, small: bool = False) -> bytes | memor
     try:
         if small:
             packed = pack(value)
-            # Each container takes a byte: so few bytes hold no value that nests too deep.
+            # Each container takes a byte at least, so a value of so few bytes can't nest too
+            # deep.
             small = len(packed) <= depth
         if not small:
             place[0] = value
             packed = pack(whole)
             place[0] = None
     except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
-        # A packer that failed keeps what it had packed by then: it is not used again.
+        # A packer that failed keeps what it had packed by then, so we drop it.
         return None
     idle.append(packing)
-    # A NaN is the one plain key that Python tells apart from itself and BEAM does not.
+    # Two NaNs are two keys to Python, and one to BEAM: no other plain key differs so.
     nan = _follows(packed, b"\x7f", b"\xcb") or _follows(packed, b"\xff", b"\xcb")
     if nan and _any_part(value, _repeats_nan):
         return None
@@ -81,8 +82,9 @@ def encode_once(value: object, depth: int, small: bool = False) -> bytes | memor
     return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
 
 
-# A packer, and lists that leave its value only so much depth, with the place of the value: each
-# costs more to make than most values to pack.
+# A packer, the list that the value goes into, and the outermost of the lists around that one,
+# which use up the depth that a value may not have. They cost more to make than most values to
+# pack.
 _Packing: TypeAlias = tuple[Callable[[object], bytes], list[object], list[object]]
 _idle: defaultdict[int, list[_Packing]] = defaultdict(list)
 
@@ -97,7 +99,8 @@ def _packing(spare: int) -> _Packing:
 
 def _default(value: object) -> object:
     if isinstance(value, datetime) and value.utcoffset() is not None and is_ambiguous(value):
-        # As a key it may repeat another instant unseen: the slow walk compares instants.
+        # As a key, it may be the same instant as another key and yet not equal it: only the slow
+        # walk compares instants.
         raise RefusedError("ambiguous")
     return to_wire(value)
 
@@ -166,9 +169,11 @@ class _Fast:
     """
 
     levels = 8
-    # Only those who decode much gain by it, so only they pay for its import.
+    # Bytes to decode before msgspec is imported: a process that decodes little would pay for
+    # nothing.
     after = 262_144
-    # One that was refused cost time in vain; others like it may follow.
+    # After a value that msgspec refused, so many times its size is left to msgpack: others like
+    # it may follow.
     pause = 8
     decode: Callable[[bytes | bytearray | memoryview], Payload] | None = None
 
@@ -198,7 +203,7 @@ def _nested(levels: int) -> Payload:
     """Return the type of plain values of so many levels of containers."""
     kind: Payload = None | bool | int | float | str
     for _ in range(levels):
-        # In a dict with keys of str alone msgspec looks up those that it has met.
+        # msgspec caches the keys of a dict only where all are str.
         kind = None | bool | int | float | str | list[kind] | dict[str, kind]
     return kind
 

@@ -37,14 +37,14 @@ def to_wire(value: object) -> object:
         return ExtType(BIGINT, _encode_bigint(value))
     if isinstance(value, datetime):
         if type(value).__name__ == "NaTType":
-            # No time, though pandas makes it a datetime; it can't be asked for an offset.
+            # pandas makes its "not a time" a datetime, but it has no offset to ask for.
             raise RefusedError(reason(value))
         return ExtType(DATETIME, _encode_datetime(value))
     tensors = sys.modules.get("slither._wire.tensor")
     if tensors is not None and isinstance(value, tensors.Tensor):
         return _tensor(tensors.encode_tensor, value)
     numpy = sys.modules.get("numpy")
-    # A half-imported NumPy has no ndarray yet; another thread may be importing it.
+    # Another thread may be importing NumPy, which has no ndarray until it is done.
     if numpy is not None and hasattr(numpy, "bool_") and hasattr(numpy, "ndarray"):
         if isinstance(value, numpy.ndarray):
             from slither._wire.tensor import encode_array
@@ -151,10 +151,11 @@ def _decode_datetime(data: bytes | bytearray) -> datetime:
     return instant.astimezone(timezone(timedelta(seconds=offset)))
 
 
-# What to send instead, and the types of which that is said.
+# What to send instead, and the names of the types for which that is the advice.
 _INSTEAD = {
     "make it a list": (
-        "set frozenset generator range map filter zip dict_keys dict_values dict_items deque array"
+        "set frozenset generator range map filter zip dict_keys dict_values dict_items "
+        "deque array"
     ),
     "send a datetime with a timezone, or .isoformat()": "date",
     "send .isoformat()": "time",

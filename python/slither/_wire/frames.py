@@ -297,7 +297,7 @@ def parse(body: bytes | bytearray) -> Frame:
     """Read a frame between a worker and BEAM, or raise DecodeError or ProtocolError."""
     fields = decode_frame(body)
     if body[:2] == _CALL_HEAD:
-        # The same checks as below, without what they cost there, for what is frequent.
+        # Calls are frequent: the same checks as in _build, without the loop.
         _, identity, target, context, batch, attempt, items = fields
         if (
             (type(identity) is type(batch) is type(attempt) is int)
@@ -312,7 +312,7 @@ def parse_any(body: bytes | bytearray) -> Frame:
     """Read a frame between a program and BEAM, or raise as :func:`parse` does."""
     fields = decode_frame(body)
     if body[:2] == _OUTPUTS_HEAD:
-        # As above.
+        # Outputs are as frequent as calls.
         _, identity, output, first, count, values, errors = fields
         if (
             (type(identity) is type(first) is type(count) is int)
@@ -328,7 +328,7 @@ def _build(fields: Payload, kinds: Container[int]) -> Frame:
         raise ProtocolError("a frame is an array that begins with its kind")
     kind = fields[0]
     if type(kind) is not int or kind not in kinds or kind not in RECORDS:
-        # A repr may nest too deep, have too many digits, and need not be short.
+        # The repr of any value may nest too deep, have too many digits, or be long.
         plain = type(kind) is int and abs(kind) < 1 << 64
         shown = kind if plain else f"of type {type(kind).__name__}"
         raise ProtocolError(f"no frame has the kind {shown}")

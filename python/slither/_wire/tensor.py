@@ -1,4 +1,8 @@
-"""Tensors: NumPy arrays where NumPy is installed, :class:`Tensor` where it is not."""
+"""Tensors: NumPy arrays where NumPy is installed, :class:`Tensor` where it is not.
+
+Pure functions; :mod:`slither._wire.extensions` calls them, and imports them when it first meets a
+tensor.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ class Tensor:
     shape: tuple[int, ...]
     data: bytes
 
-    # An array is no key either: a map must mean the same with and without NumPy.
+    # A NumPy array can't be a key: a map must mean the same with and without NumPy.
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -116,7 +120,7 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 def _hint_for_void(dtype: np.dtype[Any]) -> str:
     if dtype.names is not None:
         return "send one array for each field"
-    # What other packages add, such as bfloat16, is of this kind as well.
+    # Types that other packages add, such as bfloat16, are of this kind, too.
     return "call .tolist()" if dtype.type.__name__ == "void" else ".astype('float32')"
 
 

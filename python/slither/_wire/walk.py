@@ -1,4 +1,7 @@
-"""The slow way to encode: one value after another, so that an error can name its path."""
+"""The slow way to encode: one value after another, so that an error can name its path.
+
+Pure functions; :mod:`slither._wire.codec` calls them for what the fast way has refused.
+"""
 
 from __future__ import annotations
 

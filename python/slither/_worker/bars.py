@@ -1,4 +1,7 @@
-r"""Progress bars: what writes ``\r`` to write over the line that stands there."""
+r"""Progress bars: what writes ``\r`` to write over the line that stands there.
+
+Pure but for the bar's own state; :mod:`slither._worker.output` calls it for each stream it reads.
+"""
 
 from __future__ import annotations
 

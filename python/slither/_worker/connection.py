@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Taken
 
-# An array of a kind and the longest id.
+# Bytes of the longest cancel frame: an array of a kind and an id.
 _CANCEL_SIZE = 11
-# Items of a call up to which waking up for it is much of what it costs.
+# Calls of so few items cost little more than waking up for them.
 _FEW = 8
 
 
@@ -89,7 +89,7 @@ class Link:
                     reader.give_turn()
             else:
                 reader.wait(lambda: bool(calls) or self._stopping)
-        # What was sent right after a call that has just come has come with it.
+        # If this call needed a read, that read also took what BEAM sent right after it.
         self._fresh = port.fills != fills
         if began and self._fresh:
             self._between_calls.took(time.perf_counter_ns() - began)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Line
 
-# What a call leaves behind gets so long to end; a task may also make others while it does.
+# Seconds that tasks which a call leaves behind get to end, and how often we look for new ones
+# that they start meanwhile.
 _LAST_SECONDS = 1.0
 _ROUNDS = 10
 
@@ -86,7 +87,7 @@ class Turn:
                     stream.put(value)
                     while stream.full and not stream.gone:
                         self._news.clear()
-                        # Asked again: it may have come before the event was cleared.
+                        # Credit may have come before the event was cleared, so ask again.
                         if stream.full:
                             await self._news.wait()
                     if stream.gone:
@@ -109,11 +110,11 @@ class Turn:
             raise error
         return value
 
-    # In the watcher's thread.
+    # Runs in the watcher's thread.
     def _look(self, stream: Stream | None) -> None:
         if stream is not None:
             stream.flush()
-        # The loop may have been given up meanwhile.
+        # The call may be over, and its loop closed.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._hear)
 
@@ -122,7 +123,7 @@ class Turn:
             self._news.set()
         if self._is_gone() and self._task is not None:
             self._task.cancel()
-            # Once: what it does about it is not to be cancelled in its turn.
+            # Cancel once: the handler's own clean-up must not be cancelled in its turn.
             self._task = None
 
     def _is_gone(self) -> bool:
@@ -136,8 +137,8 @@ async def _value(awaitable: Awaitable[Payload]) -> Payload:
 async def _outcome(
     work: Coroutine[object, object, Payload],
 ) -> tuple[Payload, BaseException | None]:
-    # Handed on as a value, an exception brings no frame of asyncio's with it, and one that is
-    # to end a program does not stop the loop.
+    # An exception that is returned rather than raised gets no frames of asyncio in its traceback,
+    # and a SystemExit does not stop the loop.
     try:
         value = await work
         forked.end()
@@ -165,7 +166,7 @@ def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
         for task in left:
             task.cancel()
         loop.run_until_complete(asyncio.wait(left, timeout=max(0, deadline - loop.time())))
-    # They go on with this loop or not at all.
+    # Tasks that did not end would run on in the next call, so they lose their loop.
     logging.getLogger("slither").warning(
         "%d asyncio tasks of a call went on after it was over; the worker has a new event loop",
         len(asyncio.all_tasks(loop)),

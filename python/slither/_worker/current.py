@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slither._worker.ports import Connection
 
 _EXECUTORS = "concurrent.futures.thread"
-# What a thread has the id of its call under.
+# The attribute of a thread that holds the id of its call.
 _OWN = "_slither_call"
 
 
@@ -126,8 +126,8 @@ def follow_threads() -> None:
     setattr(threading.Thread, "start", start_for_call)  # noqa: B010 - mypy allows no assignment
 
 
-# Looked for whenever a thread is started, theirs or another: a worker that uses no executor does
-# not import them.
+# An executor starts threads, so each start is early enough to wrap submit(); a worker that uses
+# no executor never imports them.
 def _follow_executors() -> None:
     pool = getattr(sys.modules.get(_EXECUTORS), "ThreadPoolExecutor", None)
     if pool is None or hasattr(pool.submit, "__wrapped__"):

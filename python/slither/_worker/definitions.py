@@ -19,7 +19,8 @@ from slither._wire.faults import describe
 if TYPE_CHECKING:
     from slither._types import Payload
 
-# Compiled code is known by its source's second and size: two edits of one second share it.
+# Python takes cached bytecode for that of a source of the same second and size, so two edits
+# within a second would share it: write none.
 _CHILD = (
     "import json, sys; sys.dont_write_bytecode = True; sys.path[:] = json.loads(sys.argv[1]); "
     "from slither._cli.definitions import main; main(sys.argv[2], int(sys.argv[3]))"
@@ -35,7 +36,8 @@ def documents_of(module: str) -> tuple[list[Payload], dict[str, Payload] | None]
             child = subprocess.Popen(command, pass_fds=(write,), stdin=subprocess.DEVNULL)
         finally:
             os.close(write)
-        # A line, not all there is: what the module has started may keep the pipe open.
+        # Read a line rather than to the end: a process that the module started may keep the pipe
+        # open.
         line = answers.readline()
         status = child.wait()
     if not line.endswith("\n"):

@@ -1,4 +1,7 @@
-"""Exceptions of the user's code, as they are told to BEAM."""
+"""Exceptions of the user's code as error maps, without Slither's own frames in their tracebacks.
+
+Called in whatever thread has caught one: the main thread, for calls and start hooks, most of all.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
     try:
         return _describe(error)
     except MemoryError:
-        # It may be what failed that holds all the memory.
+        # The frames of the failed code may hold all the memory: let go of them.
         traceback.clear_frames(error.__traceback__)
         return _describe(error)
 
@@ -66,5 +69,5 @@ def _strip(report: traceback.TracebackException) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    # importlib's own frames stand between ours and the module that failed.
+    # Frames of importlib stand between ours and those of the module that failed.
     return filename.startswith(_PACKAGE) or filename.startswith("<frozen importlib")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slither._worker.ports import Line
 
 ONE = "a function of one item is marked with @slither.worker.item_handler, and given as each=…"
-# What a list answers to whoever takes it for an item.
+# What a function of one item raises when it is given the list of a batch's items.
 _OF_A_LIST = (TypeError, AttributeError)
 
 
@@ -71,7 +71,7 @@ def answer(
 def _told(error: BaseException, call: Call) -> dict[str, Payload]:
     told = exception_error(error)
     if call.target[0] == "function" and type(error) in _OF_A_LIST and "list" in told["message"]:
-        # Many a function of one item was given a list so, and knows nothing of it.
+        # The author most likely meant the function for one item.
         told["traceback"] += (
             f"\n{'.'.join(call.target[1:])} was given the list of a batch's items; {ONE}"
         )
@@ -109,7 +109,7 @@ def _run_items(
             forked.end(error)
             result = Raised(exception_error(error))
         forked.end()
-        # Most results are of the type of the one before, and that was asked.
+        # Most results have the type of the one before, which was checked already.
         if type(result) is not plain:
             if _is_awaitable(result):
                 rest = call.items[len(results) :]
@@ -124,7 +124,7 @@ def _is_awaitable(value: object) -> bool:
 
 
 def _turn(call: int, line: Line | None) -> Turn:
-    # asyncio costs a worker some start-up time and memory: those who don't use it pay nothing.
+    # Imported late: asyncio costs start-up time and memory, which workers without it don't pay.
     from slither._worker.coroutines import Turn
 
     return Turn(call, line)
@@ -173,7 +173,7 @@ def _check(results: object, expected: int) -> dict[str, Payload] | None:
 
 def _hint(results: object) -> str:
     if isinstance(results, types.CoroutineType):
-        # Or Python warns, some time later, that it was never awaited.
+        # Closed, or Python warns some time later that it was never awaited.
         results.close()
         return "an async handler returned a coroutine: await it"
     if results is None:

@@ -1,7 +1,8 @@
 """A child that a handler forks: it ends where the handler's code ends, with a status of its own.
 
 What surrounds a handler belongs to the worker: its connection, its marker, the call itself. A
-child that comes back there ends as a program does whose last line was the handler's.
+child that comes back there ends as a program does whose last line was the handler's. Whatever
+calls user's code calls :func:`end` after it, in the main thread.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _forked = False
 def follow() -> None:
     """Have every child that this process forks from now on known to :func:`end`."""
     os.register_at_fork(after_in_child=_mark)
-    # What it warns of is the thread of ours that reads what handlers print; a child needs none
-    # of the locks that this holds.
+    # Python warns because of our thread that reads what handlers print. A child needs none of the
+    # locks that the thread may hold.
     warnings.filterwarnings(
         "ignore",
         r".* is multi-threaded, use of \w+\(\) may lead to deadlocks",

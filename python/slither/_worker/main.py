@@ -33,7 +33,7 @@ from slither._worker.settings import WrongSetting, settings_of
 if TYPE_CHECKING:
     from slither._types import Payload
 
-# What is left of the process after the stop hooks, should threads of the user's not end.
+# Seconds until the process exits after its stop hooks, even if threads of the user's go on.
 _LAST_SECONDS = 1.0
 
 
@@ -72,7 +72,7 @@ class Runtime:
         if self._capture is not None:
             facts["words"] = place(self._capture.pipe)
         self._link.send((frame(frames.READY, facts),))
-        # Writing fails when BEAM is gone: what follows is the same as after an end of file.
+        # When BEAM is gone a write fails; the worker then stops as it does after an end of file.
         with contextlib.suppress(OSError):
             self._serve()
         self._stop()
@@ -155,7 +155,8 @@ class Runtime:
             self._link.send(answer)
         except ProtocolError as error:
             self._link.send((build.error(call.id, describe("too_large", str(error))),))
-        # After the answer: a worker that dies while it sends has executed this call.
+        # Cleared after the answer is sent: a worker that dies while it sends has executed this
+        # call.
         self._marker.set(0)
         signals.tell_late()
 
@@ -184,7 +185,7 @@ class Runtime:
 
 
 def _exit_soon(status: int) -> None:
-    # Threads that are no daemons hold up an exit for as long as they like.
+    # Python waits for threads that are no daemons, however long they take.
     timer = threading.Timer(_LAST_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()
@@ -202,7 +203,7 @@ def _facts(marker: Marker) -> dict[str, Payload]:
 
 
 def _place() -> dict[str, Payload]:
-    # What finds the handlers' code again, in another process.
+    # A replay in another process finds the handlers' code with this.
     try:
         folder = os.getcwd()
     except OSError:

@@ -1,8 +1,9 @@
 """What BEAM reads of a worker that has died, from memory that both have open.
 
-The memory is a file without a name: nobody else can open it, and nothing is left of it, however
-the worker and BEAM end. BEAM opens it by the worker's descriptor, in /proc. Where the system has
-no such thing, or BEAM does not see this process there, BEAM knows less of a death.
+The main thread makes it and notes the call that runs; the kernel's report of a fatal signal goes
+behind that. The memory is a file without a name: nobody else can open it, and nothing is left of
+it, however the worker and BEAM end. BEAM opens it by the worker's descriptor, in /proc. Where the
+system has no such thing, or BEAM does not see this process there, BEAM knows less of a death.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _nameless() -> int | None:
     try:
         os.truncate(file, SIZE)
     except OSError:
-        # The user may write no file of this size.
+        # A limit of the user's forbids files of this size.
         os.close(file)
         return None
     return file

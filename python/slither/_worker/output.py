@@ -29,7 +29,7 @@ LAST = 4_096
 """Bytes of what was sent last of descriptor 2, which BEAM has when the worker is dead."""
 ROOM = LAST + _LONGEST_LINE + _CHUNK
 """Bytes of memory that this takes, with what is read and not yet sent."""
-# How much one flush may take before the answer of a call goes out: a flood must not delay it.
+# Bytes that one flush takes before a call's answer goes out: a flood must not delay the answer.
 _MOST_PER_FLUSH = 1 << 20
 
 
@@ -48,10 +48,10 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Format and send one record, or have it counted as dropped."""
         if current.link is None:
-            # A forked child: the connection is its parent's, and so are the locks.
+            # This is a forked child: the connection is its parent's, and so are the locks.
             return
         try:
-            # It gives the record its message, and the text of its exception.
+            # format() sets the record's message and the text of its exception.
             self.format(record)
             facts = facts_of(record)
         except Exception:  # noqa: BLE001 - the arguments' __str__ is the user's code
@@ -110,7 +110,7 @@ def _log(
     logger: str, message: str, args: threading.ExceptHookArgs | sys.UnraisableHookArgs
 ) -> None:
     error = args.exc_value if args.exc_value is not None else args.exc_type()
-    # The text as an argument: it may have a percent sign.
+    # The message is an argument, as it may contain a percent sign.
     exc_info = (args.exc_type, error, args.exc_traceback)
     logging.getLogger(logger).error("%s", message, exc_info=exc_info)
 
@@ -215,14 +215,15 @@ class Capture:
             os.close(end)
         os.set_blocking(read, False)
         widen(write, _MOST_PER_FLUSH)
-        # Our own copy stays open: a handler that redirects the descriptor must not end the pipe.
+        # We keep a copy of the writing end: a handler that redirects the descriptor must not end
+        # the pipe.
         os.dup2(write, target)
         self._streams[read] = stream
         self._poller.register(read, select.POLLIN)
         return read
 
     def _run(self) -> None:
-        # A poller of its own: one poll object must not be used by two threads at once.
+        # This thread has a poller of its own: two threads must not use one at once.
         poller = select.poll()
         for descriptor in self._streams:
             poller.register(descriptor, select.POLLIN)
@@ -235,7 +236,7 @@ class Capture:
                     self._show(stream)
 
     def _pause(self) -> int | None:
-        # Milliseconds until a state is due.
+        # In milliseconds, until the state of a bar is due.
         due = [stream.bar.due for stream in self._streams.values() if stream.bar.due is not None]
         return max(0, math.ceil(1_000 * (min(due) - time.monotonic()))) if due else None
 
@@ -244,7 +245,7 @@ class Capture:
         try:
             size, lines = stream.take(descriptor)
         except BlockingIOError:
-            # The other thread was here first.
+            # The other thread has read it already.
             return 0
         if lines:
             self._send(stream, lines)
@@ -265,8 +266,8 @@ class Capture:
 
 
 def _text(descriptor: int) -> TextIO:
-    # New objects, not the old ones set up anew: those believe that they can seek where the
-    # descriptor was a file before.
+    # Made anew rather than reconfigured: the old objects think that they can seek if the
+    # descriptor was a file.
     return open(
         descriptor,
         "w",

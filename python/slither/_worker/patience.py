@@ -1,8 +1,12 @@
-"""How to wait for an answer that is due at once: asleep, or looking for it."""
+"""How to wait for an answer that is due at once: asleep, or looking for it.
+
+A decision without effects: the threads that wait for calls and answers ask it, and tell it how
+long that took.
+"""
 
 from __future__ import annotations
 
-# Nothing that takes longer is worth looking for, in ns.
+# In ns: an answer that takes longer is not worth looking for.
 _LONG = 200_000
 _WEIGHT = 8
 _TRY_OTHER = 32

@@ -1,4 +1,7 @@
-"""Process hygiene: what a worker does to itself before it imports anything of the user's."""
+"""Process hygiene: what a worker does to itself before it imports anything of the user's.
+
+The main thread runs it at the start; the output's capture sets its descriptors aside with it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-# Descriptors of ours stand among the last of those that select() takes.
+# select() takes descriptors below this; ours stand among the last of them.
 _MOST_DESCRIPTORS = 1_024
 _ASIDE = 24
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,7 +30,7 @@ def settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The VM ignores SIGCHLD, and that is inherited: subprocess would lose exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Until BEAM names a place for it, a crash report goes where BEAM's does.
+    # Until BEAM names a place for crash reports, they go to the stderr that BEAM gave us.
     faulthandler.enable(file=aside(2))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

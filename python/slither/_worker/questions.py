@@ -31,7 +31,8 @@ class Questions:
         self._reader = reader
         self._patience = Patience()
         self._waiting: dict[int, frames.Answer | None] = {}
-        # Threads that ask: the garbage collector may run a finaliser in the middle of that.
+        # Threads in the middle of a question, where the garbage collector may run a finaliser
+        # that asks.
         self._asking: set[int] = set()
         self._later: deque[Pieces] = deque()
         self.new_id = itertools.count(1).__next__
@@ -48,8 +49,8 @@ class Questions:
         self._asking.add(me)
         try:
             self.send_later()
-            # The turn is taken before the question goes out: nobody else can read its answer, and
-            # most answers are read by whoever asked, without a word to other threads.
+            # Take the turn before the question goes out: then no other thread can read its
+            # answer, and whoever asked reads it without waking anybody.
             if self._reader.take_turn():
                 return self._read_own(identity, pieces)
             return self._wait(identity, pieces)
@@ -68,7 +69,8 @@ class Questions:
     def keep(self, reply: Reply) -> None:
         """Take an answer that another thread has read."""
         with self._reader.changed:
-            # A reply that nobody waits for any more is of no use, and no fault.
+            # Whoever asked may have given up, by an exception of a signal handler: that is no
+            # fault.
             if reply[0] in self._waiting:
                 self._waiting[reply[0]] = reply[1:]
                 self._reader.changed.notify_all()

@@ -2,7 +2,7 @@
 
 Nothing that the exception's class says of itself is asked, but for its text: attributes,
 arguments and the chain are read as BaseException and classes of C hold them. What is returned
-can be sent.
+can be sent. :mod:`slither._worker.errors_out` calls it for each exception.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _GROUP: type[BaseException] | None = getattr(builtins, "BaseExceptionGroup", Non
 def raised(error: BaseException) -> list[dict[str, Payload]]:
     """Return what is sent of the exception and of those it refers to, itself first."""
     telling = _Telling(error)
-    # The list grows meanwhile, as those that are told of name others.
+    # The list grows during the loop, as exceptions that are described refer to others.
     return [_Parts(telling, each).tell() for each in telling.found]
 
 
@@ -46,7 +46,8 @@ def module_of(error: BaseException) -> str:
     """Return the name of the module that an exception's class says it is from."""
     owner = type(error)
     named = space(owner).get("__module__")
-    # A class of C that is built in has no such attribute, only the answer to the question.
+    # A built-in class of C has no such attribute in its space; only type's own descriptor knows
+    # it.
     found = type.__dict__["__module__"].__get__(owner) if named is None else named
     return found if type(found) is str else "unknown"
 
@@ -55,7 +56,7 @@ def said(error: BaseException) -> str:
     """Return an exception's text, or its name where it has none."""
     name = name_of(type(error)).rpartition(".")[2]
     try:
-        # Joined, it is a plain str, whatever a subclass of str says of itself.
+        # join() makes a plain str even of a subclass of str.
         return "".join((str(error),)) or name
     except BaseException:  # noqa: BLE001 - __str__ is the user's code
         return f"{name} (its str() failed)"
@@ -129,7 +130,7 @@ class _Parts:
             self._leave_out(name, other)
 
     def _group(self) -> None:
-        # Its arguments are a message and its parts.
+        # The arguments of a group are its message and its parts.
         held = space(cast("type", _GROUP))
         message, members = (held[name].__get__(self._error) for name in ("message", "exceptions"))
         self._told["message"] = self._telling.text(str.__str__(message), MAX_VALUE)
@@ -142,7 +143,7 @@ class _Parts:
         told = self._told["args"] = []
         for index, value in enumerate(arguments[:_MANY]):
             sent = self._value(f"args[{index}]", value)
-            # Its place is not left empty.
+            # A value that can't be sent is shown as text, so that the others keep their places.
             told.append(self._shown(value) if sent is _LEFT_OUT else sent)
         if len(arguments) > _MANY:
             self._leave_out(f"args[{_MANY}…{len(arguments) - 1}]", arguments[-1])
@@ -157,7 +158,7 @@ class _Parts:
                 value = slot.__get__(self._error)
             except Exception:  # noqa: BLE001 - it is not set, or code of C, which may raise any
                 continue
-            # Most of what classes of C hold is None unless it is set.
+            # Classes of C hold None in most slots that nobody has set.
             if value is not None:
                 own[name] = value
         if self._is_group:
@@ -182,7 +183,7 @@ class _Parts:
             self._leave_out("__notes__", notes)
 
     def _value(self, path: str, value: object) -> Payload:
-        # Its type is asked: isinstance() asks the object as well.
+        # Not isinstance(): that would ask the object, too.
         if issubclass(type(value), BaseException):
             place = self._telling.place(cast("BaseException", value))
             if place is not None:

@@ -75,7 +75,8 @@ class Reader:
                 while True:
                     if ready() or self.ended:
                         return
-                    # Counted as a waiter before this: who gives the turn back then sees one.
+                    # We count as a waiter before we try: whoever gives the turn back will wake
+                    # us.
                     if self.take_turn():
                         break
                     self.changed.wait()

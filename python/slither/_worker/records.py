@@ -1,4 +1,7 @@
-"""What a log frame tells of a record beside its text."""
+"""What a log frame tells of a record beside its text.
+
+Pure; called in the thread that logs, by the log handler in :mod:`slither._worker.output`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
 
 _LONGEST_NAME = 4_096
-# Bytes that the attributes a program has added may take together, encoded.
+# Bytes, encoded, of all the attributes that a program has added to a record.
 _MOST_EXTRA = 65_536
 _LARGEST = (1 << 64) - 1
 

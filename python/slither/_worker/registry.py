@@ -1,4 +1,8 @@
-"""What user code registers: commands, start hooks and stop hooks, once per process."""
+"""What user code registers: commands, start hooks and stop hooks, once per process.
+
+Filled by the decorators of :mod:`slither.worker` as modules are imported, and read by the main
+thread for each call.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ commands: dict[str, Handler] = {}
 start_hooks: dict[tuple[str, str], Hook] = {}
 stop_hooks: dict[tuple[str, str], Hook] = {}
 session_stop_hooks: dict[tuple[str, str], StateHook] = {}
-# Under "dump" and "load".
+# The pair of functions that move a session, under "dump" and "load".
 session_pair: dict[str, Callable[..., Payload]] = {}
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.reading import Reader
 
-# Without credit, seconds between two looks whether some has come: what bounds a flood of lines.
+# Seconds between two looks for credit while there is none: a flood of lines must not look each
+# time.
 _LOOK_EVERY = 0.1
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50, "none": 60}
@@ -36,7 +37,7 @@ class Reports:
         """Begin without credit."""
         self._port = port
         self._reader = reader
-        # What the garbage collector runs may log, wherever it comes in.
+        # Reentrant: a finaliser that the garbage collector runs in here may log.
         self._lock = threading.RLock()
         self._credits = 0
         self._dropped = 0
@@ -89,7 +90,8 @@ class Reports:
         self._send(frame(frames.SESSION, call, run))
 
     def _pay(self, call: int) -> bool:
-        # In the middle of a frame, another would have to wait for this very thread.
+        # If this thread is in the middle of writing a frame, a second one would wait for it for
+        # ever.
         free = not self._port.is_written_here
         if free and self._credits < 1:
             self._look_for_credit()
@@ -102,7 +104,7 @@ class Reports:
             return False
 
     def _look_for_credit(self) -> None:
-        # A handler that is at work reads nothing by itself.
+        # Nobody else may be reading: a handler at work reads only when it asks for something.
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -111,6 +113,6 @@ class Reports:
             self._reader.read_what_is_there(lambda: self._credits > 0)
 
     def _send(self, body: bytes) -> None:
-        # Where nobody is left to read it, the main loop learns of the end by itself.
+        # If BEAM is gone, the main loop finds out by itself.
         with suppress(OSError, ProtocolError):
             self._port.write(body)

@@ -44,7 +44,7 @@ def encode_result(
         size = sum(map(len, answer))
         if size <= max_frame:
             return answer
-    # A value that is over the limit by itself fails alone, if that makes room enough.
+    # Encoded one by one, a value over the limit fails alone; that may make room for the others.
     pieces, errors = _encode_each(identity, results, max_frame)
     answer = _ended(pieces, errors, decode_us, handler_us, began)
     least = sum(map(len, answer))
@@ -105,7 +105,7 @@ def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
 
 
 def _encode_error(error: dict[str, Payload]) -> bytes:
-    # What an error carries may nest as deep as a value, and stands in a map in an array.
+    # An error may hold a value of full depth, inside a map in an array.
     return bytes(encode_view(error, "error", MAX_DEPTH + 8))
 
 

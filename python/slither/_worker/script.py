@@ -2,7 +2,8 @@
 
 Afterwards it is ``__main__`` in every respect. What a handler pickles names ``__main__``, which
 the program and the children of :mod:`multiprocessing` can import, and what such children send
-back (they say ``__mp_main__``) is found here.
+back (they say ``__mp_main__``) is found here. The main thread loads it, once, for the first
+target in ``__main__``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from slither._references import SCRIPT as NAME
 from slither._worker import current, output, registry
 
 _MAIN = "__main__"
-# The second is what multiprocessing calls the main module in its children.
+# multiprocessing calls the main module __mp_main__ in its children.
 _NAMES = (_MAIN, "__mp_main__", NAME)
 _loaded: dict[str, types.ModuleType] = {}
 
@@ -59,7 +60,7 @@ def load(main: str) -> types.ModuleType:
 def _code(main: str, module: types.ModuleType) -> types.CodeType:
     if os.path.isabs(main):
         module.__file__ = main
-        # Not imported, which would leave a cache beside the script.
+        # Compiled rather than imported: an import would leave a cache beside the script.
         with open(main, "rb") as file:
             return SourceFileLoader(NAME, main).source_to_code(file.read(), main)
     spec = importlib.util.find_spec(main)
@@ -135,8 +136,8 @@ def _rename(module: types.ModuleType) -> None:
 
 
 def _rename_own(value: object) -> None:
-    # What stands in for a function, such as a cache, has a __module__ of its own. No attribute
-    # is asked for by name: an object may compute those.
+    # An object that stands in for a function, such as lru_cache's, has a __module__ of its own.
+    # Look into __dict__ only: an object may compute its attributes.
     try:
         own = object.__getattribute__(value, "__dict__")
     except (AttributeError, TypeError):

@@ -1,4 +1,8 @@
-"""State of sessions and of runs, how it ends, and how it goes to another worker."""
+"""State of sessions and of runs, how it ends, and how it goes to another worker.
+
+Handlers get it from :func:`slither.worker.session`. The main thread ends it when BEAM asks for
+that, when a call of neither a session nor a run ends, and when the worker stops.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ def of_call(session: str | None, run: str | None, call: int) -> State:
     if state is None:
         state = _runs[run] = {}
         if run is not None and current.link is not None:
-            # BEAM says when the run ends to those who have state of it.
+            # BEAM tells the workers that hold state of a run when the run ends.
             current.link.hold(call, run)
     return state
 

@@ -4,7 +4,8 @@ Python runs a signal's handler between any two steps of the main thread, and wha
 out there: a time limit in the middle of a frame would leave half of it. So a worker holds
 handlers back while code of its own runs, and lets them run as soon as the user's does, or while
 it waits for BEAM. It puts itself before ``signal.signal`` for that; until a handler is set there,
-nothing is held back, and nothing is asked.
+nothing is held back, and nothing is asked. Whatever runs the user's code, or waits for BEAM,
+calls this module; it acts in the main thread alone.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
     """Return what a call's target names, or raise :class:`TargetError`."""
     kind = target[0]
     if kind == "command":
-        # Not cached: a module that is imported again replaces its handlers.
+        # Commands are not cached: a module that is imported again replaces its handlers.
         return _command(target[1])
     if kind == "session":
         return _session(target[1])

@@ -57,10 +57,10 @@ def _run() -> None:
 def _watch(watched: tuple[Line, Job]) -> None:
     global _watched
     line, job = watched
-    # BEAM being gone ends it: whoever waits for BEAM sees so by himself.
+    # If BEAM is gone the watch ends: whoever waits for BEAM finds out by himself.
     with suppress(OSError, ProtocolError):
         while _watched is watched:
-            # Before the job looks: what comes while it does is news again.
+            # Noted before the job looks, so that what comes meanwhile counts as news.
             seen = line.news
             job()
             if line.ended:
@@ -72,5 +72,5 @@ def _watch(watched: tuple[Line, Job]) -> None:
 
 def _wait(watched: tuple[Line, Job], seen: int) -> None:
     line, _ = watched
-    # Left as the reader, it hands over with the next frame.
+    # If the call ends while this thread reads, it gives the turn back after the next frame.
     line.wait(lambda: line.news != seen or _watched is not watched)

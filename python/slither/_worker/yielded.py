@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Line
 
-# Results go one by one as long as those before them are taken; else so many together, or
-# so many bytes.
+# While BEAM has taken all earlier results, the next one is sent at once; otherwise it waits until
+# so many, or so many bytes, can go together.
 _TOGETHER = 8
 _BYTES = 65_536
 
@@ -159,7 +159,7 @@ class Stream:
                 message = f"the handler yielded {yielded} results for {self._count} items"
                 problem = describe("wrong_length", message, expected=self._count, got=yielded)
             if problem is not None:
-                # The answer that follows needs no credit, nor does what it can't hold.
+                # An error frame holds no results, so those that wait go before it, credit or not.
                 if not self.gone:
                     self._send(self._ready())
                 self._closed = True
