@@ -163,6 +163,7 @@ defmodule Slither.Dispatch do
   defp collect(state, acc) do
     case next_or_close(state, acc) do
       {:items, acc, state} ->
+        Heap.grow(state.next)
         collect(state, acc)
 
       {:done, state} ->

@@ -81,7 +81,7 @@ defmodule Slither.Pipe.Runner do
     Heap.for_results(input, fn ->
       with {:ok, definition} <- definition(pipe, @where),
            {:ok, run} <- open(definition, input, options, false) do
-        collect(Run.grouped(run), Map.new(definition.outputs, &{&1, []}))
+        collect(Run.grouped(run), Map.new(definition.outputs, &{&1, []}), 0)
       else
         {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
       end
@@ -133,10 +133,12 @@ defmodule Slither.Pipe.Runner do
   defp stop({:failed, error, owner, run}),
     do: Reader.close(owner, fn -> Run.close(run, error) end)
 
-  defp collect(run, outputs) do
+  defp collect(run, outputs, count) do
     case next(run) do
       {:outputs, emitted, run} ->
-        collect(run, gather(emitted, outputs))
+        count = count + size(emitted)
+        Heap.grow(count)
+        collect(run, gather(emitted, outputs), count)
 
       {:done, run} ->
         {{:ok, in_order(outputs)}, Run.close(run, nil)}
@@ -144,6 +146,13 @@ defmodule Slither.Pipe.Runner do
       {:halted, emitted, error, run} ->
         {{:error, error, in_order(gather(emitted, outputs))}, Run.close(run, error)}
     end
+  end
+
+  defp size(emitted) do
+    Enum.reduce(emitted, 0, fn
+      {:items, _output, items}, count -> count + length(items)
+      {_output, _item}, count -> count + 1
+    end)
   end
 
   # What the input itself raises or throws passes through, once the workers are free.

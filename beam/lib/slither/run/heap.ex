@@ -1,24 +1,20 @@
 defmodule Slither.Run.Heap do
   @moduledoc false
-  # Room for results. Where many are collected, a heap that is large from the start saves copying
-  # it again and again while it grows; a few fit any heap, and a large one, which the caller keeps
-  # until it next collects its garbage, costs more than they do.
+  # Room for results, in the process that collects them. Where many are collected, a heap that is
+  # large from the start saves copying it again and again while it grows. A few fit any heap, and a
+  # large one, which the caller keeps until it next collects its garbage, costs more than they do.
 
   @words 1_000_000
   @few 500
 
-  @doc "Runs a function in a heap that is made for the results of `input`."
+  @doc """
+  Runs a function that collects the results of `input`: in a large heap if that is a list of many, or
+  from when `grow/1` is told of many.
+  """
   @spec for_results(term, (() -> result)) :: result when result: term
   def for_results(input, fun) do
-    if is_list(input) and few?(input, @few), do: fun.(), else: large(fun)
-  end
-
-  defp few?([_ | _], 0), do: false
-  defp few?([_ | items], left), do: few?(items, left - 1)
-  defp few?(_end, _left), do: true
-
-  defp large(fun) do
-    previous = Process.flag(:min_heap_size, @words)
+    {:min_heap_size, previous} = Process.info(self(), :min_heap_size)
+    if is_list(input) and not few?(input, @few), do: Process.flag(:min_heap_size, @words)
 
     try do
       fun.()
@@ -26,4 +22,17 @@ defmodule Slither.Run.Heap do
       Process.flag(:min_heap_size, previous)
     end
   end
+
+  defp few?([_ | _], 0), do: false
+  defp few?([_ | items], left), do: few?(items, left - 1)
+  defp few?(_end, _left), do: true
+
+  @doc "So many results are there. Only for what `for_results/2` runs."
+  @spec grow(non_neg_integer) :: :ok
+  def grow(count) when count > @few do
+    Process.flag(:min_heap_size, @words)
+    :ok
+  end
+
+  def grow(_few), do: :ok
 end
