@@ -39,16 +39,11 @@ defmodule Slither.HouseTest do
   # Who knows a room above or beside its own.
   @edges []
 
-  @long ~w(pool/ledger.ex)
+  # Files that may be longer than any.
+  @long ~w()
 
   # What is sent past the module that takes it. Watchers tell processes of the user's own.
   @sends %{
-    "pool.ex" => [:end_run],
-    "pool/call.ex" => [:request, :release, :abandon],
-    "pool/crew.ex" => [:not_ready, :look, :retry],
-    "pool/keeper.ex" => [:age],
-    "pool/leases.ex" => [:expire],
-    "pool/session_calls.ex" => [:end_session, :sessions_of, :roomiest, :rebind],
     "store/watchers.ex" => [Slither.Store]
   }
 

@@ -5,7 +5,7 @@ defmodule Slither.SessionTest do
 
   alias Slither.{Dispatch, DispatchError, Error, Session}
   alias Slither.Python.Pool
-  alias Slither.Pool.{Call, Ledger, SessionCalls}
+  alias Slither.Pool.{Call, Line, SessionCalls}
   alias Slither.Test.Telemetry
 
   doctest Slither.Session
@@ -28,7 +28,7 @@ defmodule Slither.SessionTest do
 
     Call.hold(handle, [worker: pid(handle, worker), service: :move], fn call ->
       target = ["function", "keeping_handlers", "held"]
-      %{kind: :ok, values: [[sessions, runs]]} = Call.send(call, target, %{}, [0])
+      %{kind: :ok, values: [[sessions, runs]]} = Call.once(call, target, %{}, [0])
       {sessions, runs}
     end)
   end
@@ -203,9 +203,9 @@ defmodule Slither.SessionTest do
   defp assert_forgotten(handle) do
     assert_receive {:trace, _pid, :receive, :age}, patience()
 
-    if Session.list(handle.settings.name) != {:ok, []},
+    if Session.list(handle.name) != {:ok, []},
       do: assert_forgotten(handle),
-      else: assert(:ets.tab2list(handle.settings.sessions) == [])
+      else: assert(:ets.tab2list(handle.sessions) == [])
   end
 
   describe "a lost session" do
@@ -385,7 +385,7 @@ defmodule Slither.SessionTest do
       {:ok, handle} = Pool.handle(pool)
       assert {:ok, _items} = Dispatch.run(1..10, keeping(pool, "no_state", []))
       state = :sys.get_state(handle.scheduler)
-      assert {state.runs, Ledger.waiting(state.ledger)} == {%{}, 0}
+      assert {state.runs, Line.count(state.ledger.line)} == {%{}, 0}
       {:ok, _results, _errors} = Pool.call(pool, ["function", "keeping_handlers", "held"], [1])
       assert held(pool, 0) == {[], []}
     end
@@ -428,12 +428,16 @@ defmodule Slither.SessionTest do
       remembered
     end
 
-    # Sessions on both workers; the first and its worker, and the other worker.
+    # The worker that holds a session, and the other worker.
     defp two_workers(pool, session) do
       {:ok, handle} = Pool.handle(pool)
-      {:ok, list} = Session.list(pool)
-      %{worker: slot} = Enum.find(list, &(&1.id == session))
+      slot = slot_of(pool, session)
       {handle, pid(handle, slot), pid(handle, 1 - slot)}
+    end
+
+    defp slot_of(pool, session) do
+      {:ok, list} = Session.list(pool)
+      Enum.find(list, &(&1.id == session)).worker
     end
 
     test "takes a session's state to another worker, with its calls to come" do
@@ -442,13 +446,13 @@ defmodule Slither.SessionTest do
       session = id("a")
       [one, [1]] = remember(pool, session, 1)
       {handle, from, to} = two_workers(pool, session)
-      assert SessionCalls.move_all(handle, from, to) == %{moved: [session], kept: []}
+      assert SessionCalls.move(handle, session, from) == :ok
       left = "left #{one}"
       assert_receive {:log, :info, ^left, _meta}, patience()
       assert [two, [1, "moved", 2]] = remember(pool, session, 2)
       assert two != one
-      assert SessionCalls.move_all(handle, from, to) == %{moved: [], kept: []}
-      assert SessionCalls.move_all(handle, to) == %{moved: [session], kept: []}
+      assert SessionCalls.move(handle, session, from) == :ok
+      assert SessionCalls.move(handle, session, to) == :ok
       assert [one, [1, "moved", 2, "moved", 3]] == remember(pool, session, 3)
     end
 
@@ -457,8 +461,9 @@ defmodule Slither.SessionTest do
       session = id("a")
       options = keeping(pool, "no_state", session_id: session)
       assert {:ok, _items} = Dispatch.run([1], options)
-      {handle, from, _to} = two_workers(pool, session)
-      assert SessionCalls.move_all(handle, from) == %{moved: [session], kept: []}
+      {handle, from, to} = two_workers(pool, session)
+      assert SessionCalls.move(handle, session, from) == :ok
+      assert pid(handle, slot_of(pool, session)) == to
     end
 
     test "leaves a session where it is, and as it was, where that fails" do
@@ -469,7 +474,7 @@ defmodule Slither.SessionTest do
         session = session <> word
         [os_pid, [^word]] = remember(pool, session, word)
         {handle, from, _to} = two_workers(pool, session)
-        assert %{moved: [], kept: [{^session, error}]} = SessionCalls.move_all(handle, from)
+        assert {:error, error} = SessionCalls.move(handle, session, from)
         assert %Error{reason: :python_exception} = error
         assert remember(pool, session, 2) == [os_pid, [word, 2]]
         assert Session.stop(session) == :ok
@@ -481,7 +486,7 @@ defmodule Slither.SessionTest do
       session = id("a")
       [os_pid, 1] = count(pool, session)
       {handle, from, _to} = two_workers(pool, session)
-      assert %{moved: [], kept: [{^session, error}]} = SessionCalls.move_all(handle, from)
+      assert {:error, error} = SessionCalls.move(handle, session, from)
       assert %Error{reason: :not_movable} = error
       assert [os_pid, 2] == count(pool, session)
     end
@@ -492,8 +497,8 @@ defmodule Slither.SessionTest do
       [os_pid, [1]] = remember(pool, session, 1)
       {:ok, handle} = Pool.handle(pool)
 
-      assert %{moved: [], kept: [{^session, %Error{reason: :no_worker}}]} =
-               SessionCalls.move_all(handle, pid(handle, 0))
+      assert {:error, %Error{reason: :no_worker}} =
+               SessionCalls.move(handle, session, pid(handle, 0))
 
       assert remember(pool, session, 2) == [os_pid, [1, 2]]
     end
@@ -504,8 +509,7 @@ defmodule Slither.SessionTest do
       [_os_pid, ["dies"]] = remember(pool, session, "dies")
       {handle, from, _to} = two_workers(pool, session)
 
-      assert %{moved: [], kept: [{^session, %Error{reason: :worker_died}}]} =
-               SessionCalls.move_all(handle, from)
+      assert {:error, %Error{reason: :worker_died}} = SessionCalls.move(handle, session, from)
 
       assert %DispatchError{reason: :session_lost} = count(pool, session)
       assert [_pid, 1] = count(pool, id("b"))
@@ -516,13 +520,13 @@ defmodule Slither.SessionTest do
       session = id("a")
       gate = fifo()
       [one, [1]] = remember(pool, session, 1)
-      {handle, from, to} = two_workers(pool, session)
+      {handle, from, _to} = two_workers(pool, session)
       busy = keeping(pool, "count_and_wait", session_id: session)
       held = Task.async(fn -> Dispatch.run([gate], busy) end)
       await_running(pool)
       waits = Task.async(fn -> remember(pool, session, 2) end)
       await_queue(handle, 1)
-      move = Task.async(fn -> SessionCalls.move(handle, session, from, to) end)
+      move = Task.async(fn -> SessionCalls.move(handle, session, from) end)
       await_queue(handle, 2)
       File.write!(gate, "go on")
       assert {:ok, [%{payload: [^one, 1]}]} = Task.await(held, patience())
@@ -534,7 +538,7 @@ defmodule Slither.SessionTest do
 
   # Those who ask are other processes: the only sign is the queue itself.
   defp await_queue(handle, length, deadline \\ now() + patience()) do
-    {:ok, %{queue: queue}} = Pool.status(handle.settings.name)
+    {:ok, %{queue: queue}} = Pool.status(handle.name)
 
     if queue != length do
       assert now() < deadline

@@ -32,7 +32,7 @@ defmodule Slither.Session do
 
   alias Slither.Error
   alias Slither.Python.Pool
-  alias Slither.Pool.SessionCalls
+  alias Slither.Pool.{Handle, Scheduler, SessionCalls}
 
   @type id :: String.t()
 
@@ -51,9 +51,9 @@ defmodule Slither.Session do
   """
   @spec stop(id) :: :ok | {:error, Error.t()}
   def stop(id) when is_binary(id) do
-    for {_name, handle} <- Pool.all(), held?(handle, id), reduce: :ok do
+    for {_name, handle} <- Pool.all(), Handle.session?(handle, id), reduce: :ok do
       answer ->
-        case SessionCalls.stop(handle, id, :stop) do
+        case SessionCalls.stop(handle, id) do
           :ok -> answer
           {:error, error} -> {:error, error}
         end
@@ -63,13 +63,6 @@ defmodule Slither.Session do
   def stop(other) do
     message = "takes the id of a session, a string, got #{inspect(other, limit: 5)}"
     {:error, %Error{reason: :invalid_argument, where: "Slither.Session.stop/1", message: message}}
-  end
-
-  # A pool that has just stopped has no sessions.
-  defp held?(handle, id) do
-    :ets.member(handle.settings.sessions, id)
-  rescue
-    ArgumentError -> false
   end
 
   @doc """
@@ -84,6 +77,6 @@ defmodule Slither.Session do
           {:ok, [%{id: id, worker: non_neg_integer | nil, status: :idle | :busy | :lost}]}
           | {:error, Error.t()}
   def list(pool \\ :default) do
-    Pool.ask(pool, :sessions)
+    with {:ok, handle} <- Pool.handle(pool), do: Scheduler.sessions(handle)
   end
 end

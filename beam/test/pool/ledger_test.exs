@@ -37,7 +37,7 @@ defmodule Slither.Pool.LedgerTest do
       {slots, ledger} = granted(with_workers(3, 2), 1..6)
       assert slots == [0, 1, 2, 0, 1, 2]
       assert {[], ledger} = request(ledger, 7)
-      assert Ledger.waiting(ledger) == 1
+      assert Line.count(ledger.line) == 1
     end
 
     test "grants what waits in the order in which it came" do
@@ -57,7 +57,7 @@ defmodule Slither.Pool.LedgerTest do
       {[], ledger} = request(ledger, :b)
       assert {grants, ledger} = Ledger.add_worker(ledger, 0, worker(0), lanes(0, 1))
       assert [{:grant, %Waiter{ref: :a}, _lane}] = grants
-      assert Ledger.waiting(ledger) == 1
+      assert Line.count(ledger.line) == 1
     end
 
     test "with a session waits while there is no worker, and is granted when one comes" do
@@ -120,7 +120,7 @@ defmodule Slither.Pool.LedgerTest do
       {_lanes, [], ledger} = Ledger.drop_worker(ledger, ledger.leases[1].slot)
       assert {[{:lost_session, %Waiter{ref: 2}}], lane, ledger} = Ledger.release(ledger, 1)
       assert is_pid(lane)
-      assert Ledger.waiting(ledger) == 0
+      assert Line.count(ledger.line) == 0
     end
   end
 
@@ -270,7 +270,7 @@ defmodule Slither.Pool.LedgerTest do
       {[], ledger} = request(ledger, :b, session: "s")
       {[], nil, ledger} = Ledger.release(ledger, :a)
       {[], nil, ledger} = Ledger.release(ledger, :b)
-      assert Ledger.waiting(ledger) == 0
+      assert Line.count(ledger.line) == 0
       assert {[], nil, ^ledger} = Ledger.release(ledger, :unknown)
     end
 
@@ -314,22 +314,21 @@ defmodule Slither.Pool.LedgerTest do
       {_slots, ledger} = granted(with_workers(1, 2), [:a, :b])
       assert Enum.sort(elem(Ledger.drop_owner(ledger, self()), 0)) == [:a, :b]
       lane = ledger.leases[:a].lane
-      other = worker(50)
-      assert {%{lane: ^lane}, ledger} = Ledger.adopt(ledger, :a, other)
-      assert elem(Ledger.drop_owner(ledger, other), 0) == [:a]
-      assert {nil, _ledger} = Ledger.adopt(ledger, :unknown, other)
+      assert {%{lane: ^lane}, ledger} = Ledger.abandon(ledger, :a)
+      assert elem(Ledger.drop_owner(ledger, self()), 0) == [:b]
+      assert {nil, _ledger} = Ledger.abandon(ledger, :unknown)
     end
 
     test "the soonest deadline is found, in every queue" do
-      assert Ledger.next_deadline(%Ledger{}) == nil
+      assert Line.deadline(%Ledger{}.line) == nil
       {[], ledger} = request(%Ledger{}, :a)
-      assert Ledger.next_deadline(ledger) == nil
+      assert Line.deadline(ledger.line) == nil
       {[], ledger} = request(ledger, :b, deadline: 50)
       {[], ledger} = request(ledger, :c, deadline: 20, session: "s")
-      assert Ledger.next_deadline(ledger) == 20
+      assert Line.deadline(ledger.line) == 20
       {[%Waiter{ref: :c}], ledger} = Ledger.expire(ledger, 20)
-      assert Ledger.next_deadline(ledger) == 50
-      assert Ledger.waiting(ledger) == 2
+      assert Line.deadline(ledger.line) == 50
+      assert Line.count(ledger.line) == 2
     end
 
     test "a worker with no lane out is quiet" do
@@ -347,9 +346,9 @@ defmodule Slither.Pool.LedgerTest do
       {_slots, ledger} = granted(ledger, [:a, :b])
       assert {[], ledger} = request(ledger, :c)
       assert {[], nil, ledger} = Ledger.release(ledger, :a)
-      assert {ledger.spent, Ledger.waiting(ledger)} == {[], 1}
+      assert {ledger.spent, Line.count(ledger.line)} == {[], 1}
       assert {[], nil, ledger} = Ledger.release(ledger, :b)
-      assert {ledger.spent, Ledger.waiting(ledger)} == {[0], 1}
+      assert {ledger.spent, Line.count(ledger.line)} == {[0], 1}
 
       assert {[{:grant, %Waiter{ref: :c}, _lane}], _ledger} =
                Ledger.add_worker(ledger, 1, worker(1), lanes(1, 3))
@@ -383,7 +382,7 @@ defmodule Slither.Pool.LedgerTest do
     check_all(300, fn -> {pick([nil, 3]), many(80, &step/0)} end, fn {max_calls, steps} ->
       ledger = %Ledger{max_calls: max_calls}
       {ledger, waiting} = Enum.reduce(steps, {ledger, MapSet.new()}, &apply_step/2)
-      assert Ledger.waiting(ledger) == MapSet.size(waiting)
+      assert Line.count(ledger.line) == MapSet.size(waiting)
     end)
   end
 

@@ -26,10 +26,16 @@ defmodule Slither.Pool.LineTest do
   test "who is taken out is in no queue, of no owner and late no more" do
     other = spawn(fn -> :ok end)
     line = line([waiter(:a, deadline: 5), waiter(:b, owner: other), waiter(:c, deadline: 3)])
-    assert {Line.deadline(line), Line.late(line, 2), Line.late(line, 9)} == {3, [], [:c, :a]}
+
+    assert {Line.deadline(line), Line.late(line, 2), refs(Line.late(line, 9))} ==
+             {3, [], [:c, :a]}
+
     assert {%Waiter{ref: :c}, line} = Line.take(line, :c)
     assert {nil, ^line} = Line.take(line, :c)
-    assert {Line.deadline(line), Line.late(line, 9), Line.of(line, self())} == {5, [:a], [:a]}
+
+    assert {Line.deadline(line), refs(Line.late(line, 9)), Line.of(line, self())} ==
+             {5, [:a], [:a]}
+
     {_waiter, line} = Line.take(line, :a)
     assert {Line.deadline(line), Line.of(line, self()), Line.of(line, other)} == {nil, [], [:b]}
     {_waiter, line} = Line.take(line, :b)
@@ -114,7 +120,7 @@ defmodule Slither.Pool.LineTest do
     {[], ledger} = Ledger.request(ledger, asks(20_000 + n, session?))
     {[], ledger} = Ledger.drop_owner(ledger, gone)
     {[], nil, ledger} = Ledger.release(ledger, 100 + n)
-    {[_soonest | _], ledger} = Ledger.expire(ledger, Ledger.next_deadline(ledger))
+    {[_soonest | _], ledger} = Ledger.expire(ledger, Line.deadline(ledger.line))
     {ledger, next}
   end
 end

@@ -504,7 +504,7 @@ defmodule Slither.Pool.PoolTest do
       pool = ready_pool(window: 3)
       {_handle, _ref, _lane} = lease(pool)
       {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
-      lanes = Map.values(:sys.get_state(scheduler).lanes)
+      lanes = for {lane, :lane} <- :sys.get_state(scheduler).watched, do: lane
       assert length(lanes) == 3
       monitors = Enum.map(lanes, &Process.monitor/1)
       stop_supervised!(pool)
@@ -554,5 +554,5 @@ defmodule Slither.Pool.PoolTest do
 
   # The state is the only trace of one who waits.
   defp waits(scheduler, count),
-    do: await(fn -> map_size(:sys.get_state(scheduler).ready_waiters) == count end)
+    do: await(fn -> map_size(:sys.get_state(scheduler).awaiting) == count end)
 end

@@ -12,7 +12,7 @@ defmodule Slither.Pool.RecycleTest do
     test "replaces a worker, with no call failed and no fault reported" do
       pool = unique(:test_pool)
       listen(pool)
-      Logger.put_module_level(Slither.Pool.Crew, :info)
+      Logger.put_module_level(Slither.Pool.Effects, :info)
       ready_pool(name: pool, size: 1, max_requests: 5, shutdown: patience())
       [first] = os_pids(pool, :ready)
       numbers = for _ <- 1..23, do: run(pool, "numbered", 0)

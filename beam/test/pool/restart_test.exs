@@ -95,7 +95,7 @@ defmodule Slither.Pool.RestartTest do
       await(fn -> length(os_pids(pool, :spare)) == 1 end)
       # Nothing is left of those that went: two workers with two lanes each.
       {:ok, %{scheduler: scheduler}} = Pool.handle(pool)
-      await(fn -> map_size(:sys.get_state(scheduler).lanes) == 4 end)
+      await(fn -> Enum.count(:sys.get_state(scheduler).watched, &match?({_, :lane}, &1)) == 4 end)
       assert for(worker <- status(pool).workers, worker.os_pid in before, do: worker) == []
     end
 
@@ -168,15 +168,15 @@ defmodule Slither.Pool.RestartTest do
       {:ok, handle} = Pool.handle(pool)
       {:ok, options} = Settings.check(opts(pool, "pid", max_in_flight: 1), "test")
       {:ok, plan} = Plan.new(options, %Slither.Context{}, false)
-      runner = Carrier.want(Carrier.new(plan, {self(), :run}), 1, 0)
-      assert_receive {{_test, :run}, {:granted, ref, lane}}, patience()
-      runner = Carrier.granted(runner, ref, lane)
-      {:ok, ^ref, runner} = Carrier.lane(runner)
-      runner = Carrier.done(runner, ref, 0)
-      assert {:ok, ^ref, runner} = Carrier.lane(runner)
-      Board.recall(handle.settings.board, 0)
-      runner = Carrier.done(runner, ref, 0)
-      assert {:none, _runner} = Carrier.lane(runner)
+      carrier = plan |> Carrier.Pool.open({self(), :run}) |> Carrier.want(1, 0)
+      assert_receive {{_test, :run}, {:granted, ref, _lane} = granted}, patience()
+      {:ok, carrier} = Carrier.message(carrier, granted)
+      {:ok, ^ref, carrier} = Carrier.place(carrier)
+      carrier = Carrier.done(carrier, ref, 0)
+      assert {:ok, ^ref, carrier} = Carrier.place(carrier)
+      Board.recall(handle.board, 0)
+      carrier = Carrier.done(carrier, ref, 0)
+      assert {:none, _carrier} = Carrier.place(carrier)
       assert [%{calls: 0}] = status(pool).workers
     end
   end
@@ -195,7 +195,8 @@ defmodule Slither.Pool.RestartTest do
       assert {:ok, items} = Task.await(run, patience())
       assert Enum.sort(for(item <- items, do: item.payload)) == Enum.sort([first | others])
       assert %{size: 4, died: 0} = status(pool)
-      assert {:ok, %{settings: %{size: 4}}} = Pool.handle(pool)
+      assert {:ok, handle} = Pool.handle(pool)
+      assert Pool.lanes(handle) == 4 * handle.window
     end
 
     test "to fewer lets those that leave finish what they have" do

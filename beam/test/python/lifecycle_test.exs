@@ -112,7 +112,7 @@ defmodule Slither.Python.LifecycleTest do
 
   defp terminating?(scheduler) do
     case Process.info(scheduler, :current_function) do
-      {:current_function, {Slither.Pool.Crew, _function, _arity}} -> true
+      {:current_function, {Slither.Pool.Effects, _function, _arity}} -> true
       nil -> true
       _ -> false
     end

@@ -3,7 +3,7 @@ defmodule Slither.Python.LimitsTest do
   use ExUnit.Case, async: true
 
   alias Slither.Python.{Environment, Rss}
-  alias Slither.Pool.{Backoff, Recycle}
+  alias Slither.Pool.Staff.Backoff
   alias Slither.Python.Board
   alias Slither.Python.Worker.Limits
 
@@ -105,13 +105,6 @@ defmodule Slither.Python.LimitsTest do
       refute Limits.met?(limits, :requests, 1_000_000)
       refute Limits.met?(limits, :rss, 1_000_000)
       assert limits.age == nil
-    end
-
-    test "of memory are in vain after three workers that met them at once" do
-      counts = Enum.scan([1, 2, 1], 0, &Recycle.vain(&2, :max_rss, &1))
-      assert Enum.map(counts, &Recycle.vain?/1) == [false, false, true]
-      assert Recycle.vain(2, :max_rss, 3) == 0
-      assert Recycle.vain(2, :max_age, 1) == 2
     end
   end
 

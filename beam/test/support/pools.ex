@@ -55,13 +55,13 @@ defmodule Slither.Test.Pools do
   @spec quick!(Pool.name()) :: :ok
   def quick!(name) do
     {:ok, handle} = Pool.handle(name)
-    for slot <- 0..(handle.settings.size - 1), do: quicken(handle, slot)
+    for slot <- 0..(Board.size(handle.board) - 1), do: quicken(handle, slot)
     :ok
   end
 
   @doc "Has the calls of a worker known to be short."
   @spec quicken(Pool.handle(), non_neg_integer) :: :ok
-  def quicken(handle, slot), do: Board.took(handle.settings.board, slot, 1)
+  def quicken(handle, slot), do: Board.took(handle.board, slot, 1)
 
   @doc "Starts a pool for all tests of a module, of two workers; returns its name when all are up."
   @spec start!(Pool.name(), keyword) :: Pool.name()

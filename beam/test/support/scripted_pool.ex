@@ -7,7 +7,7 @@ defmodule Slither.Test.ScriptedPool do
   import ExUnit.Callbacks
 
   alias Slither.Error
-  alias Slither.Pool.Scheduler
+  alias Slither.Pool.{Runtime, Scheduler, SessionCalls, Settings}
   alias Slither.Python.{Inbox, Job, Outcome, Pool, Reports, Timing}
   alias Slither.Test.Pools
 
@@ -45,15 +45,11 @@ defmodule Slither.Test.ScriptedPool do
     workers = {:via, Registry, {Slither.Python.Registry, {:workers, name}}}
     start_supervised!({Task.Supervisor, name: tasks}, id: {name, :tasks})
     start_supervised!({Starter, {workers, self()}}, id: {name, :workers})
-    start_supervised!({Scheduler, settings(checked, workers, tasks)}, id: name)
+    sessions = :ets.new(__MODULE__, [:public])
+    runtime = %Runtime{workers: workers, tasks: tasks, sessions: sessions, chores: SessionCalls}
+    start_supervised!({Scheduler, {Settings.new(checked, nil), runtime}}, id: name)
     {:ok, handle} = Pool.handle(name)
     %__MODULE__{name: name, handle: handle, window: checked[:window]}
-  end
-
-  defp settings(checked, workers, tasks) do
-    sessions = :ets.new(__MODULE__, [:public])
-
-    Map.merge(Map.new(checked), %{workers: workers, tasks: tasks, sessions: sessions, bridge: nil})
   end
 
   @doc "Ends one, and the processes of its workers and lanes; nothing is told of it any more."

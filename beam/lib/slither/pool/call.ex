@@ -1,83 +1,74 @@
 defmodule Slither.Pool.Call do
   @moduledoc false
-  # Single calls, in the process that makes them. A lane is held for as long as a function runs,
-  # and goes back however that ends: by the scheduler, where the process itself ends.
+  # Single calls, in the process that makes them: `Slither.Python.Pool.call/4`, and what the pool
+  # itself asks of its workers. A lane is held for as long as a function runs, and goes back however
+  # that ends: by the scheduler, where the process itself ends.
 
   alias Slither.Error
+  alias Slither.Pool.{Errors, Handle, Scheduler}
   alias Slither.Protocol.Frame
-  alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Job, Lane, Outcome, Part}
-  alias Slither.Pool.Waiter
+  alias Slither.Python.{Job, Lane, Outcome, Part}
 
   @enforce_keys [:handle, :alias, :ref, :monitor]
   defstruct [:handle, :alias, :ref, :monitor, :lane]
 
-  @type t :: %__MODULE__{}
-  @type handle :: Slither.Python.Pool.handle()
-
-  @doc "Asks for a lane; see `Slither.Python.Pool.request/4`."
-  @spec request(handle, Inbox.t(), reference, keyword) :: :ok
-  def request(handle, inbox, ref, options) do
-    waiter = %Waiter{ref: ref, owner: self(), inbox: inbox}
-    GenServer.cast(handle.scheduler, {:request, struct!(waiter, options)})
-  end
-
-  @doc "Gives a lane back, or takes a request back."
-  @spec release(handle, reference) :: :ok
-  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
-
-  @doc "Gives a lane back whose answer nobody waits for."
-  @spec abandon(handle, reference) :: :ok
-  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+  @typedoc "A lease, of reference `ref`, and what its holder waits with."
+  @type t :: %__MODULE__{
+          handle: Handle.t(),
+          alias: reference,
+          ref: reference,
+          monitor: reference,
+          lane: pid | nil
+        }
 
   @doc "Runs one call on a lane of a pool; see `Slither.Python.Pool.call/4`."
-  @spec run(handle, [String.t()], [term], keyword) ::
+  @spec run(Handle.t(), [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
   def run(handle, target, payloads, options),
     do: attempt(handle, target, payloads, options, 0)
 
   defp attempt(handle, target, payloads, options, given_back) do
-    with {:requeue, error} <- once(handle, target, payloads, options) do
-      case Errors.given_back(error, given_back) do
-        {:again, count} -> attempt(handle, target, payloads, options, count)
-        {:failed, error} -> {:error, error}
-      end
-    end
-  end
-
-  defp once(handle, target, payloads, options) do
     session = options[:session_id]
     request = [session: session, rebind: options[:on_session_lost] == :rebind]
 
-    hold(handle, request, fn call ->
-      case send(call, target, %{"session" => session}, payloads, options) do
-        %Outcome{kind: :ok, values: results, errors: errors} -> {:ok, results, errors}
-        %Outcome{kind: :requeue, error: error} -> {:requeue, error}
-        %Outcome{error: error} -> {:error, error}
-      end
-    end)
+    case hold(handle, request, &once(&1, target, %{"session" => session}, payloads, options)) do
+      %Outcome{kind: :ok, values: results, errors: errors} ->
+        {:ok, results, errors}
+
+      %Outcome{kind: :requeue, error: error} ->
+        case Errors.given_back(error, given_back) do
+          {:again, count} -> attempt(handle, target, payloads, options, count)
+          {:failed, error} -> {:error, error}
+        end
+
+      %Outcome{error: error} ->
+        {:error, error}
+
+      {:error, error} ->
+        {:error, error}
+    end
   end
 
   @doc "Waits for a lane and runs `fun` with it; or says why there is none."
-  @spec hold(handle, keyword, (t -> answer)) :: answer | {:error, Error.t()}
+  @spec hold(Handle.t(), keyword, (t -> answer)) :: answer | {:error, Error.t()}
         when answer: term
   def hold(handle, request, fun) do
     alias = :erlang.alias()
     monitor = Process.monitor(handle.scheduler)
     call = %__MODULE__{handle: handle, alias: alias, ref: make_ref(), monitor: monitor}
-    request(handle, {alias, :call}, call.ref, request)
+    Scheduler.request(handle, {alias, :call}, call.ref, request)
 
     try do
       with {:granted, lane} <- await(call) do
         answer = fun.(%{call | lane: lane})
-        release(handle, call.ref)
+        Scheduler.release(handle, call.ref)
         answer
       else
         {_kind, error} -> {:error, error}
       end
     catch
       kind, reason ->
-        abandon(handle, call.ref)
+        Scheduler.abandon(handle, call.ref)
         :erlang.raise(kind, reason, __STACKTRACE__)
     after
       :erlang.unalias(alias)
@@ -85,14 +76,13 @@ defmodule Slither.Pool.Call do
     end
   end
 
-  @doc "Runs a call on the lane that is held. Options: `timeout` (ms, 30,000) and `run`."
-  @spec send(t, [String.t()], map, [term], keyword) :: Outcome.t()
-  def send(%__MODULE__{} = call, target, context, payloads, options \\ []) do
+  @doc "Makes a call on the lane that is held. Options: `timeout` (ms, 30,000)."
+  @spec once(t, [String.t()], map, [term], keyword) :: Outcome.t()
+  def once(%__MODULE__{} = call, target, context, payloads, options \\ []) do
     Lane.run(call.lane, %Job{
       inbox: {call.alias, :call},
       ref: call.ref,
       head: Frame.call_head(target, context),
-      context: options[:run],
       timeout: options[:timeout] || 30_000,
       payloads: payloads
     })
@@ -113,7 +103,7 @@ defmodule Slither.Pool.Call do
       {:done, outcome} ->
         outcome
 
-      {_kind, error} ->
+      {_lost_or_denied, error} ->
         Outcome.died(error, nil)
     end
   end
@@ -131,7 +121,7 @@ defmodule Slither.Pool.Call do
         {kind, what}
 
       {:DOWN, ^monitor, :process, _pid, reason} ->
-        {:lane_lost, Errors.stopped(handle.settings.name, reason)}
+        {:lane_lost, Errors.stopped(handle.name, reason)}
     end
   end
 end

@@ -8,28 +8,7 @@ defmodule Slither.Pool.Ledger do
   # lanes there are is in `Slither.Pool.Lanes`; which worker holds a session, in
   # `Slither.Pool.Sessions`.
 
-  alias Slither.Pool.{Lanes, Line, Sessions, Turns, Waiter}
-  alias Slither.Python.Inbox
-
-  defmodule Lease do
-    @moduledoc false
-    @enforce_keys [:lane, :slot, :worker, :owner, :inbox]
-    defstruct [:lane, :slot, :worker, :owner, :inbox, :session, :run]
-
-    @typedoc """
-    A lane that is out, of the worker of a slot; `owner` gives it back, and `inbox` is told of what
-    happens to it. `session` and `run` are those of the request.
-    """
-    @type t :: %__MODULE__{
-            lane: pid,
-            slot: Lanes.slot(),
-            worker: pid,
-            owner: pid,
-            inbox: Inbox.t(),
-            session: String.t() | nil,
-            run: String.t() | nil
-          }
-  end
+  alias Slither.Pool.{Lanes, Lease, Line, Sessions, Turns, Waiter}
 
   defstruct workers: %{},
             max_calls: nil,
@@ -74,7 +53,7 @@ defmodule Slither.Pool.Ledger do
     ledger = %{ledger | workers: Lanes.put(ledger.workers, slot, pid, lanes, ledger.max_calls)}
 
     ledger.turns
-    |> Turns.all(nil)
+    |> Turns.all(:none)
     |> Enum.reduce(ledger, &serve_key(&2, &1))
     |> serve()
     |> answered()
@@ -145,33 +124,30 @@ defmodule Slither.Pool.Ledger do
 
   @doc "Takes those out whose deadline is over."
   @spec expire(t, integer) :: {[Waiter.t()], t}
-  def expire(ledger, now), do: withdraw(ledger, Line.late(ledger.line, now))
+  def expire(ledger, now), do: take_out(ledger, Line.late(ledger.line, now))
 
   @doc "Takes out all who wait for a call."
   @spec refuse(t) :: {[Waiter.t()], t}
-  def refuse(ledger), do: withdraw(ledger, for(%{ref: ref} <- Line.calls(ledger.line), do: ref))
+  def refuse(ledger), do: take_out(ledger, Line.calls(ledger.line))
 
   @doc "An owner is gone: he waits for nothing. Returns the leases that he holds."
   @spec drop_owner(t, pid) :: {[reference], t}
   def drop_owner(ledger, owner) do
-    {_waiters, ledger} = withdraw(ledger, Line.of(ledger.line, owner))
-    {for({ref, %{owner: ^owner}} <- ledger.leases, do: ref), ledger}
+    held = for {ref, %{owner: ^owner}} <- ledger.leases, do: ref
+    {held, withdraw(ledger, Line.of(ledger.line, owner))}
   end
+
+  defp take_out(ledger, waiters),
+    do: {waiters, withdraw(ledger, Enum.map(waiters, & &1.ref))}
 
   defp withdraw(ledger, refs) do
-    Enum.map_reduce(refs, ledger, fn ref, ledger ->
-      {waiter, line} = Line.take(ledger.line, ref)
-      {waiter, place(%{ledger | line: line}, Line.key(waiter))}
+    Enum.reduce(refs, ledger, fn ref, ledger ->
+      case Line.take(ledger.line, ref) do
+        {nil, _line} -> ledger
+        {waiter, line} -> place(%{ledger | line: line}, Line.key(waiter))
+      end
     end)
   end
-
-  @doc "How many wait."
-  @spec waiting(t) :: non_neg_integer
-  def waiting(ledger), do: Line.count(ledger.line)
-
-  @doc "The soonest deadline among those who wait."
-  @spec next_deadline(t) :: integer | nil
-  def next_deadline(ledger), do: Line.deadline(ledger.line)
 
   ## Leases
 
@@ -183,24 +159,17 @@ defmodule Slither.Pool.Ledger do
   @spec release(t, reference) :: {[answer], pid | nil, t}
   def release(ledger, ref) do
     case Map.pop(ledger.leases, ref) do
-      {nil, _leases} -> {[], nil, forget(ledger, ref)}
+      {nil, _leases} -> {[], nil, withdraw(ledger, [ref])}
       {lease, leases} -> give_back(%{ledger | leases: leases}, lease)
     end
   end
 
-  @doc "Makes over a lease whose owner is gone, until its lane is idle; returns it."
-  @spec adopt(t, reference, pid) :: {Lease.t() | nil, t}
-  def adopt(ledger, ref, owner) do
+  @doc "Leaves a lease to nobody, until its lane is idle, and returns it; or forgets a waiter."
+  @spec abandon(t, reference) :: {Lease.t() | nil, t}
+  def abandon(ledger, ref) do
     case ledger.leases do
-      %{^ref => lease} -> {lease, put_in(ledger.leases[ref], %{lease | owner: owner})}
-      _none -> {nil, forget(ledger, ref)}
-    end
-  end
-
-  defp forget(ledger, ref) do
-    case Line.take(ledger.line, ref) do
-      {nil, _line} -> ledger
-      {waiter, line} -> place(%{ledger | line: line}, Line.key(waiter))
+      %{^ref => lease} -> {lease, put_in(ledger.leases[ref], %{lease | owner: nil})}
+      _none -> {nil, withdraw(ledger, [ref])}
     end
   end
 
@@ -301,11 +270,10 @@ defmodule Slither.Pool.Ledger do
 
   # A session's calls go to one worker, one at a time, which keeps their order.
   defp serve_key(ledger, key) do
-    case {Line.first(ledger.line, key), bound(ledger, key)} do
-      {nil, _bound} -> place(ledger, key)
-      {_first, %{busy: true}} -> place(ledger, key)
-      {first, nil} -> bind(ledger, key, first)
-      {first, %{worker: pid}} -> serve_bound(ledger, key, first, pid)
+    case Turns.first(key, ledger.line, ledger.sessions) do
+      nil -> place(ledger, key)
+      {first, :none} -> bind(ledger, key, first)
+      {first, pid} -> serve_bound(ledger, key, first, pid)
     end
   end
 
@@ -347,23 +315,9 @@ defmodule Slither.Pool.Ledger do
       else: serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, key)}, key)
   end
 
-  defp bound(_ledger, {:worker, pid}), do: %{worker: pid, busy: false}
-  defp bound(ledger, session), do: Sessions.fetch(ledger.sessions, session)
-
   # Where a session's next call waits, after any change to its queue or to who holds it.
-  defp place(ledger, nil), do: ledger
-
-  defp place(ledger, key) do
-    turns =
-      case {Line.first(ledger.line, key), bound(ledger, key)} do
-        {nil, _bound} -> Turns.drop(ledger.turns, key)
-        {_first, %{busy: true}} -> Turns.drop(ledger.turns, key)
-        {first, nil} -> Turns.put(ledger.turns, key, nil, first.seq)
-        {first, %{worker: pid}} -> Turns.put(ledger.turns, key, pid, first.seq)
-      end
-
-    %{ledger | turns: turns}
-  end
+  defp place(ledger, key),
+    do: %{ledger | turns: Turns.place(ledger.turns, key, ledger.line, ledger.sessions)}
 
   defp lease(ledger, slot, waiter) do
     {^waiter, line} = Line.take(ledger.line, waiter.ref)

@@ -115,13 +115,15 @@ defmodule Slither.Pool.Line do
   end
 
   @doc "Those whose deadline is over, the soonest first."
-  @spec late(t, integer) :: [reference]
-  def late(line, now), do: late(:gb_sets.next(:gb_sets.iterator(line.deadlines)), now, [])
+  @spec late(t, integer) :: [Waiter.t()]
+  def late(line, now) do
+    line.deadlines |> :gb_sets.iterator() |> :gb_sets.next() |> late(line.waiters, now)
+  end
 
-  defp late({{at, ref}, later}, now, late) when at <= now,
-    do: late(:gb_sets.next(later), now, [ref | late])
+  defp late({{at, ref}, later}, waiters, now) when at <= now,
+    do: [Map.fetch!(waiters, ref) | late(:gb_sets.next(later), waiters, now)]
 
-  defp late(_later_or_none, _now, late), do: Enum.reverse(late)
+  defp late(_later_or_none, _waiters, _now), do: []
 
   # A session moves before its next call: before all of its queue.
   defp place(%Waiter{service: :move, seq: seq}), do: -seq

@@ -1,37 +1,108 @@
 defmodule Slither.Pool.Scheduler do
   @moduledoc false
-  # Grants lanes to those who ask, keeps the workers alive, and says why when it can't. Thin: who
-  # gets a lane is the ledger's to say, which workers there are the roster's.
+  # The process of a pool that grants lanes and keeps the workers. The first half is what others
+  # send it; the second turns each event into a new state, by the pure modules beside it, and has
+  # `Slither.Pool.Effects` do what follows. What workers and lanes tell it is in
+  # `Slither.Python.Reports`, and what it tells who asks, in `Slither.Python.Inbox`.
 
   use GenServer
 
-  alias Slither.Pool.Errors
-  alias Slither.Python.{Environment, Reports}
-
-  alias Slither.Pool.{Crew, Keeper, Leases, Ledger, Roster, Sessions, State, Status, Waiter}
+  alias Slither.Error
+  alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Runtime, Settings}
+  alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
+  alias Slither.Python.{Environment, Inbox, Reports}
 
   # ms beyond what the workers get to end.
   @slack 1_000
+  # ms that it, which never waits itself, may take for an answer.
+  @answer 5_000
 
   @doc false
-  @spec child_spec(map) :: Supervisor.child_spec()
-  def child_spec(settings) do
+  @spec child_spec({Settings.t(), Runtime.t()}) :: Supervisor.child_spec()
+  def child_spec({settings, _runtime} = arguments) do
     %{
       id: __MODULE__,
-      start: {__MODULE__, :start_link, [settings]},
-      shutdown: Crew.patience(settings) + @slack
+      start: {__MODULE__, :start_link, [arguments]},
+      shutdown: Effects.patience(settings) + @slack
     }
   end
 
-  @spec start_link(map) :: GenServer.on_start()
-  def start_link(settings), do: GenServer.start_link(__MODULE__, settings)
+  @spec start_link({Settings.t(), Runtime.t()}) :: GenServer.on_start()
+  def start_link({%Settings{}, %Runtime{}} = arguments),
+    do: GenServer.start_link(__MODULE__, arguments)
+
+  ## What it is asked
+
+  @doc "Asks for a lane: the inbox is told that `ref` is granted or denied."
+  @spec request(Handle.t(), Inbox.t(), reference, keyword) :: :ok
+  def request(handle, inbox, ref, options) do
+    waiter = struct!(%Waiter{ref: ref, owner: self(), inbox: inbox}, options)
+    GenServer.cast(handle.scheduler, {:request, waiter})
+  end
+
+  @doc "Gives a lane back, or takes a request back."
+  @spec release(Handle.t(), reference) :: :ok
+  def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
+
+  @doc "Gives a lane back whose answer nobody waits for."
+  @spec abandon(Handle.t(), reference) :: :ok
+  def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
+
+  @doc "A run is over: workers that hold state of it are told to drop it."
+  @spec end_run(Handle.t(), String.t()) :: :ok
+  def end_run(handle, run), do: GenServer.cast(handle.scheduler, {:end_run, run})
+
+  @doc "The session of a lease has ended."
+  @spec end_session(Handle.t(), reference) :: :ok
+  def end_session(handle, ref), do: GenServer.cast(handle.scheduler, {:end_session, ref})
+
+  @doc "The worker that takes the next session, except one; nil where there is none."
+  @spec roomiest(Handle.t(), pid) :: pid | nil
+  def roomiest(handle, except), do: GenServer.call(handle.scheduler, {:roomiest, except})
+
+  @doc "Moves the session of a lease to another worker; false where that can't be."
+  @spec rebind(Handle.t(), reference, pid) :: boolean
+  def rebind(handle, ref, worker), do: GenServer.call(handle.scheduler, {:rebind, ref, worker})
+
+  @doc "What the pool does now."
+  @spec status(Handle.t()) :: {:ok, map} | {:error, Error.t()}
+  def status(handle), do: ask(handle, :status, @answer)
+
+  @doc "The pool's sessions."
+  @spec sessions(Handle.t()) :: {:ok, [map]} | {:error, Error.t()}
+  def sessions(handle), do: ask(handle, :sessions, @answer)
+
+  @doc "Waits until a worker is ready."
+  @spec await_ready(Handle.t(), timeout) ::
+          {:ok, :ok | {:error, Error.t()}} | {:error, Error.t()}
+  def await_ready(handle, timeout) do
+    # It says when the time is over; it may be about to look for the interpreter.
+    limit = if is_integer(timeout), do: timeout + @answer, else: timeout
+    ask(handle, {:await_ready, timeout}, limit)
+  end
+
+  @doc "Restarts or resizes the pool; the answer comes when that is done."
+  @spec change(Handle.t(), Staff.Changes.kind()) ::
+          {:ok, :ok | {:error, Error.t()}} | {:error, Error.t()}
+  def change(handle, kind), do: ask(handle, {:change, kind}, :infinity)
+
+  defp ask(%Handle{name: name} = handle, question, timeout) do
+    {:ok, GenServer.call(handle.scheduler, question, timeout)}
+  catch
+    :exit, {:timeout, {GenServer, :call, _arguments}} -> {:error, Errors.busy(name, timeout)}
+    # It was gone before it was asked, or while it was.
+    :exit, {:noproc, {GenServer, :call, _arguments}} -> {:error, Errors.unknown(name)}
+    :exit, {reason, {GenServer, :call, _arguments}} -> {:error, Errors.stopped(name, reason)}
+  end
+
+  ## What it does
 
   @impl true
-  def init(settings) do
+  def init({settings, runtime}) do
     Process.flag(:trap_exit, true)
-    state = State.new(settings)
+    state = State.new(settings, runtime)
 
-    case Registry.register(Slither.Python.Registry, settings.name, State.handle(state)) do
+    case Registry.register(Slither.Python.Registry, settings.name, State.handle(state, self())) do
       {:ok, _owner} -> {:ok, state, {:continue, :start}}
       {:error, {:already_registered, pid}} -> {:stop, {:already_started, pid}}
     end
@@ -44,32 +115,25 @@ defmodule Slither.Pool.Scheduler do
     unless is_tuple(settings.python),
       do: Environment.interpreter(settings.python, settings.env, settings.cd)
 
-    {:noreply, state |> Keeper.watch() |> Crew.reconcile()}
+    state |> Lifetimes.watch() |> Upkeep.reconcile() |> react()
   end
 
   # Workers stop before their supervisor would end them: their stop hooks run.
   @impl true
-  def terminate(reason, state) when reason in [:normal, :shutdown], do: Crew.stop_all(state)
-  def terminate({:shutdown, _reason}, state), do: Crew.stop_all(state)
+  def terminate(reason, state) when reason in [:normal, :shutdown], do: Effects.stop_all(state)
+  def terminate({:shutdown, _reason}, state), do: Effects.stop_all(state)
   def terminate(_reason, _state), do: :ok
 
   @impl true
-  def handle_cast({:request, %Waiter{} = waiter}, state),
-    do: noreply(Leases.request(state, waiter))
-
-  def handle_cast({:release, ref}, state), do: noreply(Leases.release(state, ref))
-
-  def handle_cast({:abandon, ref}, state), do: noreply(Leases.orphan(state, [ref]))
-
-  def handle_cast({:end_session, ref}, state), do: noreply(Leases.end_session(state, ref))
-  def handle_cast({:end_run, run}, state), do: noreply(Keeper.end_run(state, run))
+  def handle_cast({:request, waiter}, state), do: react(Requests.request(state, waiter))
+  def handle_cast({:release, ref}, state), do: react(Requests.release(state, ref))
+  def handle_cast({:abandon, ref}, state), do: react(Requests.abandon(state, [ref]))
+  def handle_cast({:end_session, ref}, state), do: react(Requests.end_session(state, ref))
+  def handle_cast({:end_run, run}, state), do: react(Lifetimes.end_run(state, run))
 
   @impl true
   def handle_call(:status, _from, state), do: {:reply, Status.of(state), state}
   def handle_call(:sessions, _from, state), do: {:reply, Status.sessions(state), state}
-
-  def handle_call({:sessions_of, worker}, _from, state),
-    do: {:reply, Sessions.of(state.ledger.sessions, worker), state}
 
   def handle_call({:roomiest, except}, _from, state),
     do: {:reply, Ledger.roomiest(state.ledger, except), state}
@@ -80,76 +144,57 @@ defmodule Slither.Pool.Scheduler do
   end
 
   def handle_call({:await_ready, timeout}, from, state),
-    do: noreply(Crew.await_ready(state, from, timeout))
+    do: react(Upkeep.await_ready(state, from, timeout))
 
-  def handle_call({:change, kind}, from, state), do: noreply(Crew.change(state, kind, from))
+  def handle_call({:change, kind}, from, state), do: react(Upkeep.change(state, kind, from))
 
   @impl true
+  def handle_info({Reports, ref}, state), do: react(Requests.release(state, ref))
+
   def handle_info({Reports, slot, pid, event}, state) do
-    case Roster.member(state.roster, slot, pid) do
+    case Staff.member(state.staff, slot, pid) do
       nil -> {:noreply, state}
-      member -> noreply(worker(event, state, slot, member))
+      member -> react(worker(event, state, slot, member))
     end
   end
 
-  def handle_info({:not_ready, monitor}, state), do: noreply(Crew.not_ready(state, monitor))
-  def handle_info(:retry, state), do: noreply(Crew.retry(state))
-
-  def handle_info({:look, slot, pid}, state),
-    do: of_member(state, slot, pid, &Crew.look(state, slot, &1))
-
-  def handle_info({Reports, ref}, state), do: noreply(Leases.release(state, ref))
-  def handle_info(:expire, state), do: noreply(Leases.expire(state))
-  def handle_info(:age, state), do: noreply(Keeper.age(state))
-
-  def handle_info({:DOWN, monitor, :process, _pid, _reason}, state)
-      when is_map_key(state.ready_waiters, monitor),
-      do: noreply(Crew.forget_waiter(state, monitor))
-
-  def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
-    case Map.pop(state.lanes, monitor) do
-      {nil, _lanes} -> noreply(process_down(state, pid, reason))
-      {lane, lanes} -> noreply(Leases.lane_down(%{state | lanes: lanes}, lane, reason))
-    end
+  def handle_info({:DOWN, _monitor, :process, pid, reason}, state) do
+    {role, watched} = Map.pop(state.watched, pid)
+    react(gone(role, %{state | watched: watched}, pid, reason))
   end
 
+  def handle_info({:not_ready, from}, state), do: react(Upkeep.not_ready(state, from))
+  def handle_info({:look, slot, pid}, state), do: react(Upkeep.look(state, slot, pid))
+  def handle_info(:retry, state), do: react(Upkeep.retry(state))
+  def handle_info(:expire, state), do: react(Requests.expire(state, now()))
+  def handle_info(:age, state), do: react(Lifetimes.age(state))
   def handle_info(_late, state), do: {:noreply, state}
 
-  # What `Slither.Python.Reports` has a worker tell.
   defp worker({:ready, lanes, os_pid}, state, slot, _member),
-    do: Crew.ready(state, slot, lanes, os_pid)
+    do: Upkeep.ready(state, slot, lanes, os_pid, now())
 
   defp worker({:down, error}, state, slot, member),
-    do: Crew.down(state, slot, member, error.reason)
+    do: Upkeep.down(state, slot, member, error.reason, now())
 
-  defp worker({:failed, error}, state, slot, member), do: Crew.failed(state, slot, member, error)
+  defp worker({:failed, error}, state, slot, member),
+    do: Upkeep.failed(state, slot, member, error)
 
-  defp worker({:due, reason, amount}, state, slot, %{status: status, due: nil})
-       when status in [:spare, :ready],
-       do: Crew.due(state, slot, reason, amount)
+  defp worker({:due, reason, amount}, state, slot, member),
+    do: Upkeep.due(state, slot, member, reason, amount)
 
-  defp worker({:due, _reason, _amount}, state, _slot, _leaves), do: state
-  defp worker({:rss_low, rss}, state, _slot, _member), do: Crew.too_low(state, rss)
+  defp worker({:rss_low, rss}, state, _slot, _member), do: Upkeep.too_low(state, rss)
 
   defp worker({:session, lane, run}, state, _slot, member),
-    do: Keeper.hold(state, member.pid, lane, run)
+    do: Lifetimes.hold(state, member.pid, lane, run)
 
-  # A worker reports its own end; one that crashed could not.
-  defp process_down(state, pid, reason) do
-    case Roster.find(state.roster, pid) do
-      nil -> Leases.owner_down(state, pid)
-      {slot, %{since: nil} = m} -> Crew.failed(state, slot, m, Errors.crashed(reason))
-      {slot, member} -> Crew.down(state, slot, member, :crashed)
-    end
-  end
+  defp gone(:lane, state, pid, reason), do: Requests.lane_gone(state, pid, reason)
+  defp gone(:worker, state, pid, reason), do: Upkeep.crashed(state, pid, reason, now())
 
-  defp of_member(state, slot, pid, fun) do
-    case Roster.member(state.roster, slot, pid) do
-      nil -> {:noreply, state}
-      member -> noreply(fun.(member))
-    end
-  end
+  defp gone(_owner, state, pid, _reason),
+    do: state |> Requests.owner_gone(pid) |> Upkeep.forget(pid)
 
   # Whatever happened may have been the last that a worker which leaves was waiting for.
-  defp noreply(state), do: {:noreply, Crew.finish(state)}
+  defp react(state), do: {:noreply, state |> Upkeep.finish() |> Effects.run()}
+
+  defp now, do: System.monotonic_time(:millisecond)
 end

@@ -24,6 +24,10 @@ defmodule Slither.Pool.Sessions do
   @spec fetch(t, id) :: bound | nil
   def fetch(sessions, id), do: sessions.bound[id]
 
+  @doc "Whether there are sessions, lost ones included."
+  @spec any?(t) :: boolean
+  def any?(sessions), do: sessions.bound != %{}
+
   @doc "The ids, sorted."
   @spec ids(t) :: [id]
   def ids(sessions), do: sessions.bound |> Map.keys() |> Enum.sort()

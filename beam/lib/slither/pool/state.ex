@@ -1,55 +1,121 @@
 defmodule Slither.Pool.State do
   @moduledoc false
-  # What a pool's scheduler knows: `lanes` by monitor, `owners` of waiters with theirs, those who
-  # wait for a worker to be ready by monitor, `error` where no worker can be started.
+  # What a pool's scheduler knows, and the effects of the event that it is at. The pure modules of
+  # the pool take a state and return another: `Slither.Pool.Requests`, `Slither.Pool.Upkeep` and
+  # `Slither.Pool.Lifetimes`. `Slither.Pool.Effects` then carries the effects out, in their order.
 
-  alias Slither.Pool.{Backoff, Changes, Ledger, Roster, Sessions}
-  alias Slither.Python.Board
+  alias Slither.Error
+  alias Slither.Pool.{Handle, Ledger, Runs, Runtime, Sessions, Settings, Staff}
+  alias Slither.Pool.Staff.{Backoff, Changes}
+  alias Slither.Python.{Board, Inbox}
 
-  @enforce_keys [:settings, :ledger, :roster, :max_rss]
-  defstruct [
-    :settings,
-    :ledger,
-    :roster,
-    :max_rss,
-    :error,
-    changes: %Changes{},
-    backoff: %Backoff{},
-    lanes: %{},
-    owners: %{},
-    runs: %{},
-    watching: false,
-    ready_waiters: %{},
-    timer: nil,
-    started: 0,
-    died: 0,
-    vain: 0,
-    low: false
-  ]
+  @enforce_keys [:settings, :runtime, :ledger, :staff, :max_rss]
+  defstruct [:settings, :runtime, :ledger, :staff, :max_rss, :error, :timer] ++
+              [changes: %Changes{}, backoff: %Backoff{}, watched: %{}, runs: %{}] ++
+              [awaiting: %{}, aging: false, started: 0, died: 0, vain: 0, low: false] ++
+              [effects: []]
 
-  @type t :: %__MODULE__{}
+  @typedoc """
+  What is to be sent, started or stopped. Workers are told by their slot, as the process of one
+  that is to be started is not known yet.
+  """
+  @type effect ::
+          {:granted, Inbox.t(), reference, lane :: pid}
+          | {:denied, Inbox.t(), reference, Error.t()}
+          | {:lane_lost, Inbox.t(), reference, Error.t()}
+          | {:waiting, non_neg_integer}
+          | {:at, integer, message :: term}
+          | {:reply, GenServer.from(), term}
+          | {:watch, pid}
+          | {:start, Staff.slot()}
+          | {:stop, Staff.slot(), atom}
+          | {:stop_idle, Staff.slot(), atom}
+          | {:leaves, Staff.slot(), atom}
+          | {:kill, worker :: pid, Error.t()}
+          | {:stop_lane, lane :: pid}
+          | {:idle?, lane :: pid, reference}
+          | {:size, pos_integer}
+          | {:after, non_neg_integer, message :: term}
+          | {:chore, function :: atom, list}
+          | {:note | :forget, session :: String.t()}
+          | {:log, Logger.level(), String.t()}
 
-  @doc "Of a pool's checked options."
-  @spec new(map) :: t
-  def new(settings) do
+  @typedoc """
+    * `max_rss`: the option; that of `settings` is nil while it does not apply;
+    * `error`: why no worker can be started, where none can;
+    * `timer`: of the soonest deadline, with that;
+    * `changes` and `backoff`: restarts and resizes, and pauses after failed starts;
+    * `watched`: processes that are monitored, and as what;
+    * `runs`: which workers hold state of a run;
+    * `awaiting`: who waits for a worker to be ready, and for how many ms;
+    * `aging`: whether a look at idle sessions is to come;
+    * `started` and `died`: workers so far;
+    * `vain`: workers in a row that went beyond `max_rss` at once;
+    * `low`: whether the log was told that `max_rss` is too low;
+    * `effects`: of the event, the last one first.
+  """
+  @type t :: %__MODULE__{
+          settings: Settings.t(),
+          runtime: Runtime.t(),
+          ledger: Ledger.t(),
+          staff: Staff.t(),
+          max_rss: pos_integer | nil,
+          error: Error.t() | nil,
+          timer: {reference, integer} | nil,
+          changes: Changes.t(),
+          backoff: Backoff.t(),
+          watched: %{optional(pid) => :lane | :worker | :owner},
+          runs: Runs.t(),
+          awaiting: %{optional(GenServer.from()) => timeout},
+          aging: boolean,
+          started: non_neg_integer,
+          died: non_neg_integer,
+          vain: non_neg_integer,
+          low: boolean,
+          effects: [effect]
+        }
+
+  @doc "Of a pool that starts, perhaps anew: the sessions that its table knows are lost."
+  @spec new(Settings.t(), Runtime.t()) :: t
+  def new(settings, runtime) do
     board = Board.new(settings.size)
-    quick? = &Board.short?(board, &1, &2)
-    max_calls = settings.max_calls
-    lost = for {session} <- :ets.tab2list(settings.sessions), do: session
+    lost = for {session} <- :ets.tab2list(runtime.sessions), do: session
 
     %__MODULE__{
-      settings: Map.put(settings, :board, board),
-      ledger: %Ledger{quick?: quick?, max_calls: max_calls, sessions: Sessions.lost(lost)},
-      roster: Roster.new(settings.size, settings.spare),
+      settings: %{settings | board: board},
+      runtime: runtime,
+      ledger: %Ledger{
+        quick?: &Board.short?(board, &1, &2),
+        max_calls: settings.max_calls,
+        sessions: Sessions.lost(lost)
+      },
+      staff: Staff.new(settings.size, settings.spare),
       max_rss: settings.max_rss
     }
   end
 
-  # Each call copies the handle.
-  @of_callers [:name, :size, :spare, :window, :max_calls, :sessions, :board]
+  @doc "What callers use the pool of a scheduler by."
+  @spec handle(t, pid) :: Handle.t()
+  def handle(%__MODULE__{settings: settings, runtime: runtime}, scheduler) do
+    %Handle{
+      name: settings.name,
+      scheduler: scheduler,
+      board: settings.board,
+      window: settings.window,
+      spare: settings.spare,
+      max_calls: settings.max_calls,
+      sessions: runtime.sessions
+    }
+  end
 
-  @doc "What callers use a pool by."
-  @spec handle(t) :: %{settings: map}
-  def handle(state),
-    do: %{settings: Map.take(state.settings, @of_callers)}
+  @doc "One more effect, after those there are."
+  @spec effect(t, effect) :: t
+  def effect(state, effect), do: %{state | effects: [effect | state.effects]}
+
+  @doc "Has a process watched, unless it is."
+  @spec watch(t, pid, :lane | :worker | :owner) :: t
+  def watch(state, pid, _role) when is_map_key(state.watched, pid), do: state
+
+  def watch(state, pid, role),
+    do: effect(%{state | watched: Map.put(state.watched, pid, role)}, {:watch, pid})
 end

@@ -3,7 +3,7 @@ defmodule Slither.Pool.Status do
   # What a pool does now, of its scheduler's state. Memory is looked up by whoever asked, so that
   # the scheduler waits for no file.
 
-  alias Slither.Pool.{Ledger, Sessions}
+  alias Slither.Pool.{Line, Sessions}
   alias Slither.Python.{Board, Rss}
 
   @doc "The pool and its workers."
@@ -11,11 +11,11 @@ defmodule Slither.Pool.Status do
   def of(state) do
     %{
       name: state.settings.name,
-      size: state.roster.size,
-      spare: state.roster.spare,
+      size: state.staff.size,
+      spare: state.staff.spare,
       workers:
-        for({slot, member} <- Enum.sort(state.roster.members), do: worker(state, slot, member)),
-      queue: Ledger.waiting(state.ledger),
+        for({slot, member} <- Enum.sort(state.staff.members), do: worker(state, slot, member)),
+      queue: Line.count(state.ledger.line),
       started: state.started,
       died: state.died,
       error: state.error

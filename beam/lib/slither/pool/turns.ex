@@ -3,21 +3,48 @@ defmodule Slither.Pool.Turns do
   # Which sessions could have their next call now, by the worker that holds them: the first to have
   # asked comes first. Pure; the ledger's. A queue for one worker stands here like a session.
 
-  alias Slither.Pool.Line
+  alias Slither.Pool.{Line, Sessions, Waiter}
 
   defstruct by_worker: %{}, places: %{}
 
-  @typedoc "The worker, or `nil` of sessions that no worker holds yet."
-  @type worker :: pid | nil
+  @typedoc "The worker, or `:none` of sessions that no worker holds yet."
+  @type worker :: pid | :none
   @opaque t :: %__MODULE__{
             by_worker: %{optional(worker) => :gb_sets.set({non_neg_integer, Line.key()})},
             places: %{optional(Line.key()) => {worker, non_neg_integer}}
           }
 
-  @doc "A session's next call waits for a worker; `seq` is that of the request."
-  @spec put(t, Line.key(), worker, non_neg_integer) :: t
-  def put(turns, key, worker, seq) do
+  @doc """
+  The first of a session's queue and the worker that it waits for; nil where nobody waits, or a call
+  of the session is out.
+  """
+  @spec first(Line.key(), Line.t(), Sessions.t()) :: {Waiter.t(), worker} | nil
+  def first(key, line, sessions) do
+    case {Line.first(line, key), bound(key, sessions)} do
+      {nil, _bound} -> nil
+      {_first, %{busy: true}} -> nil
+      {first, nil} -> {first, :none}
+      {first, %{worker: pid}} -> {first, pid}
+    end
+  end
+
+  defp bound({:worker, pid}, _sessions), do: %{worker: pid, busy: false}
+  defp bound(session, sessions), do: Sessions.fetch(sessions, session)
+
+  @doc "Notes where a session's next call waits, now that its queue or who holds it has changed."
+  @spec place(t, Line.key(), Line.t(), Sessions.t()) :: t
+  def place(turns, nil, _line, _sessions), do: turns
+
+  def place(turns, key, line, sessions) do
     turns = drop(turns, key)
+
+    case first(key, line, sessions) do
+      nil -> turns
+      {%Waiter{seq: seq}, worker} -> put(turns, key, worker, seq)
+    end
+  end
+
+  defp put(turns, key, worker, seq) do
     keys = Map.get_lazy(turns.by_worker, worker, &:gb_sets.empty/0)
 
     %__MODULE__{
@@ -26,9 +53,7 @@ defmodule Slither.Pool.Turns do
     }
   end
 
-  @doc "A session's next call waits for no worker: there is none, or one before it is out."
-  @spec drop(t, Line.key()) :: t
-  def drop(turns, key) do
+  defp drop(turns, key) do
     case Map.pop(turns.places, key) do
       {nil, _places} ->
         turns

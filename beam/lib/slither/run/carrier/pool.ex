@@ -6,7 +6,7 @@ defmodule Slither.Run.Carrier.Pool do
   use Slither.Run.Carrier
 
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Job, Lane, Pool}
+  alias Slither.Python.{Job, Lane, Pool}
   alias Slither.Run.Mailbox
 
   @enforce_keys [:plan, :inbox, :handle, :head, :context]
@@ -83,13 +83,9 @@ defmodule Slither.Run.Carrier.Pool do
     if lane = pool.lanes[ref], do: Lane.taken(lane, ref, count)
   end
 
-  # A lane of a worker whose calls would take long, were all its lanes at work, goes back: more than
-  # one is granted only for short ones. So does a lane of a worker that is to leave.
   @impl true
   def done(%__MODULE__{handle: handle} = pool, ref, slot) do
-    keep? = slot != nil and not Pool.contended?(handle) and not Pool.recalled?(handle, slot)
-
-    if keep? and not Board.long?(handle.settings.board, slot, max(1, handle.settings.window - 1)) do
+    if slot != nil and Pool.keep?(handle, slot) do
       %{pool | idle: [ref | pool.idle]}
     else
       Pool.release(handle, ref)

@@ -1,4 +1,4 @@
-defmodule Slither.Pool.Backoff do
+defmodule Slither.Pool.Staff.Backoff do
   @moduledoc false
   # How long a pool whose workers can't start waits before it tries again, and when it stops
   # letting callers wait. Pure.

@@ -1,0 +1,144 @@
+defmodule Slither.Pool.Requests do
+  @moduledoc false
+  # What becomes of requests for lanes, and of leases. Pure, of the scheduler: the ledger says who
+  # gets a lane, and here is said what all are told.
+
+  alias Slither.Error
+  alias Slither.Pool.{Errors, Ledger, Lifetimes, Line, Staff, State, Waiter}
+
+  @doc "Somebody asks for a lane."
+  @spec request(State.t(), Waiter.t()) :: State.t()
+  def request(%State{settings: settings} = state, %Waiter{service: nil} = waiter) do
+    waiting = Line.count(state.ledger.line)
+
+    cond do
+      state.error != nil and not Staff.serving?(state.staff) ->
+        deny(state, waiter, Errors.unavailable(settings.name, state.error))
+
+      waiting >= settings.max_queue ->
+        deny(state, waiter, Errors.saturated(settings.name, waiting, settings.max_queue))
+
+      true ->
+        state |> Lifetimes.note(waiter.session) |> queue(waiter)
+    end
+  end
+
+  # What is asked about sessions needs no place in the queue, and no worker to be answered.
+  def request(%State{settings: settings} = state, waiter) do
+    if waiter.session != nil and Ledger.uses?(state.ledger, waiter.owner, waiter.session),
+      do: deny(state, waiter, Errors.session_in_use(settings.name, waiter.session)),
+      else: queue(state, waiter)
+  end
+
+  defp queue(state, waiter) do
+    state = State.watch(state, waiter.owner, :owner)
+    {answers, ledger} = Ledger.request(state.ledger, waiter)
+    settle(%{state | ledger: ledger}, answers)
+  end
+
+  @doc "A lane comes back, or a request is taken back."
+  @spec release(State.t(), reference) :: State.t()
+  def release(state, ref) do
+    {answers, orphan, ledger} = Ledger.release(state.ledger, ref)
+    state = if orphan, do: State.effect(state, {:stop_lane, orphan}), else: state
+    settle(%{state | ledger: ledger}, answers)
+  end
+
+  @doc """
+  Nobody waits for what these leases' lanes do: they are free once they have answered. A lane that
+  is not idle has its call cancelled.
+  """
+  @spec abandon(State.t(), [reference]) :: State.t()
+  def abandon(state, refs) do
+    refs
+    |> Enum.reduce(state, fn ref, state ->
+      {lease, ledger} = Ledger.abandon(state.ledger, ref)
+      state = %{state | ledger: ledger}
+      if lease, do: State.effect(state, {:idle?, lease.lane, ref}), else: state
+    end)
+    |> settle([])
+  end
+
+  @doc "A process that asked for lanes is gone."
+  @spec owner_gone(State.t(), pid) :: State.t()
+  def owner_gone(state, owner) do
+    {held, ledger} = Ledger.drop_owner(state.ledger, owner)
+    %{state | ledger: ledger} |> abandon(held) |> Lifetimes.end_runs(owner)
+  end
+
+  @doc """
+  A lane is gone. It ends by itself only when told to; anything else is a fault of ours, which costs
+  its worker.
+  """
+  @spec lane_gone(State.t(), pid, term) :: State.t()
+  def lane_gone(state, _lane, :normal), do: state
+
+  def lane_gone(state, lane, reason) do
+    {worker, held, ledger} = Ledger.lose_lane(state.ledger, lane)
+    # The ledger knows no lanes of a worker that has no place yet.
+    {spare, staff} = Staff.lose_lane(state.staff, lane)
+    error = Errors.lane_lost(reason)
+    state = %{state | ledger: ledger, staff: staff}
+    worker = worker || spare
+    state = if worker, do: State.effect(state, {:kill, worker, error}), else: state
+
+    case held do
+      {ref, lease} -> State.effect(state, {:lane_lost, lease.inbox, ref, error})
+      nil -> state
+    end
+  end
+
+  @doc "The session of a lease has ended."
+  @spec end_session(State.t(), reference) :: State.t()
+  def end_session(state, ref) do
+    session = with %{session: session} <- state.ledger.leases[ref], do: session
+    {answers, ledger} = Ledger.end_session(state.ledger, ref)
+    %{state | ledger: ledger} |> Lifetimes.forget(session) |> settle(answers)
+  end
+
+  @doc "Denies those whose deadline is over."
+  @spec expire(State.t(), integer) :: State.t()
+  def expire(state, now) do
+    {late, ledger} = Ledger.expire(state.ledger, now)
+
+    %{state | ledger: ledger, timer: nil}
+    |> deny_all(late, Errors.queue_timeout(state.settings.name))
+    |> settle([])
+  end
+
+  @doc "Denies all who wait for a call."
+  @spec refuse(State.t(), Error.t()) :: State.t()
+  def refuse(state, error) do
+    {waiters, ledger} = Ledger.refuse(state.ledger)
+    %{state | ledger: ledger} |> deny_all(waiters, error) |> settle([])
+  end
+
+  @doc "Tells what the ledger answers; then how many wait, and when the next of them is late."
+  @spec settle(State.t(), [Ledger.answer()]) :: State.t()
+  def settle(state, answers) do
+    waiting = Line.count(state.ledger.line)
+    state = Enum.reduce(answers, state, &answer/2) |> State.effect({:waiting, waiting})
+
+    case {Line.deadline(state.ledger.line), state.timer} do
+      {nil, _timer} -> state
+      # A timer that is early denies nobody, and is set again.
+      {at, {_ref, armed}} when armed <= at -> state
+      {at, _later} -> State.effect(state, {:at, at, :expire})
+    end
+  end
+
+  defp answer({:grant, waiter, lane}, state),
+    do: State.effect(state, {:granted, waiter.inbox, waiter.ref, lane})
+
+  defp answer({:lost_session, waiter}, state),
+    do: deny(state, waiter, Errors.session_lost(state.settings.name, waiter.session))
+
+  defp answer({:unbound, waiter}, state) do
+    state |> Lifetimes.forget(waiter.session) |> deny(waiter, Errors.unbound(waiter.session))
+  end
+
+  defp deny_all(state, waiters, error), do: Enum.reduce(waiters, state, &deny(&2, &1, error))
+
+  defp deny(state, waiter, error),
+    do: State.effect(state, {:denied, waiter.inbox, waiter.ref, error})
+end

@@ -1,0 +1,212 @@
+defmodule Slither.Pool.Settings do
+  @moduledoc false
+  # The options of a pool: their table, the check of what a user gave, and the struct that the
+  # pool's scheduler and the owners of its workers read. Checked by whoever starts a pool.
+
+  alias Slither.{Error, Options}
+  alias Slither.Pool.Errors
+  alias Slither.Python.{Board, Capture}
+  alias Slither.Python.Launcher.Spawn
+
+  @options [
+    name: [type: :atom, required: true, doc: "The pool's name."],
+    size: [type: :pos_integer, default: 2, doc: "Workers, each one OS process."],
+    spare: [
+      type: :non_neg_integer,
+      default: 0,
+      doc:
+        "Workers beyond `size` that have started and wait: one takes the place of a worker that " <>
+          "dies at once."
+    ],
+    python: [
+      type: {:or, [:string, Slither.Python.Env.type(), {:in, [nil]}]},
+      default: nil,
+      doc:
+        "The interpreter, or a file of packages to make one with (see `Slither.Python.Env`); " <>
+          "`nil` takes the project's `.venv`, else `python3`."
+    ],
+    preload: [
+      type: {:list, :string},
+      default: [],
+      doc: "Modules to import when a worker starts; handlers register themselves so."
+    ],
+    paths: [type: {:list, :string}, default: [], doc: "Folders to add to `sys.path`."],
+    env: [
+      type: {:or, [:keyword, {:list, :any}, :map]},
+      default: [],
+      doc: "Environment variables; `nil` removes one."
+    ],
+    main: [
+      type: {:or, [:string, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "The script (its absolute path), or the module, whose functions go by the module " <>
+          "`__main__`; run when one is called."
+    ],
+    argv: [
+      type: {:list, :any},
+      default: [],
+      doc: "`sys.argv` of the workers, strings or `Slither.Bytes`; empty leaves it as it is."
+    ],
+    initializer: [
+      type: {:or, [{:list, :any}, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "A function to call when a worker starts, after the preload: a list of its module, its " <>
+          "name and a list of its arguments."
+    ],
+    cd: [type: {:or, [:string, {:in, [nil]}]}, default: nil, doc: "The workers' folder."],
+    window: [
+      type: :pos_integer,
+      default: 4,
+      doc:
+        "Calls a worker may hold, so that it does not wait for BEAM between them; more than one " <>
+          "only while those it has take less than 5 ms together."
+    ],
+    max_queue: [
+      type: :pos_integer,
+      default: 10_000,
+      doc: "Calls that may wait for a worker; beyond it they are `:saturated`."
+    ],
+    max_frame: [
+      type: :pos_integer,
+      default: 268_435_456,
+      doc: "Bytes that one call or one answer may take."
+    ],
+    startup_timeout: [
+      type: :timeout,
+      default: 60_000,
+      doc: "ms a worker may take to start, imports included."
+    ],
+    max_requests: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc: "Calls after which a worker is replaced, up to a tenth sooner. It goes on until then."
+    ],
+    max_calls: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "Calls that a worker takes and no more: it ends then, and another starts in its place " <>
+          "(`spare` has one ready). Calls of a session go on where its state is."
+    ],
+    max_rss: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "Bytes of memory beyond which a worker is replaced, looked at between calls. More than " <>
+          "one that has just started takes."
+    ],
+    max_age: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc: "ms after which a worker is replaced, up to a tenth sooner."
+    ],
+    cancel_grace: [
+      type: :pos_integer,
+      default: 5_000,
+      doc:
+        "ms a call may go on after its caller is gone (`slither.worker.cancelled()` tells it); " <>
+          "then its worker is killed."
+    ],
+    session_idle: [
+      type: :timeout,
+      default: 3_600_000,
+      doc: "ms a session may go without a call; then it ends, a tenth of that time later at most."
+    ],
+    shutdown: [
+      type: :pos_integer,
+      default: 5_000,
+      doc: "ms a stopping worker may take, its `@on_stop` hooks included; then it is killed."
+    ],
+    capture: [
+      type: :boolean,
+      default: true,
+      doc: "Whether what handlers print goes to Logger; `false` leaves it on the terminal."
+    ],
+    log_level: [
+      type: {:in, [:debug, :info, :warning, :error, :critical, :none]},
+      default: :info,
+      doc:
+        "The least that workers send to Logger of what they log and print (`print` is `:info`, " <>
+          "standard error `:warning`); it costs nothing below."
+    ],
+    capture_failures: [
+      type: {:custom, Capture.accepted(), &Capture.valid?/1},
+      default: nil,
+      doc:
+        "The folder where batches that fail in Python are written, each to a file that " <>
+          "`python -m slither.replay` runs again; or `[dir: …, max_files: 100, max_bytes: " <>
+          "268_435_456]`: beyond these, the oldest go. Files hold the items: only the owner may " <>
+          "read them."
+    ]
+  ]
+
+  @enforce_keys Keyword.keys(@options)
+  defstruct Keyword.keys(@options) ++ [:board, :bridge, :launcher]
+
+  @typedoc """
+  Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
+  workers: the `board` that all read, `bridge`, the module that answers their views and tables, and
+  the `launcher` that starts their processes.
+  """
+  @type t :: %__MODULE__{
+          name: atom,
+          size: pos_integer,
+          spare: non_neg_integer,
+          python: String.t() | tuple | nil,
+          preload: [String.t()],
+          paths: [String.t()],
+          env: Enumerable.t(),
+          main: String.t() | nil,
+          argv: list,
+          initializer: list | nil,
+          cd: String.t() | nil,
+          window: pos_integer,
+          max_queue: pos_integer,
+          max_frame: pos_integer,
+          startup_timeout: timeout,
+          max_requests: pos_integer | nil,
+          max_calls: pos_integer | nil,
+          max_rss: pos_integer | nil,
+          max_age: pos_integer | nil,
+          cancel_grace: pos_integer,
+          session_idle: timeout,
+          shutdown: pos_integer,
+          capture: boolean,
+          log_level: atom,
+          capture_failures: Capture.t() | nil,
+          board: Board.t() | nil,
+          bridge: module | nil,
+          launcher: module
+        }
+
+  @doc "The table of options."
+  @spec table() :: Options.table()
+  def table, do: @options
+
+  @doc "Checks a pool's options; `{:error, error}` names the option at fault."
+  @spec check(keyword) :: {:ok, keyword} | {:error, Error.t()}
+  def check(options) do
+    name = if Keyword.keyword?(options), do: options[:name]
+
+    with {:ok, checked} <- Options.validate(options, @options, "pool #{inspect(name)}"),
+         :ok <- few(name, checked[:size], checked[:spare]),
+         do: {:ok, checked}
+  end
+
+  @doc "Checks that a pool has no more workers than it may, its spares included."
+  @spec few(atom, pos_integer, non_neg_integer) :: :ok | {:error, Error.t()}
+  def few(name, size, spare) do
+    if size + spare > Board.most(),
+      do: {:error, Errors.too_many(name, size + spare, Board.most())},
+      else: :ok
+  end
+
+  @doc "Of checked options; `bridge` answers views and tables."
+  @spec new(keyword, module | nil) :: t
+  def new(checked, bridge) do
+    settings = struct!(__MODULE__, [bridge: bridge, launcher: Spawn] ++ checked)
+    Map.update!(settings, :capture_failures, &Capture.new/1)
+  end
+end

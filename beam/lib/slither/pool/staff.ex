@@ -1,0 +1,299 @@
+defmodule Slither.Pool.Staff do
+  @moduledoc false
+  # Which workers a pool has, and what is to be done so that it has those it should. Pure.
+  #
+  # Every worker starts as a spare. It takes a place that is free, else that of a worker which is
+  # due to leave, else it stays a spare. So a worker leaves only once another has its place:
+  #
+  #     starting -> spare -> ready -> draining -> stopping
+  #
+  # A worker is due when a limit of its own is met, or when it is older than the last restart. One
+  # that is spent takes no more calls: it leaves at once, and another starts in its place. Such
+  # places are `vacant`; they count as filled, or a pool of such workers would never be settled.
+
+  alias Slither.Python.Board
+
+  defmodule Member do
+    @moduledoc false
+    @enforce_keys [:pid, :epoch]
+    defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: []] ++
+                [busy: false, spent: false]
+
+    @type t :: %__MODULE__{
+            pid: pid,
+            epoch: non_neg_integer,
+            os_pid: pos_integer | nil,
+            since: integer | nil,
+            due: atom,
+            status: :starting | :spare | :ready | :draining | :stopping,
+            lanes: [pid],
+            busy: boolean,
+            spent: boolean
+          }
+  end
+
+  @enforce_keys [:size, :spare]
+  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0]
+
+  @type slot :: non_neg_integer
+  @type step ::
+          {:start, slot}
+          | {:serve, slot}
+          | {:drain, slot, reason :: atom}
+          | {:stop, slot, reason :: atom}
+  @type t :: %__MODULE__{
+          size: pos_integer,
+          spare: non_neg_integer,
+          members: %{optional(slot) => Member.t()},
+          epoch: non_neg_integer,
+          oldest: non_neg_integer,
+          leaving: [slot],
+          vacant: non_neg_integer
+        }
+
+  @doc "Of a pool that is to have `size` workers and `spare` more that wait."
+  @spec new(pos_integer, non_neg_integer) :: t
+  def new(size, spare), do: %__MODULE__{size: size, spare: spare}
+
+  ## What happened
+
+  @doc "The process of a worker that was to be started."
+  @spec started(t, slot, pid) :: t
+  def started(staff, slot, pid),
+    do: put(staff, slot, %Member{pid: pid, epoch: staff.epoch})
+
+  @doc "A worker is ready; `since` is now, in ms."
+  @spec ready(t, slot, pos_integer, [pid], integer) :: t
+  def ready(staff, slot, os_pid, lanes, since) do
+    member = staff.members[slot]
+    status = if member.status == :starting, do: :spare, else: member.status
+    member = %{member | status: status, os_pid: os_pid, lanes: lanes, since: since}
+    put(staff, slot, member)
+  end
+
+  @doc "A lane is gone; returns its worker, which is not to serve with it."
+  @spec lose_lane(t, pid) :: {pid | nil, t}
+  def lose_lane(staff, lane) do
+    case Enum.find(staff.members, fn {_slot, member} -> lane in member.lanes end) do
+      nil ->
+        {nil, staff}
+
+      {slot, member} ->
+        {member.pid, put(staff, slot, %{member | lanes: List.delete(member.lanes, lane)})}
+    end
+  end
+
+  @doc "A worker is gone."
+  @spec gone(t, slot) :: t
+  def gone(staff, slot) do
+    members = Map.delete(staff.members, slot)
+    %{staff | members: members, leaving: List.delete(staff.leaving, slot)}
+  end
+
+  @doc "A worker has met a limit of its own."
+  @spec due(t, slot, atom) :: t
+  def due(staff, slot, reason) do
+    case staff.members[slot] do
+      %Member{due: nil} = member -> put(staff, slot, %{member | due: reason})
+      _ -> staff
+    end
+  end
+
+  @doc "A worker has taken all the calls that it may take."
+  @spec spent(t, slot) :: t
+  def spent(staff, slot) do
+    case staff.members[slot] do
+      %Member{status: :ready} = member -> put(staff, slot, %{member | spent: true})
+      _ -> staff
+    end
+  end
+
+  @doc "A worker that drains has no call out; sessions may keep it."
+  @spec quiet(t, slot) :: t
+  def quiet(staff, slot), do: put(staff, slot, %{staff.members[slot] | busy: false})
+
+  @doc "A worker that drains is told to stop."
+  @spec stop(t, slot) :: t
+  def stop(staff, slot) do
+    member = %{staff.members[slot] | status: :stopping, busy: false}
+    %{put(staff, slot, member) | leaving: List.delete(staff.leaving, slot)}
+  end
+
+  ## What is wanted
+
+  @doc "Every worker that there is now is to be replaced."
+  @spec renew(t) :: t
+  def renew(staff),
+    do: %{staff | epoch: staff.epoch + 1, oldest: staff.epoch + 1, vacant: 0}
+
+  @doc "They are not, after all; `oldest` is from before."
+  @spec keep(t, non_neg_integer) :: t
+  def keep(staff, oldest), do: %{staff | oldest: oldest}
+
+  @doc "Another number of workers."
+  @spec resize(t, pos_integer) :: t
+  def resize(staff, size), do: vacate(%{staff | size: size}, staff.vacant)
+
+  @doc """
+  Whether as many workers serve as should, none from before the last restart, and none of those
+  that left has a call out.
+  """
+  @spec settled?(t) :: boolean
+  def settled?(staff) do
+    length(slots(staff, :ready)) + staff.vacant == staff.size and not draining?(staff) and
+      not Enum.any?(staff.members, fn {_slot, member} ->
+        member.status in [:starting, :spare, :ready] and stale?(staff, member)
+      end)
+  end
+
+  @doc "Whether no more serve than should, and none of those that left has a call out."
+  @spec shrunk?(t) :: boolean
+  def shrunk?(staff),
+    do: length(slots(staff, :ready)) <= staff.size and not draining?(staff)
+
+  ## Questions
+
+  @doc "The worker of a process, with its slot."
+  @spec find(t, pid) :: {slot, Member.t()} | nil
+  def find(staff, pid), do: Enum.find(staff.members, fn {_slot, m} -> m.pid == pid end)
+
+  @doc "The worker of a slot, if its process is `pid`."
+  @spec member(t, slot, pid) :: Member.t() | nil
+  def member(staff, slot, pid) do
+    case staff.members do
+      %{^slot => %Member{pid: ^pid} = member} -> member
+      _ -> nil
+    end
+  end
+
+  @doc "Whether a worker serves, or could at once."
+  @spec serving?(t) :: boolean
+  def serving?(staff),
+    do: Enum.any?(staff.members, fn {_slot, member} -> member.status in [:ready, :spare] end)
+
+  @doc "Why a worker is to leave, or does."
+  @spec reason(t, Member.t()) :: atom
+  def reason(staff, member) do
+    cond do
+      member.due -> member.due
+      stale?(staff, member) -> :restart
+      true -> nil
+    end
+  end
+
+  ## What is to be done
+
+  @doc """
+  The steps to what is wanted, in order, and the staff once they are done. No more than `room`
+  workers start at once.
+  """
+  @spec steps(t, non_neg_integer | :infinity) :: {[step], t}
+  def steps(staff, room) do
+    case next(staff, room) do
+      nil ->
+        {[], staff}
+
+      {steps, staff} ->
+        {more, staff} = steps(staff, room)
+        {steps ++ more, staff}
+    end
+  end
+
+  defp next(staff, room) do
+    ready = slots(staff, :ready)
+    spares = slots(staff, :spare)
+    due = Enum.find(ready, &due?(staff, &1))
+    spent = Enum.find(ready, &staff.members[&1].spent)
+    fresh = Enum.find(spares, &(not due?(staff, &1)))
+
+    cond do
+      spent != nil -> leave(staff, spent)
+      length(ready) < staff.size and spares != [] -> serve(staff, fresh || hd(spares))
+      length(ready) > staff.size -> drain(staff, last(staff, ready), :resize)
+      due != nil and fresh != nil -> swap(staff, fresh, due)
+      length(spares) > staff.spare -> dismiss(staff, last(staff, spares))
+      true -> start_or_stop(staff, staff.size - length(ready), length(spares), room)
+    end
+  end
+
+  # Those that start and are due will do for a place that is free, but replace nobody.
+  defp start_or_stop(staff, missing, spares, room) do
+    starting = slots(staff, :starting)
+    places = missing + max(staff.spare - spares, 0)
+    wanted = places + replacing(staff)
+    {due, fresh} = Enum.split_with(starting, &due?(staff, &1))
+    coming = length(fresh) + min(length(due), places)
+
+    cond do
+      length(starting) > wanted -> dismiss(staff, last(staff, starting))
+      coming < wanted and length(starting) < room -> start(staff)
+      true -> nil
+    end
+  end
+
+  # One at a time: a pool that replaces all its workers takes the memory of one more.
+  defp replacing(staff) do
+    due? =
+      Enum.any?(staff.members, fn {slot, member} ->
+        member.status in [:starting, :spare, :ready] and due?(staff, slot)
+      end)
+
+    if due? and not draining?(staff), do: 1, else: 0
+  end
+
+  # A place that nobody has had yet is filled before one that is vacant.
+  defp serve(staff, slot) do
+    staff = status(staff, slot, :ready)
+    {[{:serve, slot}], vacate(staff, staff.vacant)}
+  end
+
+  # One from before the last restart leaves no place that counts as filled.
+  defp leave(staff, slot) do
+    more = if stale?(staff, staff.members[slot]), do: 0, else: 1
+    {steps, staff} = drain(staff, slot, :max_calls)
+    {steps, vacate(staff, staff.vacant + more)}
+  end
+
+  defp vacate(staff, count),
+    do: %{staff | vacant: count |> min(staff.size - length(slots(staff, :ready))) |> max(0)}
+
+  defp swap(staff, fresh, due) do
+    reason = reason(staff, staff.members[due])
+    {[serve], staff} = serve(staff, fresh)
+    {[drain], staff} = drain(staff, due, reason)
+    {[serve, drain], staff}
+  end
+
+  defp drain(staff, slot, reason) do
+    member = %{staff.members[slot] | status: :draining, busy: true, due: reason}
+    {[{:drain, slot, reason}], %{put(staff, slot, member) | leaving: [slot | staff.leaving]}}
+  end
+
+  defp dismiss(staff, slot) do
+    reason = reason(staff, staff.members[slot]) || :resize
+    {[{:stop, slot, reason}], stop(staff, slot)}
+  end
+
+  defp start(staff) do
+    slot = Enum.find(0..(Board.count() - 1), &(not is_map_key(staff.members, &1)))
+    # Its process comes with `started/3`.
+    member = %Member{pid: nil, epoch: staff.epoch}
+    if slot, do: {[{:start, slot}], put(staff, slot, member)}
+  end
+
+  # Of several, one that is due anyway goes first, then the last.
+  defp last(staff, slots), do: Enum.max_by(slots, &{due?(staff, &1), &1})
+
+  defp slots(staff, status) do
+    Enum.sort(for {slot, %Member{status: ^status}} <- staff.members, do: slot)
+  end
+
+  defp due?(staff, slot), do: reason(staff, staff.members[slot]) != nil
+  defp stale?(staff, member), do: member.epoch < staff.oldest
+  defp draining?(staff), do: Enum.any?(staff.leaving, &staff.members[&1].busy)
+
+  defp status(staff, slot, status),
+    do: put(staff, slot, %{staff.members[slot] | status: status})
+
+  defp put(staff, slot, member), do: %{staff | members: Map.put(staff.members, slot, member)}
+end

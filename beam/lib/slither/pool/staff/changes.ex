@@ -1,0 +1,55 @@
+defmodule Slither.Pool.Staff.Changes do
+  @moduledoc false
+  # Restarts and resizes that somebody waits for, one at a time. Pure: answers are returned, for
+  # the scheduler to send.
+
+  alias Slither.Error
+  alias Slither.Pool.Staff
+
+  defstruct current: nil, queue: :queue.new()
+
+  @type kind :: :restart | {:resize, pos_integer}
+  @type answer :: {from :: term, :ok | {:error, Error.t()}}
+  @type t :: %__MODULE__{}
+
+  @doc "One more, in its turn."
+  @spec add(t, kind, term) :: t
+  def add(changes, kind, from), do: %{changes | queue: :queue.in({kind, from}, changes.queue)}
+
+  @doc "Ends the change that is done, and begins the next; both may be nil."
+  @spec advance(t, Staff.t()) :: {answer | nil, kind | nil, t, Staff.t()}
+  def advance(%__MODULE__{current: nil} = changes, staff), do: begin(changes, staff, nil)
+
+  def advance(%__MODULE__{current: current} = changes, staff) do
+    if done?(current, staff),
+      do: begin(%{changes | current: nil}, staff, {current.from, :ok}),
+      else: {nil, nil, changes, staff}
+  end
+
+  @doc "A worker can't start: the change is undone, unless it was to have fewer."
+  @spec fail(t, Staff.t(), Error.t()) :: {answer | nil, t, Staff.t()}
+  def fail(%__MODULE__{current: %{shrinks: false} = current} = changes, staff, error) do
+    staff = staff |> Staff.resize(current.size) |> Staff.keep(current.oldest)
+    {{current.from, {:error, error}}, %{changes | current: nil}, staff}
+  end
+
+  def fail(changes, staff, _error), do: {nil, changes, staff}
+
+  defp done?(%{shrinks: true}, staff), do: Staff.shrunk?(staff)
+  defp done?(_current, staff), do: Staff.settled?(staff)
+
+  defp begin(changes, staff, answer) do
+    case :queue.out(changes.queue) do
+      {:empty, _queue} ->
+        {answer, nil, changes, staff}
+
+      {{:value, {kind, from}}, queue} ->
+        shrinks? = match?({:resize, size} when size <= staff.size, kind)
+        now = %{from: from, size: staff.size, oldest: staff.oldest, shrinks: shrinks?}
+        {answer, kind, %{changes | current: now, queue: queue}, apply_to(staff, kind)}
+    end
+  end
+
+  defp apply_to(staff, :restart), do: Staff.renew(staff)
+  defp apply_to(staff, {:resize, size}), do: Staff.resize(staff, size)
+end
