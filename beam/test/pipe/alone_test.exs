@@ -36,6 +36,21 @@ defmodule Slither.Pipe.AloneTest do
     end
   end
 
+  test "a batch handler answers a list, or {:ok, list}" do
+    for wrap <- [& &1, &{:ok, &1}] do
+      double = fn items -> wrap.(Enum.map(items, &Item.update_payload(&1, 2 * &1.payload))) end
+      {:ok, state} = Stage.Beam.init(batch_handler: double)
+      items = Stage.Beam.handle_batch(Item.wrap_many([1, 2]), Context.new(), state)
+      assert Enum.map(items, & &1.payload) == [2, 4]
+    end
+
+    {:ok, state} = Stage.Beam.init(batch_handler: fn _items -> {:ok, 5} end)
+
+    assert_raise Slither.Error, ~r/returns a list, got {:ok, 5}/, fn ->
+      Stage.Beam.handle_batch([Item.wrap(1)], Context.new(), state)
+    end
+  end
+
   test "a router hands its context to routes that take one" do
     route = {fn item, context -> item.payload == context.metadata.chosen end, :chosen}
     {:ok, state} = Stage.Router.init(routes: [route])

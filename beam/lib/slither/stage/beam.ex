@@ -6,7 +6,8 @@ defmodule Slither.Stage.Beam do
     ],
     batch_handler: [
       type: {:fun, [1, 2]},
-      doc: "Takes a list of items instead, and returns a list of answers of the same length."
+      doc:
+        "Takes a list of items instead, and returns a list of answers of the same length, or `{:ok, list}`."
     ],
     cardinality: [
       type: {:in, [:one, :many]},
@@ -95,6 +96,7 @@ defmodule Slither.Stage.Beam do
   def handle_batch(items, context, state) do
     case state.batch_handler.(items, context) do
       answers when is_list(answers) -> Enum.map(answers, &answer(&1, state))
+      {:ok, answers} when is_list(answers) -> Enum.map(answers, &answer(&1, state))
       other -> raise Error, reason: :invalid_return, message: not_a_list(other)
     end
   end
