@@ -1,0 +1,134 @@
+defmodule Slither.Python.Lane.ExchangeTest do
+  use ExUnit.Case, async: true
+
+  alias Slither.Error
+  alias Slither.Protocol.{Block, Encoded, Frame}
+  alias Slither.Python.{Board, Job, Lane, Outcome, Part, Timing, Transport}
+  alias Slither.Python.Lane.Exchange
+
+  @head Frame.call_head(["function", "m", "f"], %{})
+
+  defp lane(fields \\ []) do
+    struct!(
+      %Lane{
+        index: 0,
+        count: 2,
+        transport: Transport.Socket.new(nil),
+        slot: 3,
+        scheduler: self(),
+        board: Board.new(1),
+        max_frame: 1_000,
+        ahead: 2,
+        capture: nil,
+        facts: %{}
+      },
+      fields
+    )
+  end
+
+  defp job(payloads, fields \\ []) do
+    job = %Job{inbox: {self(), :test}, ref: make_ref(), head: @head, payloads: payloads}
+    struct!(job, fields)
+  end
+
+  defp exchange(payloads, fields \\ []) do
+    {:send, _frame, exchange} = Exchange.new(job(payloads, fields), 7, lane())
+    exchange
+  end
+
+  defp body(frame), do: frame |> Frame.encode!() |> IO.iodata_to_binary()
+  defp result(values, faults \\ nil), do: body({:result, 7, values, faults, [1, 20, 3]})
+
+  test "makes the frame of a job, and what the owner is told of it" do
+    job = job(["a", 2], batch: 4, attempt: 2, timeout: 50, context: "run")
+    {:send, frame, exchange} = Exchange.new(job, 7, lane(duplicate: 1))
+    context = %{}
+
+    assert Frame.decode(IO.iodata_to_binary(frame)) ==
+             {:ok, {:call, 7, ["function", "m", "f"], context, 4, 2, ["a", 2]}}
+
+    assert %{id: 7, timeout: 50, batch: 4, context: "run", head: @head, record: nil} =
+             Exchange.call(exchange)
+
+    assert %Timing{worker: 3, duplicate: 1, bytes: bytes} = exchange.timing
+    assert bytes == IO.iodata_length(frame)
+  end
+
+  test "sends nothing where no item can be sent, or all take too much" do
+    assert {:done, %Outcome{kind: :ok, values: [nil], errors: %{0 => %{reason: :not_encodable}}}} =
+             Exchange.new(job([self()]), 7, lane())
+
+    large = String.duplicate("x", 1_000)
+    assert {:done, %Outcome{kind: :error, error: error}} = Exchange.new(job([large]), 7, lane())
+    assert %{reason: :too_large, details: %{limit: 1_000}} = error
+    assert error.message =~ ~r/^a batch of 1 items takes \d+ bytes; a frame holds 1000$/
+  end
+
+  test "has an outcome of the answer, with the errors of items, and the handler's pace" do
+    fault = %{"kind" => "failure", "message" => "no"}
+
+    assert {:done, %Outcome{kind: :ok} = outcome, 20} =
+             Exchange.answer(exchange([1, self(), 3]), result([10, nil], %{1 => fault}))
+
+    assert outcome.values == [10, nil, nil]
+    assert %{1 => %{reason: :not_encodable}, 2 => %{reason: :handler_failure}} = outcome.errors
+    assert outcome.timing.handler == System.convert_time_unit(20, :microsecond, :native)
+    assert outcome.timing.result_bytes > 0
+  end
+
+  test "has an outcome of an error, and none of what is no answer" do
+    body = body({:error, 7, %{"kind" => "exception", "message" => "m"}})
+    assert {:done, %Outcome{kind: :error} = outcome, nil} = Exchange.answer(exchange([1]), body)
+    assert %Error{reason: :python_exception, message: "m"} = outcome.error
+
+    assert {:broken, %Error{reason: :protocol_error} = error, _exchange} =
+             Exchange.answer(exchange([1]), result([1, 2]))
+
+    assert error.message == "Python worker 3 broke the protocol: 2 results for 1 items"
+    assert error.details == %{short: true}
+    assert {:broken, %Error{}, _exchange} = Exchange.answer(exchange([1]), <<0xC1>>)
+  end
+
+  test "has parts, which stall it without credit, and counts their bytes" do
+    exchange = exchange([1, 2, 3, 4])
+    body = body({:part, 7, 0, [10, 20], nil})
+    assert {:part, part, exchange} = Exchange.part(exchange, body)
+    assert part == %Part{values: [10, 20], errors: %{}, bytes: byte_size(body)}
+    assert Exchange.stalled?(exchange)
+    refute Exchange.stalled?(Exchange.allow(exchange, 1))
+    assert Exchange.left(exchange) == 2
+    assert exchange |> Exchange.credit(2) |> IO.iodata_to_binary() == body({:credit, 7, 2})
+    assert {:done, outcome, _pace} = Exchange.answer(Exchange.run_on(exchange), result([30, 40]))
+    assert outcome.values == [30, 40]
+    assert {:broken, %Error{}, _exchange} = Exchange.part(exchange, body)
+  end
+
+  test "leaves results encoded where it is told to, one by one or as a block" do
+    assert {:done, %Outcome{values: [%Encoded{}]}, _} =
+             Exchange.answer(exchange([1], raw: true), result(["a"]))
+
+    block = %Block{count: 2, data: <<1, 2>>, errors: nil}
+    exchange = exchange([block])
+    assert {:kept, 1, exchange} = Exchange.part(exchange, body({:part, 7, 0, [5], nil}))
+    assert {:done, %Outcome{values: [results]}, _} = Exchange.answer(exchange, result([6]))
+    assert %Block{count: 2, data: <<5, 6>>} = results
+  end
+
+  test "is given back by a worker that is gone, unless that executed it" do
+    error = %Error{reason: :worker_died, message: "m"}
+    exchange = exchange([1], batch: 4)
+    assert %{kind: :requeue, error: ^error} = Exchange.down(exchange, error, 8)
+    assert %{kind: :requeue} = Exchange.down(exchange, error, nil)
+    assert %{kind: :died, error: ^error} = Exchange.down(exchange, error, :crashed)
+    assert %{kind: :died, error: died} = Exchange.down(exchange, error, 7)
+    assert died.details == %{target: ["function", "m", "f"], batch: 4, attempt: 1}
+  end
+
+  test "that its caller had killed was cancelled in its place" do
+    cancelled = Outcome.error(%Error{reason: :cancelled, message: "m"}, nil)
+    exchange = exchange([1])
+    assert Exchange.told(cancelled, exchange) == cancelled
+    killed = Exchange.told(cancelled, %{exchange | killed?: true})
+    assert killed.error.message == "the call was killed by its caller"
+  end
+end
