@@ -38,6 +38,12 @@ defmodule Slither.Error do
     traceback = if error.python, do: "\n#{error.python.traceback}", else: ""
     where <> to_string(error.message) <> hint <> traceback
   end
+
+  @doc false
+  # What a cause says, for the errors that have one.
+  @spec told(term) :: String.t()
+  def told(cause) when is_exception(cause), do: Exception.message(cause)
+  def told(cause), do: inspect(cause)
 end
 
 defmodule Slither.DispatchError do
@@ -89,13 +95,9 @@ defmodule Slither.DispatchError do
       |> Enum.filter(& &1)
       |> Enum.join(", ")
 
-    text = error.message || text(error.cause) || inspect(error.reason)
+    text = error.message || Slither.Error.told(error.cause || error.reason)
     if place == "", do: text, else: "#{place}: #{text}"
   end
-
-  defp text(nil), do: nil
-  defp text(cause) when is_exception(cause), do: Exception.message(cause)
-  defp text(cause), do: inspect(cause)
 end
 
 defmodule Slither.PipeError do
@@ -139,6 +141,5 @@ defmodule Slither.PipeError do
   defp text(%Slither.DispatchError{} = cause),
     do: Exception.message(%{cause | stage: nil, item: nil})
 
-  defp text(cause) when is_exception(cause), do: Exception.message(cause)
-  defp text(cause), do: inspect(cause)
+  defp text(cause), do: Slither.Error.told(cause)
 end

@@ -39,13 +39,13 @@ defmodule Slither.Store.Commits do
   @type t :: %__MODULE__{}
 
   @type call :: {GenServer.from(), message :: tuple}
-  @type answer :: {GenServer.from(), {:ok, term, non_neg_integer}, Watchers.change()}
+  @typedoc "A write's, with its change, or that of a snapshot's barrier."
+  @type answer ::
+          {GenServer.from(), {:ok, term, non_neg_integer} | {:error, term}, Watchers.change()}
+          | {:barrier, pid, :ok | {:error, term}}
 
-  @typedoc "What the owner is to do: tell of a write and answer it, answer a call, or take one again."
-  @type effect ::
-          {:answer, {GenServer.from(), term, Watchers.change()}}
-          | {:reply, GenServer.from(), term}
-          | {:again, call}
+  @typedoc "What the owner is to do: give answers, reply to a call, or take one again."
+  @type effect :: {:answer, [answer]} | {:reply, GenServer.from(), term} | {:again, call}
 
   @doc "The log of a store that has its tables; what the log lacks of them it gets by a snapshot."
   @spec new(Config.t(), Journal.t(), %{atom => Table.t()}, snapshot? :: boolean) :: t
@@ -79,18 +79,20 @@ defmodule Slither.Store.Commits do
     do: {:wait, renew(%{commits | parked: [call | commits.parked]})}
 
   @doc "Logs the effects of a write that is applied; its answer comes when they are safe."
-  @spec commit(t, Journal.entry(), answer) :: {t, [effect]}
+  @spec commit(t, Journal.entry(), answer) :: t
   def commit(commits, entry, answer) do
     journal = Journal.append(commits.journal, entry)
     pending = [answer | commits.pending]
 
     %{commits | journal: journal, pending: pending, logged: commits.logged + 1}
-    |> go_on()
-    |> give()
   end
 
-  # What comes next for a writer that is idle.
-  defp go_on(%{journal: %{asked: nil, down: nil} = journal} = commits) do
+  @doc """
+  Gives a writer that is idle what comes next. The owner calls it when it has done the effects, so
+  that those it answers may write again while the writer is at work.
+  """
+  @spec go_on(t) :: t
+  def go_on(%{journal: %{asked: nil, down: nil} = journal} = commits) do
     cond do
       commits.snapshot == nil and commits.logged > commits.compact_after ->
         limit(%{commits | journal: Journal.ask_segment(journal)})
@@ -104,7 +106,7 @@ defmodule Slither.Store.Commits do
     end
   end
 
-  defp go_on(commits), do: commits
+  def go_on(commits), do: commits
 
   defp renew(%{journal: %{asked: nil} = journal} = commits),
     do: limit(%{commits | journal: Journal.ask_segment(journal)})
@@ -128,14 +130,14 @@ defmodule Slither.Store.Commits do
 
     case outcome do
       :written ->
-        commits |> calm() |> answer_flying() |> sync_later() |> go_on()
+        commits |> calm() |> answer_flying() |> sync_later()
 
       :segment ->
-        commits |> calm() |> answer_flying() |> unpark() |> begin_snapshot() |> go_on()
+        commits |> calm() |> answer_flying() |> unpark() |> begin_snapshot()
 
       {:not_rotated, reason} ->
         log(commits, :warning, "log not compacted: #{Errors.describe(reason)}")
-        go_on(%{commits | logged: 0})
+        %{commits | logged: 0}
 
       {:failed, reason} when was_up? ->
         failed(commits, reason)
@@ -150,7 +152,7 @@ defmodule Slither.Store.Commits do
 
   @doc "A linked process of the owner has ended: the log's, or none that the log knows."
   @spec ended(t, pid, term) :: {t, [effect]}
-  def ended(%{snapshot: pid} = commits, pid, :normal), do: give(go_on(%{commits | snapshot: nil}))
+  def ended(%{snapshot: pid} = commits, pid, :normal), do: {%{commits | snapshot: nil}, []}
 
   def ended(%{snapshot: pid} = commits, pid, reason) do
     log(commits, :error, "log not compacted: #{Errors.describe(reason)}")
@@ -195,41 +197,28 @@ defmodule Slither.Store.Commits do
   # Who waits learns that nothing will come of it for now.
   defp refuse(%{store: store} = commits, reason) do
     unsynced =
-      Enum.reduce(
-        Enum.reverse(commits.pending ++ commits.flying),
-        commits,
-        &not_synced(&2, &1, reason)
-      )
+      for answer <- Enum.reverse(commits.pending ++ commits.flying) do
+        case answer do
+          {:barrier, pid, :ok} ->
+            {:barrier, pid, {:error, reason}}
+
+          {from, _reply, {table, _kind, _keys} = change} ->
+            {from, {:error, Errors.not_synced(store, table, reason)}, change}
+        end
+      end
 
     refused =
       for {from, {_owner, :write, table, _kind, _operation}} <- commits.parked,
           do: {:reply, from, {:error, Errors.not_logged(store, table, reason)}}
 
-    %{unsynced | flying: [], pending: [], parked: [], effects: refused ++ unsynced.effects}
+    effects = refused ++ [{:answer, unsynced} | commits.effects]
+    %{commits | flying: [], pending: [], parked: [], effects: effects}
   end
 
-  defp not_synced(commits, {:barrier, pid}, reason), do: pass(commits, pid, {:error, reason})
+  defp answer_flying(%{flying: []} = commits), do: commits
 
-  defp not_synced(commits, {from, _reply, {table, _kind, _keys} = change}, reason),
-    do:
-      effect(
-        commits,
-        {:answer, {from, {:error, Errors.not_synced(commits.store, table, reason)}, change}}
-      )
-
-  defp answer_flying(commits) do
-    commits = Enum.reduce(Enum.reverse(commits.flying), commits, &answer(&2, &1))
-    %{commits | flying: []}
-  end
-
-  defp answer(commits, {:barrier, pid}), do: pass(commits, pid, :ok)
-  defp answer(commits, answer), do: effect(commits, {:answer, answer})
-
-  # Lets the process that writes a snapshot go on.
-  defp pass(commits, pid, answer) do
-    send(pid, {__MODULE__, answer})
-    commits
-  end
+  defp answer_flying(commits),
+    do: effect(%{commits | flying: []}, {:answer, Enum.reverse(commits.flying)})
 
   defp effect(commits, effect), do: %{commits | effects: [effect | commits.effects]}
 
@@ -258,16 +247,16 @@ defmodule Slither.Store.Commits do
           {t, [effect]}
   def handle(commits, what), do: commits |> do_handle(what) |> give()
 
-  defp do_handle(commits, :sync), do: go_on(%{commits | dirty: false, sync: true})
+  defp do_handle(commits, :sync), do: %{commits | dirty: false, sync: true}
   defp do_handle(%{journal: %{down: nil}} = commits, :renew), do: %{commits | renewing: false}
   defp do_handle(commits, :renew), do: renew(%{commits | renewing: false})
   defp do_handle(commits, :snapshot), do: begin_snapshot(commits)
 
-  defp do_handle(%{journal: %{down: nil}, late: false} = commits, {:barrier, _pid} = barrier),
-    do: go_on(%{commits | pending: [barrier | commits.pending], sync: true})
+  defp do_handle(%{journal: %{down: nil}, late: false} = commits, {:barrier, pid}),
+    do: %{commits | pending: [{:barrier, pid, :ok} | commits.pending], sync: true}
 
   defp do_handle(commits, {:barrier, pid}),
-    do: pass(commits, pid, {:error, commits.journal.down || :timeout})
+    do: effect(commits, {:answer, [{:barrier, pid, {:error, commits.journal.down || :timeout}}]})
 
   defp do_handle(commits, {:late, ref}) do
     commits = %{commits | watching: false}
@@ -303,6 +292,10 @@ defmodule Slither.Store.Commits do
     send(owner, {__MODULE__, {:barrier, self()}})
     receive do: ({__MODULE__, answer} -> answer)
   end
+
+  @doc "Tells the process that writes a snapshot what became of the writes before its barrier."
+  @spec pass(pid, :ok | {:error, term}) :: term
+  def pass(pid, answer), do: send(pid, {__MODULE__, answer})
 
   @doc "Writes what waits. The owner answers it, and then calls `release/1`."
   @spec stop(t) :: {t, [effect]}
@@ -341,7 +334,7 @@ defmodule Slither.Store.Commits do
         Process.exit(pid, :kill)
 
       {__MODULE__, {:barrier, ^pid}} ->
-        send(pid, {__MODULE__, closed})
+        pass(pid, closed)
         await_snapshot(pid, closed)
     end
   end

@@ -126,8 +126,9 @@ defmodule Slither.Store.Owner do
   def terminate(_reason, %{commits: nil}), do: :ok
 
   def terminate(_reason, state) do
-    state = log(state, &Commits.stop/1)
-    Commits.release(state.commits)
+    {commits, effects} = Commits.stop(state.commits)
+    Enum.reduce(effects, state, &effect/2)
+    Commits.release(commits)
   end
 
   # Writes
@@ -163,33 +164,36 @@ defmodule Slither.Store.Owner do
     state
   end
 
-  defp commit(state, table, effects, answer),
-    do: log(state, &Commits.commit(&1, {table.name, effects}, answer))
+  defp commit(state, table, effects, answer) do
+    commits = Commits.commit(state.commits, {table.name, effects}, answer)
+    %{state | commits: Commits.go_on(commits)}
+  end
 
   # Has the log do something, and does what comes of it: answers, and writes that it held back.
   defp log(state, fun) do
     {commits, effects} = fun.(state.commits)
-
-    Enum.reduce(effects, %{state | commits: commits}, fn
-      {:answer, answer}, state ->
-        answer(state, answer)
-        state
-
-      {:reply, from, reply}, state ->
-        GenServer.reply(from, reply)
-        state
-
-      {:again, {from, message}}, state ->
-        case handle_call(message, from, state) do
-          {:noreply, state} ->
-            state
-
-          {:reply, reply, state} ->
-            GenServer.reply(from, reply)
-            state
-        end
-    end)
+    state = Enum.reduce(effects, %{state | commits: commits}, &effect/2)
+    %{state | commits: Commits.go_on(state.commits)}
   end
+
+  defp effect({:answer, answers}, state) do
+    Enum.each(answers, &answer(state, &1))
+    state
+  end
+
+  defp effect({:reply, from, reply}, state) do
+    GenServer.reply(from, reply)
+    state
+  end
+
+  defp effect({:again, {from, message}}, state) do
+    case handle_call(message, from, state) do
+      {:noreply, state} -> state
+      {:reply, reply, state} -> effect({:reply, from, reply}, state)
+    end
+  end
+
+  defp answer(_state, {:barrier, pid, answer}), do: Commits.pass(pid, answer)
 
   # Who watches is told first: whoever has the reply may count on it.
   defp answer(state, {from, reply, change}) do
