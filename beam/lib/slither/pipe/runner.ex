@@ -81,18 +81,11 @@ defmodule Slither.Pipe.Runner do
     Heap.for_results(input, fn ->
       with {:ok, definition} <- definition(pipe, @where),
            {:ok, run} <- open(definition, input, options, false) do
-        collect(Run.grouped(run), Map.new(definition.outputs, &{&1, []}), 0)
+        collect(Run.grouped(run), Map.new(definition.outputs, &{&1, []}), options)
       else
-        {:error, error} -> {{:error, error, empty(pipe)}, %Receipt{}}
+        {:error, error} -> Reader.answer({:error, error, empty(pipe)}, %Receipt{}, options)
       end
     end)
-    |> answer(options)
-  end
-
-  defp answer({result, receipt}, options) do
-    if Keyword.keyword?(options) and options[:receipt],
-      do: Tuple.insert_at(result, tuple_size(result), receipt),
-      else: result
   end
 
   @doc """
@@ -104,49 +97,40 @@ defmodule Slither.Pipe.Runner do
   """
   @spec stream(pipe, Enumerable.t(), keyword) :: Enumerable.t()
   def stream(pipe, input, options \\ []) do
-    Stream.resource(fn -> start!(pipe, input, options) end, &step/1, &stop/1)
+    open = fn ->
+      with {:ok, definition} <- definition(pipe, @where),
+           do: open(definition, input, options, true)
+    end
+
+    Reader.stream("Slither.stream_pipe/3", open, &read/1, &Run.close/2)
   end
 
-  defp start!(pipe, input, options) do
-    with {:ok, definition} <- definition(pipe, @where),
-         {:ok, run} <- open(definition, input, options, true) do
-      {:running, self(), run}
-    else
-      {:error, error} -> raise error
+  defp read(run) do
+    with {:outputs, outputs, run} <- Run.next(run), do: {:more, outputs, run}
+  end
+
+  # Results are known with how many there are.
+  defp collect(run, outputs, options) do
+    case Reader.collect(run, {outputs, 0}, &next/2, &Run.close/2) do
+      {:ok, {outputs, _count}, receipt} ->
+        Reader.answer({:ok, in_order(outputs)}, receipt, options)
+
+      {:error, error, {outputs, _count}, receipt} ->
+        Reader.answer({:error, error, in_order(outputs)}, receipt, options)
     end
   end
 
-  defp step({:failed, error, _owner, _run}), do: raise(error)
-
-  defp step({:running, owner, run}) do
-    Reader.check!(owner, "Slither.stream_pipe/3")
+  defp next(run, {outputs, count} = results) do
+    Heap.grow(count)
 
     case Run.next(run) do
-      {:outputs, outputs, run} -> {outputs, {:running, owner, run}}
-      {:done, run} -> {:halt, {:running, owner, run}}
-      {:halted, outputs, error, run} -> {outputs, {:failed, error, owner, run}}
+      {:outputs, emitted, run} -> {:more, gathered(emitted, results), run}
+      {:done, run} -> {:done, run}
+      {:halted, emitted, error, run} -> {:halted, {gather(emitted, outputs), count}, error, run}
     end
   end
 
-  defp stop({:running, owner, run}), do: Reader.close(owner, fn -> Run.close(run, nil) end)
-
-  defp stop({:failed, error, owner, run}),
-    do: Reader.close(owner, fn -> Run.close(run, error) end)
-
-  defp collect(run, outputs, count) do
-    case next(run) do
-      {:outputs, emitted, run} ->
-        count = count + size(emitted)
-        Heap.grow(count)
-        collect(run, gather(emitted, outputs), count)
-
-      {:done, run} ->
-        {{:ok, in_order(outputs)}, Run.close(run, nil)}
-
-      {:halted, emitted, error, run} ->
-        {{:error, error, in_order(gather(emitted, outputs))}, Run.close(run, error)}
-    end
-  end
+  defp gathered(emitted, {outputs, count}), do: {gather(emitted, outputs), count + size(emitted)}
 
   defp size(emitted) do
     Enum.reduce(emitted, 0, fn
@@ -154,18 +138,6 @@ defmodule Slither.Pipe.Runner do
       {_output, _item}, count -> count + 1
     end)
   end
-
-  # What the input itself raises or throws passes through, once the workers are free.
-  defp next(run) do
-    Run.next(run)
-  catch
-    kind, reason ->
-      Run.close(run, raised(kind, reason))
-      :erlang.raise(kind, reason, __STACKTRACE__)
-  end
-
-  defp raised(:error, reason), do: Exception.normalize(:error, reason)
-  defp raised(kind, reason), do: %ErlangError{original: {kind, reason}}
 
   defp gather([{:items, output, items} | rest], outputs) do
     %{^output => before} = outputs

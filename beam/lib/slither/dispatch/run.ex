@@ -1,0 +1,171 @@
+defmodule Slither.Dispatch.Run do
+  @moduledoc false
+  # One run of a dispatch, in the process that reads it: it pulls the input as its flow has room,
+  # makes batches of it, and hands results on. Called by `Slither.Dispatch`.
+
+  alias Slither.{Context, Error, Item, Receipt}
+  alias Slither.Dispatch.Settings
+  alias Slither.Run.{Account, Batcher, Fill, Flow, Mailbox, Plan, Reader, Source}
+  alias Slither.Telemetry.Events
+
+  @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started]
+  defstruct @enforce_keys ++ [next: 0, account: %Account{}]
+
+  @typedoc "`next` is the number of the next item; `owner` is the process that began the run."
+  @type t :: %__MODULE__{
+          mailbox: Mailbox.t(),
+          owner: pid,
+          source: Source.t(),
+          batcher: Batcher.t(),
+          flow: Flow.t(),
+          facts: map,
+          receipt?: boolean,
+          started: integer,
+          next: non_neg_integer,
+          account: Account.t()
+        }
+
+  @doc "A run of the items; where it is `bounded`, results that nobody has read count as in flight."
+  @spec open(Enumerable.t(), keyword, boolean) :: {:ok, t} | {:error, Error.t()}
+  def open(items, options, bounded) do
+    with {:ok, options} <- Settings.check(options, "Slither.dispatch/2"),
+         :ok <- enumerable(items),
+         {:ok, plan} <- Plan.new(options, context(options), bounded) do
+      mailbox = Mailbox.open()
+
+      run = %__MODULE__{
+        mailbox: mailbox,
+        owner: self(),
+        source: Source.new(items),
+        batcher: Settings.batcher(options),
+        flow: plan |> Flow.new(Mailbox.inbox(mailbox, :dispatch)) |> Flow.give_whole(),
+        facts: %{run: plan.context.runtime.run, pool: options[:pool]},
+        receipt?: options[:receipt],
+        started: System.monotonic_time()
+      }
+
+      Events.run_started(:dispatch, run.facts)
+      {:ok, run}
+    end
+  end
+
+  defp context(options) do
+    run = "run-#{System.unique_integer([:positive])}"
+
+    %Context{
+      session_id: options[:session_id] || run,
+      metadata: options[:metadata],
+      runtime: %{run: run}
+    }
+  end
+
+  @doc "Whether items can be the input of a run."
+  @spec enumerable(term) :: :ok | {:error, Error.t()}
+  def enumerable(items) do
+    if Source.enumerable?(items) do
+      :ok
+    else
+      {:error,
+       %Error{
+         reason: :invalid_input,
+         message: "takes an enumerable of items, got #{inspect(items, limit: 5)}",
+         where: "Slither.dispatch/2"
+       }}
+    end
+  end
+
+  @doc "The next results, waiting for them if need be: put before `results`, the last one first."
+  @spec next(t, [Item.t()]) :: Reader.step(t, [Item.t()])
+  def next(run, results) do
+    run = fill(run)
+    {chunks, flow} = Flow.take(run.flow)
+
+    cond do
+      chunks != [] -> unpack(chunks, results, %{run | flow: Flow.rest(flow)})
+      Flow.idle?(flow) and run.source == :done -> {:done, %{run | flow: flow}}
+      true -> next(await(%{run | flow: Flow.rest(flow)}), results)
+    end
+  end
+
+  @doc "Ends the run: frees workers and the input. Gives a receipt, if somebody is to have it."
+  @spec close(t, Exception.t() | nil) :: Receipt.t() | nil
+  def close(run, error) do
+    Reader.close(run.owner, fn -> Flow.close(run.flow) end)
+    Source.close(run.source)
+    Mailbox.close(run.mailbox)
+    heard? = Events.run_end_heard?(:dispatch, error)
+
+    if heard? or run.receipt? do
+      duration = System.monotonic_time() - run.started
+      account = Account.add(run.account, :in, run.next)
+      receipt = Account.receipt(account, Flow.work(run.flow), duration, error)
+      if heard?, do: Events.run_ended(:dispatch, receipt, run.facts, error)
+      receipt
+    end
+  end
+
+  ## In
+
+  defp fill(%__MODULE__{source: :done} = run), do: run
+  defp fill(run), do: if(Flow.free(run.flow) > 0, do: run |> pull() |> fill(), else: run)
+
+  defp pull(run) do
+    {groups, run} = guard(run, fn -> batches(run) end)
+    %{run | flow: Enum.reduce(groups, run.flow, &Flow.submit(&2, &1))}
+  end
+
+  defp batches(run) do
+    batcher = Batcher.resize(run.batcher, Flow.batch_size(run.flow))
+    count = Batcher.want(batcher)
+    {entries, next, source} = Source.entries(run.source, count, run.next, & &1)
+    {groups, batcher} = Batcher.add(batcher, entries)
+    groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
+    {groups, %{run | source: source, next: next, batcher: batcher}}
+  end
+
+  defp await(run) do
+    {:dispatch, message} = Mailbox.await(run.mailbox)
+    %{run | flow: guard(run, fn -> Flow.message(run.flow, message) end)}
+  end
+
+  # What the caller's code raises (the input, a strategy, a policy's function) passes through. The
+  # caller of `next/2` closes the run as it was before: only this one knows what is out.
+  defp guard(run, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      Flow.close(run.flow)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  ## Out
+
+  defp unpack([{:ok, entries} | chunks], results, run),
+    do: unpack(chunks, push(entries, results), out(run, length(entries)))
+
+  defp unpack([{:full, entries, values, attempt} | chunks], results, run) do
+    results = Fill.onto(results, entries, values, attempt)
+    unpack(chunks, results, out(run, length(values)))
+  end
+
+  defp unpack([{:mixed, outcomes} | chunks], results, run) do
+    {results, account} =
+      Enum.reduce(outcomes, {results, run.account}, fn {_seq, outcome, item},
+                                                       {results, account} ->
+        {[item | results], account(account, outcome, item)}
+      end)
+
+    unpack(chunks, results, %{run | account: account})
+  end
+
+  defp unpack([{:halt, _seq, error} | _chunks], results, run), do: {:halted, results, error, run}
+  defp unpack([], results, run), do: {:more, results, run}
+
+  defp push([{_seq, item} | entries], results), do: push(entries, [item | results])
+  defp push([], results), do: results
+
+  defp out(run, count), do: %{run | account: Account.add(run.account, :out, count)}
+
+  defp account(account, :ok, _item), do: Account.add(account, :out, 1)
+  defp account(account, policy, item), do: Account.failed(account, policy, item)
+end
