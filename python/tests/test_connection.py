@@ -1,163 +1,166 @@
-"""The parts of a driver's connection, each with a peer that the test plays itself."""
+"""A worker's connection by itself: BEAM's side is the other end of two pipes."""
 
 from __future__ import annotations
 
-import queue
-import socket
-import struct
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from slither._driver.channel import LONGEST, Channel, header
-from slither._driver.job import Group
-from slither._driver.reader import Box, Reader
-from slither._driver.writer import Writer
-from slither._version import MAX_FRAME
+from slither import SlitherError
+from slither._types import Payload
 from slither._wire import build, frames
+from slither._worker.connection import Link
+from slither.erlport import Port
 
 PATIENCE = 30
 
 
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    made = Channel()
-    with made.theirs:
-        yield made
-    made.shut()
+class Ends:
+    """A link, and what BEAM does with it."""
 
+    def __init__(self) -> None:
+        there, here = os.pipe(), os.pipe()
+        self.port = Port(descriptors=(there[0], here[1]))
+        self.beam = Port(descriptors=(here[0], there[1]))
+        self.link = Link(self.port)
 
-def received(peer: socket.socket) -> bytes:
-    (size,) = struct.unpack(">I", peer.recv(4, socket.MSG_WAITALL))
-    return peer.recv(size, socket.MSG_WAITALL)
+    def tell(self, kind: int, *fields: Payload) -> None:
+        self.beam.write(build.frame(kind, *fields))
 
+    def read(self) -> Payload:
+        return frames.parse(self.beam.read())
 
-def test_a_frame_is_written_whole_and_frames_are_read_until_the_end(channel: Channel) -> None:
-    body = bytes(LONGEST)
-    sender = threading.Thread(target=channel.put, args=(header(len(body)) + body,))
-    sender.start()
-    assert received(channel.theirs) == body
-    sender.join()
-    channel.theirs.sendall(header(2) + b"ab" + header(1) + b"c" + header(9) + b"cut")
-    channel.theirs.shutdown(socket.SHUT_WR)
-    assert list(channel.frames()) == [b"ab", b"c"]
-
-
-@pytest.mark.parametrize("size", [0, MAX_FRAME + 1])
-def test_a_frame_beyond_the_limits_is_refused(channel: Channel, size: int) -> None:
-    channel.theirs.sendall(header(size))
-    with pytest.raises(Exception, match=f"a frame of {size} bytes"):
-        next(channel.frames())
-
-
-def test_what_is_written_to_a_closed_end_is_the_readers_to_tell(channel: Channel) -> None:
-    channel.theirs.close()
-    for _ in range(3):
-        channel.put(b"nobody reads this")
-    assert list(channel.frames()) == []
+    def close(self) -> None:
+        self.beam.close()
+        self.port.close()
 
 
 @pytest.fixture
-def writer(channel: Channel) -> Iterator[Writer]:
-    made = Writer(channel, lambda: None, lambda: None)
-    made.thread.start()
+def ends() -> Iterator[Ends]:
+    made = Ends()
     yield made
-    made.order(made.stop)
-    made.thread.join(PATIENCE)
-    assert not made.thread.is_alive()
+    made.close()
 
 
-def test_orders_are_carried_out_in_turn_and_their_frames_go_together(
-    channel: Channel, writer: Writer
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
+def view(ends: Ends, name: str) -> Callable[[], frames.Answer | None]:
+    return lambda: ends.link.ask_view(1, name, 0, None, None)
+
+
+def call(identity: int) -> tuple[Payload, ...]:
+    return frames.CALL, identity, ["command", "f"], {}, 0, 1, []
+
+
+def test_answers_find_who_asked_whoever_reads(ends: Ends, threads: ThreadPoolExecutor) -> None:
+    asked: dict[str, Future[frames.Answer | None]] = {}
+    ids: dict[str, int] = {}
+    for name in ("first", "second", "third"):
+        asked[name] = threads.submit(view(ends, name))
+        question = ends.read()
+        ids[question.name] = question.id
+    # The first reads for all; its own answer is the last, so that another must take over.
+    for name in ("third", "first", "second"):
+        ends.tell(frames.VIEW_REPLY, ids[name], 0, name)
+    assert {name: done.result(PATIENCE) for name, done in asked.items()} == {
+        name: (0, name) for name in asked
+    }
+
+
+def test_calls_and_cancels_come_while_a_handler_asks(
+    ends: Ends, threads: ThreadPoolExecutor
 ) -> None:
-    hold, held = threading.Event(), threading.Event()
-    writer.order(held.set)
-    writer.order(hold.wait, PATIENCE)
-    assert held.wait(PATIENCE)
-    for n in range(3):
-        writer.order(writer.write, (b"frame ", str(n).encode()), 7)
-    hold.set()
-    assert [received(channel.theirs) for _ in range(3)] == [b"frame 0", b"frame 1", b"frame 2"]
+    answer = threads.submit(view(ends, "v"))
+    question = ends.read()
+    ends.tell(*call(7))
+    ends.tell(frames.CANCEL, 7)
+    ends.tell(frames.CANCEL, 9)
+    ends.tell(*call(8))
+    ends.tell(frames.VIEW_REPLY, question.id, 1, {"kind": "k"})
+    assert answer.result(PATIENCE) == (1, {"kind": "k"})
+    found = []
+    for _ in range(2):
+        incoming = ends.link.next_call()
+        assert incoming is not None
+        found.append((incoming.call.id, ends.link.is_dropped(incoming.call.id)))
+        ends.link.forget(incoming.call.id)
+    assert found == [(7, True), (8, False)]
+    assert ends.link.is_gone(9)
+    assert ends.link.news == 2
 
 
-def test_each_order_is_carried_out_or_refused_whenever_the_writer_stops(channel: Channel) -> None:
-    told: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
-    ended = threading.Event()
-    writer = Writer(channel, lambda: None, ended.set)
-    writer.thread.start()
-
-    def ask(first: int) -> None:
-        for n in range(first, first + 500):
-            writer.order(
-                lambda n: told.put(("done", n)), n, refuse=lambda n: told.put(("refused", n))
-            )
-
-    askers = [threading.Thread(target=ask, args=(500 * n,)) for n in range(4)]
-    for asker in askers:
-        asker.start()
-    writer.order(writer.stop)
-    for asker in askers:
-        asker.join()
-    assert ended.wait(PATIENCE)
-    found = [told.get_nowait() for _ in range(told.qsize())]
-    assert sorted(n for _, n in found) == list(range(2_000))
+def test_the_end_is_told_to_all_who_wait(ends: Ends, threads: ThreadPoolExecutor) -> None:
+    waiting = [threads.submit(view(ends, "v")) for _ in range(2)]
+    waiting.append(threads.submit(lambda: ends.link.wait(lambda: False)))
+    for _ in range(2):
+        ends.read()
+    os.close(ends.beam._out)
+    assert [done.result(PATIENCE) for done in waiting] == [None, None, None]
+    assert ends.link.ended
+    assert ends.link.next_call() is None
+    assert ends.link.is_cancelled(1)
+    ends.beam._out = os.open(os.devnull, os.O_WRONLY)
 
 
-def test_an_idle_writer_kills_when_time_is_up_and_looks_around_before(channel: Channel) -> None:
-    seen: queue.SimpleQueue[str] = queue.SimpleQueue()
-    writer = Writer(channel, lambda: seen.put("killed"), lambda: seen.put("ended"))
-    writer.next_look, writer.look = (lambda: 0.01), (lambda: seen.put("looked"))
-    writer.thread.start()
-    assert seen.get(timeout=PATIENCE) == "looked"
-    writer.next_look = lambda: None
-    writer.order(writer.kill_in, 0.01)
-    while (word := seen.get(timeout=PATIENCE)) == "looked":
-        pass
-    assert word == "killed"
-    writer.order(writer.stop)
-    assert seen.get(timeout=PATIENCE) == "ended"
+def test_what_asks_in_the_middle_of_its_own_question_is_refused(ends: Ends) -> None:
+    refused: list[str] = []
+    send = ends.port._send
+
+    # As a finaliser that the garbage collector runs here.
+    def send_and_ask(data: bytes | memoryview) -> None:
+        ends.port._send = send  # type: ignore[method-assign]
+        with pytest.raises(SlitherError) as error:
+            ends.link.ask_table(1, "t", "size", ())
+        refused.append(str(error.value))
+        ends.link.tell_table(1, "t", "scan_end", (4,))
+        send(data)
+
+    ends.port._send = send_and_ask  # type: ignore[method-assign]
+    ends.tell(frames.VIEW_REPLY, 1, 0, "answer")
+    assert view(ends, "v")() == (0, "answer")
+    assert "a finaliser asked BEAM for something" in refused[0]
+    ends.link.send((build.frame(frames.PONG, 1),))
+    assert [type(ends.read()).__name__ for _ in range(3)] == ["ViewCall", "TableCall", "Pong"]
 
 
-def test_the_reader_gives_each_frame_to_whoever_has_its_id(channel: Channel) -> None:
-    boxes: dict[int, Box] = {}
-    lasting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    once: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    boxes[1], boxes[300] = lasting, once
-    others: list[bytes] = []
-    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-    reader = Reader(channel, boxes, others.append, ended.put)
-    more = build.frame(frames.MORE, 1, 2)
-    reply = build.frame(frames.VIEW_REPLY, 300, 0, "yes")
-    pong = build.frame(frames.PONG, 7)
-    done = build.frame(frames.DONE, 1, {}, None)
-    stray = build.frame(frames.MORE, 9, 1)
-    for body in (more, reply, pong, stray, done, more, reply):
-        channel.theirs.sendall(header(len(body)) + body)
-    channel.theirs.shutdown(socket.SHUT_WR)
-    reader.thread.start()
-    assert ended.get(timeout=PATIENCE) == "BEAM closed the connection"
-    assert [lasting.get_nowait() for _ in range(lasting.qsize())] == [more, done]
-    assert [once.get_nowait() for _ in range(once.qsize())] == [reply]
-    assert (others, boxes) == ([pong], {})
+def test_results_get_the_credit_of_their_own_call(ends: Ends) -> None:
+    class Results:
+        id = 5
+        taken = 0
+
+        def allow(self, count: int) -> None:
+            self.taken += count
+
+    results = Results()
+    ends.link.results = results
+    for identity in (4, 5, 6):
+        ends.tell(frames.CREDIT, identity, identity)
+    ends.link.wait(lambda: results.taken > 0)
+    assert results.taken == 5
+    assert ends.link.news == 1
 
 
-def test_a_reader_that_can_not_read_says_why(channel: Channel) -> None:
-    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-    channel.theirs.sendall(header(0))
-    Reader(channel, {}, lambda _body: None, ended.put).thread.start()
-    assert ended.get(timeout=PATIENCE) == "what BEAM sent could not be read: a frame of 0 bytes"
+def test_a_thread_that_waits_reads_once_the_reader_is_done(
+    ends: Ends, threads: ThreadPoolExecutor
+) -> None:
+    first = threads.submit(view(ends, "v"))
+    question = ends.read()
+    waits = threading.Event()
 
+    def is_cancelled() -> bool:
+        waits.set()
+        return ends.link.is_gone(3)
 
-def test_who_waits_for_a_group_is_told_once_none_is_left() -> None:
-    group, told = Group(), list[str]()
-    group.tell()
-    group.left = {1: None, 2: None}  # type: ignore[dict-item]
-    assert not group.settled(1)
-    group.waiting.append(lambda: told.append("none left"))
-    group.tell()
-    assert told == []
-    assert group.settled(2)
-    group.tell()
-    group.tell()
-    assert told == ["none left"]
+    second = threads.submit(lambda: ends.link.wait(is_cancelled))
+    assert waits.wait(PATIENCE)
+    ends.tell(frames.VIEW_REPLY, question.id, 0, 1)
+    assert first.result(PATIENCE) == (0, 1)
+    ends.tell(frames.CANCEL, 3)
+    second.result(PATIENCE)
