@@ -1,7 +1,8 @@
 defmodule Slither.Pipe.Counts do
   @moduledoc false
-  # The account of a long-running pipe. It belongs to the pipe's supervisor, so that it outlives
-  # the processes that count, and tells their successors what was lost.
+  # The account of a long-running pipe, in counters that its server and its sink process add to and
+  # whoever asks for its status reads. They belong to the pipe's supervisor, so that they outlive
+  # the processes that count, and tell the next ones what was lost.
   #
   # in + expanded = out + skipped + routed + failed + lost + what is inside.
 
@@ -59,7 +60,8 @@ defmodule Slither.Pipe.Counts do
   @doc "Items that were taken in and have not ended."
   @spec inside(t) :: integer
   def inside(counts) do
-    # The ends are read first: what ends meanwhile counts as inside, never as less than nothing.
+    # Read the ends first: an item that ends meanwhile then counts as inside, and the sum can't be
+    # negative.
     ended = @ends |> Enum.map(&get(counts, &1)) |> Enum.sum()
     get(counts, :in) + get(counts, :expanded) - ended
   end

@@ -1,12 +1,13 @@
 defmodule Slither.Pipe.Fingerprint do
   @moduledoc false
-  # What the results of a run depend on, beside its input: each part of the pipe's definition by
-  # name, with a digest that is the same in the next VM, and another where the part, or the code
-  # of a handler in it, is another. Slither's own code is left out: a new version may go on.
+  # What the results of a run depend on beside its input, for `Slither.Pipe.Resume`: each part of
+  # the pipe's definition by name, with a digest. The digest is the same in the next VM, and differs
+  # where the part differs or the code of a handler in it. Slither's own code is left out, so that a
+  # new version can go on from a checkpoint. Pure.
 
   alias Slither.Pipe.{Checkpoint, Definition}
 
-  # Changing these changes how a run goes, not what comes out.
+  # Options that change how a run goes, not what comes out.
   @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
             [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
 
@@ -37,7 +38,7 @@ defmodule Slither.Pipe.Fingerprint do
       for {option, value} <- chosen, do: {"#{name} option #{inspect(option)}", value}
   end
 
-  # What a term is in the next VM as well.
+  # A term that stands for this one, and is the same in the next VM.
   defp lasting(fun) when is_function(fun) do
     facts = Map.new(Function.info(fun))
     name = {facts.module, facts.name, facts.arity}
@@ -55,7 +56,7 @@ defmodule Slither.Pipe.Fingerprint do
 
   defp lasting(pid) when is_pid(pid) or is_reference(pid) or is_port(pid), do: :of_the_moment
 
-  # It may stand for a module whose functions are called.
+  # An atom may name a module whose functions are called.
   defp lasting(atom) when is_atom(atom), do: {atom, code(atom)}
   defp lasting(term), do: term
 

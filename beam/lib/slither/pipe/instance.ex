@@ -38,9 +38,10 @@ defmodule Slither.Pipe.Instance do
   ]
 
   @moduledoc false
-  # A long-running pipe: its sink process and its server, which stand and fall together, under
-  # a supervisor that keeps their account. The server is last to start, so it is the first to
-  # stop, and can still deliver.
+  # A long-running pipe: the supervisor of its processes, and the functions behind `Slither.Pipe`,
+  # which run in the process of whoever calls them. `Sink`, `Server` and `Closer` stand and fall
+  # together, and the supervisor owns their account. They stop in the opposite order: the closer has
+  # the server finish while it can still deliver.
 
   use Supervisor
 
@@ -49,7 +50,7 @@ defmodule Slither.Pipe.Instance do
 
   @where "Slither.Pipe.start_link/2"
 
-  # What a server may need beyond the time it was given.
+  # ms that a server may need beyond the time it was given.
   @grace 1_000
 
   @doc "The options as Markdown."
@@ -148,13 +149,13 @@ defmodule Slither.Pipe.Instance do
     with {:ok, instance, counts} <- Names.find(:instance, pipe) do
       drain_for(pipe, timeout)
       shut(instance)
-      # What is left inside has nobody who would finish it.
+      # Nobody is left to finish what is inside.
       Counts.lose(counts)
       {:ok, Counts.read(counts)}
     end
   end
 
-  # A handler that never returns keeps the server from answering, but not from being stopped.
+  # A server whose handler never returns can't answer, but it can be stopped.
   defp drain_for(pipe, timeout) do
     with {:ok, server, _counts} <- Names.find(:server, pipe) do
       patience = if timeout == :infinity, do: :infinity, else: timeout + @grace
@@ -168,7 +169,7 @@ defmodule Slither.Pipe.Instance do
   defp shut(instance) do
     Supervisor.stop(instance, :normal, :infinity)
   catch
-    # Another has stopped it.
+    # Another process has stopped it.
     :exit, _reason -> :ok
   end
 

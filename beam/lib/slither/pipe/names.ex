@@ -1,6 +1,7 @@
 defmodule Slither.Pipe.Names do
   @moduledoc false
-  # The processes of long-running pipes, by their pipe's name.
+  # A registry of the processes of long-running pipes, by their pipe's name, and of checkpoints that
+  # are in use. Called by those processes, and by whoever looks for one.
 
   alias Slither.Error
   alias Slither.Pipe.Counts
@@ -21,7 +22,7 @@ defmodule Slither.Pipe.Names do
   def find(role, pipe) do
     name = if is_pid(pipe), do: name(pipe), else: pipe
 
-    # The registry learns of a death a moment after it.
+    # The registry may still have a process that has just ended.
     with [{pid, value}] <- Registry.lookup(@registry, {role, name}),
          true <- Process.alive?(pid) do
       {:ok, pid, value}

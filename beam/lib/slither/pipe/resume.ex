@@ -1,18 +1,19 @@
 defmodule Slither.Pipe.Resume do
   @moduledoc false
-  # A run with a checkpoint: first what earlier runs have recorded, from the file; then the run
-  # of the rest. Its outputs are handed on once they are recorded, and an input's outputs are
-  # recorded together, when all that was made of it has ended.
+  # A run with a checkpoint, in the process that drives it; called through `Slither.Pipe.Run`. It
+  # hands on what earlier runs have recorded in the file, and then the outputs of the rest. Outputs
+  # are handed on once they are recorded, and those of one input are recorded together, when all
+  # that was made of it has ended.
   #
-  # Before anything is handed on, the inputs that are finished are pulled again, and compared.
+  # Before it hands anything on, it pulls the inputs that are finished again, and compares them.
 
   alias Slither.Pipe.{Checkpoint, Definition, Fingerprint}
   alias Slither.Run.{Chain, Engine, Unfinished}
   alias Slither.PipeError
 
-  # A stage of any other type may make one item of several, which have no position of their own.
+  # Stages that give each item a place under one input. A `:batch` stage makes one of several.
   @types [:beam, :python, :router, :module]
-  # A run that never has to wait records at least so often, in items.
+  # Finished inputs after which a run that never has to wait records them.
   @often 100
 
   @enforce_keys [:checkpoint, :engine, :at]
@@ -148,7 +149,7 @@ defmodule Slither.Pipe.Resume do
     case record(resume) do
       {:ok, [], resume} -> go_on(resume)
       {:ok, recorded, resume} -> {:outputs, recorded, resume}
-      # A disk that is full, say: what is not recorded is not handed on.
+      # The disk may be full: outputs that are not recorded are not handed on.
       {:error, error, resume} -> {:halted, [], error, resume}
     end
   end

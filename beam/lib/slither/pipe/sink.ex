@@ -1,8 +1,8 @@
 defmodule Slither.Pipe.Sink do
   @moduledoc false
-  # Calls a long-running pipe's sinks, in order, in a process of its own: a slow sink slows the
-  # pipe down, but does not keep it from answering. Its mailbox holds one delivery at most; the
-  # server waits for the answer before it sends the next.
+  # The process of a long-running pipe that calls its sinks, in order: a slow sink slows the pipe
+  # down, but does not keep the pipe's server from answering. Its mailbox holds one delivery at
+  # most, as the server waits for the answer before it sends the next; see `Slither.Pipe.Outbox`.
 
   use GenServer
 
@@ -33,11 +33,11 @@ defmodule Slither.Pipe.Sink do
     {:noreply, settings}
   end
 
-  # What a sink's own processes and timers send does not stay in the mailbox.
+  # A sink may start processes and timers: drop what they send here, so that it does not pile up.
   @impl true
   def handle_info(_message, settings), do: {:noreply, settings}
 
-  # An error policy leaves the error in meta and its choice in route.
+  # An error policy that routes an item leaves the error in its meta and the output in its route.
   defp kind(output, %{route: output, meta: %{error: _error}}), do: :routed
   defp kind(_output, _item), do: :out
 

@@ -1,8 +1,9 @@
 defmodule Slither.Run.Finished do
   @moduledoc false
-  # The positions of inputs that are finished, each with a digest of what the input was there, so
-  # that a run that goes on can tell another input from the one it knows. As runs of positions
-  # that follow one another, in order: what is finished is nearly always one run from 0.
+  # The positions of inputs that are finished, each with a digest of the input, by which a run that
+  # goes on from a checkpoint can tell whether it has the same input. They are kept as runs of
+  # positions that follow one another, in order: nearly always it is one run from 0. Pure; made and
+  # recorded by `Slither.Pipe.Resume`, and read by `Unfinished`.
 
   alias Slither.Item
 
@@ -15,7 +16,7 @@ defmodule Slither.Run.Finished do
   @spec digest(Item.t()) :: digest
   def digest(%Item{payload: payload, meta: meta}) do
     term = if meta == %{}, do: payload, else: {payload, meta}
-    # A map has its keys in another order in another VM, unless it is told not to.
+    # Without :deterministic, a map's keys come in another order in another VM.
     <<digest::binary-size(@size), _::binary>> =
       :erlang.md5(:erlang.term_to_binary(term, [:deterministic]))
 

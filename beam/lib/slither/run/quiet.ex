@@ -1,6 +1,7 @@
 defmodule Slither.Run.Quiet do
   @moduledoc false
-  # Since when nothing has joined a stage's partial batch. Times are in ms.
+  # Since when nothing has joined the partial batch of each stage, in ms. Pure; held by the drivers of
+  # runs that others feed, so that a batch does not wait for items that do not come.
 
   @enforce_keys [:after]
   defstruct [:after, seen: %{}]

@@ -1,10 +1,11 @@
 defmodule Slither.Run.Unfinished do
   @moduledoc false
-  # Which inputs of a run are finished: an input lives as long as any item made of it is inside.
-  # Runs that are not tracked have `nil` in its place, and pay nothing.
+  # Which inputs of a run are finished: an input is not, as long as any item made of it is inside.
+  # Pure; held by the chain of a run. Runs that are not tracked have `nil` in its place, and pay
+  # nothing.
   #
-  # A run that goes on looks at the inputs that are finished before it works on any other: those
-  # that are not wait here until the last finished one has been found to be what it was.
+  # A run that goes on from a checkpoint first compares all inputs that were finished with what they
+  # were. Until the last of them has come, the other inputs wait here.
 
   alias Slither.Run.{Finished, Result}
 
