@@ -22,7 +22,20 @@ defmodule Slither.Pipe.Checkpoint do
   @enforce_keys [:path, :file]
   defstruct [:path, :file, :lock, parts: [], names: [], done: [], until: 0, size: 0]
 
-  @type t :: %__MODULE__{path: String.t(), file: :file.fd(), done: Finished.t()}
+  @typedoc """
+  Of an open file: `parts`, `names` of outputs, and `done` are what earlier runs have recorded before
+  `until`, and `size` is where the next record goes.
+  """
+  @type t :: %__MODULE__{
+          path: String.t(),
+          file: :file.fd(),
+          lock: Lock.t() | nil,
+          parts: parts,
+          names: [term],
+          done: Finished.t(),
+          until: non_neg_integer,
+          size: non_neg_integer
+        }
   @typedoc "What a checkpoint belongs to: a digest of each part, by the part's name."
   @type parts :: [{String.t(), term}]
   @type output ::

@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Resume do
   # Before it hands anything on, it pulls the inputs that are finished again, and compares them.
 
   alias Slither.Pipe.{Checkpoint, Definition, Fingerprint}
-  alias Slither.Run.{Chain, Engine, Unfinished}
+  alias Slither.Run.{Chain, Engine, Finished, Unfinished}
   alias Slither.PipeError
 
   # Stages that give each item a place under one input. A `:batch` stage makes one of several.
@@ -19,7 +19,17 @@ defmodule Slither.Pipe.Resume do
   @enforce_keys [:checkpoint, :engine, :at]
   defstruct [:checkpoint, :engine, :at, unfinished: [], finished: []]
 
-  @type t :: %__MODULE__{}
+  @typedoc """
+  `at` is how far the file has been handed on, or `:end`. `finished` are inputs, and `unfinished`
+  outputs, that are not recorded yet, the last one first.
+  """
+  @type t :: %__MODULE__{
+          checkpoint: Checkpoint.t(),
+          engine: Engine.t(),
+          at: non_neg_integer | :end,
+          unfinished: [Chain.tracked()],
+          finished: [{non_neg_integer, Finished.digest()}]
+        }
 
   @doc "A run that goes on where the checkpoint at `path` ends."
   @spec new(Definition.t(), Engine.t(), String.t(), keyword) ::

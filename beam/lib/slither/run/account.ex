@@ -10,6 +10,7 @@ defmodule Slither.Run.Account do
 
   @times Map.keys(%Receipt{}.times)
   @kinds [:batches, :retries, :splits, :requeues, :late, :duplicate, :short]
+  @no_work Map.new(@kinds ++ @times, &{&1, 0})
 
   defstruct in: 0, expanded: 0, out: 0, skipped: 0, routed: 0, errors: %{}
 
@@ -74,7 +75,7 @@ defmodule Slither.Run.Account do
 
   @doc "No work."
   @spec no_work() :: work
-  def no_work, do: Map.new(@kinds ++ @times, &{&1, 0})
+  def no_work, do: @no_work
 
   @doc "The work of two."
   @spec add_work(work, work) :: work

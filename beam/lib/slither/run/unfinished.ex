@@ -11,7 +11,22 @@ defmodule Slither.Run.Unfinished do
 
   defstruct done: [], last: -1, compare: true, counts: %{}, finished: [], waiting: [], other: nil
 
-  @type t :: %__MODULE__{} | nil
+  @typedoc """
+  `done` are the inputs that earlier runs have finished, of which `last` is the last to be compared,
+  or -1; `counts` are how many items of each input are inside, with its digest; `finished` those that
+  nobody has taken yet, `waiting` the entries that wait, and `other` is where the input differs.
+  """
+  @type t ::
+          %__MODULE__{
+            done: Finished.t(),
+            last: integer,
+            compare: boolean,
+            counts: %{optional(non_neg_integer) => {pos_integer, Finished.digest()}},
+            finished: [{non_neg_integer, Finished.digest()}],
+            waiting: [Result.entry()],
+            other: non_neg_integer | nil
+          }
+          | nil
 
   @doc "Tracks a run that leaves out what is done, and compares it unless it is told not to."
   @spec new(Finished.t(), boolean) :: t
