@@ -7,6 +7,8 @@ defmodule Slither.Python.Handshake do
 
   # How many results a handler that yields may be ahead of who takes them.
   @ahead 16
+  # How many log frames and reports of progress a worker may send before it gets more credit.
+  @credits 200
 
   @doc "How many results a handler may be ahead of whoever takes them."
   @spec ahead() :: pos_integer
@@ -30,8 +32,8 @@ defmodule Slither.Python.Handshake do
   end
 
   @doc "What BEAM answers a worker's hello: what it is, and how its pool is set."
-  @spec welcome(map, non_neg_integer, credits :: pos_integer, marker? :: boolean) :: tuple
-  def welcome(settings, slot, credits, marker?) do
+  @spec welcome(map, non_neg_integer, marker? :: boolean) :: tuple
+  def welcome(settings, slot, marker?) do
     {:welcome, Frame.version(),
      %{
        "pool" => to_string(settings.name),
@@ -39,7 +41,7 @@ defmodule Slither.Python.Handshake do
        "max_frame" => settings.max_frame,
        "preload" => settings.preload,
        "paths" => settings.paths,
-       "credits" => credits,
+       "credits" => @credits,
        "ahead" => @ahead,
        "capture" => settings.capture,
        "log_level" => Atom.to_string(settings.log_level),

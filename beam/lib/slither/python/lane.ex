@@ -22,13 +22,12 @@ defmodule Slither.Python.Lane do
   @enforce_keys [:index, :count, :transport, :slot, :scheduler, :board] ++
                   [:max_frame, :ahead, :capture, :facts]
   defstruct @enforce_keys ++
-              [:worker, :monitor, :pool, state: :idle, round: 0, duplicate: 0, last?: false]
+              [:worker, :monitor, :pool, state: :idle, round: 0, last?: false]
 
   @typedoc """
   Lane `index` of `count`, which numbers its calls so that no other lane of its worker has the same.
   `facts` are of the worker's process, for captures. `worker` and `pool` are its owner and a monitor
-  of the scheduler. `duplicate` counts answers to calls that are over; `last?` says that it ends once
-  its call is answered.
+  of the scheduler. `last?` says that it ends once its call is answered.
   """
   @type t :: %__MODULE__{
           index: non_neg_integer,
@@ -46,7 +45,6 @@ defmodule Slither.Python.Lane do
           pool: reference | nil,
           state: :idle | {:busy, Exchange.t()} | {:retired, Error.t()},
           round: non_neg_integer,
-          duplicate: non_neg_integer,
           last?: boolean
         }
 
@@ -149,9 +147,6 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  # Of a call that is over: the next answer reports it.
-  defp handle({:reply, _id, _body}, lane), do: %{lane | duplicate: lane.duplicate + 1}
-
   defp handle({:part, id, body}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane) do
     case Exchange.part(exchange, body) do
       {:part, part, exchange} ->
@@ -160,8 +155,8 @@ defmodule Slither.Python.Lane do
         if Exchange.stalled?(exchange), do: Owner.stalled(lane.worker, id)
         busy(lane, exchange)
 
-      {:kept, count, exchange} ->
-        Transport.write(lane.transport, Exchange.credit(exchange, count))
+      {:kept, frame, exchange} ->
+        Transport.write(lane.transport, frame)
         busy(lane, exchange)
 
       {:broken, error, exchange} ->
@@ -179,10 +174,10 @@ defmodule Slither.Python.Lane do
          {:taken, ref, count},
          %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
        ),
-       do: allow(lane, exchange, count, Exchange.allow(exchange, count))
+       do: allow(lane, exchange, count)
 
   defp handle({:run_on, id}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane),
-    do: allow(lane, exchange, Exchange.left(exchange), Exchange.run_on(exchange))
+    do: allow(lane, exchange, :all)
 
   defp handle(
          {:kill, ref},
@@ -233,12 +228,12 @@ defmodule Slither.Python.Lane do
           Owner.sent(lane.worker, Exchange.call(exchange))
           # A transport that has closed does not answer; the worker's end then does.
           Transport.write(lane.transport, frame)
-          busy(%{lane | duplicate: 0}, exchange)
+          busy(lane, exchange)
         end
 
       {:done, outcome} ->
         Inbox.done(job.inbox, job.ref, outcome)
-        %{lane | duplicate: 0}
+        lane
     end
   end
 
@@ -253,9 +248,10 @@ defmodule Slither.Python.Lane do
 
   defp abandoned, do: %Error{reason: :cancelled, message: "the caller is gone"}
 
-  defp allow(lane, before, count, exchange) do
-    if Exchange.stalled?(before), do: Owner.resumed(lane.worker, exchange.id)
-    Transport.write(lane.transport, Exchange.credit(exchange, count))
+  defp allow(lane, exchange, count) do
+    if Exchange.stalled?(exchange), do: Owner.resumed(lane.worker, exchange.id)
+    {frame, exchange} = Exchange.allow(exchange, count)
+    Transport.write(lane.transport, frame)
     busy(lane, exchange)
   end
 

@@ -10,14 +10,12 @@ defmodule Slither.Python.Timing do
             bytes: 0,
             result_bytes: 0,
             worker: nil,
-            duplicate: 0,
             given_back?: false
 
   @typedoc """
   Times are in native units; `wire` is from the frame's last byte written to the answer's last
   byte read, and holds the handler's. `worker` is the slot that ran the call, nil on BEAM.
-  `duplicate` counts second answers that the lane got since its last call. `given_back?` says that
-  the lane has returned its lease already.
+  `given_back?` says that the lane has returned its lease already.
   """
   @type t :: %__MODULE__{
           encode: integer,
@@ -27,17 +25,11 @@ defmodule Slither.Python.Timing do
           bytes: non_neg_integer,
           result_bytes: non_neg_integer,
           worker: non_neg_integer | nil,
-          duplicate: non_neg_integer,
           given_back?: boolean
         }
 
   @doc "As measurements of an event."
   @spec measurements(t) :: map
-  def measurements(%__MODULE__{} = timing) do
-    timing
-    |> Map.from_struct()
-    |> Map.drop([:duplicate, :given_back?])
-    |> Map.merge(if timing.duplicate > 0, do: %{duplicate: timing.duplicate}, else: %{})
-    |> Map.merge(if timing.given_back?, do: %{given_back: true}, else: %{})
-  end
+  def measurements(%__MODULE__{} = timing),
+    do: timing |> Map.from_struct() |> Map.delete(:given_back?)
 end

@@ -10,7 +10,6 @@ defmodule Slither.Python.Transport do
 
   @callback write(t, iodata) :: boolean
   @callback offer(t, iodata) :: boolean
-  @callback close(t) :: :ok
   @callback event(t, message :: term) :: event
 
   @doc "Writes a frame, waiting while the peer reads nothing; false where the transport is closed."
@@ -24,10 +23,6 @@ defmodule Slither.Python.Transport do
   """
   @spec offer(t, iodata) :: boolean
   def offer(%module{} = transport, frame), do: module.offer(transport, frame)
-
-  @doc "Closes it."
-  @spec close(t) :: :ok
-  def close(%module{} = transport), do: module.close(transport)
 
   @doc "What a message that its owner got says of it; `:none` where it is another's."
   @spec event(t, term) :: event

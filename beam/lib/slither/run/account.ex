@@ -92,7 +92,6 @@ defmodule Slither.Run.Account do
         encode: work.encode + times.encode,
         wire: work.wire + max(times.wire - times.handler, 0),
         handler: work.handler + times.handler,
-        duplicate: work.duplicate + times.duplicate,
         decode: work.decode + times.decode
     }
   end

@@ -41,7 +41,7 @@ defmodule Slither.Python.Lane.ExchangeTest do
 
   test "makes the frame of a job, and what the owner is told of it" do
     job = job(["a", 2], batch: 4, attempt: 2, timeout: 50, context: "run")
-    {:send, frame, exchange} = Exchange.new(job, 7, lane(duplicate: 1))
+    {:send, frame, exchange} = Exchange.new(job, 7, lane())
     context = %{}
 
     assert Frame.decode(IO.iodata_to_binary(frame)) ==
@@ -50,7 +50,7 @@ defmodule Slither.Python.Lane.ExchangeTest do
     assert %{id: 7, timeout: 50, batch: 4, context: "run", head: @head, record: nil} =
              Exchange.call(exchange)
 
-    assert %Timing{worker: 3, duplicate: 1, bytes: bytes} = exchange.timing
+    assert %Timing{worker: 3, bytes: bytes} = exchange.timing
     assert bytes == IO.iodata_length(frame)
   end
 
@@ -95,10 +95,11 @@ defmodule Slither.Python.Lane.ExchangeTest do
     assert {:part, part, exchange} = Exchange.part(exchange, body)
     assert part == %Part{values: [10, 20], errors: %{}, bytes: byte_size(body)}
     assert Exchange.stalled?(exchange)
-    refute Exchange.stalled?(Exchange.allow(exchange, 1))
-    assert Exchange.left(exchange) == 2
-    assert exchange |> Exchange.credit(2) |> IO.iodata_to_binary() == body({:credit, 7, 2})
-    assert {:done, outcome, _pace} = Exchange.answer(Exchange.run_on(exchange), result([30, 40]))
+    {_frame, allowed} = Exchange.allow(exchange, 1)
+    refute Exchange.stalled?(allowed)
+    {frame, exchange} = Exchange.allow(exchange, :all)
+    assert IO.iodata_to_binary(frame) == body({:credit, 7, 2})
+    assert {:done, outcome, _pace} = Exchange.answer(exchange, result([30, 40]))
     assert outcome.values == [30, 40]
     assert {:broken, %Error{}, _exchange} = Exchange.part(exchange, body)
   end
@@ -109,7 +110,8 @@ defmodule Slither.Python.Lane.ExchangeTest do
 
     block = %Block{count: 2, data: <<1, 2>>, errors: nil}
     exchange = exchange([block])
-    assert {:kept, 1, exchange} = Exchange.part(exchange, body({:part, 7, 0, [5], nil}))
+    assert {:kept, frame, exchange} = Exchange.part(exchange, body({:part, 7, 0, [5], nil}))
+    assert IO.iodata_to_binary(frame) == body({:credit, 7, 1})
     assert {:done, %Outcome{values: [results]}, _} = Exchange.answer(exchange, result([6]))
     assert %Block{count: 2, data: <<5, 6>>} = results
   end

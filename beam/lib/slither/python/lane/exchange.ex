@@ -38,7 +38,7 @@ defmodule Slither.Python.Lane.Exchange do
   def new(job, id, lane) do
     started = System.monotonic_time()
     {count, encoded, bad} = encode(job.payloads)
-    timing = %Timing{worker: lane.slot, duplicate: lane.duplicate}
+    timing = %Timing{worker: lane.slot}
 
     if count == 0 do
       {:done, Outcome.ok(Enum.map(job.payloads, fn _ -> nil end), bad, timing)}
@@ -93,10 +93,10 @@ defmodule Slither.Python.Lane.Exchange do
 
   @doc """
   A body of results that come before the call is done. Those of a block are `:kept`, as nobody waits
-  for a part of one; the worker gets its credit back for so many.
+  for a part of one, and a frame gives the worker its credit back.
   """
   @spec part(t, binary) ::
-          {:part, Part.t(), t} | {:kept, pos_integer, t} | {:broken, Error.t(), t}
+          {:part, Part.t(), t} | {:kept, iodata, t} | {:broken, Error.t(), t}
   def part(%__MODULE__{timing: timing} = exchange, body) do
     received = System.monotonic_time()
     size = byte_size(body)
@@ -109,7 +109,8 @@ defmodule Slither.Python.Lane.Exchange do
       {:part, part, %{exchange | results: results, timing: timing}}
     else
       {:kept, count, results} ->
-        {:kept, count, %{exchange | results: Results.allow(results, count)}}
+        {frame, exchange} = allow(%{exchange | results: results}, count)
+        {:kept, frame, exchange}
 
       {:error, why} ->
         {:broken, broken(exchange.slot, why), exchange}
@@ -173,21 +174,17 @@ defmodule Slither.Python.Lane.Exchange do
   @spec killed() :: Error.t()
   def killed, do: %Error{reason: :killed, message: "the call was killed by its caller"}
 
-  @doc "A frame of credit for so many more results."
-  @spec credit(t, non_neg_integer) :: iodata
-  def credit(exchange, count), do: Frame.encode!({:credit, exchange.id, count})
+  @doc "Gives it credit for so many more results, or for all that are left: a frame says so."
+  @spec allow(t, pos_integer | :all) :: {iodata, t}
+  def allow(%__MODULE__{results: results} = exchange, :all) do
+    frame = Frame.encode!({:credit, exchange.id, Results.left(results)})
+    {frame, %{exchange | results: Results.run_on(results)}}
+  end
 
-  @doc "It has credit for so many more results."
-  @spec allow(t, non_neg_integer) :: t
-  def allow(exchange, count), do: %{exchange | results: Results.allow(exchange.results, count)}
-
-  @doc "It has credit for all that are left."
-  @spec run_on(t) :: t
-  def run_on(exchange), do: %{exchange | results: Results.run_on(exchange.results)}
-
-  @doc "How many results are still to come."
-  @spec left(t) :: non_neg_integer
-  def left(exchange), do: Results.left(exchange.results)
+  def allow(exchange, count) do
+    frame = Frame.encode!({:credit, exchange.id, count})
+    {frame, %{exchange | results: Results.allow(exchange.results, count)}}
+  end
 
   @doc "Whether the handler has to wait for credit."
   @spec stalled?(t) :: boolean

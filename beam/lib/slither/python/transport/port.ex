@@ -46,14 +46,6 @@ defmodule Slither.Python.Transport.Port do
   end
 
   @impl true
-  def close(%__MODULE__{port: port}) do
-    Port.close(port)
-    :ok
-  rescue
-    ArgumentError -> :ok
-  end
-
-  @impl true
   def event(%__MODULE__{port: port}, {port, {:data, body}}), do: {:frame, body}
   def event(%__MODULE__{port: port}, {port, {:exit_status, status}}), do: {:closed, status}
 

@@ -46,9 +46,6 @@ defmodule Slither.Python.Transport.Socket do
   end
 
   @impl true
-  def close(%__MODULE__{socket: socket}), do: :gen_tcp.close(socket)
-
-  @impl true
   def event(%__MODULE__{socket: socket}, {:tcp, socket, body}), do: {:frame, body}
   def event(%__MODULE__{socket: socket}, {:tcp_closed, socket}), do: {:closed, nil}
   def event(%__MODULE__{socket: socket}, {:tcp_error, socket, _why}), do: {:closed, nil}

@@ -5,10 +5,12 @@ defmodule Slither.Python.Worker.Effects do
 
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Reports, Rss, Transport}
-  alias Slither.Python.Worker.{Calls, Credit, Life, State}
+  alias Slither.Python.Worker.{Calls, Life, State}
 
   # ms until a process that was killed is taken for gone, though the system does not tell.
   @kill_wait 2_000
+  # A worker gets its log credit back so many at a time.
+  @credit_step 50
   # ms to wait with a word to a worker that reads nothing.
   @pipe_full 20
 
@@ -117,7 +119,7 @@ defmodule Slither.Python.Worker.Effects do
   @spec give_credit(State.t()) :: State.t()
   def give_credit(%State{owed: owed} = state) do
     cond do
-      not Credit.due?(owed) ->
+      owed < @credit_step ->
         state
 
       tell(state, {:credit, 0, owed}) ->

@@ -10,7 +10,7 @@ defmodule Slither.Python.Worker.Frames do
   alias Slither.Protocol.Frame
   alias Slither.Python.Obituary.{LastWords, Marker}
   alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Voice}
-  alias Slither.Python.Worker.{Calls, Credit, Life, State}
+  alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
 
   # An honest worker has no more to say than its credits allow; one that floods its owner would
@@ -105,7 +105,7 @@ defmodule Slither.Python.Worker.Frames do
   defp control_frame({:hello, version, facts}, %State{life: %{phase: :starting}} = state) do
     Logger.metadata(os_pid: facts["pid"])
     marker = Marker.open(facts)
-    tell(state, Handshake.welcome(state.settings, state.slot, Credit.most(), marker != nil))
+    tell(state, Handshake.welcome(state.settings, state.slot, marker != nil))
     state = %{state | marker: marker, hello: Map.delete(facts, "marker")}
 
     if Handshake.understood?(version),

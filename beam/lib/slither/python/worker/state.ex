@@ -4,7 +4,7 @@ defmodule Slither.Python.Worker.State do
 
   alias Slither.Python.{Asks, Launcher, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker}
-  alias Slither.Python.Worker.{Calls, Credit, Life}
+  alias Slither.Python.Worker.{Calls, Life}
 
   @enforce_keys [:settings, :slot, :scheduler, :born]
   defstruct [
@@ -56,7 +56,7 @@ defmodule Slither.Python.Worker.State do
           calls: Calls.t(),
           life: Life.t(),
           voice: Voice.t(),
-          owed: Credit.t(),
+          owed: non_neg_integer,
           unheard?: boolean
         }
 
