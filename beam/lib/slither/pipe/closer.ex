@@ -6,33 +6,33 @@ defmodule Slither.Pipe.Closer do
 
   use GenServer
 
-  alias Slither.Pipe.{Names, Server}
+  alias Slither.Pipe.{Names, Server, Setup}
 
   # ms beyond the pipe's time in which the server answers unless a handler keeps it.
   @patience 500
 
-  @spec child_spec(map) :: Supervisor.child_spec()
-  def child_spec(settings) do
+  @spec child_spec(Setup.t()) :: Supervisor.child_spec()
+  def child_spec(setup) do
     %{
       id: __MODULE__,
-      start: {__MODULE__, :start_link, [settings]},
-      shutdown: settings.shutdown + 2 * @patience
+      start: {__MODULE__, :start_link, [setup]},
+      shutdown: setup.shutdown + 2 * @patience
     }
   end
 
-  @spec start_link(map) :: GenServer.on_start()
-  def start_link(settings), do: GenServer.start_link(__MODULE__, settings)
+  @spec start_link(Setup.t()) :: GenServer.on_start()
+  def start_link(setup), do: GenServer.start_link(__MODULE__, setup)
 
   @impl true
-  def init(settings) do
+  def init(setup) do
     Process.flag(:trap_exit, true)
-    {:ok, settings}
+    {:ok, setup}
   end
 
   @impl true
-  def terminate(_reason, settings) do
-    with {:ok, server, _counts} <- Names.find(:server, settings.name),
-         do: Server.close(server, settings.shutdown, settings.shutdown + @patience)
+  def terminate(_reason, setup) do
+    with {:ok, server, _counts} <- Names.find(:server, setup.name),
+         do: Server.close(server, setup.shutdown, setup.shutdown + @patience)
   catch
     # It has ended, or its handler does not return.
     :exit, _reason -> :ok

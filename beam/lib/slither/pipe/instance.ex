@@ -46,7 +46,7 @@ defmodule Slither.Pipe.Instance do
   use Supervisor
 
   alias Slither.{Error, Options, PipeError}
-  alias Slither.Pipe.{Closer, Counts, Definition, Names, Run, Runner, Server, Sink}
+  alias Slither.Pipe.{Closer, Counts, Definition, Names, Run, Runner, Server, Setup, Sink}
 
   @where "Slither.Pipe.start_link/2"
 
@@ -78,37 +78,29 @@ defmodule Slither.Pipe.Instance do
       counts = Counts.new(definition.outputs)
       Counts.put(counts, :capacity, checked[:max_waiting])
 
-      settings =
-        checked
-        |> Map.new()
-        |> Map.merge(%{
-          name: name(pipe, checked),
-          definition: definition,
-          counts: counts,
-          sinks: Map.new(checked[:sinks])
-        })
-
-      start(settings)
+      own = [name: name(pipe, checked), definition: definition, counts: counts]
+      sinks = Map.new(checked[:sinks])
+      start(struct!(Setup, Keyword.merge(checked, [sinks: sinks] ++ own)))
     end
   end
 
-  defp start(settings) do
-    via = Names.via(:instance, settings.name, settings.counts)
+  defp start(setup) do
+    via = Names.via(:instance, setup.name, setup.counts)
 
-    case Supervisor.start_link(__MODULE__, settings, name: via) do
+    case Supervisor.start_link(__MODULE__, setup, name: via) do
       {:error, {:shutdown, {:failed_to_start_child, _child, reason}}} -> {:error, reason}
       answer -> answer
     end
   end
 
   @impl true
-  def init(settings) do
-    server = %{id: Server, start: {Server, :start_link, [settings]}, shutdown: @grace}
+  def init(setup) do
+    server = %{id: Server, start: {Server, :start_link, [setup]}, shutdown: @grace}
 
-    Supervisor.init([{Sink, settings}, server, {Closer, settings}],
+    Supervisor.init([{Sink, setup}, server, {Closer, setup}],
       strategy: :one_for_all,
-      max_restarts: settings.max_restarts,
-      max_seconds: settings.max_seconds
+      max_restarts: setup.max_restarts,
+      max_seconds: setup.max_seconds
     )
   end
 

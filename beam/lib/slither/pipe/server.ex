@@ -12,14 +12,14 @@ defmodule Slither.Pipe.Server do
 
   require Logger
 
-  alias Slither.Pipe.{Counts, Names, Outbox, Rate, State}
+  alias Slither.Pipe.{Counts, Names, Outbox, Rate, Setup, State}
   alias Slither.Run.{Engine, Entry, Quiet}
   alias Slither.Telemetry.Events
 
-  @spec start_link(map) :: GenServer.on_start()
-  def start_link(settings) do
-    name = Names.via(:server, settings.name, settings.counts)
-    GenServer.start_link(__MODULE__, settings, name: name)
+  @spec start_link(Setup.t()) :: GenServer.on_start()
+  def start_link(setup) do
+    name = Names.via(:server, setup.name, setup.counts)
+    GenServer.start_link(__MODULE__, setup, name: name)
   end
 
   # The server alone decides when time is up: so nobody is told that a push failed which was
@@ -49,11 +49,11 @@ defmodule Slither.Pipe.Server do
   def close(server, timeout, patience), do: GenServer.call(server, {:close, timeout}, patience)
 
   @impl true
-  def init(settings) do
+  def init(setup) do
     Process.flag(:trap_exit, true)
-    {:ok, sink, _value} = Names.find(:sink, settings.name)
+    {:ok, sink, _value} = Names.find(:sink, setup.name)
 
-    state = State.new(settings, sink)
+    state = State.new(setup, sink)
     first? = Counts.get(state.counts, :starts) == 0
     Counts.add(state.counts, :starts, 1)
     unless first?, do: report_lost(state)
@@ -179,7 +179,7 @@ defmodule Slither.Pipe.Server do
     Events.pipe_restarted(lost, State.facts(state))
 
     Logger.warning(
-      "pipe #{inspect(state.settings.name)} restarts; #{lost} items that were in it are lost"
+      "pipe #{inspect(state.setup.name)} restarts; #{lost} items that were in it are lost"
     )
   end
 

@@ -7,14 +7,14 @@ defmodule Slither.Pipe.State do
   require Logger
 
   alias Slither.PipeError
-  alias Slither.Pipe.{Counts, Outbox, Rate, Run}
+  alias Slither.Pipe.{Counts, Outbox, Rate, Run, Setup}
   alias Slither.Run.{Engine, Entry, Quiet}
 
   # Back-off, in ms, where the pipe can't begin again, as when its pool is restarting too.
   @first_delay 50
   @longest_delay 5_000
 
-  @enforce_keys [:settings, :counts, :entry, :outbox, :quiet]
+  @enforce_keys [:setup, :counts, :entry, :outbox, :quiet]
   defstruct @enforce_keys ++
               [:engine, :error, :ending, :closer, :timer] ++
               [drainers: %{}, synced: %{expanded: 0, skipped: 0}, emitted: 0, delay: 0] ++
@@ -27,7 +27,7 @@ defmodule Slither.Pipe.State do
   the one of partial batches, with when it runs out.
   """
   @type t :: %__MODULE__{
-          settings: map,
+          setup: Setup.t(),
           counts: Counts.t(),
           entry: Entry.t(),
           outbox: Outbox.t(),
@@ -47,14 +47,14 @@ defmodule Slither.Pipe.State do
   @type drainer :: %{from: GenServer.from(), timer: reference | nil}
 
   @doc "A pipe that is not open yet, whose sinks the process `sink` calls."
-  @spec new(map, pid) :: t
-  def new(settings, sink) do
+  @spec new(Setup.t(), pid) :: t
+  def new(setup, sink) do
     %__MODULE__{
-      settings: settings,
-      counts: settings.counts,
-      entry: Entry.new(settings.max_waiting),
+      setup: setup,
+      counts: setup.counts,
+      entry: Entry.new(setup.max_waiting),
       outbox: Outbox.new(sink),
-      quiet: %Quiet{after: settings.flush_after}
+      quiet: %Quiet{after: setup.flush_after}
     }
   end
 
@@ -148,7 +148,7 @@ defmodule Slither.Pipe.State do
 
   defp ending(state, error) do
     Engine.close(state.engine, error)
-    Logger.error("pipe #{inspect(state.settings.name)} stops: #{Exception.message(error)}")
+    Logger.error("pipe #{inspect(state.setup.name)} stops: #{Exception.message(error)}")
 
     %{state | engine: nil, ending: error}
     |> refuse({:error, error})
@@ -166,10 +166,10 @@ defmodule Slither.Pipe.State do
 
   @doc "Has it begin; where it can't, a message `:open` says when to try again."
   @spec open(t) :: t
-  def open(%__MODULE__{settings: settings} = state) do
-    options = Map.to_list(Map.take(settings, [:session_id, :metadata]))
+  def open(%__MODULE__{setup: setup} = state) do
+    options = Map.to_list(Map.take(setup, [:session_id, :metadata]))
 
-    case Run.open(settings.definition, :fed, options, true) do
+    case Run.open(setup.definition, :fed, options, true) do
       {:ok, engine} ->
         %{state | engine: engine, error: nil, delay: 0}
 
@@ -200,7 +200,7 @@ defmodule Slither.Pipe.State do
       when closer != nil or drainers != %{},
       do: {:error, :draining}
 
-  def open?(%__MODULE__{settings: %{max_waiting: most}} = state, count) when count > most do
+  def open?(%__MODULE__{setup: %{max_waiting: most}} = state, count) when count > most do
     message =
       "takes at most #{most} items in one push, got #{count} " <>
         "(push fewer at a time, or raise max_waiting:)"
@@ -285,12 +285,12 @@ defmodule Slither.Pipe.State do
 
   @doc "Its name, and its pipe's."
   @spec facts(t) :: map
-  def facts(state), do: %{name: state.settings.name, pipe: state.settings.definition.name}
+  def facts(state), do: %{name: state.setup.name, pipe: state.setup.definition.name}
 
   @doc "An error of the pipe."
   @spec error(t, atom, String.t()) :: PipeError.t()
   def error(state, reason, message),
-    do: %PipeError{pipe: state.settings.definition.name, reason: reason, message: message}
+    do: %PipeError{pipe: state.setup.definition.name, reason: reason, message: message}
 
   defp disarm(nil), do: :ok
   defp disarm(timer), do: :erlang.cancel_timer(timer)
