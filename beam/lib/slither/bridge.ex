@@ -19,7 +19,26 @@ defmodule Slither.Bridge do
   alias Slither.Telemetry.Events
 
   @type fault :: %{required(String.t()) => term}
+
+  @typedoc "Arms the deadline, in ms, of the process that it is called in."
   @type limit :: (pos_integer -> term)
+
+  @typedoc """
+  A view call of Python: the view's name, `mode` 1 for a list of parameters and 0 for one, the
+  `timeout` that the handler asked for, who asks (`pool` and `worker`, nil outside of one), when it
+  was `asked`, and the encoded context of its `run`, nil where the run has ended.
+  """
+  @type question :: %{
+          required(:view) => String.t(),
+          required(:mode) => 0 | 1,
+          required(:params) => term,
+          required(:timeout) => pos_integer | nil,
+          required(:pool) => term,
+          required(:worker) => non_neg_integer | nil,
+          required(:asked) => integer,
+          required(:run) => binary | nil,
+          optional(atom) => term
+        }
 
   @doc """
   Calls a view from Elixir, as a handler of the session of `context` would: in a process of its
@@ -30,7 +49,7 @@ defmodule Slither.Bridge do
   """
   @spec call(String.t() | atom, term, Context.t()) :: {:ok, term} | {:error, fault}
   def call(name, params, %Context{} = context \\ %Context{}) do
-    facts = %{
+    question = %{
       view: to_string(name),
       mode: 0,
       params: params,
@@ -41,13 +60,14 @@ defmodule Slither.Bridge do
       run: :erlang.term_to_binary(context)
     }
 
-    with {:ok, view} <- fetch(facts.view) do
-      task = Task.Supervisor.async_nolink(Slither.TaskSupervisor, fn -> serve(facts, & &1) end)
+    with {:ok, view} <- fetch(question.view) do
+      serve = fn -> serve(question, & &1) end
+      task = Task.Supervisor.async_nolink(Slither.TaskSupervisor, serve)
 
       case Task.yield(task, view.timeout_ms) || Task.shutdown(task, :brutal_kill) do
         {:ok, answer} -> answer
-        {:exit, reason} -> lost(facts, {:exit, reason})
-        nil -> lost(facts, {:timeout, view.timeout_ms})
+        {:exit, reason} -> lost(question, {:exit, reason})
+        nil -> lost(question, {:timeout, view.timeout_ms})
       end
     end
   rescue
@@ -56,28 +76,28 @@ defmodule Slither.Bridge do
   end
 
   @doc false
-  # Called by a worker's task. `limit` arms the deadline of the calling process, in ms.
-  @spec serve(map, limit) :: {:ok, term} | {:error, fault}
-  def serve(facts, limit) do
-    with {:ok, view} <- fetch(facts.view),
-         :ok <- live(view, facts.run),
-         :ok <- shape(facts) do
-      run(view, facts, limit)
+  # Answers a question in the calling process, a task of the worker's that asks.
+  @spec serve(question, limit) :: {:ok, term} | {:error, fault}
+  def serve(question, limit) do
+    with {:ok, view} <- fetch(question.view),
+         :ok <- live(view, question.run),
+         :ok <- shape(question) do
+      run(view, question, limit)
     end
   end
 
   @doc false
-  # The process that served these facts ended before it had an answer.
-  @spec lost(map, {:timeout, pos_integer} | {:exit, term}) :: {:error, fault}
-  def lost(facts, why) do
-    {reason, message, details} = loss(facts.view, why)
+  # What the process that asked is told when the one that served it ended before it had an answer.
+  @spec lost(question, {:timeout, pos_integer} | {:exit, term}) :: {:error, fault}
+  def lost(question, why) do
+    {reason, message, details} = loss(question.view, why)
 
-    with {:ok, view} <- Views.fetch(facts.view) do
-      metadata = metadata(view, context(facts))
-      Events.view_failed(facts.asked, count(facts), metadata, reason, message)
+    with {:ok, view} <- Views.fetch(question.view) do
+      metadata = metadata(view, context(question))
+      Events.view_failed(question.asked, count(question), metadata, reason, message)
     end
 
-    {:error, fault(Atom.to_string(reason), facts.view, message, details)}
+    {:error, fault(Atom.to_string(reason), question.view, message, details)}
   end
 
   defp loss(name, {:timeout, timeout}) do
@@ -132,15 +152,15 @@ defmodule Slither.Bridge do
     {:error, fault("invalid_params", name, message)}
   end
 
-  defp run(view, facts, limit) do
-    limit.(min(view.timeout_ms, facts.timeout || view.timeout_ms))
-    context = context(facts)
+  defp run(view, question, limit) do
+    limit.(min(view.timeout_ms, question.timeout || view.timeout_ms))
+    context = context(question)
     metadata = metadata(view, context)
-    count = count(facts)
+    count = count(question)
     started = System.monotonic_time()
     Events.view_started(count, metadata)
 
-    case handle(view, facts, context) do
+    case handle(view, question, context) do
       {:ok, value} ->
         Events.view_stopped(started, count, metadata)
         {:ok, value}
@@ -153,31 +173,15 @@ defmodule Slither.Bridge do
   end
 
   defp count(%{mode: 1, params: params}), do: length(params)
-  defp count(_facts), do: 1
+  defp count(_question), do: 1
 
-  defp handle(%{mode: :batch} = view, %{mode: 1, params: params}, context),
-    do: batch(view, params, context)
+  defp handle(view, %{mode: 1, params: params}, context), do: values(view, params, context)
 
-  defp handle(%{mode: :batch} = view, %{params: params}, context) do
-    with {:ok, [value]} <- batch(view, [params], context), do: {:ok, value}
+  defp handle(view, %{params: params}, context) do
+    with {:ok, [value]} <- values(view, [params], context), do: {:ok, value}
   end
 
-  defp handle(view, %{mode: 1, params: params}, context) do
-    Enum.reduce_while(params, {:ok, []}, fn one, {:ok, values} ->
-      case apply_handler(view, one, context) do
-        {:ok, value} -> {:cont, {:ok, [value | values]}}
-        {:error, why} -> {:halt, {:error, why}}
-      end
-    end)
-    |> then(fn
-      {:ok, values} -> {:ok, Enum.reverse(values)}
-      error -> error
-    end)
-  end
-
-  defp handle(view, %{params: params}, context), do: apply_handler(view, params, context)
-
-  defp batch(view, params, context) do
+  defp values(%{mode: :batch} = view, params, context) do
     case apply_handler(view, params, context) do
       {:ok, values} when is_list(values) and length(values) == length(params) ->
         {:ok, values}
@@ -193,6 +197,14 @@ defmodule Slither.Bridge do
     end
   end
 
+  defp values(_view, [], _context), do: {:ok, []}
+
+  defp values(view, [one | params], context) do
+    with {:ok, value} <- apply_handler(view, one, context),
+         {:ok, values} <- values(view, params, context),
+         do: {:ok, [value | values]}
+  end
+
   defp apply_handler(%{handler: handler}, params, context) do
     value = if is_function(handler, 2), do: handler.(params, context), else: handler.(params)
     {:ok, value}
@@ -202,9 +214,9 @@ defmodule Slither.Bridge do
     kind, value -> {:error, Exception.format(kind, value, __STACKTRACE__)}
   end
 
-  defp context(facts) do
-    context = if facts.run, do: :erlang.binary_to_term(facts.run), else: %Context{}
-    here = %{pool: facts.pool, worker: facts.worker, view: facts.view}
+  defp context(question) do
+    context = if question.run, do: :erlang.binary_to_term(question.run), else: %Context{}
+    here = %{pool: question.pool, worker: question.worker, view: question.view}
     %{context | runtime: Map.merge(context.runtime, here)}
   end
 
@@ -220,6 +232,6 @@ defmodule Slither.Bridge do
     }
   end
 
-  defp fault(kind, view, message, facts \\ %{}),
-    do: Map.merge(%{"kind" => kind, "view" => view, "message" => message}, facts)
+  defp fault(kind, view, message, details \\ %{}),
+    do: Map.merge(%{"kind" => kind, "view" => view, "message" => message}, details)
 end
