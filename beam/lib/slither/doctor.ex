@@ -23,7 +23,7 @@ defmodule Slither.Doctor do
   @oldest_otp 25
   @oldest_python [3, 10]
 
-  # One line for each fact, and none that a broken package could keep from being told.
+  # Prints a line for each fact as soon as it is known, so that a broken package hides no other fact.
   @facts """
   import sys
   print("python", *sys.version_info[:3])
@@ -127,7 +127,7 @@ defmodule Slither.Doctor do
     error in ErlangError -> "can't be run: #{inspect(error.original)}"
   end
 
-  # The interpreter that pools have which name none.
+  # The interpreter of pools that name none.
   defp python(option) do
     case Environment.interpreter(option) do
       {:ok, python} -> interpreter(python, [])
@@ -197,7 +197,7 @@ defmodule Slither.Doctor do
     end
   end
 
-  # What is in order is one line; what isn't says which part of it.
+  # A pool that is in order takes one line; of another, each part that is not says so.
   defp workers(what, options) do
     with {:ok, python, how} <- interpreter_of(options),
          [] <- for({false, part, found} <- interpreter(python, options[:env]), do: {part, found}) do

@@ -1,7 +1,8 @@
 defmodule Slither.Guarded do
   @moduledoc false
-  # Calls functions of the user's own: whatever they do, the caller gets an answer. Only a
-  # function that never returns, and one that kills its process, are beyond it.
+  # Calls functions of the user's own, in the calling process: whatever they do, the caller gets an
+  # answer, unless the function never returns or kills its process. Runs of dispatches and pipes use
+  # it.
 
   alias Slither.Error
 

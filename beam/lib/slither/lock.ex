@@ -1,23 +1,25 @@
 defmodule Slither.Lock do
   @moduledoc false
-  # Keeps a second VM, and a second process of this one, out of a log or a folder.
+  # Keeps a second VM, and a second process of this one, out of a store's log, a checkpoint or an
+  # environment that is being built. The process that takes a lock owns it.
   #
-  # Who wants the lock shows a Unix socket that listens, under a name that nobody else ever has
-  # (`NAME.RANDOM.lock`), and only then looks for others. Where one of those listens, it takes its
-  # own away and tries again later. Of two who come at once, the one whose socket appeared last
-  # sees the other's, so two never both go on. A socket ends with its VM, however that dies; one
-  # that refuses to be connected to is dead for good, as its name is not used again, and whoever
-  # finds it may remove it.
+  # A process that wants the lock shows a Unix socket that listens, under a name that nobody else
+  # ever has (`NAME.RANDOM.lock`), and only then looks for others. Where another socket listens, the
+  # process takes its own away and tries again later. Of two that come at once, the one whose socket
+  # appeared last sees the other's, so two never both go on. A socket ends with its VM, however that
+  # dies. One that refuses to be connected to is dead for good, as its name is not used again, so
+  # whoever finds it may remove it.
 
   require Logger
 
-  # A socket's path is short: 104 bytes with its end on some systems.
+  # Some systems take no socket's path of more than 103 bytes.
   @longest 100
   # An owner that was killed, or a VM that is just ending, still listens for a moment.
   @patience 2_000
-  # Drawn anew each time, so that two who stepped back for each other meet only so often.
+  # Drawn anew each time, so that two that stepped back for each other seldom meet again.
   @pause 5..30
-  # Nobody accepts: who looks whether the lock is held waits in the queue until it closes.
+  # Nobody accepts a connection: a process that looks whether the lock is held stays in this queue
+  # until it closes its own end.
   @backlog 1_024
 
   @type t :: {Path.t(), port} | nil
@@ -36,7 +38,7 @@ defmodule Slither.Lock do
   def release(nil), do: :ok
 
   def release({name, socket}) do
-    # A name that can't be removed is one that refuses, once the socket is closed.
+    # If the name can't be removed, it refuses connections once the socket is closed.
     _ = :file.delete(name, [:raw])
     :gen_tcp.close(socket)
   end
@@ -126,7 +128,7 @@ defmodule Slither.Lock do
     end
   end
 
-  # Of two VMs, containers or processes that ask in the same nanosecond, no two get the same.
+  # VMs, containers and processes that ask in the same nanosecond get different ones.
   defp random do
     facts =
       {System.pid(), :inet.gethostname(), self(), make_ref(), :os.system_time(), :rand.bytes(8)}

@@ -1,9 +1,10 @@
 defmodule Slither.Bridge.Scan do
   @moduledoc false
-  # One walk of Python over a table: a process that holds the place in the stream, so that each
-  # part is read when it is asked for. It ends with the walk, with its worker, or when nobody
-  # has asked for a while.
+  # One walk of Python over a table: a task that holds the place in the stream, so that each part is
+  # read when it is asked for. `Slither.Bridge.Tables` starts and asks it, in a task of the worker
+  # that asks. It ends with the walk, with its worker, or when nobody has asked for a while.
 
+  alias Slither.Error
   alias Slither.Store.Server
 
   @part 500
@@ -30,7 +31,7 @@ defmodule Slither.Bridge.Scan do
         next(id, worker)
 
       {:error, :max_children} ->
-        raise Slither.Error, reason: :busy, message: @busy
+        raise Error, reason: :busy, message: @busy
     end
   end
 
@@ -50,7 +51,7 @@ defmodule Slither.Bridge.Scan do
   def next(id, worker) do
     case Registry.lookup(Slither.Python.Registry, {:scan, worker, id}) do
       [{pid, nil}] -> answer(ask(pid), id)
-      [] -> raise Slither.Error, reason: :scan_ended, message: "the scan has ended: begin again"
+      [] -> raise Error, reason: :scan_ended, message: "the scan has ended: begin again"
     end
   end
 
@@ -96,12 +97,12 @@ defmodule Slither.Bridge.Scan do
             send(from, {ref, {:more, pairs}})
             serve(continue, monitor)
 
-          # What is left in the accumulator then has been sent before.
+          # At the end the accumulator holds a part that was sent before.
           {_done, _sent} ->
             send(from, {ref, {:last, []}})
         end
 
-      # The stream's own clean-up lets the tables it pinned go.
+      # To halt the stream takes out its pin on the store's tables.
       :stop ->
         continue.({:halt, []})
 

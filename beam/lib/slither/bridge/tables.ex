@@ -1,6 +1,7 @@
 defmodule Slither.Bridge.Tables do
   @moduledoc false
-  # Tables that Python uses as mappings, without a view.
+  # Answers what Python does with tables that it uses as mappings, without a view. Runs in the
+  # worker's owner where that is quick, else in a task of it; `Slither.Bridge` is what they call.
 
   alias Slither.Bridge.Scan
   alias Slither.Options

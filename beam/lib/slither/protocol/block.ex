@@ -1,8 +1,8 @@
 defmodule Slither.Protocol.Block do
   @moduledoc false
-  # Encoded values, one after the other, that a flow takes for one item: a call's items that
-  # somebody has encoded together, and its results, whose errors are by index. Nobody on BEAM
-  # looks into them, or takes them apart.
+  # Encoded values, one after the other, that a flow takes for one item: the items of a call that a
+  # program has encoded together, and their results, whose errors are by index. Lanes and the runs
+  # of a program's maps hand them on; nobody on BEAM looks into them.
 
   @enforce_keys [:count, :data]
   defstruct [:count, :data, errors: nil]

@@ -1,7 +1,9 @@
 defmodule Slither.Protocol.Decoder do
   @moduledoc false
-  # Msgpack to terms. Lengths are checked against the bytes that are there before anything is
-  # built, nothing becomes an atom, and a fault throws a sentence.
+  # Msgpack to terms, in whatever process receives them: lanes, for one. Pure.
+  #
+  # Lengths are checked against the bytes that are there before anything is built, nothing becomes
+  # an atom, and a fault throws a sentence.
 
   import Bitwise
 
@@ -13,7 +15,7 @@ defmodule Slither.Protocol.Decoder do
   @doc "Decodes exactly one value from all of `bytes`, of at most `depth` nested containers."
   @spec decode(binary, pos_integer) :: {:ok, term} | {:error, String.t()}
   def decode(bytes, depth \\ @max_depth) do
-    # Small pieces of a large frame are copied, so that keeping one does not keep the frame.
+    # A binary that is part of a frame keeps the frame: small parts of a large one are copied.
     copy = bytes |> byte_size() |> div(8) |> max(64) |> min(65_536)
 
     case value(bytes, depth, copy) do
@@ -24,7 +26,7 @@ defmodule Slither.Protocol.Decoder do
     {:bad, why} -> {:error, why}
   end
 
-  # A clause for each first byte makes one jump of telling them apart.
+  # As each first byte has a clause of its own, the compiler makes one jump of them.
   for n <- 0x00..0x7F do
     defp value(<<unquote(n), rest::binary>>, _depth, _copy), do: {unquote(n), rest}
   end
@@ -93,7 +95,7 @@ defmodule Slither.Protocol.Decoder do
 
   defp value(<<0xCA, f::float-32, rest::binary>>, _depth, _copy), do: {f, rest}
 
-  # What is no number to BEAM.
+  # Floats that BEAM has no term for: infinities, and what is not a number.
   defp value(<<0xCA, sign::1, 0xFF::8, fraction::23, rest::binary>>, _depth, _copy),
     do: {special(sign, fraction), rest}
 
@@ -129,8 +131,8 @@ defmodule Slither.Protocol.Decoder do
   @spec short(non_neg_integer, binary) :: no_return
   defp short(size, rest), do: bad("a length of #{size} where #{byte_size(rest)} bytes are left")
 
-  # Most lists of maps are rows of one table. The keys of the first row are looked for in the
-  # others as they stand in its bytes: to read and to check them again costs twice as much.
+  # Most lists of maps are rows of one table. The bytes of each row are compared with those of the
+  # first one's keys: to decode and check the keys again would cost twice as much.
   defp array(count, <<0b1000::4, size::4, rest::binary>> = all, depth, copy) when count > 1 do
     room(count, all, depth)
     room(2 * size, rest, depth - 1)
@@ -154,8 +156,8 @@ defmodule Slither.Protocol.Decoder do
     elements(count, rest, depth - 1, copy, [])
   end
 
-  # A key's bytes, with its header, are compared as integers where they are few: a part of the
-  # bytes would have to be made a term first.
+  # The bytes of a short key and its header are compared as integers, since to compare them as a
+  # binary, a term would be made for that part of the bytes.
   defp shape([{key, _} | pairs], acc) when is_binary(key) and byte_size(key) < 32 do
     size = byte_size(key) + 1
     raw = <<0x9F + size, key::binary>>
@@ -170,9 +172,9 @@ defmodule Slither.Protocol.Decoder do
   defp words(<<a>>), do: [a]
   defp words(<<>>), do: []
 
-  # From here to the end of the rows each function hands on what is left of the bytes to the next,
-  # so that no term is made of it but at the beginning of a row. `at` is where that is, and what
-  # goes on from there.
+  # From here to the end of the rows, each function hands the bytes that are left straight to the
+  # next, so that the compiler makes a term of them at the beginning of a row alone. `at` holds that
+  # beginning, and what it takes to go on from there if the row proves to be of another table.
   defp rows(rest, 0, _depth, _copy, acc, _table), do: {:lists.reverse(acc), rest}
 
   defp rows(rest, count, depth, copy, acc, {size, shape, _keys, _template} = table) do
@@ -285,7 +287,7 @@ defmodule Slither.Protocol.Decoder do
   defp from_pairs(pairs, count) do
     map = :maps.from_list(pairs)
     if map_size(map) != count, do: bad("a map with a repeated key")
-    # Keys that differ here can be one in Python, and some can be no key there.
+    # Keys that differ on BEAM can be one key in Python, and some can't be keys there.
     Encoder.check_keys(pairs)
     map
   end

@@ -1,8 +1,10 @@
 defmodule Slither.Protocol.Encoder do
   @moduledoc false
-  # Terms to msgpack, as iodata: single bytes stand in it as integers, and texts as they are,
-  # which takes half the time of small binaries. The fast path throws without knowing where it is; only then
-  # does `locate/2` walk the term again, to say which value is at fault.
+  # Terms to msgpack, as iodata, in whatever process sends them: lanes, for one. Pure.
+  #
+  # Single bytes stand in the iodata as integers, and texts as they are, which takes half the time of
+  # small binaries. The fast path throws without knowing where in the term it is; only then does
+  # `locate/2` walk the term again, to say which value is at fault.
 
   import Bitwise
 

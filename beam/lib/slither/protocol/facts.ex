@@ -1,6 +1,7 @@
 defmodule Slither.Protocol.Facts do
   @moduledoc false
-  # Where a log record was made, by the names that Python's `logging` has for it.
+  # Where a log record of Python was made, by the names that its `logging` has for that. Called where
+  # log frames are checked, and where their records are logged or sent on. Pure.
 
   @texts ~w(levelname pathname funcName exc_text stack_info processName threadName taskName)
   @counts ~w(levelno lineno process thread)

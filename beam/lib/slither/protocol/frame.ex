@@ -1,7 +1,7 @@
 defmodule Slither.Protocol.Frame do
   @moduledoc false
-  # The frames of `protocol/PROTOCOL.md`. One table drives encoding, decoding and the checks;
-  # a frame is a tuple `{name, field, …}`.
+  # The frames of `protocol/PROTOCOL.md`, each a tuple `{name, field, …}`. One table drives encoding,
+  # decoding and the checks. Whatever process writes to a transport or reads from it calls this. Pure.
 
   alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Facts, Raised, Splitter}
 

@@ -1,6 +1,7 @@
 defmodule Slither.Protocol.Raised do
   @moduledoc false
-  # The exceptions that an error tells of: what the field `raised` may hold.
+  # Checks what an error tells of exceptions: what its field `raised` may hold. Called where frames
+  # are decoded. Pure.
 
   @most 256
 

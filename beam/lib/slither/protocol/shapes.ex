@@ -1,12 +1,13 @@
 defmodule Slither.Protocol.Shapes do
   @moduledoc false
-  # Keys that rows of tables share, kept once for the node: what stands in a persistent term is
-  # copied by no message and by no garbage collection. A handler's results are sent from the
-  # process that decodes them, and kept by the one that collects them; their keys are half of
-  # what rows of small values weigh.
+  # Keeps the keys that rows of tables share, once for the node. The decoder asks for them, in
+  # whatever process it runs.
   #
-  # What data brings must not grow without a bound: there are places for so many, and nothing is
-  # ever replaced, which would have every process looked through.
+  # No message and no garbage collection copies what stands in a persistent term. A handler's
+  # results are sent from the process that decodes them to the one that collects them, and their
+  # keys are half of what rows of small values weigh. As data brings the keys, there are places
+  # for so many only. Nothing is ever replaced, since to replace a persistent term has every
+  # process looked through.
 
   @places 256
   @most_bytes 512
@@ -28,7 +29,7 @@ defmodule Slither.Protocol.Shapes do
       :persistent_term.get({__MODULE__, keys}, nil) || place(keys, Map.from_keys(keys, nil))
 
     own = Map.keys(template)
-    # One term is found in a map faster than one that equals it.
+    # A map finds a key faster by the very same term than by one that equals it.
     {for(key <- keys, do: Enum.find(own, &(&1 == key))), template}
   end
 

@@ -1,7 +1,7 @@
 defmodule Slither.Protocol.Splitter do
   @moduledoc false
-  # Finds where a msgpack value ends, without building it. What is in it is for whoever decodes
-  # it to check: here only lengths count.
+  # Finds where a msgpack value ends, without building it. Only lengths are looked at: whoever
+  # decodes the value checks what is in it. Lanes use it for results that nobody on BEAM reads. Pure.
 
   import Bitwise
 
@@ -13,8 +13,8 @@ defmodule Slither.Protocol.Splitter do
     {:bad, why} -> {:error, why}
   end
 
-  # `left` values are still to be passed; a container adds what it holds. A clause for each first
-  # byte makes one jump of telling them apart, and no clause looks at part of a byte.
+  # `left` values are still to be passed by; a container adds those that it holds. As each first byte
+  # has a clause of its own, the compiler makes one jump of them.
   defp pass_by(<<rest::binary>>, 0), do: rest
 
   # Small integers, nil and booleans.

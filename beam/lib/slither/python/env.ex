@@ -113,7 +113,7 @@ defmodule Slither.Python.Env do
 
   defp build(env, options) do
     Step.locked(env, options, env.path, fn ->
-      # Another VM, or another worker, may have built it meanwhile.
+      # Another VM, or another worker, may have built it while this one waited for the lock.
       if Build.ready?(env), do: {:ok, env.interpreter}, else: Build.run(env, options)
     end)
   end

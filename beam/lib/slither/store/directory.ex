@@ -23,8 +23,8 @@ defmodule Slither.Store.Directory do
 
   @registry Slither.Store.Registry
 
-  # What a `get` needs of the tables whose records read as values lies on top: anything deeper
-  # was measured to cost too much.
+  # The ETS tables that a `get` looks up without more ado lie on top: anything deeper was measured
+  # to cost too much.
   @spec publish(t) :: :ok
   def publish(%__MODULE__{store: store} = directory) do
     plain = for {name, %{shape: :value, tid: tid}} <- directory.tables, into: %{}, do: {name, tid}

@@ -1,8 +1,9 @@
 defmodule Slither.Store.Journal do
   @moduledoc false
   # The log of a store's durable tables: what is in it, what is on its way, and what of it is known
-  # to be on disk. A value of the store's owner; the I/O is done by `Journal.Writer`, which is
-  # asked and answers with a message, and by the process that writes a snapshot.
+  # to be on disk. A value of the store's owner, which calls it when it starts (`Boot`) and through
+  # `Commits`. The I/O is done by the process of `Journal.Writer`, which answers with a message, and
+  # by the process that writes a snapshot.
   #
   # Files in `dir`: segments `NAME.N.log`, to which writes are appended, and snapshots
   # `NAME.N.snap`, which hold all that happened before segment N. A snapshot is written under
@@ -10,11 +11,11 @@ defmodule Slither.Store.Journal do
   # written: its rows may then be newer than the segment's beginning, but replaying the segment
   # over them ends in the same rows, as its entries are rows and keys, not functions.
   #
-  # `tail` is all that was given to the writer and is not known to be on disk. Nothing is appended
-  # to a segment after one write or sync of it failed: what a system keeps in memory of a file it
-  # could not write can't be trusted. The log is then `down` until a new segment could be begun with
-  # the tail. Entries of the tail that the old segment has, too, are replayed twice, in order, and
-  # that ends in the same rows.
+  # `queue` holds the entries that the writer was not given yet, `tail` those it was given that are
+  # not known to be on disk. Nothing is appended to a segment after one write or sync of it failed:
+  # what a system keeps in memory of a file that it could not write can't be trusted. The log is then
+  # `down` until a new segment is begun with the tail. Entries of the tail that the old segment has,
+  # too, are replayed twice, in order, and that ends in the same rows.
 
   alias Slither.Lock
   alias Slither.Store.Journal.{Files, Replay, Snapshot, Writer}
@@ -31,7 +32,23 @@ defmodule Slither.Store.Journal do
   # A place that can't be used at all, as against a disk that is full or failing for now.
   @unusable [:eacces, :eperm, :erofs, :enotdir, :enoent, :eisdir, :eloop, :enametoolong]
 
-  @type t :: %__MODULE__{}
+  @typedoc """
+  `asked` is what the writer has been asked and not answered; `seq` the segment's number; `known` the
+  names of the tables in the log; `down` why it can't be written to, nil while it can.
+  """
+  @type t :: %__MODULE__{
+          dir: Path.t(),
+          base: String.t(),
+          lock: Lock.t(),
+          writer: pid | nil,
+          asked: {reference, :segment | {:write, sync? :: boolean}} | nil,
+          seq: non_neg_integer,
+          known: [atom],
+          down: term,
+          queue: [binary],
+          tail: [binary],
+          tail_bytes: non_neg_integer
+        }
   @type entry :: {table :: atom, [Table.effect()]}
 
   @doc """
@@ -49,7 +66,7 @@ defmodule Slither.Store.Journal do
          names = Enum.map(tables, & &1.name),
          known = if(seeded?, do: names, else: Enum.filter(names, &(&1 in known))),
          next = %{journal | seq: Files.last(journal) + 1, known: known},
-         # What can't be removed now is in the way of nobody.
+         # A file that can't be removed now is in nobody's way.
          _ = Files.remove_unfinished(next),
          {:ok, snapshot?} <-
            allowed(Snapshot.write(next, next.seq, known, tables, fn -> :ok end)),

@@ -12,7 +12,7 @@ defmodule Slither.Store.Reads do
 
   @spec get(term, atom, term) :: term
   def get(store, name, key) do
-    # The common shape, kept short: guides/store.md says what it may cost.
+    # The common case is kept short: guides/store.md says what a `get` may cost.
     case Directory.plain(store, name) do
       nil ->
         read(store, name, &Table.entry(&1, Table.lookup(&1, key)))
@@ -93,7 +93,7 @@ defmodule Slither.Store.Reads do
   def keys(store, name) do
     read(store, name, fn table ->
       dead = Table.expired(table)
-      # A pattern has a fixed size and records may be longer: take the key by its place.
+      # A pattern has a fixed size, and records may be longer: the key is taken by its place.
       found = :ets.select(table.tid, [{:"$1", [], [{:element, table.keypos, :"$1"}]}])
       found = if table.type == :bag, do: Enum.uniq(found), else: found
       if dead == [], do: found, else: found -- dead
@@ -171,7 +171,7 @@ defmodule Slither.Store.Reads do
     end
   end
 
-  # A result no longer has its key: rows are looked at before, a piece at a time.
+  # A result may not hold its row's key, so rows past their time are left out before, chunk by chunk.
   defp select_live(table, spec) do
     compiled = :ets.match_spec_compile(spec)
     :ets.safe_fixtable(table.tid, true)
@@ -201,12 +201,13 @@ defmodule Slither.Store.Reads do
     end
   end
 
-  # Retired under our hands: again, with the tables of today. Else the arguments were bad.
+  # ETS refused. If a reload has retired the table meanwhile, the read begins again with the new one;
+  # else the arguments were bad.
   defp retry(%{store: store} = directory, table, fun, error, stacktrace) do
     current = Directory.get!(store)
 
     cond do
-      # A store that started anew counts its generations anew.
+      # A store that started anew also counts its generations anew.
       current.generation != directory.generation or current.processes != directory.processes ->
         read(store, table.name, fun)
 

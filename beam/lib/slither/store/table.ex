@@ -141,7 +141,7 @@ defmodule Slither.Store.Table do
   end
 
   # Readers ask `expiry` first and the record second. So a new deadline must not appear while
-  # an outlived record is still there, and a record must not appear before its deadline.
+  # a record past its time is still there, and a record must not appear before its deadline.
   @spec apply_effect(t, effect) :: :ok
   def apply_effect(table, {:insert, records, deadline}) do
     if deadline do

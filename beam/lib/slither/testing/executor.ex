@@ -1,6 +1,7 @@
 defmodule Slither.Testing.Executor do
   @moduledoc false
-  # A function in place of Python: `executor_options: [function: function]`.
+  # Runs a function in place of Python: `executor_options: [function: function]`. The process that
+  # runs a batch of a pipe under `Slither.Testing` calls it.
 
   @behaviour Slither.Dispatch.Executor
 

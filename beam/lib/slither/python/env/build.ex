@@ -1,6 +1,7 @@
 defmodule Slither.Python.Env.Build do
   @moduledoc false
-  # Builds an environment in its place. The mark that says it is whole is written last.
+  # Builds an environment in its place, in the process that asked for it and holds its lock
+  # (`Slither.Python.Env`). The mark that says the environment is whole is written last.
 
   alias Slither.Error
   alias Slither.Python.Env.{Spec, Step, Uv}
@@ -28,8 +29,8 @@ defmodule Slither.Python.Env.Build do
     end
   end
 
-  # In one command, since the file may say where packages come from. Where nothing may write
-  # bytecode later (PYTHONDONTWRITEBYTECODE), each worker would compile its imports anew.
+  # One command for all packages, since the file may say where they come from. Bytecode is compiled
+  # now: where workers may not write it (PYTHONDONTWRITEBYTECODE), each would compile its imports anew.
   defp install(env) do
     ["pip", "install", "--python", env.interpreter, "-r", env.file, env.own] ++
       ["--compile-bytecode"]

@@ -1,6 +1,7 @@
 defmodule Slither.Python.Env.Command do
   @moduledoc false
-  # Runs a command, its lines as they come, and reads from what it said what went wrong.
+  # Runs a command, hands on its lines as they come, and reads from them what went wrong. Runs in the
+  # process that builds an environment (`Slither.Python.Env.Step`).
 
   @kept 30
 
@@ -37,7 +38,7 @@ defmodule Slither.Python.Env.Command do
     {:error, %{command: command, status: status, ended: ended, output: output}}
   end
 
-  # uv takes the interpreters that are there, trusts what this machine trusts, and shows no bars.
+  # uv is to take the interpreters that are there, trust what this machine trusts, and show no bars.
   defp environment do
     [{~c"UV_PYTHON_DOWNLOADS", ~c"never"}, {~c"UV_NO_PROGRESS", ~c"1"}, {~c"NO_COLOR", ~c"1"}] ++
       [

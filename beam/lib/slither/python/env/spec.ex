@@ -1,6 +1,7 @@
 defmodule Slither.Python.Env.Spec do
   @moduledoc false
-  # Which environment a file means: its place in the cache is a digest of all that it depends on.
+  # Which environment a file means: its place in the cache is named by a digest of all that it depends
+  # on. Called by `Slither.Python.Env`, in the process that asks for the environment.
 
   alias Slither.Error
   alias Slither.Python.Environment
@@ -8,7 +9,8 @@ defmodule Slither.Python.Env.Spec do
   # What workers themselves need.
   @own "msgpack>=1.0.8"
 
-  # Which interpreter it really is, and its version: an upgrade in its place makes another one.
+  # Says which interpreter it really is, and its version: one that was upgraded in its place gives
+  # another environment.
   @identity "import os, sys; print(os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sys.version)"
 
   @enforce_keys [:file, :name, :base, :own, :path, :interpreter]
@@ -53,7 +55,7 @@ defmodule Slither.Python.Env.Spec do
     )
   end
 
-  # The folder's name tells a person whose it is.
+  # The environment's name begins with that of the file's folder, for people who look at the cache.
   defp stem(file) do
     file
     |> Path.expand()

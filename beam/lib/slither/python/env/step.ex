@@ -1,6 +1,7 @@
 defmodule Slither.Python.Env.Step do
   @moduledoc false
-  # A step of building an environment: a command, what it says, and what its failure means.
+  # A step of building an environment: a command, what it says, and what its failure means. Runs in
+  # the process that builds (`Build`, `Uv`).
 
   require Logger
 
@@ -47,8 +48,7 @@ defmodule Slither.Python.Env.Step do
     end
   end
 
-  @spec error(Spec.t(), String.t(), map) :: Error.t()
-  def error(env, message, details) do
+  defp error(env, message, details) do
     %Error{
       reason: :no_environment,
       where: "the Python environment of #{env.file}",

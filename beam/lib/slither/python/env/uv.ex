@@ -1,6 +1,6 @@
 defmodule Slither.Python.Env.Uv do
   @moduledoc false
-  # Finds uv, or installs it.
+  # Finds uv, or installs it, in the process that builds an environment (`Build`).
 
   alias Slither.Error
   alias Slither.Python.Env.{Spec, Step}
@@ -20,7 +20,7 @@ defmodule Slither.Python.Env.Uv do
       System.find_executable("uv")
   end
 
-  # Another one may have installed it meanwhile.
+  # Another process may have installed it while this one waited for the lock.
   defp install(env, options) do
     case known(options) do
       nil -> install_with_pip(env, options)

@@ -1,7 +1,8 @@
 defmodule Slither.Store.Journal.Disk do
   @moduledoc false
-  # One file that is being written, as a value. Each function does one thing to the file and gives
-  # what the system said. The calling process owns the file.
+  # One file that is being written, as a value of the process that opened it: the journal's writer,
+  # or the one that writes a snapshot. Each function does one thing to the file and gives what the
+  # system said.
 
   alias Slither.Store.Journal.{Files, Frame}
 
@@ -11,15 +12,15 @@ defmodule Slither.Store.Journal.Disk do
   @type t :: %__MODULE__{}
   @type answer :: {:ok, t} | {:error, :file.posix() | atom}
 
-  # Exclusive: a process that was killed while the system did not answer it may come back to a name.
   @doc "Begins a new file; the old one of that name, if any, is gone."
   @spec create(Path.t()) :: answer
   def create(path) do
     salt = :rand.uniform(0x1_0000_0000) - 1
 
-    # Where it stays, it can't be opened.
+    # If the old one stays, the open below says so.
     _ = :file.delete(path, [:raw])
 
+    # Exclusive, as a writer that was killed while the system did not answer may create it yet.
     with {:ok, file} <- :file.open(path, [:raw, :write, :exclusive, :binary]) do
       disk = %__MODULE__{path: path, file: file, salt: salt}
 

@@ -1,7 +1,7 @@
 defmodule Slither.Store.Journal.Files do
   @moduledoc false
-  # The names of a journal's files, `NAME.N.log` and `NAME.N.snap`, and what is done to them
-  # as a whole.
+  # The names of a journal's files, `NAME.N.log` and `NAME.N.snap`, and what is done to them as a
+  # whole. Called by the store's owner, the journal's writer, and the process of a snapshot.
 
   @typedoc "What has a directory and a base name."
   @type t :: %{

@@ -1,13 +1,14 @@
 defmodule Slither.Store.Journal.Frame do
   @moduledoc false
-  # How a journal's files are laid out. Pure.
+  # How a journal's files are laid out: `Disk` writes them, `Reader` reads them. Pure.
   #
   # A file begins with a magic word and a salt; records `<<size::32, crc::32, synced::64, term>>`
-  # follow. The checksum covers the record and the salt, so that no other file's record is one of
-  # this file's, nor bytes that somebody keeps as a value. `synced` is up to which byte the file
-  # was known to be on disk when the record was written. So what can't be read is told apart: a
-  # record behind it that says that place was on disk proves damage; where none does, it is a
-  # write that was under way when all ended, and nothing after it was promised.
+  # follow. The checksum covers the record and the salt, so that a record of another file, or bytes
+  # that somebody keeps as a value, are no record of this file. `synced` says up to which byte the
+  # file was known to be on disk when the record was written. It tells damage from a torn write:
+  # if a record behind an unreadable place says that the place was on disk, the file is damaged.
+  # If none does, the place is a write that was under way when the VM ended, and nothing after it
+  # was promised.
 
   @magic "slither-store 2\n"
   @begin byte_size(@magic) + 4

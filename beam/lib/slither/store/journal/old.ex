@@ -2,7 +2,8 @@ defmodule Slither.Store.Journal.Old do
   @moduledoc false
   # Reads what stores wrote before they had a format of their own, that of OTP's disk_log: eight
   # bytes, then `<<size::32, 98, 87, 76, 65, term>>`, with the size's MD5 before a term of 64 KB
-  # and over. Only reads: the first start writes a snapshot, in the format of now. Pure.
+  # and over. `Reader` calls it. Nothing writes the format any more: the first start writes a
+  # snapshot in today's. Pure.
 
   @big 65_528
 
@@ -28,7 +29,8 @@ defmodule Slither.Store.Journal.Old do
   defp big?(<<md5::binary-16, _::binary>>, size), do: md5 == :erlang.md5(<<size::32>>)
   defp big?(_torn, _size), do: false
 
-  # It kept no checksums of small terms, so one that can't be read is all that tells of a torn end.
+  # The format has no checksums of small terms: a term that can't be read is the only sign of a torn
+  # end.
   defp add(term, rest, bytes, done) do
     case decode(term) do
       {:ok, term} -> records(rest, [term | done])

@@ -1,6 +1,6 @@
 defmodule Slither.Store.Journal.Reader do
   @moduledoc false
-  # Reads a journal's file, record by record.
+  # Reads a journal's file, record by record, in the store's owner when it starts (`Replay`).
 
   require Logger
 
@@ -20,7 +20,7 @@ defmodule Slither.Store.Journal.Reader do
       try do
         begin(file, path, acc, fun)
       after
-        # It was only read: there is nothing that a close could lose.
+        # The file was only read, so a close that fails loses nothing.
         _ = :file.close(file)
       end
     end
@@ -35,7 +35,7 @@ defmodule Slither.Store.Journal.Reader do
         :disk_log ->
           old(path, acc, fun)
 
-        # Killed while it was begun: no write was acknowledged from it.
+        # The VM ended while it began the file, so no write of it was acknowledged.
         :unborn ->
           {:ok, acc}
 

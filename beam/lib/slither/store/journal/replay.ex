@@ -1,18 +1,20 @@
 defmodule Slither.Store.Journal.Replay do
   @moduledoc false
-  # Brings a log's rows back into tables: the last snapshot, then the segments since.
+  # Brings a log's rows back into tables: the last snapshot, then the segments since. Runs in the
+  # store's owner when it starts.
 
   alias Slither.Store.Journal.{Files, Reader}
   alias Slither.Store.Table
 
-  # What the first record of a snapshot says: 1 wrote disk_log's files, 2 those of now, which have
-  # an end.
+  # The versions that a snapshot's first record may name: 1 is of disk_log's files, 2 of today's, whose
+  # last record is `:end`.
   @versions [1, 2]
 
   @doc """
   Replays into `tables`; the names of those the log knows.
 
-  A table it knows holds its rows alone. What was written to another goes over what that has.
+  A table that the log knows holds the log's rows alone. What was written to another one goes over
+  the rows that it has.
   """
   @spec run(Files.t(), [Table.t()]) :: {:ok, [atom]} | {:error, term}
   def run(files, tables) do
@@ -53,7 +55,7 @@ defmodule Slither.Store.Journal.Replay do
 
     case result do
       {:ok, {:whole, names}} -> {:ok, names}
-      # It got its name when it was whole, so that a part is damage.
+      # A snapshot gets its name when it is whole, so one that is not whole is damaged.
       {:ok, {_part, _names}} -> {:error, {:incomplete_snapshot, path}}
       error -> error
     end

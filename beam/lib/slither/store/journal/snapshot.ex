@@ -1,7 +1,8 @@
 defmodule Slither.Store.Journal.Snapshot do
   @moduledoc false
-  # Writes the rows of tables to a file of their own and puts it in the place of all that was
-  # before a segment. Runs in whatever process calls it; the file appears whole or not at all.
+  # Writes the rows of tables to a file, which takes the place of all segments before a given one.
+  # Runs in the store's owner when it starts, later in a process of its own (`Commits`). The file
+  # appears whole or not at all.
 
   alias Slither.Store.Journal.{Disk, Files}
   alias Slither.Store.Table
@@ -42,7 +43,7 @@ defmodule Slither.Store.Journal.Snapshot do
     :throw, reason -> {:error, reason}
   end
 
-  # Before its name is on disk, what it replaces is still needed.
+  # The files that it replaces are needed until its name is on disk.
   defp replace(files, number) do
     with :ok <- named(files.dir, Files.sync_names(files.dir)),
          do: Files.remove_before(files, number)

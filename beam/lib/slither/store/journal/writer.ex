@@ -1,11 +1,12 @@
 defmodule Slither.Store.Journal.Writer do
   @moduledoc false
   # The process that does the I/O of a journal's segments, and nothing else, one request after
-  # another. Its owner never waits in a call: a disk that does not answer stops this process alone.
+  # another. The store's owner starts it, asks by `ask/2` and never waits in a call: a disk that does
+  # not answer stops this process alone.
   #
-  # It answers each request with `{Slither.Store.Journal.Writer, ref, :ok | {:error, reason}}`. It
-  # does nothing before it is asked, and ends with its owner. After a failure it takes no more than
-  # an `:open`: what is behind a failed write or sync can't be known.
+  # It answers each request with `{Slither.Store.Journal.Writer, ref, :ok | {:error, reason}}`, and
+  # ends with its owner. After a failure it takes no request but `:open`: what a file holds behind a
+  # failed write or sync can't be known.
 
   alias Slither.Store.Journal.Disk
 
@@ -36,11 +37,11 @@ defmodule Slither.Store.Journal.Writer do
     end
   end
 
-  # A new segment. The one before stays in use where the new one can't be had.
+  # A new segment. If it can't be begun, the one before stays in use.
   defp handle({:open, path, payloads}, old) do
     case begin(path, payloads) do
       {:ok, disk} ->
-        # All that was not on disk is in the new one.
+        # What the old one had not on disk is in the new one.
         if old, do: Disk.close(old)
         {:ok, disk}
 
