@@ -22,7 +22,6 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.{Call, Errors, Handle, Runtime, Scheduler, SessionCalls, Settings, Status}
-  alias Slither.Python.Inbox
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -180,34 +179,4 @@ defmodule Slither.Python.Pool do
     rows = {{:"$1", :_, :"$2"}, [{:is_atom, :"$1"}], [{{:"$1", :"$2"}}]}
     Registry.select(Slither.Python.Registry, [rows])
   end
-
-  @doc false
-  # Asks for a lane: the inbox is told that `ref` is granted or denied.
-  @spec request(handle, Inbox.t(), reference, keyword) :: :ok
-  defdelegate request(handle, inbox, ref, options), to: Scheduler
-
-  @doc false
-  # Gives a lane back, or takes a request back.
-  @spec release(handle, reference) :: :ok
-  defdelegate release(handle, ref), to: Scheduler
-
-  @doc false
-  # Gives a lane back whose answer nobody waits for.
-  @spec abandon(handle, reference) :: :ok
-  defdelegate abandon(handle, ref), to: Scheduler
-
-  @doc false
-  # A run is over: workers that hold state of it are told to drop it.
-  @spec end_run(handle, String.t()) :: :ok
-  defdelegate end_run(handle, run), to: Scheduler
-
-  @doc false
-  # Whether a holder may keep its lane for its next call.
-  @spec keep?(handle, non_neg_integer) :: boolean
-  defdelegate keep?(handle, slot), to: Handle
-
-  @doc false
-  # How many calls its workers may hold now, in all.
-  @spec lanes(handle) :: pos_integer
-  defdelegate lanes(handle), to: Handle
 end

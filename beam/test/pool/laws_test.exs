@@ -18,6 +18,7 @@ defmodule Slither.Pool.LawsTest do
   import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
 
   alias Slither.Error
+  alias Slither.Pool.Scheduler
   alias Slither.Python.Pool
   alias Slither.Test.{Pools, ScriptedPool}
 
@@ -104,14 +105,14 @@ defmodule Slither.Pool.LawsTest do
 
   defp happen({:give_back, n}, world) do
     with_one(mine(world.held), n, world, fn {ref, _lease} ->
-      Pool.release(world.pool.handle, ref)
+      Scheduler.release(world.pool.handle, ref)
       %{world | held: Map.delete(world.held, ref)}
     end)
   end
 
   defp happen({:take_back, n}, world) do
     with_one(world.waiting, n, world, fn %{ref: ref} ->
-      Pool.release(world.pool.handle, ref)
+      Scheduler.release(world.pool.handle, ref)
       # The scheduler may have granted it before it heard of this: nothing has been sent since.
       %{world | waiting: Enum.reject(world.waiting, &(&1.ref == ref))}
     end)
@@ -120,7 +121,7 @@ defmodule Slither.Pool.LawsTest do
   # The lane is held until it says that it is idle.
   defp happen({:abandon, n}, world) do
     with_one(mine(world.held), n, world, fn {ref, lease} ->
-      Pool.abandon(world.pool.handle, ref)
+      Scheduler.abandon(world.pool.handle, ref)
       put_in(world.held[ref], %{lease | mine: false})
     end)
   end
@@ -187,7 +188,7 @@ defmodule Slither.Pool.LawsTest do
     inbox = {self(), :laws}
 
     if owner == self() do
-      :ok = Pool.request(handle, inbox, ref, options)
+      :ok = Scheduler.request(handle, inbox, ref, options)
     else
       send(owner, {:ask, self(), handle, inbox, ref, options})
       assert_receive {^ref, :asked}, Pools.patience()
@@ -200,7 +201,7 @@ defmodule Slither.Pool.LawsTest do
   defp own do
     receive do
       {:ask, test, handle, inbox, ref, options} ->
-        :ok = Pool.request(handle, inbox, ref, options)
+        :ok = Scheduler.request(handle, inbox, ref, options)
         send(test, {ref, :asked})
         own()
     end

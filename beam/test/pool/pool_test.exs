@@ -5,6 +5,7 @@ defmodule Slither.Pool.PoolTest do
   import Slither.Test.Pools
 
   alias Slither.{DispatchError, Error}
+  alias Slither.Pool.Scheduler
   alias Slither.Python.Pool
 
   describe "options" do
@@ -272,9 +273,9 @@ defmodule Slither.Pool.PoolTest do
       {_handle, second, nil} = request(pool)
       assert {:ok, %{queue: 2}} = Pool.status(pool)
       refute_received {{_, :lane}, {:granted, _ref, _lane}}
-      Pool.release(handle, one)
+      Scheduler.release(handle, one)
       assert_receive {{_, :lane}, {:granted, ^first, _lane}}, patience()
-      Pool.release(handle, first)
+      Scheduler.release(handle, first)
       assert_receive {{_, :lane}, {:granted, ^second, _lane}}, patience()
     end
 
@@ -317,9 +318,9 @@ defmodule Slither.Pool.PoolTest do
       {_handle, two, nil} = request(pool)
       Process.exit(waiter, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^waiter, :killed}, patience()
-      Pool.release(handle, one)
+      Scheduler.release(handle, one)
       assert_receive {{_, :lane}, {:granted, ^two, _lane}}, patience()
-      Pool.release(handle, two)
+      Scheduler.release(handle, two)
       assert call(pool, "identity", 1) == {:ok, 1}
     end
   end
@@ -335,9 +336,9 @@ defmodule Slither.Pool.PoolTest do
                "pool #{inspect(pool)}: its queue is full: 1 call waits already; the limit is 1"
 
       assert error.cause.details == %{pool: pool, queue: 1, limit: 1}
-      Pool.release(handle, one)
+      Scheduler.release(handle, one)
       assert_receive {{_, :lane}, {:granted, ^two, _lane}}, patience()
-      Pool.release(handle, two)
+      Scheduler.release(handle, two)
       assert call(pool, "identity", 1) == {:ok, 1}
     end
   end
@@ -350,7 +351,7 @@ defmodule Slither.Pool.PoolTest do
       assert error.reason == :queue_timeout
       assert error.cause.where == "pool #{inspect(pool)}"
       assert {:ok, %{queue: 0}} = Pool.status(pool)
-      Pool.release(handle, ref)
+      Scheduler.release(handle, ref)
       assert call(pool, "identity", 1, queue_timeout: 60_000) == {:ok, 1}
     end
 
@@ -361,7 +362,7 @@ defmodule Slither.Pool.PoolTest do
       {_handle, patient, nil} = request(pool, deadline: now + 600_000)
       {_handle, hasty, nil} = request(pool, deadline: now + 20)
       assert_receive {{_, :lane}, {:denied, ^hasty, %Error{reason: :queue_timeout}}}, 30_000
-      Pool.release(handle, ref)
+      Scheduler.release(handle, ref)
       assert_receive {{_, :lane}, {:granted, ^patient, _lane}}, patience()
     end
   end
@@ -524,7 +525,7 @@ defmodule Slither.Pool.PoolTest do
   defp request(pool, options \\ []) do
     {:ok, handle} = Pool.handle(pool)
     ref = make_ref()
-    :ok = Pool.request(handle, {self(), :lane}, ref, options)
+    :ok = Scheduler.request(handle, {self(), :lane}, ref, options)
     {handle, ref, nil}
   end
 

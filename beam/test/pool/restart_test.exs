@@ -8,8 +8,8 @@ defmodule Slither.Pool.RestartTest do
   alias Slither.{Dispatch, Error}
   alias Slither.Dispatch.Settings
   alias Slither.Run.{Carrier, Plan}
-  alias Slither.Python.Pool
-  alias Slither.Python.Board
+  alias Slither.Pool.Handle
+  alias Slither.Python.{Board, Pool}
 
   describe "restart/1" do
     test "ships new Python code under load, with no call lost, and lanes that are held given back" do
@@ -196,7 +196,7 @@ defmodule Slither.Pool.RestartTest do
       assert Enum.sort(for(item <- items, do: item.payload)) == Enum.sort([first | others])
       assert %{size: 4, died: 0} = status(pool)
       assert {:ok, handle} = Pool.handle(pool)
-      assert Pool.lanes(handle) == 4 * handle.window
+      assert Handle.lanes(handle) == 4 * handle.window
     end
 
     test "to fewer lets those that leave finish what they have" do

@@ -4,6 +4,7 @@ defmodule Slither.Python.CancelTest do
   import Slither.Test.Pools
 
   alias Slither.{Dispatch, Error}
+  alias Slither.Pool.Scheduler
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Pool}
 
@@ -196,7 +197,7 @@ defmodule Slither.Python.CancelTest do
       caller =
         spawn(fn ->
           ref = make_ref()
-          Pool.request(handle, {self(), :lane}, ref, [])
+          Scheduler.request(handle, {self(), :lane}, ref, [])
           receive do: ({{_, :lane}, {:granted, ^ref, lane}} -> send(test, {:granted, ref, lane}))
           Process.sleep(:infinity)
         end)

@@ -7,6 +7,7 @@ defmodule Slither.Python.PeerTest do
   import Slither.Test.Peer
 
   alias Slither.{Dispatch, Error}
+  alias Slither.Pool.Scheduler
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Pool}
 
@@ -242,7 +243,7 @@ defmodule Slither.Python.PeerTest do
     defp lane(pool) do
       {:ok, handle} = Pool.handle(pool)
       ref = make_ref()
-      Pool.request(handle, {self(), :t}, ref, [])
+      Scheduler.request(handle, {self(), :t}, ref, [])
       assert_receive {{_, :t}, {:granted, ^ref, lane}}, patience()
       {lane, ref}
     end

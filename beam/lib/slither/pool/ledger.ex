@@ -124,11 +124,23 @@ defmodule Slither.Pool.Ledger do
 
   @doc "Takes those out whose deadline is over."
   @spec expire(t, integer) :: {[Waiter.t()], t}
-  def expire(ledger, now), do: take_out(ledger, Line.late(ledger.line, now))
+  def expire(ledger, now) do
+    case Line.late(ledger.line, now) do
+      nil ->
+        {[], ledger}
+
+      waiter ->
+        {more, ledger} = ledger |> withdraw([waiter.ref]) |> expire(now)
+        {[waiter | more], ledger}
+    end
+  end
 
   @doc "Takes out all who wait for a call."
   @spec refuse(t) :: {[Waiter.t()], t}
-  def refuse(ledger), do: take_out(ledger, Line.calls(ledger.line))
+  def refuse(ledger) do
+    waiters = Line.calls(ledger.line)
+    {waiters, withdraw(ledger, Enum.map(waiters, & &1.ref))}
+  end
 
   @doc "An owner is gone: he waits for nothing. Returns the leases that he holds."
   @spec drop_owner(t, pid) :: {[reference], t}
@@ -136,9 +148,6 @@ defmodule Slither.Pool.Ledger do
     held = for {ref, %{owner: ^owner}} <- ledger.leases, do: ref
     {held, withdraw(ledger, Line.of(ledger.line, owner))}
   end
-
-  defp take_out(ledger, waiters),
-    do: {waiters, withdraw(ledger, Enum.map(waiters, & &1.ref))}
 
   defp withdraw(ledger, refs) do
     Enum.reduce(refs, ledger, fn ref, ledger ->

@@ -2,29 +2,23 @@ defmodule Slither.Pool.Line do
   @moduledoc false
   # Who waits for a lane: one queue of those whom any worker can serve, and one for each session and
   # each worker that somebody waits for. Pure; the ledger's, in the scheduler.
-  #
-  # Each function but `calls/1` takes time for the waiters that it returns, however many wait.
 
-  alias Slither.Pool.Waiter
+  alias Slither.Pool.{Ordered, Waiter}
 
-  defstruct waiters: %{},
-            queues: %{},
-            owners: %{},
-            deadlines: :gb_sets.empty(),
-            seq: 0
+  defstruct waiters: %{}, queues: %{}, owners: %{}, deadlines: %{}, seq: 0
 
   @typedoc "A queue: `nil` is that of those whom any worker can serve."
   @type key :: nil | (session :: String.t()) | {:worker, pid}
 
   @typedoc """
-  `waiters` by reference; in each of `queues`, and of each of `owners`, their references; and
-  `deadlines`, the soonest first.
+  The waiters, by reference; and their references by queue, by owner, and by deadline, under the one
+  key `:all`.
   """
   @opaque t :: %__MODULE__{
             waiters: %{optional(reference) => Waiter.t()},
-            queues: %{optional(key) => :gb_trees.tree(integer, reference)},
-            owners: %{optional(pid) => %{optional(reference) => true}},
-            deadlines: :gb_sets.set({integer, reference}),
+            queues: Ordered.t(key, {place :: integer, reference}),
+            owners: Ordered.t(pid, reference),
+            deadlines: Ordered.t(:all, {integer, reference}),
             seq: non_neg_integer
           }
 
@@ -36,37 +30,33 @@ defmodule Slither.Pool.Line do
 
   @doc "One more waits, behind those of the same queue."
   @spec put(t, Waiter.t()) :: t
-  def put(line, waiter) do
-    %Waiter{ref: ref} = waiter = %{waiter | seq: line.seq}
+  def put(line, %Waiter{ref: ref} = waiter) do
+    waiter = %{waiter | seq: line.seq}
 
-    %{
-      line
-      | seq: line.seq + 1,
-        waiters: Map.put(line.waiters, ref, waiter),
-        queues: into_queue(line.queues, waiter),
-        owners: Map.update(line.owners, waiter.owner, %{ref => true}, &Map.put(&1, ref, true)),
-        deadlines: into_deadlines(line.deadlines, waiter)
-    }
+    line = %{line | seq: line.seq + 1, waiters: Map.put(line.waiters, ref, waiter)}
+    change(line, waiter, &Ordered.put/3)
   end
 
   @doc "Takes a waiter out; `nil` where nobody waits by this reference."
   @spec take(t, reference) :: {Waiter.t() | nil, t}
   def take(line, ref) do
     case Map.pop(line.waiters, ref) do
-      {nil, _waiters} ->
-        {nil, line}
-
-      {waiter, waiters} ->
-        {waiter,
-         %{
-           line
-           | waiters: waiters,
-             queues: out_of_queue(line.queues, waiter),
-             owners: out_of_owners(line.owners, waiter),
-             deadlines: out_of_deadlines(line.deadlines, waiter)
-         }}
+      {nil, _waiters} -> {nil, line}
+      {waiter, rest} -> {waiter, change(%{line | waiters: rest}, waiter, &Ordered.delete/3)}
     end
   end
+
+  defp change(line, %Waiter{ref: ref, deadline: deadline} = waiter, fun) do
+    queues = fun.(line.queues, key(waiter), {place(waiter), ref})
+    owners = fun.(line.owners, waiter.owner, ref)
+    times = line.deadlines
+    times = if deadline, do: fun.(times, :all, {deadline, ref}), else: times
+    %{line | queues: queues, owners: owners, deadlines: times}
+  end
+
+  # A session moves before its next call: before all of its queue.
+  defp place(%Waiter{service: :move, seq: seq}), do: -seq
+  defp place(%Waiter{seq: seq}), do: seq
 
   @doc "How many wait."
   @spec count(t) :: non_neg_integer
@@ -79,24 +69,13 @@ defmodule Slither.Pool.Line do
   @doc "The first of a queue."
   @spec first(t, key) :: Waiter.t() | nil
   def first(line, key) do
-    case line.queues do
-      %{^key => queue} ->
-        {_place, ref} = :gb_trees.smallest(queue)
-        Map.fetch!(line.waiters, ref)
-
-      _nobody ->
-        nil
-    end
+    with {_place, ref} <- Ordered.first(line.queues, key), do: Map.fetch!(line.waiters, ref)
   end
 
   @doc "All of a queue, in order."
   @spec all(t, key) :: [Waiter.t()]
-  def all(line, key) do
-    case line.queues do
-      %{^key => queue} -> for ref <- :gb_trees.values(queue), do: Map.fetch!(line.waiters, ref)
-      _nobody -> []
-    end
-  end
+  def all(line, key),
+    do: for({_place, ref} <- Ordered.all(line.queues, key), do: Map.fetch!(line.waiters, ref))
 
   @doc "Those who wait for a call, in the order of asking."
   @spec calls(t) :: [Waiter.t()]
@@ -106,52 +85,18 @@ defmodule Slither.Pool.Line do
 
   @doc "Those of an owner."
   @spec of(t, pid) :: [reference]
-  def of(line, owner), do: line.owners |> Map.get(owner, %{}) |> Map.keys()
+  def of(line, owner), do: Ordered.all(line.owners, owner)
 
   @doc "The soonest deadline."
   @spec deadline(t) :: integer | nil
-  def deadline(line) do
-    unless :gb_sets.is_empty(line.deadlines), do: elem(:gb_sets.smallest(line.deadlines), 0)
-  end
+  def deadline(line), do: with({at, _ref} <- Ordered.first(line.deadlines, :all), do: at)
 
-  @doc "Those whose deadline is over, the soonest first."
-  @spec late(t, integer) :: [Waiter.t()]
+  @doc "The first of those whose deadline is over."
+  @spec late(t, integer) :: Waiter.t() | nil
   def late(line, now) do
-    line.deadlines |> :gb_sets.iterator() |> :gb_sets.next() |> late(line.waiters, now)
+    case Ordered.first(line.deadlines, :all) do
+      {at, ref} when at <= now -> Map.fetch!(line.waiters, ref)
+      _none -> nil
+    end
   end
-
-  defp late({{at, ref}, later}, waiters, now) when at <= now,
-    do: [Map.fetch!(waiters, ref) | late(:gb_sets.next(later), waiters, now)]
-
-  defp late(_later_or_none, _waiters, _now), do: []
-
-  # A session moves before its next call: before all of its queue.
-  defp place(%Waiter{service: :move, seq: seq}), do: -seq
-  defp place(%Waiter{seq: seq}), do: seq
-
-  defp into_queue(queues, waiter) do
-    key = key(waiter)
-    queue = Map.get_lazy(queues, key, &:gb_trees.empty/0)
-    Map.put(queues, key, :gb_trees.insert(place(waiter), waiter.ref, queue))
-  end
-
-  defp out_of_queue(queues, waiter) do
-    key = key(waiter)
-    queue = :gb_trees.delete(place(waiter), Map.fetch!(queues, key))
-
-    if :gb_trees.is_empty(queue),
-      do: Map.delete(queues, key),
-      else: Map.put(queues, key, queue)
-  end
-
-  defp out_of_owners(owners, %Waiter{owner: owner, ref: ref}) do
-    refs = Map.delete(Map.fetch!(owners, owner), ref)
-    if refs == %{}, do: Map.delete(owners, owner), else: Map.put(owners, owner, refs)
-  end
-
-  defp into_deadlines(deadlines, %Waiter{deadline: nil}), do: deadlines
-  defp into_deadlines(deadlines, w), do: :gb_sets.add_element({w.deadline, w.ref}, deadlines)
-
-  defp out_of_deadlines(deadlines, %Waiter{deadline: nil}), do: deadlines
-  defp out_of_deadlines(deadlines, w), do: :gb_sets.del_element({w.deadline, w.ref}, deadlines)
 end

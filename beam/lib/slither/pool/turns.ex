@@ -3,14 +3,14 @@ defmodule Slither.Pool.Turns do
   # Which sessions could have their next call now, by the worker that holds them: the first to have
   # asked comes first. Pure; the ledger's. A queue for one worker stands here like a session.
 
-  alias Slither.Pool.{Line, Sessions, Waiter}
+  alias Slither.Pool.{Line, Ordered, Sessions, Waiter}
 
   defstruct by_worker: %{}, places: %{}
 
   @typedoc "The worker, or `:none` of sessions that no worker holds yet."
   @type worker :: pid | :none
   @opaque t :: %__MODULE__{
-            by_worker: %{optional(worker) => :gb_sets.set({non_neg_integer, Line.key()})},
+            by_worker: Ordered.t(worker, {seq :: non_neg_integer, Line.key()}),
             places: %{optional(Line.key()) => {worker, non_neg_integer}}
           }
 
@@ -45,10 +45,8 @@ defmodule Slither.Pool.Turns do
   end
 
   defp put(turns, key, worker, seq) do
-    keys = Map.get_lazy(turns.by_worker, worker, &:gb_sets.empty/0)
-
     %__MODULE__{
-      by_worker: Map.put(turns.by_worker, worker, :gb_sets.add_element({seq, key}, keys)),
+      by_worker: Ordered.put(turns.by_worker, worker, {seq, key}),
       places: Map.put(turns.places, key, {worker, seq})
     }
   end
@@ -59,13 +57,7 @@ defmodule Slither.Pool.Turns do
         turns
 
       {{worker, seq}, places} ->
-        keys = :gb_sets.del_element({seq, key}, Map.fetch!(turns.by_worker, worker))
-
-        by_worker =
-          if :gb_sets.is_empty(keys),
-            do: Map.delete(turns.by_worker, worker),
-            else: Map.put(turns.by_worker, worker, keys)
-
+        by_worker = Ordered.delete(turns.by_worker, worker, {seq, key})
         %__MODULE__{by_worker: by_worker, places: places}
     end
   end
@@ -73,18 +65,11 @@ defmodule Slither.Pool.Turns do
   @doc "The session whose call is the next of a worker."
   @spec next(t, worker) :: {:ok, Line.key()} | nil
   def next(turns, worker) do
-    case turns.by_worker do
-      %{^worker => keys} -> {:ok, elem(:gb_sets.smallest(keys), 1)}
-      _none -> nil
-    end
+    with {_seq, key} <- Ordered.first(turns.by_worker, worker), do: {:ok, key}
   end
 
   @doc "All sessions whose calls wait for a worker, in turn."
   @spec all(t, worker) :: [Line.key()]
-  def all(turns, worker) do
-    case turns.by_worker do
-      %{^worker => keys} -> for {_seq, key} <- :gb_sets.to_list(keys), do: key
-      _none -> []
-    end
-  end
+  def all(turns, worker),
+    do: for({_seq, key} <- Ordered.all(turns.by_worker, worker), do: key)
 end

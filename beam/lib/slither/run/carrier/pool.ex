@@ -5,7 +5,7 @@ defmodule Slither.Run.Carrier.Pool do
 
   use Slither.Run.Carrier
 
-  alias Slither.Pool.Errors
+  alias Slither.Pool.{Errors, Handle, Scheduler}
   alias Slither.Python.{Job, Lane, Pool}
   alias Slither.Run.Mailbox
 
@@ -39,7 +39,7 @@ defmodule Slither.Run.Carrier.Pool do
   # A pool may be resized while a run goes on.
   @impl true
   def want(%__MODULE__{plan: plan, handle: handle} = pool, todo, out) do
-    capacity = min(plan.capacity, Pool.lanes(handle))
+    capacity = min(plan.capacity, Handle.lanes(handle))
     missing = min(todo, capacity - out) - MapSet.size(pool.requested)
     if missing > 0, do: Enum.reduce(1..missing, pool, fn _, pool -> request(pool) end), else: pool
   end
@@ -47,7 +47,7 @@ defmodule Slither.Run.Carrier.Pool do
   defp request(%__MODULE__{plan: plan} = pool) do
     ref = make_ref()
 
-    Pool.request(pool.handle, pool.inbox, ref,
+    Scheduler.request(pool.handle, pool.inbox, ref,
       session: plan.session,
       rebind: plan.on_session_lost == :rebind,
       run: plan.context.runtime[:run],
@@ -85,10 +85,10 @@ defmodule Slither.Run.Carrier.Pool do
 
   @impl true
   def done(%__MODULE__{handle: handle} = pool, ref, slot) do
-    if slot != nil and Pool.keep?(handle, slot) do
+    if slot != nil and Handle.keep?(handle, slot) do
       %{pool | idle: [ref | pool.idle]}
     else
-      Pool.release(handle, ref)
+      Scheduler.release(handle, ref)
       %{pool | lanes: Map.delete(pool.lanes, ref)}
     end
   end
@@ -123,7 +123,7 @@ defmodule Slither.Run.Carrier.Pool do
   def rest(%__MODULE__{idle: []} = pool), do: pool
 
   def rest(%__MODULE__{idle: idle} = pool) do
-    Enum.each(idle, &Pool.release(pool.handle, &1))
+    Enum.each(idle, &Scheduler.release(pool.handle, &1))
     %{pool | idle: [], lanes: Map.drop(pool.lanes, idle)}
   end
 
@@ -135,15 +135,15 @@ defmodule Slither.Run.Carrier.Pool do
   @impl true
   def close(%__MODULE__{handle: handle} = pool, out) do
     if pool.monitor, do: Process.demonitor(pool.monitor, [:flush])
-    Enum.each(pool.idle, &Pool.release(handle, &1))
-    Enum.each(pool.requested, &Pool.release(handle, &1))
-    Enum.each(out, &Pool.abandon(handle, &1))
+    Enum.each(pool.idle, &Scheduler.release(handle, &1))
+    Enum.each(pool.requested, &Scheduler.release(handle, &1))
+    Enum.each(out, &Scheduler.abandon(handle, &1))
     emptied(pool)
   end
 
   @impl true
   def end_run(%__MODULE__{plan: %{session: nil} = plan} = pool),
-    do: Pool.end_run(pool.handle, plan.context.runtime[:run])
+    do: Scheduler.end_run(pool.handle, plan.context.runtime[:run])
 
   def end_run(_pool), do: :ok
 
