@@ -168,15 +168,15 @@ defmodule Slither.Pool.RestartTest do
       {:ok, handle} = Pool.handle(pool)
       {:ok, options} = Settings.check(opts(pool, "pid", max_in_flight: 1), "test")
       {:ok, plan} = Plan.new(options, %Slither.Context{}, false)
-      carrier = plan |> Carrier.Pool.open({self(), :run}) |> Carrier.want(1, 0)
+      carrier = plan |> Carrier.Pool.open({self(), :run}) |> Carrier.Pool.want(1, 0)
       assert_receive {{_test, :run}, {:granted, ref, _lane} = granted}, patience()
-      {:ok, carrier} = Carrier.message(carrier, granted)
-      {:ok, ^ref, carrier} = Carrier.place(carrier)
-      carrier = Carrier.done(carrier, ref, 0)
-      assert {:ok, ^ref, carrier} = Carrier.place(carrier)
+      {:ok, carrier} = Carrier.Pool.message(carrier, granted)
+      {:ok, ^ref, carrier} = Carrier.Pool.place(carrier)
+      carrier = Carrier.Pool.done(carrier, ref, 0)
+      assert {:ok, ^ref, carrier} = Carrier.Pool.place(carrier)
       Board.recall(handle.board, 0)
-      carrier = Carrier.done(carrier, ref, 0)
-      assert {:none, _carrier} = Carrier.place(carrier)
+      carrier = Carrier.Pool.done(carrier, ref, 0)
+      assert {:none, _carrier} = Carrier.Pool.place(carrier)
       assert [%{calls: 0}] = status(pool).workers
     end
   end
