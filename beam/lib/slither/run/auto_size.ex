@@ -1,15 +1,23 @@
 defmodule Slither.Run.AutoSize do
   @moduledoc false
-  # Finds the batch size whose handler time is near a target. It begins at the smallest and at
-  # most doubles with each answer, so that a slow handler is not met with a large batch.
+  # Finds the batch size whose handler time is near a target, for `batch_size: :auto`. The size begins
+  # at the smallest and at most doubles with each answer, so that a slow handler does not get a large
+  # batch. Pure; part of a flow.
 
   @enforce_keys [:target, :min, :max, :size]
   defstruct [:target, :min, :max, :size, :per_item]
 
-  # How much of the newest answer goes into the measure.
+  # The weight of the newest answer in the moving average of the time that an item takes.
   @weight 0.3
 
-  @type t :: %__MODULE__{}
+  @typedoc "`target` and `per_item` are in native time units; `size` is what it has found so far."
+  @type t :: %__MODULE__{
+          target: pos_integer,
+          min: pos_integer,
+          max: pos_integer,
+          size: pos_integer,
+          per_item: float | nil
+        }
 
   @doc "A search of checked dispatch options."
   @spec new(keyword) :: t
@@ -31,7 +39,7 @@ defmodule Slither.Run.AutoSize do
     per_item = if auto.per_item, do: auto.per_item + @weight * (now - auto.per_item), else: now
     ideal = if per_item > 0, do: trunc(min(auto.target / per_item, auto.max)), else: auto.max
     size = ideal |> min(2 * max(auto.size, 1)) |> max(auto.min) |> min(auto.max)
-    # A batch that is not full says nothing of how a larger one would do.
+    # A batch that was not full does not show how a larger one would do.
     size = if size > auto.size and count < auto.size, do: auto.size, else: size
     %{auto | per_item: per_item, size: size}
   end

@@ -1,8 +1,8 @@
 defmodule Slither.Run.Minder do
   @moduledoc false
-  # A process that ends those that run a flow's batches on BEAM, once the process that they run
-  # them for has ended, however it did and whatever they are at. A link to the owner would not do:
-  # it says nothing of an end that is normal, and can be trapped.
+  # A process that kills those that run a flow's batches on BEAM once their owner has ended, however it
+  # ended and whatever they are doing. Started by a carrier, in the owner. Links to the owner would not
+  # do: they pass on no normal exit, and an owner may trap the others.
 
   @doc "Starts one for the calling process."
   @spec start() :: pid

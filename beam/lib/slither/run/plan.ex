@@ -1,11 +1,12 @@
 defmodule Slither.Run.Plan do
   @moduledoc false
-  # What is the same for every batch of a run: options read once, the call's head encoded once.
+  # What is the same for every batch of a flow: options read once, the call's head encoded once. Plain
+  # data, made by whoever opens a run.
 
   alias Slither.{Context, Error, Guarded}
   alias Slither.Run.Policy
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Capture, Pool}
+  alias Slither.Python.{Capture, Outcome, Pool}
 
   @enforce_keys [:mode, :policy, :context]
   defstruct [
@@ -29,7 +30,32 @@ defmodule Slither.Run.Plan do
     raw: false
   ]
 
-  @type t :: %__MODULE__{}
+  @typedoc """
+  `mode` is where batches run, as the flow's carrier takes it: on a pool, with the head and the context
+  of its calls as bytes, in a process for each, or by a function in processes on BEAM. At most
+  `capacity` run at once. With `bounded` results that nobody has read count as in flight. `metadata`
+  is what the events of batches carry. The others are the options of the same names.
+  """
+  @type t :: %__MODULE__{
+          mode: {:pool, Pool.handle(), binary, binary} | :task | {:local, (list -> Outcome.t())},
+          policy: Policy.t(),
+          context: Context.t(),
+          ordering: :preserve | :as_completed,
+          isolate: boolean,
+          max_in_flight: pos_integer,
+          max_bytes: pos_integer | nil,
+          capacity: pos_integer,
+          bounded: boolean,
+          timeout: timeout,
+          queue_timeout: timeout,
+          session: String.t() | nil,
+          on_session_lost: :error | :rebind | nil,
+          metadata: map,
+          executor: module | nil,
+          options: keyword,
+          capture: Capture.t() | nil,
+          raw: boolean
+        }
 
   @doc "The plan of checked options; `bounded` for streams."
   @spec new(keyword, Context.t(), boolean) :: {:ok, t} | {:error, Error.t()}
@@ -59,7 +85,7 @@ defmodule Slither.Run.Plan do
     end
   end
 
-  # What the events of batches carry; each has its own batch and attempt.
+  # Each batch puts its own number and attempt in.
   defp metadata(context, pool) do
     %{
       run: context.runtime[:run],
@@ -72,7 +98,7 @@ defmodule Slither.Run.Plan do
   end
 
   @doc "The plan of a function that runs batches in `hands` processes on BEAM."
-  @spec local((list -> tuple), Policy.t(), Context.t(), pos_integer, boolean) :: t
+  @spec local((list -> Outcome.t()), Policy.t(), Context.t(), pos_integer, boolean) :: t
   def local(fun, policy, context, hands, bounded) do
     %__MODULE__{
       mode: {:local, fun},
@@ -140,17 +166,16 @@ defmodule Slither.Run.Plan do
         "trace" => trace(context.metadata)
       }
 
-      # As bytes, the context of a run costs a call's message a reference, not a copy.
+      # A message to a lane shares a binary, where it would copy the term.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
     end
   end
 
-  # So that Python's own spans can join the trace: `metadata: %{trace: …}`, such as a W3C
-  # traceparent.
+  # `metadata: %{trace: …}`, such as a W3C traceparent, reaches Python, whose spans can join it.
   defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)
   defp trace(_metadata), do: nil
 
-  # A session's calls keep their order by going one at a time.
+  # A session's calls go one at a time, which keeps their order.
   defp capacity({:pool, _handle, _head, _run}, options),
     do: if(options[:session_id], do: 1, else: options[:max_in_flight])
 

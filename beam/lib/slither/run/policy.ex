@@ -1,6 +1,7 @@
 defmodule Slither.Run.Policy do
   @moduledoc false
-  # What becomes of items that failed. One reading of `on_error:` for dispatches and pipes.
+  # What becomes of items that failed: the one reading of `on_error:`, for dispatches and pipes. Plain
+  # data; `outcome/3` calls the user's route function in the process that drives the run.
 
   alias Slither.{Error, Guarded, Item, Options}
 
@@ -19,16 +20,18 @@ defmodule Slither.Run.Policy do
     then: [type: :any, default: :halt, doc: "The policy once the attempts are used up."]
   ]
 
-  # Trying again cannot mend these.
+  # A second attempt would fail in the same way.
   @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
            [:expression, :session_lost, :invalid_strategy]
 
-  # `targets` are the names that a route may have, nil for any; `lenient` says that the run can't
-  # be ended by a route function that fails, as a pipe that runs for long holds others' items.
   defstruct action: :halt, retry: nil, targets: nil, lenient: false
 
   @type output :: atom | String.t()
   @type action :: :halt | :skip | {:route, output | (Item.t(), term -> output)}
+  @typedoc """
+  `targets` are the names that a route may have, nil for any. A `lenient` policy skips an item whose
+  route function fails, where it would end the run: a long-running pipe holds the items of others.
+  """
   @type t :: %__MODULE__{
           action: action,
           retry: map | nil,

@@ -1,6 +1,7 @@
 defmodule Slither.Run.Source do
   @moduledoc false
-  # Any enumerable, pulled a few elements at a time and not one further.
+  # The input of a run: any enumerable, pulled a few elements at a time and not one further. A value of
+  # the process that drives the run, where the enumerable's own code runs.
 
   alias Slither.Item
 
@@ -56,13 +57,13 @@ defmodule Slither.Run.Source do
   @spec number(list, non_neg_integer, non_neg_integer, (non_neg_integer -> seq)) ::
           [{seq, Item.t()}]
         when seq: term
-  # This is done for every item: nothing is made that is thrown away again.
+  # Done for every item of every run, so it builds no intermediate list.
   def number([item | items], count, next, seq) when count > 0,
     do: [{seq.(next), wrap(item, next)} | number(items, count - 1, next + 1, seq)]
 
   def number(_rest, _count, _next, _seq), do: []
 
-  # What has no id of its own is known by its place in the input.
+  # A payload gets its place in the input as its id.
   defp wrap(%Item{} = item, _place), do: item
   defp wrap(payload, place), do: %Item{id: place, payload: payload}
 

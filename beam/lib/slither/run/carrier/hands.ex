@@ -6,12 +6,24 @@ defmodule Slither.Run.Carrier.Hands do
   use Slither.Run.Carrier
 
   alias Slither.Error
-  alias Slither.Python.Inbox
-  alias Slither.Run.{Mailbox, Minder}
+  alias Slither.Python.{Inbox, Outcome}
+  alias Slither.Run.{Batch, Mailbox, Minder}
 
-  # `hands` are the processes by their monitors, `busy` those that run a batch, by its reference.
   @enforce_keys [:fun, :inbox, :minder]
   defstruct [:fun, :inbox, :minder, hands: %{}, busy: %{}, idle: []]
+
+  @typedoc """
+  `hands` are the processes by their monitors, `busy` those that run a batch, by its reference, and
+  `idle` the others. `minder` ends them with the owner.
+  """
+  @type t :: %__MODULE__{
+          fun: ([Batch.entry(), ...] -> Outcome.t()),
+          inbox: Inbox.t(),
+          minder: pid,
+          hands: %{optional(reference) => pid},
+          busy: %{optional(reference) => pid},
+          idle: [pid]
+        }
 
   @impl true
   def open(%{mode: {:local, fun}, capacity: capacity}, inbox) do

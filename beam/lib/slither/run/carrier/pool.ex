@@ -6,12 +6,30 @@ defmodule Slither.Run.Carrier.Pool do
   use Slither.Run.Carrier
 
   alias Slither.Pool.{Errors, Handle, Scheduler}
-  alias Slither.Python.{Job, Lane, Pool}
-  alias Slither.Run.Mailbox
+  alias Slither.Python.{Inbox, Job, Lane, Pool}
+  alias Slither.Run.{Mailbox, Plan}
 
   @enforce_keys [:plan, :inbox, :handle, :head, :context]
   defstruct [:plan, :inbox, :handle, :head, :context, :monitor, :gone] ++
               [idle: [], requested: MapSet.new(), lanes: %{}]
+
+  @typedoc """
+  `head` begins each call, and `context` is the run's, encoded. `requested` are the references of what
+  was asked for, `lanes` what was granted, and `idle` those of them that have no batch. `monitor` is
+  that of the pool's scheduler; once it has ended, `gone` says so.
+  """
+  @type t :: %__MODULE__{
+          plan: Plan.t(),
+          inbox: Inbox.t(),
+          handle: Handle.t(),
+          head: binary,
+          context: binary,
+          monitor: reference | nil,
+          gone: Slither.Error.t() | nil,
+          idle: [reference],
+          requested: MapSet.t(reference),
+          lanes: %{optional(reference) => pid}
+        }
 
   @impl true
   def open(%{mode: {:pool, handle, head, context}} = plan, inbox) do

@@ -7,10 +7,27 @@ defmodule Slither.Run.Carrier.Task do
 
   alias Slither.{DispatchError, Error}
   alias Slither.Python.{Inbox, Outcome, Timing}
-  alias Slither.Run.{Mailbox, Minder}
+  alias Slither.Run.{Mailbox, Minder, Plan}
 
   @enforce_keys [:plan, :inbox, :minder]
   defstruct [:plan, :inbox, :minder, tasks: %{}]
+
+  @typedoc """
+  `tasks` are the processes, by the reference of their batch; the timer of one whose time is over is
+  `:over`. `minder` ends them with the owner.
+  """
+  @type t :: %__MODULE__{
+          plan: Plan.t(),
+          inbox: Inbox.t(),
+          minder: pid,
+          tasks: %{
+            optional(reference) => %{
+              pid: pid,
+              monitor: reference,
+              timer: reference | :over | nil
+            }
+          }
+        }
 
   @impl true
   def open(%{mode: :task} = plan, inbox),
@@ -34,13 +51,7 @@ defmodule Slither.Run.Carrier.Task do
 
     timer = if plan.timeout != :infinity, do: Mailbox.start_timer(inbox, plan.timeout)
 
-    task = %{
-      pid: pid,
-      monitor: monitor,
-      timer: timer,
-      started: System.monotonic_time(:millisecond)
-    }
-
+    task = %{pid: pid, monitor: monitor, timer: timer}
     {ref, %{carrier | tasks: Map.put(carrier.tasks, ref, task)}}
   end
 
@@ -58,8 +69,14 @@ defmodule Slither.Run.Carrier.Task do
 
   @impl true
   def message(carrier, {:timer, timer}) do
-    for {_ref, %{timer: ^timer, pid: pid}} <- carrier.tasks, do: Process.exit(pid, :kill)
-    {:ok, carrier}
+    case Enum.find(carrier.tasks, fn {_ref, task} -> task.timer == timer end) do
+      {ref, task} ->
+        Process.exit(task.pid, :kill)
+        {:ok, %{carrier | tasks: Map.put(carrier.tasks, ref, %{task | timer: :over})}}
+
+      nil ->
+        {:ok, carrier}
+    end
   end
 
   def message(carrier, {:down, monitor, reason}) do
@@ -84,7 +101,7 @@ defmodule Slither.Run.Carrier.Task do
 
   defp forget(task) do
     Process.demonitor(task.monitor, [:flush])
-    if task.timer, do: :erlang.cancel_timer(task.timer)
+    if is_reference(task.timer), do: :erlang.cancel_timer(task.timer)
   end
 
   ## In the task
@@ -132,21 +149,19 @@ defmodule Slither.Run.Carrier.Task do
     }
   end
 
-  defp ended(task, timeout, reason) do
-    elapsed = System.monotonic_time(:millisecond) - task.started
+  defp ended(%{timer: :over}, timeout, :killed) do
+    %Error{
+      reason: :timeout,
+      message: "the executor ran for more than #{timeout} ms and was stopped",
+      hint: "raise timeout:, or lower batch_size",
+      details: %{timeout: timeout}
+    }
+  end
 
-    if reason == :killed and is_integer(timeout) and elapsed >= timeout do
-      %Error{
-        reason: :timeout,
-        message: "the executor ran for more than #{timeout} ms and was stopped",
-        hint: "raise timeout:, or lower batch_size",
-        details: %{timeout: timeout}
-      }
-    else
-      %Error{
-        reason: :executor_failed,
-        message: "the executor's process ended: #{inspect(reason)}"
-      }
-    end
+  defp ended(_task, _timeout, reason) do
+    %Error{
+      reason: :executor_failed,
+      message: "the executor's process ended: #{inspect(reason)}"
+    }
   end
 end
