@@ -18,6 +18,7 @@ defmodule Slither.Pipe.Checkpoint do
   # ms to wait for another run's lock. One that was killed needs a moment to be gone; whoever waited
   # for a run that works would do its work again instead of being told of it.
   @patience 100
+  @old "was written by another version of Slither, which records other things"
 
   @enforce_keys [:path, :file]
   defstruct [:path, :file, :lock, parts: [], names: [], done: [], until: 0, size: 0]
@@ -168,8 +169,8 @@ defmodule Slither.Pipe.Checkpoint do
       case kind do
         :ours -> load_records(checkpoint, size)
         :empty -> at(checkpoint, Log.first(), Log.begin(file))
-        :old -> old(path)
-        :other -> error(path, :not_a_checkpoint, "is not a checkpoint", nil)
+        :old -> error(path, :old_checkpoint, @old)
+        :other -> error(path, :not_a_checkpoint, "is not a checkpoint")
       end
     end
   end
@@ -205,38 +206,43 @@ defmodule Slither.Pipe.Checkpoint do
         {:ok, found}
 
       :damaged ->
-        damaged(path, found.until)
+        error(path, :checkpoint_damaged, "is damaged at byte #{found.until}, before its end")
     end
   end
 
   defp write(%__MODULE__{path: path} = checkpoint, record) do
     case Log.write(checkpoint.file, checkpoint.size, record) do
       {:ok, size} -> {:ok, %{checkpoint | size: size}}
-      {:too_large, size} -> error(path, :too_large, "can't hold a record of #{size} bytes", nil)
+      {:too_large, size} -> error(path, :too_large, "can't hold a record of #{size} bytes")
       failed -> posix(path, failed)
     end
   end
 
   ## Errors
 
-  defp same(_checkpoint, _parts, :anyway), do: :ok
+  @hints %{
+    checkpoint_in_use: "wait for that run, or give another path",
+    other_checkpoint: "run what wrote it, give another path, or go on with resume: :anyway",
+    other_input: "give the input it was begun with, another path, or go on with resume: :anyway",
+    old_checkpoint:
+      "finish that run with the version it was begun with, or remove the file to begin anew",
+    checkpoint_damaged: "bring back the file from a copy, or remove it to begin anew"
+  }
+
   # Nothing was recorded yet, or its beginning was cut short.
-  defp same(%{parts: []}, _parts, :same), do: :ok
-  defp same(%{parts: parts}, parts, :same), do: :ok
+  defp same(%{parts: []}, _parts, _resume), do: :ok
 
-  defp same(%{path: path, parts: theirs}, parts, :same) do
-    {theirs, ours} = {Map.new(theirs), Map.new(parts)}
-    names = Enum.uniq(Map.keys(theirs) ++ Map.keys(ours))
-    different = for name <- Enum.sort(names), theirs[name] != ours[name], do: name
-
-    error(
-      path,
-      :other_checkpoint,
-      "is of another pipe, or of other options or code; different: " <>
-        Enum.join(different, ", "),
-      "run what wrote it, give another path, or go on with resume: :anyway",
-      %{different: different}
-    )
+  defp same(%{path: path, parts: theirs}, ours, resume) do
+    if resume == :anyway or theirs == ours do
+      :ok
+    else
+      {theirs, ours} = {Map.new(theirs), Map.new(ours)}
+      names = Enum.uniq(Map.keys(theirs) ++ Map.keys(ours))
+      different = for name <- Enum.sort(names), theirs[name] != ours[name], do: name
+      what = "is of another pipe, or of other options or code; different: "
+      details = %{different: different}
+      error(path, :other_checkpoint, what <> Enum.join(different, ", "), details)
+    end
   end
 
   defp declared(%{path: path, names: names}, outputs) do
@@ -245,72 +251,35 @@ defmodule Slither.Pipe.Checkpoint do
         :ok
 
       gone ->
-        error(
-          path,
-          :other_checkpoint,
-          "has results for outputs that the pipe does not declare: " <>
-            Enum.map_join(gone, ", ", &inspect/1),
-          "declare them, or give another path",
-          %{different: ["outputs"]}
-        )
+        what = "has results for outputs that the pipe does not declare: "
+        what = what <> Enum.map_join(gone, ", ", &inspect/1)
+        hint = "declare them, or give another path"
+        error(path, :other_checkpoint, what, %{different: ["outputs"]}, hint)
     end
-  end
-
-  defp in_use(path, owner) do
-    error(
-      path,
-      :checkpoint_in_use,
-      "is in use by #{owner}",
-      "wait for that run, or give another path"
-    )
   end
 
   @doc "The error of an input that is not the one that the checkpoint knows."
   @spec other_input(t, non_neg_integer, String.t()) :: Error.t()
   def other_input(checkpoint, position, what) do
-    {:error, error} =
-      error(
-        checkpoint.path,
-        :other_input,
-        "is of another input: #{what}",
-        "give the input it was begun with, another path, or go on with resume: :anyway",
-        %{position: position}
-      )
-
+    what = "is of another input: #{what}"
+    {:error, error} = error(checkpoint.path, :other_input, what, %{position: position})
     error
   end
 
-  defp old(path) do
-    error(
-      path,
-      :old_checkpoint,
-      "was written by another version of Slither, which records other things",
-      "finish that run with the version it was begun with, or remove the file to begin anew"
-    )
-  end
+  defp in_use(path, owner), do: error(path, :checkpoint_in_use, "is in use by #{owner}")
 
-  defp damaged(path, at) do
-    error(
-      path,
-      :checkpoint_damaged,
-      "is damaged at byte #{at}, before its end",
-      "bring back the file from a copy, or remove it to begin anew"
-    )
-  end
-
-  defp posix(path, {:error, reason}) do
-    error(path, :checkpoint_failed, "can't be used: #{:file.format_error(reason)}", nil)
-  end
+  defp posix(path, {:error, reason}),
+    do: error(path, :checkpoint_failed, "can't be used: #{:file.format_error(reason)}")
 
   defp posix(_path, answer), do: answer
 
-  defp error(path, reason, message, hint, details \\ %{}) do
+  defp error(path, reason, message, details \\ %{}, hint \\ nil) do
     {:error,
      %Error{
        reason: reason,
        where: "checkpoint #{path}",
        message: message,
-       hint: hint,
+       hint: hint || @hints[reason],
        details: Map.put(details, :path, path)
      }}
   end

@@ -8,19 +8,7 @@ defmodule Slither.Pipe.Counts do
 
   alias Slither.Pipe.Definition
 
-  @names [
-    :in,
-    :expanded,
-    :out,
-    :skipped,
-    :routed,
-    :failed,
-    :lost,
-    :sink_errors,
-    :starts,
-    :capacity,
-    :free
-  ]
+  @names ~w(in expanded out skipped routed failed lost sink_errors starts capacity free)a
   @ends [:out, :skipped, :routed, :failed, :lost]
   @slots @names |> Enum.with_index(1) |> Map.new()
   @fixed length(@names)

@@ -121,9 +121,8 @@ defmodule Slither.Run.Node do
 
   defp handle(node, entries, count) do
     node = begun(node)
-    {result, state} = node.module.push(node.state, entries)
-    account = Account.add(node.account, :in, count)
-    settle(%{node | state: state, account: account}, result || %Result{})
+    {result, node} = ask(node, :push, [entries])
+    settle(%{node | account: Account.add(node.account, :in, count)}, result || %Result{})
   end
 
   defp begun(%__MODULE__{started: nil} = node) do
@@ -135,23 +134,19 @@ defmodule Slither.Run.Node do
 
   @doc "Takes the results that have come back; each is to be settled."
   @spec take(t) :: {[Result.t()], t}
-  def take(%__MODULE__{module: module} = node) do
-    {results, state} = module.take(node.state)
-    {results, %{node | state: state}}
-  end
+  def take(node), do: ask(node, :take, [])
 
   @doc "Sends on what it can; with `flush?` also what is not complete."
   @spec advance(t, boolean) :: {Result.t() | nil, t}
-  def advance(%__MODULE__{module: module} = node, flush?) do
-    {result, state} = module.advance(node.state, flush?)
-    {result, %{node | state: state}}
-  end
+  def advance(node, flush?), do: ask(node, :advance, [flush?])
 
   @doc "Takes in a message of its inbox."
   @spec message(t, Mailbox.message()) :: {Result.t() | nil, t}
-  def message(%__MODULE__{module: module} = node, message) do
-    {result, state} = module.message(node.state, message)
-    {result, %{node | state: state}}
+  def message(node, message), do: ask(node, :message, [message])
+
+  defp ask(node, function, arguments) do
+    {answer, state} = apply(node.module, function, [node.state | arguments])
+    {answer, %{node | state: state}}
   end
 
   @doc "Counts a result; gives it with the entries that go on, those that pass by among them."
