@@ -48,8 +48,8 @@ defmodule Slither.Python.Lane do
           last?: boolean
         }
 
-  # Decoded results live here until they are sent; a heap that holds a batch saves collections.
-  # Over 512 KB it would be mapped from the system anew each time.
+  # Decoded results live on the lane's heap until they are sent. A heap that holds a batch from the
+  # start saves collections; one of more than 512 KB would be mapped from the system anew each time.
   @heap_words 12_000
 
   @doc "Starts a lane for the calling owner of a worker."
@@ -126,6 +126,7 @@ defmodule Slither.Python.Lane do
     end
   end
 
+  # A holder gives its next job once it has the outcome of the last.
   defp handle(%Job{} = job, %__MODULE__{state: {:retired, error}} = lane) do
     Inbox.done(job.inbox, job.ref, Outcome.requeue(error))
     lane
@@ -133,10 +134,12 @@ defmodule Slither.Python.Lane do
 
   defp handle(%Job{} = job, lane), do: begin(job, %{lane | round: lane.round + 1})
 
-  defp handle(
-         {:reply, id, body},
-         %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane
-       ) do
+  defp handle(message, %__MODULE__{state: {:busy, exchange}} = lane),
+    do: during(message, exchange, lane)
+
+  defp handle(message, lane), do: always(message, lane)
+
+  defp during({:reply, id, body}, %Exchange{id: id} = exchange, lane) do
     case Exchange.answer(exchange, body) do
       {:done, outcome, pace} ->
         if pace, do: Board.took(lane.board, lane.slot, pace)
@@ -147,11 +150,11 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  defp handle({:part, id, body}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane) do
+  defp during({:part, id, body}, %Exchange{id: id} = exchange, lane) do
     case Exchange.part(exchange, body) do
       {:part, part, exchange} ->
         Inbox.part(exchange.job.inbox, exchange.job.ref, part)
-        # The owner relies on it that this comes before `resumed`.
+        # The owner relies on this message coming before any `resumed`.
         if Exchange.stalled?(exchange), do: Owner.stalled(lane.worker, id)
         busy(lane, exchange)
 
@@ -164,56 +167,45 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  defp handle(
-         {:tape, id, tape},
-         %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane
-       ),
-       do: busy(lane, %{exchange | tape: tape})
+  defp during({:tape, id, tape}, %Exchange{id: id} = exchange, lane),
+    do: busy(lane, %{exchange | tape: tape})
 
-  defp handle(
-         {:taken, ref, count},
-         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
-       ),
-       do: allow(lane, exchange, count)
+  defp during({:taken, ref, count}, %Exchange{job: %{ref: ref}} = exchange, lane),
+    do: allow(lane, exchange, count)
 
-  defp handle({:run_on, id}, %__MODULE__{state: {:busy, %Exchange{id: id} = exchange}} = lane),
-    do: allow(lane, exchange, :all)
+  defp during({:run_on, id}, %Exchange{id: id} = exchange, lane), do: allow(lane, exchange, :all)
 
-  defp handle(
-         {:kill, ref},
-         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
-       ) do
-    exchange = %{exchange | killed?: true}
+  defp during({:kill, ref}, %Exchange{job: %{ref: ref}} = exchange, lane) do
     Owner.kill_call(lane.worker, exchange.id, Exchange.killed())
-    busy(lane, exchange)
+    busy(lane, %{exchange | killed?: true})
   end
 
-  # The lane sends the cancel, not the scheduler: the owner then knows the call for sure.
-  defp handle(
-         {:idle?, from, ref},
-         %__MODULE__{state: {:busy, %Exchange{job: %{ref: ref}} = exchange}} = lane
-       ) do
+  # The lane sends the cancel, and not the scheduler, since the lane has noted the call with the
+  # owner: the note is sure to arrive first.
+  defp during({:idle?, from, ref}, %Exchange{job: %{ref: ref}} = exchange, lane) do
     Owner.cancel(lane.worker, exchange.id)
     busy(lane, %{exchange | asked: from})
   end
 
-  defp handle({:idle?, from, ref}, lane) do
+  defp during(message, _exchange, lane), do: always(message, lane)
+
+  defp always({:idle?, from, ref}, lane) do
     Reports.lane_idle(from, ref)
     lane
   end
 
-  defp handle({:worker_down, error, executing}, lane), do: retire(lane, error, executing)
+  defp always({:worker_down, error, executing}, lane), do: retire(lane, error, executing)
 
-  defp handle({:DOWN, monitor, :process, _worker, reason}, %__MODULE__{monitor: monitor} = lane),
+  defp always({:DOWN, monitor, :process, _worker, reason}, %__MODULE__{monitor: monitor} = lane),
     do: retire(lane, Obituary.crashed(reason), :crashed)
 
-  defp handle({:DOWN, pool, :process, _scheduler, _reason}, %__MODULE__{pool: pool} = lane),
+  defp always({:DOWN, pool, :process, _scheduler, _reason}, %__MODULE__{pool: pool} = lane),
     do: %{lane | last?: true}
 
-  defp handle(:stop, lane), do: %{lane | last?: true}
+  defp always(:stop, lane), do: %{lane | last?: true}
 
   # About a job that has been answered.
-  defp handle(_late, lane), do: lane
+  defp always(_late, lane), do: lane
 
   defp busy(lane, exchange), do: %{lane | state: {:busy, exchange}}
 
@@ -237,7 +229,8 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  # Nobody waits any more for what was not sent yet.
+  # The scheduler may have asked while the job was encoded: then nobody waits for it any more, and it
+  # is not sent.
   defp abandoned(ref) do
     receive do
       {:idle?, from, ^ref} -> from
@@ -255,7 +248,7 @@ defmodule Slither.Python.Lane do
     busy(lane, exchange)
   end
 
-  # Whoever holds the lane reads no messages now, and others wait for it.
+  # The holder reads no messages now, and others wait for the lane.
   defp give_back(%Exchange{results: %{run_on?: true}} = exchange, outcome, lane) do
     Reports.lane_idle(lane.scheduler, exchange.job.ref)
     put_in(outcome.timing.given_back?, true)

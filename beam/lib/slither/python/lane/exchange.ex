@@ -13,9 +13,10 @@ defmodule Slither.Python.Lane.Exchange do
               [tape: {[], false}, killed?: false]
 
   @typedoc """
-  Call `id` of a job, written at `sent`; its results are decoded in a `form`. The `frame` is kept where a failure is to be written to
-  `capture`, with the `tape` of what the call asked. `asked` is the scheduler that waits for the lane,
-  if nobody else does; `killed?` says that the caller had the call killed.
+  Call `id` of a job, written at `sent`; its results are decoded in a `form`. The `frame` is kept
+  where a failure is to be written to `capture`, with the `tape` of what the call asked. `asked` is
+  the scheduler that waits for the lane, if nobody else does; `killed?` says that the caller had the
+  call killed.
   """
   @type t :: %__MODULE__{
           id: pos_integer,

@@ -115,11 +115,11 @@ defmodule Slither.Python.Worker.Frames do
 
   defp control_frame({:ready, facts}, %State{life: %{phase: :starting, reason: nil}} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
+    # Where its memory was found, so is its pipe.
+    words = state.marker && LastWords.hold(state.hello["pid"], facts["words"])
     lanes = lanes(state, facts)
     report(state, {:ready, lanes, state.process.os_pid})
     Events.worker_up(state.born, State.identity(state))
-    # Where its memory was found, so is its pipe.
-    words = state.marker && LastWords.hold(state.hello["pid"], facts["words"])
     state = %{state | lanes: List.to_tuple(lanes), words: words}
     rss = state.settings.max_rss && Rss.read(state.process.os_pid)
     life(state, Life.ready(state.life, state.settings, rss))
