@@ -1,9 +1,9 @@
 defmodule Slither.Python.Asks do
   @moduledoc false
-  # What Python asks of BEAM while it works: views, and tables. Each question goes to a task of
-  # its own, so that a slow one holds up nobody; tasks that are done wait for the next question,
-  # since starting one costs more than most answers. A read that neither waits nor takes long is
-  # answered at once.
+  # What Python asks of BEAM while it works: views and tables. Each question goes to a task of its
+  # own, so that a slow answer holds up nobody. Tasks that are done wait for another question, since
+  # to start a task costs more than most answers. Reads that neither wait nor take long are answered
+  # here, without a task.
   #
   # Runs in the owner of a connection, a worker's or a driver's. The owner hands on what tasks tell
   # it, `{Slither.Python.Asks.Answerer, message}`, with `message/2`, and their ends with `down/3`.
@@ -13,9 +13,9 @@ defmodule Slither.Python.Asks do
   alias Slither.Python.Capture.Tape
   alias Slither.Python.{Fault, Transport}
 
-  # A worker is one thread, mostly: whoever asks for so much at once has lost count.
+  # Questions that are answered at once. A worker is mostly one thread: one that asks more is at fault.
   @limit 64
-  # Beyond this it asks and does not read: each answer would wait for ever.
+  # From here on the worker only asks and reads no answers, so that each would wait for ever.
   @flood 4_096
   @spare 4
 
@@ -96,7 +96,7 @@ defmodule Slither.Python.Asks do
         frame = Answerer.frame(id, answer, asks.max_frame)
         asks = taped(asks, record, frame)
 
-        # Who asked should be reading; where it does not, a task waits for it instead of us.
+        # Python should be reading. If it is not, a task waits for it, so that the owner need not.
         if Transport.offer(asks.transport, frame),
           do: {:ok, asks},
           else: {:ok, start(asks, id, fn -> answer end, nil)}
@@ -157,7 +157,7 @@ defmodule Slither.Python.Asks do
       {question, busy} ->
         asks = %{asks | busy: busy}
 
-        # One that is spent has answered.
+        # A task that is spent has answered.
         if Answerer.spent?(reason),
           do: asks,
           else: start(asks, question.id, answer_for(question, reason), question.record)
@@ -175,7 +175,7 @@ defmodule Slither.Python.Asks do
         give(asks, {pid, Process.monitor(pid)}, id, serve, {record, lost})
 
       :busy ->
-        # Who asked waits for this answer, and reads.
+        # Python waits for this answer, so that this write does not wait for long.
         fault = Fault.to_wire("view_busy", "too many views are being answered on this node")
         Transport.write(asks.transport, Answerer.frame(id, {:error, fault}, asks.max_frame))
         asks
@@ -199,7 +199,7 @@ defmodule Slither.Python.Asks do
 
   defp flood, do: {:error, "it has asked #{@flood} questions and reads no answer"}
 
-  # What answers a question whose task ended before it did.
+  # The answer to a question whose task ended without one.
   defp lost({:exit, reason}),
     do: {:error, Fault.to_wire("view_failed", Exception.format_exit(reason))}
 

@@ -5,22 +5,23 @@ defmodule Slither.Python.Board do
   # to leave; a worker's owner writes what it has answered and whether its handler stands still;
   # lanes write how long calls took. Runs, lanes and owners read it once or twice for each batch.
   #
-  # A call waits for a worker, and a handler may wait for the reader of its results, only while no
-  # call waits: a reader may need a worker itself before it reads on. Each side writes its own
-  # count before it reads the other's, so that at least one of them sees that both wait.
+  # A handler may wait for the reader of its results only while no call waits for a worker: the reader
+  # may need a worker itself before it reads on. Each side writes its own count before it reads the
+  # other's, so that at least one of the two sees that both wait.
 
   # A pool has so many workers at most, and room for as many again that are on their way out.
   @workers 1_000
   @slots 2 * @workers
 
-  # Places in the array. Those of slots come after a whole line of a processor's cache.
+  # Places in the array. Slots begin behind a whole line of a processor's cache, so that writing one
+  # does not slow down reading the head.
   @size 1
   @waiting 2
   @stalled 3
   @head 8
   @of_slot 3
 
-  # µs of handler time that may be before a call.
+  # µs of handler time that a call may have ahead of it at a busy worker.
   @short 5_000
 
   @opaque t :: :atomics.atomics_ref()

@@ -12,7 +12,8 @@ defmodule Slither.Python.Capture do
   @moduledoc false
   # Files of batches that failed, for `python -m slither.replay`: the call, what Python asked
   # while it ran with the answers it got, and how it ended (`protocol/PROTOCOL.md`, "Captures").
-  # Whatever goes wrong here changes nothing of the batch: it is logged, once until it is mended.
+  # Lanes write them, through `Capture.Failure`. A file that can't be written changes nothing for its
+  # batch: that is logged, once until a file can be written again.
 
   require Logger
 
@@ -123,7 +124,7 @@ defmodule Slither.Python.Capture do
     end
   end
 
-  # By their names, files stand in the order in which they were made.
+  # The names sort in the order in which the files were made.
   defp name(facts) do
     time = Calendar.strftime(DateTime.utc_now(), "%Y%m%dT%H%M%S.%f")
     pool = String.replace(facts["pool"], ~r/[^A-Za-z0-9_-]/, "_")
@@ -131,7 +132,8 @@ defmodule Slither.Python.Capture do
     "#{time}-#{pool}-#{facts["worker"]}-#{System.pid()}-#{unique}#{@suffix}"
   end
 
-  # What others may not read is never there for them, and half a file never has a file's name.
+  # The file gets its mode before its content, and its name after it: nobody else can read what it
+  # holds, and no half of a file has the name of a whole one.
   defp put(dir, name, content) do
     path = Path.join(dir, name)
     part = path <> ".part"

@@ -1,12 +1,13 @@
 defmodule Slither.Python.Environment do
   @moduledoc false
-  # Which interpreter a pool runs, and with which environment.
+  # Which interpreter a pool runs, and with which variables. Launchers, the pool's scheduler and the
+  # doctor call it, each in its own process.
 
   alias Slither.Error
 
-  # A share of the cores each is what keeps N workers from running N times as many threads.
+  # Each worker gets a share of the cores, so that N workers do not run N times as many threads.
   @openmp "OMP_NUM_THREADS"
-  # What these libraries do not find under their own name they take from OpenMP's.
+  # These libraries take OpenMP's number where their own variable is not set.
   @after_openmp ~w(OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS)
   @alone ~w(VECLIB_MAXIMUM_THREADS)
 
@@ -49,7 +50,7 @@ defmodule Slither.Python.Environment do
     path = Map.get(user, "PYTHONPATH", Map.get(inherited, "PYTHONPATH"))
 
     for {name, value} <- limits |> Map.merge(user) |> Map.put("PYTHONPATH", python_path(path)) do
-      # A port takes a variable away where it is false.
+      # A port removes a variable whose value is false.
       {to_charlist(name), value != nil && to_charlist(value)}
     end
   end
@@ -111,7 +112,7 @@ defmodule Slither.Python.Environment do
       else: path
   end
 
-  # Once known, it is asked for again only when it is no longer there.
+  # The answer is kept until the interpreter that it names is gone.
   defp known(key) do
     real = :persistent_term.get(key, nil)
     if real != nil and File.exists?(real), do: real
@@ -145,7 +146,7 @@ defmodule Slither.Python.Environment do
     end
   end
 
-  # An escript has none: who starts it says where the package is.
+  # An escript has no such folder: whoever starts it says where the package is.
   defp package do
     with priv when is_list(priv) <- :code.priv_dir(:slither),
          folder = Path.join(List.to_string(priv), "python"),

@@ -1,6 +1,7 @@
 defmodule Slither.Python.Fault do
   @moduledoc false
-  # Errors as they arrive from Python, and as they go there.
+  # Errors as Python sends them and as it gets them. Pure; lanes, owners and what answers Python's
+  # questions call it.
 
   alias Slither.Error
 
@@ -40,7 +41,7 @@ defmodule Slither.Python.Fault do
   def to_wire(kind, message, facts \\ %{}),
     do: Map.merge(%{"kind" => kind, "message" => message}, facts)
 
-  # The traceback ends with type and message, so that a sentence with both would say it twice.
+  # The sentence has the type and the message and not the traceback, which ends with both.
   defp text(%{"type" => type, "traceback" => _}, message) when is_binary(type),
     do: "#{type}: #{message}"
 

@@ -1,12 +1,12 @@
 defmodule Slither.Python.Guard do
   @moduledoc false
-  # Kills workers, each with its process group, so that what handlers started goes with them:
-  # when their owner says so, when their owner is gone, and when BEAM is.
+  # The process that kills workers, each with its process group, so that what handlers started goes
+  # with them: when a worker's owner says so, when the owner is gone, and when BEAM is. Owners call it.
   #
-  # The last is why the killing is left to a process of its own, a shell that knows the groups
-  # and reads what BEAM writes: however BEAM ends, it reads the end of that and kills them all.
-  # It runs nothing of the user's and forks nothing, so nothing can keep it, and a kill costs a
-  # write to a pipe. Should it be killed or stopped itself, it is replaced and told again.
+  # A shell does the killing, since something has to outlive BEAM: it knows the groups and reads what
+  # BEAM writes, so that it reads the end of that, however BEAM ends, and kills them all. The shell
+  # runs none of the user's code and forks nothing, so that nothing can hold it up, and a kill costs
+  # BEAM a write to a pipe. A shell that is killed or stopped is replaced, and the next is told all.
 
   use GenServer
 
@@ -14,10 +14,9 @@ defmodule Slither.Python.Guard do
 
   alias Slither.Python.OSProcess
 
-  # A process is named with when it started (0: not known), lest its pid be another's by now, say
-  # after a day in which BEAM was stopped. Where no process has the pid, its group may still be
-  # there, and keeps the pid from being given away. Of the ways to name a group, dash knows no
-  # "-KILL --".
+  # A process is named by its pid and when it started (0: not known), as another process may have the
+  # pid by now, say after a day in which BEAM was stopped. Where no process has the pid, the group may
+  # still be there, and the system gives the pid to no other then. dash does not know "-KILL --".
   @script """
   exec 2>/dev/null
   trap '' HUP INT QUIT TERM PIPE
@@ -51,7 +50,9 @@ defmodule Slither.Python.Guard do
 
   defmodule State do
     @moduledoc false
-    # `watched` is, by the monitor of who asked for it, his pid, the process and its group.
+    # `watched` has, by the monitor of an owner, the owner's pid, the process's pid and its group.
+    # `waiting` are those who wait until their process is watched, `pending` the orders that the
+    # shell has not reported as done.
     defstruct [:port, :os_pid, :since] ++
                 [ready: false, waiting: [], watched: %{}, pending: %{}]
   end
@@ -97,7 +98,7 @@ defmodule Slither.Python.Guard do
 
   @impl true
   def init(nil) do
-    # Its port ends so when the shell does while it is written to.
+    # The port sends an exit signal if the shell ends while something is written to it.
     Process.flag(:trap_exit, true)
     Process.send_after(self(), :look, @look)
     {:ok, %State{}}
@@ -145,7 +146,7 @@ defmodule Slither.Python.Guard do
     {:noreply, if(state.port, do: order(state, "look", "0:0"), else: state)}
   end
 
-  # It is stopped.
+  # The shell does nothing, so it must have been stopped.
   def handle_info({:late, order, ref}, state) do
     if state.pending[order] == ref, do: replace(state)
     {:noreply, state}
@@ -157,7 +158,7 @@ defmodule Slither.Python.Guard do
 
   def handle_info(_late, state), do: {:noreply, state}
 
-  # Asked for twice, it is watched twice: each is ended on its own.
+  # A process that is asked for twice is watched twice, and each watch ends on its own.
   defp add(state, owner, os_pid, since) do
     group = "#{os_pid}:#{since}"
     watched = Map.put(state.watched, Process.monitor(owner), {owner, os_pid, group})
@@ -166,7 +167,7 @@ defmodule Slither.Python.Guard do
     cond do
       state.ready -> write(state, "watch", group)
       state.since == nil -> open(state)
-      # It is told when it is ready, or comes.
+      # The shell, or the next one, is told once it is ready.
       true -> state
     end
   end
@@ -179,7 +180,8 @@ defmodule Slither.Python.Guard do
 
   defp ended(state, how) do
     Logger.warning("the guard of Python workers ended (#{how}); it is started again")
-    # Workers start all the same: they go with BEAM by themselves, if not what they start.
+
+    # Workers start all the same. They end with BEAM by themselves, though what they start does not.
     state = answer(%{state | port: nil, os_pid: nil, ready: false})
 
     if now() - state.since < @pause do
@@ -195,7 +197,7 @@ defmodule Slither.Python.Guard do
     options = [:binary, :exit_status, :hide, line: 64, cd: "/", args: args]
     port = Port.open({:spawn_executable, "/bin/sh"}, options)
 
-    # One that has ended already reports so.
+    # A shell that has ended already has no pid; its port reports the end.
     os_pid =
       case Port.info(port, :os_pid) do
         {:os_pid, os_pid} -> os_pid
@@ -211,7 +213,7 @@ defmodule Slither.Python.Guard do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # What came after it was started: a port takes nothing before its process runs.
+  # Tells a new shell what came after it was started: before its process runs, a port takes nothing.
   defp tell(state) do
     state = Enum.reduce(groups(state), state, &write(&2, "watch", &1))
 
@@ -231,7 +233,7 @@ defmodule Slither.Python.Guard do
     %{state | waiting: []}
   end
 
-  # An order stands until it is reported as done.
+  # An order stands until the shell reports it as done.
   defp order(state, op, group) do
     ref = make_ref()
     order = "#{op} #{group}"
@@ -242,7 +244,7 @@ defmodule Slither.Python.Guard do
   defp write(%State{ready: false} = state, _op, _group), do: state
 
   defp write(state, op, group) do
-    # Its pipe is full: it does not read. What it has missed, the next one is told.
+    # A full pipe means that the shell does not read. The next shell is told what this one missed.
     unless offer(state.port, "#{op} #{group}\n"), do: replace(state)
     state
   end
@@ -253,7 +255,7 @@ defmodule Slither.Python.Guard do
     ArgumentError -> false
   end
 
-  # The next is started when the port tells of this one's end.
+  # The next shell is started when the port tells of this one's end.
   defp replace(%State{os_pid: nil}), do: :ok
   defp replace(%State{os_pid: os_pid}), do: OSProcess.kill_group(os_pid)
 end

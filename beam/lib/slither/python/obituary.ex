@@ -7,7 +7,8 @@ defmodule Slither.Python.Obituary do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Call, OSProcess}
 
-  # A frame of Python's report, how many of them a hint names, and characters of a line in one.
+  # A frame in Python's report of a fatal signal; how many of them a hint names; and how many
+  # characters of a line on standard error.
   @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
   @fatal ~r/^Fatal Python error: (.+)$/m
   @signals %{
@@ -98,7 +99,7 @@ defmodule Slither.Python.Obituary do
     %{error | hint: if(hints != [], do: Enum.join(hints, "; ")), details: details}
   end
 
-  # Where it was, innermost first, up to our own frames.
+  # Where the worker was, innermost first, up to the first frame of Slither's own.
   defp crash(report) do
     places =
       @frame
@@ -114,7 +115,7 @@ defmodule Slither.Python.Obituary do
     end
   end
 
-  # The report of other threads may come before that of the one that failed.
+  # The report may have other threads before the one that failed.
   defp current(report) do
     case String.split(report, "Current thread", parts: 2) do
       [_others, current] -> current |> String.split("\n\n", parts: 2) |> hd()

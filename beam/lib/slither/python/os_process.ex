@@ -1,13 +1,14 @@
 defmodule Slither.Python.OSProcess do
   @moduledoc false
-  # What the system says of processes, and how a group is killed where the guard can't do it.
+  # What the system says of processes, and how a group is killed where the guard can't do it. Called
+  # by workers' owners, by the guard, and by what reads a worker's memory or pipe.
 
   @doc "Kills the process group of `os_pid` with SIGKILL."
   @spec kill_group(pos_integer) :: :ok
   def kill_group(os_pid) when is_integer(os_pid) and os_pid > 1 do
     pid = Integer.to_string(os_pid)
-    # The shell's own kill is on every system; the group may be gone, then the process is too.
-    # Of the ways to name a group, dash knows no "-KILL --".
+    # A shell's own kill is on every system. dash does not know "-KILL --". The second kill is for
+    # a process that leads no group.
     script = "kill -s KILL -- -#{pid} 2>/dev/null || kill -s KILL #{pid} 2>/dev/null"
     {_output, _status} = System.cmd("/bin/sh", ["-c", script])
     :ok
@@ -26,7 +27,7 @@ defmodule Slither.Python.OSProcess do
     end
   end
 
-  # ms between two looks whether a process is there: asking a shell costs more.
+  # ms between two looks at whether a process is there; to ask a shell costs more.
   @interval 250
   @interval_of_kill 2_000
 
@@ -49,7 +50,7 @@ defmodule Slither.Python.OSProcess do
 
   defp started(os_pid) do
     with {:ok, stat} <- proc(os_pid, "stat"),
-         # The name before it may hold anything.
+         # The process's name, in parentheses before the fields, may hold anything.
          [rest] <- Regex.run(~r/.*\) \K.*/s, stat),
          field when field != nil <- rest |> String.split() |> Enum.at(19) do
       {:ok, String.to_integer(field)}
@@ -59,7 +60,7 @@ defmodule Slither.Python.OSProcess do
     end
   end
 
-  # Signal 0 reaches whoever is there, and does nothing.
+  # Signal 0 does nothing, and fails where no process has the pid.
   defp signalled?(os_pid) do
     {_output, status} = System.cmd("/bin/sh", ["-c", "kill -0 #{os_pid} 2>/dev/null"])
     status == 0
@@ -89,7 +90,7 @@ defmodule Slither.Python.OSProcess do
   @doc "What Linux says of a process in a file of its own."
   @spec proc(pos_integer, String.t()) :: {:ok, binary} | {:error, atom}
   def proc(os_pid, name) do
-    # Raw: the node's file server may wait for a slow disk.
+    # Raw, as the node's file server may be waiting for a slow disk.
     with {:ok, file} <- :file.open("/proc/#{os_pid}/#{name}", [:raw, :read, :binary]),
          read = :file.read(file, 4_096),
          :ok <- :file.close(file),

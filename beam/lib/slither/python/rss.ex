@@ -1,10 +1,11 @@
 defmodule Slither.Python.Rss do
   @moduledoc false
-  # The memory that processes hold, from the operating system.
+  # The memory that processes hold, from the operating system. Workers' owners and whoever asks for a
+  # pool's status read it, each in its own process.
 
   alias Slither.Python.OSProcess
 
-  # ms between two looks at one process: `ps` is a process itself.
+  # ms between two looks at one process; `ps` costs the start of a process.
   @interval 100
   @interval_of_ps 2_000
 

@@ -26,16 +26,16 @@ defmodule Slither.Python.Voice do
     if dropped > 0,
       do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
 
-    # A frame without a message only tells of those.
+    # A frame without a message tells only of dropped lines.
     if message != "" or facts != nil or dropped == 0, do: say(level, message, facts, metadata)
     voice
   end
 
-  # A state of a progress bar, over which the next is to be written.
+  # A state of a progress bar, which the next state overwrites.
   defp say(level, "\r" <> state, nil, metadata),
     do: write(level, state, [{:python_bar, true} | metadata])
 
-  # Over the place of this module's, which Logger would tell else.
+  # The place in Python's code goes over that of this module, which Logger would tell otherwise.
   defp say(level, message, facts, metadata),
     do: write(level, message <> Facts.below(facts), Facts.metadata(facts) ++ metadata)
 
@@ -46,7 +46,7 @@ defmodule Slither.Python.Voice do
     {Map.new(voice.facts), voice}
   end
 
-  # A call is looked up once, however much it says: also for what it still says when it is over.
+  # A call is looked up once, however much it says. What it says after its end is still its own.
   defp about(%__MODULE__{call: id} = voice, id, _calls), do: voice
 
   defp about(voice, id, calls) do

@@ -1,8 +1,9 @@
 defmodule Slither.Python.Worker do
   @moduledoc false
-  # The process that owns one Python process: it reads what that says, hands answers on to the lanes
-  # that wait for them, ends it when it is over its time, and tells the pool's scheduler when it is
-  # ready and when it is gone. The pool starts and stops it; lanes talk to it through `Worker.Inbox`.
+  # The process that owns one Python process: it reads what Python says, hands answers on to the lanes
+  # that wait for them, kills Python when a call is over its time, and tells the pool's scheduler when
+  # Python is ready and when it is gone. The pool starts and stops it; lanes talk to it through
+  # `Worker.Inbox`.
   #
   # `Worker.Calls` and `Worker.Life` decide, `Worker.Effects` does what they say; `Worker.Frames` reads
   # what Python says, `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes
@@ -59,7 +60,7 @@ defmodule Slither.Python.Worker do
   def handle_continue(:launch, %State{settings: settings} = state) do
     case settings.launcher.launch(settings) do
       {:ok, process} ->
-        # Started before the guard may be waited for.
+        # The timer is started first, as the guard may have to be waited for.
         startup = later(:startup_timeout, settings.startup_timeout)
         state = %{state | process: process, startup: startup}
         state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
@@ -88,7 +89,7 @@ defmodule Slither.Python.Worker do
 
   def handle_info({Inbox, :cancel, id}, state), do: {:noreply, cancel(state, id)}
 
-  # What executes ends with its process; what has not begun is cancelled.
+  # A call that executes ends with its process; one that has not begun is cancelled.
   def handle_info({Inbox, :kill_call, {id, error}}, state) do
     if Calls.running?(state.calls, id),
       do: {:noreply, kill_process(state, error)},
@@ -106,8 +107,7 @@ defmodule Slither.Python.Worker do
   def handle_info({Asks.Answerer, message}, state),
     do: {:noreply, %{state | asks: Asks.message(state.asks, message)}}
 
-  # Should the guard end, all that it watched is killed; but it may have ended before it knew of
-  # this process.
+  # A guard that ends kills all that it watched, but it may have ended before it knew of this process.
   def handle_info({:DOWN, guard, :process, _guard, _reason}, %State{guard: guard} = state) do
     later(:guard, @guard_wait)
     {:noreply, state}
@@ -160,7 +160,7 @@ defmodule Slither.Python.Worker do
   end
 
   def handle_info(:gone, %State{process: %{os_pid: os_pid}} = state) do
-    # The guard can't have killed it.
+    # The process lives, so that the guard can't have killed it.
     unless os_pid == nil or OSProcess.gone?(os_pid, state.since), do: OSProcess.kill_group(os_pid)
     {:stop, :normal, Ending.down(state, nil)}
   end

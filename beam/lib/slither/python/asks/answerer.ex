@@ -17,7 +17,7 @@ defmodule Slither.Python.Asks.Answerer do
     owner = self()
 
     case Task.Supervisor.start_child(Slither.TaskSupervisor, fn ->
-           # An owner that is killed can't end us.
+           # An owner that is killed runs no `Asks.stop/1`; the link ends the task then.
            Process.link(owner)
            monitor = Process.monitor(owner)
            loop({owner, monitor, transport, max_frame}, traces())
@@ -69,7 +69,7 @@ defmodule Slither.Python.Asks.Answerer do
              do: tell(owner, {:recorded, call, {question, IO.iodata_to_binary(frame)}})
 
         Transport.write(transport, frame)
-        # What is not a view runs no code of the user's.
+        # Only a view runs the user's code, which may leave something behind.
         if view? and traces() != clean, do: exit(@spent)
         tell(owner, {:answered, self()})
         loop(place, clean)

@@ -54,7 +54,7 @@ defmodule Slither.Python.Capture.Failure do
 
   def write(_capture, outcome, _frame, _tape, _facts), do: outcome
 
-  # The word of Python's that an error came with.
+  # `details` has the kind that Python gave the error.
   defp failed?(%Error{details: %{"kind" => kind}}), do: kind != "failure"
   defp failed?(_error), do: false
 

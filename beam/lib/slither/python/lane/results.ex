@@ -11,10 +11,10 @@ defmodule Slither.Python.Lane.Results do
   @enforce_keys [:total, :unsent, :credit]
   defstruct [:total, :unsent, :credit, got: 0, at: 0, run_on?: false, blocks: []]
 
-  # `unsent` maps the index of an item that could not be sent to its error. `got` counts results
-  # that have come in parts, `at` the items that these decide. `run_on?` says that it was not to
-  # wait for credit any more. Where the items came as a block, so do the results: parts are kept
-  # until they are one.
+  # `unsent` maps the index of an item that could not be sent to its error. `got` counts results that
+  # have come in parts, `at` the items that these decide. `run_on?` says that the handler was told to
+  # wait for credit no more. Where the items came as a block, the results are given as one: `blocks`
+  # keeps parts until the answer.
   @type t :: %__MODULE__{
           total: pos_integer,
           unsent: errors,
@@ -93,7 +93,7 @@ defmodule Slither.Python.Lane.Results do
   def rest(results, values, faults) do
     if length(values) == left(results) do
       {placed, errors, at} = place(values, errors(faults), results)
-      # Items behind the last that was sent.
+      # The items behind the last one that was sent have no value to come.
       last =
         for index <- at..(results.total - 1)//1, do: {index - results.at, results.unsent[index]}
 
@@ -108,7 +108,7 @@ defmodule Slither.Python.Lane.Results do
 
   defp join([block]), do: block
 
-  # Their errors are by index in the call.
+  # Errors in a block are by index in the call, so that they need no shift.
   defp join(blocks) do
     blocks = Enum.reverse(blocks)
     errors = for %Block{errors: %{} = errors} <- blocks, {at, e} <- errors, into: %{}, do: {at, e}
@@ -137,7 +137,8 @@ defmodule Slither.Python.Lane.Results do
   defp place(values, found, results),
     do: place(values, found, results.unsent, {results.at, results.at, results.got}, [], %{})
 
-  # Python counts the items that it was sent, `sent`; the part has them all, `at - from`.
+  # Errors from Python are by `sent`, which counts the items that it was sent; those of the part are
+  # by `at - from`, which counts all items.
   defp place([], _found, _unsent, {_from, at, _sent}, placed, errors),
     do: {Enum.reverse(placed), errors, at}
 

@@ -18,7 +18,7 @@ defmodule Slither.Python.Launcher.Spawn do
     with {:ok, python} <- Env.interpreter(settings.python, settings.env, settings.cd),
          {:ok, port} <- open(python, variables, settings.cd) do
       case Port.os_pid(port) do
-        # It has ended already.
+        # A process that has ended already has no pid.
         nil ->
           why = Environment.probe(python, variables)
           {:error, Obituary.not_started(settings.name, python, why)}

@@ -10,9 +10,9 @@ defmodule Slither.Python.Obituary.LastWords do
   alias Slither.Python.OSProcess
 
   @pad :binary.copy(<<0>>, 4_096)
-  # Bytes that are told.
+  # So many bytes are told, the last.
   @told 4_096
-  # ms that reading may take.
+  # ms that the owner waits for the reader.
   @patience 1_000
 
   defstruct [:file, :reader]
@@ -84,8 +84,8 @@ defmodule Slither.Python.Obituary.LastWords do
     end
   end
 
-  # A read takes as much as it was asked for, so it is never asked for more than the pad has. It
-  # goes on until that comes, whatever others write before: the owner waits to write it.
+  # A read waits for as many bytes as it asks for, so it asks for no more than the pad has. Reads go
+  # on until the pad comes, whatever others write before it: the owner's write waits its turn.
   defp rest(file, last) do
     {:ok, piece} = :file.read(file, byte_size(@pad))
     text = last <> piece

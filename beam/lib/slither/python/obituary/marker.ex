@@ -11,7 +11,7 @@ defmodule Slither.Python.Obituary.Marker do
 
   alias Slither.Python.OSProcess
 
-  # Bytes of these parts, and of the report at most.
+  # Bytes of the parts: logged, read but not logged, and at most of the report.
   @told 4_096
   @untold 131_072
   @report 16_384

@@ -20,14 +20,16 @@ defmodule Slither.Python.Worker.Ending do
     status = status || Obituary.told(Marker.report(state.marker))
     error = account(state, state.life.reason || ended(state, status), executing)
     log(state, error, executing)
-    # The scheduler first: a lane's answer brings its lease back, to be granted again.
+
+    # The scheduler is told before the lanes: a lane's answer brings its lease back, which must not
+    # be granted again.
     report(state, {if(lanes == {}, do: :failed, else: :down), error})
     state = hand_tape(state, executing)
     for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing)
     if state.calls.stall, do: Board.go_on(state.settings.board)
     facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
     Events.worker_down(state.born, facts)
-    # Children that a dead worker left in its group go now.
+    # The guard kills what the worker has left in its process group.
     if state.process.os_pid, do: Guard.release(state.process.os_pid)
     Marker.close(state.marker)
     %{state | life: Life.down(state.life)}
@@ -53,7 +55,7 @@ defmodule Slither.Python.Worker.Ending do
 
   defp ended(state, status), do: Obituary.ended(State.identity(state), status, state.unheard?)
 
-  # What is known of a process that died, rather than was told to leave.
+  # Only a process that died, rather than was told to leave, has more to be told of it.
   defp account(state, %Error{reason: reason} = error, executing)
        when reason in [:worker_died, :timeout, :start_failed] do
     stderr = LastWords.ending(Marker.words(state.marker) <> LastWords.read(state.words))
@@ -63,7 +65,7 @@ defmodule Slither.Python.Worker.Ending do
 
   defp account(_state, error, _executing), do: error
 
-  # Whatever becomes of the call that it ran, and also where it ran none.
+  # A death is logged whatever becomes of the call that the worker ran, and also if it ran none.
   defp log(%State{life: %{phase: phase}} = state, %Error{reason: reason} = error, executing)
        when phase != :starting and reason in [:worker_died, :protocol_error] do
     facts = Map.take(error.details, [:status, :signal, :call, :batch, :run, :pipe, :stage])

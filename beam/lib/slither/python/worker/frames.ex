@@ -24,7 +24,7 @@ defmodule Slither.Python.Worker.Frames do
 
   def read(state, body) do
     case Frame.peek(body) do
-      # Of a process that is killed, only what it had answered still counts.
+      # A process that is being killed may have answered before; nothing else that it says counts.
       {name, _id} when state.life.phase == :killed and name not in [:result, :error, :part] ->
         state
 
@@ -115,7 +115,7 @@ defmodule Slither.Python.Worker.Frames do
 
   defp control_frame({:ready, facts}, %State{life: %{phase: :starting, reason: nil}} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
-    # Where its memory was found, so is its pipe.
+    # The pipe is to be had where the memory was, by the same path.
     words = state.marker && LastWords.hold(state.hello["pid"], facts["words"])
     lanes = lanes(state, facts)
     report(state, {:ready, lanes, state.process.os_pid})
@@ -139,7 +139,7 @@ defmodule Slither.Python.Worker.Frames do
     give_credit(%{state | voice: voice, owed: state.owed + 1})
   end
 
-  # What a run's handlers keep in this worker is to go when the run ends.
+  # A call tells that it keeps state of its run in this worker, which is to go when the run ends.
   defp control_frame({:session, call, run}, state) do
     if Calls.out?(state.calls, call) and state.holder != call do
       report(state, {:session, lane(state, call), run})
@@ -181,7 +181,7 @@ defmodule Slither.Python.Worker.Frames do
     for index <- 0..(settings.window - 1), do: Lane.start(%{lane | index: index})
   end
 
-  # Of the process, for whoever runs its calls again.
+  # Facts of the process, for a capture, whose calls are run again by `slither.replay`.
   defp facts_of(%State{settings: settings} = state, ready) do
     %{
       "pool" => to_string(settings.name),

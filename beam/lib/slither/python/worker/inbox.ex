@@ -1,7 +1,7 @@
 defmodule Slither.Python.Worker.Inbox do
   @moduledoc false
-  # What lanes tell their worker's owner. A module beside `Slither.Python.Worker`, which starts the
-  # lanes, so that neither needs the other to compile.
+  # What lanes tell their worker's owner: lanes call these functions, `Slither.Python.Worker` matches
+  # the messages. They stand apart from it because it starts the lanes, which would make a circle.
 
   alias Slither.Error
   alias Slither.Python.Call

@@ -1,6 +1,7 @@
 defmodule Slither.Python.Worker.State do
   @moduledoc false
-  # What the owner of a worker knows of it.
+  # What the owner of a worker knows of it: the state of `Slither.Python.Worker`, for the modules
+  # beside it.
 
   alias Slither.Python.{Asks, Launcher, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker}
