@@ -131,19 +131,17 @@ def test_what_asks_in_the_middle_of_its_own_question_is_refused(ends: Ends) -> N
 
 
 def test_results_get_the_credit_of_their_own_call(ends: Ends) -> None:
-    class Results:
-        id = 5
-        taken = 0
+    heard: list[tuple[int, int]] = []
 
-        def allow(self, count: int) -> None:
-            self.taken += count
+    def on_credit(call: int, count: int) -> bool:
+        heard.append((call, count))
+        return call == 5
 
-    results = Results()
-    ends.link.results = results
+    ends.link.on_credit = on_credit
     for identity in (4, 5, 6):
-        ends.tell(frames.CREDIT, identity, identity)
-    ends.link.wait(lambda: results.taken > 0)
-    assert results.taken == 5
+        ends.tell(frames.CREDIT, identity, 10 * identity)
+    ends.link.wait(lambda: len(heard) == 3)
+    assert heard == [(4, 40), (5, 50), (6, 60)]
     assert ends.link.news == 1
 
 

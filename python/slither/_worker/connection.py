@@ -25,7 +25,6 @@ from slither._worker.reports import Reports
 if TYPE_CHECKING:
     from slither._io.port import Port
     from slither._types import Payload
-    from slither._worker.ports import Taken
 
 # Bytes of the longest cancel frame: an array of a kind and an id.
 _CANCEL_SIZE = 11
@@ -60,8 +59,8 @@ class Link:
         self._welcome: frames.Welcome | None = None
         self.ahead = 1
         """How many results a handler that yields may be ahead of their consumer."""
-        self.results: Taken | None = None
-        """What hears that BEAM takes results of the call that runs, if its handler yields."""
+        self.on_credit: Callable[[int, int], bool] | None = None
+        """What hears of results that BEAM has taken: see :class:`slither._worker.ports.Line`."""
         self.news = 0
         """How much has come for the call that runs: cancels, and credit for its results."""
 
@@ -203,9 +202,8 @@ class Link:
 
     def _change(self, got: frames.Frame) -> None:
         if isinstance(got, frames.Credit):
-            results = self.results
-            if results is not None and results.id == got.id:
-                results.allow(got.count)
+            on_credit = self.on_credit
+            if on_credit is not None and on_credit(got.id, got.count):
                 self.news += 1
         elif isinstance(got, frames.Cancel):
             self._cancelled.add(got.id)

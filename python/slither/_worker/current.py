@@ -53,7 +53,7 @@ _main_thread = threading.main_thread().ident
 
 
 class Entered:
-    """A block in which a call is the one that runs."""
+    """A block of a program's in which a call runs: a replay, or a test."""
 
     __slots__ = ("_before", "_call")
 

@@ -139,7 +139,7 @@ def _stream(
 ) -> Pieces:
     problem = None
     if line is not None:
-        line.results = stream
+        line.on_credit = stream.allow
     try:
         if isinstance(results, AsyncGenerator):
             with signals.Running():
@@ -155,7 +155,7 @@ def _stream(
         problem = stream.cancelled() if stream.gone else exception_error(error)
     finally:
         if line is not None:
-            line.results = None
+            line.on_credit = None
     spent = time.perf_counter_ns() - began - stream.waited_ns - stream.encode_ns
     return stream.answer(problem, decode_us, max(0, spent // 1_000))
 

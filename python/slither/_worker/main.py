@@ -143,13 +143,14 @@ class Runtime:
         self._marker.set(call.id)
         if self._capture is not None:
             self._capture.begin()
-        with current.Entered(call):
-            try:
-                answer = execute.answer(call, decode_us, self._port.max_frame, self._link)
-                forked.end()
-                self._flush()
-            finally:
-                sessions.leave()
+        current.running = call
+        try:
+            answer = execute.answer(call, decode_us, self._port.max_frame, self._link)
+            forked.end()
+            self._flush()
+        finally:
+            sessions.leave()
+            current.running = None
         self._link.forget(call.id)
         try:
             self._link.send(answer)

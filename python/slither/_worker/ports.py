@@ -45,24 +45,14 @@ class Connection(Protocol):
         """Tell whether the caller of ``call`` is gone."""
 
 
-class Taken(Protocol):
-    """Hears that BEAM takes results of a call, in the thread that reads."""
-
-    @property
-    def id(self) -> int:
-        """The call's id."""
-
-    def allow(self, count: int) -> None:
-        """Take credit for ``count`` more results."""
-
-
 class Line(Protocol):
     """What a call needs whose handler yields, or runs on an event loop."""
 
     ahead: int
     """How many results a handler may be ahead of their consumer."""
-    results: Taken | None
-    """What hears of results of this call that BEAM takes."""
+    on_credit: Callable[[int, int], bool] | None
+    """What is called, in the thread that reads, with the id of a call and how many of its results
+    BEAM has taken; it tells whether that call is its own."""
 
     @property
     def news(self) -> int:

@@ -37,7 +37,10 @@ def encode_result(
     The timing is in microseconds. An answer over ``max_frame`` bytes becomes an error frame.
     """
     began = time.perf_counter_ns()
-    whole = _encode_whole(identity, results)
+    try:
+        whole = build.result_of(identity, results)
+    except Exception:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
+        whole = None
     size = 0
     if whole is not None:
         answer = _ended(whole, build.NIL, decode_us, handler_us, began)
@@ -56,13 +59,6 @@ def encode_result(
 def _ended(head: Pieces, errors: bytes, decode_us: int, handler_us: int, began: int) -> Pieces:
     encode_us = (time.perf_counter_ns() - began) // 1_000
     return (*head, errors + build.timing(decode_us, handler_us, encode_us))
-
-
-def _encode_whole(identity: int, results: list[Payload] | tuple[Payload, ...]) -> Pieces | None:
-    try:
-        return build.result_of(identity, results)
-    except Exception:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
-        return None
 
 
 def _encode_each(

@@ -118,11 +118,15 @@ def whole(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P],
             return method(self, *args, **options)
         finally:
             _held = False
-            while _waiting:
-                handler, number, frame = _waiting.popleft()
-                handler(number, frame)
+            _run_waiting()
 
     return held
+
+
+def _run_waiting() -> None:
+    while _waiting:
+        handler, number, frame = _waiting.popleft()
+        handler(number, frame)
 
 
 def while_waiting(wait: Callable[[], object]) -> None:
@@ -132,9 +136,7 @@ def while_waiting(wait: Callable[[], object]) -> None:
         return
     _held = False
     try:
-        while _waiting:
-            handler, number, frame = _waiting.popleft()
-            handler(number, frame)
+        _run_waiting()
         wait()
     finally:
         _held = True

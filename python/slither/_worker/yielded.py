@@ -108,11 +108,14 @@ class Stream:
                 self._send(ready)
         self.encode_ns += time.perf_counter_ns() - began
 
-    def allow(self, count: int) -> None:
-        """Take credit: the consumer has taken so many results."""
+    def allow(self, call: int, count: int) -> bool:
+        """Take credit, if it is this call's: the consumer has taken so many results."""
+        if call != self.id:
+            return False
         with self._lock:
             self._credit += count
             self._untaken = max(0, self._untaken - count)
+        return True
 
     def flush(self) -> None:
         """Send what waits, if the consumer has taken all that was sent."""
