@@ -39,22 +39,10 @@ defmodule Slither.Tensor do
 
   # A size is sent as an unsigned integer of 64 bits.
   @max_size 0xFFFFFFFFFFFFFFFF
-  @sizes [
-    bool: 1,
-    int8: 1,
-    int16: 2,
-    int32: 4,
-    int64: 8,
-    uint8: 1,
-    uint16: 2,
-    uint32: 4,
-    uint64: 8,
-    float16: 2,
-    float32: 4,
-    float64: 8,
-    complex64: 8,
-    complex128: 16
-  ]
+  # The bytes of an element.
+  @sizes [bool: 1, int8: 1, int16: 2, int32: 4, int64: 8] ++
+           [uint8: 1, uint16: 2, uint32: 4, uint64: 8] ++
+           [float16: 2, float32: 4, float64: 8, complex64: 8, complex128: 16]
 
   @doc """
   A tensor from a flat list of numbers (booleans for `:bool`), of all but the complex dtypes.
@@ -119,30 +107,26 @@ defmodule Slither.Tensor do
   end
 
   defp put(:bool, value), do: if(value in [true, 1], do: <<1>>, else: <<0>>)
-  defp put(:int8, n), do: <<n::8>>
-  defp put(:uint8, n), do: <<n::8>>
-  defp put(:int16, n), do: <<n::16-little>>
-  defp put(:uint16, n), do: <<n::16-little>>
-  defp put(:int32, n), do: <<n::32-little>>
-  defp put(:uint32, n), do: <<n::32-little>>
-  defp put(:int64, n), do: <<n::64-little>>
-  defp put(:uint64, n), do: <<n::64-little>>
-  defp put(:float16, f), do: <<f::float-16-little>>
-  defp put(:float32, f), do: <<f::float-32-little>>
-  defp put(:float64, f), do: <<f::float-64-little>>
+
+  for {dtype, size} <- @sizes, dtype != :bool, bits = size * 8 do
+    case Atom.to_string(dtype) do
+      "float" <> _ -> defp put(unquote(dtype), f), do: <<f::float-little-unquote(bits)>>
+      "complex" <> _ -> nil
+      _integer -> defp put(unquote(dtype), n), do: <<n::little-unquote(bits)>>
+    end
+  end
 
   defp get(:bool, <<b>>), do: b != 0
-  defp get(:int8, <<n::signed>>), do: n
-  defp get(:uint8, <<n>>), do: n
-  defp get(:int16, <<n::signed-little-16>>), do: n
-  defp get(:uint16, <<n::little-16>>), do: n
-  defp get(:int32, <<n::signed-little-32>>), do: n
-  defp get(:uint32, <<n::little-32>>), do: n
-  defp get(:int64, <<n::signed-little-64>>), do: n
-  defp get(:uint64, <<n::little-64>>), do: n
-  defp get(:float16, <<f::float-little-16>>), do: f
-  defp get(:float32, <<f::float-little-32>>), do: f
-  defp get(:float64, <<f::float-little-64>>), do: f
+
+  for {dtype, size} <- @sizes, bits = size * 8 do
+    case Atom.to_string(dtype) do
+      "int" <> _ -> defp get(unquote(dtype), <<n::signed-little-unquote(bits)>>), do: n
+      "uint" <> _ -> defp get(unquote(dtype), <<n::little-unquote(bits)>>), do: n
+      "float" <> _ -> defp get(unquote(dtype), <<f::float-little-unquote(bits)>>), do: f
+      _other -> nil
+    end
+  end
+
   defp get(_float, bits), do: special(bits)
 
   # Matched only where the bits hold no finite float: its sign and mantissa tell which.

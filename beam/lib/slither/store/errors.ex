@@ -10,14 +10,14 @@ defmodule Slither.Store.Errors do
   @spec not_a_store(term, [String.t()]) :: Error.t()
   def not_a_store(module, missing) do
     message = "is no store: it lacks #{Enum.join(missing, " and ")}"
-    error(:not_a_store, inspect(module), message, hint: "see Slither.Store")
+    error(:not_a_store, inspect(module), message, "see Slither.Store")
   end
 
   @doc "A function of the module raised, threw or exited."
   @spec module_failed(module, atom, String.t(), term) :: Error.t()
   def module_failed(module, function, message, cause) do
     where = "#{inspect(module)}.#{function}/0"
-    error(:store_module_failed, where, message, details: %{cause: cause})
+    error(:store_module_failed, where, message, nil, %{cause: cause})
   end
 
   @spec invalid_return(module, term) :: Error.t()
@@ -29,56 +29,52 @@ defmodule Slither.Store.Errors do
   @spec no_dir(String.t(), atom) :: Error.t()
   def no_dir(where, table) do
     message = "table #{inspect(table)} is durable, so option :dir is required"
-    details = %{option: :dir, table: table}
     hint = "or set `config :slither, store_dir: …`"
-    error(:missing_option, where, message, hint: hint, details: details)
+    error(:missing_option, where, message, hint, %{option: :dir, table: table})
   end
 
-  @doc "Another store serves a view or a table of that name to Python."
+  @doc "`other` serves a view or a table of that name to Python."
   @spec taken(term, :view | :table, String.t(), String.t()) :: Error.t()
   def taken(store, kind, name, other) do
     reason = if kind == :view, do: :duplicate_view, else: :duplicate_table
     message = "#{kind} #{inspect(name)} is already served to Python by #{other}"
     hint = "rename one, or start this store with `views: false`"
-    details = %{kind => name, store: store}
-    error(reason, store(store), message, hint: hint, details: details)
+    error(reason, store(store), message, hint, %{kind => name, store: store})
   end
 
   ## Of a store's log
 
   @spec unusable(Slither.Store.Config.t(), term) :: Error.t()
-  def unusable(%{store: store, dir: dir}, :locked) do
-    hint = "stop it, or give this one a directory of its own"
-    details = %{store: store, dir: dir}
-    where = "#{store(store)}, directory #{dir}"
-    error(:log_locked, where, "another VM writes this log", hint: hint, details: details)
-  end
-
   def unusable(%{store: store, dir: dir}, reason) do
-    message = "the durable tables' log can't be used: #{describe(reason)}"
-    details = %{store: store, dir: dir, cause: reason}
     where = "#{store(store)}, directory #{dir}"
-    error(:log_unusable, where, message, hint: "its files are as they were", details: details)
+    details = %{store: store, dir: dir}
+
+    if reason == :locked do
+      hint = "stop it, or give this one a directory of its own"
+      error(:log_locked, where, "another VM writes this log", hint, details)
+    else
+      message = "the durable tables' log can't be used: #{describe(reason)}"
+      details = Map.put(details, :cause, reason)
+      error(:log_unusable, where, message, "its files are as they were", details)
+    end
   end
 
   @doc "Nothing was written, in memory or on disk."
   @spec not_logged(term, atom, term) :: Error.t()
-  def not_logged(store, table, reason) do
-    message = "write refused, nothing was written: #{describe(reason)}"
-    refused(:not_logged, store, table, message, reason)
-  end
+  def not_logged(store, table, reason),
+    do: refused(:not_logged, store, table, "write refused, nothing was written", reason)
 
   @doc "Readers see what was written; the log gets it as soon as it can be written to."
   @spec not_synced(term, atom, term) :: Error.t()
   def not_synced(store, table, reason) do
-    message = "written in memory, and to the log once that is possible: #{describe(reason)}"
-    refused(:not_synced, store, table, message, reason)
+    what = "written in memory, and to the log once that is possible"
+    refused(:not_synced, store, table, what, reason)
   end
 
-  defp refused(reason, store, table, message, cause) do
+  defp refused(reason, store, table, what, cause) do
     hint = "free space or mend the disk of the store's directory; writes then go on by themselves"
     details = %{store: store, table: table, cause: cause}
-    error(reason, table(store, table), message, hint: hint, details: details)
+    error(reason, table(store, table), "#{what}: #{describe(cause)}", hint, details)
   end
 
   @doc "A failure of the log in words."
@@ -101,26 +97,21 @@ defmodule Slither.Store.Errors do
   @spec unknown_store(term, [term]) :: Error.t()
   def unknown_store(store, known) do
     message = "is not running.#{Options.nearest(store, known)}"
-    details = %{store: store, known: known}
     hint = "running stores: #{list(known)}"
-    error(:unknown_store, store(store), message, hint: hint, details: details)
+    error(:unknown_store, store(store), message, hint, %{store: store, known: known})
   end
 
   @spec unknown_table(term, atom, [atom]) :: Error.t()
   def unknown_table(store, name, known) do
     message = "has no table #{inspect(name)}.#{Options.nearest(name, known)}"
     details = %{store: store, table: name, known: known}
-
-    error(:unknown_table, store(store), message,
-      hint: "its tables: #{list(known)}",
-      details: details
-    )
+    error(:unknown_table, store(store), message, "its tables: #{list(known)}", details)
   end
 
   @spec unavailable(term) :: Error.t()
   def unavailable(store) do
     message = "is stopped or restarting"
-    error(:store_unavailable, store(store), message, details: %{store: store})
+    error(:store_unavailable, store(store), message, nil, %{store: store})
   end
 
   @doc "The store's owner ended while a caller waited for it."
@@ -128,22 +119,21 @@ defmodule Slither.Store.Errors do
   def stopped(store, reason) do
     message = "stopped during the call (#{inspect(reason)})"
     hint = "a write may or may not have been done"
-    details = %{store: store, cause: reason}
-    error(:store_unavailable, store(store), message, hint: hint, details: details)
+    error(:store_unavailable, store(store), message, hint, %{store: store, cause: reason})
   end
 
   @spec not_found(term, atom, term) :: Error.t()
   def not_found(store, table, key) do
-    message = "has nothing under key #{short(key)}"
     details = %{store: store, table: table, key: key}
-    error(:not_found, table(store, table), message, details: details)
+    message = "has nothing under key #{short(key)}"
+    error(:not_found, table(store, table), message, nil, details)
   end
 
   @doc "An argument of a read or a write that can't be; `message` says why."
   @spec invalid(term, atom, String.t()) :: Error.t()
   def invalid(store, table, message) do
     details = %{store: store, table: table}
-    error(:invalid_argument, table(store, table), message, details: details)
+    error(:invalid_argument, table(store, table), message, nil, details)
   end
 
   @spec contended(term, atom, term) :: Error.t()
@@ -151,7 +141,7 @@ defmodule Slither.Store.Errors do
     message = "key #{short(key)} of table #{inspect(table)} kept changing for 5 s"
     hint = "use update_counter/4, a faster function, or one process per key"
     details = %{store: store, table: table, key: key}
-    error(:contended, "Slither.Store.Server.update/4", message, hint: hint, details: details)
+    error(:contended, "Slither.Store.Server.update/4", message, hint, details)
   end
 
   @doc "`records` are what the key of a counter holds."
@@ -161,15 +151,14 @@ defmodule Slither.Store.Errors do
     message = "key #{inspect(key)} of table #{inspect(table)} holds #{found}"
     hint = "it must hold an integer, or a default must be given"
     where = "Slither.Store.Server.update_counter/5"
-    error(:not_a_counter, where, message, hint: hint, details: %{table: table, key: key})
+    error(:not_a_counter, where, message, hint, %{table: table, key: key})
   end
 
   @doc "The owner failed at a write: its arguments were checked before, so the fault is ours."
   @spec write_failed(term, atom, Exception.t()) :: Error.t()
   def write_failed(store, table, error) do
     message = "write failed: #{Exception.message(error)}"
-    details = %{store: store, table: table}
-    error(:store_failed, table(store, table), message, details: details)
+    error(:store_failed, table(store, table), message, nil, %{store: store, table: table})
   end
 
   @spec reload_in_load(term) :: Error.t()
@@ -178,15 +167,15 @@ defmodule Slither.Store.Errors do
     error(:reload_in_load, store(store), message)
   end
 
-  defp error(reason, where, message, more \\ []),
-    do: struct!(%Error{reason: reason, where: where, message: message}, more)
-
-  defp store(store), do: "store #{inspect(store)}"
-  defp table(store, table), do: "store #{inspect(store)}, table #{inspect(table)}"
-
   @doc "A value as an error shows it."
   @spec short(term) :: String.t()
   def short(value), do: inspect(value, limit: 5, printable_limit: 80)
+
+  defp error(reason, where, message, hint \\ nil, details \\ %{}),
+    do: %Error{reason: reason, where: where, message: message, hint: hint, details: details}
+
+  defp store(store), do: "store #{inspect(store)}"
+  defp table(store, table), do: "#{store(store)}, table #{inspect(table)}"
 
   defp list([]), do: "none"
   defp list(names), do: Enum.map_join(names, ", ", &inspect/1)

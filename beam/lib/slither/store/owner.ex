@@ -11,13 +11,13 @@ defmodule Slither.Store.Owner do
   use GenServer
 
   alias Slither.Store.{Boot, Builder, Commits, Config, Directory, Errors, Heir, Journal}
-  alias Slither.Store.{Operation, Reaper, Table, Watchers}
+  alias Slither.Store.{Operation, Reaper, Reload, Table, Watchers}
 
   defstruct [:config, :heir, :directory, :watchers, :commits, :reload, waiting: []]
 
   @typedoc """
-  `commits` is nil in a store without durable tables; `reload` says which builder loads, for whom,
-  and what was written since it began; `waiting` are those who want a reload after that one.
+  `commits` is nil in a store without durable tables; `waiting` are those who asked for a reload
+  while one went on.
   """
   @type t :: %__MODULE__{
           config: Config.t(),
@@ -25,7 +25,7 @@ defmodule Slither.Store.Owner do
           directory: Directory.t(),
           watchers: Watchers.t(),
           commits: Commits.t() | nil,
-          reload: %{pid: pid, ref: reference, from: [GenServer.from()], replay: list} | nil,
+          reload: Reload.t() | nil,
           waiting: [GenServer.from()]
         }
 
@@ -83,7 +83,7 @@ defmodule Slither.Store.Owner do
   end
 
   def handle_call({__MODULE__, :reload}, from, %{reload: nil} = state),
-    do: {:noreply, begin_reload(state, [from])}
+    do: {:noreply, %{state | reload: Reload.begin(state.config, [from])}}
 
   def handle_call({__MODULE__, :reload}, {pid, _tag}, %{reload: %{pid: pid}} = state),
     do: {:reply, {:error, Errors.reload_in_load(state.config.store)}, state}
@@ -144,15 +144,9 @@ defmodule Slither.Store.Owner do
       {{:ok, reply}, effects} ->
         Enum.each(effects, &Table.apply_effect(table, &1))
         keys = Operation.keys(table, effects)
-        state = remember(state, table, kind, effects)
-
-        {:noreply,
-         commit(
-           state,
-           table,
-           effects,
-           {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
-         )}
+        answer = {from, {:ok, reply, length(keys)}, {table.name, kind, keys}}
+        state = %{state | reload: Reload.remember(state.reload, table, kind, effects)}
+        {:noreply, commit(state, table, effects, answer)}
 
       {refusal, []} ->
         {:reply, refusal, state}
@@ -201,31 +195,11 @@ defmodule Slither.Store.Owner do
     GenServer.reply(from, reply)
   end
 
-  # What is past its time in the old tables says nothing of what was loaded.
-  defp remember(state, _table, :expire, _effects), do: state
-
-  # Only tables that the reload replaces need it; durable ones stay.
-  defp remember(%{reload: %{} = reload} = state, %{durable: false, name: name}, _kind, effects),
-    do: %{state | reload: %{reload | replay: [{name, effects} | reload.replay]}}
-
-  defp remember(state, _table, _kind, _effects), do: state
-
   # Reloads
 
-  defp begin_reload(%{config: config} = state, from) do
-    kept = for table <- Boot.durable(config.tables), do: table.name
-    {pid, ref} = Builder.start(config.module, config.tables, kept)
-    %{state | reload: %{pid: pid, ref: ref, from: from, replay: []}}
-  end
-
-  # The writes that came since the load began are put over it, in order, before anybody sees it.
   defp swap(%{directory: old, reload: reload} = state, tables) do
     new = Map.new(tables, &{&1.name, &1})
-
-    for {name, effects} <- Enum.reverse(reload.replay), effect <- effects do
-      Table.apply_effect(Map.fetch!(new, name), effect)
-    end
-
+    Reload.replay(reload, new)
     Boot.bequeath(tables, state.heir)
     generation = old.generation + 1
     directory = %{old | generation: generation, tables: Map.merge(old.tables, new)}
@@ -235,9 +209,7 @@ defmodule Slither.Store.Owner do
     Reaper.start(retired, old.processes, old.generation, state.heir)
 
     for {name, _table} <- new, do: tell(state, directory, name, :reload)
-
-    reply = {:ok, generation, Boot.rows(Map.values(directory.tables))}
-    Enum.each(reload.from, &GenServer.reply(&1, reply))
+    Reload.reply(reload, {:ok, generation, Boot.rows(Map.values(directory.tables))})
     %{state | directory: directory}
   end
 
@@ -245,10 +217,12 @@ defmodule Slither.Store.Owner do
     do: Watchers.notify(state.watchers, store, generation, {name, kind, :all})
 
   defp refuse(state, reason) do
-    Enum.each(state.reload.from, &GenServer.reply(&1, {:error, reason}))
+    Reload.reply(state.reload, {:error, reason})
     state
   end
 
   defp end_reload(%{waiting: []} = state), do: %{state | reload: nil}
-  defp end_reload(state), do: begin_reload(%{state | reload: nil, waiting: []}, state.waiting)
+
+  defp end_reload(state),
+    do: %{state | reload: Reload.begin(state.config, state.waiting), waiting: []}
 end
