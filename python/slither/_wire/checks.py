@@ -11,7 +11,8 @@ from slither._types import Payload
 
 MAX_EXCEPTIONS = 256
 """Exceptions that an error tells of: the one that was raised, its causes, contexts, and parts."""
-LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+"""The levels of log frames, with their numbers in :mod:`logging`."""
 
 TEXTS = ("levelname", "pathname", "funcName", "processName", "threadName", "taskName")
 COUNTS = ("levelno", "lineno", "process", "thread")

@@ -27,7 +27,7 @@ from slither._worker.errors_out import exception_error
 from slither._worker.marker import Marker, place
 from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
-from slither._worker.reports import LEVELS
+from slither._worker.reports import LEAST
 from slither._worker.settings import WrongSetting, settings_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Runtime:
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link
-        link.reports.level = LEVELS[settings.log_level]
+        link.reports.level = LEAST[settings.log_level]
         install_logging(link.reports)
         install_hooks()
         if settings.capture:

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from slither._io.descriptors import widen
+from slither._wire.checks import LEVELS
 from slither._worker import bars, current
 from slither._worker.process import aside, flush_c
 from slither._worker.records import facts_of
@@ -63,10 +64,7 @@ class LogHandler(logging.Handler):
 
 def level_name(number: int) -> str:
     """Name the protocol's level for a level of the logging module."""
-    for floor, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
-        if number >= floor:
-            return name
-    return "debug"
+    return next((name for name, least in reversed(LEVELS.items()) if number >= least), "debug")
 
 
 def install_logging(reports: Reports) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from slither._errors import ProtocolError
 from slither._wire import frames
 from slither._wire.build import frame
+from slither._wire.checks import LEVELS
 from slither._wire.faults import clean
 from slither._worker import signals
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 # time.
 _LOOK_EVERY = 0.1
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50, "none": 60}
-"""The levels of log frames, and which of them a worker sends, by name."""
+LEAST = {**LEVELS, "none": 60}
+"""The least level that a worker sends, by its name in the settings."""
 
 
 class Reports:

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._wire import checks as c
-from slither._worker.reports import LEVELS
+from slither._worker.reports import LEAST
 
 
 class WrongSetting(Exception):
@@ -28,7 +28,7 @@ def _is_argv(value: object) -> bool:
 
 _Bool = Annotated[bool, c.of("bool", bool)]
 _Strs = Annotated[Sequence[str], c.Rule("list of str", c.are_strs)]
-_Level = Annotated[str, c.Rule("level", lambda value: type(value) is str and value in LEVELS)]
+_Level = Annotated[str, c.Rule("level", lambda value: type(value) is str and value in LEAST)]
 
 
 class Settings(NamedTuple):
