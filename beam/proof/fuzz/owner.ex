@@ -34,8 +34,10 @@ defmodule Slither.Proof.Fuzz.Owner do
     scheduler = spawn_link(&swallow/0)
     {:ok, state, {:continue, step}} = Worker.init({settings, 0, scheduler})
     {:noreply, starting} = Worker.handle_continue(step, state)
-    # What kills the process would kill the port that all frames share.
-    starting = put_in(starting.process.os_pid, nil)
+
+    # What kills the process would kill the port that all frames share. The guard does nothing to a
+    # process that it does not know.
+    starting = put_in(starting.process.os_pid, 2_147_483_647)
     greeted = feed!(starting, {:hello, Frame.version(), %{"pid" => 1}})
     ready = feed!(greeted, {:ready, %{"handlers" => []}})
     lanes = Tuple.to_list(ready.lanes)

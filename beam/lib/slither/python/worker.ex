@@ -161,7 +161,7 @@ defmodule Slither.Python.Worker do
 
   def handle_info(:gone, %State{process: %{os_pid: os_pid}} = state) do
     # The process lives, so that the guard can't have killed it.
-    unless os_pid == nil or OSProcess.gone?(os_pid, state.since), do: OSProcess.kill_group(os_pid)
+    unless OSProcess.gone?(os_pid, state.since), do: OSProcess.kill_group(os_pid)
     {:stop, :normal, Ending.down(state, nil)}
   end
 

@@ -162,7 +162,7 @@ defmodule Slither.Python.Worker.Effects do
   def kill_process(%State{life: %{phase: :killed}} = state, _error), do: state
 
   def kill_process(state, error) do
-    if state.process.os_pid, do: Guard.kill(state.process.os_pid)
+    Guard.kill(state.process.os_pid)
     later(:gone, @kill_wait)
     %{state | life: Life.kill(state.life, error), calls: Calls.halt(state.calls)}
   end

@@ -30,7 +30,7 @@ defmodule Slither.Python.Worker.Ending do
     facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
     Events.worker_down(state.born, facts)
     # The guard kills what the worker has left in its process group.
-    if state.process.os_pid, do: Guard.release(state.process.os_pid)
+    Guard.release(state.process.os_pid)
     Marker.close(state.marker)
     %{state | life: Life.down(state.life)}
   end
