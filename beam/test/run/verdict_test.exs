@@ -8,7 +8,7 @@ defmodule Slither.Run.VerdictTest do
 
   defp plan(on_error, isolate \\ false) do
     %Plan{
-      mode: :task,
+      mode: {:local, &Function.identity/1},
       policy: Policy.new!(on_error),
       context: %Context{stage: :here},
       isolate: isolate

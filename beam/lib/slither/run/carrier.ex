@@ -1,8 +1,8 @@
 defmodule Slither.Run.Carrier do
   @moduledoc false
-  # Where a flow's batches run: `Carrier.Pool` on leased lanes of a pool, `Carrier.Task` in a process
-  # for each, where an executor is the user's own, and `Carrier.Hands` in a few processes on BEAM. A
-  # carrier is a value of the process that drives the run; its functions are called by the flow alone.
+  # Where a flow's batches run: `Carrier.Pool` on leased lanes of a pool's workers, `Carrier.Local` in
+  # processes on BEAM. A carrier is a value of the process that drives the run; `Slither.Run.InFlight`
+  # calls its functions.
   #
   # What a carrier starts is ended by `close/2`, and ends by itself where its owner does.
 

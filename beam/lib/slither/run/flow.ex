@@ -240,8 +240,9 @@ defmodule Slither.Run.Flow do
     do: flow |> spent(batch, timing) |> failed(batch, error)
 
   # An executor of the user's own may give items.
-  defp returned(%__MODULE__{plan: %{mode: :task}}, batch, values),
-    do: Batch.returned(batch, values)
+  defp returned(%__MODULE__{plan: %{mode: {:local, _fun}, executor: executor}}, batch, values)
+       when executor != nil,
+       do: Batch.returned(batch, values)
 
   defp returned(_flow, batch, values), do: {batch, values}
 

@@ -45,8 +45,7 @@ defmodule Slither.Run.InFlight do
     do: %__MODULE__{plan: plan, inbox: inbox, carrier: carrier(plan).open(plan, inbox)}
 
   defp carrier(%Plan{mode: {:pool, _handle, _head, _context}}), do: Carrier.Pool
-  defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Hands
-  defp carrier(%Plan{mode: :task}), do: Carrier.Task
+  defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Local
 
   ## What there is
 

@@ -4,7 +4,7 @@ defmodule Slither.Run.Plan do
   # data, made by whoever opens a run.
 
   alias Slither.{Context, Error, Guarded}
-  alias Slither.Run.Policy
+  alias Slither.Run.{Execute, Policy}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Capture, Outcome, Pool}
 
@@ -32,12 +32,12 @@ defmodule Slither.Run.Plan do
 
   @typedoc """
   `mode` is where batches run, as the flow's carrier takes it: on a pool, with the head and the context
-  of its calls as bytes, in a process for each, or by a function in processes on BEAM. At most
+  of its calls as bytes, or by a function in processes on BEAM. At most
   `capacity` run at once. With `bounded` results that nobody has read count as in flight. `metadata`
   is what the events of batches carry. The others are the options of the same names.
   """
   @type t :: %__MODULE__{
-          mode: {:pool, Pool.handle(), binary, binary} | :task | {:local, (list -> Outcome.t())},
+          mode: {:pool, Pool.handle(), binary, binary} | {:local, (list -> Outcome.t())},
           policy: Policy.t(),
           context: Context.t(),
           ordering: :preserve | :as_completed,
@@ -121,7 +121,7 @@ defmodule Slither.Run.Plan do
 
     case target(executor, options) do
       {:ok, target} -> pool(options[:pool], target, options, context)
-      :external -> {:ok, :task}
+      :external -> {:ok, {:local, &Execute.run(executor, &1, context, options)}}
       {:error, error} -> {:error, error}
     end
   end
@@ -179,7 +179,7 @@ defmodule Slither.Run.Plan do
   defp capacity({:pool, _handle, _head, _run}, options),
     do: if(options[:session_id], do: 1, else: options[:max_in_flight])
 
-  defp capacity(:task, options), do: options[:max_in_flight]
+  defp capacity({:local, _fun}, options), do: options[:max_in_flight]
 
   defp name(nil), do: nil
   defp name(name), do: to_string(name)

@@ -1,0 +1,147 @@
+defmodule Slither.Run.Carrier.Local do
+  @moduledoc false
+  # Runs batches by a function, in processes on BEAM: the handlers of stages that run beside the engine,
+  # in hands that take one batch after the other; and executors of the user's own, in a process for
+  # each batch, which is killed when its time is over.
+
+  use Slither.Run.Carrier
+
+  alias Slither.Error
+  alias Slither.Python.{Inbox, Outcome}
+  alias Slither.Run.{Batch, Mailbox, Minder}
+
+  @enforce_keys [:fun, :inbox, :minder, :capacity, :timeout, :keep?]
+  defstruct @enforce_keys ++ [idle: [], busy: %{}]
+
+  @typedoc """
+  `idle` hands have no batch, `busy` ones are known by the reference of theirs; the timer of one whose
+  time is over is `:over`. Hands are kept from batch to batch where `keep?` says so. `minder` ends
+  them with the owner.
+  """
+  @type t :: %__MODULE__{
+          fun: ([Batch.entry(), ...] -> Outcome.t()),
+          inbox: Inbox.t(),
+          minder: pid,
+          capacity: pos_integer,
+          timeout: timeout,
+          keep?: boolean,
+          idle: [hand],
+          busy: %{optional(reference) => {hand, timer :: reference | :over | nil}}
+        }
+  @type hand :: {pid, monitor :: reference}
+
+  @impl true
+  def open(%{mode: {:local, fun}} = plan, inbox) do
+    %__MODULE__{
+      fun: fun,
+      inbox: inbox,
+      minder: Minder.start(),
+      capacity: plan.capacity,
+      timeout: plan.timeout,
+      keep?: plan.executor == nil
+    }
+  end
+
+  @impl true
+  def place(%__MODULE__{idle: [hand | idle]} = local), do: {:ok, hand, %{local | idle: idle}}
+
+  def place(%__MODULE__{capacity: capacity, busy: busy} = local) when map_size(busy) < capacity,
+    do: {:ok, hire(local), local}
+
+  def place(local), do: {:none, local}
+
+  @impl true
+  def run(%__MODULE__{timeout: timeout} = local, {pid, _monitor} = hand, batch) do
+    ref = make_ref()
+    send(pid, {__MODULE__, ref, batch.entries})
+    timer = if timeout != :infinity, do: Mailbox.start_timer(local.inbox, timeout)
+    {ref, %{local | busy: Map.put(local.busy, ref, {hand, timer})}}
+  end
+
+  @impl true
+  def done(local, ref, _slot) do
+    {{hand, timer}, busy} = Map.pop!(local.busy, ref)
+    cancel(timer)
+
+    if local.keep? do
+      %{local | busy: busy, idle: [hand | local.idle]}
+    else
+      forget(hand)
+      %{local | busy: busy}
+    end
+  end
+
+  @impl true
+  def message(local, {:timer, timer}) do
+    case Enum.find(local.busy, &match?({_ref, {_hand, ^timer}}, &1)) do
+      {ref, {{pid, _monitor} = hand, _timer}} ->
+        Process.exit(pid, :kill)
+        {:ok, %{local | busy: Map.put(local.busy, ref, {hand, :over})}}
+
+      nil ->
+        {:ok, local}
+    end
+  end
+
+  def message(local, {:down, monitor, reason}) do
+    case Enum.find(local.busy, &match?({_ref, {{_pid, ^monitor}, _timer}}, &1)) do
+      {ref, {_hand, timer}} ->
+        cancel(timer)
+        {:lost, ref, ended(local, timer, reason), %{local | busy: Map.delete(local.busy, ref)}}
+
+      nil ->
+        {:ok, %{local | idle: List.keydelete(local.idle, monitor, 1)}}
+    end
+  end
+
+  def message(local, _late), do: {:ok, local}
+
+  @impl true
+  def close(local, _out) do
+    Minder.stop(local.minder)
+    Enum.each(local.idle, &forget/1)
+
+    for {_ref, {hand, timer}} <- local.busy do
+      cancel(timer)
+      forget(hand)
+    end
+
+    %{local | idle: [], busy: %{}}
+  end
+
+  defp cancel(timer), do: is_reference(timer) and :erlang.cancel_timer(timer)
+  defp forget({_pid, monitor}), do: Process.demonitor(monitor, [:flush])
+
+  defp hire(%__MODULE__{fun: fun, inbox: inbox, minder: minder, keep?: keep?}) do
+    owner = self()
+
+    Mailbox.spawn_monitor(inbox, fn ->
+      Minder.tie(minder)
+      Process.put(:"$callers", [owner])
+      loop(fun, inbox, keep?)
+    end)
+  end
+
+  defp loop(fun, inbox, keep?) do
+    receive do
+      {__MODULE__, ref, entries} ->
+        Inbox.done(inbox, ref, fun.(entries))
+        if keep?, do: loop(fun, inbox, keep?)
+    end
+  end
+
+  defp ended(%__MODULE__{timeout: timeout}, :over, :killed) do
+    %Error{
+      reason: :timeout,
+      message: "the executor ran for more than #{timeout} ms and was stopped",
+      hint: "raise timeout:, or lower batch_size",
+      details: %{timeout: timeout}
+    }
+  end
+
+  defp ended(%__MODULE__{keep?: keep?}, _timer, reason) do
+    whose = if keep?, do: "handler", else: "executor"
+    why = Exception.format_exit(reason)
+    %Error{reason: :executor_failed, message: "the #{whose}'s process ended: #{why}"}
+  end
+end
