@@ -100,13 +100,13 @@ _LAZY = {
     "when": "slither._pipe.expression",
 }
 
-# So that `import slither` is enough for slither.pipe.retry(…).
+# These are loaded when they are named, so that `import slither` is enough for slither.pipe.retry.
 _MODULES = frozenset({"pipe", "store", "testing", "views", "worker"})
 
 
 def __getattr__(name: str) -> object:
-    # What workers need when they start is above; the rest is loaded when it is wanted
-    # (`dataclasses` alone, which Tensor takes, costs more than the package).
+    # Workers need what is above when they start. The rest is loaded when somebody names it, for
+    # `dataclasses` alone, which Tensor needs, costs more than the package.
     if name in _LAZY or name in _MODULES:
         from importlib import import_module
 

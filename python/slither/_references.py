@@ -78,7 +78,7 @@ def _found(handler: Callable[..., object]) -> tuple[str, str]:
     if "<locals>" in name:
         raise NotImportable(_local(handler, name))
     there = sys.modules.get(module)
-    # While a module is imported, it may not be in its place yet, or an older one may be.
+    # While a module is being imported, sys.modules may lack it, or hold an older one.
     if there is not None and _globals(handler) in (None, id(vars(there))):
         _same(handler, there, module, name)
     return module, name

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeBeam", "run_handler", "run_pipe"]
 
-# The reasons that BEAM gives for what a worker tells.
+# BEAM's words for the kinds of errors that a worker tells of.
 _REASONS = {
     "exception": "python_exception",
     "failure": "handler_failure",

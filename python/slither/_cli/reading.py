@@ -242,7 +242,7 @@ def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
 
 
 def _records(lines: Lines, delimiter: str) -> Iterator[list[str] | RowFault]:
-    # Strict: else a quote in the wrong place would silently change the data.
+    # Without `strict` a quote in the wrong place would silently change the data.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.begin()
@@ -253,7 +253,8 @@ def _records(lines: Lines, delimiter: str) -> Iterator[list[str] | RowFault]:
         except csv.Error as error:
             fault = lines.fault(_words(str(error)))
             if fault.line == lines.first():
-                # An open quote has swallowed what comes behind: only the line it is in is lost.
+                # An open quote has taken in the lines after it. They are read again, so that only
+                # the line with the quote is lost.
                 lines.again()
                 fault = lines.fault(fault.reason)
             yield fault

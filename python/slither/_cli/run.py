@@ -175,7 +175,7 @@ def _drain(stream: Results[Output], sinks: _Sinks) -> int:
         out.close()
         sinks.close()
     except BrokenPipeError:
-        # Whoever read stdout has seen enough.
+        # The program that read stdout has ended: it has seen enough.
         return OK
     except OSError as error:
         where = error.filename or "stdout"

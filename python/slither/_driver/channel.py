@@ -50,7 +50,7 @@ class Channel:
             self._buffer.flush()
         except RuntimeError as error:
             if not str(error).startswith("reentrant call"):
-                # A signal handler's own.
+                # It was raised by a signal handler of the program's.
                 raise
             raise BeamError(
                 "a signal handler asked the Beam for something in the middle of another request "
@@ -86,15 +86,16 @@ class Channel:
 
     def __del__(self) -> None:
         """Close the socket; a channel whose making was interrupted may have none."""
-        # The buffer would still write what is left in it, to whichever file has the number then.
+        # A buffer writes what is left in it when it goes. By then another file may have the
+        # number of the socket, so that what is under the buffer is closed first.
         for made in (getattr(self, "_raw", None), getattr(self, "_socket", None)):
             if made is not None:
                 made.close()
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:
-    # Where the program has closed its standard streams, a new socket has their numbers, and BEAM
-    # would take it for one of them.
+    # In a program that has closed its standard streams a new socket gets one of their numbers,
+    # and BEAM would take it for a standard stream.
     pair = socket.socketpair()
     with pair[0], pair[1]:
         above = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in pair]

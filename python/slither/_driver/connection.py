@@ -39,7 +39,8 @@ from slither._wire.build import frame, table_call
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
 _STATUS_WAIT = 2.0
-# Seconds more than it was given after which whoever closes a BEAM kills it himself.
+# The writer kills a BEAM that takes longer to end than it was given. After so many seconds more
+# the thread that closes it does so itself.
 _SLACK = 1.0
 
 
@@ -116,7 +117,8 @@ class Connection:
             sent: SimpleQueue[None] = SimpleQueue()
             self.writer.order(self._send_long, sent, pieces, refuse=_told)
             sent.get()
-        # Noted, and then looked at: who ends it looks at what is noted after it has said so.
+        # The box is noted before the connection is looked at, and the writer ends a connection
+        # before it looks for boxes: one of the two finds the other.
         self.check()
 
     def start(self, identity: int, box: Box, kind: str, spec: Payload) -> None:

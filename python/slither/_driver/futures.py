@@ -20,8 +20,8 @@ R = TypeVar("R")
 Outcome = tuple[bool, Any]
 """Whether a call returned, and what it returned or raised."""
 
-# Seconds for which the reader, and then the relay, waits for a future that somebody has locked:
-# an interrupted thread may have left it so.
+# Seconds for which the reader, and then the relay, waits for the lock of a future. A thread that
+# was interrupted may have left it taken.
 _BRIEF, _LOCKED = 0.05, 1.0
 
 

@@ -83,7 +83,7 @@ def encoded(calls: Sequence[Arguments]) -> tuple[bytes, Exception | None]:
         body, _count, refused = batches.pack([[list(args), named] for args, named in calls])
     except Exception as error:  # noqa: BLE001 - a value of the user's that raises when it is read
         return b"", error
-    # All of a job's calls or none: the errors say which could not be sent.
+    # A job is sent whole or not at all: an error says which argument could not be sent.
     if refused:
         return b"", _renamed(next(iter(refused.values())))
     joined = b"".join(body)

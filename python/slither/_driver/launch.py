@@ -17,14 +17,13 @@ from slither._errors import BeamMissing
 
 _LAST_LINES = 200
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# In the wheel it lies within the package; in a checkout where `make escript` puts it.
+# The wheel has the escript within the package; in a checkout `make escript` makes it.
 _PLACES = (
     os.path.join(_PACKAGE, "_beam", "slither.escript"),
     os.path.join(_PACKAGE, os.pardir, os.pardir, "_build", "slither.escript"),
 )
 
-# Schedulers that spin while they wait would take the cores from the workers; a crash leaves its
-# words on stderr, and no dump in the user's folder.
+# Schedulers of BEAM's that spin while they wait would take the cores from the workers.
 _FLAGS = ("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", "+fnu", "+B")
 
 _INSTALL = {
@@ -146,7 +145,7 @@ def search_path(python: str) -> list[str]:
         try:
             path = os.path.realpath(entry or os.getcwd())
         except FileNotFoundError:
-            # The folder that the program runs in was deleted.
+            # Somebody deleted the folder that the program runs in.
             continue
         standard = path in own or path.endswith("lib-dynload") or not os.path.exists(path)
         if not standard and path not in kept:
@@ -167,5 +166,6 @@ def python_path() -> str:
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
+    # A BEAM that crashes leaves its words on stderr, and no dump in the user's folder.
     environment.setdefault("ERL_CRASH_DUMP_SECONDS", "0")
     return environment

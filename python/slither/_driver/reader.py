@@ -58,6 +58,6 @@ class Reader:
         else:
             self._take(body)
             return
-        # A frame for what has ended meanwhile is nobody's.
+        # A frame that crossed the end of its run or question is dropped.
         if box is not None:
             box.put(body)

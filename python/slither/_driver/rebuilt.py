@@ -139,7 +139,7 @@ def handler_error(
     BASE["args"].__set__(made, (message, facts))
     told = (facts.get("raised") or [{}])[0]
     for name, value in told.get("attributes", {}).items():
-        # What the built-in base holds, such as errno.
+        # These are slots of the built-in bases, such as errno.
         if slot_of(found, name) is not None:
             with contextlib.suppress(Exception):
                 set_attribute(made, name, value)
@@ -171,5 +171,5 @@ def _variant(names: tuple[str, ...]) -> type[HandlerError]:
     try:
         return type(HandlerError.__name__, (HandlerError, *bases), space)
     except TypeError:
-        # No class can be of all these; one could not when it was raised, either.
+        # Two of these bases can't be joined. No class that was raised had both, either.
         return HandlerError

@@ -54,7 +54,7 @@ class Run(ABC):
     """The driver's side of a run: it sends items as there is room, and hands on what comes."""
 
     kind: str
-    # `__del__` reads these two, and may run before the end of `__init__`.
+    # `__del__` reads these two, and a finaliser may run before the end of `__init__`.
     identity = 0
     ended = True
 

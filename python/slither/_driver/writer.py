@@ -34,8 +34,8 @@ class Writer:
         """Take what kills BEAM when its time is up, and what to call at the very end."""
         self._channel = channel
         self._kill, self._ended = kill, ended
-        # What the writer is to do, what to do in any thread once it has stopped, and with which
-        # arguments.
+        # Each is a function for the writer, one for any thread once the writer has stopped, and
+        # the arguments of both.
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._small: list[bytes | memoryview] = []
         self._small_size = 0
@@ -52,8 +52,8 @@ class Writer:
     def order(self, carry_out: _Step, *args: object, refuse: _Step = _nothing) -> None:
         """Have the writer call ``carry_out``, or ``refuse`` where it has stopped."""
         self._orders.put((carry_out, refuse, args))
-        # The queue is looked at after the flag, and the writer does the opposite: one of the two
-        # finds the order.
+        # This looks at the flag after it has put the order into the queue, and the writer looks
+        # at the queue after it has set the flag: one of the two finds the order.
         if self.stopped:
             self._refuse_orders()
 
@@ -78,7 +78,7 @@ class Writer:
         """Send what waits to be sent together."""
         small, self._small = self._small, []
         size, self._small_size = self._small_size, 0
-        # In one piece, a long one too: other threads write their frames before it or after it.
+        # It goes as one piece, so that frames of other threads come before it or after it.
         if size:
             self._channel.put(b"".join(small))
 

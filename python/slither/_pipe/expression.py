@@ -162,7 +162,7 @@ class Expression(Made):
         """Tell whether a str ends so."""
         return Expression("endswith", self, end)
 
-    # What Python would do with a value, this has none of.
+    # An expression refuses what Python does with values: it has none.
 
     def __bool__(self) -> NoReturn:
         """Refuse: there is no value here."""
@@ -198,7 +198,7 @@ class Expression(Made):
         """Return it as it is: it is never changed."""
         return self
 
-    # To a type checker it is not even callable, and has no such attribute.
+    # Type checkers see neither of these, and say so where code calls it or asks for attributes.
     if not TYPE_CHECKING:
 
         def __call__(self, *args, **options):

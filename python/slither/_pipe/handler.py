@@ -87,7 +87,7 @@ def _first(handler: Callable[..., object]) -> object:
         parameters = list(inspect.signature(handler).parameters.values())
         if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
             return None
-        # Those that are text are evaluated as type checkers do, in the handler's module.
+        # Annotations that are text are evaluated in the handler's module, as type checkers do.
         return typing.get_type_hints(inspect.unwrap(handler)).get(parameters[0].name)
     except Exception:  # noqa: BLE001 - any expression may stand in an annotation
         return None

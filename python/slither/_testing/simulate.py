@@ -188,7 +188,7 @@ class Simulation:
     def _measured(
         self, stage: Document, measure: str, entries: list[_Entry]
     ) -> Generator[tuple[_Entry, str | None], None, list[tuple[_Entry, Payload]]]:
-        # Gives what becomes of the items that can't be measured; returns the others.
+        # Yields what becomes of the items that can't be measured, and returns the others.
         expression = stage["options"][measure]
         measured: list[tuple[_Entry, Payload]] = []
         for entry in entries:
@@ -289,7 +289,7 @@ def _handler(stage: Document) -> Handler:
         lost = CallError(str(error), {"kind": "import_failed"})
 
     def fail(_items: list[Payload]) -> list[Payload]:
-        # As in a worker: it fails its batches, under the stage's policy.
+        # A handler that a worker can't find fails its batches, under the stage's policy.
         raise lost
 
     return fail
