@@ -1,6 +1,6 @@
 defmodule Slither.Pool.Configured do
   @moduledoc false
-  # The pools of the configuration.
+  # Reads the pools of the configuration, for the application's start and for `mix slither.doctor`.
 
   alias Slither.Error
 

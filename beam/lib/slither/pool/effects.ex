@@ -48,7 +48,7 @@ defmodule Slither.Pool.Effects do
     child = {Worker, {settings, slot, self()}}
     {:ok, pid} = DynamicSupervisor.start_child(state.runtime.workers, child)
     Process.monitor(pid)
-    watched = Map.put(state.watched, pid, :worker)
+    watched = Map.put(state.watched, pid, {:worker, slot})
     %{state | staff: Staff.started(state.staff, slot, pid), watched: watched}
   end
 

@@ -1,6 +1,6 @@
 defmodule Slither.Pool.Errors do
   @moduledoc false
-  # What a pool's scheduler says to those it can't serve.
+  # Every sentence of a pool: what its scheduler, its facade and single calls say went wrong.
 
   alias Slither.{Error, Options}
 

@@ -14,13 +14,13 @@ defmodule Slither.Pool.Line do
   The waiters, by reference; and their references by queue, by owner, and by deadline, under the one
   key `:all`.
   """
-  @opaque t :: %__MODULE__{
-            waiters: %{optional(reference) => Waiter.t()},
-            queues: Ordered.t(key, {place :: integer, reference}),
-            owners: Ordered.t(pid, reference),
-            deadlines: Ordered.t(:all, {integer, reference}),
-            seq: non_neg_integer
-          }
+  @type t :: %__MODULE__{
+          waiters: %{optional(reference) => Waiter.t()},
+          queues: Ordered.t(key, {place :: integer, reference}),
+          owners: Ordered.t(pid, reference),
+          deadlines: Ordered.t(:all, {integer, reference}),
+          seq: non_neg_integer
+        }
 
   @doc "The queue of a waiter."
   @spec key(Waiter.t()) :: key

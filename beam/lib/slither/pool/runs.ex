@@ -1,7 +1,8 @@
 defmodule Slither.Pool.Runs do
   @moduledoc false
-  # Which workers hold state of a run without a session, so that they can be told when it ends.
-  # Pure. Only runs whose handlers asked for state are here.
+  # Which workers hold state of a run, so that they can be told to drop it when the run ends. Pure,
+  # of `Slither.Pool.Lifetimes`. Runs with a session, and those whose handlers asked for no state,
+  # are not here.
 
   @type run :: String.t()
   @type t :: %{optional(run) => %{owner: pid, workers: [pid]}}

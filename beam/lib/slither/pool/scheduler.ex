@@ -188,7 +188,9 @@ defmodule Slither.Pool.Scheduler do
     do: Lifetimes.hold(state, member.pid, lane, run)
 
   defp gone(:lane, state, pid, reason), do: Requests.lane_gone(state, pid, reason)
-  defp gone(:worker, state, pid, reason), do: Upkeep.crashed(state, pid, reason, now())
+
+  defp gone({:worker, slot}, state, pid, reason),
+    do: Upkeep.owner_gone(state, slot, pid, reason, now())
 
   defp gone(_owner, state, pid, _reason),
     do: state |> Requests.owner_gone(pid) |> Upkeep.forget(pid)

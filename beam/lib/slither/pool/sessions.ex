@@ -1,21 +1,26 @@
 defmodule Slither.Pool.Sessions do
   @moduledoc false
-  # Which worker holds which session. Pure. A session whose worker is gone stays bound to it,
-  # so that its next call learns that it is lost.
+  # Which worker holds which session, and which sessions are idle. Pure; the ledger's. A session
+  # whose worker is gone stays bound to it, so that its next call learns that it is lost.
 
   defstruct bound: %{}, load: %{}
 
   @type id :: String.t()
+  @typedoc """
+  `worker` is nil where it was gone before the scheduler started. `busy` says that a call is out,
+  and `age` how many looks of `age/2` the session has been idle.
+  """
   @type bound :: %{worker: pid | nil, busy: boolean, age: non_neg_integer}
+  @typedoc "`load` is how many sessions each worker has."
   @type t :: %__MODULE__{
           bound: %{optional(id) => bound},
           load: %{optional(pid) => pos_integer}
         }
 
-  # Looks of `age/2` that an idle session outlives.
+  # Looks of `age/2` that a session may be idle.
   @looks 10
 
-  @doc "Sessions whose worker is gone."
+  @doc "Sessions that an earlier scheduler had: their workers are gone."
   @spec lost([id]) :: t
   def lost(ids),
     do: %__MODULE__{bound: Map.new(ids, &{&1, %{worker: nil, busy: false, age: 0}})}
@@ -41,7 +46,7 @@ defmodule Slither.Pool.Sessions do
   @spec load(t, pid) :: non_neg_integer
   def load(sessions, worker), do: Map.get(sessions.load, worker, 0)
 
-  @doc "Binds a session to a worker; one that was bound moves, and stays as busy as it was."
+  @doc "Binds a session to a worker. One that is bound moves, and is busy if it was."
   @spec bind(t, id, pid) :: t
   def bind(sessions, id, worker) do
     busy = match?(%{busy: true}, sessions.bound[id])
@@ -50,7 +55,7 @@ defmodule Slither.Pool.Sessions do
     %{sessions | bound: bound, load: Map.update(sessions.load, worker, 1, &(&1 + 1))}
   end
 
-  @doc "Says of a bound session whether a call of it is out."
+  @doc "Notes whether a call of a bound session is out; it is idle anew."
   @spec busy(t, id, boolean) :: t
   def busy(sessions, id, busy) do
     case sessions.bound do
@@ -74,9 +79,9 @@ defmodule Slither.Pool.Sessions do
   end
 
   @doc """
-  One look at the sessions, of those that come at a tenth of the time a session may be idle.
+  Looks at all sessions, as the scheduler does ten times in the time that a session may be idle.
 
-  Returns those that have been idle for that time. `waiting?` says of one whether calls wait.
+  Returns those that have been idle for that time. `waiting?` says whether a session's calls wait.
   """
   @spec age(t, (id -> boolean)) :: {[id], t}
   def age(sessions, waiting?) do

@@ -1,15 +1,17 @@
 defmodule Slither.Pool.Staff do
   @moduledoc false
-  # Which workers a pool has, and what is to be done so that it has those it should. Pure.
+  # Which workers a pool has, and the steps to those that it should have. Pure; `Slither.Pool.Upkeep`
+  # tells it what happened and takes the steps, in the scheduler.
   #
-  # Every worker starts as a spare. It takes a place that is free, else that of a worker which is
-  # due to leave, else it stays a spare. So a worker leaves only once another has its place:
+  # A worker that has started is a spare. It takes a free place, or else the place of a worker that
+  # is due to leave, or else it stays a spare. So a worker leaves only once another has its place:
   #
   #     starting -> spare -> ready -> draining -> stopping
   #
-  # A worker is due when a limit of its own is met, or when it is older than the last restart. One
-  # that is spent takes no more calls: it leaves at once, and another starts in its place. Such
-  # places are `vacant`; they count as filled, or a pool of such workers would never be settled.
+  # A worker is due when it has met a limit of its own, or is older than the last restart. A worker
+  # that is spent takes no more calls: it leaves at once, and another starts in its place. Until that
+  # one is ready the place is `vacant`, and counts as filled: a pool whose workers are spent all the
+  # time would never be settled otherwise.
 
   alias Slither.Python.Board
 
@@ -19,8 +21,13 @@ defmodule Slither.Pool.Staff do
     defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: []] ++
                 [busy: false, spent: false]
 
+    @typedoc """
+    A worker of its owner `pid`, which is nil until that is started. `epoch` is the number of
+    restarts before it, and `since` when it was ready, in monotonic ms. `due` says why it is to
+    leave. One that drains is `busy` while a lane of it is out.
+    """
     @type t :: %__MODULE__{
-            pid: pid,
+            pid: pid | nil,
             epoch: non_neg_integer,
             os_pid: pos_integer | nil,
             since: integer | nil,
@@ -41,6 +48,11 @@ defmodule Slither.Pool.Staff do
           | {:serve, slot}
           | {:drain, slot, reason :: atom}
           | {:stop, slot, reason :: atom}
+
+  @typedoc """
+  `size` workers are to serve and `spare` more to wait. Workers from before restart `oldest` are to
+  be replaced. Those that drain are `leaving`.
+  """
   @type t :: %__MODULE__{
           size: pos_integer,
           spare: non_neg_integer,
@@ -51,18 +63,18 @@ defmodule Slither.Pool.Staff do
           vacant: non_neg_integer
         }
 
-  @doc "Of a pool that is to have `size` workers and `spare` more that wait."
+  @doc "The staff of a new pool: nobody yet."
   @spec new(pos_integer, non_neg_integer) :: t
   def new(size, spare), do: %__MODULE__{size: size, spare: spare}
 
   ## What happened
 
-  @doc "The process of a worker that was to be started."
+  @doc "The owner of a worker was started."
   @spec started(t, slot, pid) :: t
   def started(staff, slot, pid),
     do: put(staff, slot, %Member{pid: pid, epoch: staff.epoch})
 
-  @doc "A worker is ready; `since` is now, in ms."
+  @doc "A worker has started; `since` is now, in monotonic ms."
   @spec ready(t, slot, pos_integer, [pid], integer) :: t
   def ready(staff, slot, os_pid, lanes, since) do
     member = staff.members[slot]
@@ -108,7 +120,7 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  @doc "A worker that drains has no call out; sessions may keep it."
+  @doc "A worker that drains has no lane out; it may wait for its sessions."
   @spec quiet(t, slot) :: t
   def quiet(staff, slot), do: put(staff, slot, %{staff.members[slot] | busy: false})
 
@@ -126,17 +138,17 @@ defmodule Slither.Pool.Staff do
   def renew(staff),
     do: %{staff | epoch: staff.epoch + 1, oldest: staff.epoch + 1, vacant: 0}
 
-  @doc "They are not, after all; `oldest` is from before."
+  @doc "Takes `renew/1` back; `oldest` is from before it."
   @spec keep(t, non_neg_integer) :: t
   def keep(staff, oldest), do: %{staff | oldest: oldest}
 
-  @doc "Another number of workers."
+  @doc "Changes how many workers are to serve."
   @spec resize(t, pos_integer) :: t
   def resize(staff, size), do: vacate(%{staff | size: size}, staff.vacant)
 
   @doc """
-  Whether as many workers serve as should, none from before the last restart, and none of those
-  that left has a call out.
+  Whether as many workers serve as should, none of them is from before the last restart, and none
+  that drains has a lane out.
   """
   @spec settled?(t) :: boolean
   def settled?(staff) do
@@ -146,18 +158,14 @@ defmodule Slither.Pool.Staff do
       end)
   end
 
-  @doc "Whether no more serve than should, and none of those that left has a call out."
+  @doc "Whether no more workers serve than should, and none that drains has a lane out."
   @spec shrunk?(t) :: boolean
   def shrunk?(staff),
     do: length(slots(staff, :ready)) <= staff.size and not draining?(staff)
 
   ## Questions
 
-  @doc "The worker of a process, with its slot."
-  @spec find(t, pid) :: {slot, Member.t()} | nil
-  def find(staff, pid), do: Enum.find(staff.members, fn {_slot, m} -> m.pid == pid end)
-
-  @doc "The worker of a slot, if its process is `pid`."
+  @doc "The worker of a slot, if its owner is `pid`."
   @spec member(t, slot, pid) :: Member.t() | nil
   def member(staff, slot, pid) do
     case staff.members do
@@ -166,26 +174,16 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  @doc "Whether a worker serves, or could at once."
+  @doc "Whether a worker serves, or is about to."
   @spec serving?(t) :: boolean
   def serving?(staff),
     do: Enum.any?(staff.members, fn {_slot, member} -> member.status in [:ready, :spare] end)
 
-  @doc "Why a worker is to leave, or does."
-  @spec reason(t, Member.t()) :: atom
-  def reason(staff, member) do
-    cond do
-      member.due -> member.due
-      stale?(staff, member) -> :restart
-      true -> nil
-    end
-  end
-
   ## What is to be done
 
   @doc """
-  The steps to what is wanted, in order, and the staff once they are done. No more than `room`
-  workers start at once.
+  The steps to the workers that are wanted, in order, and the staff once they are taken. No more
+  than `room` workers are starting at a time.
   """
   @spec steps(t, non_neg_integer | :infinity) :: {[step], t}
   def steps(staff, room) do
@@ -216,7 +214,7 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  # Those that start and are due will do for a place that is free, but replace nobody.
+  # A worker that is starting and due already may take a free place, but replaces nobody.
   defp start_or_stop(staff, missing, spares, room) do
     starting = slots(staff, :starting)
     places = missing + max(staff.spare - spares, 0)
@@ -231,7 +229,7 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  # One at a time: a pool that replaces all its workers takes the memory of one more.
+  # One at a time, so that a restart needs the memory of one more worker only.
   defp replacing(staff) do
     due? =
       Enum.any?(staff.members, fn {slot, member} ->
@@ -241,13 +239,13 @@ defmodule Slither.Pool.Staff do
     if due? and not draining?(staff), do: 1, else: 0
   end
 
-  # A place that nobody has had yet is filled before one that is vacant.
+  # A free place is filled before a vacant one.
   defp serve(staff, slot) do
     staff = status(staff, slot, :ready)
     {[{:serve, slot}], vacate(staff, staff.vacant)}
   end
 
-  # One from before the last restart leaves no place that counts as filled.
+  # The place of a worker from before the last restart is free, not vacant: the restart waits for it.
   defp leave(staff, slot) do
     more = if stale?(staff, staff.members[slot]), do: 0, else: 1
     {steps, staff} = drain(staff, slot, :max_calls)
@@ -276,18 +274,20 @@ defmodule Slither.Pool.Staff do
 
   defp start(staff) do
     slot = Enum.find(0..(Board.count() - 1), &(not is_map_key(staff.members, &1)))
-    # Its process comes with `started/3`.
+    # `started/3` brings its owner.
     member = %Member{pid: nil, epoch: staff.epoch}
     if slot, do: {[{:start, slot}], put(staff, slot, member)}
   end
 
-  # Of several, one that is due anyway goes first, then the last.
+  # The one to go: the last that is due, or else the last.
   defp last(staff, slots), do: Enum.max_by(slots, &{due?(staff, &1), &1})
 
   defp slots(staff, status) do
     Enum.sort(for {slot, %Member{status: ^status}} <- staff.members, do: slot)
   end
 
+  # Why a worker is to leave.
+  defp reason(staff, member), do: member.due || if(stale?(staff, member), do: :restart)
   defp due?(staff, slot), do: reason(staff, staff.members[slot]) != nil
   defp stale?(staff, member), do: member.epoch < staff.oldest
   defp draining?(staff), do: Enum.any?(staff.leaving, &staff.members[&1].busy)

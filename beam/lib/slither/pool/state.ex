@@ -64,7 +64,7 @@ defmodule Slither.Pool.State do
           timer: {reference, integer} | nil,
           changes: Changes.t(),
           backoff: Backoff.t(),
-          watched: %{optional(pid) => :lane | :worker | :owner},
+          watched: %{optional(pid) => :lane | :owner | {:worker, Staff.slot()}},
           runs: Runs.t(),
           awaiting: %{optional(GenServer.from()) => timeout},
           aging: boolean,
@@ -113,7 +113,7 @@ defmodule Slither.Pool.State do
   def effect(state, effect), do: %{state | effects: [effect | state.effects]}
 
   @doc "Has a process watched, unless it is."
-  @spec watch(t, pid, :lane | :worker | :owner) :: t
+  @spec watch(t, pid, :lane | :owner) :: t
   def watch(state, pid, _role) when is_map_key(state.watched, pid), do: state
 
   def watch(state, pid, role),

@@ -1,13 +1,13 @@
 defmodule Slither.Pool.Status do
   @moduledoc false
-  # What a pool does now, of its scheduler's state. Memory is looked up by whoever asked, so that
-  # the scheduler waits for no file.
+  # What a pool does now, read from the state of its scheduler, in that process. The memory of
+  # workers is read by who asks, in his: the scheduler waits for no file.
 
-  alias Slither.Pool.{Line, Sessions}
+  alias Slither.Pool.{Line, Sessions, State}
   alias Slither.Python.{Board, Rss}
 
-  @doc "The pool and its workers."
-  @spec of(map) :: map
+  @doc "What the pool and its workers do, as `Slither.Python.Pool.status/1` returns it, without `rss`."
+  @spec of(State.t()) :: map
   def of(state) do
     %{
       name: state.settings.name,
@@ -22,8 +22,8 @@ defmodule Slither.Pool.Status do
     }
   end
 
-  @doc "The pool's sessions."
-  @spec sessions(map) :: [map]
+  @doc "The sessions, as `Slither.Session.list/1` returns them."
+  @spec sessions(State.t()) :: [map]
   def sessions(%{ledger: ledger}) do
     slots = Map.new(ledger.workers, fn {slot, worker} -> {worker.pid, slot} end)
 
@@ -35,7 +35,7 @@ defmodule Slither.Pool.Status do
     end
   end
 
-  @doc "What `of/1` tells, with the memory of each worker."
+  @doc "Adds the memory of each worker."
   @spec with_rss(map) :: map
   def with_rss(status) do
     rss = Rss.read_all(for %{os_pid: os_pid} when os_pid != nil <- status.workers, do: os_pid)

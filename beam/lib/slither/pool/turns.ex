@@ -9,10 +9,10 @@ defmodule Slither.Pool.Turns do
 
   @typedoc "The worker, or `:none` of sessions that no worker holds yet."
   @type worker :: pid | :none
-  @opaque t :: %__MODULE__{
-            by_worker: Ordered.t(worker, {seq :: non_neg_integer, Line.key()}),
-            places: %{optional(Line.key()) => {worker, non_neg_integer}}
-          }
+  @type t :: %__MODULE__{
+          by_worker: Ordered.t(worker, {seq :: non_neg_integer, Line.key()}),
+          places: %{optional(Line.key()) => {worker, non_neg_integer}}
+        }
 
   @doc """
   The first of a session's queue and the worker that it waits for; nil where nobody waits, or a call

@@ -101,13 +101,13 @@ defmodule Slither.Pool.Upkeep do
     |> answer_awaiting({:error, unavailable})
   end
 
-  @doc "The process of a worker ended, which should have told of its end itself."
-  @spec crashed(State.t(), pid, term, integer) :: State.t()
-  def crashed(state, pid, reason, now) do
-    case Staff.find(state.staff, pid) do
+  @doc "The owner of a worker is gone. It tells of its worker's end before, unless it crashed."
+  @spec owner_gone(State.t(), Staff.slot(), pid, term, integer) :: State.t()
+  def owner_gone(state, slot, pid, reason, now) do
+    case Staff.member(state.staff, slot, pid) do
       nil -> state
-      {slot, %{since: nil} = member} -> failed(state, slot, member, Errors.crashed(reason))
-      {slot, member} -> down(state, slot, member, :crashed, now)
+      %{since: nil} = member -> failed(state, slot, member, Errors.crashed(reason))
+      member -> down(state, slot, member, :crashed, now)
     end
   end
 

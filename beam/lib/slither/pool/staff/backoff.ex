@@ -1,18 +1,22 @@
 defmodule Slither.Pool.Staff.Backoff do
   @moduledoc false
-  # How long a pool whose workers can't start waits before it tries again, and when it stops
-  # letting callers wait. Pure.
+  # How long a pool whose workers can't start waits before it tries again, and when its callers are
+  # refused. Pure, of `Slither.Pool.Upkeep`.
 
-  # ms, doubled for each round.
+  # ms of the first pause; each doubles the one before.
   @first 100
   @longest 10_000
-  # After so many failed starts in a row, callers get the reason instead of a place in the queue.
+  # Failed starts in a row after which callers are refused, with the reason.
   @patience 3
-  # So many workers in a row that end as soon as they are ready are a start that fails.
+  # Workers in a row that end as soon as they are ready, after which each counts as a failed start.
   @patience_when_ready 3
 
   defstruct failures: 0, rounds: 0, flaps: 0, held: false
 
+  @typedoc """
+  `failures` are starts in a row that failed, `rounds` pauses since a worker was ready and stayed,
+  and `flaps` workers in a row that ended at once. `held` says that a pause is under way.
+  """
   @type t :: %__MODULE__{
           failures: non_neg_integer,
           rounds: non_neg_integer,
@@ -20,14 +24,14 @@ defmodule Slither.Pool.Staff.Backoff do
           held: boolean
         }
 
-  @doc "A start failed. Returns ms to wait, or nil where a wait is under way."
+  @doc "A start failed. Returns the ms to pause, or nil where a pause is under way."
   @spec failed(t) :: {pos_integer | nil, t}
   def failed(backoff), do: hold(%{backoff | failures: backoff.failures + 1})
 
   @doc """
-  A worker has ended; `early?` where it had just begun, and had run nothing.
+  A worker has ended; `early?` says that it had been ready for a moment only, and had run nothing.
 
-  Returns ms to wait before it is replaced, nil for none.
+  Returns the ms to pause before another starts, nil for none.
   """
   @spec ended(t, boolean) :: {pos_integer | nil, t}
   def ended(backoff, false), do: {nil, %{backoff | flaps: 0}}
@@ -37,24 +41,24 @@ defmodule Slither.Pool.Staff.Backoff do
 
   def ended(backoff, true), do: hold(%{backoff | flaps: backoff.flaps + 1})
 
-  @doc "A worker is ready. One that flaps is ready, too: its rounds go on."
+  @doc "A worker is ready. Where workers end at once, that ends no round of pauses."
   @spec ready(t) :: t
   def ready(%__MODULE__{flaps: flaps} = backoff) when flaps >= @patience_when_ready,
     do: %{backoff | failures: 0}
 
   def ready(backoff), do: %{backoff | failures: 0, rounds: 0}
 
-  @doc "The wait is over, or somebody asks for a start now."
+  @doc "The pause is over, or somebody wants to know now whether workers start."
   @spec retry(t) :: t
   def retry(backoff), do: %{backoff | held: false}
 
-  @doc "How many workers may be starting at once: one, to see whether it can, after a failure."
+  @doc "How many workers may be starting at a time. After a failure one tries whether it can."
   @spec room(t) :: non_neg_integer | :infinity
   def room(%__MODULE__{held: true}), do: 0
   def room(%__MODULE__{rounds: 0}), do: :infinity
   def room(_backoff), do: 1
 
-  @doc "Whether callers are to be told."
+  @doc "Whether callers are to be refused."
   @spec hopeless?(t) :: boolean
   def hopeless?(backoff), do: backoff.failures >= @patience
 

@@ -1,7 +1,7 @@
 defmodule Slither.Pool.Staff.Changes do
   @moduledoc false
-  # Restarts and resizes that somebody waits for, one at a time. Pure: answers are returned, for
-  # the scheduler to send.
+  # Restarts and resizes, of which one is made at a time while their callers wait. Pure, of
+  # `Slither.Pool.Upkeep`: each function returns the answer that a caller gets now.
 
   alias Slither.Error
   alias Slither.Pool.Staff
@@ -10,13 +10,21 @@ defmodule Slither.Pool.Staff.Changes do
 
   @type kind :: :restart | {:resize, pos_integer}
   @type answer :: {from :: term, :ok | {:error, Error.t()}}
-  @type t :: %__MODULE__{}
 
-  @doc "One more, in its turn."
+  @typedoc """
+  The change that is made now, and those that wait. Of the `current` one are kept: its caller, the
+  size and the oldest epoch before it, and whether it leaves the pool no larger.
+  """
+  @type t :: %__MODULE__{
+          current: nil | %{from: term, size: pos_integer, oldest: integer, shrinks: boolean},
+          queue: :queue.queue({kind, from :: term})
+        }
+
+  @doc "Somebody asks for a change."
   @spec add(t, kind, term) :: t
   def add(changes, kind, from), do: %{changes | queue: :queue.in({kind, from}, changes.queue)}
 
-  @doc "Ends the change that is done, and begins the next; both may be nil."
+  @doc "Answers the change that is done, and begins the next; there may be neither."
   @spec advance(t, Staff.t()) :: {answer | nil, kind | nil, t, Staff.t()}
   def advance(%__MODULE__{current: nil} = changes, staff), do: begin(changes, staff, nil)
 
@@ -26,7 +34,7 @@ defmodule Slither.Pool.Staff.Changes do
       else: {nil, nil, changes, staff}
   end
 
-  @doc "A worker can't start: the change is undone, unless it was to have fewer."
+  @doc "A worker can't start: undoes the change, unless it needs no more workers."
   @spec fail(t, Staff.t(), Error.t()) :: {answer | nil, t, Staff.t()}
   def fail(%__MODULE__{current: %{shrinks: false} = current} = changes, staff, error) do
     staff = staff |> Staff.resize(current.size) |> Staff.keep(current.oldest)
