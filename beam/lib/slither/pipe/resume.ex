@@ -31,6 +31,11 @@ defmodule Slither.Pipe.Resume do
           finished: [{non_neg_integer, Finished.digest()}]
         }
 
+  @type step ::
+          {:outputs, [Chain.output()], t}
+          | {:done, t}
+          | {:halted, [Chain.output()], Exception.t(), t}
+
   @doc "A run that goes on where the checkpoint at `path` ends."
   @spec new(Definition.t(), Engine.t(), String.t(), keyword) ::
           {:ok, t} | {:error, Exception.t()}
@@ -47,10 +52,7 @@ defmodule Slither.Pipe.Resume do
   end
 
   @doc "As `Engine.next/1`."
-  @spec next(t) ::
-          {:outputs, [Chain.output()], t}
-          | {:done, t}
-          | {:halted, [Chain.output()], Exception.t(), t}
+  @spec next(t) :: step
   def next(resume) do
     case step(resume) do
       {:wait, resume} -> next(%{resume | engine: Engine.await(resume.engine)})
@@ -59,11 +61,7 @@ defmodule Slither.Pipe.Resume do
   end
 
   @doc "As `Engine.step/1`: with `:wait` where nothing can be done before a message comes."
-  @spec step(t) ::
-          {:outputs, [Chain.output()], t}
-          | {:done, t}
-          | {:halted, [Chain.output()], Exception.t(), t}
-          | {:wait, t}
+  @spec step(t) :: step | {:wait, t}
   def step(%__MODULE__{at: :end} = resume), do: go_on(resume)
 
   def step(resume), do: if(known?(resume), do: again(resume), else: look(resume))
