@@ -19,8 +19,7 @@ defmodule Slither.Store.Commits do
   @enforce_keys [:store, :every, :compact_after, :tables, :journal]
   defstruct @enforce_keys ++
               [:snapshot, pending: [], flying: [], parked: [], logged: 0, sync: false] ++
-              [late: false, complained: false, renewing: false, watching: false, dirty: false] ++
-              [closed: :ok, effects: []]
+              [late: false, complained: false, timers: [], closed: :ok, effects: []]
 
   # How long until what failed is tried again, without a write that asks for it.
   @retry 1_000
@@ -32,11 +31,28 @@ defmodule Slither.Store.Commits do
 
   @typedoc """
   `every` is how often to sync; `snapshot` the process that writes one; `logged` how many entries
-  came since the last; `sync`, that the next write must sync; `late`, that the disk does not answer.
-  `complained` is that a failure was logged; `renewing`, `watching` and `dirty`, that a timer runs
-  for the next try, for an answer that is late, for the next sync. `closed` is how the log ended.
+  came since the last; `sync`, that the next write must sync; `late`, that the disk does not answer;
+  `complained`, that a failure was logged; `timers`, which of this module's timers run; `closed`, how
+  the log ended.
   """
-  @type t :: %__MODULE__{}
+  @type t :: %__MODULE__{
+          store: term,
+          every: :always | pos_integer,
+          compact_after: pos_integer,
+          tables: [Table.t()],
+          journal: Journal.t(),
+          snapshot: pid | nil,
+          pending: [answer],
+          flying: [answer],
+          parked: [call],
+          logged: non_neg_integer,
+          sync: boolean,
+          late: boolean,
+          complained: boolean,
+          timers: [:late | :renew | :snapshot | :sync],
+          closed: :ok | {:error, term},
+          effects: [effect]
+        }
 
   @type call :: {GenServer.from(), message :: tuple}
   @typedoc "A write's, with its change, or that of a snapshot's barrier."
@@ -66,7 +82,7 @@ defmodule Slither.Store.Commits do
   defp watch_down(%{journal: %{down: nil}} = commits), do: commits
 
   defp watch_down(%{journal: %{down: reason}} = commits),
-    do: commits |> complain(reason) |> renew_later()
+    do: commits |> complain(reason) |> later(:renew, @retry)
 
   @doc "Whether a write can be done now; one that waits comes back as an effect."
   @spec admit(t, atom, call) :: :ok | {:wait, t} | {:error, Slither.Error.t()}
@@ -113,11 +129,9 @@ defmodule Slither.Store.Commits do
 
   defp renew(commits), do: commits
 
-  # A timer for each request would cost more than some writes do; one looks from time to time.
-  defp limit(%{journal: %{asked: {ref, _what}}, watching: false, late: false} = commits) do
-    later({:late, ref}, @patience)
-    %{commits | watching: true}
-  end
+  # A timer for each request would cost more than some writes do: one looks from time to time.
+  defp limit(%{journal: %{asked: {ref, _what}}, late: false} = commits),
+    do: later(commits, {:late, ref}, @patience)
 
   defp limit(commits), do: commits
 
@@ -143,7 +157,7 @@ defmodule Slither.Store.Commits do
         failed(commits, reason)
 
       {:failed, reason} ->
-        commits |> refuse(reason) |> complain(reason) |> renew_later()
+        commits |> refuse(reason) |> complain(reason) |> later(:renew, @retry)
     end
     |> give()
   end
@@ -156,8 +170,7 @@ defmodule Slither.Store.Commits do
 
   def ended(%{snapshot: pid} = commits, pid, reason) do
     log(commits, :error, "log not compacted: #{Errors.describe(reason)}")
-    later(:snapshot, @retry)
-    {%{commits | snapshot: nil}, []}
+    {later(%{commits | snapshot: nil}, :snapshot, @retry), []}
   end
 
   # A bug of ours, or somebody's kill.
@@ -226,30 +239,33 @@ defmodule Slither.Store.Commits do
   defp give(%{effects: []} = commits), do: {commits, []}
   defp give(commits), do: {%{commits | effects: []}, Enum.reverse(commits.effects)}
 
-  defp sync_later(%{journal: %{tail: [_ | _]}, dirty: false} = commits) do
-    later(:sync, commits.every)
-    %{commits | dirty: true}
+  defp sync_later(%{journal: %{tail: []}} = commits), do: commits
+  defp sync_later(commits), do: later(commits, :sync, commits.every)
+
+  # Has a message come to the owner, unless one of the kind is under way.
+  defp later(commits, message, time) do
+    kind = kind(message)
+
+    if kind in commits.timers do
+      commits
+    else
+      Process.send_after(self(), {__MODULE__, message}, time)
+      %{commits | timers: [kind | commits.timers]}
+    end
   end
 
-  defp sync_later(commits), do: commits
-
-  defp renew_later(%{renewing: true} = commits), do: commits
-
-  defp renew_later(commits) do
-    later(:renew, @retry)
-    %{commits | renewing: true}
-  end
-
-  defp later(what, time), do: Process.send_after(self(), {__MODULE__, what}, time)
+  defp kind({:late, _ref}), do: :late
+  defp kind(message), do: message
 
   @doc "Handles a message that this module sent to its owner."
   @spec handle(t, :sync | :renew | :snapshot | {:late, reference} | {:barrier, pid}) ::
           {t, [effect]}
-  def handle(commits, what), do: commits |> do_handle(what) |> give()
+  def handle(commits, what),
+    do: give(do_handle(%{commits | timers: List.delete(commits.timers, kind(what))}, what))
 
-  defp do_handle(commits, :sync), do: %{commits | dirty: false, sync: true}
-  defp do_handle(%{journal: %{down: nil}} = commits, :renew), do: %{commits | renewing: false}
-  defp do_handle(commits, :renew), do: renew(%{commits | renewing: false})
+  defp do_handle(commits, :sync), do: %{commits | sync: true}
+  defp do_handle(%{journal: %{down: nil}} = commits, :renew), do: commits
+  defp do_handle(commits, :renew), do: renew(commits)
   defp do_handle(commits, :snapshot), do: begin_snapshot(commits)
 
   defp do_handle(%{journal: %{down: nil}, late: false} = commits, {:barrier, pid}),
@@ -259,8 +275,6 @@ defmodule Slither.Store.Commits do
     do: effect(commits, {:answer, [{:barrier, pid, {:error, commits.journal.down || :timeout}}]})
 
   defp do_handle(commits, {:late, ref}) do
-    commits = %{commits | watching: false}
-
     case commits.journal.asked do
       {^ref, _what} -> %{commits | late: true} |> refuse(:timeout) |> complain(:timeout)
       {_later, _what} -> limit(commits)
@@ -320,7 +334,7 @@ defmodule Slither.Store.Commits do
   def release(%{snapshot: nil} = commits), do: Journal.release(commits.journal)
 
   def release(commits) do
-    later(:enough, @last_snapshot)
+    Process.send_after(self(), {__MODULE__, :enough}, @last_snapshot)
     await_snapshot(commits.snapshot, commits.closed)
     Journal.release(commits.journal)
   end

@@ -174,20 +174,12 @@ defmodule Slither.Store.Reads do
   # A result may not hold its row's key, so rows past their time are left out before, chunk by chunk.
   defp select_live(table, spec) do
     compiled = :ets.match_spec_compile(spec)
-    :ets.safe_fixtable(table.tid, true)
 
-    try do
-      Enum.reverse(select_live(:ets.match_object(table.tid, :_, @chunk), table, compiled, []))
-    after
-      :ets.safe_fixtable(table.tid, false)
-    end
-  end
-
-  defp select_live(:"$end_of_table", _table, _compiled, found), do: found
-
-  defp select_live({rows, more}, table, compiled, found) do
-    some = :ets.match_spec_run(Table.live(table, rows), compiled)
-    select_live(:ets.match_object(more), table, compiled, Enum.reverse(some, found))
+    Enum.reverse(
+      Table.fold_chunks(table, [], fn rows, found ->
+        Enum.reverse(:ets.match_spec_run(Table.live(table, rows), compiled), found)
+      end)
+    )
   end
 
   defp read(store, name, fun) do
