@@ -30,8 +30,6 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from slither._errors import (
-    EncodeError,
-    ProtocolError,
     SlitherError,
     TableError,
     TableRefused,
@@ -39,6 +37,7 @@ from slither._errors import (
 )
 from slither._types import Payload
 from slither._worker import current
+from slither._worker.answers import Failures, value_of
 
 if TYPE_CHECKING:
     from slither._wire.frames import Answer
@@ -49,10 +48,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 
-_KINDS: dict[str, type[TableError]] = {
-    "unknown_table": UnknownTable,
-    "table_refused": TableRefused,
-}
+_KINDS = {"unknown_table": UnknownTable, "table_refused": TableRefused}
+_FAILURES = Failures(_KINDS, other=TableError, unsent=TableError, lost=TableError)
 
 
 def table(name: str) -> Table[Payload, Payload]:
@@ -216,20 +213,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             link.tell_table(current.call_id(), self.name, op, arguments)
 
     def _ask(self, op: str, *arguments: object) -> Payload:
-        try:
-            reply = self._send(op, arguments)
-        except (EncodeError, ProtocolError) as error:
-            raise TableError(self.name, str(error)) from None
-        except (EOFError, OSError) as error:
-            raise TableError(self.name, f"BEAM closed the connection: {error}") from None
-        if reply is None:
-            raise TableError(self.name, "BEAM closed the connection")
-        status, value = reply
-        if status == 0:
-            return value
-        facts = value if isinstance(value, dict) else {}
-        kind = _KINDS.get(str(facts.get("kind")), TableError)
-        raise kind(self.name, str(facts.get("message", "no reason given")))
+        return value_of(lambda: self._send(op, arguments), self.name, _FAILURES)
 
 
 class _Items(ItemsView[K, V]):

@@ -14,9 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from slither._errors import (
-    EncodeError,
     InvalidParams,
-    ProtocolError,
     SessionEnded,
     SlitherError,
     UnknownView,
@@ -27,10 +25,11 @@ from slither._errors import (
 )
 from slither._types import Payload
 from slither._worker import current
+from slither._worker.answers import Failures, value_of
 
 __all__ = ["call", "map"]
 
-_KINDS: dict[str, type[ViewError]] = {
+_KINDS = {
     "unknown_view": UnknownView,
     "view_failed": ViewFailed,
     "view_timeout": ViewTimeout,
@@ -38,6 +37,7 @@ _KINDS: dict[str, type[ViewError]] = {
     "session_ended": SessionEnded,
     "invalid_params": InvalidParams,
 }
+_FAILURES = Failures(_KINDS, other=ViewError, unsent=InvalidParams, lost=ViewFailed)
 
 
 def call(name: str, params: Payload = None, timeout: int | None = None) -> Payload:
@@ -96,17 +96,5 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
             f"view {name!r} was called outside a worker; views answer in code that a Slither "
             "pool runs"
         )
-    try:
-        reply = link.ask_view(current.call_id(), name, mode, params, timeout)
-    except (EncodeError, ProtocolError) as error:
-        raise InvalidParams(name, str(error)) from None
-    except (EOFError, OSError) as error:
-        raise ViewFailed(name, f"BEAM closed the connection: {error}") from None
-    if reply is None:
-        raise ViewFailed(name, "BEAM closed the connection")
-    status, value = reply
-    if status == 0:
-        return value
-    facts = value if isinstance(value, dict) else {}
-    kind = _KINDS.get(str(facts.get("kind")), ViewError)
-    raise kind(name, str(facts.get("message", "no reason given")))
+    call = current.call_id()
+    return value_of(lambda: link.ask_view(call, name, mode, params, timeout), name, _FAILURES)
