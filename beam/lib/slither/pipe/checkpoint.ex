@@ -64,7 +64,7 @@ defmodule Slither.Pipe.Checkpoint do
     end
   end
 
-  # Two names of one file are one checkpoint.
+  # Follows links, as two names of one file are one checkpoint.
   defp followed(path, links) do
     case File.read_link(path) do
       {:ok, to} when links > 0 -> to |> Path.expand(Path.dirname(path)) |> followed(links - 1)
@@ -116,7 +116,7 @@ defmodule Slither.Pipe.Checkpoint do
      DateTime.to_iso8601(DateTime.truncate(DateTime.utc_now(), :second))}
   end
 
-  # Who began the last run on the file, which somebody may be writing to.
+  # Who began the last run on the file, which may be writing to it while this reads.
   defp owner(path, file) do
     with {:ok, size} <- :file.position(file, :eof),
          {:ok, %{owner: {pid, host, since}}} <- load_records(path, file, size) do
@@ -131,7 +131,8 @@ defmodule Slither.Pipe.Checkpoint do
           {:ok, t} | {:error, Error.t()}
   def append(checkpoint, finished, outputs) do
     names = outputs |> Enum.map(&elem(&1, 1)) |> Enum.uniq()
-    # The outputs are packed apart: opening a checkpoint reads all records, but only positions.
+
+    # Outputs are packed apart, as opening a checkpoint decodes all records, but for their positions.
     packed = :erlang.term_to_binary(outputs)
     write(checkpoint, {:finished, Finished.new(finished), names, packed})
   end

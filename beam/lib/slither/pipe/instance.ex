@@ -59,7 +59,8 @@ defmodule Slither.Pipe.Instance do
 
   @spec child_spec({Runner.pipe(), keyword}) :: Supervisor.child_spec()
   def child_spec({pipe, options}) do
-    # A pipe that has used up its restarts ends with :shutdown, and takes nobody with it.
+    # A pipe that has used up its restarts ends with :shutdown. As it is :transient, its supervisor
+    # does not start it again, and does not end with it.
     %{
       id: {__MODULE__, name(pipe, options)},
       start: {__MODULE__, :start_link, [pipe, options]},
@@ -112,7 +113,7 @@ defmodule Slither.Pipe.Instance do
     with {:ok, options} <- Options.validate(options, @push, "Slither.Pipe.push/3"),
          {:ok, server, counts} <- Names.find(:server, pipe) do
       timeout = options[:timeout]
-      # A full pipe says so without being asked.
+      # Of a full pipe the counters say so: the server need not be asked.
       fits? = count <= Counts.get(counts, :free) or count > Counts.get(counts, :capacity)
 
       if timeout == 0 and not fits?,

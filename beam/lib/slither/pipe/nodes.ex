@@ -30,7 +30,8 @@ defmodule Slither.Pipe.Nodes do
   defp build([], _index, _run, nodes), do: {:ok, Enum.reverse(nodes)}
 
   defp build([stage | rest], index, run, nodes) do
-    # Only the last stage of a run may hold what it likes: it holds what the run collects.
+    # Results that wait in the last Python stage are those that the run collects: only that stage
+    # may hold as many as come.
     bounded? = run.bounded? or Enum.any?(rest, &(&1.type == :python))
     inbox = Mailbox.inbox(run.mailbox, index)
     at = %{inbox: inbox, last?: rest == [], bounded?: bounded?}
@@ -110,8 +111,8 @@ defmodule Slither.Pipe.Nodes do
 
   defp context(stage, run), do: %{run.context | stage: stage.name, stores: stage.stores}
 
-  # In a pipe a route has its declared names to choose from. What others have pushed is not lost
-  # because a function of the policy fails, so a fed run is lenient; see `Policy`.
+  # A policy routes to one of the declared outputs. A run that others feed is lenient (see `Policy`),
+  # so that their items are not lost because a function of the policy fails.
   defp policy(stage, run) do
     policy = Policy.new!(stage.policy || :halt)
     %{policy | targets: stage.policy_targets, lenient: run.options[:lenient] == true}

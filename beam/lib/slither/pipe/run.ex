@@ -62,7 +62,7 @@ defmodule Slither.Pipe.Run do
   @spec check(Definition.t(), keyword) :: :ok | {:error, Exception.t()}
   def check(definition, options), do: Nodes.check(definition, context(definition, options))
 
-  # Its stages share it but for their names and stores.
+  # The context that all stages of the run share, but for their names and stores.
   defp context(definition, options) do
     run = "run-#{System.unique_integer([:positive])}"
 

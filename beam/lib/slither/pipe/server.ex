@@ -22,8 +22,9 @@ defmodule Slither.Pipe.Server do
     GenServer.start_link(__MODULE__, setup, name: name)
   end
 
-  # The server alone decides when time is up: so nobody is told that a push failed which was
-  # accepted after all, and each process has one request at most in the mailbox.
+  # Callers wait without a limit of their own, as the server decides when a request's time is up: so
+  # nobody is told that a push failed which was accepted after all, and each process has at most one
+  # request in the mailbox.
 
   @doc "Pushes items, waiting for room for at most so many ms."
   @spec push(pid, list, non_neg_integer, timeout) ::
@@ -161,7 +162,7 @@ defmodule Slither.Pipe.Server do
     case Engine.message(state.engine, message) do
       {:ok, engine} -> %{state | engine: engine}
       {:pool_down, engine} -> State.pool_down(%{state | engine: engine})
-      # Of nobody's that is still asked.
+      # It is of a run that has ended, or of another process.
       :unknown -> state
     end
   end
@@ -190,8 +191,8 @@ defmodule Slither.Pipe.Server do
     %{push | ref: ref, timer: alarm(timeout, {:push_timeout, ref})}
   end
 
-  # Partial batches: one timer for the stage that will have been quiet first. A timer that is
-  # early finds nothing due and is set again.
+  # One timer serves the partial batches of all stages: it runs out when the first of them will have
+  # been quiet for long enough. If that batch has grown by then, nothing is due, and it is set again.
   defp arm(%State{engine: nil} = state), do: state
 
   defp arm(state) do

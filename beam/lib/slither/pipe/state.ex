@@ -10,7 +10,8 @@ defmodule Slither.Pipe.State do
   alias Slither.Pipe.{Counts, Outbox, Rate, Run, Setup}
   alias Slither.Run.{Engine, Entry, Quiet}
 
-  # Back-off, in ms, where the pipe can't begin again, as when its pool is restarting too.
+  # The first and the longest pause, in ms, after which a pipe that can't begin again tries once more,
+  # as when its pool is restarting too.
   @first_delay 50
   @longest_delay 5_000
 
@@ -94,7 +95,7 @@ defmodule Slither.Pipe.State do
     end
   end
 
-  # The engine is empty; the sinks may still have something to do.
+  # The engine is empty, but the sinks may still be busy.
   defp drained(%__MODULE__{closer: nil} = state) do
     if Outbox.empty?(state.outbox), do: state |> answer_drainers(:ok) |> reopen(), else: state
   end
@@ -126,7 +127,7 @@ defmodule Slither.Pipe.State do
 
   def closed(state), do: state
 
-  # What was ahead of the failed item goes out; what was after it has failed with it.
+  # Items ahead of the failed one have come out; those after it have failed with it.
   defp halted(state, outputs, error) do
     state = emitted(state, outputs)
     account = Engine.account(state.engine)
@@ -180,7 +181,8 @@ defmodule Slither.Pipe.State do
     end
   end
 
-  # More before less, so that a kill between the two can't make the sum negative.
+  # Adds what was expanded before what was skipped: if the server is killed between the two, too many
+  # items seem to be inside, rather than less than none.
   defp synced(state) do
     account = Engine.account(state.engine)
 

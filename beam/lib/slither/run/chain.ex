@@ -76,12 +76,12 @@ defmodule Slither.Run.Chain do
 
     case Unfinished.other(live) do
       nil -> process(chain, 0, entries)
-      # Nothing is inside yet: none is taken in before all that is known was seen.
+      # Nothing is inside yet, as no entry goes on before all finished inputs were compared.
       position -> halt(chain, 0, {[position], other_input(position)})
     end
   end
 
-  # `Slither.Pipe.Resume` says it with the checkpoint's name.
+  # `Slither.Pipe.Resume` gives the user one that names the checkpoint.
   defp other_input(position), do: %PipeError{reason: :other_input, item: position}
 
   defp process(chain, _index, []), do: chain
@@ -136,7 +136,7 @@ defmodule Slither.Run.Chain do
     chain = Enum.reduce(results, chain, &whole(&2, index, &1))
     flush? = Node.crowded?(elem(chain.nodes, index)) or nothing_before?(chain, index, ended?)
     {result, chain} = advance(chain, index, flush?)
-    # What was taken may have been the last that a later node waited for.
+    # A later node may have waited for what was taken just now: begin at the end again.
     if results == [] and result == nil, do: pump(chain, before, ended?), else: pump(chain, ended?)
   end
 
@@ -164,8 +164,8 @@ defmodule Slither.Run.Chain do
 
   defp nothing_before?(chain, index, ended?), do: ended? and clear?(chain, 0, index)
 
-  # Most batches of most pipes come from the last stage, and all of one goes to the same output at
-  # once: then its values are put in items that are outputs already.
+  # The short way for most batches of most pipes: all results of the last stage go to one output, so
+  # their values are put into items that are handed on, without entries in between.
   defp whole(chain, index, %Result{fill: {values, attempt}, on: entries} = result) do
     node = elem(chain.nodes, index)
     alone? = chain.live == nil and chain.halted == nil and node.bypass.count == 0

@@ -15,7 +15,7 @@ defmodule Slither.Run.Engine do
 
   # Outputs that may wait while the input is pulled.
   @most_emitted 1_000
-  # A pipe without batches has none to fill; so many items are run before its driver looks up.
+  # Items that a fed run without batches takes at once, before its driver reads its next message.
   @handful 64
 
   @enforce_keys [:facts, :mailbox, :source, :chain, :started]
@@ -152,7 +152,7 @@ defmodule Slither.Run.Engine do
     {entries, next, source} = Source.entries(engine.source, count, next, &[&1])
     %{engine | source: source, next: next, chain: Chain.push(engine.chain, entries)}
   catch
-    # What the input raises passes through. Only the engine of that moment knows what is out.
+    # An exception of the input passes through. Only this engine knows what is out: free that here.
     kind, reason ->
       Chain.free(engine.chain)
       :erlang.raise(kind, reason, __STACKTRACE__)

@@ -56,8 +56,8 @@ defmodule Slither.Pipe.Checkpoint.Log do
     end
   end
 
-  # A write that did not get to the disk as a whole is the last one: it reaches to the end of
-  # the file, or the rest of the file is still zeros.
+  # Only the last write can have got to the disk in part: such a record reaches to the end of the
+  # file, or all after its head is zeros.
   defp read_term(file, at, length, crc, size) do
     next = at + @header + length
 

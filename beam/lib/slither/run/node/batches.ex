@@ -32,7 +32,7 @@ defmodule Slither.Run.Node.Batches do
   @spec new(Plan.t(), Batcher.t(), Inbox.t(), keyword) :: t
   def new(plan, batcher, inbox, options) do
     flow = Flow.new(plan, inbox)
-    # What leaves the last stage waits for no other.
+    # The results of the last stage are taken at once, so its flow may give whole batches.
     flow = if options[:last?] && options[:handler] == nil, do: Flow.give_whole(flow), else: flow
 
     %__MODULE__{

@@ -25,7 +25,7 @@ defmodule Slither.Run.Node.Regroup do
   @impl true
   def push(node, entries) do
     {result, node} = Enum.reduce(entries, {%Result{}, node}, &add/2)
-    # While the input is pulled no message is read: the clock says what the timer would.
+    # No message is read while the input is pulled, so look at the clock as well as for the timer.
     due? = node.due != nil and System.monotonic_time(:millisecond) >= node.due
     {result, node} = if due?, do: make(result, node), else: {result, node}
     {Result.in_order(result), node}
@@ -60,7 +60,7 @@ defmodule Slither.Run.Node.Regroup do
 
   defp one(node), do: make(%Result{}, node)
 
-  # One of many is that many fewer.
+  # `count` entries become one.
   defp make(result, %__MODULE__{count: count, held: [{seq, _item} | _]} = node) do
     items = for {_seq, item} <- Enum.reverse(node.held), do: item
     item = %Item{id: Enum.map(items, & &1.id), payload: Enum.map(items, & &1.payload)}
