@@ -22,53 +22,47 @@ defmodule Slither.Pool.Errors do
   @doc "The queue is full."
   @spec saturated(atom, non_neg_integer, pos_integer) :: Error.t()
   def saturated(name, queue, limit) do
-    %Error{
-      reason: :saturated,
-      message: "its queue is full: #{calls(queue)} already; the limit is #{limit}",
-      where: where(name),
+    calls = if queue == 1, do: "1 call waits", else: "#{queue} calls wait"
+
+    error(name, :saturated, "its queue is full: #{calls} already; the limit is #{limit}",
       hint: "send less at once, add workers, or raise the pool's max_queue",
       details: %{pool: name, queue: queue, limit: limit}
-    }
+    )
   end
 
   @doc "A wait was too long."
   @spec queue_timeout(atom) :: Error.t()
   def queue_timeout(name) do
-    %Error{
-      reason: :queue_timeout,
-      message: "no worker was free within queue_timeout",
-      where: where(name),
+    error(name, :queue_timeout, "no worker was free within queue_timeout",
       hint: "add workers, or raise queue_timeout"
-    }
+    )
   end
 
   @doc "The worker of a session is gone."
   @spec session_lost(atom, String.t()) :: Error.t()
   def session_lost(name, session) do
-    %Error{
-      reason: :session_lost,
-      message: "the worker that held session #{inspect(session)} is gone, and its state with it",
-      where: where(name),
+    message = "the worker that held session #{inspect(session)} is gone, and its state with it"
+
+    error(name, :session_lost, message,
       hint:
         "Slither.Session.stop/1 lets it begin anew; with on_session_lost: :rebind it does so " <>
           "by itself",
       details: %{session: session}
-    }
+    )
   end
 
   @doc "A process would wait for a call that it itself is to take the answer of."
   @spec session_in_use(atom, String.t()) :: Error.t()
   def session_in_use(name, session) do
-    %Error{
-      reason: :session_in_use,
-      message: "the process that stops session #{inspect(session)} has calls of it out",
-      where: where(name),
+    message = "the process that stops session #{inspect(session)} has calls of it out"
+
+    error(name, :session_in_use, message,
       hint: "stop it once its run is over, or from another process",
       details: %{session: session}
-    }
+    )
   end
 
-  @doc "A session, or where `nil` a worker, is not there any more."
+  @doc "No worker holds a session, or where that is nil, a worker is gone."
   @spec unbound(String.t() | nil) :: Error.t()
   def unbound(session) do
     %Error{
@@ -80,16 +74,14 @@ defmodule Slither.Pool.Errors do
 
   @doc "A session is to move, and there is no other worker."
   @spec nowhere(atom) :: Error.t()
-  def nowhere(name),
-    do: %Error{reason: :no_worker, message: "no other worker is ready", where: where(name)}
+  def nowhere(name), do: error(name, :no_worker, "no other worker is ready")
 
-  @doc "The process that owns a worker ended before that was ready."
+  @doc "The owner of a worker ended before the worker was ready."
   @spec crashed(term) :: Error.t()
-  def crashed(reason),
-    do: %Error{
-      reason: :start_failed,
-      message: "its owner ended: #{Exception.format_exit(reason)}"
-    }
+  def crashed(reason) do
+    message = "its owner ended: #{Exception.format_exit(reason)}"
+    %Error{reason: :start_failed, message: message}
+  end
 
   @doc "A lane ended."
   @spec lane_lost(term) :: Error.t()
@@ -113,44 +105,26 @@ defmodule Slither.Pool.Errors do
   @doc "More workers than a pool may have."
   @spec too_many(atom, pos_integer, pos_integer) :: Error.t()
   def too_many(name, asked, most) do
-    %Error{
-      reason: :invalid_option,
-      message: "options :size and :spare come to #{asked} workers; a pool has at most #{most}",
-      where: where(name),
-      details: %{option: :size, value: asked}
-    }
+    message = "options :size and :spare come to #{asked} workers; a pool has at most #{most}"
+    error(name, :invalid_option, message, details: %{option: :size, value: asked})
   end
 
   @doc "No worker was ready in time."
   @spec start_timeout(atom, timeout) :: Error.t()
-  def start_timeout(name, timeout) do
-    %Error{
-      reason: :start_timeout,
-      message: "no worker was ready after #{timeout} ms",
-      where: where(name)
-    }
-  end
+  def start_timeout(name, timeout),
+    do: error(name, :start_timeout, "no worker was ready after #{timeout} ms")
 
   @doc "The pool lives, and has not answered a question."
   @spec busy(atom, timeout) :: Error.t()
   def busy(name, timeout) do
-    %Error{
-      reason: :timeout,
-      message: "the pool gave no answer within #{timeout} ms",
-      where: where(name),
-      hint: "the node is busy: try again"
-    }
+    message = "the pool gave no answer within #{timeout} ms"
+    error(name, :timeout, message, hint: "the node is busy: try again")
   end
 
   @doc "The pool's processes ended."
   @spec stopped(atom, term) :: Error.t()
-  def stopped(name, reason) do
-    %Error{
-      reason: :pool_unavailable,
-      message: "the pool stopped: #{Exception.format_exit(reason)}",
-      where: where(name)
-    }
-  end
+  def stopped(name, reason),
+    do: error(name, :pool_unavailable, "the pool stopped: #{Exception.format_exit(reason)}")
 
   @doc """
   What becomes of a call that a worker gave back, as it ended before it began it: it is tried again,
@@ -162,38 +136,28 @@ defmodule Slither.Pool.Errors do
   def given_back(_last, before) when before < @most_workers - 1, do: {:again, before + 1}
 
   def given_back(last, _before) do
-    {:failed,
-     %{
-       last
-       | reason: :worker_died,
-         message:
-           "#{@most_workers} workers ended while they held this batch; the last: " <> last.message
-     }}
+    count = "#{@most_workers} workers ended while they held this batch"
+    {:failed, %{last | reason: :worker_died, message: "#{count}; the last: #{last.message}"}}
   end
 
   @doc "No pool has this name."
   @spec unknown(term) :: Error.t()
   def unknown(name) do
-    known =
-      Registry.select(Slither.Python.Registry, [
-        {{:"$1", :_, :_}, [{:is_atom, :"$1"}], [:"$1"]}
-      ])
-
+    rows = {{:"$1", :_, :_}, [{:is_atom, :"$1"}], [:"$1"]}
+    known = Registry.select(Slither.Python.Registry, [rows])
     list = if known == [], do: "none", else: Enum.map_join(Enum.sort(known), ", ", &inspect/1)
+    key = if is_atom(name), do: name, else: :default
 
     %Error{
       reason: :unknown_pool,
       message: "no pool #{inspect(name)} is running.#{Options.nearest(name, known)}",
-      hint: "running: #{list}; declare one: config :slither, pools: [#{key(name)}: [size: 2]]",
+      hint: "running: #{list}; declare one: config :slither, pools: [#{key}: [size: 2]]",
       details: %{pool: name, known: known}
     }
   end
 
-  defp key(name) when is_atom(name), do: name
-  defp key(_name), do: :default
-
-  defp calls(1), do: "1 call waits"
-  defp calls(count), do: "#{count} calls wait"
+  defp error(name, reason, message, more \\ []),
+    do: struct!(%Error{reason: reason, message: message, where: where(name)}, more)
 
   defp where(name), do: "pool #{inspect(name)}"
 end
