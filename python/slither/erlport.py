@@ -5,3 +5,5 @@ from __future__ import annotations
 from slither._io.port import Port
 
 __all__ = ["Port"]
+
+Port.__module__ = __name__
