@@ -67,6 +67,11 @@ defmodule Slither.Pool.Lanes do
     |> then(fn {_slot, worker} -> worker.pid end)
   end
 
+  @doc "The workers that take no more calls, and have no lane out, but for those that drain."
+  @spec spent(t) :: [slot]
+  def spent(workers),
+    do: for({slot, %Worker{left: 0, leased: 0, draining: false}} <- workers, do: slot)
+
   @doc "A free lane of a worker is leased; `counts?` says whether for a call of those it may take."
   @spec lease(t, slot, boolean) :: {lane :: pid, t}
   def lease(workers, slot, counts?) do

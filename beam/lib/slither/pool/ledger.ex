@@ -13,7 +13,6 @@ defmodule Slither.Pool.Ledger do
   defstruct workers: %{},
             max_calls: nil,
             quick?: &__MODULE__.always/2,
-            spent: [],
             leases: %{},
             line: %Line{},
             turns: %Turns{},
@@ -25,15 +24,13 @@ defmodule Slither.Pool.Ledger do
           {:grant, Waiter.t(), lane :: pid} | {:lost_session, Waiter.t()} | {:unbound, Waiter.t()}
 
   @typedoc """
-  A worker takes `max_calls`, nil for as many as come; those that have taken them and are idle
-  stand in `spent`. `quick?` is as in `Slither.Pool.Lanes.least_busy/2`. `answers` are there while
+  A worker takes `max_calls`, nil for as many as come. `quick?` is as in `Slither.Pool.Lanes.least_busy/2`. `answers` are there while
   a function runs, the last one first.
   """
   @type t :: %__MODULE__{
           workers: Lanes.t(),
           max_calls: pos_integer | nil,
           quick?: (Lanes.slot(), pos_integer -> boolean),
-          spent: [Lanes.slot()],
           leases: %{optional(reference) => Lease.t()},
           line: Line.t(),
           turns: Turns.t(),
@@ -84,9 +81,10 @@ defmodule Slither.Pool.Ledger do
     %{ledger | workers: workers}
   end
 
-  @doc "The workers that have taken all their calls, and are idle, since this was last asked."
-  @spec take_spent(t) :: {[Lanes.slot()], t}
-  def take_spent(ledger), do: {ledger.spent, %{ledger | spent: []}}
+  @doc "The workers that have taken all their calls, and are idle, but for those that drain."
+  @spec spent(t) :: [Lanes.slot()]
+  def spent(%__MODULE__{max_calls: nil}), do: []
+  def spent(ledger), do: Lanes.spent(ledger.workers)
 
   @doc "Whether a worker has no lane out."
   @spec quiet?(t, Lanes.slot()) :: boolean
@@ -117,9 +115,15 @@ defmodule Slither.Pool.Ledger do
   def request(ledger, waiter), do: queue(ledger, waiter)
 
   defp queue(ledger, waiter) do
-    ledger = %{ledger | line: Line.put(ledger.line, waiter)}
     key = Line.key(waiter)
-    answered(if(key == nil, do: serve(ledger), else: serve_key(ledger, key)))
+    slot = if key == nil and not Line.waits?(ledger.line, nil), do: least_busy(ledger)
+
+    if slot do
+      answered(lease(ledger, slot, waiter))
+    else
+      ledger = %{ledger | line: Line.put(ledger.line, waiter)}
+      answered(if(key == nil, do: serve(ledger), else: serve_key(ledger, key)))
+    end
   end
 
   @doc "Takes those out whose deadline is over."
@@ -259,12 +263,14 @@ defmodule Slither.Pool.Ledger do
   # Of those whom any worker can serve, the first, by the least busy.
   defp serve(ledger) do
     with %Waiter{} = waiter <- Line.first(ledger.line, nil),
-         slot when slot != nil <- Lanes.least_busy(ledger.workers, ledger.quick?) do
-      ledger |> lease(slot, waiter) |> serve()
+         slot when slot != nil <- least_busy(ledger) do
+      ledger |> take(waiter) |> lease(slot, waiter) |> serve()
     else
       nil -> ledger
     end
   end
+
+  defp least_busy(ledger), do: Lanes.least_busy(ledger.workers, ledger.quick?)
 
   # Whoever waits for this worker comes before the common queue, as they can go nowhere else.
   defp serve_held(ledger, pid) do
@@ -303,7 +309,7 @@ defmodule Slither.Pool.Ledger do
       slot == nil -> lose(ledger, key)
       first.worker not in [nil, pid] -> ledger |> answer(first, :unbound) |> serve_key(key)
       ledger.workers[slot].free == [] -> place(ledger, key)
-      true -> ledger |> lease(slot, first) |> serve_key(key)
+      true -> ledger |> take(first) |> lease(slot, first) |> serve_key(key)
     end
   end
 
@@ -329,7 +335,6 @@ defmodule Slither.Pool.Ledger do
     do: %{ledger | turns: Turns.place(ledger.turns, key, ledger.line, ledger.sessions)}
 
   defp lease(ledger, slot, waiter) do
-    {^waiter, line} = Line.take(ledger.line, waiter.ref)
     # A lease is one call at most. What is asked about a session or of a worker is none, and a
     # session's calls go on where its state is.
     counts? = waiter.service == nil and waiter.worker == nil
@@ -347,8 +352,7 @@ defmodule Slither.Pool.Ledger do
 
     %{
       ledger
-      | line: line,
-        workers: workers,
+      | workers: workers,
         leases: Map.put(ledger.leases, waiter.ref, lease),
         sessions: Sessions.busy(ledger.sessions, waiter.session, true),
         answers: [{:grant, waiter, lane} | ledger.answers]
@@ -367,7 +371,7 @@ defmodule Slither.Pool.Ledger do
           |> serve()
           |> answered()
 
-        {answers, nil, note_spent(ledger, slot)}
+        {answers, nil, ledger}
 
       _gone ->
         {answers, ledger} = ledger |> serve_own(lease) |> answered()
@@ -384,17 +388,10 @@ defmodule Slither.Pool.Ledger do
   defp idle_session(ledger, %Lease{session: session}),
     do: place(%{ledger | sessions: Sessions.busy(ledger.sessions, session, false)}, session)
 
-  defp note_spent(ledger, slot) do
-    case ledger.workers[slot] do
-      %{left: 0, leased: 0, draining: false} -> %{ledger | spent: [slot | ledger.spent]}
-      _ -> ledger
-    end
-  end
+  defp answer(ledger, waiter, kind),
+    do: take(%{ledger | answers: [{kind, waiter} | ledger.answers]}, waiter)
 
-  defp answer(ledger, waiter, kind) do
-    {^waiter, line} = Line.take(ledger.line, waiter.ref)
-    %{ledger | line: line, answers: [{kind, waiter} | ledger.answers]}
-  end
+  defp take(ledger, waiter), do: %{ledger | line: elem(Line.take(ledger.line, waiter.ref), 1)}
 
   defp answered(ledger), do: {Enum.reverse(ledger.answers), %{ledger | answers: []}}
 end

@@ -117,7 +117,7 @@ defmodule Slither.Pool.Requests do
   @spec settle(State.t(), [Ledger.answer()]) :: State.t()
   def settle(state, answers) do
     waiting = Line.count(state.ledger.line)
-    state = Enum.reduce(answers, state, &answer/2) |> State.effect({:waiting, waiting})
+    state = answers |> Enum.reduce(state, &answer/2) |> tell_waiting(waiting)
 
     case {Line.deadline(state.ledger.line), state.timer} do
       {nil, _timer} -> state
@@ -126,6 +126,11 @@ defmodule Slither.Pool.Requests do
       {at, _later} -> State.effect(state, {:at, at, :expire})
     end
   end
+
+  defp tell_waiting(%State{waiting: 0} = state, 0), do: state
+
+  defp tell_waiting(state, waiting),
+    do: State.effect(%{state | waiting: waiting}, {:waiting, waiting})
 
   defp answer({:grant, waiter, lane}, state),
     do: State.effect(state, {:granted, waiter.inbox, waiter.ref, lane})

@@ -12,7 +12,7 @@ defmodule Slither.Pool.State do
   @enforce_keys [:settings, :runtime, :ledger, :staff, :max_rss]
   defstruct [:settings, :runtime, :ledger, :staff, :max_rss, :error, :timer] ++
               [changes: %Changes{}, backoff: %Backoff{}, watched: %{}, runs: %{}] ++
-              [awaiting: %{}, aging: false, started: 0, died: 0, vain: 0, low: false] ++
+              [waiting: 0, awaiting: %{}, aging: false, started: 0, died: 0, vain: 0, low: false] ++
               [effects: []]
 
   @typedoc """
@@ -47,6 +47,7 @@ defmodule Slither.Pool.State do
     * `changes` and `backoff`: restarts and resizes, and pauses after failed starts;
     * `watched`: processes that are monitored, and as what;
     * `runs`: which workers hold state of a run;
+    * `waiting`: how many wait for a lane, as all were told last;
     * `awaiting`: who waits for a worker to be ready, and for how many ms;
     * `aging`: whether a look at idle sessions is to come;
     * `started` and `died`: workers so far;
@@ -66,6 +67,7 @@ defmodule Slither.Pool.State do
           backoff: Backoff.t(),
           watched: %{optional(pid) => :lane | :owner | {:worker, Staff.slot()}},
           runs: Runs.t(),
+          waiting: non_neg_integer,
           awaiting: %{optional(GenServer.from()) => timeout},
           aging: boolean,
           started: non_neg_integer,

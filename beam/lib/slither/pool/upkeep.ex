@@ -206,15 +206,20 @@ defmodule Slither.Pool.Upkeep do
 
   @doc "Has workers leave that drain, and whose lanes are back and sessions over."
   @spec finish(State.t()) :: State.t()
-  def finish(%State{ledger: %{spent: [_ | _]}} = state) do
-    {spent, ledger} = Ledger.take_spent(state.ledger)
-    staff = Enum.reduce(spent, state.staff, &Staff.spent(&2, &1))
-    %{state | ledger: ledger, staff: staff} |> reconcile() |> finish()
+  def finish(state) do
+    case Ledger.spent(state.ledger) do
+      [] ->
+        finish_leaving(state)
+
+      spent ->
+        staff = Enum.reduce(spent, state.staff, &Staff.spent(&2, &1))
+        %{state | staff: staff} |> reconcile() |> finish()
+    end
   end
 
-  def finish(%State{staff: %{leaving: []}} = state), do: state
+  defp finish_leaving(%State{staff: %{leaving: []}} = state), do: state
 
-  def finish(%State{staff: staff} = state) do
+  defp finish_leaving(%State{staff: staff} = state) do
     case Enum.reduce(staff.leaving, state, &finish_one/2) do
       %State{staff: ^staff} = state -> state
       state -> state |> reconcile() |> finish()
