@@ -14,7 +14,7 @@ import pytest
 
 import slither
 from slither import Pipe, item
-from slither._driver import map_run
+from slither._driver import batching
 from slither._types import Payload
 from slither._wire import batches
 from slither.pipe import retry, route
@@ -210,7 +210,7 @@ def test_a_batch_too_large_for_a_frame_goes_in_parts(
 def test_large_items_are_pulled_no_further_than_their_bytes_allow(
     beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_run, "_MOST_BYTES", 5_000)
+    monkeypatch.setattr(batching, "MOST_BYTES", 5_000)
     pulled = 0
 
     def pull() -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slither._driver import settings
+from slither._driver.batching import Batching
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
 from slither._driver.functions import reference
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
 # Batches that may be out by default, where twice the workers are not more.
 _IN_FLIGHT = 8
-# Bytes that may be out, beside the last batch.
-_MOST_BYTES = 67_108_864
-# Without a batch size, the largest; and the seconds a batch may be out for the next to be twice
-# as large, and from which on the next is half as large.
-_LARGEST = 64
-_QUICK, _SLOW = 0.02, 0.2
 
 
 class MapRun(Run):
@@ -52,24 +47,13 @@ class MapRun(Run):
     ) -> None:
         """Take all that the run is.
 
-        ``batch_size`` of None begins with one item, so that a few slow items go to all workers,
-        and grows while batches come back at once. ``failures`` is what becomes of items that
-        failed: ``halt``, ``skip`` or ``return``.
+        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``.
         """
         super().__init__(link, spec, owner, shows)
-        self._grows = batch_size is None
-        self._size = batch_size or 1
-        self._most: int = spec["max_in_flight"]
         self._failures = failures
-        # Of each batch that is out: how many items had been sent with it, its bytes, its time.
-        self._sizes: deque[tuple[int, int, float]] = deque()
-        self._bytes = 0
+        self._batching = Batching(batch_size, spec["max_in_flight"])
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
-        self.sent = 0
-        """Items sent."""
-        self.received = 0
-        """Items answered."""
         self.out = 0
         """Results that went well."""
         self.refused = 0
@@ -104,13 +88,7 @@ class MapRun(Run):
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""
-        if self.input_ended or self._bytes >= _MOST_BYTES:
-            return 0
-        if self._grows:
-            full = len(self._sizes) >= self._most
-        else:
-            full = self.sent - self.received + self._size > self._size * self._most
-        return 0 if full else self._size
+        return 0 if self.input_ended else self._batching.room()
 
     def given(self) -> dict[str, int]:
         """Return how many results there are."""
@@ -118,11 +96,11 @@ class MapRun(Run):
 
     def through(self) -> int:
         """Return how many items are answered."""
-        return self.received + self.refused
+        return self._batching.received + self.refused
 
     def idle(self) -> bool:
         """Tell whether nothing is out, so that a part of a batch is better than none."""
-        return self.sent == self.received
+        return self._batching.sent == self._batching.received
 
     def feed(self, batch: list[Payload]) -> None:
         """Send a batch; in parts, where it is too large for one frame."""
@@ -131,10 +109,8 @@ class MapRun(Run):
             body, count = part.body, part.count
             if part.refused:
                 body, count = self._refuse(body, count, part.refused)
-            self.send(self.sent, body, count)
-            self.sent += count
-            self._sizes.append((self.sent, part.size, time.monotonic()))
-            self._bytes += part.size
+            self.send(self._batching.sent, body, count)
+            self._batching.went(count, part.size, time.monotonic())
             if part.refused and self._failures == "halt":
                 self.end()
                 return
@@ -148,12 +124,7 @@ class MapRun(Run):
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
-        self.received += got.count
-        while self._sizes and self._sizes[0][0] <= self.received:
-            _sent, size, began = self._sizes.popleft()
-            self._bytes -= size
-            if self._grows:
-                self._fit(time.monotonic() - began)
+        self._batching.came(got.count, time.monotonic())
         failed = got.errors or {}
         self.out += got.count - len(failed)
         if failed:
@@ -171,12 +142,6 @@ class MapRun(Run):
             self._refused.clear()
         self.summary = summarize(got.receipt, self.given(), self.errors, self.refused)
         return left
-
-    def _fit(self, took: float) -> None:
-        if took < _QUICK:
-            self._size = min(2 * self._size, _LARGEST)
-        elif took > _SLOW:
-            self._size = max(self._size // 2, 1)
 
     def _place(self, values: list[Payload], failed: dict[int, Exception]) -> list[Payload]:
         if self._failures == "return":
@@ -200,7 +165,7 @@ class MapRun(Run):
             refused = {first: refused[first]}
             body, count = body[:first], first
         for before, (index, error) in enumerate(refused.items()):
-            self._refused.append((self.sent + index - before, error))
+            self._refused.append((self._batching.sent + index - before, error))
         self.refused += len(refused)
         self.count([{"kind": "not_encodable"}] * len(refused))
         return body, count
