@@ -60,7 +60,7 @@ class Batching:
         self._bytes += size
 
     def came(self, count: int, now: float) -> None:
-        """Note that so many more items are answered, and fit the next batch to the time it took."""
+        """Note that so many items are answered, and fit the next batch to the time they took."""
         self.received += count
         while self._out and self._out[0].sent <= self.received:
             batch = self._out.popleft()

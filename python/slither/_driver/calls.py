@@ -58,8 +58,7 @@ class Calls:
             future.set_exception(failure)
             return future
         groups = (self.all,) if group is None else (self.all, group)
-        job = Job(future, target, body, len(calls), many, groups)
-        future.killing = partial(self._kill, job)
+        job = future.job = Job(future, target, body, len(calls), many, groups)
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future
 
@@ -93,12 +92,9 @@ class Calls:
             run = self._runs[job.target] = Window(self._connection, job.target, self._window)
         for group in job.groups:
             group.left[job.number] = job
+        job.run = run
         run.waiting.append(job)
         run.pump()
-
-    def _kill(self, job: Job) -> None:
-        if (run := self._runs.get(job.target)) is not None:
-            run.kill(job)
 
     def _cancel_waiting(self, group: Group) -> None:
         for run in self._runs.values():

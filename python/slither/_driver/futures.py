@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
@@ -61,6 +61,13 @@ class _Unread(Exception):
         self.answer = answer
 
 
+class Killable(Protocol):
+    """A call that may be out."""
+
+    def kill(self) -> None:
+        """Have BEAM end it, if it is out; in the writer."""
+
+
 class CallFuture(Future[R]):
     """The future of a call. It keeps its Beam alive, and can end a call that runs."""
 
@@ -69,8 +76,8 @@ class CallFuture(Future[R]):
         super().__init__()
         self._owner = owner
         self._connection = connection
-        self.killing: Callable[[], None] | None = None
-        """What the writer calls to end the call."""
+        self.job: Killable | None = None
+        """The call, once it is queued."""
 
     def result(self, timeout: float | None = None) -> R:
         """Return what the call returned, or raise what it raised, as any future does."""
@@ -114,9 +121,9 @@ class CallFuture(Future[R]):
         """
         if self.cancel():
             return True
-        if self.done() or self.killing is None:
+        if self.done() or self.job is None:
             return False
-        self._connection.writer.order(self.killing)
+        self._connection.writer.order(self.job.kill)
         return True
 
     def _read_whole(self) -> Outcome:

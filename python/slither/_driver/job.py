@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from slither._driver.futures import Answer, CallFuture
 from slither._errors import EncodeError
@@ -40,6 +40,13 @@ class Group:
             self.waiting.pop()()
 
 
+class Run(Protocol):
+    """What has sent a job."""
+
+    def kill(self, job: Job) -> None:
+        """Have BEAM end it, if it is still out; in the writer."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Calls that go to a worker together, encoded, and the future that gets their outcomes."""
@@ -57,6 +64,8 @@ class Job:
     """The number of its first call in the run, once it is out."""
     since: float = 0.0
     """When it went out."""
+    run: Run | None = None
+    """What sends it, once the writer has it."""
 
     def settle(self, answer: Answer) -> None:
         """Settle the future, and have the writer tell who waits for the last of a group."""
@@ -65,6 +74,11 @@ class Job:
         for group in self.groups:
             if group.settled(self.number):
                 future._connection.writer.order(group.tell)
+
+    def kill(self) -> None:
+        """Have BEAM end it, if it is out; in the writer."""
+        if self.run is not None:
+            self.run.kill(self)
 
     def forget(self) -> None:
         """Take it out of its groups where it is cancelled; in the writer."""
