@@ -82,7 +82,7 @@ defmodule Slither.Pool.LawsTest do
     }
 
     world = Enum.reduce(events, observe(world), &(&1 |> happen(&2) |> observe()))
-    world = come_to_rest(world, 1_000)
+    world = come_to_rest(world, now() + 20_000)
     check_rest(world)
     ScriptedPool.stop(pool, relays(world))
   end
@@ -93,8 +93,7 @@ defmodule Slither.Pool.LawsTest do
   defp happen({:ask, options}, world), do: ask(world, self(), options)
 
   defp happen(:ask_too_late, world) do
-    now = System.monotonic_time(:millisecond)
-    world = ask(world, self(), deadline: now - 1)
+    world = ask(world, self(), deadline: now() - 1)
     await_answer(world, List.last(world.waiting).ref)
   end
 
@@ -347,9 +346,7 @@ defmodule Slither.Pool.LawsTest do
 
   ## The end
 
-  defp come_to_rest(world, 0), do: world
-
-  defp come_to_rest(%{pool: pool} = world, left) do
+  defp come_to_rest(%{pool: pool} = world, deadline) do
     world = %{world | changes: Enum.reject(world.changes, &answered?/1)}
     before = {Map.keys(world.workers), states(world), map_size(world.held), world.asked}
     world = Enum.reduce(sorted(world.workers), world, &further/2)
@@ -363,9 +360,9 @@ defmodule Slither.Pool.LawsTest do
 
     cond do
       {Map.keys(world.workers), states(world), map_size(world.held), world.asked} != before ->
-        come_to_rest(world, left - 1)
+        come_to_rest(world, deadline)
 
-      settled?(world) ->
+      settled?(world) or now() > deadline ->
         world
 
       # A start waits after a failure, or the pool's own processes move sessions.
@@ -373,7 +370,7 @@ defmodule Slither.Pool.LawsTest do
         ScriptedPool.hurry(pool)
         # One that could not move stays with a worker that is to leave.
         if world.held == %{}, do: Enum.each(@sessions, &Slither.Session.stop/1)
-        world |> observe() |> come_to_rest(left - 1)
+        world |> observe() |> come_to_rest(deadline)
     end
   end
 
@@ -384,6 +381,8 @@ defmodule Slither.Pool.LawsTest do
       {:reply, {:error, %Error{reason: :start_failed}}} -> true
     end
   end
+
+  defp now, do: System.monotonic_time(:millisecond)
 
   defp states(world), do: for({pid, worker} <- sorted(world.workers), do: {pid, worker.state})
 
