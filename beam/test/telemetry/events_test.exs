@@ -203,4 +203,36 @@ defmodule Slither.Telemetry.EventsTest do
     for event <- documented(),
         do: assert(Enum.any?(told, &(&1 =~ ~r/ x #{Enum.join(event, ".")} /)), inspect(event))
   end
+
+  test "each event that can be emitted is documented, and emitted by its own module" do
+    lib = Path.expand("../../lib/slither", __DIR__)
+    source = Path.join(lib, "telemetry/events.ex")
+
+    {_ast, lists} =
+      source |> File.read!() |> Code.string_to_quoted!() |> Macro.prewalk([], &lists/2)
+
+    events = Enum.uniq(lists)
+    assert length(events) > 10
+
+    for event <- events,
+        do: assert(Enum.any?(documented(), &same?(&1, event)), Macro.to_string(event))
+
+    for file <- Path.wildcard(Path.join(lib, "**/*.ex")), file != source do
+      text = File.read!(file)
+      name = if file =~ ~r"/telemetry.ex$", do: "Events.", else: "Telemetry.execute("
+      refute text =~ name, "#{file} emits an event itself"
+    end
+  end
+
+  defp lists([:slither | _] = list, found), do: {list, [list | found]}
+  defp lists(other, found), do: {other, found}
+
+  # What is a variable in the source stands for any name.
+  defp same?(event, list) when length(event) == length(list),
+    do:
+      event
+      |> Enum.zip(list)
+      |> Enum.all?(fn {name, part} -> not is_atom(part) or name == part end)
+
+  defp same?(_event, _list), do: false
 end
