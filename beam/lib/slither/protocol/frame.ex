@@ -158,53 +158,50 @@ defmodule Slither.Protocol.Frame do
     end
   end
 
-  @doc "As `decode/1`, with the results of a result or a part left encoded."
+  @doc "As `decode/1`, with each result of a result or a part left encoded."
   @spec decode_raw(binary) :: {:ok, tuple} | {:error, String.t()}
-  def decode_raw(<<0x95, kind, rest::binary>>) when kind in [5, 11] do
-    with {:ok, before, count, values} <- before_results(kind, rest),
-         {:ok, results, rest} <- Encoded.split(values, count),
-         do: after_results(kind, before, rest, fn _errors -> results end)
-  end
-
-  def decode_raw(body), do: decode(body)
+  def decode_raw(body),
+    do: decode_results(body, &Encoded.split/2, fn results, _count, _errors -> results end)
 
   @doc "As `decode/1`, with all results of a result or a part as one block."
   @spec decode_block(binary) :: {:ok, tuple} | {:error, String.t()}
-  def decode_block(<<0x95, kind, rest::binary>>) when kind in [5, 11] do
-    with {:ok, before, count, values} <- before_results(kind, rest),
-         {:ok, rest} <- Splitter.skip(values, count) do
-      data = binary_part(values, 0, byte_size(values) - byte_size(rest))
-      after_results(kind, before, rest, &%Block{count: count, data: data, errors: &1})
-    end
+  def decode_block(body) do
+    decode_results(body, &whole/2, fn data, count, errors ->
+      %Block{count: count, data: data, errors: errors}
+    end)
   end
 
-  def decode_block(body), do: decode(body)
+  defp whole(bytes, count) do
+    with {:ok, rest} <- Splitter.skip(bytes, count),
+         do: {:ok, binary_part(bytes, 0, byte_size(bytes) - byte_size(rest)), rest}
+  end
 
-  defp before_results(5, bytes) do
-    with {id, rest} <- Decoder.uint(bytes),
-         {count, values} <- Decoder.array_header(rest) do
-      {:ok, [id], count, values}
+  # `split` takes the results off the bytes, `wrap` makes of them what stands in the frame. Before
+  # them come one or two numbers, behind them the fields that are decoded.
+  defp decode_results(<<0x95, kind, rest::binary>>, split, wrap) when kind in [5, 11] do
+    {numbers, tail} = if kind == 5, do: {1, 0x92}, else: {2, 0x91}
+
+    with {:ok, before, count, values} <- before_results(rest, numbers, []),
+         {:ok, results, rest} <- split.(values, count),
+         {:ok, [errors | _] = fields} <- Decoder.decode(<<tail, rest::binary>>, @max_depth),
+         {:ok, frame} <- check(kind, before ++ [[] | fields]) do
+      {:ok, put_elem(frame, numbers + 1, wrap.(results, count, errors))}
     else
-      :error -> {:error, "a malformed result frame"}
+      :error -> {:error, "a malformed #{elem(@kinds[kind], 0)} frame"}
+      {:error, why} -> {:error, why}
     end
   end
 
-  defp before_results(11, bytes) do
-    with {id, rest} <- Decoder.uint(bytes),
-         {index, rest} <- Decoder.uint(rest),
-         {count, values} <- Decoder.array_header(rest) do
-      {:ok, [id, index], count, values}
-    else
-      :error -> {:error, "a malformed part frame"}
-    end
+  defp decode_results(body, _split, _wrap), do: decode(body)
+
+  defp before_results(bytes, 0, done) do
+    with {count, values} <- Decoder.array_header(bytes),
+         do: {:ok, Enum.reverse(done), count, values}
   end
 
-  defp after_results(kind, before, bytes, results) do
-    tail = if kind == 5, do: 0x92, else: 0x91
-
-    with {:ok, [errors | _] = fields} <- Decoder.decode(<<tail, bytes::binary>>, @max_depth),
-         {:ok, frame} <- check(kind, before ++ [[] | fields]),
-         do: {:ok, put_elem(frame, length(before) + 1, results.(errors))}
+  defp before_results(bytes, numbers, done) do
+    with {number, rest} <- Decoder.uint(bytes),
+         do: before_results(rest, numbers - 1, [number | done])
   end
 
   defp check(kind, fields) do
