@@ -46,14 +46,14 @@ defmodule Slither.Run.Carrier.Local do
   def place(%__MODULE__{idle: [hand | idle]} = local), do: {:ok, hand, %{local | idle: idle}}
 
   def place(%__MODULE__{capacity: capacity, busy: busy} = local) when map_size(busy) < capacity,
-    do: {:ok, hire(local), local}
+    do: {:ok, :new, local}
 
   def place(local), do: {:none, local}
 
   @impl true
-  def run(%__MODULE__{timeout: timeout} = local, {pid, _monitor} = hand, batch) do
+  def run(%__MODULE__{timeout: timeout} = local, place, batch) do
     ref = make_ref()
-    send(pid, {__MODULE__, ref, batch.entries})
+    hand = hand(place, local, ref, batch.entries)
     timer = if timeout != :infinity, do: Mailbox.start_timer(local.inbox, timeout)
     {ref, %{local | busy: Map.put(local.busy, ref, {hand, timer})}}
   end
@@ -112,21 +112,28 @@ defmodule Slither.Run.Carrier.Local do
   defp cancel(timer), do: is_reference(timer) and :erlang.cancel_timer(timer)
   defp forget({_pid, monitor}), do: Process.demonitor(monitor, [:flush])
 
-  defp hire(%__MODULE__{fun: fun, inbox: inbox, minder: minder, keep?: keep?}) do
+  defp hand(:new, local, ref, entries) do
+    %__MODULE__{fun: fun, inbox: inbox, minder: minder, keep?: keep?} = local
     owner = self()
 
     Mailbox.spawn_monitor(inbox, fn ->
       Minder.tie(minder)
       Process.put(:"$callers", [owner])
-      loop(fun, inbox, keep?)
+      Inbox.done(inbox, ref, fun.(entries))
+      if keep?, do: loop(fun, inbox)
     end)
   end
 
-  defp loop(fun, inbox, keep?) do
+  defp hand({pid, _monitor} = hand, _local, ref, entries) do
+    send(pid, {__MODULE__, ref, entries})
+    hand
+  end
+
+  defp loop(fun, inbox) do
     receive do
       {__MODULE__, ref, entries} ->
         Inbox.done(inbox, ref, fun.(entries))
-        if keep?, do: loop(fun, inbox, keep?)
+        loop(fun, inbox)
     end
   end
 
