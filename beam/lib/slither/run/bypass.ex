@@ -33,26 +33,29 @@ defmodule Slither.Run.Bypass do
   to pass it by.
   """
   @spec part(t, [Result.entry()], non_neg_integer) :: {here :: [Result.entry()], t}
-  def part(bypass, entries, index), do: part(entries, index, bypass, [])
-
-  defp part([{_seq, {:exit, _, _}} = entry | entries], index, bypass, here),
-    do: part(entries, index, wait(bypass, entry), here)
-
-  defp part([{_seq, {:to, to, _}} = entry | entries], index, bypass, here) when to > index,
-    do: part(entries, index, wait(bypass, entry), here)
-
-  defp part([{seq, {:to, _index, item}} | entries], index, bypass, here),
-    do: part(entries, index, enter(bypass, 1), [{seq, item} | here])
-
-  defp part([entry | entries], index, bypass, here),
-    do: part(entries, index, enter(bypass, 1), [entry | here])
-
-  defp part([], _index, bypass, here), do: {Enum.reverse(here), bypass}
-
-  defp wait(bypass, entry) do
-    ahead = if bypass.ordered?, do: bypass.entered, else: 0
-    %{bypass | entries: :queue.in({ahead, entry}, bypass.entries), count: bypass.count + 1}
+  def part(bypass, entries, index) do
+    {here, count, waiting} = part(entries, index, bypass.entered, [], bypass.entries)
+    entered = bypass.entered + count
+    by = length(entries) - count
+    {here, %{bypass | entries: waiting, count: bypass.count + by, entered: entered}}
   end
+
+  # `ahead` have entered so far.
+  defp part([{_seq, {:exit, _, _}} = entry | entries], index, ahead, here, waiting),
+    do: part(entries, index, ahead, here, :queue.in({ahead, entry}, waiting))
+
+  defp part([{_seq, {:to, to, _}} = entry | entries], index, ahead, here, waiting)
+       when to > index,
+       do: part(entries, index, ahead, here, :queue.in({ahead, entry}, waiting))
+
+  defp part([{seq, {:to, _index, item}} | entries], index, ahead, here, waiting),
+    do: part(entries, index, ahead + 1, [{seq, item} | here], waiting)
+
+  defp part([entry | entries], index, ahead, here, waiting),
+    do: part(entries, index, ahead + 1, [entry | here], waiting)
+
+  defp part([], _index, _ahead, here, waiting),
+    do: {Enum.reverse(here), length(here), waiting}
 
   @doc "So many entries, or all, leave the node; gives those that may pass it by now."
   @spec leave(t, non_neg_integer | :all) :: {[Result.entry()], t}
@@ -63,15 +66,16 @@ defmodule Slither.Run.Bypass do
 
   def leave(bypass, count) do
     left = bypass.left + count
-    {taken, entries} = take(bypass.entries, left, [])
+    {taken, entries} = take(bypass.entries, if(bypass.ordered?, do: left, else: :all), [])
     count = bypass.count - length(taken)
     {Enum.reverse(taken), %{bypass | entries: entries, count: count, left: left}}
   end
 
   defp take(entries, left, taken) do
-    case :queue.peek(entries) do
-      {:value, {ahead, entry}} when ahead <= left ->
-        take(:queue.drop(entries), left, [entry | taken])
+    case :queue.out(entries) do
+      # Any number is less than `:all`.
+      {{:value, {ahead, entry}}, entries} when ahead <= left ->
+        take(entries, left, [entry | taken])
 
       _later_or_empty ->
         {taken, entries}
