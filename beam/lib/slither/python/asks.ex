@@ -60,25 +60,22 @@ defmodule Slither.Python.Asks do
     :ok
   end
 
-  @doc """
-  Answers a view call that was made in call `call` of a run, whose context is `context`.
-  """
+  @doc "Answers a view call that was made in call `call` of a run, whose context is `context`."
   @spec view(t, pos_integer, binary, non_neg_integer, binary | nil) ::
           {:ok, t} | {:error, String.t()}
-  def view(%__MODULE__{busy: busy}, _id, _body, _call, _context) when map_size(busy) >= @flood,
-    do: flood()
-
-  def view(%__MODULE__{busy: busy} = asks, id, body, call, _context)
-      when map_size(busy) >= @limit,
-      do: {:ok, start(asks, id, fn -> {:error, refusal(body)} end, recorded(asks, call, body))}
-
-  def view(asks, id, body, call, context) do
+  def view(%__MODULE__{busy: busy, bridge: bridge} = asks, id, body, call, context) do
+    record = recorded(asks, call, body)
     facts = Map.merge(asks.facts, %{call: call, run: context, asked: System.monotonic_time()})
-    bridge = asks.bridge
     owner = self()
-    lost = fn why -> lost_view(body, facts, bridge, why) end
+    # The body is read by the task, so that a large one holds up nobody.
     serve = fn -> serve_view(body, facts, bridge, {owner, id}) end
-    {:ok, start(asks, id, serve, recorded(asks, call, body), lost)}
+    lost = fn why -> bridge.lost(Map.merge(facts, asked(body)), why) end
+
+    cond do
+      map_size(busy) >= @flood -> flood()
+      map_size(busy) >= @limit -> {:ok, start(asks, id, fn -> refusal(body) end, record)}
+      true -> {:ok, start(asks, id, serve, record, lost)}
+    end
   end
 
   @doc "Answers a table call."
@@ -192,9 +189,8 @@ defmodule Slither.Python.Asks do
   end
 
   defp refusal(body) do
-    {:ok, {:view_call, _id, _call, name, _mode, _params, _timeout}} = Frame.decode(body)
     why = "#{@limit} view calls of this worker are being answered"
-    Fault.to_wire("view_busy", why, %{"view" => name, "limit" => @limit})
+    {:error, Fault.to_wire("view_busy", why, %{"view" => asked(body).view, "limit" => @limit})}
   end
 
   defp flood, do: {:error, "it has asked #{@flood} questions and reads no answer"}
@@ -203,23 +199,15 @@ defmodule Slither.Python.Asks do
   defp lost({:exit, reason}),
     do: {:error, Fault.to_wire("view_failed", Exception.format_exit(reason))}
 
-  defp lost_view(body, facts, bridge, why) do
-    {:ok, {:view_call, _id, _call, name, mode, params, timeout}} = Frame.decode(body)
-
-    bridge.lost(
-      Map.merge(facts, %{view: name, mode: mode, params: params, timeout: timeout}),
-      why
-    )
+  defp serve_view(body, facts, bridge, {owner, id}) do
+    case asked(body) do
+      {:error, why} -> {:error, Fault.to_wire("invalid_params", why)}
+      asked -> bridge.serve(Map.merge(facts, asked), &Answerer.arm(owner, id, &1))
+    end
   end
 
-  defp serve_view(body, facts, bridge, {owner, id}) do
-    case Frame.decode(body) do
-      {:ok, {:view_call, _id, _call, name, mode, params, timeout}} ->
-        asked = %{view: name, mode: mode, params: params, timeout: timeout}
-        bridge.serve(Map.merge(facts, asked), &Answerer.arm(owner, id, &1))
-
-      {:error, why} ->
-        {:error, Fault.to_wire("invalid_params", why)}
-    end
+  defp asked(body) do
+    with {:ok, {:view_call, _id, _call, name, mode, params, timeout}} <- Frame.decode(body),
+         do: %{view: name, mode: mode, params: params, timeout: timeout}
   end
 end
