@@ -16,7 +16,7 @@ defmodule Slither.OperationsGuideTest do
 
   test "every exception of the Python package is explained" do
     errors = File.read!(Path.join(@root, "python/slither/_errors.py"))
-    given = for [_, name] <- Regex.scan(~r/^class (\w+)\(/m, errors), do: name
+    given = for [_, name] <- Regex.scan(~r/^class ([A-Z]\w*)\(/m, errors), do: name
     guide = File.read!(@guide)
 
     assert length(given) > 20

@@ -70,14 +70,16 @@ defmodule Slither.Telemetry.EventsTest do
 
   defp dispatches do
     pool = ready_pool()
-    run = &Dispatch.run(1..4, options(pool, &1, module: "flow_handlers", batch_size: 2))
+    common = [module: "flow_handlers", batch_size: 2]
+    run = &Dispatch.run(1..4, options(pool, &1, &2 ++ common))
 
     record("a dispatch", &own/2, fn ->
-      {:ok, _items} = run.("double")
+      {:ok, _items} = run.("double", [])
       [:slither, :dispatch, :run, :stop]
     end) ++
       record("a dispatch that fails", &own/2, fn ->
-        {:error, _error, _items} = run.("too_few")
+        # One at a time: whether a second batch fails before the run ends is chance.
+        {:error, _error, _items} = run.("too_few", max_in_flight: 1)
         [:slither, :dispatch, :run, :exception]
       end)
   end
