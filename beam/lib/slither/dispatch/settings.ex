@@ -108,7 +108,7 @@ defmodule Slither.Dispatch.Settings do
   @config for {name, key} <- @from_config, do: {key, @table[name]}
   @read Options.read(@table)
 
-  # Names that other executors' options may be near to.
+  # The names that `own?/1` compares with.
   @names for {name, _spec} <- @table, do: Atom.to_string(name)
   @nearly 0.9
 
@@ -131,8 +131,8 @@ defmodule Slither.Dispatch.Settings do
     end
   end
 
-  # Options that only an executor of the user's own can know. A name that is nearly one of ours is
-  # taken for that, so that a slip is still told.
+  # Options that are not ours belong to the user's own executor. A name that is nearly one of ours
+  # counts as a slip, which the check then reports.
   defp own(options) do
     if Keyword.keyword?(options) and
          options[:executor] not in [nil, Executors.SnakeBridge, Executors.Snakepit],

@@ -59,7 +59,7 @@ defmodule Slither.Dispatch.Strategy do
     )
   end
 
-  # Whoever batches by hand hears of a function that fails.
+  # There is no error policy here: a function of the user's that fails raises.
   defp batches(groups), do: for(group <- groups, batch <- group, do: items(batch))
 
   defp items({:failed, _entries, error}), do: raise(error)

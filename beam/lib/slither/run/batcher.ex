@@ -4,8 +4,7 @@ defmodule Slither.Run.Batcher do
   # the process that drives a run.
   #
   # A strategy is a module of `Slither.Dispatch.Strategy`. One that is not ours is code of the user's:
-  # where it fails, or loses an item, the entries that it can't say a batch for are a batch that has
-  # failed.
+  # if it raises, or loses or repeats an item, the entries that it holds become a batch that has failed.
 
   alias Slither.{Error, Guarded, Item}
 
@@ -142,7 +141,7 @@ defmodule Slither.Run.Batcher do
   defp guarded(strategy, function, fun),
     do: Guarded.call("#{inspect(strategy)}.#{function}", fun, reason: :invalid_strategy)
 
-  # Items carry their place in meta through the strategy, which may move them.
+  # The strategy may reorder items, so each carries its seq in its meta.
   defp window(%__MODULE__{strategy: strategy, inside: inside} = batcher) do
     marked = for {seq, item} <- inside, do: Item.put_meta(item, slither_seq: seq)
 
@@ -176,7 +175,7 @@ defmodule Slither.Run.Batcher do
     end
   end
 
-  # What it has still to give back; each entry comes out once.
+  # The entries that the strategy has not given back yet; raises if it gave one twice, or another.
   defp left!(strategy, groups, inside) do
     given = for group <- groups, [_ | _] = batch <- group, {seq, %Item{}} <- batch, do: seq
     left = Enum.reject(inside, fn {seq, _item} -> seq in given end)

@@ -123,7 +123,7 @@ defmodule Slither.Run.Flow do
   @doc "Everything that is ready, in order."
   @spec take(t) :: {[Order.chunk() | Order.full() | Order.halt()], t}
   def take(%__MODULE__{} = flow) do
-    # Owed only for what is ready: a flow with nothing to take is as it was.
+    # Only what is ready is owed, and all of that is taken now.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
     {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes}}
@@ -153,7 +153,7 @@ defmodule Slither.Run.Flow do
         advance(%{flow | flight: flight})
 
       {:answered, ref, batch, outcome, flight} ->
-        # Its lane may have another job next.
+        # Its lane may run another job next, which must not be told of these results.
         owed = if flow.owed == %{}, do: flow.owed, else: Map.delete(flow.owed, ref)
         %{flow | flight: flight, owed: owed} |> answered(batch, outcome) |> advance()
 
@@ -163,7 +163,7 @@ defmodule Slither.Run.Flow do
       {:failed, batches, error, flight} ->
         batches |> Enum.reduce(%{flow | flight: flight}, &failed(&2, &1, error)) |> advance()
 
-      # It changes nothing but the count of such.
+      # An answer that nobody waits for changes a count, and nothing else.
       {:unexpected, late_or_duplicate, flight} ->
         count(%{flow | flight: flight}, late_or_duplicate)
     end
@@ -253,8 +253,8 @@ defmodule Slither.Run.Flow do
       else: {:ok, Fill.entries(batch.entries, values, batch.attempt)}
   end
 
-  # What a handler has yielded is decided: the batch goes on as what is left of it, so that
-  # nothing that comes after can have an item run again, or give it a second outcome.
+  # What a handler has yielded is decided, and the batch goes on with the other entries alone: no later
+  # failure can have a decided item run again, or give it a second outcome.
   defp yielded(flow, ref, batch, %Part{values: values, errors: errors, bytes: bytes}) do
     count = length(values)
     {rest, now} = Batch.decided(batch, count, map_size(errors))
@@ -268,8 +268,8 @@ defmodule Slither.Run.Flow do
     |> owe(ref, batch.group, count)
   end
 
-  # A handler is told that its results were taken when they are. Of those that are held it is
-  # told at once: it must not wait for the turn of its batch, which may need its worker to come.
+  # A handler hears that its results were taken once they are. Results that are held for their turn
+  # count as taken at once: that turn may come only after other batches have run on the same worker.
   defp owe(flow, ref, group, count) do
     if Order.out?(flow.order, group) do
       %{flow | owed: Map.update(flow.owed, ref, count, &(&1 + count))}

@@ -1,8 +1,8 @@
 defmodule Slither.Run.Heap do
   @moduledoc false
   # Room for results, in the process that collects them. Where many are collected, a heap that is
-  # large from the start saves copying it again and again while it grows. A few fit any heap, and a
-  # large one, which the caller keeps until it next collects its garbage, costs more than they do.
+  # large from the start is not copied again and again as it grows. For a few results it would be a
+  # waste: the caller keeps the large heap until its next garbage collection.
 
   @words 1_000_000
   @few 500

@@ -136,7 +136,7 @@ defmodule Slither.Run.InFlight do
     end
   end
 
-  # When nothing is out, anything may go.
+  # A batch larger than the limit goes alone.
   defp fits?(%__MODULE__{plan: %{max_bytes: nil}}, _batch), do: true
   defp fits?(%__MODULE__{bytes_out: 0}, _batch), do: true
   defp fits?(flight, batch), do: flight.bytes_out + batch.bytes <= flight.plan.max_bytes
@@ -154,7 +154,7 @@ defmodule Slither.Run.InFlight do
   def message(%__MODULE__{carrier: %module{} = carrier} = flight, {:done, ref, outcome}) do
     case flight.out do
       %{^ref => batch} ->
-        # A lane that gave the batch back has lost its worker; another has given back itself.
+        # The lane can't be kept if it has lost its worker, or has returned its lease by itself.
         carrier = module.done(carrier, ref, served(outcome))
         {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
 
@@ -166,7 +166,7 @@ defmodule Slither.Run.InFlight do
   def message(flight, {:part, ref, part}) do
     case flight.out do
       %{^ref => batch} -> {:yielded, ref, batch, part, flight}
-      # Of a batch that was given up.
+      # Its batch was given up.
       _ -> {:ok, flight}
     end
   end

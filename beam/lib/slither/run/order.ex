@@ -131,8 +131,8 @@ defmodule Slither.Run.Order do
   def early(order, id), do: update(order, id, &%{&1 | early?: true})
 
   @doc """
-  The group whose early results may go on now, after something of group `id` was decided: who knows
-  what is open of it says so with `pass/4`.
+  The group that has early results to let out now that something of group `id` was decided. `pass/4`
+  lets them out: it needs to know what is open of that group, which the buffer does not.
   """
   @spec passing(t, id) :: id | nil
   def passing(%__MODULE__{ordering: :as_completed, groups: groups}, id),
@@ -205,7 +205,7 @@ defmodule Slither.Run.Order do
 
   def at_once?(_order, _id), do: false
 
-  @doc "Whether early results of a group wait to be taken, and none of them for its turn."
+  @doc "Whether a group's early results are ready to be taken, none of them held for its turn."
   @spec out?(t, id) :: boolean
   def out?(%__MODULE__{ready: ready, groups: groups}, id),
     do: not :queue.is_empty(ready) and match?(%{^id => %Group{chunks: [], halt: nil}}, groups)
@@ -238,7 +238,7 @@ defmodule Slither.Run.Order do
 
     case group.halt do
       nil -> order
-      # Later groups are of no use to anyone now.
+      # Nothing of later groups can come out any more.
       {seq, error} -> %{let_out(order, [{:halt, seq, error}]) | groups: %{}, over?: true}
     end
   end

@@ -3,8 +3,8 @@ defmodule Slither.Run.Reader do
   # Reads a run for its caller, in the caller's process: lazily, as a stream, or to its end. Used by
   # dispatches and pipes, which hand in how a run is opened, goes on and is closed.
   #
-  # A stream's results go to the process that began to read it. Another that goes on with it would
-  # wait for what never comes, so it is told.
+  # A stream's messages go to the process that began to read it. Another process that goes on with it
+  # would wait for ever, so it gets an error.
 
   alias Slither.{Error, Guarded, Receipt}
 
@@ -65,7 +65,7 @@ defmodule Slither.Run.Reader do
   @doc "Closes what a run holds, as far as that can be done from the calling process."
   @spec close(pid, (() -> any)) :: :ok
   def close(owner, close) do
-    # Monitors, above all, can be taken back only by who has them.
+    # Another process can't demonitor what the owner monitors, for one.
     if owner == self(),
       do: close.(),
       else: Guarded.call("closing", close, reason: :other_process)

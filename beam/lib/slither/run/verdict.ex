@@ -68,8 +68,8 @@ defmodule Slither.Run.Verdict do
     {Enum.map(good, &elem(&1, 0)), for({{entry, _value}, at} <- bad, do: {entry, errors[at]})}
   end
 
-  # Items of a batch may fail for different reasons: those that can be mended are tried again
-  # together, after the longest pause that any of them asks for.
+  # Items of a batch may fail for different reasons. Those that the policy tries again go together,
+  # after the longest pause among them.
   defp items_failed(plan, batch, bad, scope) do
     {final, again} =
       bad
@@ -111,7 +111,7 @@ defmodule Slither.Run.Verdict do
   defp decided([]), do: []
   defp decided(outcomes), do: [{:settled, {:mixed, Enum.reverse(outcomes)}}]
 
-  # A handler on BEAM has said already what went wrong, and where.
+  # The error of a handler on BEAM names its pipe and stage already.
   defp dispatch_error(_plan, _batch, item, %PipeError{} = error, _scope),
     do: %{error | item: item.id}
 

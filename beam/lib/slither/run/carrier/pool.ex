@@ -43,7 +43,7 @@ defmodule Slither.Run.Carrier.Pool do
   def place(%__MODULE__{idle: [ref | idle]} = pool), do: {:ok, ref, %{pool | idle: idle}}
   def place(%__MODULE__{gone: nil} = pool), do: {:none, pool}
 
-  # A pool that stopped may have been started again. A session's state is lost, then.
+  # The pool has stopped, but may have been started again. A session's state is lost then.
   def place(%__MODULE__{plan: plan} = pool)
       when plan.session == nil or plan.on_session_lost == :rebind do
     case Pool.handle(plan.options[:pool]) do
