@@ -242,16 +242,14 @@ defmodule Slither.Protocol.Encoder do
   defp as_python(%Bytes{} = key), do: key
 
   for type <- Types.all(), struct = type.struct() do
-    defp as_python(%{__struct__: unquote(struct)} = key) do
-      case unquote(type).key(key) do
-        {:ok, key} -> key
-        {:error, why} -> bad(why)
-      end
-    end
+    defp as_python(%{__struct__: unquote(struct)} = key), do: stand_in(unquote(type).key(key))
   end
 
   defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
   defp as_python(key), do: key
+
+  defp stand_in({:ok, key}), do: key
+  defp stand_in({:error, why}), do: bad(why)
 
   defp proper_length(list) do
     length(list)
