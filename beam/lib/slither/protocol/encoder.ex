@@ -14,6 +14,8 @@ defmodule Slither.Protocol.Encoder do
 
   @max_depth 1_000
   @ascii 0x80808080
+  # The types of structs.
+  @types for type <- Types.all(), struct = type.struct(), into: %{}, do: {struct, type}
 
   # The keys of a map in the order in which it lists them, and their bytes, the first with the
   # map's header before it.
@@ -241,15 +243,15 @@ defmodule Slither.Protocol.Encoder do
   defp as_python(key) when is_tuple(key), do: key |> Tuple.to_list() |> as_python()
   defp as_python(%Bytes{} = key), do: key
 
-  for type <- Types.all(), struct = type.struct() do
-    defp as_python(%{__struct__: unquote(struct)} = key), do: stand_in(unquote(type).key(key))
+  defp as_python(%{__struct__: struct} = key) when is_map_key(@types, struct) do
+    case @types[struct].key(key) do
+      {:ok, key} -> key
+      {:error, why} -> bad(why)
+    end
   end
 
   defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
   defp as_python(key), do: key
-
-  defp stand_in({:ok, key}), do: key
-  defp stand_in({:error, why}), do: bad(why)
 
   defp proper_length(list) do
     length(list)
