@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from slither._cli import reading
-from slither._cli.badrows import BadRows
+from slither._cli.failures import BadRows
 from slither._cli.reading import InputRefused, Lines, RowFault
 from slither._cli.writing import CsvLines
 from slither._types import Payload

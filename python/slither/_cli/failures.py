@@ -1,19 +1,52 @@
-"""Items that failed: each with its error in a file, and how many are too many.
+"""Rows that are none and items that failed: each goes to a file, and how many are too many.
 
-The run of the command calls it for each such item, in the main thread.
+The run of the command pulls rows through it and calls it for each such item, in the main thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from slither._cli.reading import RowFault
 from slither._cli.writing import Lines
 from slither._summary import Summary
 from slither._types import Payload
 
 SKIPPED = "_skipped_with_error"
 """The output, known to the command alone, of items that a policy leaves out."""
+
+
+class RowRefused(Exception):
+    """A row that is none, where that stops the run; the message names the place."""
+
+
+class BadRows:
+    """Lets rows through, and counts those that are none: they stop the run, or are left out."""
+
+    def __init__(self, name: str, policy: str, file: Lines | None) -> None:
+        """Take the input's name, ``stop`` or ``skip``, and a file that gets what is left out."""
+        self._name = name
+        self._stops = policy == "stop"
+        self._file = file
+        self.rows = 0
+        """Rows so far, with those that are none."""
+        self.refused = 0
+        """Rows that are none."""
+
+    def through(self, rows: Iterator[Payload | RowFault]) -> Iterator[Payload]:
+        """Give the rows; RowRefused for the first that is none where that stops the run."""
+        for row in rows:
+            self.rows += 1
+            if not isinstance(row, RowFault):
+                yield row
+                continue
+            self.refused += 1
+            if self._stops:
+                place = f"{self._name}, line {row.line}, column {row.column}"
+                raise RowRefused(f"{place}: {row.reason}")
+            if self._file is not None:
+                self._file.write({"file": self._name, **row._asdict()})
 
 
 class Failures:

@@ -9,6 +9,8 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from slither._cli.writing import FORMATS
 from slither._version import __version__
@@ -25,13 +27,15 @@ _STATUSES = """exit status:
   4    the run went to its end, and more failed than --max-errors allows
   130  interrupted by Ctrl-C
 """
+_told: Any = {"epilog": _STATUSES, "formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = parser().parse_args(arguments)
     try:
-        status: int = options.command(options)
+        # Each command loads what it needs, and no more.
+        status: int = import_module(f"slither._cli.{options.command}").command(options)
     except KeyboardInterrupt:
         sys.stderr.write("slither: interrupted\n")
         return INTERRUPTED
@@ -41,28 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     top = argparse.ArgumentParser(
-        prog="slither",
-        description="Pipes of Python functions, run by BEAM.",
-        epilog=_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="slither", description="Pipes of Python functions, run by BEAM.", **_told
     )
     top.add_argument("--version", action="version", version=f"slither {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
-    _run(commands)
-    _check(commands)
-    _doctor(commands)
+    commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    about = "Run a pipe over rows, one file for each output."
+    _run(commands.add_parser("run", help="run a pipe over a file", description=about, **_told))
+    check = commands.add_parser(
+        "check",
+        help="validate a file's pipes, and draw them",
+        description="Validate the pipes of a file, and draw each.",
+        **_told,
+    )
+    check.add_argument("pipe", metavar="FILE[:NAME]", help="the file, and which of its pipes")
+    check.add_argument("--mermaid", action="store_true", help="draw as a Mermaid flowchart")
+    about = "say what is installed, what is missing, and how to get it"
+    commands.add_parser("doctor", help=about, description=f"{about.capitalize()}.")
     return top
 
 
-def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="run a pipe over a file",
-        description="Run a pipe over rows, one file for each output.",
-        epilog=_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = run.add_argument
+def _run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("pipe", metavar="FILE[:NAME]", help="the file that has the pipe, and which of several")
     add("--input", default="-", metavar="FILE",
         help="rows to read, which may be gzipped; - (the default) is stdin")  # fmt: skip
@@ -96,40 +99,6 @@ def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add("--progress", action=argparse.BooleanOptionalAction, default=None,
         help="show how far it is, on stderr; by default on a terminal")  # fmt: skip
     add("--quiet", action="store_true", help="no summary at the end")
-    run.set_defaults(command=_call("run"))
-
-
-def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = commands.add_parser(
-        "check",
-        help="validate a file's pipes, and draw them",
-        description="Validate the pipes of a file, and draw each.",
-        epilog=_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    check.add_argument("pipe", metavar="FILE[:NAME]", help="the file, and which of its pipes")
-    check.add_argument("--mermaid", action="store_true", help="draw as a Mermaid flowchart")
-    check.set_defaults(command=_call("check"))
-
-
-def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    doctor = commands.add_parser(
-        "doctor",
-        help="say what is installed, what is missing, and how to get it",
-        description="Say what is installed, what is missing, and how to get it.",
-    )
-    doctor.set_defaults(command=_call("doctor"))
-
-
-def _call(name: str):  # type: ignore[no-untyped-def]
-    # Each command loads what it needs, and no more.
-    def command(options: argparse.Namespace) -> int:
-        from importlib import import_module
-
-        status: int = import_module(f"slither._cli.{name}").command(options)
-        return status
-
-    return command
 
 
 def _count(text: str) -> int:

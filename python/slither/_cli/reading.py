@@ -15,8 +15,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from slither._errors import EncodeError
 from slither._types import Payload
@@ -40,8 +39,7 @@ class InputRefused(Exception):
     """The input as a whole can't be read; the message names the place."""
 
 
-@dataclass(frozen=True)
-class RowFault:
+class RowFault(NamedTuple):
     """A row that is none: where it begins, or what is wrong in it, and its text."""
 
     line: int

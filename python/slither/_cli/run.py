@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from slither._cli import reading
-from slither._cli.badrows import BadRows, RowRefused
 from slither._cli.check import FileRefused, load
-from slither._cli.failures import SKIPPED, Failures, limit, told, without
+from slither._cli.failures import SKIPPED, BadRows, Failures, RowRefused, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, OutputRefused, Stdout
 from slither._cli.writing import Lines, RowError
@@ -116,11 +115,7 @@ class _Sinks:
     bad: BadRows
     failures: Failures
     aside: list[Lines]
-
-    def close(self) -> None:
-        """Write what is left of the files beside the outputs; OSError where there is no room."""
-        for lines in self.aside:
-            lines.close()
+    """The files beside the outputs."""
 
 
 def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) -> int:
@@ -173,7 +168,8 @@ def _drain(stream: Results[Output], sinks: _Sinks) -> int:
             if output != SKIPPED:
                 out.write(output, value)
         out.close()
-        sinks.close()
+        for lines in sinks.aside:
+            lines.close()
     except BrokenPipeError:
         # The program that read stdout has ended: it has seen enough.
         return OK
@@ -188,8 +184,9 @@ def _drain(stream: Results[Output], sinks: _Sinks) -> int:
         raise
     finally:
         stream.close()
-        with contextlib.suppress(OSError):
-            sinks.close()
+        for lines in sinks.aside:
+            with contextlib.suppress(OSError):
+                lines.close()
     return OK
 
 
@@ -214,7 +211,9 @@ def _sinks(
     try:
         files.keep("the input", file.fileno())
         files.keep("the pipe's file", _file(options.pipe))
-        out = _writer(outputs, stdout, _live(file, stdout), files, options)
+        # Somebody may wait for each row where rows come from a program or go to a terminal.
+        piped = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        out = _writer(outputs, stdout, piped or os.isatty(stdout), files, options)
         rejects, errors = (None if path is None else files.write(path, "jsonl") for path in paths)
         if options.checkpoint is not None:
             files.keep(f"the checkpoint {options.checkpoint}", options.checkpoint)
@@ -222,11 +221,6 @@ def _sinks(
         yield _Sinks(out, BadRows(name, policy, rejects), Failures(errors), aside)
     finally:
         files.give_up()
-
-
-def _live(file: IO[bytes], stdout: int) -> bool:
-    # Somebody may wait for each row where rows come from a program or go to a terminal.
-    return not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.isatty(stdout)
 
 
 def _writer(

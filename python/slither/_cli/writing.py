@@ -176,23 +176,21 @@ class CsvLines:
         """Return a row, the first with the header before it."""
         if not isinstance(value, dict):
             raise TypeError(f"CSV takes dicts, not a {type(value).__name__}; write --to jsonl")
-        head, start = self._columns is None, ""
+        head = ""
         if self._columns is None:
             self._columns = [str(key) for key in value]
+            head = self._line(self._columns)
         odd = set(map(str, value)) ^ set(self._columns)
         if odd:
             raise ValueError(f"other columns than the first row: {', '.join(sorted(odd))}")
+        named = {str(key): cell for key, cell in value.items()}
+        return head + self._line([_cell(named[column]) for column in self._columns])
+
+    def _line(self, cells: list[Payload]) -> str:
         out = io.StringIO()
         # The csv module quotes fields with a character of the terminator: here both, CR and LF.
-        writer = csv.writer(out, delimiter=self._delimiter, lineterminator="\r\n")
-        if head:
-            writer.writerow(self._columns)
-            start = out.getvalue()[:-2] + "\n"
-            out.seek(0)
-            out.truncate()
-        named = {str(key): cell for key, cell in value.items()}
-        writer.writerow([_cell(named[column]) for column in self._columns])
-        return start + out.getvalue()[:-2] + "\n"
+        csv.writer(out, delimiter=self._delimiter, lineterminator="\r\n").writerow(cells)
+        return out.getvalue()[:-2] + "\n"
 
 
 def _cell(value: Payload) -> Payload:
