@@ -15,18 +15,18 @@ defmodule Slither.Python.Worker.LauncherTest do
 
     @impl true
     def launch(%{test: test, listener: listener}) do
-      sleep = System.find_executable("sleep")
-      {:ok, process} = Transport.Port.open(sleep, ["1000"], [], nil)
+      # It ends with its port, whatever becomes of its owner and of the guard.
+      {:ok, process} = Transport.Port.open("/bin/sh", ["-c", "exec cat <&3"], [], nil)
       {:ok, path} = :inet.sockname(listener)
       options = [:local, active: true] ++ Transport.Socket.options()
       {:ok, socket} = :gen_tcp.connect(path, 0, options)
       send(test, {:launched, Transport.Port.os_pid(process)})
       os_pid = Transport.Port.os_pid(process)
-      {:ok, %Launched{transport: Transport.Socket.new(socket), os_pid: os_pid, python: "sleep"}}
+      {:ok, %Launched{transport: Transport.Socket.new(socket), os_pid: os_pid, python: "cat"}}
     end
 
     @impl true
-    def explain(_launched), do: "it only sleeps"
+    def explain(_launched), do: "it only reads"
   end
 
   setup do
@@ -107,6 +107,6 @@ defmodule Slither.Python.Worker.LauncherTest do
   test "it says why a process has not started", %{socket: socket, worker: worker} do
     :gen_tcp.close(socket)
     assert_receive {Reports, 0, ^worker, {:failed, %Error{} = error}}, patience()
-    assert error.message == "a Python worker can't start: it only sleeps"
+    assert error.message == "a Python worker can't start: it only reads"
   end
 end
