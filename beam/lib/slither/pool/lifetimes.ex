@@ -4,7 +4,7 @@ defmodule Slither.Pool.Lifetimes do
   # of a run that is over; sessions move from a worker that is to leave. Pure, of the scheduler;
   # the calls that this takes are chores, which other processes make.
 
-  alias Slither.Pool.{Ledger, Line, Runs, Sessions, State}
+  alias Slither.Pool.{Ledger, Line, Sessions, State}
 
   @doc "A call of a session is to come: its id is known for as long as it may be bound."
   @spec note(State.t(), String.t() | nil) :: State.t()
@@ -54,22 +54,40 @@ defmodule Slither.Pool.Lifetimes do
   @spec hold(State.t(), pid, pid, String.t()) :: State.t()
   def hold(state, worker, lane, run) do
     case Ledger.owner(state.ledger, lane, run) do
-      nil -> drop(state, run, [worker])
-      owner -> %{state | runs: Runs.hold(state.runs, run, owner, worker)}
+      nil ->
+        drop(state, run, [worker])
+
+      owner ->
+        held = Map.get(state.runs, run, %{owner: owner, workers: []})
+        held = %{held | workers: Enum.uniq([worker | held.workers])}
+        %{state | runs: Map.put(state.runs, run, held)}
     end
   end
 
   @doc "A run is over."
   @spec end_run(State.t(), String.t()) :: State.t()
   def end_run(state, run) do
-    {workers, runs} = Runs.take(state.runs, run)
-    drop(%{state | runs: runs}, run, workers)
+    {held, runs} = Map.pop(state.runs, run, %{workers: []})
+    drop(%{state | runs: runs}, run, held.workers)
   end
 
   @doc "The runs of a process are over, as it is gone."
   @spec end_runs(State.t(), pid) :: State.t()
-  def end_runs(state, owner),
-    do: Enum.reduce(Runs.of(state.runs, owner), state, &end_run(&2, &1))
+  def end_runs(state, owner) do
+    ended = for {run, %{owner: ^owner}} <- state.runs, do: run
+    Enum.reduce(ended, state, &end_run(&2, &1))
+  end
+
+  @doc "A worker is gone, with all it held of runs."
+  @spec worker_gone(State.t(), pid) :: State.t()
+  def worker_gone(state, worker) do
+    runs =
+      for {run, held} <- state.runs, (workers = held.workers -- [worker]) != [], into: %{} do
+        {run, %{held | workers: workers}}
+      end
+
+    %{state | runs: runs}
+  end
 
   defp drop(state, run, workers),
     do: Enum.reduce(workers, state, &State.effect(&2, {:chore, :end_run, [run, &1]}))

@@ -5,7 +5,7 @@ defmodule Slither.Pool.State do
   # `Slither.Pool.Lifetimes`. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
-  alias Slither.Pool.{Handle, Ledger, Runs, Runtime, Sessions, Settings, Staff}
+  alias Slither.Pool.{Handle, Ledger, Runtime, Sessions, Settings, Staff}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.{Board, Inbox}
 
@@ -46,7 +46,8 @@ defmodule Slither.Pool.State do
     * `timer`: of the soonest deadline, with that;
     * `changes` and `backoff`: restarts and resizes, and pauses after failed starts;
     * `watched`: processes that are monitored, and as what;
-    * `runs`: which workers hold state of a run;
+    * `runs`: which workers hold state of a run, and the process whose end is the run's; those of
+      sessions, and those whose handlers asked for no state, are not there;
     * `waiting`: how many wait for a lane, as all were told last;
     * `awaiting`: who waits for a worker to be ready, and for how many ms;
     * `aging`: whether a look at idle sessions is to come;
@@ -66,7 +67,7 @@ defmodule Slither.Pool.State do
           changes: Changes.t(),
           backoff: Backoff.t(),
           watched: %{optional(pid) => :lane | :owner | {:worker, Staff.slot()}},
-          runs: Runs.t(),
+          runs: %{optional(run :: String.t()) => %{owner: pid, workers: [pid]}},
           waiting: non_neg_integer,
           awaiting: %{optional(GenServer.from()) => timeout},
           aging: boolean,

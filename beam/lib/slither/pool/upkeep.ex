@@ -4,7 +4,7 @@ defmodule Slither.Pool.Upkeep do
   # the scheduler; `Slither.Pool.Staff` says which workers there should be.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Ledger, Lifetimes, Requests, Runs, Staff, State}
+  alias Slither.Pool.{Errors, Ledger, Lifetimes, Requests, Staff, State}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.Board
   alias Slither.Python.Worker.Limits
@@ -52,9 +52,9 @@ defmodule Slither.Pool.Upkeep do
       ledger: ledger,
       backoff: backoff,
       died: if(expected?, do: state.died, else: state.died + 1),
-      runs: Runs.drop_worker(state.runs, member.pid),
       staff: Staff.gone(state.staff, slot)
     })
+    |> Lifetimes.worker_gone(member.pid)
     |> Requests.settle(answers)
     |> retry_after(delay)
     |> reconcile()
