@@ -50,8 +50,11 @@ defmodule Slither.Python.Env do
   """
 
   alias Slither.{Error, Options}
-  alias Slither.Python.Env.{Build, Spec, Step}
+  alias Slither.Python.Env.{Spec, Step, Uv}
   alias Slither.Python.Environment
+
+  # The file that says an environment is whole; it is written last.
+  @mark "slither-ready"
 
   @typedoc "A file that names packages."
   @type spec :: {:uv, Path.t()}
@@ -88,7 +91,7 @@ defmodule Slither.Python.Env do
   def ensure(spec, options \\ []) do
     with {:ok, options} <- check(spec, options, "Slither.Python.Env.ensure/2"),
          {:ok, env} <- Spec.resolve(spec, options) do
-      if Build.ready?(env), do: {:ok, env.interpreter}, else: build(env, options)
+      if ready?(env), do: {:ok, env.interpreter}, else: build(env, options)
     end
   end
 
@@ -101,7 +104,7 @@ defmodule Slither.Python.Env do
   def status(spec, options \\ []) do
     with {:ok, options} <- check(spec, options, "Slither.Python.Env.status/2"),
          {:ok, env} <- Spec.resolve(spec, options) do
-      {:ok, %{path: env.path, interpreter: env.interpreter, ready: Build.ready?(env)}}
+      {:ok, %{path: env.path, interpreter: env.interpreter, ready: ready?(env)}}
     end
   end
 
@@ -114,7 +117,34 @@ defmodule Slither.Python.Env do
   defp build(env, options) do
     Step.locked(env, options, env.path, fn ->
       # Another VM, or another worker, may have built it while this one waited for the lock.
-      if Build.ready?(env), do: {:ok, env.interpreter}, else: Build.run(env, options)
+      if ready?(env), do: {:ok, env.interpreter}, else: make(env, options)
     end)
+  end
+
+  defp ready?(env), do: File.exists?(Path.join(env.path, @mark)) and File.exists?(env.interpreter)
+
+  defp make(env, options) do
+    Step.say(options, "building the Python environment of #{env.file}")
+    File.rm_rf!(env.path)
+    venv = ["venv", "--no-project", "--python", env.base, env.path]
+
+    with {:ok, uv} <- Uv.find(env, options),
+         :ok <- Step.command(env, options, uv, venv),
+         :ok <- Step.command(env, options, uv, install(env)) do
+      File.write!(Path.join(env.path, @mark), "#{env.file}\n#{env.base}\n")
+      Step.say(options, "the environment of #{env.file} is ready in #{env.path}")
+      {:ok, env.interpreter}
+    else
+      {:error, error} ->
+        File.rm_rf(env.path)
+        {:error, error}
+    end
+  end
+
+  # One command for all packages, since the file may say where they come from. Bytecode is compiled
+  # now: where workers may not write it (PYTHONDONTWRITEBYTECODE), each would compile its imports anew.
+  defp install(env) do
+    ["pip", "install", "--python", env.interpreter, "-r", env.file, env.own] ++
+      ["--compile-bytecode"]
   end
 end

@@ -1,19 +1,34 @@
 defmodule Slither.Python.Env.Step do
   @moduledoc false
   # A step of building an environment: a command, what it says, and what its failure means. Runs in
-  # the process that builds (`Build`, `Uv`).
+  # the process that builds (`Slither.Python.Env`, `Uv`).
 
   require Logger
 
   alias Slither.{Error, Lock}
-  alias Slither.Python.Env.{Command, Spec}
+  alias Slither.Python.Env.Spec
+
+  # The last lines of a command that its error has.
+  @kept 30
+  # What commands say where the network, or what they look for in it, is out of reach.
+  @offline ["dns error", "Could not connect", "error sending request", "Connection refused"] ++
+             ["Network is unreachable", "Temporary failure in name resolution"] ++
+             ["network connectivity", "Failed to establish a new connection", "tcp connect error"]
+  # How commands name the package that they stumble over.
+  @packages [
+    ~r/Because ([\w.-]+) was not found/,
+    ~r/no versions? of ([\w.-]+)/,
+    ~r/(?:download|build|fetch|prepare)[^`\n]*`([\w.-]+)(?:==[^`]*)?`/,
+    ~r{/simple/([\w.-]+)/},
+    ~r/No matching distribution found for ([\w.-]+)/
+  ]
 
   @doc "Runs a command for an environment; its lines are progress, its failure an error."
   @spec command(Spec.t(), keyword, String.t(), [String.t()]) :: :ok | {:error, Error.t()}
   def command(env, options, executable, arguments) do
     progress = &say(options, &1)
 
-    case Command.run(executable, arguments, Path.dirname(env.file), progress, options[:timeout]) do
+    case run(executable, arguments, Path.dirname(env.file), progress, options[:timeout]) do
       {:ok, _output} -> :ok
       {:error, details} -> {:error, failed(env, details)}
     end
@@ -66,7 +81,12 @@ defmodule Slither.Python.Env.Step do
   end
 
   defp failed(env, details) do
-    packages = Command.packages(details.output)
+    packages =
+      for regex <- @packages,
+          [_, name] <- Regex.scan(regex, details.output),
+          uniq: true,
+          do: name
+
     what = if packages == [], do: "", else: "package #{Enum.join(packages, ", ")}: "
 
     %{
@@ -80,9 +100,76 @@ defmodule Slither.Python.Env.Step do
   end
 
   defp hint(output) do
-    if Command.offline?(output) do
+    if String.contains?(output, @offline) do
       "the network or the package index can't be reached: try again when it can, or have the file " <>
         "name a folder of wheels with the lines --no-index and --find-links FOLDER"
     end
   end
+
+  # Runs a command, and hands on its lines as they come.
+  defp run(executable, arguments, folder, progress, timeout) do
+    port =
+      Port.open(
+        {:spawn_executable, executable},
+        [:binary, :exit_status, :hide, :stderr_to_stdout, line: 4_096, args: arguments] ++
+          [cd: folder, env: environment()]
+      )
+
+    timer = Process.send_after(self(), {__MODULE__, port}, timeout)
+    {ended, status, lines} = collect(port, progress, [])
+    Process.cancel_timer(timer)
+    output = lines |> Enum.take(@kept) |> Enum.reverse() |> Enum.join("\n")
+    if status == 0, do: {:ok, output}, else: failure(executable, arguments, status, ended, output)
+  rescue
+    error in ErlangError ->
+      why = "can't be run: #{inspect(error.original)}"
+      failure(executable, arguments, nil, why, "")
+  end
+
+  defp failure(executable, arguments, status, ended, output) do
+    command = Enum.map_join([Path.basename(executable) | arguments], " ", &quoted/1)
+    {:error, %{command: command, status: status, ended: ended, output: output}}
+  end
+
+  # uv is to take the interpreters that are there, trust what this machine trusts, and show no bars.
+  defp environment do
+    [{~c"UV_PYTHON_DOWNLOADS", ~c"never"}, {~c"UV_NO_PROGRESS", ~c"1"}, {~c"NO_COLOR", ~c"1"}] ++
+      [
+        {~c"UV_SYSTEM_CERTS", String.to_charlist(System.get_env("UV_SYSTEM_CERTS", "1"))},
+        {~c"VIRTUAL_ENV", false},
+        {~c"PIP_DISABLE_PIP_VERSION_CHECK", ~c"1"},
+        {~c"PIP_NO_INPUT", ~c"1"}
+      ]
+  end
+
+  defp collect(port, progress, lines) do
+    receive do
+      {^port, {:data, {:eol, line}}} ->
+        line = printable(line)
+        progress.(line)
+        collect(port, progress, [line | lines])
+
+      {^port, {:data, {:noeol, line}}} ->
+        collect(port, progress, [printable(line) | lines])
+
+      {^port, {:exit_status, status}} ->
+        {"ended with status #{status}", status, lines}
+
+      {__MODULE__, ^port} ->
+        kill(port)
+        {"took too long", nil, lines}
+    end
+  end
+
+  defp printable(line), do: if(String.valid?(line), do: line, else: inspect(line))
+
+  defp kill(port) do
+    with {:os_pid, os_pid} <- Port.info(port, :os_pid),
+         do: System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true)
+
+    Port.close(port)
+  end
+
+  defp quoted(argument),
+    do: if(argument =~ ~r/[^\w.\/=:,+-]/, do: "'#{argument}'", else: argument)
 end
