@@ -291,30 +291,6 @@ defmodule Slither.Store.DurableTest do
     assert Server.size(module, :items) == 21
   end
 
-  test "a store of before, in disk_log's format, opens and goes on", %{tmp_dir: dir} do
-    File.mkdir_p!(dir)
-    log = &disk_log(Path.join(dir, "Before.#{&1}"), &2)
-    rows = [{{:seed, 1}, nil}, {{1, :old}, nil}]
-    log.("1.snap", [{:slither_store, 1, [:items]}, {:rows, :items, rows}])
-    big = String.duplicate("b", 100_000)
-    log.("1.log", [{:items, [{:insert, [{2, big}], nil}]}, {:items, [{:delete, [1]}]}])
-    # As a killed VM leaves it.
-    File.write!(Path.join(dir, "Before.1.log"), <<0, 0, 0, 50, 98, 87, 76, 65, 1>>, [:append])
-
-    capture_log(fn -> start(seeded(), dir, name: Before) end)
-    assert rows(Before, :items) == [{2, big}, {:seed, 1}]
-    Server.put(Before, :items, 3, :new)
-    stop_supervised!({Server, Before})
-    start(seeded(), dir, name: Before)
-    assert rows(Before, :items) == [{2, big}, {3, :new}, {:seed, 1}]
-  end
-
-  defp disk_log(path, terms) do
-    {:ok, log} = :disk_log.open(name: make_ref(), file: String.to_charlist(path))
-    :ok = :disk_log.log_terms(log, terms)
-    :ok = :disk_log.close(log)
-  end
-
   test "a directory of any length can be locked", %{tmp_dir: dir} do
     deep = Path.join([dir | List.duplicate(String.duplicate("d", 60), 4)])
     module = seeded()

@@ -25,9 +25,8 @@ defmodule Slither.Store.Journal.Frame do
   def head_size, do: @begin
 
   @doc "What a file that begins so is; its beginning alone may have got to the disk."
-  @spec kind(binary) :: {:log, salt} | :disk_log | :unborn | :other
+  @spec kind(binary) :: {:log, salt} | :unborn | :other
   def kind(<<@magic, salt::32>>), do: {:log, salt}
-  def kind(<<1, 2, 3, 4, _::binary>>), do: :disk_log
 
   def kind(bytes) do
     size = min(byte_size(bytes), byte_size(@magic))
@@ -40,9 +39,6 @@ defmodule Slither.Store.Journal.Frame do
         :other
 
       binary_part(bytes, 0, size) == binary_part(@magic, 0, size) ->
-        :unborn
-
-      binary_part(bytes, 0, min(size, 4)) == binary_part(<<1, 2, 3, 4>>, 0, min(size, 4)) ->
         :unborn
 
       true ->

@@ -4,7 +4,7 @@ defmodule Slither.Store.Journal.Reader do
 
   require Logger
 
-  alias Slither.Store.Journal.{Frame, Old}
+  alias Slither.Store.Journal.Frame
 
   @chunk 262_144
 
@@ -32,9 +32,6 @@ defmodule Slither.Store.Journal.Reader do
         {:log, salt} ->
           records(%{file: file, path: path, salt: salt}, "", byte_size(bytes), acc, fun)
 
-        :disk_log ->
-          old(path, acc, fun)
-
         # The VM ended while it began the file, so no write of it was acknowledged.
         :unborn ->
           {:ok, acc}
@@ -42,14 +39,6 @@ defmodule Slither.Store.Journal.Reader do
         :other ->
           {:error, {:not_a_log_file, path}}
       end
-    end
-  end
-
-  defp old(path, acc, fun) do
-    with {:ok, bytes} <- named(path, :file.read_file(path)) do
-      {terms, torn} = Old.terms(bytes)
-      if torn > 0, do: dropped(path, torn)
-      {:ok, Enum.reduce(terms, acc, fun)}
     end
   end
 

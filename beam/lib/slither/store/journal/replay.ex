@@ -6,9 +6,8 @@ defmodule Slither.Store.Journal.Replay do
   alias Slither.Store.Journal.{Files, Reader}
   alias Slither.Store.Table
 
-  # The versions that a snapshot's first record may name: 1 is of disk_log's files, 2 of today's, whose
-  # last record is `:end`.
-  @versions [1, 2]
+  # The version that a snapshot's first record names.
+  @version 2
 
   @doc """
   Replays into `tables`; the names of those the log knows.
@@ -41,9 +40,9 @@ defmodule Slither.Store.Journal.Replay do
     result =
       Reader.fold(path, {:no_head, []}, fn
         {:slither_store, version, names}, _acc ->
-          if version not in @versions, do: throw({:unknown_version, version})
+          if version != @version, do: throw({:unknown_version, version})
           for name <- names, table = tables[name], tid <- Table.tids(table), do: clear(tid)
-          {if(version == 1, do: :whole, else: :no_end), names}
+          {:no_end, names}
 
         {:rows, name, rows}, acc ->
           if table = tables[name], do: insert_rows(table, rows)
