@@ -85,8 +85,7 @@ def leave():
 
 
 def close_descriptors():
-    os.close(3)
-    os.close(4)
+    os.closerange(3, 65_536)
 
 
 TRAP = {
