@@ -9,6 +9,7 @@ defmodule Slither.ApplicationTest do
     assert VMs.wait_for(vm, "others ") == "1 true"
     assert VMs.wait_for(vm, "back ") == ":kept"
     assert VMs.wait_for(vm, "pool ") == "1 true true"
+    assert VMs.wait_for(vm, "killed ") == "true true true"
     VMs.rest(vm, nil, fn _line, nil -> nil end)
   end
 end

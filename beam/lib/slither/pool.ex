@@ -20,7 +20,7 @@ defmodule Slither.Python.Pool do
 
   use Supervisor
 
-  alias Slither.{Error, Options}
+  alias Slither.{Error, Leftovers, Options}
   alias Slither.Pool.{Call, Errors, Handle, Runtime, Scheduler, SessionCalls, Settings, Status}
 
   @type name :: atom
@@ -57,6 +57,8 @@ defmodule Slither.Python.Pool do
 
   @impl true
   def init(%Settings{name: name} = settings) do
+    :ok = Leftovers.await(Slither.Python.Registry, [name, {:workers, name}, {:tasks, name}])
+
     runtime = %Runtime{
       workers: via(:workers, name),
       tasks: via(:tasks, name),

@@ -71,4 +71,49 @@ until.(until, fn -> match?({:ok, _handle}, Pool.handle(:one)) end)
 :ok = Pool.await_ready(:one)
 row = Server.get(FeatureStore, :features, "written")
 IO.puts("pool #{row} #{os_pid.(:two) == before} #{is_integer(os_pid.(:one))}")
+
+# The supervisors of a pool and of a long-running pipe are killed, each as often as the one above
+# starts them again within five seconds; the pool's has been started once above.
+defmodule Failing.Pipe do
+  use Slither.Pipe
+
+  pipe :failing do
+    stage(:same, :beam, handler: fn item, _context -> {:ok, item.payload} end)
+    output(:default)
+  end
+end
+
+sinks = [default: fn _items -> :ok end]
+
+for name <- [:left, :right],
+    do: {:ok, _} = Slither.Pipe.Supervisor.start_pipe(Failing.Pipe, name: name, sinks: sinks)
+
+{:ok, right, _} = Slither.Pipe.Names.find(:server, :right)
+
+parent = fn pid ->
+  {:dictionary, words} = Process.info(pid, :dictionary)
+  [parent | _] = words[:"$ancestors"]
+  GenServer.whereis(parent)
+end
+
+kill = fn find ->
+  {:ok, pid} = find.()
+  supervisor = parent.(pid)
+  Process.exit(supervisor, :kill)
+  ended.(supervisor)
+  until.(until, fn -> match?({:ok, other} when other != pid, find.()) end)
+end
+
+scheduler = fn ->
+  with {:ok, %{scheduler: scheduler}} <- Pool.handle(:one), do: {:ok, scheduler}
+end
+
+server = fn ->
+  with {:ok, pid, _counts} <- Slither.Pipe.Names.find(:server, :left), do: {:ok, pid}
+end
+
+for _ <- 1..2, do: kill.(scheduler)
+for _ <- 1..2, do: kill.(server)
+stays = match?({:ok, ^right, _}, Slither.Pipe.Names.find(:server, :right))
+IO.puts("killed #{os_pid.(:two) == before} #{is_integer(os_pid.(:one))} #{stays}")
 System.halt(0)

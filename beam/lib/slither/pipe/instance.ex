@@ -96,6 +96,7 @@ defmodule Slither.Pipe.Instance do
 
   @impl true
   def init(setup) do
+    :ok = Names.await_former(setup.name)
     server = %{id: Server, start: {Server, :start_link, [setup]}, shutdown: @grace}
 
     Supervisor.init([{Sink, setup}, server, {Closer, setup}],

@@ -3,7 +3,7 @@ defmodule Slither.Pipe.Names do
   # A registry of the processes of long-running pipes, by their pipe's name, and of checkpoints that
   # are in use. Called by those processes, and by whoever looks for one.
 
-  alias Slither.Error
+  alias Slither.{Error, Leftovers}
   alias Slither.Pipe.Counts
 
   @registry __MODULE__
@@ -16,6 +16,10 @@ defmodule Slither.Pipe.Names do
   @doc "A name for one of a pipe's processes, which may carry a value."
   @spec via(role, term, term) :: {:via, module, term}
   def via(role, name, value \\ nil), do: {:via, Registry, {@registry, {role, name}, value}}
+
+  @doc "Waits for the processes of a pipe of that name whose supervisor was killed."
+  @spec await_former(term) :: :ok
+  def await_former(name), do: Leftovers.await(@registry, [{:server, name}, {:sink, name}])
 
   @doc "The process of a pipe, by the pipe's name or its supervisor's pid."
   @spec find(role, term) :: {:ok, pid, Counts.t() | nil} | {:error, Error.t()}
