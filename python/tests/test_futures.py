@@ -233,7 +233,7 @@ def test_a_fork_beside_our_threads_alone_is_not_warned_of(beam: slither.Beam) ->
     names = {thread.name for thread in threading.enumerate()}
     assert {"slither-reader", "slither-writer", "slither-relay"} <= names
     # Each test has filters of its own.
-    forks._quiet()
+    forks.know(beam._link)
     assert warnings.filters[0] == forks.no_warning
     ours = forks.OfOurThreads()
     assert not ours.match("another warning")

@@ -6,13 +6,14 @@ runs in the thread that asks for the results.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
-from slither._driver import aio, settings
-from slither._driver.functions import reference
+from slither._driver import aio, launch, settings
+from slither._driver.functions import main_module, reference
 from slither._driver.futures import CallFuture
-from slither._driver.job import Group
 from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
 from slither._driver.pipe_run import Output, PipeRun, gathered
@@ -20,6 +21,7 @@ from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
 from slither._driver.settings import Keeps, Many, One, Returns, StrPath
 from slither._driver.tables import Tables
+from slither._driver.window import Group
 from slither._errors import BeamError
 from slither._outputs import Outputs
 from slither._types import Payload
@@ -97,19 +99,23 @@ class Beam(Lifetime):
             )
         size = settings.cores() if workers is None else settings.count("workers", workers)
         settings.milliseconds("warn_after", warn_after)
-        facts = settings.pool_settings(
-            workers=size,
-            python=python,
-            preload=preload,
-            paths=paths,
-            env=env,
-            cwd=cwd,
-            initializer=initializer,
-            initargs=initargs,
-            startup_timeout=startup_timeout,
-            shutdown_timeout=shutdown_timeout,
-            more=pool,
-        )
+        interpreter = sys.executable if python is None else os.fspath(python)
+        first = None if initializer is None else [*reference(initializer), list(initargs)]
+        facts = {
+            "size": size,
+            "python": interpreter,
+            "preload": list(preload),
+            "paths": [*(os.fspath(path) for path in paths), *launch.search_path(interpreter)],
+            "env": {"PYTHONPATH": launch.python_path() or None, **(env or {})},
+            "cd": None if cwd is None else os.fspath(cwd),
+            "main": main_module(),
+            "argv": settings.arguments(),
+            "initializer": first,
+            "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
+            # BEAM needs time to kill the workers that do not stop, with what they started.
+            "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
+            **(pool or {}),
+        }
         super().__init__(facts, size, shutdown_timeout, warn_after)
         self._tables = Tables(self._link)
 

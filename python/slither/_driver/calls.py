@@ -13,8 +13,7 @@ from typing import Any
 
 from slither._driver.connection import Connection
 from slither._driver.futures import Answer, CallFuture
-from slither._driver.job import Arguments, Group, Job, Target, encoded
-from slither._driver.window import Window
+from slither._driver.window import Arguments, Group, Job, Target, Window, encoded
 from slither._wire.frames import Log
 
 

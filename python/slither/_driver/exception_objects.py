@@ -55,7 +55,7 @@ def class_of(module: str, name: str) -> type[BaseException] | None:
     """Return an exception's class, where this program has loaded it by itself."""
     if module in _STANDARD:
         importlib.import_module(module)
-    found: object = sys.modules.get(_here(module))
+    found: object = sys.modules.get("__main__" if module == SCRIPT else module)
     if not isinstance(found, ModuleType):
         return None
     # A module's own __getattr__ is code, too.
@@ -67,10 +67,6 @@ def class_of(module: str, name: str) -> type[BaseException] | None:
         names = space(found)
     kind = cast("type[BaseException]", found)
     return kind if BaseException in mro(kind) else None
-
-
-def _here(module: str) -> str:
-    return "__main__" if module == SCRIPT else module
 
 
 def new(
@@ -129,7 +125,8 @@ def _open_http_error(error: BaseException) -> None:
 
 def _arguments(found: type[BaseException], told: Told) -> tuple[object, ...]:
     given, tuples, unsent = told["args"], told.get("tuples", ()), told.get("left_out", {})
-    plain = len(given) == 1 and _text_of(found) is BaseException
+    says = next(part for part in mro(found) if "__str__" in space(part))
+    plain = len(given) == 1 and says is BaseException
     made: list[object] = []
     for index, value in enumerate(given):
         path = f"args[{index}]"
@@ -140,10 +137,6 @@ def _arguments(found: type[BaseException], told: Told) -> tuple[object, ...]:
         else:
             made.append(value)
     return tuple(made)
-
-
-def _text_of(found: type) -> type:
-    return next(part for part in mro(found) if "__str__" in space(part))
 
 
 def _is_sound(error: BaseException) -> bool:

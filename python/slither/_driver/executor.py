@@ -15,7 +15,7 @@ from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.functions import reference
 from slither._driver.futures import CallFuture, Outcome
-from slither._driver.job import Arguments, Group, Target
+from slither._driver.window import Arguments, Group, Target
 from slither._errors import BeamClosed
 from slither._types import Payload
 

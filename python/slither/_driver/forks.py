@@ -27,7 +27,12 @@ _made: weakref.WeakSet[Parents] = weakref.WeakSet()
 def know(one: Parents) -> None:
     """Have children give up ``one``, and Python not warn of forks beside its threads."""
     _made.add(one)
-    _quiet()
+    # Python 3.12 and newer warn of each fork beside a thread.
+    filters: Any = warnings.filters
+    if no_warning not in filters:
+        filters.insert(0, no_warning)
+        # What was decided before is looked at anew; newer Pythons do so by themselves.
+        getattr(warnings, "_filters_mutated", lambda: None)()
 
 
 def _after_fork() -> None:
@@ -52,12 +57,3 @@ class OfOurThreads:
 
 
 no_warning: Any = ("ignore", OfOurThreads(), DeprecationWarning, None, 0)
-
-
-def _quiet() -> None:
-    # Python 3.12 and newer warn of each fork beside a thread.
-    filters: Any = warnings.filters
-    if no_warning not in filters:
-        filters.insert(0, no_warning)
-        # What was decided before is looked at anew; newer Pythons do so by themselves.
-        getattr(warnings, "_filters_mutated", lambda: None)()

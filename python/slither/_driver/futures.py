@@ -109,7 +109,8 @@ class CallFuture(Future[R]):
             made: BaseException = self._made(error.answer)[1]
             return made
         if error is None:
-            fine, made = self._read_whole()
+            value: Any = super().result(0)
+            fine, made = self._made(value) if isinstance(value, Answer) else (True, value)
             return None if fine else made
         return error
 
@@ -125,10 +126,6 @@ class CallFuture(Future[R]):
             return False
         self._connection.writer.order(self.job.kill)
         return True
-
-    def _read_whole(self) -> Outcome:
-        value: Any = super().result(0)
-        return self._made(value) if isinstance(value, Answer) else (True, value)
 
     def _made(self, answer: Answer) -> Outcome:
         # All threads that ask get the object that the first of them has made.

@@ -94,7 +94,8 @@ def start(descriptor: int) -> Child:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_environment(),
+        # A BEAM that crashes leaves its words on stderr, and no dump in the user's folder.
+        env={"ERL_CRASH_DUMP_SECONDS": "0", **os.environ},
         # A Ctrl-C on the terminal is for the driver alone, which then ends BEAM in order.
         start_new_session=True,
     )
@@ -162,10 +163,3 @@ def python_path() -> str:
     standard = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     kept = [] if parent in standard else [parent]
     return os.pathsep.join(kept + ([inherited] if inherited else []))
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    # A BEAM that crashes leaves its words on stderr, and no dump in the user's folder.
-    environment.setdefault("ERL_CRASH_DUMP_SECONDS", "0")
-    return environment

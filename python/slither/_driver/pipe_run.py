@@ -88,12 +88,12 @@ class PipeRun(Run):
         for handler in handlers(document):
             check(handler.module, handler.name)
         spec: dict[str, Payload] = {"document": document}
-        anyway = one_of("resume", resume, ("same", "anyway")) == "anyway"
+        one_of("resume", resume, ("same", "anyway"))
         if checkpoint is not None:
             spec["checkpoint"] = os.path.abspath(os.fspath(checkpoint))
             spec["sources"] = sources(document)
-            if anyway:
-                spec["resume"] = "anyway"
+            if resume == "anyway":
+                spec["resume"] = resume
         if trace is not None:
             spec["trace"] = str(trace)
         return cls(beam._link, spec, beam, shows(pipe.name, items, progress))
@@ -164,12 +164,9 @@ class PipeRun(Run):
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
         if self.error is not None:
-            stage, item, cause = (
-                self.error.get("stage"),
-                self.error.get("item"),
-                to_error(self.error),
-            )
-            raise RunError(why(self.name, stage, item, cause), summary=self.summary) from cause
+            cause = to_error(self.error)
+            text = why(self.name, self.error.get("stage"), self.error.get("item"), cause)
+            raise RunError(text, summary=self.summary) from cause
         if self.input_error is not None:
             raise self.input_error
         if self._refused is not None:
@@ -187,16 +184,12 @@ def gathered(run: PipeRun) -> Iterator[Outputs]:
         yield outputs
     except Exception as error:  # noqa: BLE001 - told with what had come out
         failure = _stopped(error, run)
-        failure.partial = _ended(outputs, run)
+        failure.partial = outputs
         failure.summary = run.summary
         raise failure from failure.__cause__
-    _ended(outputs, run)
-
-
-def _ended(outputs: Outputs, run: PipeRun) -> Outputs:
-    outputs.errors = run.routed
-    outputs.summary = run.summary or run.so_far()
-    return outputs
+    finally:
+        outputs.errors = run.routed
+        outputs.summary = run.summary or run.so_far()
 
 
 def _stopped(error: Exception, run: PipeRun) -> RunError:

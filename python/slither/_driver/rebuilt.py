@@ -36,8 +36,9 @@ _NEVER_A_BASE = (StopIteration, StopAsyncIteration)
 
 def rebuilt(fault: Told, fits: Callable[[type[BaseException]], bool]) -> BaseException:
     """Make the exception of a fault, with those it refers to; ``fits`` says of which classes."""
-    told = fault.get("raised") or [_bare(fault)]
-    return _Making(told, fault, fits).first()
+    kind, message = str(fault.get("type", "Exception")), fault["message"]
+    bare = {"type": kind, "module": "", "message": message, "bases": []}
+    return _Making(fault.get("raised") or [bare], fault, fits).first()
 
 
 def left_out(fault: Told) -> list[str]:
@@ -47,11 +48,6 @@ def left_out(fault: Told) -> list[str]:
         owner = f" of {told['type']}" if place else ""
         words += [f"{path}{owner} ({name})" for path, name in told.get("left_out", {}).items()]
     return words
-
-
-def _bare(fault: Told) -> Told:
-    kind = str(fault.get("type", "Exception"))
-    return {"type": kind, "module": "", "message": fault["message"], "bases": []}
 
 
 class _Making:

@@ -236,17 +236,13 @@ def results(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
     try:
         run.begin()
         while not run.ended:
-            _fill(run, source)
+            while not run.input_ended and (count := run.room()):
+                if not _pull(run, source, count):
+                    break
             yield run.take()
     finally:
         run.close()
     run.finish()
-
-
-def _fill(run: Run, source: Iterator[Payload]) -> None:
-    while not run.input_ended and (count := run.room()):
-        if not _pull(run, source, count):
-            return
 
 
 def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:

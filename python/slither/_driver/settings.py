@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 
 from slither import _options
-from slither._driver import launch
-from slither._driver.functions import main_module, reference
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -106,41 +104,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def pool_settings(
-    *,
-    workers: int,
-    python: StrPath | None,
-    preload: Iterable[str],
-    paths: Iterable[StrPath],
-    env: Mapping[str, str | None] | None,
-    cwd: StrPath | None,
-    initializer: Callable[..., object] | None,
-    initargs: Iterable[object],
-    startup_timeout: float | None,
-    shutdown_timeout: float,
-    more: Mapping[str, object] | None,
-) -> dict[str, Payload]:
-    """Return the settings of the pool: see :class:`slither.Beam` for what they are."""
-    interpreter = os.fspath(python) if python is not None else sys.executable
-    variables = {"PYTHONPATH": launch.python_path() or None, **(env or {})}
-    first: list[Payload] | None = None
-    if initializer is not None:
-        first = [*reference(initializer), list(initargs)]
-    return {
-        "size": workers,
-        "python": interpreter,
-        "preload": list(preload),
-        "paths": [*(os.fspath(path) for path in paths), *launch.search_path(interpreter)],
-        "env": variables,
-        "cd": os.fspath(cwd) if cwd is not None else None,
-        "main": main_module(),
-        "argv": [_sendable(argument) for argument in getattr(sys, "argv", ())],
-        "initializer": first,
-        "startup_timeout": milliseconds("startup_timeout", startup_timeout),
-        # BEAM needs time to kill the workers that do not stop, with the processes they started.
-        "shutdown": milliseconds("shutdown_timeout", shutdown_timeout / 3),
-        **(more or {}),
-    }
+def arguments() -> list[str | bytes]:
+    """Return the program's own arguments, as they can be sent."""
+    return [_sendable(argument) for argument in getattr(sys, "argv", ())]
 
 
 def _sendable(argument: object) -> str | bytes:

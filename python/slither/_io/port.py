@@ -1,6 +1,7 @@
 """Length-prefixed messages on a pair of descriptors: :class:`slither.erlport.Port`.
 
-A worker's threads take turns to read one (:mod:`slither._worker.reading`); any thread writes.
+A worker's threads take turns to read one (:mod:`slither._worker.reading`); any thread writes. The
+main thread widens the pipes that capture output, too.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import os
 import select
 import struct
+import sys
 import threading
 from collections.abc import Callable
 
 from slither._errors import ProtocolError
-from slither._io.descriptors import MOST, USUAL, widen
 from slither._version import MAX_FRAME
 
+# Bytes that a pipe holds by itself, and that anybody may have it hold, where the system was not
+# told otherwise.
+_USUAL, _MOST = 65_536, 1 << 20
 _READ_AHEAD = 65_536
 _LOOKS = 150
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
@@ -57,7 +61,7 @@ class Port:
             raise ValueError("compressed terms are not supported; messages are plain bytes")
         self._header = _HEADERS[packet]
         self._in, self._out = descriptors or ((0, 1) if use_stdio else (3, 4))
-        self._widths = {self._in: USUAL, self._out: USUAL}
+        self._widths = {self._in: _USUAL, self._out: _USUAL}
         self.max_frame = max_frame
         self._longest = 256**packet - 1
         self._poller = select.poll()
@@ -231,7 +235,7 @@ class Port:
     def _widen(self, descriptor: int, size: int) -> None:
         width = 1 << (size - 1).bit_length()
         # If the system refused once, don't ask again.
-        wide = widen(descriptor, width) and width < MOST
+        wide = widen(descriptor, width) and width < _MOST
         self._widths[descriptor] = width if wide else self._longest
 
     def _skip(self, size: int) -> None:
@@ -262,6 +266,24 @@ class Port:
                 count -= len(pieces.pop(0))
             if count:
                 pieces[0] = memoryview(pieces[0])[count:]
+
+
+def widen(pipe: int, size: int) -> bool:
+    """Have a pipe hold ``size`` bytes, as many as anybody may at most; tell whether it does.
+
+    Who writes and who reads a long message wake one another each time that the pipe is full and
+    empty: one that holds the whole message spares them that. It does not, and nothing is lost,
+    where the system has no such thing, or the user's share of it is used up.
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, min(size, _MOST))
+    except OSError:
+        return False
+    return True
 
 
 def _wait(descriptor: int, event: int) -> None:

@@ -50,6 +50,8 @@ class Link:
         """Logs, progress, and their credit."""
         self._questions = Questions(port, self.reader)
         self.keep = self._questions.keep
+        # What handlers tell of themselves.
+        self.progress, self.hold = self.reports.progress, self.reports.hold
         self._between_calls = Patience()
         self._brief = False
         self._fresh = False
@@ -164,14 +166,6 @@ class Link:
         """
         identity = self._questions.new_id()
         self._questions.tell(build.table_call(identity, call, table, op, arguments))
-
-    def progress(self, call: int, done: int, total: int | None) -> None:
-        """Tell how far a call is."""
-        self.reports.progress(call, done, total)
-
-    def hold(self, call: int, run: str) -> None:
-        """Tell that this worker holds state of a run."""
-        self.reports.hold(call, run)
 
     @signals.whole
     def is_cancelled(self, call: int) -> bool:

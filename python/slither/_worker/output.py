@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from slither._io.descriptors import widen
+from slither._io.port import widen
 from slither._wire.checks import LEVELS
 from slither._worker import bars, current
 from slither._worker.process import aside, flush_c
