@@ -45,7 +45,7 @@ def _stage_lines(document: Document, indent: str) -> Iterator[str]:
 
 
 def _what(stage: Document) -> str:
-    options = [f"{name}={_option(value)}" for name, value in stage.get("options", {}).items()]
+    options = [f"{name}={render(value)}" for name, value in stage.get("options", {}).items()]
     if "module" in stage:
         runs = f"{stage['module']}:{stage['function']}"
     elif stage["type"] == "python":
@@ -57,10 +57,6 @@ def _what(stage: Document) -> str:
     else:
         runs = ""
     return "  ".join(part for part in (runs, ", ".join(options)) if part)
-
-
-def _option(value: Payload) -> str:
-    return render(value)
 
 
 def _policies(document: Document) -> dict[str, Payload]:

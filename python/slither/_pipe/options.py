@@ -3,10 +3,8 @@
 Run by whoever writes a pipe, in his thread: :class:`slither.Pipe` calls it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 from slither._errors import PipeError
 from slither._options import BOOL, MS, TEXT, Check, either, whole, words, wrong
@@ -18,37 +16,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class PythonOptions(TypedDict, total=False):
-    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit."""
-
-    batch_size: int | Literal["auto"]
-    target_ms: int
-    min_batch_size: int
-    max_batch_size: int
-    max_in_flight: int
-    max_in_flight_bytes: int
-    ordering: Literal["preserve", "as_completed"]
-    isolate: bool
-    timeout: int | None
-    queue_timeout: int | None
-    pool: str
-    weight: Operand
-    max_weight: int
-    key: Operand
-    window: int
-
-
-class RetryOptions(TypedDict, total=False):
-    """Options of :func:`slither.pipe.retry`; times are in ms."""
-
-    max_attempts: int
-    base_ms: int
-    max_ms: int
-    jitter: bool
-    on: Literal["any"] | list[str]
-    then: object
-
-
 _ANYTHING: Check = ("an expression", lambda value: True)
 _REASONS: Check = (
     '"any", or a list of reasons',
@@ -57,38 +24,57 @@ _REASONS: Check = (
         or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
     ),
 )
+_Positive = Annotated[int, whole(1)]
+_Pause = Annotated[int, whole(0)]
+_Limit = Annotated[int | None, either(MS, None)]
+_Bool = Annotated[bool, BOOL]
+_Expression = Annotated[Operand, _ANYTHING]
 
-PYTHON: dict[str, Check] = {
-    "batch_size": either(whole(1), "auto"),
-    "target_ms": whole(1),
-    "min_batch_size": whole(1),
-    "max_batch_size": whole(1),
-    "max_in_flight": whole(1),
-    "max_in_flight_bytes": whole(1),
-    "ordering": words("preserve", "as_completed"),
-    "isolate": BOOL,
-    "timeout": either(MS, None),
-    "queue_timeout": either(MS, None),
-    "pool": TEXT,
-    "weight": _ANYTHING,
-    "max_weight": whole(1),
-    "key": _ANYTHING,
-    "window": whole(1),
-}
+
+class PythonOptions(TypedDict, total=False):
+    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit."""
+
+    batch_size: Annotated[int | Literal["auto"], either(whole(1), "auto")]
+    target_ms: _Positive
+    min_batch_size: _Positive
+    max_batch_size: _Positive
+    max_in_flight: _Positive
+    max_in_flight_bytes: _Positive
+    ordering: Annotated[Literal["preserve", "as_completed"], words("preserve", "as_completed")]
+    isolate: _Bool
+    timeout: _Limit
+    queue_timeout: _Limit
+    pool: Annotated[str, TEXT]
+    weight: _Expression
+    max_weight: _Positive
+    key: _Expression
+    window: _Positive
+
+
+class RetryOptions(TypedDict, total=False):
+    """Options of :func:`slither.pipe.retry`; times are in ms."""
+
+    max_attempts: _Positive
+    base_ms: _Pause
+    max_ms: _Pause
+    jitter: _Bool
+    on: Annotated[Literal["any"] | list[str], _REASONS]
+    then: Annotated[object, _ANYTHING]
+
+
+def _checks(options: type) -> dict[str, Check]:
+    # The annotation of an option is its check.
+    return {name: kept.__metadata__[0] for name, kept in options.__annotations__.items()}
+
+
+PYTHON = _checks(PythonOptions)
 BEAM: dict[str, Check] = {
     "cardinality": words("one", "many"),
     "concurrency": whole(1),
     "batch": BOOL,
 }
 BATCH: dict[str, Check] = {"size": whole(1), "timeout": either(MS, None)}
-_RETRY: dict[str, Check] = {
-    "max_attempts": whole(1),
-    "base_ms": whole(0),
-    "max_ms": whole(0),
-    "jitter": BOOL,
-    "on": _REASONS,
-    "then": _ANYTHING,
-}
+_RETRY = _checks(RetryOptions)
 
 
 def needs(options: Mapping[str, Payload]) -> str | None:
@@ -142,7 +128,7 @@ def route(output: str | Operand) -> Policy:
     return Policy({"route": output})
 
 
-def retry(**options: Unpack[RetryOptions]) -> Policy:
+def retry(**options: "Unpack[RetryOptions]") -> Policy:
     """Try failed items again.
 
     Options: ``max_attempts``, the first included (3); ``base_ms``, the pause before the second
