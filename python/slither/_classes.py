@@ -33,11 +33,6 @@ def name_of(owner: type) -> str:
     return cast("str", _TYPE["__qualname__"].__get__(owner))
 
 
-def is_of_c(owner: type) -> bool:
-    """Tell whether a class is built into the interpreter, or a static one of a module in C."""
-    return not owner.__flags__ & _MADE_AT_RUN_TIME
-
-
 def slots(owner: type) -> Iterator[tuple[str, Slot]]:
     """Walk over the slots of an exception's class, but for those that all exceptions have."""
     seen = set(_NEVER)
@@ -55,4 +50,6 @@ def as_slot(found: object, owner: type) -> Slot | None:
     """Return what ``owner`` has under a name if it is a slot, and no code of a user's."""
     if isinstance(found, MemberDescriptorType):
         return found
-    return found if isinstance(found, GetSetDescriptorType) and is_of_c(owner) else None
+    # Of C are classes that are built into the interpreter, and static ones of a module.
+    is_of_c = not owner.__flags__ & _MADE_AT_RUN_TIME
+    return found if isinstance(found, GetSetDescriptorType) and is_of_c else None

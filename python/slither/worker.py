@@ -275,7 +275,8 @@ def cancelled() -> bool:
     False
     """
     call = current.call_id()
-    return current.link is not None and (current.is_over(call) or current.link.is_cancelled(call))
+    is_over = call not in (0, current.running_id())
+    return current.link is not None and (is_over or current.link.is_cancelled(call))
 
 
 if __name__ == "__main__":

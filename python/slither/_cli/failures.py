@@ -53,7 +53,6 @@ class Failures:
     """Counts the items that a pipe's policies left out or sent away, and writes them down."""
 
     def __init__(self, file: Lines | None) -> None:
-        """Take the file that gets them, if there is one."""
         self._file = file
         self.count = 0
 

@@ -30,7 +30,6 @@ class Files:
     """The files of a run, each known by what it is rather than by one of its names."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._known: dict[tuple[int, int], str] = {}
         self._opened: list[Lines] = []
 

@@ -87,7 +87,6 @@ class Lines:
     """The lines of a file with their numbers, which can be given back."""
 
     def __init__(self, file: IO[str], name: str, encoding: str) -> None:
-        """Begin before the first line."""
         self.name = name
         self.number = 0
         """The line that was given last, from 1."""
@@ -98,11 +97,9 @@ class Lines:
         self._again: deque[str] = deque()
 
     def __iter__(self) -> Lines:
-        """Return itself."""
         return self
 
     def __next__(self) -> str:
-        """Return the next line, with what ends it."""
         line = self._again.popleft() if self._again else self._read()
         if not line:
             raise StopIteration

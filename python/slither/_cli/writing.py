@@ -59,7 +59,10 @@ class Lines:
         self.path = path
         self.made = False
         """Whether the file was not there before."""
-        self._encode = encoder(kind)
+        plain = kind.removesuffix(".gz")
+        self._encode: Callable[[Payload], str] = json_line
+        if plain != "jsonl":
+            self._encode = CsvLines("\t" if plain == "tsv" else ",")
         # Each write is a gzip file of its own; several, one after the other, are read as one.
         self._zip = kind.endswith(".gz")
         self._descriptor = self._open() if descriptor is None else descriptor
@@ -93,7 +96,9 @@ class Lines:
 
     def flush(self) -> None:
         """Write what was taken; OSError after the rows that found room."""
-        self._begin()
+        if not self.begun:
+            self.begun = True
+            os.ftruncate(self._descriptor, 0)
         ends, self._ends = self._ends, []
         if not ends:
             return
@@ -134,11 +139,6 @@ class Lines:
         self.made = True
         return made
 
-    def _begin(self) -> None:
-        if not self.begun:
-            self.begun = True
-            os.ftruncate(self._descriptor, 0)
-
     def _cut(self, ends: list[int], written: int) -> None:
         # A reader may take half a row for a whole one, or for damage.
         rows = bisect(ends, written)
@@ -151,14 +151,6 @@ class Lines:
             return
 
 
-def encoder(kind: str) -> Callable[[Payload], str]:
-    """Return what turns rows into a format."""
-    plain = kind.removesuffix(".gz")
-    if plain == "jsonl":
-        return json_line
-    return CsvLines("\t" if plain == "tsv" else ",")
-
-
 def json_line(value: Payload) -> str:
     """Return a row of JSON lines."""
     return to_json(value) + "\n"
@@ -168,12 +160,10 @@ class CsvLines:
     """Turns rows into CSV; the first names the columns."""
 
     def __init__(self, delimiter: str = ",") -> None:
-        """Begin with no columns."""
         self._columns: list[str] | None = None
         self._delimiter = delimiter
 
     def __call__(self, value: Payload) -> str:
-        """Return a row, the first with the header before it."""
         if not isinstance(value, dict):
             raise TypeError(f"CSV takes dicts, not a {type(value).__name__}; write --to jsonl")
         head = ""

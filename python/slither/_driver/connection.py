@@ -48,7 +48,6 @@ class Connection:
     """Frames to and from BEAM. Every method is safe from any thread, and may be interrupted."""
 
     def __init__(self, settings: dict[str, Payload], log: Callable[[frames.Log], None]) -> None:
-        """Start BEAM and shake hands."""
         self.death: BeamError | None = None
         """Why BEAM is no more, or takes no more."""
         self.facts: dict[str, Payload] = {}

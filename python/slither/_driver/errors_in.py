@@ -32,12 +32,10 @@ class RemoteTraceback(Exception):
     """The traceback in the worker, as the cause of the exception that is raised here."""
 
     def __init__(self, text: str) -> None:
-        """Keep the text."""
         super().__init__(text)
         self.text = text
 
     def __str__(self) -> str:
-        """Show the text on lines of its own."""
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 

@@ -43,11 +43,9 @@ class NotSent:
         self._repr, self._text = shown, text
 
     def __repr__(self) -> str:
-        """Look as the argument did."""
         return self._repr
 
     def __str__(self) -> str:
-        """Look as the argument did."""
         return self._text
 
 

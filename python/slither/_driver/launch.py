@@ -41,7 +41,6 @@ class Child:
     """A BEAM that runs, and the last lines of what it says outside the channel."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
-        """Begin to read its output."""
         self.process = process
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._reader = threading.Thread(

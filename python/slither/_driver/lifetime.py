@@ -29,7 +29,6 @@ class Lifetime:
         shutdown_timeout: float,
         warn_after: float | None,
     ) -> None:
-        """Start BEAM with the settings of its pool."""
         self._workers = workers
         self._shutdown_timeout = shutdown_timeout
         self._link = Connection(facts, logs.show)

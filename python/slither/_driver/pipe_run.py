@@ -47,7 +47,6 @@ class PipeRun(Run):
     def __init__(
         self, link: Connection, spec: dict[str, Payload], owner: object, shows: Shows | None
     ) -> None:
-        """Take all that the run is."""
         super().__init__(link, spec, owner, shows)
         self.document: dict[str, Payload] = spec["document"]
         self.name: str = self.document["name"]

@@ -33,7 +33,6 @@ class Inbox:
     __slots__ = ("_put", "empty", "get", "wake")
 
     def __init__(self) -> None:
-        """Begin empty."""
         queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._put, self.get, self.empty = queue.put, queue.get, queue.empty
         self.wake: Callable[[], None] | None = None

@@ -19,7 +19,6 @@ class Tables:
     """Those of one Beam that are open, each with the options it was opened with."""
 
     def __init__(self, link: Connection) -> None:
-        """Begin with none."""
         self._link = link
         self._open: dict[str, tuple[object, ...]] = {}
 
@@ -51,7 +50,6 @@ class SharedTable(Table[Payload, Payload]):
     """A table of a Beam, as a mapping in the program that drives it."""
 
     def __init__(self, name: str, link: Connection) -> None:
-        """Take the name and the connection."""
         super().__init__(name)
         self._link = link
 

@@ -31,7 +31,6 @@ class Group:
     """Jobs that somebody may want to see the end of."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self.left: dict[int, Job] = {}
         """Those that are not settled, by number."""
         self.waiting: list[Callable[[], None]] = []

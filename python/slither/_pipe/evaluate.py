@@ -28,7 +28,6 @@ class EvaluationError(SlitherError):
     """
 
     def __init__(self, kind: str, at: Payload, reason: str) -> None:
-        """Keep the kind, the part and the reason."""
         super().__init__(f"{render(at)}: {reason}")
         self.kind = kind
         self.at = render(at)
@@ -39,7 +38,6 @@ class SkipItem(SlitherError):
     """The expression says that the item is to be skipped; ``value`` is the reason."""
 
     def __init__(self, value: Payload) -> None:
-        """Keep the reason."""
         super().__init__("skipped")
         self.value = value
 
@@ -154,27 +152,11 @@ def _get_or(data: Payload, parts: list[Payload], run: _Run) -> Payload:
     raise _fail("missing", data, f"there is no key {render(key)}")
 
 
-def _and(data: Payload, parts: list[Payload], run: _Run) -> bool:
-    return all(_truth(_seen(run(part)), data, "&") for part in parts)
-
-
-def _or(data: Payload, parts: list[Payload], run: _Run) -> bool:
-    return any(_truth(_seen(run(part)), data, "|") for part in parts)
-
-
 def _when(data: Payload, parts: list[Payload], run: _Run) -> Payload:
     for condition, value in parts[0]:
         if _truth(_seen(run(condition)), data, "when"):
             return run(value)
     return run(parts[1])
-
-
-def _dict(data: Payload, parts: list[Payload], run: _Run) -> dict[Payload, Payload]:
-    return {key: run(value) for key, value in parts[0]}
-
-
-def _list(data: Payload, parts: list[Payload], run: _Run) -> list[Payload]:
-    return [run(value) for value in parts[0]]
 
 
 def _skip(data: Payload, parts: list[Payload], run: _Run) -> Payload:
@@ -188,11 +170,11 @@ def _fail_item(data: Payload, parts: list[Payload], run: _Run) -> Payload:
 
 _FORMS: dict[str, Callable[[Payload, list[Payload], _Run], Payload]] = {
     "get": _get_or,
-    "and": _and,
-    "or": _or,
+    "and": lambda data, parts, run: all(_truth(_seen(run(one)), data, "&") for one in parts),
+    "or": lambda data, parts, run: any(_truth(_seen(run(one)), data, "|") for one in parts),
     "when": _when,
-    "dict": _dict,
-    "list": _list,
+    "dict": lambda data, parts, run: {key: run(value) for key, value in parts[0]},
+    "list": lambda data, parts, run: [run(value) for value in parts[0]],
     "skip": _skip,
     "fail": _fail_item,
 }

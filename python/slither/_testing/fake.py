@@ -6,7 +6,6 @@ It stands in for a worker's connection, in the process and mostly in the thread 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
@@ -60,12 +59,7 @@ class FakeBeam:
         current.link = self
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Give the place back."""
         current.link = self._before
 
@@ -138,21 +132,9 @@ def _key(key: Payload) -> Payload:
     return tuple(map(_key, key)) if isinstance(key, list) else key
 
 
-def _get(rows: dict[Payload, Payload], key: Payload) -> list[Payload]:
-    return [rows[_key(key)]] if _key(key) in rows else []
-
-
 def _get_many(rows: dict[Payload, Payload], keys: list[Payload]) -> list[Payload]:
     found = [rows.get(_key(key)) for key in keys]
     return [found, [index for index, key in enumerate(keys) if _key(key) not in rows]]
-
-
-def _take(rows: dict[Payload, Payload], key: Payload) -> list[Payload]:
-    return [rows.pop(_key(key))] if _key(key) in rows else []
-
-
-def _put(rows: dict[Payload, Payload], pairs: list[Payload]) -> None:
-    rows.update({_key(key): value for key, value in pairs})
 
 
 def _put_new(rows: dict[Payload, Payload], key: Payload, value: Payload) -> bool:
@@ -170,14 +152,14 @@ def _count(rows: dict[Payload, Payload], key: Payload, by: int, default: int) ->
 
 
 _OPERATIONS: dict[str, Callable[..., Payload]] = {
-    "get": _get,
+    "get": lambda rows, key: [rows[_key(key)]] if _key(key) in rows else [],
     "get_many": _get_many,
     "has": lambda rows, key: _key(key) in rows,
     "size": len,
     "scan": lambda rows, _scan: [None, [[key, value] for key, value in rows.items()]],
     "scan_end": lambda rows, _scan: None,
-    "take": _take,
-    "put": _put,
+    "take": lambda rows, key: [rows.pop(_key(key))] if _key(key) in rows else [],
+    "put": lambda rows, pairs: rows.update({_key(key): value for key, value in pairs}),
     "put_new": _put_new,
     "delete": lambda rows, key: rows.pop(_key(key), None) and None,
     "update_counter": _count,

@@ -117,7 +117,6 @@ class Replayer:
     """
 
     def __init__(self, recording: Recording) -> None:
-        """Take the recording."""
         self._cut = bool(recording.facts.get("cut"))
         self._answers: dict[bytes, deque[frames.Answer]] = {}
         for question, answer in recording.exchanges:

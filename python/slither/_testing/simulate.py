@@ -50,7 +50,6 @@ class Simulation:
         functions: Mapping[str, Callable[..., Payload]],
         handlers: Mapping[str, Handler],
     ) -> None:
-        """Take the document, what runs a batch, and what stands in for what is elsewhere."""
         self._name: str = document["name"]
         self._stages: list[Document] = document["stages"]
         self._call, self._functions, self._handlers = call, functions, handlers
@@ -260,7 +259,9 @@ class Simulation:
                 to = evaluate(to, entry.payload, facts(error, attempts))
             except EvaluationError as failure:
                 to = str(failure)
-        if not isinstance(to, str) or to not in (*self._outputs, *self._after(stage)):
+        names = [one["name"] for one in self._stages]
+        later = names[names.index(stage["name"]) + 1 :]
+        if not isinstance(to, str) or to not in (*self._outputs, *later):
             wrong = f"the error policy routed to {to!r}, which is not declared"
             fault = CallError(wrong, {"kind": "unknown_output"})
             fault.__cause__ = error
@@ -269,10 +270,6 @@ class Simulation:
         if to in self._outputs:
             self._errors.setdefault(to, {})[entry.seq] = error
         yield entry, to
-
-    def _after(self, stage: Document) -> list[str]:
-        names = [one["name"] for one in self._stages]
-        return names[names.index(stage["name"]) + 1 :]
 
     def _stop(self, halt: _Halt) -> None:
         if self._halt is None or halt.seq < self._halt.seq:

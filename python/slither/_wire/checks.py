@@ -56,10 +56,6 @@ def is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_id(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
 def _is_str(value: object) -> bool:
     return type(value) is str
 
@@ -176,7 +172,7 @@ Error = Annotated[_Map, _ERROR]
 Errors = Annotated[dict[int, _Map] | None, Rule("map of errors, or nil", _is_errors)]
 Facts = Annotated[_Map | None, Rule("map of facts, or nil", _is_facts)]
 Flag = Annotated[int, Rule("0 or 1", lambda value: type(value) is int and value in (0, 1))]
-Id = Annotated[int, Rule("int of 1 or more", _is_id)]
+Id = Annotated[int, Rule("int of 1 or more", lambda value: type(value) is int and value >= 1)]
 Level = Annotated[str, Rule("level", lambda value: type(value) is str and value in LEVELS)]
 List = Annotated[list[Payload], of("list", list)]
 Map = Annotated[_Map, of("map", dict)]

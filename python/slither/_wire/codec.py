@@ -229,7 +229,9 @@ def _decode_plainly(data: bytes | bytearray) -> Payload:
     except (ValueError, msgpack.UnpackException, OverflowError) as error:
         raise DecodeError(str(error) or "not msgpack") from None
     # msgpack reads its own timestamps, which have the type -1, without asking the hook.
-    if _follows(data, b"\xff", b"\xd6\xd7\x0c") and _any_part(value, _is_timestamp):
+    if _follows(data, b"\xff", b"\xd6\xd7\x0c") and _any_part(
+        value, lambda item: isinstance(item, Timestamp)
+    ):
         raise DecodeError("no extension has the type -1")
     return value
 
@@ -275,7 +277,3 @@ def _follows(data: bytes | bytearray, last: bytes, firsts: bytes) -> bool:
             return True
         at = data.find(last, at + 1)
     return any(bytes((first,)) + last in data for first in firsts)
-
-
-def _is_timestamp(item: object) -> bool:
-    return isinstance(item, Timestamp)

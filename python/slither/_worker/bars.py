@@ -13,7 +13,6 @@ class Bar:
     """The bar that a stream draws: which of its states is to be shown, and when."""
 
     def __init__(self) -> None:
-        """Begin without one."""
         self._shown = b""
         self._next = 0.0
         self.due: float | None = None

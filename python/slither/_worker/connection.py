@@ -43,7 +43,6 @@ class Link:
     """Frames in and out."""
 
     def __init__(self, port: Port) -> None:
-        """Take the port; nothing is read yet."""
         self._port = port
         self.reader = Reader(port, self)
         self.reports = Reports(port, self.reader)

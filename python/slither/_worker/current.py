@@ -58,11 +58,9 @@ class Entered:
     __slots__ = ("_before", "_call")
 
     def __init__(self, call: Call) -> None:
-        """Take the call."""
         self._call = call
 
     def __enter__(self) -> None:
-        """Make it the one that runs."""
         global running
         self._before, running = running, self._call
 
@@ -106,11 +104,6 @@ def context(what: str = "context()") -> Context:
         now.attempt,
         names("trace"),
     )
-
-
-def is_over(call: int) -> bool:
-    """Tell whether a call has ended for which a thread still works."""
-    return call not in (0, running_id())
 
 
 def follow_threads() -> None:

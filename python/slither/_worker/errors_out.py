@@ -20,6 +20,8 @@ observe: Callable[[BaseException], object] | None = None
 """What sees each exception that is told of, such as a debugger."""
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# Frames of importlib stand between ours and those of the module that failed.
+_OURS = (_PACKAGE, "<frozen importlib")
 
 
 def exception_error(error: BaseException) -> dict[str, Payload]:
@@ -63,11 +65,6 @@ def _strip(report: traceback.TracebackException) -> None:
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        kept = [entry for entry in part.stack if not _is_ours(entry.filename)]
+        kept = [entry for entry in part.stack if not entry.filename.startswith(_OURS)]
         part.stack = traceback.StackSummary.from_list(kept)
         queue += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
-
-
-def _is_ours(filename: str) -> bool:
-    # Frames of importlib stand between ours and those of the module that failed.
-    return filename.startswith(_PACKAGE) or filename.startswith("<frozen importlib")

@@ -37,6 +37,5 @@ class Raised(Failure):
     __slots__ = ("error",)
 
     def __init__(self, error: dict[str, Payload]) -> None:
-        """Keep the error map."""
         super().__init__(error["message"])
         self.error = error

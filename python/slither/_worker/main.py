@@ -47,7 +47,6 @@ class Runtime:
     """One worker."""
 
     def __init__(self, port: Port) -> None:
-        """Take the port; nothing is sent yet."""
         self._port = port
         self._link = Link(port)
         self._capture: Capture | None = None
@@ -74,7 +73,8 @@ class Runtime:
         self._link.send((frame(frames.READY, facts),))
         # When BEAM is gone a write fails; the worker then stops as it does after an end of file.
         with contextlib.suppress(OSError):
-            self._serve()
+            while (incoming := self._link.next_call()) is not None:
+                self._execute(incoming)
         self._stop()
         return 0
 
@@ -125,13 +125,6 @@ class Runtime:
             return 1
         _exit_soon(1)
         return 1
-
-    def _serve(self) -> None:
-        while True:
-            incoming = self._link.next_call()
-            if incoming is None:
-                return
-            self._execute(incoming)
 
     def _execute(self, incoming: Incoming) -> None:
         call, decode_us = incoming

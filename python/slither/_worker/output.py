@@ -42,7 +42,6 @@ class LogHandler(logging.Handler):
     """Sends each record as a log frame."""
 
     def __init__(self, reports: Reports) -> None:
-        """Take where they go."""
         super().__init__()
         self._reports = reports
 

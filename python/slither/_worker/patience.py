@@ -21,7 +21,6 @@ class Patience:
     """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
         self.looks = False
         """Whether to look for the next answer."""
         self._times = [0, 0]

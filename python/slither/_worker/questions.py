@@ -26,7 +26,6 @@ class Questions:
     """Questions that are out, by their ids."""
 
     def __init__(self, port: Port, reader: Reader) -> None:
-        """Begin with none."""
         self._port = port
         self._reader = reader
         self._patience = Patience()

@@ -40,7 +40,6 @@ class Reader:
     """The turn to read a port."""
 
     def __init__(self, port: Port, sorter: Sorter) -> None:
-        """Take the port and who sorts; nothing is read yet."""
         self._port = port
         self._sorter = sorter
         self._turn = threading.Lock()

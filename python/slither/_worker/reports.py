@@ -35,7 +35,6 @@ class Reports:
     """The credit, and the frames that cost it."""
 
     def __init__(self, port: Port, reader: Reader) -> None:
-        """Begin without credit."""
         self._port = port
         self._reader = reader
         # Reentrant: a finaliser that the garbage collector runs in here may log.

@@ -27,7 +27,6 @@ class TargetError(Exception):
     """A target that can't be called; ``error`` is the error map."""
 
     def __init__(self, error: dict[str, Payload]) -> None:
-        """Keep the error map."""
         super().__init__(error["message"])
         self.error = error
 
