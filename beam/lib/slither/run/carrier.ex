@@ -59,29 +59,4 @@ defmodule Slither.Run.Carrier do
 
   @doc "The run is over: what its handlers keep in workers goes."
   @callback end_run(t) :: :ok
-
-  @doc false
-  # Where places are processes of the run's own, they need not be asked for or given back.
-  defmacro __using__(_options) do
-    quote do
-      @behaviour Slither.Run.Carrier
-
-      @impl true
-      def want(carrier, _todo, _out), do: carrier
-
-      @impl true
-      def taken(_carrier, _ref, _count), do: :ok
-
-      @impl true
-      def rest(carrier), do: carrier
-
-      @impl true
-      def kill(_carrier, _ref), do: :ok
-
-      @impl true
-      def end_run(_carrier), do: :ok
-
-      defoverridable want: 3, taken: 3, rest: 1, kill: 2, end_run: 1
-    end
-  end
 end

@@ -4,7 +4,7 @@ defmodule Slither.Run.Carrier.Local do
   # in hands that take one batch after the other; and executors of the user's own, in a process for
   # each batch, which is killed when its time is over.
 
-  use Slither.Run.Carrier
+  @behaviour Slither.Run.Carrier
 
   alias Slither.Error
   alias Slither.Python.{Inbox, Outcome}
@@ -49,6 +49,13 @@ defmodule Slither.Run.Carrier.Local do
     do: {:ok, :new, local}
 
   def place(local), do: {:none, local}
+
+  # Places are processes of the run's own: they need not be asked for or given back.
+  @impl true
+  def want(local, _todo, _out), do: local
+
+  @impl true
+  def rest(local), do: local
 
   @impl true
   def run(%__MODULE__{timeout: timeout} = local, place, batch) do
@@ -95,6 +102,15 @@ defmodule Slither.Run.Carrier.Local do
   end
 
   def message(local, _late), do: {:ok, local}
+
+  @impl true
+  def taken(_local, _ref, _count), do: :ok
+
+  @impl true
+  def kill(_local, _ref), do: :ok
+
+  @impl true
+  def end_run(_local), do: :ok
 
   @impl true
   def close(local, _out) do

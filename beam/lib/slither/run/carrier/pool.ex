@@ -3,7 +3,7 @@ defmodule Slither.Run.Carrier.Pool do
   # Runs batches on leased lanes of a pool's workers. A lane is kept from batch to batch while nobody
   # else waits for one, and known by the reference with which it was asked for.
 
-  use Slither.Run.Carrier
+  @behaviour Slither.Run.Carrier
 
   alias Slither.Pool.{Errors, Handle, Scheduler}
   alias Slither.Python.{Inbox, Job, Lane, Pool}
