@@ -11,9 +11,9 @@ defmodule Slither.Python.GuardTest do
   end
 
   test "has no shell before it has a process to watch", %{guard: guard} do
-    assert Guard.os_pid(guard) == nil
+    assert :sys.get_state(guard).os_pid == nil
     victim(guard)
-    assert alive?(Guard.os_pid(guard))
+    assert alive?(:sys.get_state(guard).os_pid)
   end
 
   test "kills a process with its group, and no other", %{guard: guard} do
@@ -47,7 +47,7 @@ defmodule Slither.Python.GuardTest do
     signal(released, "KILL")
     assert ends?(released)
     Guard.release(guard, released)
-    shell = Guard.os_pid(guard)
+    shell = :sys.get_state(guard).os_pid
     stop_supervised!(Guard)
     Holders.await_end(holders)
     assert ends?(shell) and ends?(victim)
@@ -56,7 +56,7 @@ defmodule Slither.Python.GuardTest do
   for name <- ["TERM", "INT", "HUP", "QUIT"] do
     test "is not ended by SIG#{name}", %{guard: guard} do
       {victim, holders} = victim(guard)
-      shell = Guard.os_pid(guard)
+      shell = :sys.get_state(guard).os_pid
       # It has said that it is there once it has done something.
       {other, others} = victim(guard)
       Guard.kill(guard, other)
@@ -64,25 +64,25 @@ defmodule Slither.Python.GuardTest do
       signal(shell, unquote(name))
       Guard.kill(guard, victim)
       Holders.await_end(holders)
-      assert Guard.os_pid(guard) == shell
+      assert :sys.get_state(guard).os_pid == shell
     end
   end
 
   for name <- ["KILL", "STOP"] do
     test "does what it was told though its shell meets SIG#{name}", %{guard: guard} do
       many = for _ <- 1..5, do: victim(guard)
-      shell = Guard.os_pid(guard)
+      shell = :sys.get_state(guard).os_pid
       signal(shell, unquote(name))
       for {victim, _holders} <- many, do: Guard.kill(guard, victim)
       for {_victim, holders} <- many, do: Holders.await_end(holders)
       assert ends?(shell)
-      assert Guard.os_pid(guard) != shell
+      assert :sys.get_state(guard).os_pid != shell
     end
   end
 
   test "knows a process again that its shell has lost", %{guard: guard} do
     {_victim, holders} = victim(guard)
-    shell = Guard.os_pid(guard)
+    shell = :sys.get_state(guard).os_pid
     signal(shell, "KILL")
     assert ends?(shell)
     # Whoever is asked after the report of that has acted on it.
@@ -115,7 +115,7 @@ defmodule Slither.Python.GuardTest do
     Holders.await_end(holders)
     Guard.release(guard, victim)
     # Whoever is asked after these has done them.
-    assert alive?(Guard.os_pid(guard))
+    assert alive?(:sys.get_state(guard).os_pid)
     {_other, others} = victim(guard)
     stop_supervised!(Guard)
     Holders.await_end(others)
@@ -131,11 +131,11 @@ defmodule Slither.Python.GuardTest do
   test "takes orders for processes it does not know, and does nothing", %{guard: guard} do
     Guard.kill(guard, 4_000_000)
     Guard.release(guard, 4_000_000)
-    assert Guard.os_pid(guard) == nil
+    assert :sys.get_state(guard).os_pid == nil
   end
 
   defp new_shell(guard, old) do
-    case Guard.os_pid(guard) do
+    case :sys.get_state(guard).os_pid do
       pid when pid in [nil, old] -> new_shell(guard, old)
       pid -> pid
     end

@@ -9,7 +9,7 @@ Process.flag(:trap_exit, true)
 pool = [name: :default, size: length(ways), window: 1, paths: [handlers], shutdown: 1_000]
 {:ok, _} = Slither.Python.Pool.start_link(pool)
 :ok = Slither.Python.Pool.await_ready(:default)
-IO.puts("guard #{Slither.Python.Guard.os_pid()}")
+IO.puts("guard #{:sys.get_state(Slither.Python.Guard).os_pid}")
 
 for way <- ways do
   spawn(fn ->

@@ -92,10 +92,6 @@ defmodule Slither.Python.Guard do
   def release(guard \\ __MODULE__, os_pid),
     do: GenServer.cast(guard, {:release, self(), os_pid})
 
-  @doc "The pid of the shell, `nil` before the first worker."
-  @spec os_pid(GenServer.server()) :: pos_integer | nil
-  def os_pid(guard \\ __MODULE__), do: GenServer.call(guard, :os_pid)
-
   @impl true
   def init(nil) do
     # The port sends an exit signal if the shell ends while something is written to it.
@@ -109,8 +105,6 @@ defmodule Slither.Python.Guard do
     state = add(%{state | waiting: [from | state.waiting]}, owner, os_pid, since)
     {:noreply, if(state.ready, do: answer(state), else: state)}
   end
-
-  def handle_call(:os_pid, _from, state), do: {:reply, state.os_pid, state}
 
   @impl true
   def handle_cast({:watch, owner, os_pid, since}, state),
