@@ -119,12 +119,17 @@ defmodule Slither.Doctor do
   end
 
   defp said(executable, arguments) do
-    case System.cmd(executable, arguments, stderr_to_stdout: true) do
-      {output, 0} -> String.trim(output)
-      {output, status} -> "ended with status #{status}: #{String.trim(output)}"
+    {_ok_or_error, said} = command(executable, arguments, [])
+    said
+  end
+
+  defp command(executable, arguments, env) do
+    case System.cmd(executable, arguments, stderr_to_stdout: true, env: env) do
+      {output, 0} -> {:ok, String.trim(output)}
+      {output, status} -> {:error, "ended with status #{status}: #{String.trim(output)}"}
     end
   rescue
-    error in ErlangError -> "can't be run: #{inspect(error.original)}"
+    error in ErlangError -> {:error, "can't be run: #{inspect(error.original)}"}
   end
 
   # The interpreter of pools that name none.
@@ -175,12 +180,8 @@ defmodule Slither.Doctor do
       for {name, value} <- Environment.variables(1, extra),
           do: {to_string(name), if(value, do: to_string(value))}
 
-    case System.cmd(python, ["-c", @facts], stderr_to_stdout: true, env: env) do
-      {output, 0} -> {:ok, output |> String.split("\n", trim: true) |> Map.new(&fact/1)}
-      {output, status} -> {:error, "ended with status #{status}: #{String.trim(output)}"}
-    end
-  rescue
-    error in ErlangError -> {:error, "can't be run: #{inspect(error.original)}"}
+    with {:ok, output} <- command(python, ["-c", @facts], env),
+         do: {:ok, output |> String.split("\n", trim: true) |> Map.new(&fact/1)}
   end
 
   defp fact(line) do
