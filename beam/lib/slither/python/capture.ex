@@ -12,13 +12,14 @@ defmodule Slither.Python.Capture do
   @moduledoc false
   # Files of batches that failed, for `python -m slither.replay`: the call, what Python asked
   # while it ran with the answers it got, and how it ended (`protocol/PROTOCOL.md`, "Captures").
-  # Lanes write them, through `Capture.Failure`. A file that can't be written changes nothing for its
-  # batch: that is logged, once until a file can be written again.
+  # Lanes write them. A file that can't be written changes nothing for its batch: that is logged, once
+  # until a file can be written again.
 
   require Logger
 
   alias Slither.{Error, Options}
-  alias Slither.Protocol.{Encoder, Frame}
+  alias Slither.Protocol.{Block, Encoder, Frame}
+  alias Slither.Python.Outcome
 
   @magic "SLITHERC"
   @version 1
@@ -54,12 +55,66 @@ defmodule Slither.Python.Capture do
   defp listed(value), do: value
 
   @doc """
-  Writes a batch: facts, the body of its call, and the exchanges while it ran.
+  The outcome of a call, with the file it was written to where it is a failure.
 
-  Returns the file's path, nil where it can't be written.
+  Items that a handler failed on purpose are none, nor are those that could not be sent to it.
   """
-  @spec write(t, map, iodata, [exchange]) :: Path.t() | nil
-  def write(%__MODULE__{} = capture, facts, call, exchanges) do
+  @spec write(t, Outcome.t(), iodata, {[exchange], boolean}, map) :: Outcome.t()
+  def write(_capture, %Outcome{error: %Error{reason: reason}} = outcome, _, _, _)
+      when reason in [:cancelled, :worker_stopped],
+      do: outcome
+
+  def write(capture, %Outcome{kind: kind, error: error} = outcome, frame, tape, facts)
+      when kind in [:error, :died] do
+    told = %{"error" => fact(error)}
+    %{outcome | error: pointed(error, file(capture, told, frame, tape, facts))}
+  end
+
+  def write(capture, %Outcome{values: [%Block{} = block]} = outcome, frame, tape, facts) do
+    faults =
+      for {at, %{"kind" => kind} = fault} <- block.errors || %{},
+          kind != "failure",
+          into: %{},
+          do: {at, fault}
+
+    if faults != %{}, do: file(capture, %{"errors" => faults}, frame, tape, facts)
+    outcome
+  end
+
+  def write(capture, %Outcome{kind: :ok, errors: errors} = outcome, frame, tape, facts)
+      when errors != %{} do
+    failed = for {at, error} <- errors, failed?(error), into: %{}, do: {at, fact(error)}
+    path = if failed != %{}, do: file(capture, %{"errors" => failed}, frame, tape, facts)
+
+    errors =
+      Map.new(errors, fn {at, error} ->
+        {at, if(is_map_key(failed, at), do: pointed(error, path), else: error)}
+      end)
+
+    %{outcome | errors: errors}
+  end
+
+  def write(_capture, outcome, _frame, _tape, _facts), do: outcome
+
+  # `details` has the kind that Python gave the error.
+  defp failed?(%Error{details: %{"kind" => kind}}), do: kind != "failure"
+  defp failed?(_error), do: false
+
+  defp pointed(error, nil), do: error
+
+  # Says where the batch is, and how to run it again.
+  defp pointed(%Error{} = error, path) do
+    how = "run it again with: python -m slither.replay #{quoted(path)}"
+    hint = if error.hint, do: "#{error.hint}; #{how}", else: how
+    %{error | hint: hint, details: Map.put(error.details, :capture, path)}
+  end
+
+  # Writes what was told of a failure, the body of its call, and the exchanges while it ran; the path,
+  # or nil where that can't be done.
+  defp file(capture, told, call, {exchanges, cut?}, facts) do
+    time = DateTime.to_iso8601(DateTime.utc_now())
+    facts = facts |> Map.merge(told) |> Map.merge(%{"time" => time, "cut" => cut?})
+
     with {:ok, content} <- content(facts, call, exchanges),
          :ok <- fits(IO.iodata_length(content), capture.max_bytes),
          :ok <- folder(capture.dir),
@@ -74,17 +129,7 @@ defmodule Slither.Python.Capture do
     kind, reason -> warn(capture, Exception.format_banner(kind, reason, __STACKTRACE__))
   end
 
-  @doc "An error with the file that its batch is in, and how to run it again."
-  @spec point(Error.t(), Path.t()) :: Error.t()
-  def point(%Error{} = error, path) do
-    how = "run it again with: python -m slither.replay #{quoted(path)}"
-    hint = if error.hint, do: "#{error.hint}; #{how}", else: how
-    %{error | hint: hint, details: Map.put(error.details, :capture, path)}
-  end
-
-  @doc "An error as facts."
-  @spec fact(Error.t()) :: map
-  def fact(%Error{} = error) do
+  defp fact(%Error{} = error) do
     python = error.python || %{}
 
     for {key, value} <- [

@@ -14,8 +14,7 @@ defmodule Slither.Python.Lane do
   # the worker is gone, `{:retired, error}`.
 
   alias Slither.Error
-  alias Slither.Python.{Board, Inbox, Job, Obituary, Outcome, Reports, Transport}
-  alias Slither.Python.Capture.Failure
+  alias Slither.Python.{Board, Capture, Inbox, Job, Obituary, Outcome, Reports, Transport}
   alias Slither.Python.Lane.Exchange
   alias Slither.Python.Worker.Inbox, as: Owner
 
@@ -38,7 +37,7 @@ defmodule Slither.Python.Lane do
           board: Board.t(),
           max_frame: pos_integer,
           ahead: pos_integer,
-          capture: Slither.Python.Capture.t() | nil,
+          capture: Capture.t() | nil,
           facts: map,
           worker: pid | nil,
           monitor: reference | nil,
@@ -282,5 +281,5 @@ defmodule Slither.Python.Lane do
   defp written(outcome, %Exchange{capture: nil}, _lane), do: outcome
 
   defp written(outcome, exchange, lane),
-    do: Failure.write(exchange.capture, outcome, exchange.frame, exchange.tape, lane.facts)
+    do: Capture.write(exchange.capture, outcome, exchange.frame, exchange.tape, lane.facts)
 end

@@ -33,17 +33,10 @@ defmodule Slither.Python.Obituary do
   def ended(identity, status, unheard?) do
     how = if status, do: OSProcess.describe(status), else: unknown(unheard?)
 
-    %Error{
-      reason: :worker_died,
-      message: "Python worker #{identity.worker} (pid #{identity.os_pid}) died: #{how}",
-      where: where(identity.pool),
-      hint: hint(status),
-      details: %{
-        status: status,
-        signal: OSProcess.signal(status),
-        os_pid: identity.os_pid
-      }
-    }
+    message = "Python worker #{identity.worker} (pid #{identity.os_pid}) died: #{how}"
+    signal = OSProcess.signal(status)
+    details = %{status: status, signal: signal, os_pid: identity.os_pid}
+    %{error(identity.pool, :worker_died, message) | hint: hint(status), details: details}
   end
 
   defp unknown(true),
@@ -147,34 +140,24 @@ defmodule Slither.Python.Obituary do
   @doc "Nobody waited any more for the call that ran, and it went on for `grace` ms."
   @spec cancelled(atom, non_neg_integer) :: Error.t()
   def cancelled(pool, grace) do
-    %Error{
-      reason: :cancelled,
-      message: "the caller is gone, and the call went on for #{grace} ms; its worker was killed",
-      where: where(pool)
-    }
+    message = "the caller is gone, and the call went on for #{grace} ms; its worker was killed"
+    error(pool, :cancelled, message)
   end
 
   @doc "The call that ran was over its time, `timeout` ms."
   @spec timed_out(atom, pos_integer) :: Error.t()
   def timed_out(pool, timeout) do
-    %Error{
-      reason: :timeout,
-      message: "the call ran for more than #{timeout} ms; its worker was killed",
-      where: where(pool),
-      hint: "raise timeout:, or lower batch_size",
-      details: %{timeout: timeout}
-    }
+    error =
+      error(pool, :timeout, "the call ran for more than #{timeout} ms; its worker was killed")
+
+    %{error | hint: "raise timeout:, or lower batch_size", details: %{timeout: timeout}}
   end
 
   @doc "It can't start."
   @spec not_started(atom, String.t(), String.t()) :: Error.t()
   def not_started(pool, python, why) do
-    %Error{
-      reason: :start_failed,
-      message: "a Python worker can't start: #{why}",
-      where: where(pool),
-      details: %{python: python}
-    }
+    error = error(pool, :start_failed, "a Python worker can't start: #{why}")
+    %{error | details: %{python: python}}
   end
 
   @doc "It was not ready in time."
@@ -203,24 +186,18 @@ defmodule Slither.Python.Obituary do
 
   @doc "It broke the protocol."
   @spec protocol(atom, non_neg_integer, String.t()) :: Error.t()
-  def protocol(pool, slot, why) do
-    %Error{
-      reason: :protocol_error,
-      message: "Python worker #{slot} broke the protocol: #{why}",
-      where: where(pool)
-    }
-  end
+  def protocol(pool, slot, why),
+    do: error(pool, :protocol_error, "Python worker #{slot} broke the protocol: #{why}")
 
   @doc "The process that owned it ended."
   @spec crashed(term) :: Error.t()
   def crashed(reason) do
-    %Error{
-      reason: :worker_died,
-      message: "the worker's owner ended: #{Exception.format_exit(reason)}"
-    }
+    message = "the worker's owner ended: #{Exception.format_exit(reason)}"
+    %Error{reason: :worker_died, message: message}
   end
 
-  defp where(pool), do: "pool #{inspect(pool)}"
+  defp error(pool, reason, message),
+    do: %Error{reason: reason, message: message, where: "pool #{inspect(pool)}"}
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
   defp hint(status) when status in [132, 134, 135, 136, 139], do: "a crash in C code"
