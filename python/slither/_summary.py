@@ -53,18 +53,15 @@ def summarize(
 ) -> Summary:
     """Make the summary of a receipt; ``refused`` items never reached BEAM."""
     times = {name: time / 1e6 for name, time in receipt.get("times", {}).items()}
+    counts = ("routed", "failed", "batches", "retries", "splits")
     return Summary(
         items=receipt.get("in", 0) + refused,
         outputs=dict(outputs),
         skipped=receipt.get("skipped", 0) + refused,
-        routed=receipt.get("routed", 0),
-        failed=receipt.get("failed", 0),
         errors=dict(errors),
-        batches=receipt.get("batches", 0),
-        retries=receipt.get("retries", 0),
-        splits=receipt.get("splits", 0),
         seconds=receipt.get("duration", 0) / 1e6,
         times=times,
+        **{name: receipt.get(name, 0) for name in counts},
         stages={
             name: summarize(part, {}, part.get("errors", {}))
             for name, part in receipt.get("stages", ())

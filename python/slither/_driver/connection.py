@@ -114,7 +114,9 @@ class Connection:
         else:
             self.refuse_ourselves()
             sent: SimpleQueue[None] = SimpleQueue()
-            self.writer.order(self._send_long, sent, pieces, refuse=_told)
+            self.writer.order(
+                self._send_long, sent, pieces, refuse=lambda sent, _pieces: sent.put(None)
+            )
             sent.get()
         # The box is noted before the connection is looked at, and the writer ends a connection
         # before it looks for boxes: one of the two finds the other.
@@ -302,10 +304,6 @@ class Connection:
         self._forked = True
         self._channel.leave_to_parent()
         self.relay.forget()
-
-
-def _told(sent: SimpleQueue[None], _pieces: Pieces) -> None:
-    sent.put(None)
 
 
 def _how(status: int | None, fault: str) -> str:

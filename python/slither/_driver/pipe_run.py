@@ -67,10 +67,10 @@ class PipeRun(Run):
         beam: Lifetime,
         pipe: Pipe,
         items: object,
-        progress: bool,
+        progress: bool = False,
         *,
-        checkpoint: StrPath | None,
-        resume: str,
+        checkpoint: StrPath | None = None,
+        resume: str = "same",
         trace: str | None = None,
         document: dict[str, Payload] | None = None,
     ) -> PipeRun:

@@ -21,10 +21,6 @@ _Step = Callable[..., object]
 _Order = tuple[_Step, _Step, tuple[object, ...]]
 
 
-def _nothing(*_of: object) -> None:
-    return
-
-
 class Writer:
     """Carries out orders until it is told to stop, and has what comes then refused."""
 
@@ -49,7 +45,7 @@ class Writer:
 
     ## For any thread
 
-    def order(self, carry_out: _Step, *args: object, refuse: _Step = _nothing) -> None:
+    def order(self, carry_out: _Step, *args: object, refuse: _Step = lambda *_of: None) -> None:
         """Have the writer call ``carry_out``, or ``refuse`` where it has stopped."""
         self._orders.put((carry_out, refuse, args))
         # This looks at the flag after it has put the order into the queue, and the writer looks

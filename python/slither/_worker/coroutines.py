@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class Turn:
 
     def run(self, awaitable: Awaitable[Payload]) -> Payload:
         """Wait for a coroutine and return what it returns."""
-        return self._complete(_value(awaitable))
+        return self._complete(awaitable)
 
     def items(
         self,
@@ -97,9 +97,7 @@ class Turn:
 
         self._complete(drain(), stream)
 
-    def _complete(
-        self, work: Coroutine[object, object, Payload], stream: Stream | None = None
-    ) -> Payload:
+    def _complete(self, work: Awaitable[Payload], stream: Stream | None = None) -> Payload:
         self._task = self._loop.create_task(_outcome(work))
         try:
             with watching(self._line, lambda: self._look(stream)):
@@ -130,13 +128,7 @@ class Turn:
         return self._line is not None and self._line.is_gone(self._call)
 
 
-async def _value(awaitable: Awaitable[Payload]) -> Payload:
-    return await awaitable
-
-
-async def _outcome(
-    work: Coroutine[object, object, Payload],
-) -> tuple[Payload, BaseException | None]:
+async def _outcome(work: Awaitable[Payload]) -> tuple[Payload, BaseException | None]:
     # An exception that is returned rather than raised gets no frames of asyncio in its traceback,
     # and a SystemExit does not stop the loop.
     try:
