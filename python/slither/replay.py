@@ -102,7 +102,7 @@ def _run(recording: Recording) -> list[str]:
         _place(recording.facts)
         facts = recording.facts
         targets.load_first(facts.get("preload") or [], facts.get("initializer"))
-        with current.Entered(call):
+        with current.entered(call):
             answer = execute.answer(call, 0, MAX_FRAME)
     except targets.TargetError as error:
         return [_told(error.error)]

@@ -79,7 +79,7 @@ def run_handler(
     body = frame(frames.CALL, 1, ["command", "test"], context, batch, attempt, list(items))
     call = frames.parse(body)
     assert isinstance(call, frames.Call)
-    with current.Entered(call):
+    with current.entered(call):
         pieces = execute.answer(call, 0, MAX_FRAME, handler=handler)
     got = frames.parse(b"".join(pieces))
     if isinstance(got, frames.Error):

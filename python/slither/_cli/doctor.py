@@ -39,7 +39,8 @@ def command(_options: argparse.Namespace) -> int:
 
 def findings() -> Iterator[Finding]:
     """Look at one thing after the other."""
-    yield _python()
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield sys.version_info >= (3, 10), "Python", f"{version} at {sys.executable}"
     yield True, "slither", f"{__version__} in {os.path.dirname(launch.__file__)[:-8]}"
     yield _msgpack()
     erl = _attempt("erl", _erl)
@@ -57,11 +58,6 @@ def _attempt(what: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except SlitherError as error:
         return False, what, str(error)
-
-
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return sys.version_info >= (3, 10), "Python", f"{version} at {sys.executable}"
 
 
 def _msgpack() -> Finding:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,22 +53,15 @@ running: Call | None = None
 _main_thread = threading.main_thread().ident
 
 
-class Entered:
-    """A block of a program's in which a call runs: a replay, or a test."""
-
-    __slots__ = ("_before", "_call")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __enter__(self) -> None:
-        global running
-        self._before, running = running, self._call
-
-    def __exit__(self, *_error: object) -> None:
-        """Make the one before run on, if there was one."""
-        global running
-        running = self._before
+@contextmanager
+def entered(call: Call) -> Iterator[None]:
+    """Have a call be the one that runs in a block of a program's: a replay, or a test."""
+    global running
+    before, running = running, call
+    try:
+        yield
+    finally:
+        running = before
 
 
 def running_id() -> int:
