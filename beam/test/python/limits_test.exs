@@ -5,7 +5,7 @@ defmodule Slither.Python.LimitsTest do
   alias Slither.Python.{Environment, Rss}
   alias Slither.Pool.Staff.Backoff
   alias Slither.Python.Board
-  alias Slither.Python.Worker.Limits
+  alias Slither.Python.Worker.Life
 
   describe "back-off" do
     test "doubles its pauses, with jitter, up to ten seconds" do
@@ -58,11 +58,20 @@ defmodule Slither.Python.LimitsTest do
   end
 
   describe "limits of a worker" do
-    defp settings(limits),
-      do: Map.merge(%{max_requests: nil, max_rss: nil, max_age: nil}, Map.new(limits))
+    defp ready(limits, rss \\ nil) do
+      settings = Map.merge(%{max_requests: nil, max_rss: nil, max_age: nil}, Map.new(limits))
+      Life.ready(%Life{}, settings, rss)
+    end
+
+    defp served(life, count), do: life |> Life.served(count) |> elem(0)
 
     test "are met a little apart, and never late" do
-      limits = for _ <- 1..500, do: Limits.new(settings(max_requests: 1_000, max_age: 5_000), nil)
+      limits =
+        for _ <- 1..500 do
+          {[aged: age], %{limits: limits}} = ready(max_requests: 1_000, max_age: 5_000)
+          assert limits.age == age
+          limits
+        end
 
       requests = Enum.map(limits, & &1.requests)
       assert Enum.min(requests) >= 900 and Enum.max(requests) <= 1_000
@@ -72,39 +81,31 @@ defmodule Slither.Python.LimitsTest do
     end
 
     test "of calls are met once" do
-      limits = Limits.new(settings(max_requests: 3), nil)
-
-      assert Enum.map(1..5, &Limits.met?(limits, :requests, &1)) == [
-               false,
-               false,
-               true,
-               false,
-               false
-             ]
+      {[], life} = ready(max_requests: 3)
+      assert Enum.map(1..5, &served(life, &1)) == [[], [], [{:due, :max_requests, 3}], [], []]
     end
 
     test "of memory are above what a worker takes when it starts" do
       for _ <- 1..200 do
-        %{rss: limit} = limits = Limits.new(settings(max_rss: 1_100), 1_000)
+        {[], %{limits: %{rss: limit}} = life} = ready([max_rss: 1_100], 1_000)
         assert limit in 1_090..1_100
-        refute Limits.met?(limits, :rss, limit - 1)
-        assert Limits.met?(limits, :rss, limit)
+        assert Life.measured(life, limit - 1) == []
+        assert Life.measured(life, limit) == [{:due, :max_rss, limit}]
       end
     end
 
     test "of memory do not apply to one that is beyond it from the start" do
-      assert Limits.too_low?(1_000, 1_000)
-      refute Limits.too_low?(1_001, 1_000)
-      refute Limits.too_low?(nil, 1_000)
-      refute Limits.too_low?(1_000, nil)
-      refute Limits.met?(Limits.new(settings(max_rss: 1_000), 1_000), :rss, 5_000)
+      assert {[{:rss_low, 1_000}], life} = ready([max_rss: 1_000], 1_000)
+      assert Life.measured(life, 5_000) == []
+      assert {[], _life} = ready([max_rss: 1_001], 1_000)
+      assert {[], _life} = ready([max_rss: nil], 1_000)
+      assert {[], _life} = ready([max_rss: 1_000], nil)
     end
 
     test "that nobody has set are never met" do
-      limits = Limits.new(settings([]), nil)
-      refute Limits.met?(limits, :requests, 1_000_000)
-      refute Limits.met?(limits, :rss, 1_000_000)
-      assert limits.age == nil
+      {[], life} = ready([])
+      assert served(life, 1_000_000) == []
+      assert Life.measured(life, 1_000_000) == []
     end
   end
 

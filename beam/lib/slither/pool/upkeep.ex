@@ -7,7 +7,7 @@ defmodule Slither.Pool.Upkeep do
   alias Slither.Pool.{Errors, Ledger, Lifetimes, Requests, Staff, State}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.Board
-  alias Slither.Python.Worker.Limits
+  alias Slither.Python.Worker.Life
 
   # ms that a worker which ends without a call must have lived to be no failed start.
   @early 1_000
@@ -112,7 +112,7 @@ defmodule Slither.Pool.Upkeep do
   end
 
   @doc "A worker has met a limit of its own: `amount` calls, bytes or ms. It may say so again."
-  @spec due(State.t(), Staff.slot(), Staff.Member.t(), Limits.reason(), non_neg_integer) ::
+  @spec due(State.t(), Staff.slot(), Staff.Member.t(), Life.limit(), non_neg_integer) ::
           State.t()
   def due(%State{settings: %{max_rss: nil}} = state, _slot, _member, :max_rss, _amount), do: state
 

@@ -4,7 +4,7 @@ defmodule Slither.Python.Reports do
   # owners and lanes call these functions; `Slither.Pool.Scheduler` matches the messages.
 
   alias Slither.Error
-  alias Slither.Python.Worker.Limits
+  alias Slither.Python.Worker.Life
 
   @typedoc """
   `:ready` brings the worker's lanes. `:failed` is the end of a worker that was never ready,
@@ -16,7 +16,7 @@ defmodule Slither.Python.Reports do
           {:ready, lanes :: [pid], os_pid :: pos_integer}
           | {:failed, Error.t()}
           | {:down, Error.t()}
-          | {:due, Limits.reason(), non_neg_integer}
+          | {:due, Life.limit(), non_neg_integer}
           | {:session, lane :: pid, run :: String.t()}
           | {:rss_low, non_neg_integer}
   @type message :: {module, slot :: non_neg_integer, worker :: pid, event} | {module, reference}

@@ -2,12 +2,13 @@ defmodule Slither.Python.Worker.LifeTest do
   use ExUnit.Case, async: true
 
   alias Slither.Error
-  alias Slither.Python.Worker.{Life, Limits}
+  alias Slither.Python.Worker.Life
 
   @settings %{max_requests: nil, max_age: nil, max_rss: nil}
   @error %Error{reason: :timeout, message: "m"}
 
-  defp ready(limits \\ %Limits{}), do: %Life{phase: :ready, limits: limits}
+  defp ready(limits \\ %{}),
+    do: %Life{phase: :ready, limits: Map.merge(%Life{}.limits, limits)}
 
   test "begins with what its limits ask for" do
     assert {[], %{phase: :ready}} = Life.ready(%Life{}, @settings, nil)
@@ -31,15 +32,15 @@ defmodule Slither.Python.Worker.LifeTest do
   end
 
   test "tells once that it has answered enough" do
-    life = ready(%Limits{requests: 2})
+    life = ready(%{requests: 2})
     assert {[], life} = Life.served(life, 1)
     assert {[{:due, :max_requests, 2}], life} = Life.served(life, 2)
     assert {[], _life} = Life.served(life, 3)
-    assert Life.aged(ready(%Limits{age: 7})) == [{:due, :max_age, 7}]
+    assert Life.aged(ready(%{age: 7})) == [{:due, :max_age, 7}]
   end
 
   test "has its memory looked at between calls, some time after the last look" do
-    life = ready(%Limits{rss: 100})
+    life = ready(%{rss: 100})
     assert {[:look], life} = Life.served(life, 1)
     assert {[], life} = Life.served(life, 2)
     # The timer fires while a call runs: the look waits for its answer.

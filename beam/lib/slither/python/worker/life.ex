@@ -2,11 +2,15 @@ defmodule Slither.Python.Worker.Life do
   @moduledoc false
   # Where a worker is between its start and its end, why it ends, and what it may still do until it
   # has done enough. Pure: the worker's owner tells it what happens, and carries out the effects.
+  #
+  # A worker has done enough when it meets a limit: `max_requests`, `max_age` or `max_rss`. Its own
+  # are lower by up to a tenth, so that workers which started together do not leave together.
 
   alias Slither.Error
-  alias Slither.Python.Worker.Limits
 
-  defstruct phase: :starting, reason: nil, leaves: nil, limits: %Limits{}, look: :none
+  @no_limits %{requests: nil, rss: nil, age: nil}
+
+  defstruct phase: :starting, reason: nil, leaves: nil, limits: @no_limits, look: :none
 
   @typedoc """
   A worker is `:stopping` once it is told to leave, `:killed` until the system says that it is gone,
@@ -18,9 +22,14 @@ defmodule Slither.Python.Worker.Life do
           phase: :starting | :ready | :stopping | :killed | :down,
           reason: Error.t() | nil,
           leaves: atom,
-          limits: Limits.t(),
+          limits: %{
+            requests: pos_integer | nil,
+            rss: pos_integer | nil,
+            age: pos_integer | nil
+          },
           look: :none | :set | :due
         }
+  @type limit :: :max_requests | :max_rss | :max_age
   @typedoc """
   `:look` and `:aged` set a timer, `:measure` asks for the memory it takes, `:due` and `:rss_low` are
   for the scheduler.
@@ -29,17 +38,26 @@ defmodule Slither.Python.Worker.Life do
           :look
           | :measure
           | {:aged, pos_integer}
-          | {:due, Limits.reason(), non_neg_integer}
+          | {:due, limit, non_neg_integer}
           | {:rss_low, non_neg_integer}
 
-  @doc "It is ready, and takes `rss` bytes; nil where nobody asked."
+  @doc """
+  It is ready, and takes `rss` bytes; nil where nobody asked. `max_rss` does not apply to one that is
+  beyond it from the start.
+  """
   @spec ready(t, map, non_neg_integer | nil) :: {[effect], t}
   def ready(life, settings, rss) do
-    limits = Limits.new(settings, rss)
-    low = if Limits.too_low?(settings.max_rss, rss), do: [{:rss_low, rss}], else: []
+    %{max_requests: requests, max_age: age, max_rss: max_rss} = settings
+    low? = max_rss != nil and rss != nil and rss >= max_rss
+    rss_limit = if max_rss != nil and rss != nil and not low?, do: sooner(max_rss, max_rss - rss)
+    limits = %{requests: sooner(requests, requests), age: sooner(age, age), rss: rss_limit}
     aged = if limits.age, do: [{:aged, limits.age}], else: []
+    low = if low?, do: [{:rss_low, rss}], else: []
     {low ++ aged, %{life | phase: :ready, limits: limits}}
   end
+
+  defp sooner(nil, _span), do: nil
+  defp sooner(limit, span), do: limit - (:rand.uniform(div(span, 10) + 1) - 1)
 
   @doc "It can't start: `error` is why it ends."
   @spec fail(t, Error.t()) :: t
@@ -64,7 +82,7 @@ defmodule Slither.Python.Worker.Life do
   @doc "It has answered a call, `count` by now. Memory is looked at where the last look is due."
   @spec served(t, pos_integer) :: {[effect], t}
   def served(%__MODULE__{limits: limits} = life, count) do
-    due = if Limits.met?(limits, :requests, count), do: [{:due, :max_requests, count}], else: []
+    due = if count == limits.requests, do: [{:due, :max_requests, count}], else: []
 
     case {limits.rss, life.look} do
       {nil, _look} -> {due, life}
@@ -81,10 +99,11 @@ defmodule Slither.Python.Worker.Life do
 
   @doc "It takes `rss` bytes; nil where nobody can tell."
   @spec measured(t, non_neg_integer | nil) :: [effect]
-  def measured(_life, nil), do: []
+  def measured(%__MODULE__{limits: %{rss: most}}, rss)
+      when is_integer(most) and is_integer(rss) and rss >= most,
+      do: [{:due, :max_rss, rss}]
 
-  def measured(life, rss),
-    do: if(Limits.met?(life.limits, :rss, rss), do: [{:due, :max_rss, rss}], else: [])
+  def measured(_life, _rss), do: []
 
   @doc "It is as old as it may become."
   @spec aged(t) :: [effect]
