@@ -10,8 +10,7 @@ defmodule Slither.Python.Asks do
 
   alias Slither.Protocol.Frame
   alias Slither.Python.Asks.Answerer
-  alias Slither.Python.Capture.Tape
-  alias Slither.Python.{Fault, Transport}
+  alias Slither.Python.{Capture, Fault, Transport}
 
   # Questions that are answered at once. A worker is mostly one thread: one that asks more is at fault.
   @limit 64
@@ -23,14 +22,15 @@ defmodule Slither.Python.Asks do
   defstruct [:transport, :bridge, :facts, :max_frame, busy: %{}, idle: [], tapes: %{}]
 
   @typedoc """
-  `busy` are the tasks that answer, with their questions, `idle` those that wait for one. `tapes` are
-  what calls asked, by call, where that is recorded.
+  `busy` are the tasks that answer, with their questions, `idle` those that wait for one. `tapes` have
+  what calls asked and were answered, by call, where that is recorded, the last first; `left` is how
+  many bytes more are, and `cut?` says that there was more.
   """
   @type t :: %__MODULE__{}
   @typedoc "A question's task has answered it, has an exchange for a tape, or is late."
   @type message ::
           {:answered, pid}
-          | {:recorded, call :: pos_integer, Slither.Python.Capture.exchange()}
+          | {:recorded, call :: pos_integer, Capture.exchange()}
           | {:late, pid, id :: pos_integer, timeout :: pos_integer}
 
   @doc "For a transport and its longest frame; `bridge` answers, `facts` say who asks."
@@ -41,15 +41,17 @@ defmodule Slither.Python.Asks do
   @doc "Records what a call asks, up to so many bytes; nil for nothing."
   @spec record(t, pos_integer, non_neg_integer | nil) :: t
   def record(asks, _call, nil), do: asks
-  def record(asks, call, most), do: %{asks | tapes: Tape.begin(asks.tapes, call, most)}
+
+  def record(asks, call, most),
+    do: %{asks | tapes: Map.put(asks.tapes, call, %{left: most, exchanges: [], cut?: false})}
 
   @doc "Ends the record of a call: its exchanges, and whether there were more; nil without one."
-  @spec play(t, pos_integer | nil) :: {{[Slither.Python.Capture.exchange()], boolean} | nil, t}
+  @spec play(t, pos_integer | nil) :: {{[Capture.exchange()], boolean} | nil, t}
   def play(%__MODULE__{tapes: tapes} = asks, _call) when tapes == %{}, do: {nil, asks}
 
   def play(asks, call) do
     {tape, tapes} = Map.pop(asks.tapes, call)
-    {tape && Tape.play(tape), %{asks | tapes: tapes}}
+    {tape && {Enum.reverse(tape.exchanges), tape.cut?}, %{asks | tapes: tapes}}
   end
 
   @doc "Ends the tasks: nobody is left to read their answers, nor to hold them to their time."
@@ -91,7 +93,7 @@ defmodule Slither.Python.Asks do
       if bridge.quick?(op) do
         answer = bridge.table(table, op, arguments, worker)
         frame = Answerer.frame(id, answer, asks.max_frame)
-        asks = taped(asks, record, frame)
+        asks = record_now(asks, record, frame)
 
         # Python should be reading. If it is not, a task waits for it, so that the owner need not.
         if Transport.offer(asks.transport, frame),
@@ -106,17 +108,21 @@ defmodule Slither.Python.Asks do
   defp recorded(%__MODULE__{tapes: tapes}, call, body),
     do: if(is_map_key(tapes, call), do: {call, body})
 
-  defp taped(asks, nil, _frame), do: asks
+  defp record_now(asks, nil, _frame), do: asks
 
-  defp taped(asks, {call, body}, frame),
+  defp record_now(asks, {call, body}, frame),
     do: message(asks, {:recorded, call, {body, IO.iodata_to_binary(frame)}})
 
   @doc "What a task tells. One whose time is up is killed, and its end then answers."
   @spec message(t, message) :: t
   def message(asks, {:answered, pid}), do: answered(asks, pid)
 
-  def message(asks, {:recorded, call, exchange}),
-    do: %{asks | tapes: Tape.record(asks.tapes, call, exchange)}
+  def message(%__MODULE__{tapes: tapes} = asks, {:recorded, call, exchange}) do
+    case tapes do
+      %{^call => tape} -> %{asks | tapes: %{tapes | call => taped(tape, exchange)}}
+      _over -> asks
+    end
+  end
 
   def message(asks, {:late, pid, id, timeout}) do
     case asks.busy do
@@ -128,6 +134,15 @@ defmodule Slither.Python.Asks do
         asks
     end
   end
+
+  # Nothing is recorded behind an exchange that there was no room for.
+  defp taped(%{cut?: false, left: left} = tape, {question, answer} = exchange)
+       when byte_size(question) + byte_size(answer) <= left do
+    left = left - byte_size(question) - byte_size(answer)
+    %{tape | left: left, exchanges: [exchange | tape.exchanges]}
+  end
+
+  defp taped(tape, _exchange), do: %{tape | cut?: true}
 
   defp answered(%__MODULE__{busy: busy, idle: idle} = asks, pid) do
     case Map.pop(busy, pid) do
