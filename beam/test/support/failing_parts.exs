@@ -50,6 +50,25 @@ File.write!(dir, "")
 Process.exit(GenServer.whereis(Directory.via(Failing.Store, :owner)), :kill)
 ended.(instance)
 true = Failing.Store not in Server.stores()
+
+# The process that would start it again is killed, too, while it can't.
+child = fn supervisor, id ->
+  {_id, pid, _type, _modules} = List.keyfind(Supervisor.which_children(supervisor), id, 0)
+  pid
+end
+
+configured = child.(Slither.Store.Supervisor, :configured)
+restarter = child.(configured, {Slither.Store.Restarter, Server.child_spec(Failing.Store).id})
+Process.exit(restarter, :kill)
+ended.(restarter)
+
+until.(until, fn ->
+  child.(configured, {Slither.Store.Restarter, Server.child_spec(Failing.Store).id}) not in [
+    restarter,
+    :restarting
+  ]
+end)
+
 IO.puts("others #{Server.get(FeatureStore, :features, "written")} #{os_pid.(:two) == before}")
 
 File.rm!(dir)

@@ -2,8 +2,8 @@ defmodule Slither.Store.Restarter do
   @moduledoc false
   # A process between a configured store and the application's supervisor, so that a store which
   # can't go on costs no other: one that ends is started again after a pause, which doubles while
-  # that fails. A store that fails its first start fails the application's: what is wrong with a
-  # configuration is told at once. `Slither.Store.Supervisor` starts one for each store.
+  # that fails. A store that fails while the application starts fails its start: what is wrong with
+  # a configuration is told at once. `Slither.Store.Supervisor` starts one for each store.
 
   use GenServer
 
@@ -32,11 +32,17 @@ defmodule Slither.Store.Restarter do
   def init(store) do
     Process.flag(:trap_exit, true)
 
+    state = %{store: store, pid: nil, since: now(), pause: @first_pause}
+
     case Server.start_link(store) do
-      {:ok, pid} -> {:ok, %{store: store, pid: pid, since: now(), pause: @first_pause}}
-      {:error, reason} -> {:stop, reason}
+      {:ok, pid} -> {:ok, %{state | pid: pid}}
+      {:error, reason} -> if running?(), do: {:ok, again(state, reason)}, else: {:stop, reason}
     end
   end
+
+  # Once the application runs, this process is one that was started again, in the place of one that
+  # may have been trying already.
+  defp running?, do: List.keymember?(Application.started_applications(), :slither, 0)
 
   @impl true
   def handle_info({:EXIT, pid, reason}, %{pid: pid} = state), do: {:noreply, again(state, reason)}
