@@ -21,7 +21,7 @@ defmodule Slither.Python.Pool do
   use Supervisor
 
   alias Slither.{Error, Leftovers, Options}
-  alias Slither.Pool.{Call, Errors, Handle, Runtime, Scheduler, SessionCalls, Settings, Status}
+  alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status}
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -59,17 +59,18 @@ defmodule Slither.Python.Pool do
   def init(%Settings{name: name} = settings) do
     :ok = Leftovers.await(Slither.Python.Registry, [name, {:workers, name}, {:tasks, name}])
 
-    runtime = %Runtime{
-      workers: via(:workers, name),
-      tasks: via(:tasks, name),
-      sessions: :ets.new(__MODULE__, [:public]),
-      chores: SessionCalls
+    settings = %{
+      settings
+      | workers: via(:workers, name),
+        tasks: via(:tasks, name),
+        sessions: :ets.new(__MODULE__, [:public]),
+        chores: SessionCalls
     }
 
     children = [
-      {Task.Supervisor, name: runtime.tasks},
-      {DynamicSupervisor, name: runtime.workers, strategy: :one_for_one},
-      {Scheduler, {settings, runtime}}
+      {Task.Supervisor, name: settings.tasks},
+      {DynamicSupervisor, name: settings.workers, strategy: :one_for_one},
+      {Scheduler, settings}
     ]
 
     Supervisor.init(children, strategy: :one_for_all)

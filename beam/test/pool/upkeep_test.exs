@@ -10,7 +10,6 @@ defmodule Slither.Pool.UpkeepTest do
     Lifetimes,
     Line,
     Requests,
-    Runtime,
     Settings,
     Staff,
     State,
@@ -25,8 +24,7 @@ defmodule Slither.Pool.UpkeepTest do
   defp new(options) do
     {:ok, checked} = Settings.check([name: :p, window: 2] ++ options)
     sessions = :ets.new(__MODULE__, [])
-    runtime = %Runtime{workers: nil, tasks: nil, sessions: sessions, chores: nil}
-    checked |> Settings.new(nil) |> State.new(runtime)
+    State.new(%{Settings.new(checked, nil) | sessions: sessions})
   end
 
   # The effects of an event, and the state for the next; a worker that is started has its process.

@@ -7,7 +7,7 @@ defmodule Slither.Test.ScriptedPool do
   import ExUnit.Callbacks
 
   alias Slither.Error
-  alias Slither.Pool.{Runtime, Scheduler, SessionCalls, Settings}
+  alias Slither.Pool.{Scheduler, SessionCalls, Settings}
   alias Slither.Python.{Inbox, Job, Outcome, Pool, Reports, Timing}
   alias Slither.Test.Pools
 
@@ -46,8 +46,8 @@ defmodule Slither.Test.ScriptedPool do
     start_supervised!({Task.Supervisor, name: tasks}, id: {name, :tasks})
     start_supervised!({Starter, {workers, self()}}, id: {name, :workers})
     sessions = :ets.new(__MODULE__, [:public])
-    runtime = %Runtime{workers: workers, tasks: tasks, sessions: sessions, chores: SessionCalls}
-    start_supervised!({Scheduler, {Settings.new(checked, nil), runtime}}, id: name)
+    own = %{workers: workers, tasks: tasks, sessions: sessions, chores: SessionCalls}
+    start_supervised!({Scheduler, Map.merge(Settings.new(checked, nil), own)}, id: name)
     {:ok, handle} = Pool.handle(name)
     %__MODULE__{name: name, handle: handle, window: checked[:window]}
   end

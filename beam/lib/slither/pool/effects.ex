@@ -46,7 +46,7 @@ defmodule Slither.Pool.Effects do
   defp perform({:start, slot}, %State{settings: settings} = state) do
     Board.reset(settings.board, slot)
     child = {Worker, {settings, slot, self()}}
-    {:ok, pid} = DynamicSupervisor.start_child(state.runtime.workers, child)
+    {:ok, pid} = DynamicSupervisor.start_child(settings.workers, child)
     Process.monitor(pid)
     watched = Map.put(state.watched, pid, {:worker, slot})
     %{state | staff: Staff.started(state.staff, slot, pid), watched: watched}
@@ -76,13 +76,13 @@ defmodule Slither.Pool.Effects do
     do: done(state, Process.send_after(self(), message, time))
 
   # It waits for its lanes as all do, and ends when the pool does, or its tasks' supervisor.
-  defp perform({:chore, name, arguments}, %State{runtime: runtime} = state) do
+  defp perform({:chore, name, arguments}, %State{settings: settings} = state) do
     arguments = [State.handle(state, self()) | arguments]
-    done(state, Task.Supervisor.start_child(runtime.tasks, runtime.chores, name, arguments))
+    done(state, Task.Supervisor.start_child(settings.tasks, settings.chores, name, arguments))
   end
 
-  defp perform({:note, id}, state), do: done(state, :ets.insert(state.runtime.sessions, {id}))
-  defp perform({:forget, id}, state), do: done(state, :ets.delete(state.runtime.sessions, id))
+  defp perform({:note, id}, state), do: done(state, :ets.insert(state.settings.sessions, {id}))
+  defp perform({:forget, id}, state), do: done(state, :ets.delete(state.settings.sessions, id))
   defp perform({:log, level, text}, state), do: log(state, level, text)
 
   defp done(state, _sent), do: state

@@ -8,7 +8,7 @@ defmodule Slither.Pool.Scheduler do
   use GenServer
 
   alias Slither.Error
-  alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Runtime, Settings}
+  alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Settings}
   alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
   alias Slither.Python.{Environment, Inbox, Reports}
 
@@ -18,18 +18,17 @@ defmodule Slither.Pool.Scheduler do
   @answer 5_000
 
   @doc false
-  @spec child_spec({Settings.t(), Runtime.t()}) :: Supervisor.child_spec()
-  def child_spec({settings, _runtime} = arguments) do
+  @spec child_spec(Settings.t()) :: Supervisor.child_spec()
+  def child_spec(settings) do
     %{
       id: __MODULE__,
-      start: {__MODULE__, :start_link, [arguments]},
+      start: {__MODULE__, :start_link, [settings]},
       shutdown: Effects.patience(settings) + @slack
     }
   end
 
-  @spec start_link({Settings.t(), Runtime.t()}) :: GenServer.on_start()
-  def start_link({%Settings{}, %Runtime{}} = arguments),
-    do: GenServer.start_link(__MODULE__, arguments)
+  @spec start_link(Settings.t()) :: GenServer.on_start()
+  def start_link(%Settings{} = settings), do: GenServer.start_link(__MODULE__, settings)
 
   ## What it is asked
 
@@ -98,9 +97,9 @@ defmodule Slither.Pool.Scheduler do
   ## What it does
 
   @impl true
-  def init({settings, runtime}) do
+  def init(settings) do
     Process.flag(:trap_exit, true)
-    state = State.new(settings, runtime)
+    state = State.new(settings)
 
     case Registry.register(Slither.Python.Registry, settings.name, State.handle(state, self())) do
       {:ok, _owner} -> {:ok, state, {:continue, :start}}

@@ -143,12 +143,18 @@ defmodule Slither.Pool.Settings do
   ]
 
   @enforce_keys Keyword.keys(@options)
-  defstruct Keyword.keys(@options) ++ [:board, :bridge, :launcher]
+  defstruct Keyword.keys(@options) ++
+              [:board, :bridge, :launcher, :workers, :tasks, :sessions, :chores]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
   workers: the `board` that all read, `bridge`, the module that answers their views and tables, and
   the `launcher` that starts their processes.
+
+  Its scheduler works with the supervisors of `workers` and of the pool's own `tasks`, and with a
+  table of the ids of `sessions`, which outlives it: one that starts anew knows them to be lost.
+  `chores` is the module whose functions the tasks run: `Slither.Pool.SessionCalls`, which makes
+  calls of the pool and so stands above its scheduler.
   """
   @type t :: %__MODULE__{
           name: atom,
@@ -156,7 +162,11 @@ defmodule Slither.Pool.Settings do
           spare: non_neg_integer,
           board: Board.t() | nil,
           bridge: module | nil,
-          launcher: module
+          launcher: module,
+          workers: Supervisor.supervisor() | nil,
+          tasks: Supervisor.supervisor() | nil,
+          sessions: :ets.tid() | nil,
+          chores: module | nil
         }
 
   @doc "The table of options."

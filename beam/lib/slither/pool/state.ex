@@ -5,12 +5,12 @@ defmodule Slither.Pool.State do
   # `Slither.Pool.Lifetimes`. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
-  alias Slither.Pool.{Handle, Ledger, Runtime, Sessions, Settings, Staff}
+  alias Slither.Pool.{Handle, Ledger, Sessions, Settings, Staff}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.{Board, Inbox}
 
-  @enforce_keys [:settings, :runtime, :ledger, :staff, :max_rss]
-  defstruct [:settings, :runtime, :ledger, :staff, :max_rss, :error, :timer] ++
+  @enforce_keys [:settings, :ledger, :staff, :max_rss]
+  defstruct [:settings, :ledger, :staff, :max_rss, :error, :timer] ++
               [changes: %Changes{}, backoff: %Backoff{}, watched: %{}, runs: %{}] ++
               [waiting: 0, awaiting: %{}, aging: false, started: 0, died: 0, vain: 0, low: false] ++
               [effects: []]
@@ -58,7 +58,6 @@ defmodule Slither.Pool.State do
   """
   @type t :: %__MODULE__{
           settings: Settings.t(),
-          runtime: Runtime.t(),
           ledger: Ledger.t(),
           staff: Staff.t(),
           max_rss: pos_integer | nil,
@@ -79,14 +78,13 @@ defmodule Slither.Pool.State do
         }
 
   @doc "Of a pool that starts, perhaps anew: the sessions that its table knows are lost."
-  @spec new(Settings.t(), Runtime.t()) :: t
-  def new(settings, runtime) do
+  @spec new(Settings.t()) :: t
+  def new(settings) do
     board = Board.new(settings.size)
-    lost = for {session} <- :ets.tab2list(runtime.sessions), do: session
+    lost = for {session} <- :ets.tab2list(settings.sessions), do: session
 
     %__MODULE__{
       settings: %{settings | board: board},
-      runtime: runtime,
       ledger: %Ledger{
         quick?: &Board.short?(board, &1, &2),
         max_calls: settings.max_calls,
@@ -99,7 +97,7 @@ defmodule Slither.Pool.State do
 
   @doc "What callers use the pool of a scheduler by."
   @spec handle(t, pid) :: Handle.t()
-  def handle(%__MODULE__{settings: settings, runtime: runtime}, scheduler) do
+  def handle(%__MODULE__{settings: settings}, scheduler) do
     %Handle{
       name: settings.name,
       scheduler: scheduler,
@@ -107,7 +105,7 @@ defmodule Slither.Pool.State do
       window: settings.window,
       spare: settings.spare,
       max_calls: settings.max_calls,
-      sessions: runtime.sessions
+      sessions: settings.sessions
     }
   end
 
