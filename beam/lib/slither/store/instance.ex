@@ -6,10 +6,8 @@ defmodule Slither.Store.Instance do
 
   use Supervisor
 
+  alias Slither.Leftovers
   alias Slither.Store.{Directory, Heir, Owner, Sweeper}
-
-  # More than an owner takes to write its last.
-  @patience 6_000
 
   @spec start_link(Slither.Store.Config.t()) :: {:ok, pid} | {:error, term}
   def start_link(config) do
@@ -22,26 +20,14 @@ defmodule Slither.Store.Instance do
     end
   end
 
-  # What was under an instance that was killed ends a moment after it, under the same names.
   defp await_predecessor(store) do
-    if GenServer.whereis(Directory.via(store, :instance)) == nil do
-      for role <- [:sweeper, :owner, :heir],
-          pid = GenServer.whereis(Directory.via(store, role)),
-          do: await_end(pid)
-    end
+    Leftovers.await(
+      Slither.Store.Registry,
+      for(role <- [:sweeper, :owner, :heir], do: {role, store})
+    )
   rescue
     # No registry: the start itself says so.
     ArgumentError -> :ok
-  end
-
-  defp await_end(pid) do
-    ref = Process.monitor(pid)
-
-    receive do
-      {:DOWN, ^ref, :process, ^pid, _reason} -> :ok
-    after
-      @patience -> Process.demonitor(ref, [:flush])
-    end
   end
 
   @impl true
