@@ -19,15 +19,12 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slither._testing.recording import Recording, RecordingError, Replayer, read
+from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._wire import frames
 from slither._worker import current, errors_out, execute, targets
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 __all__ = ["main"]
 

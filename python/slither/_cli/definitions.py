@@ -10,16 +10,13 @@ import json
 import os
 import sys
 import types
-from typing import TYPE_CHECKING
 
 from slither._errors import PipeError
+from slither._types import Payload
 from slither._worker.errors_out import exception_error
 from slither._worker.process import die_with_parent
 from slither._worker.targets import TargetError, load_module
 from slither.pipe import Pipe
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 
 def pipes_of(module: types.ModuleType) -> list[Pipe]:

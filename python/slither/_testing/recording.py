@@ -10,14 +10,12 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slither._errors import DecodeError, ProtocolError, SlitherError
+from slither._types import Payload
 from slither._wire import frames
 from slither._wire.codec import decode, encode
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 VERSION = 1
 _FACTS = {

@@ -6,15 +6,13 @@ Pure functions, called by a program's runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slither._errors import EncodeError
+from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire.build import Pieces, array_head, feed_head
 from slither._wire.codec import decode_frame, encode, encode_view
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 Body = list[bytes | memoryview]
 Refused = dict[int, EncodeError]

@@ -7,18 +7,14 @@ piece or more, so that a long value needs no copy; the heads of frames are made 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from slither._errors import EncodeError
+from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire import frames
 from slither._wire.codec import encode, encode_head, encode_once, encode_view
 from slither._wire.faults import clean, lean
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from slither._types import Payload
 
 Pieces = tuple[bytes | memoryview, ...]
 NIL = b"\xc0"

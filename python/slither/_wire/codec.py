@@ -9,18 +9,16 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import msgpack
 from msgpack import Packer, Timestamp, unpackb
 
 from slither._errors import DecodeError
+from slither._types import Payload
 from slither._version import MAX_DEPTH
 from slither._wire.extensions import RefusedError, from_wire, is_ambiguous, to_wire
 from slither._wire.walk import encode_slowly, with_leaves
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 # msgpack stops at this depth by itself, both ways. Wrapping a value in the rest of it
 # enforces a lower limit in C.

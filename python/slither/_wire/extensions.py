@@ -8,14 +8,11 @@ from __future__ import annotations
 import struct
 import sys
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 from msgpack import ExtType
 
 from slither._errors import DecodeError
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 BIGINT, DATETIME, TENSOR = 1, 2, 3
 MAX_BIGINT = 65_536

@@ -6,10 +6,7 @@ place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 MAX_TEXT = 65_536
 """Characters of a text that is sent."""

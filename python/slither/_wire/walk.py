@@ -6,19 +6,15 @@ Pure functions; :mod:`slither._wire.codec` calls them for what the fast way has 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 from msgpack import ExtType, Packer, Timestamp
 
 from slither._errors import EncodeError
+from slither._types import Payload
 from slither._version import MAX_DEPTH
 from slither._wire.extensions import RefusedError, reason, to_wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from slither._types import Payload
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

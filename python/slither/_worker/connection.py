@@ -10,9 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from slither._errors import DecodeError, ProtocolError, SlitherError
+from slither._io.port import Port
+from slither._types import Payload
 from slither._wire import build, frames
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
@@ -21,10 +23,6 @@ from slither._worker.patience import Patience
 from slither._worker.questions import Questions
 from slither._worker.reading import Reader
 from slither._worker.reports import Reports
-
-if TYPE_CHECKING:
-    from slither._io.port import Port
-    from slither._types import Payload
 
 # Bytes of the longest cancel frame: an array of a kind and an id.
 _CANCEL_SIZE = 11

@@ -12,12 +12,9 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
+from slither._types import Payload
 from slither._wire.faults import describe
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 # Python takes cached bytecode for that of a source of the same second and size, so two edits
 # within a second would share it: write none.

@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from slither._types import Payload
 from slither._wire.faults import MAX_TEXT, clean, describe
 from slither._worker.raised import raised, said
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 observe: Callable[[BaseException], object] | None = None
 """What sees each exception that is told of, such as a debugger."""

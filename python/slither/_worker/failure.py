@@ -5,10 +5,7 @@ Plain values: handlers make a :class:`Failure`, and the worker a :class:`Raised`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from slither._types import Payload
+from slither._types import Payload
 
 
 class Failure:

@@ -11,12 +11,12 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
 
 import msgpack
 
 from slither._errors import ProtocolError
 from slither._io.port import Port
+from slither._types import Payload
 from slither._version import PROTOCOL_VERSION, __version__
 from slither._wire import build, frames
 from slither._wire.build import frame
@@ -29,9 +29,6 @@ from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
 from slither._worker.reports import LEAST
 from slither._worker.settings import WrongSetting, settings_of
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 # Seconds until the process exits after its stop hooks, even if threads of the user's go on.
 _LAST_SECONDS = 1.0

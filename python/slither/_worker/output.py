@@ -13,16 +13,14 @@ import select
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from slither._io.port import widen
 from slither._wire.checks import LEVELS
 from slither._worker import bars, current
 from slither._worker.process import aside, flush_c
 from slither._worker.records import facts_of
-
-if TYPE_CHECKING:
-    from slither._worker.reports import Reports
+from slither._worker.reports import Reports
 
 _CHUNK = 65_536
 _LONGEST_LINE = 65_536

@@ -9,17 +9,14 @@ import itertools
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
+from slither._io.port import Port
+from slither._wire import frames
+from slither._wire.build import Pieces
 from slither._worker import signals
 from slither._worker.patience import Patience
-
-if TYPE_CHECKING:
-    from slither._io.port import Port
-    from slither._wire import frames
-    from slither._wire.build import Pieces
-    from slither._worker.reading import Reader, Reply
+from slither._worker.reading import Reader, Reply
 
 
 class Questions:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import builtins
 import reprlib
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from slither._classes import mro, name_of, slots, space
+from slither._types import Payload
 from slither._wire.checks import MAX_EXCEPTIONS
 from slither._wire.codec import decode, encode_once
 from slither._wire.faults import clean
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 MAX_VALUE = 65_536
 """Bytes of one argument or attribute."""

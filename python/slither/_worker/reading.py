@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from slither._errors import DecodeError, ProtocolError, SlitherError
+from slither._io.port import Port
+from slither._types import Payload
 from slither._wire import frames
 from slither._worker import signals
 
-if TYPE_CHECKING:
-    from slither._io.port import Port
-    from slither._types import Payload
-
-Reply = tuple[int, int, "Payload"]
+Reply = tuple[int, int, Payload]
 """The id, the status and the value of a view reply."""
 
 

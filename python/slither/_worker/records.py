@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
 
+from slither._types import Payload
 from slither._wire.checks import COUNTS, LONG_TEXTS, TEXTS
 from slither._wire.codec import encode
 from slither._wire.faults import clean
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 _LONGEST_NAME = 4_096
 # Bytes, encoded, of all the attributes that a program has added to a record.

@@ -9,19 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from slither._errors import ProtocolError
+from slither._io.port import Port
+from slither._types import Payload
 from slither._wire import frames
 from slither._wire.build import frame
 from slither._wire.checks import LEVELS
 from slither._wire.faults import clean
 from slither._worker import signals
-
-if TYPE_CHECKING:
-    from slither._io.port import Port
-    from slither._types import Payload
-    from slither._worker.reading import Reader
+from slither._worker.reading import Reader
 
 # Seconds between two looks for credit while there is none: a flood of lines must not look each
 # time.

@@ -7,9 +7,9 @@ and a handler's yielded results are encoded one by one as here.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from slither._errors import EncodeError
+from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire import build
 from slither._wire.build import Pieces
@@ -17,9 +17,6 @@ from slither._wire.codec import encode, encode_view
 from slither._wire.faults import clean, describe, lean, too_large
 from slither._worker.failure import Failure, Raised
 from slither._worker.raised import said
-
-if TYPE_CHECKING:
-    from slither._types import Payload
 
 HEAD = 128
 """Bytes that a frame needs beside one value, at most."""

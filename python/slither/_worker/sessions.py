@@ -7,14 +7,11 @@ that, when a call of neither a session nor a run ends, and when the worker stops
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
+from slither._types import Payload
 from slither._worker import current, forked, registry
 
-if TYPE_CHECKING:
-    from slither._types import Payload
-
-State = dict[str, "Payload"]
+State = dict[str, Payload]
 
 _sessions: dict[str, State] = {}
 _runs: dict[str | None, State] = {}

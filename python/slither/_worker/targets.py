@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
+import types
+from collections.abc import Callable, Sequence
 
+from slither._types import Payload
 from slither._wire.faults import clean, describe
 from slither._worker import current, registry, sessions
 from slither._worker.errors_out import exception_error
-
-if TYPE_CHECKING:
-    import types
-    from collections.abc import Callable, Sequence
-
-    from slither._types import Payload
 
 _found: dict[tuple[str, ...], Callable[..., Payload]] = {}
 
