@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from slither._driver.connection import Connection
@@ -144,12 +145,9 @@ class Window:
                 self._asked = True
                 self._connection.writer.order(self.pump)
         elif isinstance(got, frames.Done):
-            fault = got.error
-            made = self._over if fault is None else lambda: to_exception(fault)
+            over = partial(BeamDied, "the run has ended")
+            made = over if got.error is None else partial(to_exception, got.error)
             self._connection.writer.order(self.fail, made)
-
-    def _over(self) -> Exception:
-        return BeamDied("the run has ended")
 
     def fail(self, made: Callable[[], Exception]) -> None:
         """Fail what is left, each with an exception of its own; in the writer."""

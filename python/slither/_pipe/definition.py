@@ -56,19 +56,14 @@ class Pipe:
 
     __slots__ = ("_lines", "_nesting", "_outputs", "_policies", "_stages", "_stores", "name")
 
-    name: str
-    _stages: dict[str, dict[str, Payload]]
-    _outputs: tuple[str, ...]
-    _stores: dict[str, str]
-    _policies: dict[str, Policy]
-    _lines: dict[str, str]
-    _nesting: int
-
     def __init__(self, name: str, /) -> None:
         """Begin a pipe; ``name`` is what BEAM calls it."""
         self.name = checked_name(name, "pipe")
-        self._stages, self._stores, self._policies, self._lines = {}, {}, {}, {}
-        self._outputs = ()
+        self._stages: dict[str, dict[str, Payload]] = {}
+        self._outputs: tuple[str, ...] = ()
+        self._stores: dict[str, str] = {}
+        self._policies: dict[str, Policy] = {}
+        self._lines: dict[str, str] = {}
         self._nesting = 1
 
     def __repr__(self) -> str:
