@@ -53,9 +53,9 @@ defmodule Slither.Expression.Operations do
     }
   end
 
-  @doc "Ends the evaluation with an error of the item."
+  # Ends the evaluation with an error of the item.
   @spec failed(atom, term, String.t()) :: no_return
-  def failed(kind, at, message), do: throw({__MODULE__, kind, at, message})
+  defp failed(kind, at, message), do: throw({__MODULE__, kind, at, message})
 
   @doc "Ends the evaluation as `skip` and `fail` say."
   @spec finished(:skip | :fail, term) :: no_return

@@ -3,7 +3,7 @@ defmodule Slither.Run.Fill do
   # Puts the values that batches gave into their items. Pure; done for every item of every run.
 
   alias Slither.Item
-  alias Slither.Run.{Batch, Order}
+  alias Slither.Run.Batch
 
   @doc "Entries with values in their items."
   @spec entries([Batch.entry()], [term], pos_integer) :: [Batch.entry()]
@@ -31,11 +31,6 @@ defmodule Slither.Run.Fill do
 
   def onto(acc, [{_seq, item} | entries], [value | values], attempt),
     do: onto([tried(%{item | payload: value}, attempt) | acc], entries, values, attempt)
-
-  @doc "A chunk whose values are in its items."
-  @spec chunk(Order.chunk() | Order.full()) :: Order.chunk()
-  def chunk({:full, entries, values, attempt}), do: {:ok, entries(entries, values, attempt)}
-  def chunk(chunk), do: chunk
 
   @doc "The item, with how often it was tried where that was more than once."
   @spec tried(Item.t(), pos_integer) :: Item.t()
