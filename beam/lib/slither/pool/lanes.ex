@@ -57,7 +57,7 @@ defmodule Slither.Pool.Lanes do
 
   @doc "The worker for the next session, `except` one; `load` says how many sessions one has."
   @spec roomiest(t, (pid -> non_neg_integer), pid | nil) :: pid | nil
-  def roomiest(workers, load, except \\ nil) do
+  def roomiest(workers, load, except) do
     workers
     |> Enum.reject(fn {_slot, w} -> w.draining or w.left == 0 or w.pid == except end)
     |> Enum.min_by(
