@@ -271,6 +271,31 @@ defmodule Slither.DispatchTest do
       assert Enum.map(items, & &1.meta[:own]) == [true, nil, true, nil, true]
     end
 
+    test "an item of one of the user's own without a map for meta fails its batch, by the policy" do
+      for meta <- [nil, [own: true]] do
+        fun = fn payloads ->
+          {:ok,
+           for(n <- payloads, do: %Item{id: n, payload: n, meta: if(n == 2, do: meta, else: %{})})}
+        end
+
+        executor = [executor: FunExecutor, executor_options: [fun: fun]]
+        assert {:error, error, []} = Dispatch.run([1, 2], executor)
+        assert %DispatchError{reason: :wrong_result} = error
+
+        assert Exception.message(error) =~
+                 "gave an item whose meta is #{inspect(meta)}, not a map"
+
+        options = [on_error: :skip, isolate: true] ++ executor
+        assert {:ok, items} = Dispatch.run([1, 2, 3], options)
+
+        assert for(i <- items, do: i.meta[:error] && i.meta.error.reason) == [
+                 nil,
+                 :wrong_result,
+                 nil
+               ]
+      end
+    end
+
     test "the reason that one of the user's own gave is in the error's cause" do
       options = [executor: FunExecutor, executor_options: [fun: fn _ -> {:error, {:full, 3}} end]]
       assert {:error, error, []} = Dispatch.run([1], options)

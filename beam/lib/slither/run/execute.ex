@@ -3,9 +3,9 @@ defmodule Slither.Run.Execute do
   # Runs one batch by an executor of the user's own, in the process that `Carrier.Local` has started
   # for it, and makes an outcome of whatever it does.
 
-  alias Slither.{Context, DispatchError, Error}
+  alias Slither.{Context, DispatchError, Error, Item}
   alias Slither.Python.{Outcome, Timing}
-  alias Slither.Run.Batch
+  alias Slither.Run.{Answer, Batch}
 
   @doc "The outcome of a batch's entries; the executor gets their items, the context and the options."
   @spec run(module, [Batch.entry(), ...], Context.t(), keyword) :: Outcome.t()
@@ -17,7 +17,7 @@ defmodule Slither.Run.Execute do
 
     case result do
       # An improper list has no length.
-      {:ok, results} when length(results) >= 0 -> Outcome.ok(results, %{}, timing)
+      {:ok, results} when length(results) >= 0 -> results(executor, results, timing)
       {:error, %DispatchError{cause: %Error{} = error}} -> Outcome.error(error, timing)
       {:error, %Error{} = error} -> Outcome.error(error, timing)
       {:error, reason} -> Outcome.error(failed(executor, inspect(reason), reason), timing)
@@ -33,11 +33,28 @@ defmodule Slither.Run.Execute do
       Outcome.error(failed(executor, text, {kind, value}), nil)
   end
 
+  # What comes after adds facts to an item's meta, outside of any policy.
+  defp results(executor, results, timing) do
+    case Enum.find(results, &match?(%Item{meta: meta} when not is_map(meta), &1)) do
+      nil -> Outcome.ok(results, %{}, timing)
+      item -> Outcome.error(bad_item(executor, item), timing)
+    end
+  end
+
   defp failed(executor, text, reason) do
     %Error{
       reason: :executor_failed,
       message: "#{inspect(executor)} failed: #{text}",
       details: %{reason: reason}
+    }
+  end
+
+  defp bad_item(executor, item) do
+    %Error{
+      reason: :wrong_result,
+      message:
+        "#{inspect(executor)}.execute_batch/3 gave an item whose meta is " <>
+          "#{Answer.short(item.meta)}, not a map"
     }
   end
 
