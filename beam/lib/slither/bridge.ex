@@ -71,7 +71,7 @@ defmodule Slither.Bridge do
       end
     end
   rescue
-    # The supervisor of tasks has as many as it takes.
+    # `async_nolink/2` raises where the task supervisor is full.
     error in [RuntimeError] -> {:error, fault("view_busy", to_string(name), error.message)}
   end
 

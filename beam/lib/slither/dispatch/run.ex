@@ -128,8 +128,9 @@ defmodule Slither.Dispatch.Run do
     %{run | flow: guard(run, fn -> Flow.message(run.flow, message) end)}
   end
 
-  # What the caller's code raises (the input, a strategy, a policy's function) passes through. The
-  # caller of `next/2` closes the run as it was before: only this one knows what is out.
+  # The user's code (the input, a strategy, a policy's function) may raise. `Reader` then closes
+  # the run that it gave to `next/2`, which knows nothing of the batches sent since. Only this
+  # function has the newer flow, so it closes that before it raises again.
   defp guard(run, fun) do
     fun.()
   catch

@@ -1,6 +1,8 @@
 defmodule Slither.Dispatch.Settings do
   @moduledoc false
-  # The options of a dispatch, which are those of a pipe's Python stage too.
+  # The options of a dispatch, which are those of a pipe's Python stage too. Pure; called in the
+  # caller's process by `Slither.Dispatch.Run`, and for a pipe by `Slither.Stage.Python` and
+  # `Slither.Pipe.Nodes`.
 
   alias Slither.{Error, Options}
   alias Slither.Dispatch.{Executors, Strategies}

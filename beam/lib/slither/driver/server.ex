@@ -195,7 +195,7 @@ defmodule Slither.Driver.Server do
 
   ## End
 
-  # Durable rows are on disk, workers end with the VM, and nobody could use anything else.
+  # Halts without cleaning up: durable rows are on disk, and workers end with the VM.
   @spec leave() :: no_return
   defp leave, do: :erlang.halt(0, flush: false)
 

@@ -1,7 +1,10 @@
 defmodule Slither.Expression.Strings do
   @moduledoc false
-  # Operations on text, by code points. The law of expressions lists the characters that are white
-  # space, so that both languages agree whatever their Unicode libraries say.
+  # Operations on text, by code points. Pure; called by `Slither.Expression.Operations` and
+  # `Slither.Expression.Text`, wherever an expression is evaluated.
+  #
+  # The law of expressions lists the characters that are white space, so that both languages agree
+  # whatever their Unicode libraries say.
 
   @spaces [?\s, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000] ++
             Enum.to_list(0x09..0x0D) ++ Enum.to_list(0x2000..0x200A)

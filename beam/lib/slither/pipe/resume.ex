@@ -66,7 +66,7 @@ defmodule Slither.Pipe.Resume do
 
   def step(resume), do: if(known?(resume), do: again(resume), else: look(resume))
 
-  defp known?(resume), do: resume.engine |> Engine.live() |> Unfinished.known?()
+  defp known?(resume), do: resume.engine |> Engine.unfinished() |> Unfinished.known?()
 
   # Nothing comes out of the engine before it knows the input.
   defp look(resume) do
@@ -74,7 +74,7 @@ defmodule Slither.Pipe.Resume do
       {:halted, outputs, _error, engine} ->
         resume = %{resume | engine: engine}
 
-        case Unfinished.other(Engine.live(engine)) do
+        case Unfinished.other(Engine.unfinished(engine)) do
           # The first of the rest has failed: what was recorded is still handed on before it.
           nil -> resume |> note(engine, outputs) |> again()
           position -> {:halted, [], other(resume, position, "item #{position} differs"), resume}
@@ -94,7 +94,7 @@ defmodule Slither.Pipe.Resume do
   end
 
   defp shorter(%__MODULE__{engine: engine} = resume) do
-    last = Unfinished.last(Engine.live(engine))
+    last = Unfinished.last(Engine.unfinished(engine))
     other(resume, engine.next, "it ends after #{engine.next} items, and item #{last} is finished")
   end
 

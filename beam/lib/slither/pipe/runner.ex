@@ -109,7 +109,7 @@ defmodule Slither.Pipe.Runner do
     with {:outputs, outputs, run} <- Run.next(run), do: {:more, outputs, run}
   end
 
-  # Results are known with how many there are.
+  # Carries how many results there are, so that the heap can grow in time.
   defp collect(run, outputs, options) do
     case Reader.collect(run, {outputs, 0}, &next/2, &Run.close/2) do
       {:ok, {outputs, _count}, receipt} ->

@@ -8,7 +8,7 @@ defmodule Slither.Pool.Effects do
   alias Slither.Pool.{Settings, Staff, State}
   alias Slither.Python.{Board, Inbox, Lane, Worker}
 
-  # ms that a worker's owner gets to see the end of a process it has killed.
+  # ms within which a worker's owner sees the end of a process that it has killed.
   @slack 2_000
 
   @doc "Carries out the effects of an event."
@@ -24,7 +24,8 @@ defmodule Slither.Pool.Effects do
   defp perform({:lane_lost, inbox, ref, e}, state),
     do: done(state, Inbox.lane_lost(inbox, ref, e))
 
-  # Handlers that wait for the readers of their results go on while somebody waits for a worker.
+  # A handler that yields waits while nobody reads its results. Once callers wait for a worker,
+  # such handlers run on, so that their lanes come free.
   defp perform({:waiting, count}, state) do
     if Board.put_waiting(state.settings.board, count),
       do: for({_slot, %{pid: pid}} <- state.staff.members, do: Worker.run_on(pid))
@@ -58,7 +59,7 @@ defmodule Slither.Pool.Effects do
   defp perform({:stop_idle, slot, reason}, state),
     do: done(state, Worker.stop_idle(pid(state, slot), reason))
 
-  # Whoever holds a lane of it gives that back after the call that is out.
+  # `Board.recall/2` has the holders of this worker's lanes return them after their current call.
   defp perform({:leaves, slot, reason}, %State{settings: settings} = state) do
     %{pid: pid, os_pid: os_pid} = state.staff.members[slot]
     calls = Board.served(settings.board, slot)
@@ -75,7 +76,7 @@ defmodule Slither.Pool.Effects do
   defp perform({:after, time, message}, state),
     do: done(state, Process.send_after(self(), message, time))
 
-  # It waits for its lanes as all do, and ends when the pool does, or its tasks' supervisor.
+  # A chore is a task that waits for lanes like any other caller. It ends with the pool.
   defp perform({:chore, name, arguments}, %State{settings: settings} = state) do
     arguments = [State.handle(state, self()) | arguments]
     done(state, Task.Supervisor.start_child(settings.tasks, settings.chores, name, arguments))

@@ -24,8 +24,9 @@ defmodule Slither.Pool.Ledger do
           {:grant, Waiter.t(), lane :: pid} | {:lost_session, Waiter.t()} | {:unbound, Waiter.t()}
 
   @typedoc """
-  A worker takes `max_calls`, nil for as many as come. `quick?` is as in `Slither.Pool.Lanes.least_busy/2`. `answers` are there while
-  a function runs, the last one first.
+  A worker takes `max_calls`, or with nil as many as come. `quick?` is as in
+  `Slither.Pool.Lanes.least_busy/2`. `answers`, the last one first, collects what waiters are to
+  be told while one function of this module runs; between calls it is empty.
   """
   @type t :: %__MODULE__{
           workers: Lanes.t(),
@@ -335,8 +336,8 @@ defmodule Slither.Pool.Ledger do
     do: %{ledger | turns: Turns.place(ledger.turns, key, ledger.line, ledger.sessions)}
 
   defp lease(ledger, slot, waiter) do
-    # A lease is one call at most. What is asked about a session or of a worker is none, and a
-    # session's calls go on where its state is.
+    # A lease counts toward its worker's `max_calls` unless it serves the pool itself (a question
+    # about a session) or is for one worker.
     counts? = waiter.service == nil and waiter.worker == nil
     {lane, workers} = Lanes.lease(ledger.workers, slot, counts?)
 

@@ -1,9 +1,10 @@
 defmodule Slither.Pool.Scheduler do
   @moduledoc false
-  # The process of a pool that grants lanes and keeps the workers. The first half is what others
-  # send it; the second turns each event into a new state, by the pure modules beside it, and has
-  # `Slither.Pool.Effects` do what follows. What workers and lanes tell it is in
-  # `Slither.Python.Reports`, and what it tells who asks, in `Slither.Python.Inbox`.
+  # The process of a pool that grants lanes and keeps the workers. The first half of this file has
+  # the functions that send to the scheduler. The second half turns each event into a new state,
+  # with the pure modules beside it, and has `Slither.Pool.Effects` carry out the effects. Workers
+  # and lanes report through `Slither.Python.Reports`; callers are answered through
+  # `Slither.Python.Inbox`.
 
   use GenServer
 
@@ -12,9 +13,9 @@ defmodule Slither.Pool.Scheduler do
   alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
   alias Slither.Python.{Environment, Inbox, Reports}
 
-  # ms beyond what the workers get to end.
+  # ms that the scheduler gets to stop, on top of the time that its workers get.
   @slack 1_000
-  # ms that it, which never waits itself, may take for an answer.
+  # ms within which the scheduler must answer a call. It never blocks, so that is plenty.
   @answer 5_000
 
   @doc false

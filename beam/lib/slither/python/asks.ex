@@ -12,9 +12,10 @@ defmodule Slither.Python.Asks do
   alias Slither.Python.Asks.Answerer
   alias Slither.Python.{Capture, Fault, Transport}
 
-  # Questions that are answered at once. A worker is mostly one thread: one that asks more is at fault.
+  # Most questions that have a task at one time. A worker is mostly one thread, so one that asks
+  # more is at fault, and further questions are refused.
   @limit 64
-  # From here on the worker only asks and reads no answers, so that each would wait for ever.
+  # A worker with so many unanswered questions has stopped reading answers: it fails.
   @flood 4_096
   @spare 4
 

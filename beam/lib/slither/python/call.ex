@@ -1,7 +1,7 @@
 defmodule Slither.Python.Call do
   @moduledoc false
   # A call that is out at a worker, as the worker's owner knows it. The lane that makes the call
-  # notes it there, with `Slither.Python.Worker.Inbox.sent/2`, before it writes the frame.
+  # tells the owner, with `Slither.Python.Worker.Inbox.sent/2`, before it writes the frame.
 
   @enforce_keys [:id, :timeout, :batch, :head]
   defstruct [:id, :timeout, :batch, :head, :context, :record]

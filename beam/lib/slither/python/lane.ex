@@ -228,8 +228,8 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  # The scheduler may have asked while the job was encoded: then nobody waits for it any more, and it
-  # is not sent.
+  # The scheduler asks whether a lane is idle once the job's owner is gone. If it asked while the
+  # lane encoded the job, nobody waits for the result, and the lane does not send the job.
   defp abandoned(ref) do
     receive do
       {:idle?, from, ^ref} -> from
@@ -247,7 +247,7 @@ defmodule Slither.Python.Lane do
     busy(lane, exchange)
   end
 
-  # The holder reads no messages now, and others wait for the lane.
+  # The job's owner is not reading its messages, and others wait: the lane returns its own lease.
   defp give_back(%Exchange{results: %{run_on?: true}} = exchange, outcome, lane) do
     Reports.lane_idle(lane.scheduler, exchange.job.ref)
     put_in(outcome.timing.given_back?, true)
@@ -255,7 +255,7 @@ defmodule Slither.Python.Lane do
 
   defp give_back(_exchange, outcome, _lane), do: outcome
 
-  # A worker that broke the protocol is lost: its owner ends it, and others are not fooled.
+  # A worker that broke the protocol can't be trusted with another call: its owner kills it.
   defp broken(exchange, error, lane) do
     Owner.kill(lane.worker, error)
     finish(Outcome.error(error, exchange.timing), exchange, lane)

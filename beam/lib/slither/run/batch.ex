@@ -1,6 +1,8 @@
 defmodule Slither.Run.Batch do
   @moduledoc false
-  # One batch of a flow, from when it is taken in until all its items are decided. Plain data.
+  # One batch of a flow, from when it is taken in until all its items are decided. Plain data in
+  # the process that drives the run; `Slither.Run.Flow` makes batches, and `InFlight` and the
+  # carriers pass them on.
 
   alias Slither.Item
 

@@ -15,14 +15,14 @@ defmodule Slither.Run.Chain do
 
   @enforce_keys [:nodes, :count, :holding, :bounded, :default]
   defstruct @enforce_keys ++
-              [:halted, :live, account: %Account{}, emitted: []] ++
+              [:halted, :unfinished, account: %Account{}, emitted: []] ++
               [passing?: false, grouped?: false]
 
   @typedoc """
   `holding` are the places of nodes that entries can be in, the last one first, and `bounded` those
   of nodes that take only so many. `default` is the output of what no route took. Nobody looks for
   entries that pass nodes by before there are any (`passing?`), and inputs are followed only where
-  the run is tracked (`live`). `emitted` has the last output first.
+  the run is tracked (`unfinished`). `emitted` has the last output first.
   """
   @type t :: %__MODULE__{
           nodes: tuple,
@@ -31,7 +31,7 @@ defmodule Slither.Run.Chain do
           bounded: [non_neg_integer],
           default: output_name,
           halted: {Result.seq(), index :: non_neg_integer, Exception.t()} | nil,
-          live: Unfinished.t(),
+          unfinished: Unfinished.t(),
           account: Account.t(),
           emitted: [output | group | tracked],
           passing?: boolean,
@@ -64,17 +64,22 @@ defmodule Slither.Run.Chain do
 
   @doc "Has it follow the inputs, and leave out those that are `done`; see `Unfinished`."
   @spec track(t, Finished.t(), boolean) :: t
-  def track(chain, done, compare), do: %{chain | live: Unfinished.new(done, compare)}
+  def track(chain, done, compare), do: %{chain | unfinished: Unfinished.new(done, compare)}
 
   ## Down
 
   @doc "Takes in entries of the input."
   @spec push(t, [Node.entry()]) :: t
   def push(chain, entries) do
-    {entries, live} = Unfinished.begin(chain.live, entries)
-    chain = %{chain | live: live, account: Account.add(chain.account, :in, length(entries))}
+    {entries, unfinished} = Unfinished.begin(chain.unfinished, entries)
 
-    case Unfinished.other(live) do
+    chain = %{
+      chain
+      | unfinished: unfinished,
+        account: Account.add(chain.account, :in, length(entries))
+    }
+
+    case Unfinished.other(unfinished) do
       nil -> process(chain, 0, entries)
       # Nothing is inside yet, as no entry goes on before all finished inputs were compared.
       position -> halt(chain, 0, {[position], other_input(position)})
@@ -110,7 +115,7 @@ defmodule Slither.Run.Chain do
       chain
       | nodes: put_elem(chain.nodes, index, node),
         account: Account.settle(chain.account, result, result.out),
-        live: Unfinished.pass(chain.live, result),
+        unfinished: Unfinished.pass(chain.unfinished, result),
         passing?: chain.passing? or result.parts?
     }
 
@@ -168,7 +173,7 @@ defmodule Slither.Run.Chain do
   # their values are put into items that are handed on, without entries in between.
   defp whole(chain, index, %Result{fill: {values, attempt}, on: entries} = result) do
     node = elem(chain.nodes, index)
-    alone? = chain.live == nil and chain.halted == nil and node.bypass.count == 0
+    alone? = chain.unfinished == nil and chain.halted == nil and node.bypass.count == 0
 
     if alone? and Result.in_order?(entries) do
       {_on, _result, node} = Node.settle(node, result)
@@ -202,7 +207,7 @@ defmodule Slither.Run.Chain do
 
   defp emit(chain, entries) do
     plain = Enum.count(entries, &match?({_seq, %Item{}}, &1))
-    chain = out(%{chain | live: Unfinished.ended(chain.live, entries)}, plain)
+    chain = out(%{chain | unfinished: Unfinished.ended(chain.unfinished, entries)}, plain)
     %{chain | emitted: Enum.reduce(entries, chain.emitted, &[shape(chain, &1) | &2])}
   end
 
@@ -211,7 +216,7 @@ defmodule Slither.Run.Chain do
   defp shape(chain, {seq, {:exit, output, item}}), do: shape(chain, seq, output, item)
   defp shape(chain, {seq, item}), do: shape(chain, seq, chain.default, item)
 
-  defp shape(%__MODULE__{live: nil}, _seq, output, item), do: {output, item}
+  defp shape(%__MODULE__{unfinished: nil}, _seq, output, item), do: {output, item}
   defp shape(_tracked, seq, output, item), do: {seq, output, item}
 
   @doc "What has come out, in order."

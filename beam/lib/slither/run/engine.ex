@@ -169,8 +169,8 @@ defmodule Slither.Run.Engine do
     do: %{engine | chain: Chain.track(engine.chain, done, compare)}
 
   @doc "Which inputs are finished, of a run that is tracked."
-  @spec live(t) :: Unfinished.t()
-  def live(engine), do: engine.chain.live
+  @spec unfinished(t) :: Unfinished.t()
+  def unfinished(engine), do: engine.chain.unfinished
 
   @doc """
   The inputs that have finished since it was last asked: their positions and digests.
@@ -181,8 +181,8 @@ defmodule Slither.Run.Engine do
   def finished(%__MODULE__{chain: %{emitted: [_ | _]}} = engine), do: {[], engine}
 
   def finished(%__MODULE__{chain: chain} = engine) do
-    {positions, live} = Unfinished.take(chain.live)
-    {positions, %{engine | chain: %{chain | live: live}}}
+    {positions, unfinished} = Unfinished.take(chain.unfinished)
+    {positions, %{engine | chain: %{chain | unfinished: unfinished}}}
   end
 
   ## Runs that are fed by their driver

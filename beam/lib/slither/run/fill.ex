@@ -1,6 +1,7 @@
 defmodule Slither.Run.Fill do
   @moduledoc false
-  # Puts the values that batches gave into their items. Pure; done for every item of every run.
+  # Puts the values that batches gave into their items. Pure; called for every item of every run,
+  # by the flow, the chain or the dispatch that drives it, in the driver's process.
 
   alias Slither.Item
   alias Slither.Run.Batch

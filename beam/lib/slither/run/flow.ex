@@ -20,10 +20,11 @@ defmodule Slither.Run.Flow do
               [number: 0, bytes: 0, owed: %{}, whole?: false, work: Account.no_work()]
 
   @typedoc """
-  The next batch has the `number`. `bytes` are held, where the plan has a limit of bytes: batches from
-  when they are taken in until they are settled, as `Batch.bytes/2` measures them, and results as they
-  came over the wire, until they are taken out. Nothing of a group after `halted` is begun any more. `owed` are
-  early results that wait to be taken, by the batch whose handler is to be told.
+  `number` is that of the next batch. `bytes` counts what the flow holds, where the plan limits
+  that: batches, as `Batch.bytes/2` measures them, until they are settled, and results, as they
+  came off the wire, until they are taken out. The flow begins no batch of a group after `halted`.
+  `owed` counts early results that wait to be taken, by the reference under which the lane runs
+  their batch.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -123,7 +124,7 @@ defmodule Slither.Run.Flow do
   @doc "Everything that is ready, in order."
   @spec take(t) :: {[Order.chunk() | Order.full() | Order.halt()], t}
   def take(%__MODULE__{} = flow) do
-    # Only what is ready is owed, and all of that is taken now.
+    # `owed` counts only results that are ready, and this call takes all of those.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
     {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes}}
@@ -153,7 +154,8 @@ defmodule Slither.Run.Flow do
         advance(%{flow | flight: flight})
 
       {:answered, ref, batch, outcome, flight} ->
-        # Its lane may run another job next, which must not be told of these results.
+        # The lane keeps its reference for its next job: `InFlight.taken/2` would credit that job
+        # with what the flow still owes this batch's handler.
         owed = if flow.owed == %{}, do: flow.owed, else: Map.delete(flow.owed, ref)
         %{flow | flight: flight, owed: owed} |> answered(batch, outcome) |> advance()
 
@@ -163,7 +165,7 @@ defmodule Slither.Run.Flow do
       {:failed, batches, error, flight} ->
         batches |> Enum.reduce(%{flow | flight: flight}, &failed(&2, &1, error)) |> advance()
 
-      # An answer that nobody waits for changes a count, and nothing else.
+      # Nobody waits for this answer. It is counted; the flow stays as it was.
       {:unexpected, late_or_duplicate, flight} ->
         count(%{flow | flight: flight}, late_or_duplicate)
     end

@@ -154,7 +154,8 @@ defmodule Slither.Run.InFlight do
   def message(%__MODULE__{carrier: %module{} = carrier} = flight, {:done, ref, outcome}) do
     case flight.out do
       %{^ref => batch} ->
-        # The lane can't be kept if it has lost its worker, or has returned its lease by itself.
+        # `served/1` is nil where the lane can't be used again: it lost its worker, or has
+        # returned its own lease already (`given_back?`).
         carrier = module.done(carrier, ref, served(outcome))
         {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
 
@@ -166,7 +167,7 @@ defmodule Slither.Run.InFlight do
   def message(flight, {:part, ref, part}) do
     case flight.out do
       %{^ref => batch} -> {:yielded, ref, batch, part, flight}
-      # Its batch was given up.
+      # This run has dropped the batch, and ignores its results.
       _ -> {:ok, flight}
     end
   end

@@ -41,46 +41,48 @@ defmodule Slither.Run.Unfinished do
   @spec begin(t, list) :: {list, t}
   def begin(nil, entries), do: {entries, nil}
 
-  def begin(live, entries) do
-    {kept, live} = Enum.reduce(entries, {live.waiting, live}, &enter/2)
+  def begin(unfinished, entries) do
+    {kept, unfinished} = Enum.reduce(entries, {unfinished.waiting, unfinished}, &enter/2)
 
     cond do
-      live.other != nil -> {[], %{live | waiting: []}}
-      known?(live) -> {Enum.reverse(kept), %{live | waiting: []}}
-      true -> {[], %{live | waiting: kept}}
+      unfinished.other != nil -> {[], %{unfinished | waiting: []}}
+      known?(unfinished) -> {Enum.reverse(kept), %{unfinished | waiting: []}}
+      true -> {[], %{unfinished | waiting: kept}}
     end
   end
 
   @doc "Whether the finished inputs have come again, and are the same."
   @spec known?(t) :: boolean
-  def known?(live), do: live.last == -1 and live.other == nil
+  def known?(unfinished), do: unfinished.last == -1 and unfinished.other == nil
 
   @doc "The position at which the input is another one, if that was seen."
   @spec other(t) :: non_neg_integer | nil
   def other(nil), do: nil
-  def other(live), do: live.other
+  def other(unfinished), do: unfinished.other
 
   @doc "The last of the finished positions that have not come again yet."
   @spec last(t) :: integer
-  def last(live), do: live.last
+  def last(unfinished), do: unfinished.last
 
-  defp enter(_entry, {kept, %{other: other} = live}) when other != nil, do: {kept, live}
+  defp enter(_entry, {kept, %{other: other} = unfinished}) when other != nil,
+    do: {kept, unfinished}
 
-  defp enter({[position], item} = entry, {kept, live}) do
+  defp enter({[position], item} = entry, {kept, unfinished}) do
     digest = Finished.digest(item)
-    {known, done} = Finished.pop(live.done, position)
-    last = if position == live.last, do: -1, else: live.last
-    live = %{live | done: done, last: last}
+    {known, done} = Finished.pop(unfinished.done, position)
+    last = if position == unfinished.last, do: -1, else: unfinished.last
+    unfinished = %{unfinished | done: done, last: last}
 
     cond do
       known == nil ->
-        {[entry | kept], %{live | counts: Map.put(live.counts, position, {1, digest})}}
+        {[entry | kept],
+         %{unfinished | counts: Map.put(unfinished.counts, position, {1, digest})}}
 
-      known == digest or not live.compare ->
-        {kept, live}
+      known == digest or not unfinished.compare ->
+        {kept, unfinished}
 
       true ->
-        {kept, %{live | other: position}}
+        {kept, %{unfinished | other: position}}
     end
   end
 
@@ -88,7 +90,7 @@ defmodule Slither.Run.Unfinished do
   @spec pass(t, Result.t()) :: t
   def pass(nil, _result), do: nil
 
-  def pass(live, result) do
+  def pass(unfinished, result) do
     # A failed item, and what comes after it, is not finished.
     passed =
       case result.halt do
@@ -99,17 +101,19 @@ defmodule Slither.Run.Unfinished do
     %{}
     |> add(passed, -1)
     |> add(result.on, 1)
-    |> Enum.reduce(live, &change/2)
+    |> Enum.reduce(unfinished, &change/2)
   end
 
   @doc "Entries have reached an output."
   @spec ended(t, [Result.entry()]) :: t
   def ended(nil, _entries), do: nil
-  def ended(live, entries), do: %{} |> add(entries, -1) |> Enum.reduce(live, &change/2)
+
+  def ended(unfinished, entries),
+    do: %{} |> add(entries, -1) |> Enum.reduce(unfinished, &change/2)
 
   @doc "The inputs that have finished since, with their digests, in no order."
   @spec take(t) :: {[{non_neg_integer, Finished.digest()}], t}
-  def take(live), do: {live.finished, %{live | finished: []}}
+  def take(unfinished), do: {unfinished.finished, %{unfinished | finished: []}}
 
   defp add(changes, entries, by) do
     Enum.reduce(entries, changes, fn entry, changes ->
@@ -117,18 +121,18 @@ defmodule Slither.Run.Unfinished do
     end)
   end
 
-  defp change({_position, 0}, live), do: live
+  defp change({_position, 0}, unfinished), do: unfinished
 
-  defp change({position, by}, live) do
-    {count, digest} = Map.fetch!(live.counts, position)
+  defp change({position, by}, unfinished) do
+    {count, digest} = Map.fetch!(unfinished.counts, position)
 
     case count + by do
       0 ->
-        counts = Map.delete(live.counts, position)
-        %{live | counts: counts, finished: [{position, digest} | live.finished]}
+        counts = Map.delete(unfinished.counts, position)
+        %{unfinished | counts: counts, finished: [{position, digest} | unfinished.finished]}
 
       count ->
-        %{live | counts: Map.put(live.counts, position, {count, digest})}
+        %{unfinished | counts: Map.put(unfinished.counts, position, {count, digest})}
     end
   end
 end

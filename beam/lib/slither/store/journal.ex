@@ -102,7 +102,7 @@ defmodule Slither.Store.Journal do
   @spec ask_segment(t) :: t
   def ask_segment(%{asked: nil} = journal) do
     journal = if journal.writer, do: journal, else: %{journal | writer: Writer.start_link()}
-    # While all is well, what is queued is the next write's.
+    # After a failure the fresh segment takes the queued entries, too; else the next write does.
     journal = if journal.down, do: requeue(journal), else: journal
     path = Files.path(journal, journal.seq + 1, "log")
     ref = Writer.ask(journal.writer, {:open, path, Enum.reverse(journal.tail)})
@@ -121,7 +121,7 @@ defmodule Slither.Store.Journal do
       {{:write, true}, :ok} -> {:written, on_disk(journal)}
       {{:write, false}, :ok} -> {:written, journal}
       {:segment, :ok} -> {:segment, on_disk(%{journal | seq: journal.seq + 1, down: nil})}
-      # The segment of before is as good as it was.
+      # Rotation failed, which leaves the old segment whole: the journal keeps writing to that.
       {:segment, {:error, reason}} when journal.down == nil -> {{:not_rotated, reason}, journal}
       {_what, {:error, reason}} -> {{:failed, reason}, %{journal | down: reason}}
     end
@@ -181,7 +181,7 @@ defmodule Slither.Store.Journal do
   end
 
   defp first_segment(journal) do
-    # The snapshot is of what was before this segment, and has its number.
+    # A snapshot has the number of the segment that follows it, so the first segment reuses that.
     %{asked: {ref, :segment}} = journal = ask_segment(%{journal | seq: journal.seq - 1})
 
     with {:ok, answer} <- await(ref, System.monotonic_time(:millisecond) + @patience) do
@@ -195,7 +195,8 @@ defmodule Slither.Store.Journal do
     end
   end
 
-  # Without a snapshot the log is longer, and no less true.
+  # A store whose snapshot could not be written opens all the same: its log is only longer. An
+  # `@unusable` folder fails it.
   defp allowed(:ok), do: {:ok, true}
   defp allowed({:error, {:file_error, _path, reason}} = e) when reason in @unusable, do: e
   defp allowed({:error, {:file_error, _path, _full_or_failing}}), do: {:ok, false}

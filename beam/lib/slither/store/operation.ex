@@ -54,7 +54,7 @@ defmodule Slither.Store.Operation do
     end
   end
 
-  # The caller saw these keys expired; a write may have come between.
+  # Checks again: a write may have renewed these keys since the caller saw them expire.
   def run({:expire, keys}, table) do
     case Enum.filter(keys, &Table.expired?(table, &1)) do
       [] -> {{:ok, :ok}, []}

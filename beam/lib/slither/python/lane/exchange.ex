@@ -191,7 +191,7 @@ defmodule Slither.Python.Lane.Exchange do
   @spec stalled?(t) :: boolean
   def stalled?(exchange), do: Results.stalled?(exchange.results)
 
-  # A block is a call by itself.
+  # One block holds all items of a call, encoded already.
   defp encode([%Block{count: count, data: data}]), do: {count, data, %{}}
   defp encode(payloads), do: encode(payloads, nil, {0, 0, [], %{}})
 

@@ -1,6 +1,7 @@
 defmodule Slither.Python.Launcher.Spawn do
   @moduledoc false
-  # Starts a new interpreter for each worker, behind a port.
+  # Starts a new interpreter for each worker, behind a port. Called by `Slither.Python.Worker`,
+  # the worker's owner, in its own process.
 
   @behaviour Slither.Python.Launcher
 

@@ -1,6 +1,7 @@
 defmodule Slither.Python.Transport.Socket do
   @moduledoc false
-  # Frames over a stream socket.
+  # Frames over a stream socket. Opened by `Slither.Driver.Server`, in its process, to reach the
+  # Python program that started this VM; the server and its runs write through `Transport`.
 
   @behaviour Slither.Python.Transport
 
