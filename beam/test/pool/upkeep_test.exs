@@ -91,7 +91,7 @@ defmodule Slither.Pool.UpkeepTest do
 
   test "a worker that dies is followed by another, and its free lanes are stopped" do
     state = full(size: 1)
-    {[{:watch, _}, {:granted, _, :a, lane}], state} = request(state, :a)
+    {[{:watch, _}, {:tell, _, {:granted, :a, lane}}], state} = request(state, :a)
     [free] = lanes(0) -- [lane]
     assert {[{:stop_lane, ^free}, {:start, 0}], state} = down(state, 0, :worker_died)
     assert state.died == 1
@@ -119,10 +119,12 @@ defmodule Slither.Pool.UpkeepTest do
     state = fail_and_retry(state, 2)
     {effects, state} = failed(state, 0)
 
-    assert [{:after, _, :retry}, {:log, :error, text}, {:denied, _, :a, error} | _] = effects
+    assert [{:after, _, :retry}, {:log, :error, text}, {:tell, _, {:denied, :a, error}} | _] =
+             effects
+
     assert text =~ "has no worker: no module x"
     assert error.reason == :pool_unavailable
-    assert {[{:denied, _, :b, ^error}], state} = request(state, :b)
+    assert {[{:tell, _, {:denied, :b, ^error}}], state} = request(state, :b)
 
     assert {[{:reply, _, {:error, ^error}}], _state} =
              state |> Upkeep.await_ready({pid(1), :tag}, 50) |> after_event()
@@ -190,7 +192,7 @@ defmodule Slither.Pool.UpkeepTest do
     [%{lane: lane}] = Map.values(state.ledger.leases)
     kill = worker(0)
     {effects, state} = state |> Requests.lane_gone(lane, :oops) |> after_event()
-    assert [{:kill, ^kill, error}, {:lane_lost, _inbox, :a, error}] = effects
+    assert [{:kill, ^kill, error}, {:tell, _inbox, {:lane_lost, :a, error}}] = effects
     spare = worker(1)
     {effects, state} = state |> Requests.lane_gone(hd(lanes(1)), :oops) |> after_event()
     assert [{:kill, ^spare, %Error{reason: :worker_died}}] = effects
@@ -219,14 +221,17 @@ defmodule Slither.Pool.UpkeepTest do
     assert {[{:waiting, 2}], state} = request(state, :c, deadline: 70)
     assert {[{:waiting, 3}, {:at, 20, :expire}], state} = request(state, :d, deadline: 20)
     {effects, _state} = state |> Requests.expire(60) |> after_event()
-    assert [{:denied, _, :d, error}, {:denied, _, :b, error} | rest] = effects
+    assert [{:tell, _, {:denied, :d, error}}, {:tell, _, {:denied, :b, error}} | rest] = effects
     assert {error.reason, rest} == {:queue_timeout, [{:waiting, 1}, {:at, 70, :expire}]}
   end
 
   test "sessions are noted, looked at, and move from a worker that leaves" do
     state = full(size: 1, session_idle: 1_000)
     {effects, state} = request(state, :a, session: "s")
-    assert [{:note, "s"}, {:after, 100, :age}, {:watch, _}, {:granted, _, :a, _}] = effects
+
+    assert [{:note, "s"}, {:after, 100, :age}, {:watch, _}, {:tell, _, {:granted, :a, _}}] =
+             effects
+
     {_effects, state} = state |> Requests.release(:a) |> after_event()
     {looks, state} = Enum.map_reduce(1..11, state, fn _, s -> after_event(Lifetimes.age(s)) end)
     assert List.last(looks) == [{:chore, :expire, ["s"]}, {:after, 100, :age}]

@@ -12,9 +12,9 @@ defmodule Slither.Run.MailboxTest do
   test "await/2 gives what the inboxes were told, and nothing else", context do
     %{mailbox: mailbox, inbox: inbox} = context
     send(self(), {:foreign, 1})
-    Inbox.granted(inbox, :ref, self())
+    Inbox.tell(inbox, {:granted, :ref, self()})
     assert Mailbox.await(mailbox) == {:key, {:granted, :ref, self()}}
-    Inbox.done(Mailbox.inbox(mailbox, 2), :ref, :outcome)
+    Inbox.tell(Mailbox.inbox(mailbox, 2), {:done, :ref, :outcome})
     assert Mailbox.await(mailbox) == {2, {:done, :ref, :outcome}}
     assert Mailbox.await(mailbox, 0) == :timeout
     assert_received {:foreign, 1}
@@ -33,7 +33,7 @@ defmodule Slither.Run.MailboxTest do
 
   test "match/2 tells the run's messages from others", context do
     %{mailbox: mailbox, inbox: inbox} = context
-    Inbox.lane_lost(inbox, :ref, :error)
+    Inbox.tell(inbox, {:lane_lost, :ref, :error})
     assert_receive told
     assert Mailbox.match(mailbox, told) == {:key, {:lane_lost, :ref, :error}}
     timer = Mailbox.start_timer(inbox, 0)
@@ -47,10 +47,10 @@ defmodule Slither.Run.MailboxTest do
   end
 
   test "close/1 leaves nothing, and lets nothing in", %{mailbox: mailbox, inbox: inbox} do
-    for ref <- 1..3, do: Inbox.denied(inbox, ref, :error)
+    for ref <- 1..3, do: Inbox.tell(inbox, {:denied, ref, :error})
     send(self(), {:foreign, 1})
     assert Mailbox.close(mailbox) == :ok
-    Inbox.granted(inbox, :ref, self())
+    Inbox.tell(inbox, {:granted, :ref, self()})
     assert Process.info(self(), :messages) == {:messages, [{:foreign, 1}]}
   end
 
@@ -75,7 +75,7 @@ defmodule Slither.Run.MailboxTest do
   defp exchange(_mailbox, _inbox, 0), do: :ok
 
   defp exchange(mailbox, inbox, left) do
-    Inbox.part(inbox, :ref, left)
+    Inbox.tell(inbox, {:part, :ref, left})
     {:key, {:part, :ref, ^left}} = Mailbox.await(mailbox)
     exchange(mailbox, inbox, left - 1)
   end

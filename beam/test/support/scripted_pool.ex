@@ -148,7 +148,7 @@ defmodule Slither.Test.ScriptedPool do
 
       %Job{} = job ->
         results = Enum.map(job.payloads, fn _ -> nil end)
-        Inbox.done(job.inbox, job.ref, Outcome.ok(results, %{}, %Timing{}))
+        Inbox.tell(job.inbox, {:done, job.ref, Outcome.ok(results, %{}, %Timing{})})
         loop(test)
 
       message ->

@@ -16,13 +16,7 @@ defmodule Slither.Pool.Effects do
   def run(%State{effects: effects} = state),
     do: effects |> Enum.reverse() |> Enum.reduce(%{state | effects: []}, &perform/2)
 
-  defp perform({:granted, inbox, ref, lane}, state),
-    do: done(state, Inbox.granted(inbox, ref, lane))
-
-  defp perform({:denied, inbox, ref, e}, state), do: done(state, Inbox.denied(inbox, ref, e))
-
-  defp perform({:lane_lost, inbox, ref, e}, state),
-    do: done(state, Inbox.lane_lost(inbox, ref, e))
+  defp perform({:tell, inbox, message}, state), do: done(state, Inbox.tell(inbox, message))
 
   # A handler that yields waits while nobody reads its results. Once callers wait for a worker,
   # such handlers run on, so that their lanes come free.

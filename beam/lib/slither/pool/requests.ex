@@ -83,7 +83,7 @@ defmodule Slither.Pool.Requests do
     state = if worker, do: State.effect(state, {:kill, worker, error}), else: state
 
     case held do
-      {ref, lease} -> State.effect(state, {:lane_lost, lease.inbox, ref, error})
+      {ref, lease} -> State.effect(state, {:tell, lease.inbox, {:lane_lost, ref, error}})
       nil -> state
     end
   end
@@ -133,7 +133,7 @@ defmodule Slither.Pool.Requests do
     do: State.effect(%{state | waiting: waiting}, {:waiting, waiting})
 
   defp answer({:grant, waiter, lane}, state),
-    do: State.effect(state, {:granted, waiter.inbox, waiter.ref, lane})
+    do: State.effect(state, {:tell, waiter.inbox, {:granted, waiter.ref, lane}})
 
   defp answer({:lost_session, waiter}, state),
     do: deny(state, waiter, Errors.session_lost(state.settings.name, waiter.session))
@@ -145,5 +145,5 @@ defmodule Slither.Pool.Requests do
   defp deny_all(state, waiters, error), do: Enum.reduce(waiters, state, &deny(&2, &1, error))
 
   defp deny(state, waiter, error),
-    do: State.effect(state, {:denied, waiter.inbox, waiter.ref, error})
+    do: State.effect(state, {:tell, waiter.inbox, {:denied, waiter.ref, error}})
 end

@@ -20,9 +20,7 @@ defmodule Slither.Pool.State do
   that is to be started is not known yet.
   """
   @type effect ::
-          {:granted, Inbox.t(), reference, lane :: pid}
-          | {:denied, Inbox.t(), reference, Error.t()}
-          | {:lane_lost, Inbox.t(), reference, Error.t()}
+          {:tell, Inbox.t(), Inbox.message()}
           | {:waiting, non_neg_integer}
           | {:at, integer, message :: term}
           | {:reply, GenServer.from(), term}

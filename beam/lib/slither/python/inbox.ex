@@ -1,8 +1,8 @@
 defmodule Slither.Python.Inbox do
   @moduledoc false
   # Where a process that uses lanes reads what becomes of its requests and calls. The scheduler and
-  # lanes, and the processes that run batches on BEAM, tell it so with these functions; a run reads
-  # it through `Slither.Run.Mailbox`, a single call in `Slither.Pool.Call`.
+  # lanes, and the processes that run batches on BEAM, tell it so with `tell/2`; a run reads it
+  # through `Slither.Run.Mailbox`, a single call in `Slither.Pool.Call`.
 
   alias Slither.Error
   alias Slither.Python.{Outcome, Part}
@@ -13,7 +13,10 @@ defmodule Slither.Python.Inbox do
   """
   @type t :: {reference | pid, key :: term}
 
-  @typedoc "What is told; `ref` is that of the request, which is its lease's too."
+  @typedoc """
+  What is told; `ref` is that of the request, which is its lease's too. The request is granted or
+  denied, or the lane of the lease is no more; the call has given its next results, or is over.
+  """
   @type message ::
           {:granted, ref :: reference, lane :: pid}
           | {:denied, ref :: reference, Error.t()}
@@ -21,25 +24,7 @@ defmodule Slither.Python.Inbox do
           | {:part, ref :: reference, Part.t()}
           | {:done, ref :: reference, Outcome.t()}
 
-  @doc "A request is granted."
-  @spec granted(t, reference, pid) :: term
-  def granted(inbox, ref, lane), do: tell(inbox, {:granted, ref, lane})
-
-  @doc "A request is refused."
-  @spec denied(t, reference, Error.t()) :: term
-  def denied(inbox, ref, error), do: tell(inbox, {:denied, ref, error})
-
-  @doc "The lane of a lease is no more."
-  @spec lane_lost(t, reference, Error.t()) :: term
-  def lane_lost(inbox, ref, error), do: tell(inbox, {:lane_lost, ref, error})
-
-  @doc "The next results of a call that goes on."
-  @spec part(t, reference, Part.t()) :: term
-  def part(inbox, ref, part), do: tell(inbox, {:part, ref, part})
-
-  @doc "A call is over."
-  @spec done(t, reference, Outcome.t()) :: term
-  def done(inbox, ref, outcome), do: tell(inbox, {:done, ref, outcome})
-
-  defp tell({reader, _key} = inbox, message), do: send(reader, {inbox, message})
+  @doc "Tells it a message."
+  @spec tell(t, message) :: term
+  def tell({reader, _key} = inbox, message), do: send(reader, {inbox, message})
 end

@@ -127,7 +127,7 @@ defmodule Slither.Python.Lane do
 
   # A holder gives its next job once it has the outcome of the last.
   defp handle(%Job{} = job, %__MODULE__{state: {:retired, error}} = lane) do
-    Inbox.done(job.inbox, job.ref, Outcome.requeue(error))
+    Inbox.tell(job.inbox, {:done, job.ref, Outcome.requeue(error)})
     lane
   end
 
@@ -152,7 +152,7 @@ defmodule Slither.Python.Lane do
   defp during({:part, id, body}, %Exchange{id: id} = exchange, lane) do
     case Exchange.part(exchange, body) do
       {:part, part, exchange} ->
-        Inbox.part(exchange.job.inbox, exchange.job.ref, part)
+        Inbox.tell(exchange.job.inbox, {:part, exchange.job.ref, part})
         # The owner relies on this message coming before any `resumed`.
         if Exchange.stalled?(exchange), do: Owner.stalled(lane.worker, id)
         busy(lane, exchange)
@@ -223,7 +223,7 @@ defmodule Slither.Python.Lane do
         end
 
       {:done, outcome} ->
-        Inbox.done(job.inbox, job.ref, outcome)
+        Inbox.tell(job.inbox, {:done, job.ref, outcome})
         lane
     end
   end
@@ -273,7 +273,7 @@ defmodule Slither.Python.Lane do
 
   defp finish(outcome, %Exchange{job: job} = exchange, lane) do
     outcome = outcome |> Exchange.told(exchange) |> written(exchange, lane)
-    Inbox.done(job.inbox, job.ref, outcome)
+    Inbox.tell(job.inbox, {:done, job.ref, outcome})
     if exchange.asked, do: Reports.lane_idle(exchange.asked, job.ref)
     %{lane | state: :idle}
   end

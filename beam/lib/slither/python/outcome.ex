@@ -1,7 +1,7 @@
 defmodule Slither.Python.Outcome do
   @moduledoc false
   # What became of one call. A lane makes it, or whatever else runs a batch; it goes to the inbox
-  # of who asked, through `Slither.Python.Inbox.done/3`.
+  # of who asked, through `Slither.Python.Inbox.tell/2`.
 
   alias Slither.Error
   alias Slither.Python.Timing

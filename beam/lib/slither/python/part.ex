@@ -1,7 +1,7 @@
 defmodule Slither.Python.Part do
   @moduledoc false
   # Results that a handler has yielded while its call goes on. A lane makes it; it goes to the
-  # inbox of who asked, through `Slither.Python.Inbox.part/3`.
+  # inbox of who asked, through `Slither.Python.Inbox.tell/2`.
 
   alias Slither.Python.Outcome
 

@@ -135,7 +135,7 @@ defmodule Slither.Run.Carrier.Local do
     Mailbox.spawn_monitor(inbox, fn ->
       Minder.tie(minder)
       Process.put(:"$callers", [owner])
-      Inbox.done(inbox, ref, fun.(entries))
+      Inbox.tell(inbox, {:done, ref, fun.(entries)})
       if keep?, do: loop(fun, inbox)
     end)
   end
@@ -148,7 +148,7 @@ defmodule Slither.Run.Carrier.Local do
   defp loop(fun, inbox) do
     receive do
       {__MODULE__, ref, entries} ->
-        Inbox.done(inbox, ref, fun.(entries))
+        Inbox.tell(inbox, {:done, ref, fun.(entries)})
         loop(fun, inbox)
     end
   end
