@@ -51,6 +51,38 @@ defmodule Slither.Pipe.AloneTest do
     end
   end
 
+  test "beam and router stages say what is wrong with their options" do
+    for {stage, options, words} <- [
+          {Stage.Beam, [], "a beam stage needs handler: or batch_handler:"},
+          {Stage.Beam, [handler: 5], "option :handler takes a function of arity 1 or 2, got 5"},
+          {Stage.Beam, :none, "takes a keyword list, got :none"},
+          {Stage.Router, [], "option :routes is required"},
+          {Stage.Router, [routes: :x], "option :routes takes a list of {function"}
+        ] do
+      assert {:error, %Slither.Error{} = error} = stage.init(options)
+      assert Exception.message(error) =~ words
+      assert Exception.message(error) =~ "#{inspect(stage)}.init/1"
+    end
+  end
+
+  test "a batch handler's wrong number of answers to one item is told as a pipe tells it" do
+    for answers <- [[], [1, 2]] do
+      options = [batch_handler: fn _items -> answers end]
+      pipe = Slither.Pipe.build!(:alone, [{:stage, 1, :all, :beam, options}])
+      assert {:error, %{reason: :invalid_return} = told, _} = Slither.Pipe.Runner.run(pipe, [1])
+      {:ok, state} = Stage.Beam.init(options)
+
+      error =
+        assert_raise Slither.Error, fn ->
+          Stage.Beam.handle_item(Item.wrap(1), Context.new(), state)
+        end
+
+      assert error.reason == :invalid_return
+      assert error.message == told.message
+      assert error.message =~ "#{length(answers)} answers for 1 items"
+    end
+  end
+
   test "a router hands its context to routes that take one" do
     route = {fn item, context -> item.payload == context.metadata.chosen end, :chosen}
     {:ok, state} = Stage.Router.init(routes: [route])

@@ -131,8 +131,10 @@ defmodule Slither.Run.Handler do
   defp raised(kind, value, stacktrace),
     do: {:raised, Exception.format(kind, value, stacktrace), {kind, value}}
 
-  defp wrong_count(answers, count) when is_list(answers),
+  @doc "The sentence for a batch whose answers are not as many as its items, or no list."
+  @spec wrong_count(answers :: term, count :: pos_integer) :: String.t()
+  def wrong_count(answers, count) when is_list(answers),
     do: "handle_batch returned #{length(answers)} answers for #{count} items"
 
-  defp wrong_count(other, _count), do: "handle_batch returned #{Answer.short(other)}, not a list"
+  def wrong_count(other, _count), do: "handle_batch returned #{Answer.short(other)}, not a list"
 end

@@ -46,6 +46,10 @@ defmodule Slither.Stage.Beam do
   @behaviour Slither.Stage.Type
 
   alias Slither.{Error, Options}
+  alias Slither.Run.Handler
+
+  # Read once, for `init/1` checks with every run.
+  @read Options.read(@options)
 
   @impl Slither.Stage.Type
   @doc false
@@ -56,7 +60,7 @@ defmodule Slither.Stage.Beam do
   @doc false
   @spec check(term, String.t()) :: {:ok, keyword} | {:error, Error.t()}
   def check(options, where) do
-    with {:ok, options} <- Options.validate(options, @options, where) do
+    with {:ok, options} <- Options.validate(options, @read, where) do
       case {options[:handler], options[:batch_handler]} do
         {nil, nil} ->
           error(:missing_option, where, "a beam stage needs handler: or batch_handler:")
@@ -71,20 +75,26 @@ defmodule Slither.Stage.Beam do
   end
 
   @impl Slither.Stage
-  @spec init(keyword) :: {:ok, map}
+  @spec init(keyword) :: {:ok, map} | {:error, Error.t()}
   def init(options) do
-    {:ok,
-     %{
-       handler: options[:handler] && binary(options[:handler]),
-       batch_handler: options[:batch_handler] && binary(options[:batch_handler]),
-       many: options[:cardinality] == :many
-     }}
+    with {:ok, options} <- check(options, "Slither.Stage.Beam.init/1") do
+      {:ok,
+       %{
+         handler: options[:handler] && binary(options[:handler]),
+         batch_handler: options[:batch_handler] && binary(options[:batch_handler]),
+         many: options[:cardinality] == :many
+       }}
+    end
   end
 
   @impl Slither.Stage
   @spec handle_item(Slither.Item.t(), Slither.Context.t(), map) :: Slither.Stage.answer()
-  def handle_item(item, context, %{handler: nil} = state),
-    do: hd(handle_batch([item], context, state))
+  def handle_item(item, context, %{handler: nil} = state) do
+    case handle_batch([item], context, state) do
+      [answer] -> answer
+      other -> raise Error, reason: :invalid_return, message: Handler.wrong_count(other, 1)
+    end
+  end
 
   def handle_item(item, context, state), do: answer(state.handler.(item, context), state)
 

@@ -38,6 +38,9 @@ defmodule Slither.Stage.Router do
 
   alias Slither.Options
 
+  # Read once, for `init/1` checks with every run.
+  @read Options.read(@options)
+
   @impl Slither.Stage.Type
   @doc false
   @spec options() :: Options.table()
@@ -46,7 +49,7 @@ defmodule Slither.Stage.Router do
   @impl Slither.Stage.Type
   @doc false
   @spec check(term, String.t()) :: {:ok, keyword} | {:error, Slither.Error.t()}
-  def check(options, where), do: Options.validate(options, @options, where)
+  def check(options, where), do: Options.validate(options, @read, where)
 
   @doc false
   @spec routes?(term) :: boolean
@@ -57,8 +60,11 @@ defmodule Slither.Stage.Router do
   def outputs(options), do: Enum.map(options[:routes], &elem(&1, 1))
 
   @impl Slither.Stage
-  @spec init(keyword) :: {:ok, [{fun, atom | String.t()}]}
-  def init(options), do: {:ok, options[:routes]}
+  @spec init(keyword) :: {:ok, [{fun, atom | String.t()}]} | {:error, Slither.Error.t()}
+  def init(options) do
+    with {:ok, options} <- check(options, "Slither.Stage.Router.init/1"),
+         do: {:ok, options[:routes]}
+  end
 
   @impl Slither.Stage
   @spec handle_item(Slither.Item.t(), Slither.Context.t(), [{fun, atom | String.t()}]) ::
