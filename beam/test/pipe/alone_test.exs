@@ -130,6 +130,16 @@ defmodule Slither.Pipe.AloneTest do
       assert Stage.Python.handle_item(Item.wrap(4), Context.new(), state) == {:ok, 40}
     end
 
+    test "answers what becomes of an item here, whatever failure it had before" do
+      state = python(&{:ok, Enum.map(&1, fn n -> n * 10 end)}, [])
+      failed = Item.put_meta(Item.wrap(1), skipped: true, error: :earlier)
+      assert Stage.Python.handle_item(failed, Context.new(), state) == {:ok, 10}
+
+      state = python(fn _payloads -> {:error, :now} end, [])
+      assert {:error, error} = Stage.Python.handle_item(failed, Context.new(), state)
+      assert %DispatchError{reason: :executor_failed} = error
+    end
+
     test "answers an error for each item where its pool can't be used" do
       {:ok, state} = Stage.Python.init(module: "m", function: "f", pool: :no_such_pool)
       answers = Stage.Python.handle_batch(Item.wrap_many([1, 2]), Context.new(), state)

@@ -60,7 +60,7 @@ defmodule Slither.Stage.Python do
     run = [on_error: :skip, ordering: :preserve, metadata: context.metadata]
     session = if context.session_id, do: [session_id: context.session_id], else: []
 
-    case Dispatch.run(items, Keyword.merge(options, run ++ session)) do
+    case Dispatch.run(Enum.map(items, &unmarked/1), Keyword.merge(options, run ++ session)) do
       {:ok, items} -> Enum.map(items, &answer/1)
       {:error, error, _partial} -> List.duplicate({:error, error}, length(items))
     end
@@ -69,6 +69,12 @@ defmodule Slither.Stage.Python do
   @impl Slither.Stage
   @spec shutdown(map) :: :ok
   def shutdown(_state), do: :ok
+
+  # An item may come with the mark of an earlier failure, which says nothing of this stage.
+  defp unmarked(%Item{meta: %{skipped: _} = meta} = item),
+    do: %{item | meta: Map.drop(meta, [:skipped, :error])}
+
+  defp unmarked(item), do: item
 
   defp answer(%Item{meta: %{skipped: true, error: error}}), do: {:error, error}
   defp answer(%Item{payload: payload}), do: {:ok, payload}
