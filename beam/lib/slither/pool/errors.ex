@@ -4,7 +4,7 @@ defmodule Slither.Pool.Errors do
 
   alias Slither.{Error, Options}
 
-  # So many workers may have held a call that none of them began.
+  # A call fails once so many workers have ended that held it and had not begun it.
   @most_workers 4
 
   @doc "No worker can be started; `error` is why."
@@ -131,7 +131,7 @@ defmodule Slither.Pool.Errors do
   with how often that counts, or it fails. A call that is given back again and again is suspect.
   """
   @spec given_back(Error.t(), non_neg_integer) :: {:again, non_neg_integer} | {:failed, Error.t()}
-  # A worker that was told to leave says nothing of the call.
+  # A worker that was told to stop is no evidence against the call.
   def given_back(%Error{reason: :worker_stopped}, before), do: {:again, before}
   def given_back(_last, before) when before < @most_workers - 1, do: {:again, before + 1}
 

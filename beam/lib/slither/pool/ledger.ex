@@ -1,12 +1,11 @@
 defmodule Slither.Pool.Ledger do
   @moduledoc false
-  # Who holds a lane, and who gets the next one. Pure, of the scheduler: what happens to a request,
-  # a lane or a worker goes in, and the answers that follow from it come out, for the scheduler to
-  # send.
+  # Who holds a lane, and who gets the next one. Pure; the scheduler tells it what happens to
+  # requests, lanes and workers, and sends the answers that it returns.
   #
-  # Who waits is in the `Slither.Pool.Line`, and of sessions in `Slither.Pool.Turns` too; which
-  # lanes there are is in `Slither.Pool.Lanes`; which worker holds a session, in
-  # `Slither.Pool.Sessions`.
+  # `Slither.Pool.Line` has the waiters, `Slither.Pool.Turns` the sessions that could have their
+  # next call, `Slither.Pool.Lanes` the lanes, and `Slither.Pool.Sessions` the worker of each
+  # session.
 
   alias Slither.Pool.{Lanes, Lease, Line, Sessions, Turns, Waiter}
 
@@ -230,7 +229,7 @@ defmodule Slither.Pool.Ledger do
   def end_session(ledger, ref) do
     case ledger.leases do
       %{^ref => %{session: session} = lease} when session != nil ->
-        # What is bound under this name from here on is none of the lease's business.
+        # Another session may be bound under this name before the lease comes back.
         ledger = put_in(ledger.leases[ref], %{lease | session: nil})
         sessions = Sessions.drop(ledger.sessions, session)
         answered(serve_key(%{ledger | sessions: sessions}, session))
@@ -261,7 +260,7 @@ defmodule Slither.Pool.Ledger do
 
   ## Who is next
 
-  # Of those whom any worker can serve, the first, by the least busy.
+  # Gives the least busy worker to the first waiter in the common queue, as long as there is one.
   defp serve(ledger) do
     with %Waiter{} = waiter <- Line.first(ledger.line, nil),
          slot when slot != nil <- least_busy(ledger) do
@@ -273,7 +272,7 @@ defmodule Slither.Pool.Ledger do
 
   defp least_busy(ledger), do: Lanes.least_busy(ledger.workers, ledger.quick?)
 
-  # Whoever waits for this worker comes before the common queue, as they can go nowhere else.
+  # Waiters for this very worker come before the common queue: no other worker can serve them.
   defp serve_held(ledger, pid) do
     with {:ok, key} <- Turns.next(ledger.turns, pid),
          slot = Lanes.slot(ledger.workers, pid),
@@ -293,7 +292,7 @@ defmodule Slither.Pool.Ledger do
     end
   end
 
-  # Of a session that nobody holds there is nothing to stop, or to move.
+  # A session that no worker holds can't be stopped or moved: such a service is answered at once.
   defp bind(ledger, key, %Waiter{service: nil}) do
     case roomiest(ledger) do
       nil -> place(ledger, key)
@@ -314,7 +313,9 @@ defmodule Slither.Pool.Ledger do
     end
   end
 
-  # The worker is gone. Who asked for a new start gets one, and so does whoever comes after a stop.
+  # The session's worker is gone. Waiters that asked to rebind begin the session anew. To those
+  # that would end it, it has ended, so that later calls begin it anew, too. All others are told
+  # that the session is lost.
   defp lose(ledger, key) do
     {anew, rest} =
       ledger.line
@@ -331,7 +332,7 @@ defmodule Slither.Pool.Ledger do
       else: serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, key)}, key)
   end
 
-  # Where a session's next call waits, after any change to its queue or to who holds it.
+  # Puts a session in its place among `Turns`, after a change to its queue or to its worker.
   defp place(ledger, key),
     do: %{ledger | turns: Turns.place(ledger.turns, key, ledger.line, ledger.sessions)}
 
@@ -380,7 +381,7 @@ defmodule Slither.Pool.Ledger do
     end
   end
 
-  # The session of the lease may have moved to another worker, or be lost.
+  # By now the session may have moved to another worker than the lease's, or be lost.
   defp serve_own(ledger, %Lease{session: nil}), do: ledger
   defp serve_own(ledger, %Lease{session: session}), do: serve_key(ledger, session)
 

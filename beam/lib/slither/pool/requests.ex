@@ -1,7 +1,7 @@
 defmodule Slither.Pool.Requests do
   @moduledoc false
-  # What becomes of requests for lanes, and of leases. Pure, of the scheduler: the ledger says who
-  # gets a lane, and here is said what all are told.
+  # What becomes of requests for lanes, and of leases. Pure; called by the scheduler. `Ledger`
+  # decides who gets a lane, and this module what each waiter is told.
 
   alias Slither.Error
   alias Slither.Pool.{Errors, Ledger, Lifetimes, Line, Staff, State, Waiter}
@@ -23,7 +23,7 @@ defmodule Slither.Pool.Requests do
     end
   end
 
-  # What is asked about sessions needs no place in the queue, and no worker to be answered.
+  # A service to a session is taken even where the queue is full, or no worker can start.
   def request(%State{settings: settings} = state, waiter) do
     if waiter.session != nil and Ledger.uses?(state.ledger, waiter.owner, waiter.session),
       do: deny(state, waiter, Errors.session_in_use(settings.name, waiter.session)),
@@ -75,7 +75,7 @@ defmodule Slither.Pool.Requests do
 
   def lane_gone(state, lane, reason) do
     {worker, held, ledger} = Ledger.lose_lane(state.ledger, lane)
-    # The ledger knows no lanes of a worker that has no place yet.
+    # The ledger knows only workers that serve; the lane may be a spare worker's.
     {spare, staff} = Staff.lose_lane(state.staff, lane)
     error = Errors.lane_lost(reason)
     state = %{state | ledger: ledger, staff: staff}
@@ -121,7 +121,7 @@ defmodule Slither.Pool.Requests do
 
     case {Line.deadline(state.ledger.line), state.timer} do
       {nil, _timer} -> state
-      # A timer that is early denies nobody, and is set again.
+      # A timer that is set for an earlier time will do: it denies nobody, and is then set again.
       {at, {_ref, armed}} when armed <= at -> state
       {at, _later} -> State.effect(state, {:at, at, :expire})
     end

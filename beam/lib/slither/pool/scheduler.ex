@@ -76,7 +76,8 @@ defmodule Slither.Pool.Scheduler do
   @spec await_ready(Handle.t(), timeout) ::
           {:ok, :ok | {:error, Error.t()}} | {:error, Error.t()}
   def await_ready(handle, timeout) do
-    # It says when the time is over; it may be about to look for the interpreter.
+    # The scheduler itself says when the time is over. The extra time is for a scheduler that is
+    # only starting, and may have to look for the interpreter first.
     limit = if is_integer(timeout), do: timeout + @answer, else: timeout
     ask(handle, {:await_ready, timeout}, limit)
   end
@@ -90,7 +91,7 @@ defmodule Slither.Pool.Scheduler do
     {:ok, GenServer.call(handle.scheduler, question, timeout)}
   catch
     :exit, {:timeout, {GenServer, :call, _arguments}} -> {:error, Errors.busy(name, timeout)}
-    # It was gone before it was asked, or while it was.
+    # The scheduler was gone before the call, or ended during it.
     :exit, {:noproc, {GenServer, :call, _arguments}} -> {:error, Errors.unknown(name)}
     :exit, {reason, {GenServer, :call, _arguments}} -> {:error, Errors.stopped(name, reason)}
   end
@@ -110,15 +111,16 @@ defmodule Slither.Pool.Scheduler do
 
   @impl true
   def handle_continue(:start, %State{settings: settings} = state) do
-    # Before there are workers, so that not each asks the same shim what is behind it.
-    # An environment may have to be built: that is for the workers to wait for.
+    # Looks behind a version manager's shim once, so that not each worker does it. An environment
+    # may have to be built first, which the workers wait for rather than the scheduler.
     unless is_tuple(settings.python),
       do: Environment.interpreter(settings.python, settings.env, settings.cd)
 
     state |> Lifetimes.watch() |> Upkeep.reconcile() |> react()
   end
 
-  # Workers stop before their supervisor would end them: their stop hooks run.
+  # The scheduler stops the workers, so that their stop hooks run before their supervisor ends
+  # them.
   @impl true
   def terminate(reason, state) when reason in [:normal, :shutdown], do: Effects.stop_all(state)
   def terminate({:shutdown, _reason}, state), do: Effects.stop_all(state)
@@ -195,7 +197,7 @@ defmodule Slither.Pool.Scheduler do
   defp gone(_owner, state, pid, _reason),
     do: state |> Requests.owner_gone(pid) |> Upkeep.forget(pid)
 
-  # Whatever happened may have been the last that a worker which leaves was waiting for.
+  # Any event may be the last one that a leaving worker has waited for: `Upkeep.finish/1` looks.
   defp react(state), do: {:noreply, state |> Upkeep.finish() |> Effects.run()}
 
   defp now, do: System.monotonic_time(:millisecond)

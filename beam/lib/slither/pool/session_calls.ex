@@ -46,7 +46,7 @@ defmodule Slither.Pool.SessionCalls do
     :ok
   end
 
-  # State that was held by a process that is gone is gone, too.
+  # If the worker is gone, so is the state, and there is nothing left to end.
   defp finish(call, context) do
     case Call.once(call, ["session", "end"], context, [nil]) do
       %Outcome{kind: :error, error: error} -> {:error, error}
@@ -54,7 +54,7 @@ defmodule Slither.Pool.SessionCalls do
     end
   end
 
-  # Whatever held it is gone, or never was.
+  # No worker holds the session any more, or none ever did.
   defp held({:error, %Error{reason: reason}})
        when reason in [:session_unbound, :pool_unavailable],
        do: :ok
@@ -66,7 +66,7 @@ defmodule Slither.Pool.SessionCalls do
   @doc "Moves the sessions of a worker that is to leave; the log is told of those that stay."
   @spec leave(Handle.t(), pid, [String.t()]) :: :ok
   def leave(handle, from, sessions) do
-    # One that is busy does not hold up the others.
+    # Sessions move side by side, so that a busy one does not hold up the others.
     kept =
       sessions
       |> Task.async_stream(&{&1, move(handle, &1, from)},
@@ -101,7 +101,8 @@ defmodule Slither.Pool.SessionCalls do
            :ok <- load(handle, session, target, dump),
            true <- Scheduler.rebind(handle, call.ref, target) do
         Events.session_moved(facts(handle, session))
-        # What stays behind is a copy. Should it not be dropped, it goes with its worker.
+        # The old worker has only a copy now. If it fails to drop that, it takes it along as it
+        # ends.
         _ = finish(call, id(session))
         :ok
       else

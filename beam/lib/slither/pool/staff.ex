@@ -214,7 +214,7 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  # A worker that is starting and due already may take a free place, but replaces nobody.
+  # A worker that is due before it is ready may take a free place, but can't replace another.
   defp start_or_stop(staff, missing, spares, room) do
     starting = slots(staff, :starting)
     places = missing + max(staff.spare - spares, 0)
@@ -229,7 +229,7 @@ defmodule Slither.Pool.Staff do
     end
   end
 
-  # One at a time, so that a restart needs the memory of one more worker only.
+  # Workers are replaced one at a time, so that a restart needs memory for only one more.
   defp replacing(staff) do
     due? =
       Enum.any?(staff.members, fn {slot, member} ->
@@ -245,7 +245,8 @@ defmodule Slither.Pool.Staff do
     {[{:serve, slot}], vacate(staff, staff.vacant)}
   end
 
-  # The place of a worker from before the last restart is free, not vacant: the restart waits for it.
+  # A worker from before the last restart leaves a free place, not a vacant one, so that the
+  # restart is not over before another worker has filled it.
   defp leave(staff, slot) do
     more = if stale?(staff, staff.members[slot]), do: 0, else: 1
     {steps, staff} = drain(staff, slot, :max_calls)
@@ -274,12 +275,12 @@ defmodule Slither.Pool.Staff do
 
   defp start(staff) do
     slot = Enum.find(0..(Board.count() - 1), &(not is_map_key(staff.members, &1)))
-    # `started/3` brings its owner.
+    # `started/3` fills in the pid of the worker's owner.
     member = %Member{pid: nil, epoch: staff.epoch}
     if slot, do: {[{:start, slot}], put(staff, slot, member)}
   end
 
-  # The one to go: the last that is due, or else the last.
+  # The worker to go is the last of those that are due, or else the last of all.
   defp last(staff, slots), do: Enum.max_by(slots, &{due?(staff, &1), &1})
 
   defp slots(staff, status) do

@@ -9,12 +9,12 @@ defmodule Slither.Pool.Upkeep do
   alias Slither.Python.Board
   alias Slither.Python.Worker.Life
 
-  # ms that a worker which ends without a call must have lived to be no failed start.
+  # A worker that ends within so many ms of its start, without a call, counts as a failed start.
   @early 1_000
-  # ms between looks at a worker that drains, whose lanes somebody holds who does nothing.
+  # ms between looks at a draining worker, whose lanes may have idle holders.
   @look 1_000
-  # So many workers in a row that go beyond max_rss by their second call at the latest: those that
-  # follow them would do the same.
+  # After `@vain` workers in a row that were beyond max_rss by their `@soon`-th call, the pool
+  # drops the limit: the next worker would do the same.
   @vain 3
   @soon 2
 
@@ -45,7 +45,7 @@ defmodule Slither.Pool.Upkeep do
     {free, answers, ledger} = Ledger.drop_worker(state.ledger, slot)
     {delay, backoff} = Backoff.ended(state.backoff, early?)
 
-    # Lanes that somebody holds are stopped when they come back.
+    # Stops the lanes that nobody holds; the others are stopped when their holders return them.
     if(served?, do: free, else: member.lanes)
     |> Enum.reduce(state, &State.effect(&2, {:stop_lane, &1}))
     |> Map.merge(%{
@@ -120,7 +120,7 @@ defmodule Slither.Pool.Upkeep do
       when status in [:spare, :ready] do
     vain = vain(state.vain, reason, Board.served(state.settings.board, slot))
 
-    # One that goes beyond max_rss at once, as those before it did, would be followed by another.
+    # Another worker would soon be beyond max_rss, too, so the pool gives the limit up.
     if vain >= @vain do
       warn(
         %{state | vain: 0, settings: %{state.settings | max_rss: nil}},

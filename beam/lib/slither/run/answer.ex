@@ -46,7 +46,7 @@ defmodule Slither.Run.Answer do
       {:skip, _reason} ->
         Result.skip(result)
 
-      # The item ends here.
+      # A handler that makes no items of its item skips it.
       {:many, []} ->
         Result.skip(result)
 

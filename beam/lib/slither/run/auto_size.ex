@@ -39,7 +39,7 @@ defmodule Slither.Run.AutoSize do
     per_item = if auto.per_item, do: auto.per_item + @weight * (now - auto.per_item), else: now
     ideal = if per_item > 0, do: trunc(min(auto.target / per_item, auto.max)), else: auto.max
     size = ideal |> min(2 * max(auto.size, 1)) |> max(auto.min) |> min(auto.max)
-    # A batch that was not full does not show how a larger one would do.
+    # A batch that was not full is no evidence for a larger size.
     size = if size > auto.size and count < auto.size, do: auto.size, else: size
     %{auto | per_item: per_item, size: size}
   end

@@ -3,8 +3,9 @@ defmodule Slither.Run.Batcher do
   # Feeds a strategy with entries and gives the groups of batches that it makes of them. A value of
   # the process that drives a run.
   #
-  # A strategy is a module of `Slither.Dispatch.Strategy`. One that is not ours is code of the user's:
-  # if it raises, or loses or repeats an item, the entries that it holds become a batch that has failed.
+  # A strategy is a module with the behaviour `Slither.Dispatch.Strategy`. Users may write their
+  # own: if one raises, or loses or repeats an item, the entries that it holds become a failed
+  # batch.
 
   alias Slither.{Error, Guarded, Item}
 
@@ -14,7 +15,7 @@ defmodule Slither.Run.Batcher do
   @type group :: [batch, ...]
 
   @enforce_keys [:strategy, :kind, :options, :state]
-  # `inside` are the entries that a strategy of the user's own has and has not given back.
+  # `inside` holds the entries that a user's own strategy was given and has not given back.
   defstruct [:strategy, :kind, :options, :state, inside: []]
 
   @typedoc """

@@ -1,11 +1,12 @@
 defmodule Slither.Run.Bypass do
   @moduledoc false
-  # What passes a node by: entries on their way to an output or to a later stage. They wait here
-  # until all that entered the node ahead of them has left it, so that a node gives its entries on
-  # in the order in which it got them, handled or not. Pure; held by each `Node` of a run.
+  # The entries that pass a node by, on their way to an output or to a later stage. Each waits
+  # here until all entries that entered the node ahead of it have left, so that a node gives its
+  # entries on in the order in which it got them, handled or not. Pure; held by each `Node` of a
+  # run.
   #
-  # It counts what enters the node and what leaves it. That holds for every kind of node, and says
-  # too whether anything is inside.
+  # To know that, it counts the entries that enter and leave the node, whatever kind of node it
+  # is. The same counts tell whether the node is empty.
 
   alias Slither.Run.Result
 
@@ -40,7 +41,7 @@ defmodule Slither.Run.Bypass do
     {here, %{bypass | entries: waiting, count: bypass.count + by, entered: entered}}
   end
 
-  # `ahead` have entered so far.
+  # `ahead` counts the entries that have entered the node so far.
   defp part([{_seq, {:exit, _, _}} = entry | entries], index, ahead, here, waiting),
     do: part(entries, index, ahead, here, :queue.in({ahead, entry}, waiting))
 
@@ -73,7 +74,7 @@ defmodule Slither.Run.Bypass do
 
   defp take(entries, left, taken) do
     case :queue.out(entries) do
-      # Any number is less than `:all`.
+      # `left` may be `:all`: any number is less than an atom.
       {{:value, {ahead, entry}}, entries} when ahead <= left ->
         take(entries, left, [entry | taken])
 

@@ -1,14 +1,14 @@
 defmodule Slither.Run.Chain do
   @moduledoc false
-  # The nodes of a run in their order, and what has come out at the end. Entries are pushed down
-  # from node to node until one keeps them; what comes back is taken up from the last node to the
-  # first, so that there is room for what the one before it has. Held by `Slither.Run.Engine`, and
-  # run in the process that drives it.
+  # The nodes of a run in their order, and the outputs at its end. The chain pushes entries down
+  # from node to node until one keeps them. It takes up results from the last node to the first,
+  # so that each node has room for the results of the one before it. Held by `Slither.Run.Engine`,
+  # and run in the process that drives it.
   #
   # Entries are `{seq, item}`. A seq is a list, `[n]` for the n-th input and longer for the items a
-  # stage made of it, so that seqs order the outputs. What leaves the pipe early, or goes on at a
-  # later stage, passes all nodes in between by, in its place. So every node gives entries on in
-  # the order in which it got them, and all that reaches the end is in order.
+  # stage made of it, so that seqs order the outputs. An entry that leaves the pipe early, or
+  # skips to a later stage, keeps its place as it passes by the nodes in between. So every node
+  # gives entries on in the order in which it got them, and they reach the end in order.
 
   alias Slither.{Item, PipeError, Receipt}
   alias Slither.Run.{Account, Fill, Finished, Mailbox, Node, Result, Unfinished}
@@ -81,7 +81,8 @@ defmodule Slither.Run.Chain do
 
     case Unfinished.other(unfinished) do
       nil -> process(chain, 0, entries)
-      # Nothing is inside yet, as no entry goes on before all finished inputs were compared.
+      # No entry has gone on yet: `Unfinished` keeps them until it has compared all finished
+      # inputs.
       position -> halt(chain, 0, {[position], other_input(position)})
     end
   end
@@ -91,7 +92,7 @@ defmodule Slither.Run.Chain do
 
   defp process(chain, _index, []), do: chain
 
-  # What comes after an item that has halted the run goes nowhere.
+  # Entries behind the item that has halted the run are dropped.
   defp process(%__MODULE__{halted: {limit, _at, _error}} = chain, index, entries),
     do: go_on(chain, index, Enum.filter(entries, &(elem(&1, 0) < limit)))
 
@@ -141,11 +142,11 @@ defmodule Slither.Run.Chain do
     chain = Enum.reduce(results, chain, &whole(&2, index, &1))
     flush? = Node.crowded?(elem(chain.nodes, index)) or nothing_before?(chain, index, ended?)
     {result, chain} = advance(chain, index, flush?)
-    # A later node may have waited for what was taken just now: begin at the end again.
+    # A later node may have waited for the entries that have just moved: begin at the end again.
     if results == [] and result == nil, do: pump(chain, before, ended?), else: pump(chain, ended?)
   end
 
-  # Results stay where they are while the next node of batches can't use them.
+  # Results stay in their node while the next node of batches has no room for them.
   defp take(chain, index) do
     next = Enum.find(chain.bounded, &(&1 > index))
     node = next && elem(chain.nodes, next)
@@ -169,8 +170,8 @@ defmodule Slither.Run.Chain do
 
   defp nothing_before?(chain, index, ended?), do: ended? and clear?(chain, 0, index)
 
-  # The short way for most batches of most pipes: all results of the last stage go to one output, so
-  # their values are put into items that are handed on, without entries in between.
+  # The short way for most batches of most pipes. All results of the last stage go to one output,
+  # so the chain puts their values straight into items, and builds no entries in between.
   defp whole(chain, index, %Result{fill: {values, attempt}, on: entries} = result) do
     node = elem(chain.nodes, index)
     alone? = chain.unfinished == nil and chain.halted == nil and node.bypass.count == 0

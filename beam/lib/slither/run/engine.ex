@@ -132,8 +132,8 @@ defmodule Slither.Run.Engine do
 
   ## The input
 
-  # Without batches items are pulled until something comes out; else for the first node of batches,
-  # as far as that one has room.
+  # A chain without a node of batches pulls items until an output comes out. Any other pulls as
+  # many as its first node of batches has room for.
   defp fill(%__MODULE__{source: source} = engine) when source in [:done, :fed], do: engine
   defp fill(%__MODULE__{chain: %{halted: halted}} = engine) when halted != nil, do: engine
 
@@ -142,7 +142,8 @@ defmodule Slither.Run.Engine do
       :any when emitted == [] -> engine |> pull(1) |> pump() |> fill()
       :any -> engine
       0 -> engine
-      # If most items leave before that node it never fills: what has come out says when to stop.
+      # That node may never fill, if most items leave the pipe ahead of it: then the outputs that
+      # wait say when to stop.
       _room when length(emitted) > @most_emitted -> engine
       room -> engine |> pull(room) |> pump() |> fill()
     end
@@ -152,7 +153,8 @@ defmodule Slither.Run.Engine do
     {entries, next, source} = Source.entries(engine.source, count, next, &[&1])
     %{engine | source: source, next: next, chain: Chain.push(engine.chain, entries)}
   catch
-    # An exception of the input passes through. Only this engine knows what is out: free that here.
+    # The user's input may raise. The driver then closes the engine that it had before this call,
+    # so this function frees what only the newer one holds, and raises again.
     kind, reason ->
       Chain.free(engine.chain)
       :erlang.raise(kind, reason, __STACKTRACE__)

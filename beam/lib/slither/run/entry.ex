@@ -1,8 +1,8 @@
 defmodule Slither.Run.Entry do
   @moduledoc false
-  # Where items wait that others push to a run: at most so many, and beyond them the pushes that
-  # wait for room, the first before all others. Pure; held by the server of a long-running pipe,
-  # which has the timers, and answers whoever pushed.
+  # The waiting room of a run that others push items to: up to `max_waiting` items, and behind
+  # them the pushes that wait for room, first come, first served. Pure; held by the server of a
+  # long-running pipe, which sets the timers and answers whoever pushed.
 
   defmodule Push do
     @moduledoc false

@@ -1,12 +1,13 @@
 defmodule Slither.Run.Flow do
   @moduledoc false
-  # The batches of one dispatch, from when they are taken in until their outcomes are taken out. A
-  # value of the process that drives it: a dispatch, the map of a Python program, or a pipe's engine,
-  # which has one for each stage that runs in batches. The driver feeds it groups of batches and what
-  # its inbox is told, and takes chunks of outcomes.
+  # The batches of one dispatch, from when the flow takes them in until the driver takes their
+  # outcomes. A value of the process that drives it: a dispatch, the map of a Python program, or a
+  # pipe's engine, which has one flow for each stage that runs in batches. The driver feeds the
+  # flow groups of batches and the messages of its inbox, and takes chunks of outcomes.
   #
-  # `InFlight` has the batches and sends them, `Verdict` says what becomes of one that was answered,
-  # and `Order` when its outcomes may be taken. The flow is what ties them together, and the account.
+  # `InFlight` holds the batches and sends them, `Verdict` decides what becomes of an answered
+  # batch, and `Order` decides when its outcomes may be taken. The flow ties the three together,
+  # and keeps the account.
 
   alias Slither.Error
   alias Slither.Pool.Errors
@@ -255,8 +256,8 @@ defmodule Slither.Run.Flow do
       else: {:ok, Fill.entries(batch.entries, values, batch.attempt)}
   end
 
-  # What a handler has yielded is decided, and the batch goes on with the other entries alone: no later
-  # failure can have a decided item run again, or give it a second outcome.
+  # Items whose results a handler has yielded are decided, and leave the batch. So a later failure
+  # of the batch can't have them run again, or give them a second outcome.
   defp yielded(flow, ref, batch, %Part{values: values, errors: errors, bytes: bytes}) do
     count = length(values)
     {rest, now} = Batch.decided(batch, count, map_size(errors))
@@ -270,8 +271,9 @@ defmodule Slither.Run.Flow do
     |> owe(ref, batch.group, count)
   end
 
-  # A handler hears that its results were taken once they are. Results that are held for their turn
-  # count as taken at once: that turn may come only after other batches have run on the same worker.
+  # A handler is told once the driver has taken its results. Results that wait for their turn
+  # count as taken at once, as that turn may come only after other batches have run on the same
+  # worker.
   defp owe(flow, ref, group, count) do
     if Order.out?(flow.order, group) do
       %{flow | owed: Map.update(flow.owed, ref, count, &(&1 + count))}
@@ -291,12 +293,12 @@ defmodule Slither.Run.Flow do
     end
   end
 
-  # Both halves are tried until what fails is alone.
+  # Splits a failed batch again and again, until the item that fails is alone.
   defp split(flow, batch, halves) do
     bytes = flow.bytes - batch.bytes
     flow = %{flow | order: Order.grow(flow.order, batch.group), bytes: bytes}
     {halves, flow} = Enum.map_reduce(halves, count(flow, :splits), &admit/2)
-    # In a session both go before the others.
+    # In a session both halves go, in their order, before the batches behind them.
     halves = if flow.plan.session, do: Enum.reverse(halves), else: halves
     %{flow | flight: Enum.reduce(halves, flow.flight, &InFlight.add_again(&2, &1))}
   end
@@ -313,7 +315,8 @@ defmodule Slither.Run.Flow do
     count(%{flow | order: order, flight: flight, bytes: flow.bytes + bytes}, :retries)
   end
 
-  # Nothing later is begun; what is earlier still finishes, so that partial results are whole.
+  # The flow begins no later batch. Earlier ones still finish, so that the results up to the
+  # failed item are complete.
   defp verdict({:halt, seq, error}, flow, %Batch{group: group}) do
     %{
       flow
@@ -323,7 +326,7 @@ defmodule Slither.Run.Flow do
     }
   end
 
-  # Results that came are held until they are taken.
+  # Counts the bytes of results until the driver takes them.
   defp keep(%__MODULE__{plan: %{max_bytes: nil}} = flow, _batch, _bytes), do: flow
 
   defp keep(flow, batch, bytes) do
@@ -336,8 +339,8 @@ defmodule Slither.Run.Flow do
     pass_on(%{flow | order: order, bytes: flow.bytes - batch.bytes}, batch.group)
   end
 
-  # Results of batches that are out go on before them. Once the run has ended with a failure, what
-  # is in flight is dropped.
+  # Lets out early results whose turn it is, though their batches are still out. Once the run has
+  # ended with a failure, the flow drops all that is in flight.
   defp pass_on(flow, group) do
     order =
       case Order.passing(flow.order, group) do
@@ -365,7 +368,7 @@ defmodule Slither.Run.Flow do
 
   defp measured(nil, _batch, _timing), do: nil
   defp measured(auto, _batch, nil), do: auto
-  # Items that could not be sent take the handler no time, and say nothing.
+  # A batch of items that could not be sent says nothing of how long the handler takes.
   defp measured(auto, _batch, %Timing{handler: 0}), do: auto
 
   defp measured(auto, batch, timing),

@@ -13,8 +13,9 @@ defmodule Slither.Run.InFlight do
               [bytes_out: 0, abandoned: []]
 
   @typedoc """
-  `waiting` batches are in `todo`. `out` are those that run, by the reference of the run, `bytes_out`
-  in all, and `pausing` by their timer. `abandoned` ran when the run ended with a failure.
+  `todo` holds the `waiting` batches, and `out`, by the carrier's reference, those that run, which
+  have `bytes_out` bytes together. `pausing` holds, by their timers, those that pause before the
+  next attempt. `abandoned` has the references of those that still ran when the flow dropped them.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -113,7 +114,7 @@ defmodule Slither.Run.InFlight do
   @spec send_next(t) :: {:sent, Batch.t(), t} | {:failed, Batch.t(), Error.t(), t} | {:none, t}
   def send_next(%__MODULE__{waiting: 0} = flight), do: {:none, flight}
 
-  # A session keeps its order: nothing overtakes what will be tried again.
+  # A session keeps its order: no batch overtakes one that waits to be tried again.
   def send_next(%__MODULE__{plan: %{session: session}, pausing: pausing} = flight)
       when session != nil and map_size(pausing) > 0,
       do: {:none, flight}
@@ -136,7 +137,7 @@ defmodule Slither.Run.InFlight do
     end
   end
 
-  # A batch larger than the limit goes alone.
+  # A batch that is larger than the limit goes when no other is out.
   defp fits?(%__MODULE__{plan: %{max_bytes: nil}}, _batch), do: true
   defp fits?(%__MODULE__{bytes_out: 0}, _batch), do: true
   defp fits?(flight, batch), do: flight.bytes_out + batch.bytes <= flight.plan.max_bytes

@@ -4,17 +4,18 @@ defmodule Slither.Run.Order do
   #
   # Batches come in groups, in the order of the input. With `:preserve` a group has its turn once
   # all its batches, and those of the groups before it, are settled; then its outcomes are sorted by
-  # their seqs. With `:as_completed` nothing waits. What a handler that yields has decided early goes
-  # ahead of its batch, as soon as nothing that comes before it is open.
+  # their seqs. With `:as_completed` nothing waits. Results that a handler yields go ahead of
+  # their batch, as soon as everything before them is settled.
   #
-  # A failure that ends the run is the last that comes out, with all that comes before it.
+  # A failure that ends the run comes out last, behind all outcomes that precede it.
 
   alias Slither.Item
 
   defmodule Group do
     @moduledoc false
-    # `left` batches are not settled. `settled` others are, and `since` is the sum of when; together
-    # they say how long they wait. `bytes` are held in `chunks`.
+    # `left` counts the batches that are not settled, `settled` those that are. `since` is the sum
+    # of the times at which these were settled, which gives how long they have waited. `bytes` is
+    # the size of the results in `chunks`.
     @enforce_keys [:left]
     defstruct [:left, :halt, chunks: [], settled: 0, since: 0, bytes: 0, early?: false]
   end
@@ -97,7 +98,7 @@ defmodule Slither.Run.Order do
         group = %{group | left: left - 1, settled: settled + 1, since: since + now}
         settled(order, id, group, now)
 
-      # The run has ended.
+      # The run has ended, and its groups are gone.
       _ ->
         order
     end
@@ -238,7 +239,7 @@ defmodule Slither.Run.Order do
 
     case group.halt do
       nil -> order
-      # Nothing of later groups can come out any more.
+      # The failure ends the run: outcomes of later groups are dropped.
       {seq, error} -> %{let_out(order, [{:halt, seq, error}]) | groups: %{}, over?: true}
     end
   end

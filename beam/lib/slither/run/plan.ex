@@ -31,10 +31,10 @@ defmodule Slither.Run.Plan do
   ]
 
   @typedoc """
-  `mode` is where batches run, as the flow's carrier takes it: on a pool, with the head and the context
-  of its calls as bytes, or by a function in processes on BEAM. At most
-  `capacity` run at once. With `bounded` results that nobody has read count as in flight. `metadata`
-  is what the events of batches carry. The others are the options of the same names.
+  `mode` says where the flow's carrier runs batches: on a pool, with the head and the context of
+  its calls as bytes, or with a function in processes on BEAM. At most `capacity` batches run at
+  once. With `bounded`, results that nobody has read count as in flight. The events of batches
+  carry `metadata`. The other fields are the options of the same names.
   """
   @type t :: %__MODULE__{
           mode: {:pool, Pool.handle(), binary, binary} | {:local, (list -> Outcome.t())},
@@ -85,7 +85,7 @@ defmodule Slither.Run.Plan do
     end
   end
 
-  # Each batch puts its own number and attempt in.
+  # The flow adds the number and the attempt of each batch.
   defp metadata(context, pool) do
     %{
       run: context.runtime[:run],
@@ -166,7 +166,7 @@ defmodule Slither.Run.Plan do
         "trace" => trace(context.metadata)
       }
 
-      # A message to a lane shares a binary, where it would copy the term.
+      # The context is encoded once: messages to lanes share a binary, but would copy the term.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
     end
   end

@@ -4,8 +4,8 @@ defmodule Slither.Run.Unfinished do
   # Pure; held by the chain of a run. Runs that are not tracked have `nil` in its place, and pay
   # nothing.
   #
-  # A run that goes on from a checkpoint first compares all inputs that were finished with what they
-  # were. Until the last of them has come, the other inputs wait here.
+  # A run that goes on from a checkpoint first checks that the inputs which earlier runs finished
+  # are still the same. Until the last of these has come, all other inputs wait here.
 
   alias Slither.Run.{Finished, Result}
 
@@ -91,7 +91,7 @@ defmodule Slither.Run.Unfinished do
   def pass(nil, _result), do: nil
 
   def pass(unfinished, result) do
-    # A failed item, and what comes after it, is not finished.
+    # A failed item is not finished, and neither are the items after it.
     passed =
       case result.halt do
         nil -> result.of

@@ -1,7 +1,7 @@
 defmodule Slither.Run.Verdict do
   @moduledoc false
-  # What becomes of a batch that was answered, by its plan: which items are decided, and which are
-  # tried again. Says what is to be done, and does nothing; a flow carries it out.
+  # Decides, by the plan, what becomes of an answered batch: which items are decided, and which
+  # are tried again. Pure; `Slither.Run.Flow` carries the verdicts out.
 
   alias Slither.{DispatchError, Error, PipeError}
   alias Slither.Run.{Batch, Fill, Order, Plan, Policy}
@@ -68,8 +68,8 @@ defmodule Slither.Run.Verdict do
     {Enum.map(good, &elem(&1, 0)), for({{entry, _value}, at} <- bad, do: {entry, errors[at]})}
   end
 
-  # Items of a batch may fail for different reasons. Those that the policy tries again go together,
-  # after the longest pause among them.
+  # The items of one batch may fail for different reasons. Those that the policy tries again go
+  # out as one batch, after the longest of their pauses.
   defp items_failed(plan, batch, bad, scope) do
     {final, again} =
       bad

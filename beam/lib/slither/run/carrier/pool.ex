@@ -43,7 +43,8 @@ defmodule Slither.Run.Carrier.Pool do
   def place(%__MODULE__{idle: [ref | idle]} = pool), do: {:ok, ref, %{pool | idle: idle}}
   def place(%__MODULE__{gone: nil} = pool), do: {:none, pool}
 
-  # The pool has stopped, but may have been started again. A session's state is lost then.
+  # A pool that has stopped may have been started again. Its sessions are lost then, so that a run
+  # with a session goes on only if that may be bound anew.
   def place(%__MODULE__{plan: plan} = pool)
       when plan.session == nil or plan.on_session_lost == :rebind do
     case Pool.handle(plan.options[:pool]) do
@@ -54,7 +55,7 @@ defmodule Slither.Run.Carrier.Pool do
 
   def place(pool), do: {:gone, pool.gone}
 
-  # A pool may be resized while a run goes on.
+  # Reads the number of lanes each time, as the pool may be resized while the run goes on.
   @impl true
   def want(%__MODULE__{plan: plan, handle: handle} = pool, todo, out) do
     capacity = min(plan.capacity, Handle.lanes(handle))

@@ -79,7 +79,8 @@ defmodule Slither.Run.Node.Batches do
     {Result.in_order(result), node}
   end
 
-  # The flow has dropped what it held, and takes nothing any more.
+  # A flow that has halted has dropped its batches and takes no more, so the node drops its
+  # entries.
   defp result({:halt, seq, error}, node) do
     node = %{node | batcher: node.fresh, batching: 0, groups: [], halted: true}
     {%Result{took: :all, halt: {seq, error}}, node}

@@ -25,7 +25,8 @@ defmodule Slither.Run.Node.Regroup do
   @impl true
   def push(node, entries) do
     {result, node} = Enum.reduce(entries, {%Result{}, node}, &add/2)
-    # No message is read while the input is pulled, so look at the clock as well as for the timer.
+    # The run reads no messages while it pulls its input, so the timer alone might be seen too
+    # late.
     due? = node.due != nil and System.monotonic_time(:millisecond) >= node.due
     {result, node} = if due?, do: make(result, node), else: {result, node}
     {Result.in_order(result), node}
@@ -34,7 +35,7 @@ defmodule Slither.Run.Node.Regroup do
   @impl true
   def advance(node, flush?), do: if(flush? and node.count > 0, do: one(node), else: {nil, node})
 
-  # A timer that runs out may be an old one.
+  # Another timer's message is of a batch that was made before its timer ran out.
   @impl true
   def message(%__MODULE__{timer: timer} = node, {:timer, timer}), do: one(node)
   def message(node, _other), do: {nil, node}
