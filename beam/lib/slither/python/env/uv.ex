@@ -1,6 +1,6 @@
 defmodule Slither.Python.Env.Uv do
   @moduledoc false
-  # Finds uv, or installs it, in the process that builds an environment (`Build`).
+  # Finds uv, or installs it, in the process that builds an environment (`Slither.Python.Env`).
 
   alias Slither.Error
   alias Slither.Python.Env.{Spec, Step}
