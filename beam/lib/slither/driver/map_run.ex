@@ -7,7 +7,7 @@ defmodule Slither.Driver.MapRun do
   # tried once and together, else each item by itself. The driver keeps the bound on what is out:
   # it feeds no batch before it has room for its results.
 
-  alias Slither.Driver.{Done, MapOutputs, Options}
+  alias Slither.Driver.{Done, MapOutputs, Options, Run}
   alias Slither.{Context, Item}
   alias Slither.Protocol.{Block, Encoded, Frame}
   alias Slither.Python.Transport
@@ -115,11 +115,16 @@ defmodule Slither.Driver.MapRun do
     end
   end
 
-  defp message({:feed, body}, state), do: feed(state, body)
-  defp message({:end, _body}, state), do: %{state | ended: true}
-  defp message({:kill, body}, state), do: kill(state, body)
-
   defp message(message, state) do
+    case Run.read(message) do
+      {:feed, body} -> feed(state, body)
+      {:end, _body} -> %{state | ended: true}
+      {:kill, body} -> kill(state, body)
+      _other -> deliver(state, message)
+    end
+  end
+
+  defp deliver(state, message) do
     case Mailbox.match(state.mailbox, message) do
       {:map, message} -> %{state | flow: Flow.message(state.flow, message)}
       :unknown -> state

@@ -4,7 +4,7 @@ defmodule Slither.Driver.PipeRun do
   # and sends the driver's frames. BEAM says how many items it takes and the driver how many
   # outputs, so that neither holds more of the other's than it has room for.
 
-  alias Slither.{Error, Item}
+  alias Slither.{Driver, Error, Item}
   alias Slither.Driver.{Done, Faults, Options}
   alias Slither.Pipe.{Document, Run}
   alias Slither.Run.{Engine, Quiet}
@@ -59,11 +59,8 @@ defmodule Slither.Driver.PipeRun do
     Run.open(definition, :fed, options, true)
   end
 
-  defp loop(%{credit: credit} = state) when credit <= 0 do
-    receive do
-      {:take, body} -> state |> take(body) |> loop()
-    end
-  end
+  defp loop(%{credit: credit} = state) when credit <= 0,
+    do: state |> take(Driver.Run.await(:take)) |> loop()
 
   defp loop(state) do
     case Run.step(state.run) do
@@ -119,12 +116,18 @@ defmodule Slither.Driver.PipeRun do
     state = observe(state)
 
     receive do
-      {:feed, body} -> state |> take_in(body) |> loop()
-      {:end, _body} -> loop(%{state | ended: true})
-      {:take, body} -> state |> take(body) |> loop()
-      message -> state |> deliver(message) |> loop()
+      message -> state |> message(message) |> loop()
     after
       pause(state) -> state |> send_partial() |> loop()
+    end
+  end
+
+  defp message(state, message) do
+    case Driver.Run.read(message) do
+      {:feed, body} -> take_in(state, body)
+      {:end, _body} -> %{state | ended: true}
+      {:take, body} -> take(state, body)
+      _other -> deliver(state, message)
     end
   end
 

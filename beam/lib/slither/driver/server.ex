@@ -9,9 +9,11 @@ defmodule Slither.Driver.Server do
 
   require Logger
 
-  alias Slither.Driver.{Done, Faults, LogHandler, Options, Requests, Run, Tables}
+  alias Slither.Driver.{Done, Faults, LogHandler, MapRun, Options, PipeRun, Requests, Run, Tables}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Guard, Handshake, Pool, Transport}
+
+  @kinds %{"map" => MapRun, "pipe" => PipeRun}
 
   defmodule State do
     @moduledoc false
@@ -155,7 +157,7 @@ defmodule Slither.Driver.Server do
   ## Runs
 
   defp start_run(state, id, kind, spec) do
-    {pid, monitor} = Run.start(kind, id, spec, state.port)
+    {pid, monitor} = Run.start(@kinds, kind, id, spec, state.port)
     state = put_in(state.tasks[monitor], {:run, id})
     put_in(state.runs[id], pid)
   end
