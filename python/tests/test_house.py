@@ -64,10 +64,22 @@ def imports(name: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
-        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+        elif (
+            isinstance(node, ast.ImportFrom) and (source := imported_from(name, node)) in MODULES
+        ):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in MODULES else node.module
+                whole = f"{source}.{alias.name}"
+                yield whole if whole in MODULES else source
+
+
+def imported_from(name: str, node: ast.ImportFrom) -> str:
+    """What stands after `from`, with the dots of a relative import resolved."""
+    if not node.level:
+        return node.module or ""
+    parts = name.split(".")
+    dropped = node.level - (MODULES[name].name == "__init__.py")
+    package = parts[: len(parts) - dropped]
+    return ".".join([*package, node.module] if node.module else package)
 
 
 IMPORTS = {name: sorted(set(imports(name)) - {name}) for name in MODULES}
