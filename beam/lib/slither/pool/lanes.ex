@@ -5,6 +5,7 @@ defmodule Slither.Pool.Lanes do
 
   defmodule Worker do
     @moduledoc false
+    # What the ledger knows of a worker that is ready.
     @enforce_keys [:pid, :lanes, :free, :left]
     defstruct [:pid, :lanes, :free, :left, leased: 0, draining: false]
 

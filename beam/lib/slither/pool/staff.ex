@@ -17,6 +17,7 @@ defmodule Slither.Pool.Staff do
 
   defmodule Member do
     @moduledoc false
+    # What the staff knows of the worker in a slot.
     @enforce_keys [:pid, :epoch]
     defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: []] ++
                 [busy: false, spent: false]

@@ -7,6 +7,7 @@ defmodule Slither.Python.Launcher do
 
   defmodule Launched do
     @moduledoc false
+    # What a launcher hands the worker's owner.
     @enforce_keys [:transport, :os_pid, :python]
     defstruct [:transport, :os_pid, :python, variables: []]
 

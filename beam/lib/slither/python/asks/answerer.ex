@@ -82,8 +82,8 @@ defmodule Slither.Python.Asks.Answerer do
   @doc "Has the owner told unless the calling task answers question `id` within `timeout` ms."
   @spec arm(pid, pos_integer, pos_integer) :: :ok
   def arm(owner, id, timeout) do
-    late = {__MODULE__, {:late, self(), id, timeout}}
-    Process.put(__MODULE__, Process.send_after(owner, late, timeout))
+    late = {:late, self(), id, timeout}
+    Process.put(__MODULE__, Process.send_after(owner, {__MODULE__, late}, timeout))
     :ok
   end
 

@@ -36,7 +36,7 @@ defmodule Slither.Python.Obituary.LastWords do
       {reader, monitor} = spawn_monitor(fn -> reader(path, owner) end)
 
       receive do
-        {^reader, :open} ->
+        {:open, ^reader} ->
           Process.demonitor(monitor, [:flush])
           %__MODULE__{file: file, reader: reader}
 
@@ -75,7 +75,7 @@ defmodule Slither.Python.Obituary.LastWords do
     monitor = Process.monitor(owner)
 
     with {:ok, file} <- :file.open(path, [:raw, :read, :write, :binary]) do
-      send(owner, {self(), :open})
+      send(owner, {:open, self()})
 
       receive do
         {:read, ref} -> send(owner, {ref, rest(file, "")})
