@@ -20,7 +20,7 @@ defmodule Slither.Pipe.Check do
          do: not_default(statements, definition)
   end
 
-  # Whoever reads a document has looked at its names, which are strings.
+  # The reader of a document has checked its names already, which are strings.
   defp atoms(_statements, %{name: name}) when is_binary(name), do: :ok
 
   defp atoms(statements, _definition) do
@@ -40,7 +40,7 @@ defmodule Slither.Pipe.Check do
     end)
   end
 
-  # Blames the later of the two statements, and the last of several such pairs.
+  # The fault is the later statement of a pair, and of several pairs the last.
   defp apart(statements) do
     named = fn kind -> for %{kind: ^kind, name: name} <- statements, do: name end
     both = MapSet.intersection(MapSet.new(named.(:stage)), MapSet.new(named.(:output)))
@@ -69,7 +69,7 @@ defmodule Slither.Pipe.Check do
         Statement.fault(statement, :invalid_store, "a store is a module, got #{inspect(module)}")
   end
 
-  # A document names a table, and its store is whatever the store was started as.
+  # A document gives a store by the name that it was started with, so there is no module to check.
   def store(_statement), do: :ok
 
   @doc "Whether what leaves an inner pipe has somewhere to go."

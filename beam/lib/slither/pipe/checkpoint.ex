@@ -15,8 +15,8 @@ defmodule Slither.Pipe.Checkpoint do
   alias Slither.Pipe.Names
   alias Slither.Run.Finished
 
-  # ms to wait for another run's lock. One that was killed needs a moment to be gone; whoever waited
-  # for a run that works would do its work again instead of being told of it.
+  # ms to wait for another run's lock. A killed run needs a moment to be gone. A longer wait could
+  # outlast a run that works, and this one would then do its work again instead of failing.
   @patience 100
   @old "was written by another version of Slither, which records other things"
 
@@ -116,7 +116,7 @@ defmodule Slither.Pipe.Checkpoint do
      DateTime.to_iso8601(DateTime.truncate(DateTime.utc_now(), :second))}
   end
 
-  # Who began the last run on the file, which may be writing to it while this reads.
+  # Names the BEAM that began the last run on the file, and may be writing to it just now.
   defp owner(path, file) do
     with {:ok, size} <- :file.position(file, :eof),
          {:ok, %{owner: {pid, host, since}}} <- load_records(path, file, size) do

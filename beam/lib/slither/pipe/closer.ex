@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Closer do
 
   alias Slither.Pipe.{Names, Server, Setup}
 
-  # ms beyond the pipe's time in which the server answers unless a handler keeps it.
+  # ms beyond the pipe's own time within which the server answers, unless a handler blocks it.
   @patience 500
 
   @spec child_spec(Setup.t()) :: Supervisor.child_spec()
@@ -34,7 +34,7 @@ defmodule Slither.Pipe.Closer do
     with {:ok, server, _counts} <- Names.find(:server, setup.name),
          do: Server.close(server, setup.shutdown, setup.shutdown + @patience)
   catch
-    # It has ended, or its handler does not return.
+    # The server has ended, or a handler blocks it.
     :exit, _reason -> :ok
   end
 end

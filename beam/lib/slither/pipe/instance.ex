@@ -114,7 +114,8 @@ defmodule Slither.Pipe.Instance do
     with {:ok, options} <- Options.validate(options, @push, "Slither.Pipe.push/3"),
          {:ok, server, counts} <- Names.find(:server, pipe) do
       timeout = options[:timeout]
-      # Of a full pipe the counters say so: the server need not be asked.
+      # The counters tell whether the pipe is full, so
+      # a push that won't wait need not ask the server.
       fits? = count <= Counts.get(counts, :free) or count > Counts.get(counts, :capacity)
 
       if timeout == 0 and not fits?,
@@ -143,13 +144,14 @@ defmodule Slither.Pipe.Instance do
     with {:ok, instance, counts} <- Names.find(:instance, pipe) do
       drain_for(pipe, timeout)
       shut(instance)
-      # Nobody is left to finish what is inside.
+      # The pipe's processes are gone, so the items inside are lost.
       Counts.lose(counts)
       {:ok, Counts.read(counts)}
     end
   end
 
-  # A server whose handler never returns can't answer, but it can be stopped.
+  # A server whose handler never returns can't answer:
+  # wait so long, and stop the pipe all the same.
   defp drain_for(pipe, timeout) do
     with {:ok, server, _counts} <- Names.find(:server, pipe) do
       patience = if timeout == :infinity, do: :infinity, else: timeout + @grace

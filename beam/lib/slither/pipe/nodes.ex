@@ -30,8 +30,8 @@ defmodule Slither.Pipe.Nodes do
   defp build([], _index, _run, nodes), do: {:ok, Enum.reverse(nodes)}
 
   defp build([stage | rest], index, run, nodes) do
-    # Results that wait in the last Python stage are those that the run collects: only that stage
-    # may hold as many as come.
+    # A run that collects its outputs keeps the last Python stage's results anyway, so that stage
+    # alone may hold any number of them.
     bounded? = run.bounded? or Enum.any?(rest, &(&1.type == :python))
     inbox = Mailbox.inbox(run.mailbox, index)
     at = %{inbox: inbox, last?: rest == [], bounded?: bounded?}
@@ -96,8 +96,9 @@ defmodule Slither.Pipe.Nodes do
     end
   end
 
-  # A handler that would pause between attempts runs beside the run, so that the other stages go
-  # on. No second attempt mends an expression.
+  # A handler whose policy pauses between attempts runs in processes
+  # beside the run, so that the other stages go on meanwhile. An
+  # expression fails the same way each time, and is never tried again.
   defp pauses?(stage, handler), do: handler.policy.retry != nil and stage.module != Expression
 
   defp beside(stage, handler, hands, at) do

@@ -68,14 +68,14 @@ defmodule Slither.Pipe.Resume do
 
   defp known?(resume), do: resume.engine |> Engine.unfinished() |> Unfinished.known?()
 
-  # Nothing comes out of the engine before it knows the input.
+  # The engine gives no outputs before it has compared all finished inputs.
   defp look(resume) do
     case Engine.step(resume.engine) do
       {:halted, outputs, _error, engine} ->
         resume = %{resume | engine: engine}
 
         case Unfinished.other(Engine.unfinished(engine)) do
-          # The first of the rest has failed: what was recorded is still handed on before it.
+          # A new input has failed. The recorded outputs still come before its failure.
           nil -> resume |> note(engine, outputs) |> again()
           position -> {:halted, [], other(resume, position, "item #{position} differs"), resume}
         end

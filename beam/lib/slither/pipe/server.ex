@@ -22,9 +22,9 @@ defmodule Slither.Pipe.Server do
     GenServer.start_link(__MODULE__, setup, name: name)
   end
 
-  # Callers wait without a limit of their own, as the server decides when a request's time is up: so
-  # nobody is told that a push failed which was accepted after all, and each process has at most one
-  # request in the mailbox.
+  # Calls to the server have no timeout: the server itself decides when a request's time is up. So
+  # no caller is told that its push failed after the server has accepted it, and each process has
+  # at most one request in the mailbox.
 
   @doc "Pushes items, waiting for room for at most so many ms."
   @spec push(pid, list, non_neg_integer, timeout) ::
@@ -162,7 +162,7 @@ defmodule Slither.Pipe.Server do
     case Engine.message(state.engine, message) do
       {:ok, engine} -> %{state | engine: engine}
       {:pool_down, engine} -> State.pool_down(%{state | engine: engine})
-      # It is of a run that has ended, or of another process.
+      # The message is of a run that has ended, or of another process.
       :unknown -> state
     end
   end

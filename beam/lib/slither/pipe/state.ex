@@ -127,7 +127,7 @@ defmodule Slither.Pipe.State do
 
   def closed(state), do: state
 
-  # Items ahead of the failed one have come out; those after it have failed with it.
+  # The items ahead of the failed one have come out; it takes all items behind it along.
   defp halted(state, outputs, error) do
     state = emitted(state, outputs)
     account = Engine.account(state.engine)

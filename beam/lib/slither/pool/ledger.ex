@@ -3,9 +3,9 @@ defmodule Slither.Pool.Ledger do
   # Who holds a lane, and who gets the next one. Pure; the scheduler tells it what happens to
   # requests, lanes and workers, and sends the answers that it returns.
   #
-  # `Slither.Pool.Line` has the waiters, `Slither.Pool.Turns` the sessions that could have their
-  # next call, `Slither.Pool.Lanes` the lanes, and `Slither.Pool.Sessions` the worker of each
-  # session.
+  # `Slither.Pool.Line` has the waiters, `Slither.Pool.Turns` the
+  # sessions that could have their next call, `Slither.Pool.Lanes` the
+  # lanes, and `Slither.Pool.Sessions` the worker of each session.
 
   alias Slither.Pool.{Lanes, Lease, Line, Sessions, Turns, Waiter}
 

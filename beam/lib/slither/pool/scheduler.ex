@@ -119,8 +119,8 @@ defmodule Slither.Pool.Scheduler do
     state |> Lifetimes.watch() |> Upkeep.reconcile() |> react()
   end
 
-  # The scheduler stops the workers, so that their stop hooks run before their supervisor ends
-  # them.
+  # The scheduler stops the workers, so that their
+  # stop hooks run before their supervisor ends them.
   @impl true
   def terminate(reason, state) when reason in [:normal, :shutdown], do: Effects.stop_all(state)
   def terminate({:shutdown, _reason}, state), do: Effects.stop_all(state)

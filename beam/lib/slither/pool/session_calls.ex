@@ -101,8 +101,8 @@ defmodule Slither.Pool.SessionCalls do
            :ok <- load(handle, session, target, dump),
            true <- Scheduler.rebind(handle, call.ref, target) do
         Events.session_moved(facts(handle, session))
-        # The old worker has only a copy now. If it fails to drop that, it takes it along as it
-        # ends.
+        # The old worker has only a copy now. If it fails
+        # to drop that, it takes it along as it ends.
         _ = finish(call, id(session))
         :ok
       else

@@ -274,9 +274,9 @@ defmodule Slither.Pool.Upkeep do
     if begun, do: state |> begin(begun) |> reconcile(), else: state
   end
 
-  # A user who resizes or restarts the pool wants to see at once whether workers start, so both
-  # try without back-off. New code may also use less or more memory, so a restart begins to count
-  # anew.
+  # A user who resizes or restarts the pool wants to see at once
+  # whether workers start, so both try without back-off. New code may
+  # also use less or more memory, so a restart begins to count anew.
   defp begin(state, {:resize, _size}), do: %{state | backoff: Backoff.retry(state.backoff)}
 
   defp begin(state, :restart) do

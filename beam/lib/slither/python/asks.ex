@@ -1,9 +1,9 @@
 defmodule Slither.Python.Asks do
   @moduledoc false
-  # What Python asks of BEAM while it works: views and tables. Each question goes to a task of its
-  # own, so that a slow answer holds up nobody. Tasks that are done wait for another question, since
-  # to start a task costs more than most answers. Reads that neither wait nor take long are answered
-  # here, without a task.
+  # The questions that Python asks of BEAM while it works, to views and tables. Each goes to a
+  # task of its own, so that a slow answer holds up no other. A task that has answered waits for
+  # another question, since to start a task costs more than most answers. Quick reads need no
+  # task: the owner answers them itself.
   #
   # Runs in the owner of a connection, a worker's or a driver's. The owner hands on what tasks tell
   # it, `{Slither.Python.Asks.Answerer, message}`, with `message/2`, and their ends with `down/3`.
@@ -70,7 +70,7 @@ defmodule Slither.Python.Asks do
     record = recorded(asks, call, body)
     facts = Map.merge(asks.facts, %{call: call, run: context, asked: System.monotonic_time()})
     owner = self()
-    # The body is read by the task, so that a large one holds up nobody.
+    # The task decodes the body, so that a large one does not hold up the owner.
     serve = fn -> serve_view(body, facts, bridge, {owner, id}) end
     lost = fn why -> bridge.lost(Map.merge(facts, asked(body)), why) end
 
@@ -96,7 +96,8 @@ defmodule Slither.Python.Asks do
         frame = Answerer.frame(id, answer, asks.max_frame)
         asks = record_now(asks, record, frame)
 
-        # Python should be reading. If it is not, a task waits for it, so that the owner need not.
+        # If the transport is full, Python is not reading:
+        # a task then waits for room, not the owner.
         if Transport.offer(asks.transport, frame),
           do: {:ok, asks},
           else: {:ok, start(asks, id, fn -> answer end, nil)}
@@ -136,7 +137,7 @@ defmodule Slither.Python.Asks do
     end
   end
 
-  # Nothing is recorded behind an exchange that there was no room for.
+  # The tape ends at the first exchange that it has no room for, even if a later one would fit.
   defp taped(%{cut?: false, left: left} = tape, {question, answer} = exchange)
        when byte_size(question) + byte_size(answer) <= left do
     left = left - byte_size(question) - byte_size(answer)
@@ -170,7 +171,7 @@ defmodule Slither.Python.Asks do
       {question, busy} ->
         asks = %{asks | busy: busy}
 
-        # A task that is spent has answered.
+        # A spent task answered before it ended; any other left its question open.
         if Answerer.spent?(reason),
           do: asks,
           else: start(asks, question.id, answer_for(question, reason), question.record)
@@ -188,7 +189,7 @@ defmodule Slither.Python.Asks do
         give(asks, {pid, Process.monitor(pid)}, id, serve, {record, lost})
 
       :busy ->
-        # Python waits for this answer, so that this write does not wait for long.
+        # Python waits for this answer and is reading, so this write does not wait for long.
         fault = Fault.to_wire("view_busy", "too many views are being answered on this node")
         Transport.write(asks.transport, Answerer.frame(id, {:error, fault}, asks.max_frame))
         asks

@@ -102,15 +102,15 @@ defmodule Slither.Python.Capture do
 
   defp pointed(error, nil), do: error
 
-  # Says where the batch is, and how to run it again.
+  # Adds to the error where the batch is, and how to run it again.
   defp pointed(%Error{} = error, path) do
     how = "run it again with: python -m slither.replay #{quoted(path)}"
     hint = if error.hint, do: "#{error.hint}; #{how}", else: how
     %{error | hint: hint, details: Map.put(error.details, :capture, path)}
   end
 
-  # Writes what was told of a failure, the body of its call, and the exchanges while it ran; the path,
-  # or nil where that can't be done.
+  # Writes a file of a failure: its error, the body of its call, and the exchanges while the call
+  # ran. Gives the path, or nil where the file can't be written.
   defp file(capture, told, call, {exchanges, cut?}, facts) do
     time = DateTime.to_iso8601(DateTime.utc_now())
     facts = facts |> Map.merge(told) |> Map.merge(%{"time" => time, "cut" => cut?})

@@ -112,7 +112,7 @@ defmodule Slither.Python.Environment do
       else: path
   end
 
-  # The answer is kept until the interpreter that it names is gone.
+  # A shim's answer stays valid until the interpreter that it names is gone.
   defp known(key) do
     real = :persistent_term.get(key, nil)
     if real != nil and File.exists?(real), do: real

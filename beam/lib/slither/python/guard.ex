@@ -41,8 +41,9 @@ defmodule Slither.Python.Guard do
   for group in $groups; do end "$group"; done
   """
 
-  # ms to wait for the guard's answer, for an order to be reported, before a shell is started anew
-  # that ended at once, and between two looks whether it still reads.
+  # In ms: how long a caller waits for the guard's answer; how long the shell may take to report
+  # an order as done; the pause before a shell that ended at once is started again; and the time
+  # between two checks that the shell still reads.
   @patience 5_000
   @late 500
   @pause 100
@@ -50,9 +51,9 @@ defmodule Slither.Python.Guard do
 
   defmodule State do
     @moduledoc false
-    # `watched` has, by the monitor of an owner, the owner's pid, the process's pid and its group.
-    # `waiting` are those who wait until their process is watched, `pending` the orders that the
-    # shell has not reported as done.
+    # `watched` maps the monitor of an owner to the owner's pid, the process's pid and its group.
+    # `waiting` holds the callers that wait until their process is watched, and `pending` the
+    # orders that the shell has not reported as done.
     defstruct [:port, :os_pid, :since] ++
                 [ready: false, waiting: [], watched: %{}, pending: %{}]
   end
@@ -140,7 +141,7 @@ defmodule Slither.Python.Guard do
     {:noreply, if(state.port, do: order(state, "look", "0:0"), else: state)}
   end
 
-  # The shell does nothing, so it must have been stopped.
+  # The shell has not carried out an order in time, so somebody must have stopped it.
   def handle_info({:late, order, ref}, state) do
     if state.pending[order] == ref, do: replace(state)
     {:noreply, state}
@@ -161,7 +162,7 @@ defmodule Slither.Python.Guard do
     cond do
       state.ready -> write(state, "watch", group)
       state.since == nil -> open(state)
-      # The shell, or the next one, is told once it is ready.
+      # `tell/1` tells the shell, or the one that replaces it, as soon as it is ready.
       true -> state
     end
   end
@@ -175,7 +176,8 @@ defmodule Slither.Python.Guard do
   defp ended(state, how) do
     Logger.warning("the guard of Python workers ended (#{how}); it is started again")
 
-    # Workers start all the same. They end with BEAM by themselves, though what they start does not.
+    # Workers start even without a guard. They end with BEAM
+    # by themselves, but processes that they start do not.
     state = answer(%{state | port: nil, os_pid: nil, ready: false})
 
     if now() - state.since < @pause do
@@ -207,7 +209,8 @@ defmodule Slither.Python.Guard do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Tells a new shell what came after it was started: before its process runs, a port takes nothing.
+  # Tells a new shell all that it must know: a port takes nothing before its process runs, so
+  # whatever came since the start was only noted.
   defp tell(state) do
     state = Enum.reduce(groups(state), state, &write(&2, "watch", &1))
 
@@ -238,7 +241,8 @@ defmodule Slither.Python.Guard do
   defp write(%State{ready: false} = state, _op, _group), do: state
 
   defp write(state, op, group) do
-    # A full pipe means that the shell does not read. The next shell is told what this one missed.
+    # A full pipe means that the shell does not read:
+    # replace it, and the next learns of this order.
     unless offer(state.port, "#{op} #{group}\n"), do: replace(state)
     state
   end
@@ -249,7 +253,7 @@ defmodule Slither.Python.Guard do
     ArgumentError -> false
   end
 
-  # The next shell is started when the port tells of this one's end.
+  # Only kills the shell. The port then reports its end, and the guard starts the next.
   defp replace(%State{os_pid: nil}), do: :ok
   defp replace(%State{os_pid: os_pid}), do: OSProcess.kill_group(os_pid)
 end

@@ -153,7 +153,7 @@ defmodule Slither.Python.Lane do
     case Exchange.part(exchange, body) do
       {:part, part, exchange} ->
         Inbox.tell(exchange.job.inbox, {:part, exchange.job.ref, part})
-        # The owner relies on this message coming before any `resumed`.
+        # Sent before any `resumed`, as the owner relies on that order.
         if Exchange.stalled?(exchange), do: Owner.stalled(lane.worker, id)
         busy(lane, exchange)
 
@@ -203,7 +203,7 @@ defmodule Slither.Python.Lane do
 
   defp always(:stop, lane), do: %{lane | last?: true}
 
-  # About a job that has been answered.
+  # A message about a job that the lane has answered already.
   defp always(_late, lane), do: lane
 
   defp busy(lane, exchange), do: %{lane | state: {:busy, exchange}}
@@ -217,7 +217,7 @@ defmodule Slither.Python.Lane do
           finish(Outcome.error(abandoned(), exchange.timing), %{exchange | asked: asked}, lane)
         else
           Owner.sent(lane.worker, Exchange.call(exchange))
-          # A transport that has closed does not answer; the worker's end then does.
+          # If the transport has closed, no answer comes: `{:worker_down, …}` then ends the job.
           Transport.write(lane.transport, frame)
           busy(lane, exchange)
         end

@@ -35,7 +35,7 @@ defmodule Slither.Python.Voice do
   defp say(level, "\r" <> state, nil, metadata),
     do: write(level, state, [{:python_bar, true} | metadata])
 
-  # The place in Python's code goes over that of this module, which Logger would tell otherwise.
+  # Logger would name this module as the source, so the metadata names the line of Python's code.
   defp say(level, message, facts, metadata),
     do: write(level, message <> Facts.below(facts), Facts.metadata(facts) ++ metadata)
 
@@ -46,7 +46,8 @@ defmodule Slither.Python.Voice do
     {Map.new(voice.facts), voice}
   end
 
-  # A call is looked up once, however much it says. What it says after its end is still its own.
+  # Keeps the facts of the call that spoke last: it is looked up once however much it says, and is
+  # still known if it speaks after its end.
   defp about(%__MODULE__{call: id} = voice, id, _calls), do: voice
 
   defp about(voice, id, calls) do

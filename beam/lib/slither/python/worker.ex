@@ -19,9 +19,9 @@ defmodule Slither.Python.Worker do
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
   alias Slither.Python.Worker.{Calls, Ending, Frames, Inbox, Life, State}
 
-  # ms to wait for the transport to tell of the end of a process that is gone.
+  # ms within which the transport should report the end of a process that is gone.
   @unheard 1_000
-  # ms to wait for another guard.
+  # ms until the owner turns to the next guard, after one has ended.
   @guard_wait 100
 
   @doc "Starts the worker of `slot`; it reports to `scheduler`, through `Slither.Python.Reports`."
@@ -89,7 +89,7 @@ defmodule Slither.Python.Worker do
 
   def handle_info({Inbox, :cancel, id}, state), do: {:noreply, cancel(state, id)}
 
-  # A call that executes ends with its process; one that has not begun is cancelled.
+  # To kill a call that runs, the owner kills the process. It cancels a call that has not begun.
   def handle_info({Inbox, :kill_call, {id, error}}, state) do
     if Calls.running?(state.calls, id),
       do: {:noreply, kill_process(state, error)},
@@ -107,7 +107,8 @@ defmodule Slither.Python.Worker do
   def handle_info({Asks.Answerer, message}, state),
     do: {:noreply, %{state | asks: Asks.message(state.asks, message)}}
 
-  # A guard that ends kills all that it watched, but it may have ended before it knew of this process.
+  # A guard that ends kills all that it watched. It may have ended before it watched this process,
+  # so the owner turns to the next guard.
   def handle_info({:DOWN, guard, :process, _guard, _reason}, %State{guard: guard} = state) do
     later(:guard, @guard_wait)
     {:noreply, state}
@@ -146,8 +147,9 @@ defmodule Slither.Python.Worker do
     {:noreply, kill_process(state, Obituary.stopped())}
   end
 
-  # The transport tells of the end of a process when its pipe is closed, and a child that it forked
-  # may hold that. The guard kills what is left of its group, so that the transport tells after all.
+  # The transport reports the end of a process once its pipe is
+  # closed, which a forked child may keep open. So the guard kills the
+  # rest of the process group, and the transport reports the end then.
   def handle_info(:pulse, %State{process: %{os_pid: os_pid}} = state) do
     if OSProcess.gone?(os_pid, state.since) do
       Guard.kill(os_pid)
@@ -160,7 +162,7 @@ defmodule Slither.Python.Worker do
   end
 
   def handle_info(:gone, %State{process: %{os_pid: os_pid}} = state) do
-    # The process lives, so that the guard can't have killed it.
+    # If the process still lives, the guard has failed to kill it: the owner does so itself.
     unless OSProcess.gone?(os_pid, state.since), do: OSProcess.kill_group(os_pid)
     {:stop, :normal, Ending.down(state, nil)}
   end

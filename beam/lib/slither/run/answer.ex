@@ -64,8 +64,8 @@ defmodule Slither.Run.Answer do
     end
   end
 
-  # Children extend their parent's seq: those of [3] get [3, 0] and [3, 1], which sort after [3]
-  # and before [4].
+  # Children extend their parent's seq: those of [3] get
+  # [3, 0] and [3, 1], which sort after [3] and before [4].
   defp many(result, seq, item, payloads) do
     children =
       for {payload, index} <- Enum.with_index(payloads) do

@@ -3,9 +3,9 @@ defmodule Slither.Run.Batcher do
   # Feeds a strategy with entries and gives the groups of batches that it makes of them. A value of
   # the process that drives a run.
   #
-  # A strategy is a module with the behaviour `Slither.Dispatch.Strategy`. Users may write their
-  # own: if one raises, or loses or repeats an item, the entries that it holds become a failed
-  # batch.
+  # A strategy is a module with the behaviour `Slither.Dispatch.Strategy`.
+  # Users may write their own: if one raises, or loses or repeats an item,
+  # the entries that it holds become a failed batch.
 
   alias Slither.{Error, Guarded, Item}
 

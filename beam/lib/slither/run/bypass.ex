@@ -1,9 +1,9 @@
 defmodule Slither.Run.Bypass do
   @moduledoc false
-  # The entries that pass a node by, on their way to an output or to a later stage. Each waits
-  # here until all entries that entered the node ahead of it have left, so that a node gives its
-  # entries on in the order in which it got them, handled or not. Pure; held by each `Node` of a
-  # run.
+  # The entries that pass a node by, on their way to an output or to a later
+  # stage. Each waits here until all entries that entered the node ahead of
+  # it have left, so that a node gives its entries on in the order in which
+  # it got them, handled or not. Pure; held by each `Node` of a run.
   #
   # To know that, it counts the entries that enter and leave the node, whatever kind of node it
   # is. The same counts tell whether the node is empty.

@@ -81,8 +81,8 @@ defmodule Slither.Run.Chain do
 
     case Unfinished.other(unfinished) do
       nil -> process(chain, 0, entries)
-      # No entry has gone on yet: `Unfinished` keeps them until it has compared all finished
-      # inputs.
+      # No entry has gone on yet: `Unfinished` keeps
+      # them until it has compared all finished inputs.
       position -> halt(chain, 0, {[position], other_input(position)})
     end
   end

@@ -271,9 +271,9 @@ defmodule Slither.Run.Flow do
     |> owe(ref, batch.group, count)
   end
 
-  # A handler is told once the driver has taken its results. Results that wait for their turn
-  # count as taken at once, as that turn may come only after other batches have run on the same
-  # worker.
+  # A handler is told once the driver has taken its results. Results
+  # that wait for their turn count as taken at once, as that turn
+  # may come only after other batches have run on the same worker.
   defp owe(flow, ref, group, count) do
     if Order.out?(flow.order, group) do
       %{flow | owed: Map.update(flow.owed, ref, count, &(&1 + count))}

@@ -77,9 +77,9 @@ defmodule Slither.Run.Mailbox do
     :ok
   end
 
-  # The second call looks redundant and is not. The compiler has the VM remember the alias's place
-  # in the queue only if a call that is not a tail call, and another receive, follow here: see
-  # `open/0`.
+  # The second call looks redundant and is not. The compiler has the
+  # VM remember the alias's place in the queue only if a call that is
+  # not a tail call, and another receive, follow here: see `open/0`.
   defp emptied(mailbox) do
     case next(mailbox, 0) do
       :timeout ->

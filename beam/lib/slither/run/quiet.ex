@@ -1,8 +1,8 @@
 defmodule Slither.Run.Quiet do
   @moduledoc false
-  # When an item last joined the partial batch of each stage, in ms. Pure; held by the drivers of
-  # runs that others feed, which send a batch off rather than let it wait for items that do not
-  # come.
+  # When an item last joined the partial batch of each stage, in ms.
+  # Pure; held by the drivers of runs that others feed, which send a
+  # batch off rather than let it wait for items that do not come.
 
   @enforce_keys [:after]
   defstruct [:after, seen: %{}]

@@ -15,7 +15,8 @@ defmodule Slither.Store.Boot do
     directory = Directory.get(config.store)
     tids = for {_name, table} <- tables(directory), tid <- Table.tids(table), do: tid
 
-    # Where an owner died and this one replaces it, readers never noticed.
+    # If the heir still has a dead owner's tables,
+    # this owner takes them over unnoticed by readers.
     if directory && Heir.claim(heir, tids, directory.generation),
       do: resume(directory, config),
       else: load(config, heir, processes)
@@ -97,7 +98,7 @@ defmodule Slither.Store.Boot do
   defp open_journal(config, tables, seeded?),
     do: log(config, fn -> Journal.open(config.dir, config.store, durable(tables), seeded?) end)
 
-  # Whatever is wrong with the log, its files are left as they are.
+  # A log that can't be used is an error, and its files stay as they are.
   defp log(config, open) do
     case open.() do
       {:error, reason} -> {:error, Errors.unusable(config, reason)}

@@ -1,15 +1,16 @@
 defmodule Slither.Store.Commits do
   @moduledoc false
-  # Makes writes of durable tables as safe as the store was asked to, and says then that they may be
-  # acknowledged. A value of the store's owner, which runs all of this and never waits here: it hands
-  # over what the log's writer answers and what this module's timers send, and does the effects
-  # that come back.
+  # Gets writes of durable tables to disk, as safely as the store's options ask, and says when
+  # they may be acknowledged. A value of the store's owner, which calls all of this and never
+  # waits here: the owner hands over the answers of the log's writer and the messages of this
+  # module's timers, and carries out the effects that come back.
   #
-  # While the writer writes, what comes meanwhile gathers (`pending`), and goes to it together
-  # when it has answered (`flying`). Where the log fails, a new segment is tried at once with all
-  # that is not on disk; who waits is answered by how that ends. While it has not succeeded, each
-  # write of a durable table waits for one more try (`parked`), and is refused when that fails.
-  # Nobody is needed to bring a log back, as it is also tried from time to time.
+  # Writes that come while the writer is busy gather in `pending`, and go to the
+  # writer together (`flying`) once it has answered. When the log fails, a new
+  # segment is tried at once, with all entries that are not on disk, and the waiting
+  # callers are answered by how that ends. Until a try succeeds, each write of a
+  # durable table waits for one more try (`parked`), and is refused when that fails.
+  # A timer tries from time to time, too, so that a log comes back without any write.
 
   require Logger
 
@@ -21,11 +22,12 @@ defmodule Slither.Store.Commits do
               [:snapshot, pending: [], flying: [], parked: [], logged: 0, sync: false] ++
               [late: false, complained: false, timers: [], closed: :ok, effects: []]
 
-  # How long until what failed is tried again, without a write that asks for it.
+  # ms until a failed log or snapshot is tried again, if no write asks for that before.
   @retry 1_000
-  # After how long a disk that does not answer counts as one that failed.
+  # ms after which a disk that does not answer counts as failed.
   @patience 10_000
-  # Together less than a supervisor waits for the owner.
+  # ms for the last snapshot and the last write:
+  # together less than a supervisor waits for the owner.
   @last_snapshot 2_000
   @last_write 2_000
 
@@ -129,7 +131,7 @@ defmodule Slither.Store.Commits do
 
   defp renew(commits), do: commits
 
-  # A timer for each request would cost more than some writes do: one looks from time to time.
+  # A timer for each request would cost more than some writes, so one timer checks now and then.
   defp limit(%{journal: %{asked: {ref, _what}}, late: false} = commits),
     do: later(commits, {:late, ref}, @patience)
 
@@ -173,13 +175,13 @@ defmodule Slither.Store.Commits do
     {later(%{commits | snapshot: nil}, :snapshot, @retry), []}
   end
 
-  # A bug of ours, or somebody's kill.
+  # The writer ends only by a bug of ours, or because somebody has killed it.
   def ended(%{journal: %{writer: pid}} = commits, pid, reason),
     do: give(failed(%{commits | journal: Journal.writer_ended(commits.journal, reason)}, reason))
 
   def ended(commits, _pid, _reason), do: {commits, []}
 
-  # The same writes in a new segment: what failed may have been the file's own trouble.
+  # Tries the same writes in a new segment, as the trouble may lie with the old file alone.
   defp failed(commits, reason) do
     log(commits, :error, "log failed: #{Errors.describe(reason)}")
     renew(%{commits | flying: commits.pending ++ commits.flying, pending: []})
@@ -207,7 +209,7 @@ defmodule Slither.Store.Commits do
   defp log(commits, level, words),
     do: Logger.log(level, "store #{inspect(commits.store)}: #{words}")
 
-  # Who waits learns that nothing will come of it for now.
+  # Tells all waiting callers that their writes have failed for now.
   defp refuse(%{store: store} = commits, reason) do
     unsynced =
       for answer <- Enum.reverse(commits.pending ++ commits.flying) do
@@ -242,7 +244,7 @@ defmodule Slither.Store.Commits do
   defp sync_later(%{journal: %{tail: []}} = commits), do: commits
   defp sync_later(commits), do: later(commits, :sync, commits.every)
 
-  # Has a message come to the owner, unless one of the kind is under way.
+  # Sets a timer that sends the owner a message, unless one of that kind is running.
   defp later(commits, message, time) do
     kind = kind(message)
 
@@ -284,7 +286,7 @@ defmodule Slither.Store.Commits do
 
   # Snapshots. They are read while writes go on; see the journal for why that is right.
 
-  # Where the log is down, a snapshot is begun when it comes back.
+  # While the log is down no snapshot begins; one does when the log comes back.
   defp begin_snapshot(%{journal: %{down: nil} = journal, snapshot: nil} = commits) do
     %{seq: seq, known: known} = journal
     files = Map.take(journal, [:dir, :base])

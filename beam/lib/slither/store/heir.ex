@@ -40,7 +40,7 @@ defmodule Slither.Store.Heir do
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    # What a killed predecessor left behind points at tables that are gone.
+    # A killed heir leaves its directory behind, whose tables are gone.
     Directory.erase(config.store)
     {:ok, %{store: config.store, processes: Processes.new(), views: nil}}
   end
@@ -55,7 +55,7 @@ defmodule Slither.Store.Heir do
   def handle_call({__MODULE__, :claim, tids, generation}, {owner, _tag}, state) do
     held = Enum.all?(tids, &(:ets.info(&1, :owner) == self())) and give(tids, owner)
 
-    # What is left belongs to a reload that the old owner did not see through.
+    # All other tables are of a reload that the old owner did not finish.
     others = :ets.all() -- [state.processes | tids]
     left = for tid <- others, :ets.info(tid, :owner) == self(), do: tid
     Reaper.start(left, state.processes, generation - 1, self())
@@ -72,7 +72,7 @@ defmodule Slither.Store.Heir do
   def handle_call({__MODULE__, :views, _views}, _from, state), do: {:reply, :ok, state}
 
   @impl true
-  # The registry died: without it nobody finds this store.
+  # The registry has died, without which no caller finds this store: the heir ends, too.
   def handle_info({:EXIT, _from, reason}, state), do: {:stop, reason, state}
   def handle_info(_table_transfer, state), do: {:noreply, state}
 
@@ -83,7 +83,7 @@ defmodule Slither.Store.Heir do
     Enum.each(tids, &:ets.give_away(&1, owner, __MODULE__))
     true
   rescue
-    # The owner died while it asked; what it got comes back to the heir, for the next one.
+    # The owner died during its call. ETS gives its tables back to the heir, for the next owner.
     ArgumentError -> false
   end
 end

@@ -14,7 +14,8 @@ defmodule Slither.Store.Instance do
     await_predecessor(config.store)
 
     case Supervisor.start_link(__MODULE__, config, name: Directory.via(config.store, :instance)) do
-      # The reason of the load, not the supervisor's wrapping of it.
+      # Unwraps the supervisor's error, so that the
+      # caller gets the reason that `load/1` failed with.
       {:error, {:shutdown, {:failed_to_start_child, _child, reason}}} -> {:error, reason}
       other -> other
     end
@@ -26,13 +27,13 @@ defmodule Slither.Store.Instance do
       for(role <- [:sweeper, :owner, :heir], do: {role, store})
     )
   rescue
-    # No registry: the start itself says so.
+    # Without a registry there is no predecessor, and the start itself reports that.
     ArgumentError -> :ok
   end
 
   @impl true
   def init(config) do
-    # A generous budget: an owner that comes back has lost nothing.
+    # The budget is generous, since an owner that is restarted has lost nothing.
     Supervisor.init([{Heir, config}, {Owner, config}, {Sweeper, config}],
       strategy: :rest_for_one,
       max_restarts: 20,

@@ -59,7 +59,7 @@ defmodule Slither.Store.Owner do
 
     case Boot.run(config, heir, processes) do
       {:ok, directory, journal, snapshot?} ->
-        # The owner before this one may have died between a change and its telling.
+        # The owner before this one may have died before it told the watchers of a change.
         for name <- Map.keys(directory.tables), do: tell(state, directory, name, :recover)
         commits = journal && Commits.new(config, journal, directory.tables, snapshot?)
         {:ok, %{state | directory: directory, commits: commits}}
@@ -88,7 +88,8 @@ defmodule Slither.Store.Owner do
   def handle_call({__MODULE__, :reload}, {pid, _tag}, %{reload: %{pid: pid}} = state),
     do: {:reply, {:error, Errors.reload_in_load(state.config.store)}, state}
 
-  # Who asks while a load runs wants to see what changed since it began: they share the next load.
+  # A caller that asks while a load runs wants changes that this load may have missed. All such
+  # callers share the next load.
   def handle_call({__MODULE__, :reload}, from, state),
     do: {:noreply, %{state | waiting: [from | state.waiting]}}
 
@@ -163,7 +164,7 @@ defmodule Slither.Store.Owner do
     %{state | commits: Commits.go_on(commits)}
   end
 
-  # Has the log do something, and does what comes of it: answers, and writes that it held back.
+  # Calls `Commits` and carries out its effects: answers, and writes that it has held back.
   defp log(state, fun) do
     {commits, effects} = fun.(state.commits)
     state = Enum.reduce(effects, %{state | commits: commits}, &effect/2)
@@ -189,7 +190,7 @@ defmodule Slither.Store.Owner do
 
   defp answer(_state, {:barrier, pid, answer}), do: Commits.pass(pid, answer)
 
-  # Who watches is told first: whoever has the reply may count on it.
+  # Tells the watchers before the writer, who may rely on that once it has the reply.
   defp answer(state, {from, reply, change}) do
     Watchers.notify(state.watchers, state.config.store, state.directory.generation, change)
     GenServer.reply(from, reply)

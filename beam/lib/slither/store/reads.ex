@@ -93,7 +93,8 @@ defmodule Slither.Store.Reads do
   def keys(store, name) do
     read(store, name, fn table ->
       dead = Table.expired(table)
-      # A pattern has a fixed size, and records may be longer: the key is taken by its place.
+      # A match pattern fixes the size of a record,
+      # which may vary: so take the key by its position.
       found = :ets.select(table.tid, [{:"$1", [], [{:element, table.keypos, :"$1"}]}])
       found = if table.type == :bag, do: Enum.uniq(found), else: found
       if dead == [], do: found, else: found -- dead
@@ -146,7 +147,7 @@ defmodule Slither.Store.Reads do
       {rows, more} -> {Table.live(table, rows), {directory, pin, table, more}}
     end
   rescue
-    # Pinned tables go only when the store itself goes.
+    # A pinned table is gone only if the store itself is.
     ArgumentError -> reraise Errors.unavailable(directory.store), __STACKTRACE__
   end
 
@@ -157,8 +158,8 @@ defmodule Slither.Store.Reads do
     ArgumentError -> :ok
   end
 
-  # The pin counts only if the generation is still current once the pin can be seen: whoever
-  # retires it looks for pins after the swap.
+  # A reload looks for pins after it has swapped the generations. So a pin counts only if its
+  # generation is still current once the pin is in the table.
   defp pin(store) do
     directory = Directory.get!(store)
     pin = Processes.pin(directory.processes, directory.generation)
@@ -171,7 +172,8 @@ defmodule Slither.Store.Reads do
     end
   end
 
-  # A result may not hold its row's key, so rows past their time are left out before, chunk by chunk.
+  # A result need not contain its row's key, by which an expired row could be told later. So
+  # expired rows are left out, chunk by chunk, before the match specification runs.
   defp select_live(table, spec) do
     compiled = :ets.match_spec_compile(spec)
 
@@ -193,8 +195,8 @@ defmodule Slither.Store.Reads do
     end
   end
 
-  # ETS refused. If a reload has retired the table meanwhile, the read begins again with the new one;
-  # else the arguments were bad.
+  # ETS has refused the read. If a reload has retired the table meanwhile, the read begins again
+  # on the new one. Otherwise the arguments were bad.
   defp retry(%{store: store} = directory, table, fun, error, stacktrace) do
     current = Directory.get!(store)
 

@@ -37,8 +37,8 @@ defmodule Slither.Store.Reaper do
       {:DOWN, _ref, :process, ^heir, _reason} -> exit(:normal)
     end
 
-    # The reaper can be found before it looks for pins; a reader takes its pin out before it looks
-    # for a reaper. So one of the two sees the other.
+    # The reaper registers before it looks for pins, and a reader takes its pin out before it
+    # looks for a reaper. So at least one of the two sees the other.
     Processes.put_reaper(processes, generation)
 
     watched =

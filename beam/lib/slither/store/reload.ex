@@ -28,7 +28,7 @@ defmodule Slither.Store.Reload do
   @spec remember(t | nil, Table.t(), atom, [Table.effect()]) :: t | nil
   def remember(nil, _table, _kind, _effects), do: nil
   def remember(reload, %{durable: true}, _kind, _effects), do: reload
-  # That a row is past its time in the old table says nothing of what was loaded.
+  # A row that has expired in the old table may be fresh in the loaded one.
   def remember(reload, _table, :expire, _effects), do: reload
 
   def remember(reload, %{name: name}, _kind, effects),

@@ -78,7 +78,7 @@ defmodule Slither.Store.Table do
     {:error, %Error{reason: :invalid_tables, where: inspect(module), message: message}}
   end
 
-  # A mapping has one value for a key, which a bag has not.
+  # Python sees a table as a mapping, with one value for each key, which a bag can't be.
   defp mapping(checked, where) do
     if checked[:python] && (checked[:type] == :bag or checked[:keypos] != 1) do
       message = "python: takes a table of type :set or :ordered_set with keypos: 1"
@@ -113,7 +113,7 @@ defmodule Slither.Store.Table do
   @doc "Makes the ETS tables, owned by the caller."
   @spec create(t) :: t
   def create(table) do
-    # Keys that are one key in the table, as 1 and 1.0 are in an :ordered_set, are one here, too.
+    # `expiry` must compare keys as the table does: 1 and 1.0 are one key in an :ordered_set.
     type = if table.type == :ordered_set, do: :ordered_set, else: :set
     expiry = if table.ttl, do: :ets.new(__MODULE__, [type, :protected, read_concurrency: true])
     %{table | tid: :ets.new(table.name, table.ets), expiry: expiry}

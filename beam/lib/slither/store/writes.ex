@@ -106,7 +106,7 @@ defmodule Slither.Store.Writes do
     end
   end
 
-  # A record that is no pair is updated as a whole, so the function gives a whole record back.
+  # The function gets a record that is no pair as a whole, and must return a whole record.
   defp successor!(store, %{keypos: 1} = table, key, [record], value) when tuple_size(record) != 2,
     do: whole!(store, table, key, value)
 
@@ -153,7 +153,7 @@ defmodule Slither.Store.Writes do
   @spec invalid!(term, Table.t(), String.t()) :: no_return
   defp invalid!(store, table, message), do: raise(Errors.invalid(store, table.name, message))
 
-  # The store's own name, which a caller may not have used, and the table.
+  # Gives the table, and the store's own name, as the caller may have used another.
   defp find!(store, name) do
     directory = Directory.get!(store)
     {directory.store, Directory.table!(directory, name)}

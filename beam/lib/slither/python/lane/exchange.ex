@@ -61,7 +61,7 @@ defmodule Slither.Python.Lane.Exchange do
 
     %__MODULE__{
       id: id,
-      # What has been encoded need not be held twice.
+      # The frame holds the payloads now, so the exchange lets the terms go.
       job: %{job | payloads: []},
       form: form(job),
       results: results,
@@ -133,7 +133,8 @@ defmodule Slither.Python.Lane.Exchange do
 
     case decoded do
       {:ok, values, errors, handler} ->
-        # A handler that waits for who takes its results may hold up others for long.
+        # A handler that yields also waits for the reader of its results, and others wait behind
+        # it for all of that time, not for the handler's alone.
         pace = if exchange.results.got > 0, do: micros(wire), else: handler
         timing = %{timing | handler: System.convert_time_unit(handler, :microsecond, :native)}
         {:done, Outcome.ok(values, errors, timing), pace}

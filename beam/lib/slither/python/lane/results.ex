@@ -93,7 +93,7 @@ defmodule Slither.Python.Lane.Results do
   def rest(results, values, faults) do
     if length(values) == left(results) do
       {placed, errors, at} = place(values, errors(faults), results)
-      # The items behind the last one that was sent have no value to come.
+      # Items behind the last one that was sent get no value, only their own errors.
       last =
         for index <- at..(results.total - 1)//1, do: {index - results.at, results.unsent[index]}
 
@@ -108,7 +108,7 @@ defmodule Slither.Python.Lane.Results do
 
   defp join([block]), do: block
 
-  # Errors in a block are by index in the call, so that they need no shift.
+  # Python numbers the errors in a block by item of the whole call, so they need no shift.
   defp join(blocks) do
     blocks = Enum.reverse(blocks)
     errors = for %Block{errors: %{} = errors} <- blocks, {at, e} <- errors, into: %{}, do: {at, e}
@@ -137,8 +137,8 @@ defmodule Slither.Python.Lane.Results do
   defp place(values, found, results),
     do: place(values, found, results.unsent, {results.at, results.at, results.got}, [], %{})
 
-  # Errors from Python are by `sent`, which counts the items that it was sent; those of the part are
-  # by `at - from`, which counts all items.
+  # Python numbers errors by `sent`, which counts only the items that it was sent. The errors of a
+  # part are numbered by `at - from`, which counts all items.
   defp place([], _found, _unsent, {_from, at, _sent}, placed, errors),
     do: {Enum.reverse(placed), errors, at}
 

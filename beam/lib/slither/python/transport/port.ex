@@ -1,8 +1,8 @@
 defmodule Slither.Python.Transport.Port do
   @moduledoc false
-  # Frames over descriptors 3 and 4 of a process that the port starts. Opened by `Launcher.Spawn`
-  # in the process of the worker's owner; that owner, its lanes and its tasks write through
-  # `Transport`.
+  # Frames over descriptors 3 and 4 of a process that the port starts.
+  # Opened by `Launcher.Spawn` in the process of the worker's owner;
+  # that owner, its lanes and its tasks write through `Transport`.
 
   @behaviour Slither.Python.Transport
 

@@ -157,7 +157,7 @@ defmodule Slither.Python.Worker.Calls do
   @spec fetch(t, pos_integer | nil) :: Call.t() | nil
   def fetch(calls, id), do: Enum.find(calls.queue, &(&1.id == id))
 
-  # A worker runs its calls in order: the head of the queue begins when it gets there.
+  # A worker runs its calls in order, so a call begins when it becomes the head of the queue.
   defp begun(%__MODULE__{queue: []} = calls, _now), do: {[], %{calls | deadline: nil}}
 
   defp begun(%__MODULE__{queue: [%Call{id: id, timeout: timeout} | _]} = calls, now) do
@@ -169,7 +169,8 @@ defmodule Slither.Python.Worker.Calls do
 
   defp limit(calls, nil, _now), do: {[], calls}
 
-  # A timer that fires before the deadline is set again then; only one that is late is replaced.
+  # A timer that fires before the deadline is simply set again when it does. Only a timer that
+  # would fire too late is replaced now.
   defp limit(%__MODULE__{armed: armed} = calls, time, now) do
     at = now + time
 

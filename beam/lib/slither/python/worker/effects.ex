@@ -7,11 +7,11 @@ defmodule Slither.Python.Worker.Effects do
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Reports, Rss, Transport}
   alias Slither.Python.Worker.{Calls, Life, State}
 
-  # ms until a process that was killed is taken for gone, even if the system does not tell.
+  # ms after which a killed process counts as gone, even if the system has not said so.
   @kill_wait 2_000
   # A worker gets its log credit back so many at a time.
   @credit_step 50
-  # ms until something is said again to a worker whose pipe was full.
+  # ms after which the owner tries again to write to a worker whose pipe was full.
   @pipe_full 20
 
   @doc "ms on the clock that deadlines are in."
@@ -110,7 +110,7 @@ defmodule Slither.Python.Worker.Effects do
     do: effects(state, Life.measured(state.life, Rss.read(state.process.os_pid)))
 
   defp effect({:aged, age}, state), do: did(state, later(:aged, age))
-  # `:due` and `:rss_low`. The scheduler has a worker that is due replaced; it may hear so again.
+  # `:due` and `:rss_low` go to the scheduler, which replaces a due worker and may be told twice.
   defp effect(event, state), do: did(state, report(state, event))
 
   defp did(state, _done), do: state
@@ -125,7 +125,7 @@ defmodule Slither.Python.Worker.Effects do
       tell(state, {:credit, 0, owed}) ->
         %{state | owed: 0}
 
-      # A worker without credit says nothing, so that only a timer reminds of what is owed.
+      # A worker without credit stays silent, so only a timer can bring the owner back to this.
       true ->
         later(:credit, @pipe_full)
         state

@@ -21,15 +21,15 @@ defmodule Slither.Python.Worker.Ending do
     error = account(state, state.life.reason || ended(state, status), executing)
     log(state, error, executing)
 
-    # The scheduler is told before the lanes: a lane's answer brings its lease back, which must not
-    # be granted again.
+    # The scheduler hears of the end before the lanes do. A lane's answer makes its holder return
+    # the lease, and the scheduler must not grant that lane again.
     report(state, {if(lanes == {}, do: :failed, else: :down), error})
     state = hand_tape(state, executing)
     for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing)
     if state.calls.stall, do: Board.go_on(state.settings.board)
     facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
     Events.worker_down(state.born, facts)
-    # The guard kills what the worker has left in its process group.
+    # On `release` the guard kills all processes that are left in the worker's group.
     Guard.release(state.process.os_pid)
     Marker.close(state.marker)
     %{state | life: Life.down(state.life)}
@@ -55,7 +55,8 @@ defmodule Slither.Python.Worker.Ending do
 
   defp ended(state, status), do: Obituary.ended(State.identity(state), status, state.unheard?)
 
-  # Only a process that died, rather than was told to leave, has more to be told of it.
+  # Adds the worker's last words to the error of a
+  # process that died, rather than was told to leave.
   defp account(state, %Error{reason: reason} = error, executing)
        when reason in [:worker_died, :timeout, :start_failed] do
     stderr = LastWords.ending(Marker.words(state.marker) <> LastWords.read(state.words))
@@ -75,7 +76,7 @@ defmodule Slither.Python.Worker.Ending do
 
   defp log(_state, _error, _executing), do: :ok
 
-  # The marker tells which call was running; without one, it is the oldest.
+  # The marker names the call that ran. Without a marker the oldest call must have been running.
   defp executing(%State{calls: %{queue: queue}, marker: marker}) do
     case {Marker.read(marker), queue} do
       {:error, [call | _]} -> call.id

@@ -24,7 +24,8 @@ defmodule Slither.Python.Worker.Frames do
 
   def read(state, body) do
     case Frame.peek(body) do
-      # A process that is being killed may have answered before; nothing else that it says counts.
+      # A process that is being killed may have answered
+      # a call before. The owner ignores the rest.
       {name, _id} when state.life.phase == :killed and name not in [:result, :error, :part] ->
         state
 
@@ -61,8 +62,8 @@ defmodule Slither.Python.Worker.Frames do
     end
   end
 
-  # An answer to an unknown id is fatal: a later call could get that id. Id 0 means that the worker
-  # could not read a frame; its message says why.
+  # An answer to an unknown id is fatal, as a later call could get that id. With id 0 the worker
+  # says that it could not read a frame, and its message says why.
   defp refused(body) do
     case Frame.decode(body) do
       {:ok, {:error, 0, %{"message" => message}}} -> "it refused a frame: #{message}"
@@ -115,7 +116,7 @@ defmodule Slither.Python.Worker.Frames do
 
   defp control_frame({:ready, facts}, %State{life: %{phase: :starting, reason: nil}} = state) do
     if state.startup, do: Process.cancel_timer(state.startup)
-    # The pipe is to be had where the memory was, by the same path.
+    # The owner opens the worker's stderr in /proc, where it has already opened the marker.
     words = state.marker && LastWords.hold(state.hello["pid"], facts["words"])
     lanes = lanes(state, facts)
     report(state, {:ready, lanes, state.process.os_pid})
@@ -139,7 +140,8 @@ defmodule Slither.Python.Worker.Frames do
     give_credit(%{state | voice: voice, owed: state.owed + 1})
   end
 
-  # A call tells that it keeps state of its run in this worker, which is to go when the run ends.
+  # A call says that it keeps state of its run in this
+  # worker: the scheduler ends that with the run.
   defp control_frame({:session, call, run}, state) do
     if Calls.out?(state.calls, call) and state.holder != call do
       report(state, {:session, lane(state, call), run})

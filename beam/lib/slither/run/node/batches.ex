@@ -79,8 +79,8 @@ defmodule Slither.Run.Node.Batches do
     {Result.in_order(result), node}
   end
 
-  # A flow that has halted has dropped its batches and takes no more, so the node drops its
-  # entries.
+  # A flow that has halted has dropped its batches
+  # and takes no more, so the node drops its entries.
   defp result({:halt, seq, error}, node) do
     node = %{node | batcher: node.fresh, batching: 0, groups: [], halted: true}
     {%Result{took: :all, halt: {seq, error}}, node}

@@ -25,8 +25,8 @@ defmodule Slither.Run.Node.Regroup do
   @impl true
   def push(node, entries) do
     {result, node} = Enum.reduce(entries, {%Result{}, node}, &add/2)
-    # The run reads no messages while it pulls its input, so the timer alone might be seen too
-    # late.
+    # The run reads no messages while it pulls its
+    # input, so the timer alone might be seen too late.
     due? = node.due != nil and System.monotonic_time(:millisecond) >= node.due
     {result, node} = if due?, do: make(result, node), else: {result, node}
     {Result.in_order(result), node}

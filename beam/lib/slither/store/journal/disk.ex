@@ -17,10 +17,11 @@ defmodule Slither.Store.Journal.Disk do
   def create(path) do
     salt = :rand.uniform(0x1_0000_0000) - 1
 
-    # If the old one stays, the open below says so.
+    # If the old file can't be deleted, the open below fails.
     _ = :file.delete(path, [:raw])
 
-    # Exclusive, as a writer that was killed while the system did not answer may create it yet.
+    # Exclusive: a writer that was killed while the
+    # system did not answer may still create the file.
     with {:ok, file} <- :file.open(path, [:raw, :write, :exclusive, :binary]) do
       disk = %__MODULE__{path: path, file: file, salt: salt}
 

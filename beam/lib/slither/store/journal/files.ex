@@ -10,7 +10,7 @@ defmodule Slither.Store.Journal.Files do
           optional(atom) => term
         }
 
-  # What systems say that can't sync a directory; the file's own bytes are safe either way.
+  # The errors of systems that can't sync a directory. The file's own bytes are safe even there.
   @no_sync [:einval, :eisdir, :enotsup, :eopnotsupp, :ebadf, :enosys]
 
   @doc "Readable for module names; anything else is told apart by a hash."
@@ -83,7 +83,7 @@ defmodule Slither.Store.Journal.Files do
     end
   end
 
-  # Not by the file server, which all of the VM shares.
+  # `:prim_file` avoids the file server, which all processes of the VM share.
   defp list!(dir) do
     case :prim_file.list_dir(dir) do
       {:ok, files} -> Enum.map(files, &to_string/1)

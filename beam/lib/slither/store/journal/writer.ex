@@ -41,7 +41,7 @@ defmodule Slither.Store.Journal.Writer do
   defp handle({:open, path, payloads}, old) do
     case begin(path, payloads) do
       {:ok, disk} ->
-        # What the old one had not on disk is in the new one.
+        # The new segment begins with all entries that the old one may not have on disk.
         if old, do: Disk.close(old)
         {:ok, disk}
 
@@ -63,7 +63,7 @@ defmodule Slither.Store.Journal.Writer do
     end
   end
 
-  # The last record is written when all others are on disk, and proves that they were.
+  # Writes a last record once all others are on disk, which proves that they got there.
   defp handle(:close, disk) do
     with {:ok, disk} <- Disk.sync(disk),
          {:ok, disk} <- append(disk, [:erlang.term_to_binary(:closed)]),
