@@ -73,7 +73,10 @@ defmodule Slither.Run.Carrier.Local do
     if local.keep? do
       %{local | busy: busy, idle: [hand | local.idle]}
     else
-      forget(hand)
+      # A flush would search the whole mailbox of the caller for each batch. An end that was told
+      # already means nothing to `message/2`, and `Mailbox.close/1` takes what is left.
+      {_pid, monitor} = hand
+      Process.demonitor(monitor)
       %{local | busy: busy}
     end
   end
