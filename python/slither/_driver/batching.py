@@ -1,6 +1,6 @@
-"""How large the batches of a map are, and how many are out: what a map run decides by.
+"""Decides how large the batches of a map are, and how many may be out.
 
-Pure; a run calls it in the thread that asks for results, with the time that it is.
+Pure; a run calls it in the thread that asks for results, and passes in the time.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 # Bytes that may be out, beside the last batch.
 MOST_BYTES = 67_108_864
-# Without a batch size, the largest; and the seconds a batch may be out for the next to be twice
-# as large, and from which on the next is half as large.
+# If the program gives no batch size: the largest size, the seconds below which the next batch
+# is twice as large, and those from which on it is half as large.
 _LARGEST = 64
 _QUICK, _SLOW = 0.02, 0.2
 

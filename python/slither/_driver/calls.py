@@ -24,7 +24,7 @@ class Calls:
         """Begin with none; ``warn_after`` seconds a call that others wait for is reported."""
         self._connection = connection
         self._workers = workers
-        # A worker holds four calls at most. One more is on its way when an answer crosses it.
+        # A worker holds at most four calls. One more may go out while an answer is on its way.
         self._window = 4 * workers + 1
         self._warn_after = warn_after
         self._warned = 0.0
@@ -101,8 +101,8 @@ class Calls:
             run.drop(left)
 
     def _when_none(self, group: Group, tell: Callable[[], None]) -> None:
-        # The reader settles a job before it looks whether somebody waits, and this notes who
-        # waits before it looks at the jobs: one of the two sees the other.
+        # The reader settles a job before it looks for waiters, and the writer, here, adds a
+        # waiter before it looks at the jobs. So one of the two sees the other.
         group.waiting.append(tell)
         group.tell()
 
@@ -114,7 +114,7 @@ class Calls:
         return [job for run in list(self._runs.values()) for job in list(run.out.values())]
 
     def _next_look(self) -> float | None:
-        # No call waits while there is a worker for each.
+        # Look only if there are more calls than workers, as no call waits otherwise.
         return self._warn_after if len(self.all.left) > self._workers else None
 
     def _look(self) -> None:

@@ -50,14 +50,14 @@ class Channel:
             self._buffer.flush()
         except RuntimeError as error:
             if not str(error).startswith("reentrant call"):
-                # It was raised by a signal handler of the program's.
+                # A signal handler of the program's has raised this error.
                 raise
             raise BeamError(
                 "a signal handler asked the Beam for something in the middle of another request "
                 "of the same thread; have it take note, and ask later"
             ) from error
         except (BrokenPipeError, ConnectionResetError):
-            # The reader meets the end, too, and tells everyone.
+            # The reader meets the end of the socket as well, and tells all who wait.
             return
 
     def frames(self) -> Iterator[bytes]:
@@ -86,8 +86,8 @@ class Channel:
 
     def __del__(self) -> None:
         """Close the socket; a channel whose making was interrupted may have none."""
-        # A buffer writes what is left in it when it goes. By then another file may have the
-        # number of the socket, so that what is under the buffer is closed first.
+        # A buffer writes its rest when it is freed, and by then another file may have the
+        # socket's number. So the raw file under the buffer is closed first.
         for made in (getattr(self, "_raw", None), getattr(self, "_socket", None)):
             if made is not None:
                 made.close()

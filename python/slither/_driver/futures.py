@@ -20,8 +20,8 @@ R = TypeVar("R")
 Outcome = tuple[bool, Any]
 """Whether a call returned, and what it returned or raised."""
 
-# Seconds for which the reader, and then the relay, waits for the lock of a future. A thread that
-# was interrupted may have left it taken.
+# Seconds that the reader, and then the relay, waits for the lock of a future, which an
+# interrupted thread may never release.
 _BRIEF, _LOCKED = 0.05, 1.0
 
 
@@ -96,7 +96,8 @@ class CallFuture(Future[R]):
         try:
             raise made
         finally:
-            # The exception's traceback holds this frame, which must not hold the exception.
+            # The exception's traceback refers to this frame.
+            # Drop the references back, or they form a cycle.
             del made, self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -128,7 +129,7 @@ class CallFuture(Future[R]):
         return True
 
     def _made(self, answer: Answer) -> Outcome:
-        # All threads that ask get the object that the first of them has made.
+        # The first thread that asks makes the object, and all others get the same one.
         made: Outcome = self.__dict__.setdefault("_read", answer.read())
         return made
 
@@ -142,7 +143,8 @@ class CallFuture(Future[R]):
     def settle(self, answer: Answer) -> None:
         """Give it its answer, or have the relay do so where somebody holds its lock."""
         lock = self._condition
-        # A thread that asks for the result holds the lock for a moment only.
+        # A thread that asks for the result holds the lock
+        # only for a moment, so a short wait will do.
         if lock.acquire(timeout=_BRIEF):
             try:
                 self._set(answer)
@@ -155,7 +157,8 @@ class CallFuture(Future[R]):
         lock = self._condition
         held = lock.acquire(timeout=_LOCKED)
         if not held:
-            # A Ctrl-C can leave a future's lock taken for ever; nobody else must wait for it.
+            # A Ctrl-C can leave the lock taken for ever,
+            # so it is replaced for all other threads.
             self._condition = type(lock)()
         try:
             self._set(answer)
@@ -164,7 +167,7 @@ class CallFuture(Future[R]):
                 lock.release()
 
     def _set(self, answer: Answer) -> None:
-        # A future that has its answer needs no Beam any more.
+        # A future that has its answer no longer keeps its Beam alive.
         self._owner = None
         if answer.failed:
             self.set_exception(_Unread(answer))

@@ -1,6 +1,7 @@
-"""The thread ``slither-relay``: it runs what is the user's, and so may wait as long as it likes.
+"""The thread ``slither-relay``, which runs code of the user's, and so may take any time.
 
-That is done callbacks, and what shows logs and prints. The reader and the writer give it jobs.
+That code is the callbacks of futures, and the handlers and streams that show logs and prints.
+The reader and the writer give it jobs.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from queue import Empty, SimpleQueue
 
 from slither._wire.frames import Log
 
-# Log frames that may wait. A worker that writes faster than they are shown loses lines, and the
-# next line that is shown tells how many.
+# Most log frames that may wait. If a worker writes lines faster than they can be shown, the
+# rest are dropped, and the next line shown says how many.
 _MOST_LOGS = 10_000
 # Seconds for which a result waits until the lines that its handler printed are shown.
 _PATIENCE = 1.0

@@ -23,7 +23,7 @@ from slither._wire.build import frame
 
 # Seconds that a slow input may keep results waiting.
 PATIENCE = 0.005
-# Iterators that make nobody wait.
+# Types of iterators that never wait for their next item.
 _AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
 
 
@@ -161,7 +161,8 @@ class Run(ABC):
             self.more(got.count)
             return []
         if self.inbox.wake is None:
-            # A thread waits until what workers printed is shown; an event loop must not.
+            # A plain run waits until the relay has shown
+            # what workers printed. An event loop must not.
             self.link.relay.catch_up()
         if isinstance(got, frames.Outputs):
             values = self.outputs(got)
@@ -252,7 +253,7 @@ def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
     while (before := len(batch)) < count:
         step = min(step, count - before)
         try:
-            # What came before an exception of the iterable's stays in the list.
+            # If the iterable raises, the list keeps the items before that.
             batch.extend(islice(source, step))
         except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
             run.flush()

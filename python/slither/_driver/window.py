@@ -1,8 +1,8 @@
 """Calls that wait for room or are out: the jobs that hold them, and the window of one function.
 
-The thread that submits makes a job, the writer sends it as there is room, and the reader settles
-it. What both touch are a dict and a deque, each change of which is one step. In a group somebody
-waits for all of its jobs.
+The thread that submits a call makes a job, the writer sends it when there is room, and the
+reader settles it. Threads share only a dict and a deque, each change of which is one step. A
+group is a set of jobs that somebody waits for.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Window:
             job = self.out.pop(got.first, None)
             if job is not None:
                 job.settle(Answer(got, None, job.many))
-            # One order is enough for all the answers that come before it is carried out.
+            # One order to the writer serves all answers that come before it is carried out.
             if self.waiting and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)

@@ -1,8 +1,9 @@
-"""The thread ``slither-writer``: it carries out, in turn, what must not be done in pieces.
+"""The thread ``slither-writer``, which carries out the orders of other threads, one by one.
 
-Those are long frames, which take more than one step, and what must not wait where it is asked
-for: the closes of finalisers, and single calls until there is room. Any thread gives orders;
-what an order calls runs in the writer alone.
+Orders are for long frames, which take more than one step and must not be left half written,
+and work that must not wait where it is asked for: the closes of finalisers, and single calls
+until there is room. Any thread may give orders; the function of an order runs in the writer
+alone.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Writer:
         """Take what kills BEAM when its time is up, and what to call at the very end."""
         self._channel = channel
         self._kill, self._ended = kill, ended
-        # Each is a function for the writer, one for any thread once the writer has stopped, and
-        # the arguments of both.
+        # An order is a function for the writer, another for whatever thread finds the order
+        # once the writer has stopped, and the arguments of both.
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._small: list[bytes | memoryview] = []
         self._small_size = 0
@@ -48,8 +49,8 @@ class Writer:
     def order(self, carry_out: _Step, *args: object, refuse: _Step = lambda *_of: None) -> None:
         """Have the writer call ``carry_out``, or ``refuse`` where it has stopped."""
         self._orders.put((carry_out, refuse, args))
-        # This looks at the flag after it has put the order into the queue, and the writer looks
-        # at the queue after it has set the flag: one of the two finds the order.
+        # This thread looks at the flag after it has queued the order, and the writer at the
+        # queue after it has set the flag. So one of the two finds the order.
         if self.stopped:
             self._refuse_orders()
 
@@ -74,7 +75,8 @@ class Writer:
         """Send what waits to be sent together."""
         small, self._small = self._small, []
         size, self._small_size = self._small_size, 0
-        # It goes as one piece, so that frames of other threads come before it or after it.
+        # Joined, so that frames of other threads go
+        # before or after all of these, never between.
         if size:
             self._channel.put(b"".join(small))
 

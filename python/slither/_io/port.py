@@ -16,8 +16,8 @@ from collections.abc import Callable
 from slither._errors import ProtocolError
 from slither._version import MAX_FRAME
 
-# Bytes that a pipe holds by itself, and that anybody may have it hold, where the system was not
-# told otherwise.
+# Bytes that a pipe holds by default, and the most that an unprivileged process may ask for, on
+# a system with the usual settings.
 _USUAL, _MOST = 65_536, 1 << 20
 _READ_AHEAD = 65_536
 _LOOKS = 150
@@ -173,7 +173,8 @@ class Port:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
             self._writer = threading.get_ident()
-            # If we are interrupted, half a frame is out, and nothing may follow it.
+            # An exception in the middle leaves half a
+            # frame on the pipe: nothing may follow that.
             self._torn = True
             # For a few bytes a copy costs less than writev().
             if size <= _SHORT:

@@ -17,8 +17,8 @@ from slither._wire.codec import decode_frame, encode, encode_view
 Body = list[bytes | memoryview]
 Refused = dict[int, EncodeError]
 
-# Bytes of a frame's items. The rest is for the head of the frame, and of the call BEAM makes of
-# it.
+# Most bytes that the items of one frame may have. The rest is for the heads of this frame and
+# of the call that BEAM makes of it.
 LIMIT = MAX_FRAME - 65_536
 # Empty lists around the values, so that a list of values may nest no deeper than values do,
 # though a frame may.
@@ -62,7 +62,7 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
     ``first`` is the position of the first item in the input, for errors to name.
     """
     try:
-        # The list around the items is not part of any item's depth.
+        # One level more than an item may have, for the list around the items.
         body = encode_view(items, "item", MAX_DEPTH + 1)
     except EncodeError:
         return _each(items, first)

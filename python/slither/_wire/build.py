@@ -1,8 +1,8 @@
-"""Frames as bytes: all that is encoded by hand, rather than as one value, stands here.
+"""Builds frames as bytes, some of them by hand rather than as one value.
 
-Pure functions, called by whoever sends: a worker, a program, and tests. A frame is given as one
-piece or more, so that a long value needs no copy; the heads of frames are made of the records of
-:mod:`slither._wire.frames`.
+Pure functions, called by whoever sends: a worker, a program, and tests. They return a frame as
+one piece or more, so that a long value needs no copy. The heads of frames come from the records
+of :mod:`slither._wire.frames`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slither._wire.faults import clean, lean
 Pieces = tuple[bytes | memoryview, ...]
 NIL = b"\xc0"
 
-# Operations on tables whose one argument is a list of many.
+# Operations on tables that take many keys or rows, in one list.
 _BULK = frozenset({"get_many", "put"})
 _VIEW_CALL, _TABLE_CALL = frames.head(frames.VIEW_CALL), frames.head(frames.TABLE_CALL)
 _RESULT, _PART, _FEED = map(frames.head, (frames.RESULT, frames.PART, frames.FEED))
@@ -69,10 +69,10 @@ def table_call(
 
 def result_of(identity: int, results: Sequence[Payload]) -> Pieces | None:
     """Build a result frame up to its errors, in one pass; None where a result can't be sent."""
-    # The frame and the list are not part of any item's depth.
+    # Two levels more than an item may have, for the frame and its list.
     fields = [frames.RESULT, identity, results]
     body = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
-    # Errors and timing follow, so the array gets the head of a whole result frame.
+    # The caller appends errors and timing, so the head is that of a whole result frame.
     return None if body is None else (_RESULT[:1], memoryview(body)[1:])
 
 
@@ -95,7 +95,7 @@ def feed_head(identity: int, first: int, count: int, size: int) -> bytes:
 def timing(decode_us: int, handler_us: int, encode_us: int) -> bytes:
     """Encode the last field of a result frame."""
     if decode_us < _FIXINT and handler_us < _FIXINT and encode_us < _FIXINT:
-        # Most times are this short: msgpack then encodes each as its own byte.
+        # Most times are so short that msgpack encodes each as a single byte.
         return bytes((0x93, decode_us, handler_us, encode_us))
     return encode_head([decode_us, handler_us, encode_us])
 

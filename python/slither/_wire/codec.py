@@ -20,8 +20,8 @@ from slither._version import MAX_DEPTH
 from slither._wire.extensions import RefusedError, from_wire, is_ambiguous, to_wire
 from slither._wire.walk import encode_slowly, with_leaves
 
-# msgpack stops at this depth by itself, both ways. Wrapping a value in the rest of it
-# enforces a lower limit in C.
+# msgpack itself stops at this depth, both when it packs and when it unpacks. To enforce a lower
+# limit in C, a value is wrapped in as many lists as make up the difference.
 _MSGPACK_DEPTH = 1_024
 _SHORT = 4_096
 _MANY = 32
@@ -60,18 +60,19 @@ def encode_once(value: object, depth: int, small: bool = False) -> bytes | memor
     try:
         if small:
             packed = pack(value)
-            # Each container takes a byte at least, so a value of so few bytes can't nest too
-            # deep.
+            # Each container takes at least one byte, so a value with no more bytes than levels
+            # can't nest too deep.
             small = len(packed) <= depth
         if not small:
             place[0] = value
             packed = pack(whole)
             place[0] = None
     except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
-        # A packer that failed keeps what it had packed by then, so we drop it.
+        # A packer that has failed still holds the bytes it had packed, so it is not used again.
         return None
     idle.append(packing)
-    # Two NaNs are two keys to Python, and one to BEAM: no other plain key differs so.
+    # Python takes two NaNs for two keys, and BEAM for
+    # one. Other plain keys don't differ like that.
     nan = _follows(packed, b"\x7f", b"\xcb") or _follows(packed, b"\xff", b"\xcb")
     if nan and _any_part(value, _repeats_nan):
         return None
@@ -80,9 +81,9 @@ def encode_once(value: object, depth: int, small: bool = False) -> bytes | memor
     return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
 
 
-# A packer, the list that the value goes into, and the outermost of the lists around that one,
-# which use up the depth that a value may not have. They cost more to make than most values to
-# pack.
+# A packer, the list that the value goes into, and the outermost of the lists around that list,
+# which use up the depth that a value may not have. Packings are kept, as making one costs more
+# than packing most values.
 _Packing: TypeAlias = tuple[Callable[[object], bytes], list[object], list[object]]
 _idle: defaultdict[int, list[_Packing]] = defaultdict(list)
 
@@ -97,8 +98,8 @@ def _packing(spare: int) -> _Packing:
 
 def _default(value: object) -> object:
     if isinstance(value, datetime) and value.utcoffset() is not None and is_ambiguous(value):
-        # As a key, it may be the same instant as another key and yet not equal it: only the slow
-        # walk compares instants.
+        # Two such datetimes may be the same instant and yet not be equal, so they could be two
+        # keys of a dict. Only the slow walk compares instants.
         raise RefusedError("ambiguous")
     return to_wire(value)
 
@@ -167,10 +168,10 @@ class _Fast:
     """
 
     levels = 8
-    # Bytes to decode before msgspec is imported: a process that decodes little would pay for
-    # nothing.
+    # Bytes that msgpack decodes before msgspec is imported, which does not pay in a process
+    # that decodes little.
     after = 262_144
-    # After a value that msgspec refused, so many times its size is left to msgpack: others like
+    # Once msgspec has refused a value, msgpack decodes so many times its size: more values like
     # it may follow.
     pause = 8
     decode: Callable[[bytes | bytearray | memoryview], Payload] | None = None

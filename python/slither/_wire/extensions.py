@@ -41,7 +41,7 @@ def to_wire(value: object) -> object:
     if tensors is not None and isinstance(value, tensors.Tensor):
         return _tensor(tensors.encode_tensor, value)
     numpy = sys.modules.get("numpy")
-    # Another thread may be importing NumPy, which has no ndarray until it is done.
+    # While another thread imports NumPy, the module may not have its attributes yet.
     if numpy is not None and hasattr(numpy, "bool_") and hasattr(numpy, "ndarray"):
         if isinstance(value, numpy.ndarray):
             from slither._wire.tensor import encode_array

@@ -26,7 +26,7 @@ from slither._worker.reports import Reports
 
 # Bytes of the longest cancel frame: an array of a kind and an id.
 _CANCEL_SIZE = 11
-# Calls of so few items cost little more than waking up for them.
+# A call with so few items costs little more than waking up for it.
 _FEW = 8
 
 
@@ -87,7 +87,7 @@ class Link:
                     reader.give_turn()
             else:
                 reader.wait(lambda: bool(calls) or self._stopping)
-        # If this call needed a read, that read also took what BEAM sent right after it.
+        # A read that this call needed has also taken whatever BEAM sent right behind it.
         self._fresh = port.fills != fills
         if began and self._fresh:
             self._between_calls.took(time.perf_counter_ns() - began)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Line
 
-# Seconds that tasks which a call leaves behind get to end, and how often we look for new ones
-# that they start meanwhile.
+# Seconds that tasks get to end which a call has left behind, and how often the worker looks for
+# tasks that these start meanwhile.
 _LAST_SECONDS = 1.0
 _ROUNDS = 10
 
@@ -87,7 +87,7 @@ class Turn:
                     stream.put(value)
                     while stream.full and not stream.gone:
                         self._news.clear()
-                        # Credit may have come before the event was cleared, so ask again.
+                        # Ask again, as credit may have come before the event was cleared.
                         if stream.full:
                             await self._news.wait()
                     if stream.gone:
@@ -112,7 +112,7 @@ class Turn:
     def _look(self, stream: Stream | None) -> None:
         if stream is not None:
             stream.flush()
-        # The call may be over, and its loop closed.
+        # The loop raises this once the call is over and has closed it.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._hear)
 
@@ -158,7 +158,8 @@ def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
         for task in left:
             task.cancel()
         loop.run_until_complete(asyncio.wait(left, timeout=max(0, deadline - loop.time())))
-    # Tasks that did not end would run on in the next call, so they lose their loop.
+    # Tasks that have not ended would run on during the
+    # next call, so the worker gives up their loop.
     logging.getLogger("slither").warning(
         "%d asyncio tasks of a call went on after it was over; the worker has a new event loop",
         len(asyncio.all_tasks(loop)),

@@ -1,8 +1,8 @@
 """Which call a thread of a worker works for, and through what it reaches BEAM.
 
-The main thread enters and leaves calls; every thread may ask. A thread's call is the one in which
-it was started, or in which an executor's thread was given what it does: a thread that outlives
-its call must not act for the next one.
+The main thread enters and leaves calls; every thread may ask. A thread works for the call that
+started it, and an executor's thread for the call that submitted its job. So a thread that
+outlives its call never acts for the next one.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def follow_threads() -> None:
     setattr(threading.Thread, "start", start_for_call)  # noqa: B010 - mypy allows no assignment
 
 
-# An executor starts threads, so each start is early enough to wrap submit(); a worker that uses
-# no executor never imports them.
+# Wraps submit() when a thread starts, which is early enough, as an executor starts its threads
+# itself. So a worker that uses no executor never imports them.
 def _follow_executors() -> None:
     pool = getattr(sys.modules.get(_EXECUTORS), "ThreadPoolExecutor", None)
     if pool is None or hasattr(pool.submit, "__wrapped__"):

@@ -17,7 +17,7 @@ observe: Callable[[BaseException], object] | None = None
 """What sees each exception that is told of, such as a debugger."""
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-# Frames of importlib stand between ours and those of the module that failed.
+# When a module fails on import, frames of importlib stand between Slither's and the module's.
 _OURS = (_PACKAGE, "<frozen importlib")
 
 
@@ -28,7 +28,7 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
     try:
         return _describe(error)
     except MemoryError:
-        # The frames of the failed code may hold all the memory: let go of them.
+        # The frames of the failed code may hold all the memory, so clear them and try again.
         traceback.clear_frames(error.__traceback__)
         return _describe(error)
 

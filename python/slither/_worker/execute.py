@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from slither._worker.ports import Line
 
 ONE = "a function of one item is marked with @slither.worker.item_handler, and given as each=…"
-# What a function of one item raises when it is given the list of a batch's items.
+# The exceptions that a function for one item most often raises when it gets a list of items.
 _OF_A_LIST = (TypeError, AttributeError)
 
 
@@ -109,7 +109,7 @@ def _run_items(
             forked.end(error)
             result = Raised(exception_error(error))
         forked.end()
-        # Most results have the type of the one before, which was checked already.
+        # Most results have the same type as the one before, which needs no second check.
         if type(result) is not plain:
             if _is_awaitable(result):
                 rest = call.items[len(results) :]
@@ -124,7 +124,7 @@ def _is_awaitable(value: object) -> bool:
 
 
 def _turn(call: int, line: Line | None) -> Turn:
-    # Imported late: asyncio costs start-up time and memory, which workers without it don't pay.
+    # Imported late, as asyncio costs start-up time and memory that most workers need not pay.
     from slither._worker.coroutines import Turn
 
     return Turn(call, line)
@@ -173,7 +173,7 @@ def _check(results: object, expected: int) -> dict[str, Payload] | None:
 
 def _hint(results: object) -> str:
     if isinstance(results, types.CoroutineType):
-        # Closed, or Python warns some time later that it was never awaited.
+        # Close it, or Python would warn some time later that it was never awaited.
         results.close()
         return "an async handler returned a coroutine: await it"
     if results is None:

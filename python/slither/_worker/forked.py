@@ -1,8 +1,9 @@
 """A child that a handler forks: it ends where the handler's code ends, with a status of its own.
 
-What surrounds a handler belongs to the worker: its connection, its marker, the call itself. A
-child that comes back there ends as a program does whose last line was the handler's. Whatever
-calls user's code calls :func:`end` after it, in the main thread.
+All that surrounds a handler belongs to the worker: its connection, its marker, the call
+itself. A forked child must not run on there, so it ends when the handler returns or raises, as
+a program ends after its last line. The main thread calls :func:`end` each time it has run the
+user's code.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _forked = False
 def follow() -> None:
     """Have every child that this process forks from now on known to :func:`end`."""
     os.register_at_fork(after_in_child=_mark)
-    # Python warns because of our thread that reads what handlers print. A child needs none of the
-    # locks that the thread may hold.
+    # Python warns of each fork, because of the thread that reads what handlers print. The
+    # warning does not apply: a child needs none of the locks that this thread may hold.
     warnings.filterwarnings(
         "ignore",
         r".* is multi-threaded, use of \w+\(\) may lead to deadlocks",
@@ -51,7 +52,7 @@ def _end(error: BaseException | None) -> None:
         atexit._run_exitfuncs()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            # The child may have closed or replaced it.
+            # The child may have closed or replaced the stream.
             with suppress(Exception):
                 stream.flush()
         os._exit(status)

@@ -30,7 +30,7 @@ from slither._worker.process import settle, take_port
 from slither._worker.reports import LEAST
 from slither._worker.settings import WrongSetting, settings_of
 
-# Seconds until the process exits after its stop hooks, even if threads of the user's go on.
+# Seconds that threads of the user's get to end after the stop hooks, before the process exits.
 _LAST_SECONDS = 1.0
 
 
@@ -68,7 +68,8 @@ class Runtime:
         if self._capture is not None:
             facts["words"] = place(self._capture.pipe)
         self._link.send((frame(frames.READY, facts),))
-        # When BEAM is gone a write fails; the worker then stops as it does after an end of file.
+        # A write fails once BEAM is gone. The worker
+        # then stops as it does at the end of its input.
         with contextlib.suppress(OSError):
             while (incoming := self._link.next_call()) is not None:
                 self._execute(incoming)
@@ -118,7 +119,7 @@ class Runtime:
         try:
             self._link.send((frame(frames.FAILED, error),))
         except OSError:
-            # BEAM left first; the exit status says the same.
+            # BEAM is gone and can't be told; the exit status says the same.
             return 1
         _exit_soon(1)
         return 1
@@ -146,8 +147,8 @@ class Runtime:
             self._link.send(answer)
         except ProtocolError as error:
             self._link.send((build.error(call.id, describe("too_large", str(error))),))
-        # Cleared after the answer is sent: a worker that dies while it sends has executed this
-        # call.
+        # The marker is cleared only after the answer is sent, so that a worker that dies as it
+        # sends still counts as having run this call.
         self._marker.set(0)
         signals.tell_late()
 
@@ -176,7 +177,7 @@ class Runtime:
 
 
 def _exit_soon(status: int) -> None:
-    # Python waits for threads that are no daemons, however long they take.
+    # At its end Python would wait for all threads that are not daemons, however long they take.
     timer = threading.Timer(_LAST_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()
@@ -194,7 +195,7 @@ def _facts(marker: Marker) -> dict[str, Payload]:
 
 
 def _place() -> dict[str, Payload]:
-    # A replay in another process finds the handlers' code with this.
+    # With these a replay, in another process, finds the code of the handlers.
     try:
         folder = os.getcwd()
     except OSError:

@@ -69,7 +69,7 @@ def _nameless() -> int | None:
     try:
         os.truncate(file, SIZE)
     except OSError:
-        # A limit of the user's forbids files of this size.
+        # The process has a limit on the size of files (RLIMIT_FSIZE), and this one is larger.
         os.close(file)
         return None
     return file

@@ -28,7 +28,8 @@ LAST = 4_096
 """Bytes of what was sent last of descriptor 2, which BEAM has when the worker is dead."""
 ROOM = LAST + _LONGEST_LINE + _CHUNK
 """Bytes of memory that this takes, with what is read and not yet sent."""
-# Bytes that one flush takes before a call's answer goes out: a flood must not delay the answer.
+# Most bytes that a flush reads before a call's answer
+# goes out, so that no flood delays the answer.
 _MOST_PER_FLUSH = 1 << 20
 
 
@@ -46,7 +47,7 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Format and send one record, or have it counted as dropped."""
         if current.link is None:
-            # This is a forked child: the connection is its parent's, and so are the locks.
+            # This is a forked child, whose parent owns the connection and its locks.
             return
         try:
             # format() sets the record's message and the text of its exception.
@@ -188,7 +189,7 @@ class Capture:
             try:
                 stream.flush()
             except (OSError, ValueError, AttributeError):
-                # The handler may have closed or replaced it; then there is nothing to flush.
+                # The handler may have closed or replaced the stream, which then needs no flush.
                 continue
         flush_c()
         with self._lock:
@@ -210,8 +211,8 @@ class Capture:
             os.close(end)
         os.set_blocking(read, False)
         widen(write, _MOST_PER_FLUSH)
-        # We keep a copy of the writing end: a handler that redirects the descriptor must not end
-        # the pipe.
+        # The worker keeps a copy of the writing end, so that a handler that redirects the
+        # descriptor does not end the pipe.
         os.dup2(write, target)
         self._streams[read] = stream
         self._poller.register(read, select.POLLIN)
@@ -231,7 +232,7 @@ class Capture:
                     self._show(stream)
 
     def _pause(self) -> int | None:
-        # In milliseconds, until the state of a bar is due.
+        # Milliseconds until the next state of a progress bar is due; None without one.
         due = [stream.bar.due for stream in self._streams.values() if stream.bar.due is not None]
         return max(0, math.ceil(1_000 * (min(due) - time.monotonic()))) if due else None
 
@@ -240,7 +241,7 @@ class Capture:
         try:
             size, lines = stream.take(descriptor)
         except BlockingIOError:
-            # The other thread has read it already.
+            # The main thread or the output thread has read first, and left nothing.
             return 0
         if lines:
             self._send(stream, lines)

@@ -14,7 +14,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-# select() takes descriptors below this; ours stand among the last of them.
+# select() only takes descriptors below this. The worker's own are put among the last of those.
 _MOST_DESCRIPTORS = 1_024
 _ASIDE = 24
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,7 +28,8 @@ def settle() -> None:
     """
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The VM ignores SIGCHLD, and that is inherited: subprocess would lose exit codes.
+    # The VM ignores SIGCHLD and its children inherit
+    # that, which would cost subprocess exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Until BEAM names a place for crash reports, they go to the stderr that BEAM gave us.
     faulthandler.enable(file=aside(2))
@@ -76,7 +77,7 @@ def die_with_parent() -> None:
     parent = os.getppid()
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # The parent may have died before the kernel was told to watch it.
+        # If the parent died before this call, the kernel does not send the signal any more.
         if os.getppid() != parent:
             os._exit(1)
 

@@ -27,8 +27,8 @@ class Questions:
         self._reader = reader
         self._patience = Patience()
         self._waiting: dict[int, frames.Answer | None] = {}
-        # Threads in the middle of a question, where the garbage collector may run a finaliser
-        # that asks.
+        # The threads that are in the middle of a question. The garbage collector may run a
+        # finaliser there that asks another.
         self._asking: set[int] = set()
         self._later: deque[Pieces] = deque()
         self.new_id = itertools.count(1).__next__
@@ -45,8 +45,8 @@ class Questions:
         self._asking.add(me)
         try:
             self.send_later()
-            # Take the turn before the question goes out: then no other thread can read its
-            # answer, and whoever asked reads it without waking anybody.
+            # Take the turn to read before the question goes out. Then no other thread can read
+            # its answer, and this thread reads it without being woken.
             if self._reader.take_turn():
                 return self._read_own(identity, pieces)
             return self._wait(identity, pieces)
@@ -65,8 +65,8 @@ class Questions:
     def keep(self, reply: Reply) -> None:
         """Take an answer that another thread has read."""
         with self._reader.changed:
-            # Whoever asked may have given up, by an exception of a signal handler: that is no
-            # fault.
+            # The thread that asked may have given up, if a signal handler raised there. That is
+            # no fault of BEAM's.
             if reply[0] in self._waiting:
                 self._waiting[reply[0]] = reply[1:]
                 self._reader.changed.notify_all()

@@ -1,8 +1,8 @@
-"""What of an exception is sent, so that it can be made again elsewhere, or read as data.
+"""An exception as data, from which a program can make it again, or read what it held.
 
-Nothing that the exception's class says of itself is asked, but for its text: attributes,
-arguments and the chain are read as BaseException and classes of C hold them. What is returned
-can be sent. :mod:`slither._worker.errors_out` calls it for each exception.
+Apart from ``str()`` this runs no code of the exception's class: it reads attributes, arguments
+and the chain where BaseException and classes of C store them. The result can always be sent.
+:mod:`slither._worker.errors_out` calls this for each exception.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GROUP: type[BaseException] | None = getattr(builtins, "BaseExceptionGroup", Non
 def raised(error: BaseException) -> list[dict[str, Payload]]:
     """Return what is sent of the exception and of those it refers to, itself first."""
     telling = _Telling(error)
-    # The list grows during the loop, as exceptions that are described refer to others.
+    # The list grows during the loop, as each exception may refer to others.
     return [_Parts(telling, each).tell() for each in telling.found]
 
 
@@ -44,8 +44,8 @@ def module_of(error: BaseException) -> str:
     """Return the name of the module that an exception's class says it is from."""
     owner = type(error)
     named = space(owner).get("__module__")
-    # A built-in class of C has no such attribute in its space; only type's own descriptor knows
-    # it.
+    # The namespace of a built-in class has no such attribute:
+    # only the descriptor of `type` knows its module.
     found = type.__dict__["__module__"].__get__(owner) if named is None else named
     return found if type(found) is str else "unknown"
 
@@ -141,7 +141,8 @@ class _Parts:
         told = self._told["args"] = []
         for index, value in enumerate(arguments[:_MANY]):
             sent = self._value(f"args[{index}]", value)
-            # A value that can't be sent is shown as text, so that the others keep their places.
+            # A value that can't be sent is replaced by
+            # text, so that the others keep their places.
             told.append(self._shown(value) if sent is _LEFT_OUT else sent)
         if len(arguments) > _MANY:
             self._leave_out(f"args[{_MANY}…{len(arguments) - 1}]", arguments[-1])
@@ -156,7 +157,7 @@ class _Parts:
                 value = slot.__get__(self._error)
             except Exception:  # noqa: BLE001 - it is not set, or code of C, which may raise any
                 continue
-            # Classes of C hold None in most slots that nobody has set.
+            # In classes of C most slots are None until they are set.
             if value is not None:
                 own[name] = value
         if self._is_group:
@@ -181,7 +182,7 @@ class _Parts:
             self._leave_out("__notes__", notes)
 
     def _value(self, path: str, value: object) -> Payload:
-        # Not isinstance(): that would ask the object, too.
+        # isinstance() would also ask the object itself, which may run code of the user's.
         if issubclass(type(value), BaseException):
             place = self._telling.place(cast("BaseException", value))
             if place is not None:

@@ -72,8 +72,8 @@ class Reader:
                 while True:
                     if ready() or self.ended:
                         return
-                    # We count as a waiter before we try: whoever gives the turn back will wake
-                    # us.
+                    # This thread counts as a waiter before it tries, so that the thread that
+                    # gives the turn back wakes it.
                     if self.take_turn():
                         break
                     self.changed.wait()

@@ -20,8 +20,8 @@ from slither._wire.faults import clean
 from slither._worker import signals
 from slither._worker.reading import Reader
 
-# Seconds between two looks for credit while there is none: a flood of lines must not look each
-# time.
+# Least seconds between two looks for credit while there is none, so that a flood of lines does
+# not cause a read for each line.
 _LOOK_EVERY = 0.1
 
 LEAST = {**LEVELS, "none": 60}
@@ -34,7 +34,8 @@ class Reports:
     def __init__(self, port: Port, reader: Reader) -> None:
         self._port = port
         self._reader = reader
-        # Reentrant: a finaliser that the garbage collector runs in here may log.
+        # Reentrant, as the garbage collector may run a
+        # finaliser under this lock, and that may log.
         self._lock = threading.RLock()
         self._credits = 0
         self._dropped = 0
@@ -87,8 +88,8 @@ class Reports:
         self._send(frame(frames.SESSION, call, run))
 
     def _pay(self, call: int) -> bool:
-        # If this thread is in the middle of writing a frame, a second one would wait for it for
-        # ever.
+        # In the middle of writing a frame, this thread would
+        # wait for ever for itself if it wrote another.
         free = not self._port.is_written_here
         if free and self._credits < 1:
             self._look_for_credit()
@@ -101,7 +102,7 @@ class Reports:
             return False
 
     def _look_for_credit(self) -> None:
-        # Nobody else may be reading: a handler at work reads only when it asks for something.
+        # While a handler works, it may be that no thread reads, so credit is looked for here.
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -110,6 +111,6 @@ class Reports:
             self._reader.read_what_is_there(lambda: self._credits > 0)
 
     def _send(self, body: bytes) -> None:
-        # If BEAM is gone, the main loop finds out by itself.
+        # The main loop notices by itself when BEAM is gone.
         with suppress(OSError, ProtocolError):
             self._port.write(body)

@@ -44,7 +44,8 @@ def encode_result(
         size = sum(map(len, answer))
         if size <= max_frame:
             return answer
-    # Encoded one by one, a value over the limit fails alone; that may make room for the others.
+    # Encode the results one by one: one over the limit
+    # fails alone, which makes room for the rest.
     pieces, errors = _encode_each(identity, results, max_frame)
     answer = _ended(pieces, errors, decode_us, handler_us, began)
     least = sum(map(len, answer))
@@ -98,7 +99,7 @@ def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
 
 
 def _encode_error(error: dict[str, Payload]) -> bytes:
-    # An error may hold a value of full depth, inside a map in an array.
+    # Some levels more, as an error may hold a value of full depth inside a map in an array.
     return bytes(encode_view(error, "error", MAX_DEPTH + 8))
 
 

@@ -1,9 +1,10 @@
-"""The program's main module in a worker: run once, under another name, so that its guard holds.
+"""The program's main module in a worker, run once and under another name.
 
-Afterwards it is ``__main__`` in every respect. What a handler pickles names ``__main__``, which
-the program and the children of :mod:`multiprocessing` can import, and what such children send
-back (they say ``__mp_main__``) is found here. The main thread loads it, once, for the first
-target in ``__main__``.
+Under that name ``if __name__ == "__main__":`` does not hold, so that a worker does not run the
+program again. Afterwards the module is ``__main__`` in every respect. Objects that a handler
+pickles refer to ``__main__``, which the program and the children of :mod:`multiprocessing` can
+import, and references to ``__mp_main__``, which such children send back, are found here. The
+main thread loads the module, once, for the first target in ``__main__``.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def load(main: str) -> types.ModuleType:
 def _code(main: str, module: types.ModuleType) -> types.CodeType:
     if os.path.isabs(main):
         module.__file__ = main
-        # Compiled rather than imported: an import would leave a cache beside the script.
+        # Compile the script rather than import it, which would leave a cache beside it.
         with open(main, "rb") as file:
             return SourceFileLoader(NAME, main).source_to_code(file.read(), main)
     spec = importlib.util.find_spec(main)
@@ -136,8 +137,8 @@ def _rename(module: types.ModuleType) -> None:
 
 
 def _rename_own(value: object) -> None:
-    # An object that stands in for a function, such as lru_cache's, has a __module__ of its own.
-    # Look into __dict__ only: an object may compute its attributes.
+    # An object that wraps a function, such as lru_cache's, has a __module__ of its own. Read it
+    # from __dict__ alone, as any other access may run code of the object's.
     try:
         own = object.__getattribute__(value, "__dict__")
     except (AttributeError, TypeError):

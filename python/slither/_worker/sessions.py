@@ -67,7 +67,7 @@ def dump(_items: list[Payload]) -> list[Payload]:
     state = _here()
     if state is None:
         return [None]
-    # The other worker may not have imported the module that registers the pair.
+    # Sent along, as the other worker may not have imported the module that registers the pair.
     module = getattr(registry.session_pair["load"], "__module__", None)
     return [{"module": module, "value": registry.session_pair["dump"](state)}]
 

@@ -22,7 +22,7 @@ def _is_initializer(value: object) -> bool:
 
 
 def _is_argv(value: object) -> bool:
-    # An argument that is no UTF-8 comes as its bytes.
+    # BEAM sends an argument that is not UTF-8 as bytes.
     return type(value) is list and all(type(part) in (str, bytes) for part in value)
 
 

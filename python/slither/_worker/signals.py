@@ -1,11 +1,11 @@
 """Signal handlers of the user's in a worker: they run where nothing of Slither's is half done.
 
-Python runs a signal's handler between any two steps of the main thread, and what it raises comes
-out there: a time limit in the middle of a frame would leave half of it. So a worker holds
-handlers back while code of its own runs, and lets them run as soon as the user's does, or while
-it waits for BEAM. It puts itself before ``signal.signal`` for that; until a handler is set there,
-nothing is held back, and nothing is asked. Whatever runs the user's code, or waits for BEAM,
-calls this module; it acts in the main thread alone.
+Python runs a signal's handler between any two steps of the main thread, and raises its
+exception there: a time limit that strikes as a frame is written would leave half of that
+frame. So a worker holds signal handlers back while its own code runs, and lets them run once
+the user's code does, or while it waits for BEAM. This module replaces ``signal.signal`` for
+that, and costs nothing until a handler is set. Code that runs the user's, or waits for BEAM,
+calls this module, which acts in the main thread alone.
 """
 
 from __future__ import annotations

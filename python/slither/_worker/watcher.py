@@ -1,8 +1,8 @@
-"""The thread ``slither-watch``: it reads for a call whose handler is at work and can't look.
+"""The thread ``slither-watch``, which reads for a call while its handler is at work and can't.
 
-A handler on an event loop, or one that yields, hears of a cancel, of credit and of the end while
-it is at work. The call's main thread says for how long; the thread is started when it is first
-needed, and rests between such calls.
+So a handler on an event loop, or one that yields, hears of a cancel, of credit and of BEAM's
+end while it works. The main thread, which runs the call, says for how long. The thread starts
+when it is first needed, and rests between such calls.
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ def _run() -> None:
 def _watch(watched: tuple[Line, Job]) -> None:
     global _watched
     line, job = watched
-    # If BEAM is gone the watch ends: whoever waits for BEAM finds out by himself.
+    # When BEAM is gone the watch just ends: threads
+    # that wait for BEAM notice that by themselves.
     with suppress(OSError, ProtocolError):
         while _watched is watched:
-            # Noted before the job looks, so that what comes meanwhile counts as news.
+            # Noted before the job runs, so that frames
+            # which come meanwhile still count as news.
             seen = line.news
             job()
             if line.ended:
@@ -72,5 +74,6 @@ def _watch(watched: tuple[Line, Job]) -> None:
 
 def _wait(watched: tuple[Line, Job], seen: int) -> None:
     line, _ = watched
-    # If the call ends while this thread reads, it gives the turn back after the next frame.
+    # If the call ends while this thread reads, the
+    # thread gives the turn back after the next frame.
     line.wait(lambda: line.news != seen or _watched is not watched)

@@ -1,6 +1,7 @@
 """The results of a call whose handler yields them, sent as parts while BEAM takes them.
 
-The main thread puts them, the watcher's sends what waits, and whoever reads gives credit.
+The main thread puts results in, the watcher's thread sends those that wait, and the thread that
+reads passes on BEAM's credit.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Line
 
-# While BEAM has taken all earlier results, the next one is sent at once; otherwise it waits until
-# so many, or so many bytes, can go together.
+# The next result goes out at once if BEAM has taken all earlier ones. Otherwise it waits until
+# so many results, or so many bytes, can go together.
 _TOGETHER = 8
 _BYTES = 65_536
 
@@ -162,7 +163,8 @@ class Stream:
                 message = f"the handler yielded {yielded} results for {self._count} items"
                 problem = describe("wrong_length", message, expected=self._count, got=yielded)
             if problem is not None:
-                # An error frame holds no results, so those that wait go before it, credit or not.
+                # An error frame has no room for results,
+                # so waiting ones go first, credit or not.
                 if not self.gone:
                     self._send(self._ready())
                 self._closed = True
