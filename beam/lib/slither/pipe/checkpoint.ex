@@ -132,7 +132,8 @@ defmodule Slither.Pipe.Checkpoint do
   def append(checkpoint, finished, outputs) do
     names = outputs |> Enum.map(&elem(&1, 1)) |> Enum.uniq()
 
-    # Outputs are packed apart, as opening a checkpoint decodes all records, but for their positions.
+    # Outputs are encoded apart: opening a checkpoint
+    # decodes all records, and needs only positions.
     packed = :erlang.term_to_binary(outputs)
     write(checkpoint, {:finished, Finished.new(finished), names, packed})
   end

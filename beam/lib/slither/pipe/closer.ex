@@ -1,8 +1,8 @@
 defmodule Slither.Pipe.Closer do
   @moduledoc false
-  # The last child of a long-running pipe's supervisor, and so the first to stop: while it stops it
-  # has the server finish what is in, within the time the pipe was given. The server goes on as it
-  # always does meanwhile, and answers whoever asks.
+  # The last child of a long-running pipe's supervisor, and so the first to stop. As it stops, it
+  # has the server finish the items inside, within the time that the pipe was given. Meanwhile the
+  # server works as ever, and answers its callers.
 
   use GenServer
 

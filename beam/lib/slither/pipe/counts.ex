@@ -1,10 +1,11 @@
 defmodule Slither.Pipe.Counts do
   @moduledoc false
-  # The account of a long-running pipe, in counters that its server and its sink process add to and
-  # whoever asks for its status reads. They belong to the pipe's supervisor, so that they outlive
-  # the processes that count, and tell the next ones what was lost.
+  # The account of a long-running pipe, in counters. The pipe's server and
+  # its sink process add to them, and any process reads them for the pipe's
+  # status. They belong to the pipe's supervisor, so that they outlive the
+  # processes that count, and tell the next ones how many items were lost.
   #
-  # in + expanded = out + skipped + routed + failed + lost + what is inside.
+  # in + expanded = out + skipped + routed + failed + lost + inside.
 
   alias Slither.Pipe.Definition
 

@@ -1,13 +1,13 @@
 defmodule Slither.Pipe.Fingerprint do
   @moduledoc false
-  # What the results of a run depend on beside its input, for `Slither.Pipe.Resume`: each part of
-  # the pipe's definition by name, with a digest. The digest is the same in the next VM, and differs
-  # where the part differs or the code of a handler in it. Slither's own code is left out, so that a
-  # new version can go on from a checkpoint. Pure.
+  # The parts of a pipe's definition that a run's results depend on, by name, each with a digest.
+  # The digest is the same in another VM, and changes with the part, or with the code of a handler
+  # in it. Slither's own code is left out, so that a new version can go on from a checkpoint.
+  # Pure; called by `Slither.Pipe.Resume`.
 
   alias Slither.Pipe.{Checkpoint, Definition}
 
-  # Options that change how a run goes, not what comes out.
+  # Options that change how a run goes, but not its outputs.
   @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
             [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
 
@@ -38,7 +38,7 @@ defmodule Slither.Pipe.Fingerprint do
       for {option, value} <- chosen, do: {"#{name} option #{inspect(option)}", value}
   end
 
-  # A term that stands for this one, and is the same in the next VM.
+  # Stands for a term with another one, which is the same in every VM.
   defp lasting(fun) when is_function(fun) do
     facts = Map.new(Function.info(fun))
     name = {facts.module, facts.name, facts.arity}

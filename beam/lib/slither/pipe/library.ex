@@ -1,8 +1,8 @@
 defmodule Slither.Pipe.Library do
   @moduledoc false
   # The pipes that came from Python, by their names, in a table of the process that starts the
-  # application. Whoever calls `from_python/3` writes it, runs read it. A definition is replaced as a
-  # whole, and runs that have begun keep the one they began with.
+  # application. Callers of `from_python/3` write the table, and runs read it. A definition is
+  # replaced as a whole, and runs that have begun keep the one that they began with.
 
   alias Slither.{Error, Options}
   alias Slither.Pipe.{Definition, Document}

@@ -26,7 +26,7 @@ defmodule Slither.Pipe.Names do
   def find(role, pipe) do
     name = if is_pid(pipe), do: name(pipe), else: pipe
 
-    # The registry may still have a process that has just ended.
+    # A process that has just ended may still be in the registry.
     with [{pid, value}] <- Registry.lookup(@registry, {role, name}),
          true <- Process.alive?(pid) do
       {:ok, pid, value}

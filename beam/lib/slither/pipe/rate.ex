@@ -1,7 +1,7 @@
 defmodule Slither.Pipe.Rate do
   @moduledoc false
-  # Events in a second, over about the last ten. Each event counts less the older it is, so that one
-  # number is all there is to keep, and no timer has to look at it. Pure; held by the server of a
+  # Events per second, over about the last ten seconds. Each event counts less the older it is, so
+  # that the rate is kept as one number and needs no timer. Pure; held by the server of a
   # long-running pipe.
 
   @over_ms 10_000
@@ -20,7 +20,7 @@ defmodule Slither.Pipe.Rate do
   def per_second(rate, now), do: Float.round(faded(rate, now), 2)
 
   defp faded(%__MODULE__{at: nil}, _now), do: 0.0
-  # By then nothing is left of it, and exp/1 raises on so small a result.
+  # After so long the rate has faded to nothing, and exp/1 would raise on so small a result.
   defp faded(%__MODULE__{at: at}, now) when now - at > 50 * @over_ms, do: 0.0
   defp faded(%__MODULE__{value: value, at: at}, now), do: value * :math.exp((at - now) / @over_ms)
 end

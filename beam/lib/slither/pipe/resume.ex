@@ -1,17 +1,18 @@
 defmodule Slither.Pipe.Resume do
   @moduledoc false
   # A run with a checkpoint, in the process that drives it; called through `Slither.Pipe.Run`. It
-  # hands on what earlier runs have recorded in the file, and then the outputs of the rest. Outputs
-  # are handed on once they are recorded, and those of one input are recorded together, when all
-  # that was made of it has ended.
+  # first gives the outputs that earlier runs have recorded in the file, and then those of the
+  # other inputs. An output is recorded before it is handed on. All outputs of an input are
+  # recorded together, once no item made of that input is inside any more.
   #
-  # Before it hands anything on, it pulls the inputs that are finished again, and compares them.
+  # Before it hands on any output, the run pulls the finished inputs again and compares them.
 
   alias Slither.Pipe.{Checkpoint, Definition, Fingerprint}
   alias Slither.Run.{Chain, Engine, Finished, Unfinished}
   alias Slither.PipeError
 
-  # Stages that give each item a place under one input. A `:batch` stage makes one of several.
+  # The stages whose items each come of one input. A
+  # `:batch` stage makes one item of several inputs.
   @types [:beam, :python, :router, :module]
   # Finished inputs after which a run that never has to wait records them.
   @often 100
@@ -157,7 +158,7 @@ defmodule Slither.Pipe.Resume do
     case record(resume) do
       {:ok, [], resume} -> go_on(resume)
       {:ok, recorded, resume} -> {:outputs, recorded, resume}
-      # The disk may be full: outputs that are not recorded are not handed on.
+      # If the disk is full, say, the run halts: it never hands on an output that is not recorded.
       {:error, error, resume} -> {:halted, [], error, resume}
     end
   end

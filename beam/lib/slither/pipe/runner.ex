@@ -144,7 +144,7 @@ defmodule Slither.Pipe.Runner do
     gather(rest, %{outputs | output => :lists.reverse(items, before)})
   end
 
-  # Most items go where the one before went.
+  # Most items go to the same output as the one before.
   defp gather([{output, _item} | _] = emitted, outputs) do
     %{^output => items} = outputs
     {items, rest} = gather_alike(emitted, output, items)

@@ -1,7 +1,7 @@
 defmodule Slither.Pipe.Setup do
   @moduledoc false
-  # How a long-running pipe was set up: its checked options, and what all its processes share. Made by
-  # `Slither.Pipe.Instance`, and given to each of them.
+  # How a long-running pipe was set up: its checked options, and the values that all its processes
+  # share. `Slither.Pipe.Instance` makes it, and gives it to each of them.
 
   alias Slither.Pipe.{Counts, Definition}
 

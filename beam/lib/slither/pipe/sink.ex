@@ -37,7 +37,8 @@ defmodule Slither.Pipe.Sink do
   @impl true
   def handle_info(_message, setup), do: {:noreply, setup}
 
-  # An error policy that routes an item leaves the error in its meta and the output in its route.
+  # An item that an error policy has routed has the
+  # error in its meta, and the output in its route.
   defp kind(output, %{route: output, meta: %{error: _error}}), do: :routed
   defp kind(_output, _item), do: :out
 

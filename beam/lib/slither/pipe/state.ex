@@ -1,8 +1,8 @@
 defmodule Slither.Pipe.State do
   @moduledoc false
-  # What a long-running pipe holds, and how it goes on from one message to the next: its entry, its
-  # engine, what is on its way to the sinks, and who waits for it to be empty. Called by
-  # `Slither.Pipe.Server`, in its process.
+  # The state of a long-running pipe, and how it changes from one message to the next: its entry,
+  # its engine, the outputs on their way to the sinks, and the callers that wait for it to be
+  # empty. Called by `Slither.Pipe.Server`, in its process.
 
   require Logger
 
@@ -10,8 +10,8 @@ defmodule Slither.Pipe.State do
   alias Slither.Pipe.{Counts, Outbox, Rate, Run, Setup}
   alias Slither.Run.{Engine, Entry, Quiet}
 
-  # The first and the longest pause, in ms, after which a pipe that can't begin again tries once more,
-  # as when its pool is restarting too.
+  # ms, at first and at most, after which a pipe that could not begin again tries once more. Its
+  # pool may be restarting as well.
   @first_delay 50
   @longest_delay 5_000
 
@@ -181,8 +181,8 @@ defmodule Slither.Pipe.State do
     end
   end
 
-  # Adds what was expanded before what was skipped: if the server is killed between the two, too many
-  # items seem to be inside, rather than less than none.
+  # Counts expanded items before skipped ones. If the server is killed between the two, too many
+  # items seem to be inside, rather than fewer than none.
   defp synced(state) do
     account = Engine.account(state.engine)
 

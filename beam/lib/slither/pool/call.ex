@@ -1,8 +1,8 @@
 defmodule Slither.Pool.Call do
   @moduledoc false
-  # Single calls, in the process that makes them: `Slither.Python.Pool.call/4`, and what the pool
-  # itself asks of its workers. A lane is held for as long as a function runs, and goes back however
-  # that ends: by the scheduler, where the process itself ends.
+  # Single calls, in the process that makes them: `Slither.Python.Pool.call/4`, and the pool's own
+  # calls to its workers. `hold/3` holds a lane while a function runs, and gives it back however
+  # that ends. If the process itself ends, the scheduler takes the lane back.
 
   alias Slither.Error
   alias Slither.Pool.{Errors, Handle, Scheduler}

@@ -1,7 +1,7 @@
 defmodule Slither.Pool.Lanes do
   @moduledoc false
-  # The workers that serve and their lanes, by slot: which is the least busy, which has the most
-  # room for a session. Pure; the ledger's, in the scheduler.
+  # The serving workers and their lanes, by slot. Tells which worker is the least busy, and which
+  # has the most room for a session. Pure; held by the ledger, in the scheduler.
 
   defmodule Worker do
     @moduledoc false

@@ -1,8 +1,8 @@
 defmodule Slither.Pool.Lifetimes do
   @moduledoc false
-  # When what workers keep for sessions and runs is to go: idle sessions end, and so does the state
-  # of a run that is over; sessions move from a worker that is to leave. Pure, of the scheduler;
-  # the calls that this takes are chores, which other processes make.
+  # Decides when workers drop the state of sessions and runs. Idle sessions end, a run's state
+  # ends with the run, and sessions move off a worker that is to leave. Pure; called by the
+  # scheduler. The calls to workers that this takes are chores, which other processes make.
 
   alias Slither.Pool.{Ledger, Line, Sessions, State}
 

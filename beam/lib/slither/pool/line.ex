@@ -54,7 +54,8 @@ defmodule Slither.Pool.Line do
     %{line | queues: queues, owners: owners, deadlines: times}
   end
 
-  # A session moves before its next call: before all of its queue.
+  # A move of a session comes ahead of its whole queue,
+  # so that the session moves before its next call.
   defp place(%Waiter{service: :move, seq: seq}), do: -seq
   defp place(%Waiter{seq: seq}), do: seq
 

@@ -1,7 +1,8 @@
 defmodule Slither.Pool.Sessions do
   @moduledoc false
-  # Which worker holds which session, and which sessions are idle. Pure; the ledger's. A session
-  # whose worker is gone stays bound to it, so that its next call learns that it is lost.
+  # Which worker holds which session, and which sessions are idle. Pure; held by the ledger, in
+  # the scheduler. A session stays bound to a worker that is gone, so that its next call is told
+  # that the session is lost.
 
   defstruct bound: %{}, load: %{}
 
@@ -17,7 +18,7 @@ defmodule Slither.Pool.Sessions do
           load: %{optional(pid) => pos_integer}
         }
 
-  # Looks of `age/2` that a session may be idle.
+  # A session that `age/2` has found idle more often than this is over.
   @looks 10
 
   @doc "Sessions that an earlier scheduler had: their workers are gone."

@@ -8,10 +8,10 @@ defmodule Slither.Pool.Staff do
   #
   #     starting -> spare -> ready -> draining -> stopping
   #
-  # A worker is due when it has met a limit of its own, or is older than the last restart. A worker
-  # that is spent takes no more calls: it leaves at once, and another starts in its place. Until that
-  # one is ready the place is `vacant`, and counts as filled: a pool whose workers are spent all the
-  # time would never be settled otherwise.
+  # A worker is due when it has met a limit of its own, or is older than the last restart. A
+  # worker that is spent takes no more calls: it leaves at once, and another starts in its place.
+  # Until that one is ready, the place is `vacant` and counts as filled, since a pool whose
+  # workers are spent all the time would otherwise never count as settled.
 
   alias Slither.Python.Board
 

@@ -1,8 +1,8 @@
 defmodule Slither.Pool.State do
   @moduledoc false
-  # What a pool's scheduler knows, and the effects of the event that it is at. The pure modules of
-  # the pool take a state and return another: `Slither.Pool.Requests`, `Slither.Pool.Upkeep` and
-  # `Slither.Pool.Lifetimes`. `Slither.Pool.Effects` then carries the effects out, in their order.
+  # What a pool's scheduler knows, and the effects of the event that it handles. The pure modules
+  # `Slither.Pool.Requests`, `Slither.Pool.Upkeep` and `Slither.Pool.Lifetimes` take a state and
+  # return another. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
   alias Slither.Pool.{Handle, Ledger, Sessions, Settings, Staff}

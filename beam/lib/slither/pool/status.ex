@@ -1,7 +1,7 @@
 defmodule Slither.Pool.Status do
   @moduledoc false
-  # What a pool does now, read from the state of its scheduler, in that process. The memory of
-  # workers is read by who asks, in his: the scheduler waits for no file.
+  # What a pool does now, read from the scheduler's state in the scheduler's process. The process
+  # that asks reads the memory of workers itself, so that the scheduler waits for no file.
 
   alias Slither.Pool.{Line, Sessions, State}
   alias Slither.Python.{Board, Rss}

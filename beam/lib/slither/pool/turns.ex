@@ -1,7 +1,8 @@
 defmodule Slither.Pool.Turns do
   @moduledoc false
-  # Which sessions could have their next call now, by the worker that holds them: the first to have
-  # asked comes first. Pure; the ledger's. A queue for one worker stands here like a session.
+  # The sessions whose next call could go out now, by the worker that holds
+  # them, in the order in which they asked. A queue for one worker stands
+  # here like a session. Pure; held by the ledger, in the scheduler.
 
   alias Slither.Pool.{Line, Ordered, Sessions, Waiter}
 

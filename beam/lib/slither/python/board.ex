@@ -1,15 +1,17 @@
 defmodule Slither.Python.Board do
   @moduledoc false
-  # What all may read of a pool and its workers without a message, in one array of atomics. The
-  # scheduler writes how many workers there are to be, how many calls wait, and which workers are
-  # to leave; a worker's owner writes what it has answered and whether its handler stands still;
-  # lanes write how long calls took. Runs, lanes and owners read it once or twice for each batch.
+  # The facts of a pool and its workers that any process may read without a message, in one array
+  # of atomics. The scheduler writes the pool's size, how many calls wait, and which workers are
+  # to leave. A worker's owner writes how many calls it has answered and whether its handler
+  # stands still. Lanes write how long calls took. Runs, lanes and owners read the board once or
+  # twice for each batch.
   #
-  # A handler may wait for the reader of its results only while no call waits for a worker: the reader
-  # may need a worker itself before it reads on. Each side writes its own count before it reads the
-  # other's, so that at least one of the two sees that both wait.
+  # A handler may wait for the reader of its results only while no call
+  # waits for a worker, as that reader may need a worker itself before it
+  # reads on. The scheduler and the owner each write their own count before
+  # they read the other's, so that at least one of them sees that both wait.
 
-  # A pool has so many workers at most, and room for as many again that are on their way out.
+  # The most workers of a pool. The array has room for as many again that are about to leave.
   @workers 1_000
   @slots 2 * @workers
 
@@ -102,8 +104,8 @@ defmodule Slither.Python.Board do
   def recalled?(board, slot), do: :atomics.get(board, recalled_at(slot)) == 1
 
   ## How long calls take
-  # Another call goes to a busy worker only while those that it has take a short time together:
-  # behind longer ones it waits, while another worker may be free before.
+  # A busy worker gets another call only if the calls that it has take a short time together.
+  # Behind longer ones the call would wait, though another worker may be free earlier.
 
   @doc "Notes that a call has taken its handler `time` µs; older calls count less, by halves."
   @spec took(t, slot, non_neg_integer) :: :ok

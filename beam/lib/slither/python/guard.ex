@@ -1,12 +1,14 @@
 defmodule Slither.Python.Guard do
   @moduledoc false
-  # The process that kills workers, each with its process group, so that what handlers started goes
-  # with them: when a worker's owner says so, when the owner is gone, and when BEAM is. Owners call it.
+  # The process that kills workers, each with its process group, so that
+  # processes which handlers started end, too. It does so when a worker's
+  # owner asks, when the owner is gone, and when BEAM is. Owners call it.
   #
-  # A shell does the killing, since something has to outlive BEAM: it knows the groups and reads what
-  # BEAM writes, so that it reads the end of that, however BEAM ends, and kills them all. The shell
-  # runs none of the user's code and forks nothing, so that nothing can hold it up, and a kill costs
-  # BEAM a write to a pipe. A shell that is killed or stopped is replaced, and the next is told all.
+  # A shell does the killing, since something has to outlive BEAM. It knows the groups, and reads
+  # a pipe from BEAM: however BEAM ends, the shell reads the end of the pipe and kills all groups.
+  # The shell runs none of the user's code and forks nothing, so that nothing can hold it up, and
+  # a kill costs BEAM one write to the pipe. If the shell is killed or stopped, the guard starts
+  # another and tells it all that the first one knew.
 
   use GenServer
 
@@ -14,9 +16,10 @@ defmodule Slither.Python.Guard do
 
   alias Slither.Python.OSProcess
 
-  # A process is named by its pid and when it started (0: not known), as another process may have the
-  # pid by now, say after a day in which BEAM was stopped. Where no process has the pid, the group may
-  # still be there, and the system gives the pid to no other then. dash does not know "-KILL --".
+  # The shell knows a process by its pid and its start time (0 if not known), as another process
+  # may have got the pid meanwhile, say if BEAM was stopped for a day. If no process has the pid,
+  # its group may still exist, and the system does not reuse the pid until that is gone. dash does
+  # not know "-KILL --".
   @script """
   exec 2>/dev/null
   trap '' HUP INT QUIT TERM PIPE

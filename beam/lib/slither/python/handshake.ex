@@ -1,11 +1,12 @@
 defmodule Slither.Python.Handshake do
   @moduledoc false
-  # The first frames of a connection: `hello` and `welcome`, before `ready` or `failed`. Python says
-  # hello where BEAM has started it, BEAM where a driver has. Pure; for owners of a connection.
+  # The first frames of a connection: `hello` and `welcome`, before
+  # `ready` or `failed`. The side that was started says hello: Python
+  # to a pool, BEAM to a driver. Pure; called by owners of connections.
 
   alias Slither.Protocol.Frame
 
-  # How many results a handler that yields may be ahead of who takes them.
+  # How many results a handler that yields may be ahead of their reader.
   @ahead 16
   # How many log frames and reports of progress a worker may send before it gets more credit.
   @credits 200

@@ -5,10 +5,10 @@ defmodule Slither.Python.Lane do
   # has as many lanes as calls that it may hold, so that encoding and decoding run in parallel and
   # nothing large passes through the worker's owner.
   #
-  # The worker's owner starts lanes, and hands them what Python answers; a run or a single call that
-  # holds a lane's lease gives it jobs; the scheduler asks whether it is idle and stops it. A lane
-  # outlives its worker until the scheduler stops it, or is gone itself: whoever holds its lease
-  # always gets an answer, if only that the call was not begun.
+  # The worker's owner starts lanes and hands them Python's answers. The holder of a lane's lease,
+  # a run or a single call, gives it jobs. The scheduler asks whether the lane is idle, and stops
+  # it. A lane outlives its worker until the scheduler stops it or is gone itself, so that the
+  # holder of its lease always gets an answer, if only that the call was not begun.
   #
   # `Lane.Exchange` says what becomes of one call. `state` is `:idle`, `{:busy, exchange}`, or, once
   # the worker is gone, `{:retired, error}`.

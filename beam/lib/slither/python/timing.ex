@@ -1,7 +1,7 @@
 defmodule Slither.Python.Timing do
   @moduledoc false
-  # Where the time of one call went, and how many bytes it took. Whoever runs the call fills it in;
-  # receipts add it up, and the event of a batch carries it.
+  # Where the time of one call went, and how many bytes it took. The lane or process that runs the
+  # call fills it in; receipts add timings up, and the event of a batch carries one.
 
   defstruct encode: 0,
             wire: 0,

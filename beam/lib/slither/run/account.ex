@@ -1,9 +1,9 @@
 defmodule Slither.Run.Account do
   @moduledoc false
-  # The account of a run, or of one stage of it, which becomes a `Slither.Receipt`:
-  # in + expanded = out + skipped + routed + failed, where whatever reached no end has failed.
-  # Pure; held by the drivers of runs, and by each node. What batches add is counted by their flow,
-  # as a map: how many there were of each kind, and where their time went.
+  # The account of a run, or of one stage of it, which becomes a `Slither.Receipt`: in + expanded
+  # = out + skipped + routed + failed, where any item that reached no end has failed. Pure; held
+  # by the drivers of runs, and by each node. Batches are counted by their flow, as a map: how
+  # many there were of each kind, and where their time went.
 
   alias Slither.{DispatchError, Error, PipeError, Receipt}
   alias Slither.Run.Result

@@ -4,7 +4,7 @@ defmodule Slither.Run.Carrier do
   # processes on BEAM. A carrier is a value of the process that drives the run; `Slither.Run.InFlight`
   # calls its functions.
   #
-  # What a carrier starts is ended by `close/2`, and ends by itself where its owner does.
+  # `close/2` ends the processes that a carrier has started. They also end when its owner does.
 
   alias Slither.Error
   alias Slither.Python.Inbox

@@ -1,8 +1,8 @@
 defmodule Slither.Run.Finished do
   @moduledoc false
-  # The positions of inputs that are finished, each with a digest of the input, by which a run that
-  # goes on from a checkpoint can tell whether it has the same input. They are kept as runs of
-  # positions that follow one another, in order: nearly always it is one run from 0. Pure; made and
+  # The positions of finished inputs, each with a digest, by which a run that goes on from a
+  # checkpoint can tell whether its input is the same. Positions that follow one another are kept
+  # as one range, and ranges in order: nearly always there is one range, from 0. Pure; made and
   # recorded by `Slither.Pipe.Resume`, and read by `Unfinished`.
 
   alias Slither.Item
@@ -16,7 +16,7 @@ defmodule Slither.Run.Finished do
   @spec digest(Item.t()) :: digest
   def digest(%Item{payload: payload, meta: meta}) do
     term = if meta == %{}, do: payload, else: {payload, meta}
-    # Without :deterministic, a map's keys come in another order in another VM.
+    # Without :deterministic, another VM may encode a map's keys in another order.
     <<digest::binary-size(@size), _::binary>> =
       :erlang.md5(:erlang.term_to_binary(term, [:deterministic]))
 

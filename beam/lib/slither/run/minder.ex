@@ -34,7 +34,7 @@ defmodule Slither.Run.Minder do
     receive do
       {:DOWN, ^owner, :process, _pid, _reason} -> end_all()
       {__MODULE__, :stop} -> end_all()
-      # One of those that are tied has ended by itself.
+      # A process that was tied to the owner has ended by itself.
       _exit -> loop(owner)
     end
   end

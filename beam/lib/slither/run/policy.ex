@@ -20,7 +20,7 @@ defmodule Slither.Run.Policy do
     then: [type: :any, default: :halt, doc: "The policy once the attempts are used up."]
   ]
 
-  # A second attempt would fail in the same way.
+  # Reasons for which a second attempt would fail in the same way.
   @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
            [:expression, :session_lost, :invalid_strategy]
 

@@ -65,7 +65,7 @@ defmodule Slither.Run.Reader do
   @doc "Closes what a run holds, as far as that can be done from the calling process."
   @spec close(pid, (() -> any)) :: :ok
   def close(owner, close) do
-    # Another process can't demonitor what the owner monitors, for one.
+    # Another process can't do all of this: it can't remove the owner's monitors, for one.
     if owner == self(),
       do: close.(),
       else: Guarded.call("closing", close, reason: :other_process)

@@ -1,18 +1,19 @@
 defmodule Slither.Run.Result do
   @moduledoc false
-  # What a node has made of entries: those that go on, and how many ended there. Pure; built by the
-  # nodes of a run and by `Answer`, and read by `Node` and `Engine`.
+  # What a node has made of its entries: those that go on, and how many ended there. Pure; built
+  # by the nodes of a run and by `Answer`, and read by `Node` and `Engine`.
   #
-  # An entry that is to go on at a later stage is `{seq, {:to, index, item}}`, and one that leaves
-  # the pipe `{seq, {:exit, output, item}}`.
+  # An entry that skips to a later stage is `{seq, {:to, index, item}}`, and one that leaves the
+  # pipe is `{seq, {:exit, output, item}}`.
 
   alias Slither.Item
   alias Slither.Run.{Fill, Policy}
 
   @typedoc """
-  `of` are the entries that were decided and `took` how many of the node's they were (`:all` where
-  it holds none any more); `on` those that go on, in order, of which `routed` were sent away by a
-  policy and `out` by a handler. With `fill` their values are not in the items yet.
+  `of` has the entries that were decided, and `took` says how many of the node's those were
+  (`:all` once it holds none). `on` has the entries that go on, in order; a policy has sent
+  `routed` of them
+  away, and a handler `out`. With `fill`, their values are not in the items yet.
   """
   @type t :: %__MODULE__{
           of: [entry],

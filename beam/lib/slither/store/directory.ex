@@ -23,8 +23,8 @@ defmodule Slither.Store.Directory do
 
   @registry Slither.Store.Registry
 
-  # The ETS tables that a `get` looks up without more ado lie on top: anything deeper was measured
-  # to cost too much.
+  # The ETS tables that a plain `get` reads are at the top of the term. Measured, a lookup deeper
+  # in it costs too much.
   @spec publish(t) :: :ok
   def publish(%__MODULE__{store: store} = directory) do
     plain = for {name, %{shape: :value, tid: tid}} <- directory.tables, into: %{}, do: {name, tid}
@@ -60,7 +60,7 @@ defmodule Slither.Store.Directory do
       _ -> nil
     end
   rescue
-    # No registry: no store was ever started.
+    # Without a registry no store was ever started.
     ArgumentError -> nil
   end
 

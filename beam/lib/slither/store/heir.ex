@@ -1,9 +1,9 @@
 defmodule Slither.Store.Heir do
   @moduledoc false
-  # The process that holds what must outlive a store's owner: the tables, which ETS hands it when an
-  # owner dies and which the next owner claims, the registered views, and the table of processes
-  # (`Slither.Store.Processes`). It does next to nothing, so that nothing can go wrong with it. Only
-  # the owner calls it.
+  # The process that keeps what must outlive a store's owner: the tables, which ETS hands to it
+  # when an owner dies and which the next owner claims; the registered views; and the table of
+  # processes (`Slither.Store.Processes`). It does next to nothing, so that it has little to fail
+  # at. Only the owner calls it.
 
   use GenServer
 

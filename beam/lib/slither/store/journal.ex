@@ -1,9 +1,9 @@
 defmodule Slither.Store.Journal do
   @moduledoc false
-  # The log of a store's durable tables: what is in it, what is on its way, and what of it is known
-  # to be on disk. A value of the store's owner, which calls it when it starts (`Boot`) and through
-  # `Commits`. The I/O is done by the process of `Journal.Writer`, which answers with a message, and
-  # by the process that writes a snapshot.
+  # The log of a store's durable tables: the entries in it, those on their way, and how many of
+  # them are known to be on disk. A value of the store's owner, which calls it when it starts
+  # (`Boot`) and through `Commits`. Two other processes do the I/O: that of `Journal.Writer`,
+  # which answers with a message, and one that writes a snapshot.
   #
   # Files in `dir`: segments `NAME.N.log`, to which writes are appended, and snapshots
   # `NAME.N.snap`, which hold all that happened before segment N. A snapshot is written under
@@ -11,11 +11,12 @@ defmodule Slither.Store.Journal do
   # written: its rows may then be newer than the segment's beginning, but replaying the segment
   # over them ends in the same rows, as its entries are rows and keys, not functions.
   #
-  # `queue` holds the entries that the writer was not given yet, `tail` those it was given that are
-  # not known to be on disk. Nothing is appended to a segment after one write or sync of it failed:
-  # what a system keeps in memory of a file that it could not write can't be trusted. The log is then
-  # `down` until a new segment is begun with the tail. Entries of the tail that the old segment has,
-  # too, are replayed twice, in order, and that ends in the same rows.
+  # `queue` holds the entries that the writer was not given yet, and `tail` those
+  # that it was given but that are not known to be on disk. Once a write or sync of
+  # a segment has failed, nothing more is appended to it, since the system's cache
+  # of a file that it could not write can't be trusted. The log is then `down` until
+  # a new segment has begun with the tail. The old segment may have entries of the
+  # tail, too. Replay then applies these twice, in order, and ends in the same rows.
 
   alias Slither.Lock
   alias Slither.Store.Journal.{Files, Replay, Snapshot, Writer}
@@ -25,11 +26,12 @@ defmodule Slither.Store.Journal do
   defstruct [:dir, :base, :lock, :writer, :asked, seq: 0, known: [], down: :new] ++
               [queue: [], tail: [], tail_bytes: 0]
 
-  # A tail is synced when it has grown to this, however seldom syncs are wanted.
+  # Bytes at which a tail is synced, however seldom the store's options ask for a sync.
   @most_unsynced 8_388_608
-  # What a start waits for the first segment.
+  # ms that a starting store waits for its first segment.
   @patience 30_000
-  # A place that can't be used at all, as against a disk that is full or failing for now.
+  # Errors of a place that can't be used at all, as
+  # opposed to a disk that is full or fails for now.
   @unusable [:eacces, :eperm, :erofs, :enotdir, :enoent, :eisdir, :eloop, :enametoolong]
 
   @typedoc """

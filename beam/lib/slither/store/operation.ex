@@ -1,8 +1,9 @@
 defmodule Slither.Store.Operation do
   @moduledoc false
-  # What a write does, worked out by the store's owner from the rows that the write meets: a reply,
-  # and the effects on the table. Effects are plain rows and keys, never functions, so that the
-  # same list is applied, written to the journal and replayed over a reloaded table.
+  # What a write does to the rows that it finds: a reply, and the effects on
+  # the table. Pure but for reading the table; called by the store's owner.
+  # Effects are plain rows and keys, never functions, so that the same list can
+  # be applied, written to the journal, and replayed over a reloaded table.
 
   alias Slither.Store.{Errors, Table}
 

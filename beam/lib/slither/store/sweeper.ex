@@ -1,8 +1,8 @@
 defmodule Slither.Store.Sweeper do
   @moduledoc false
-  # The process that removes what is past its `ttl`, a piece at a time, by writes like anybody's:
-  # the search and the handlers of the event hold up nobody. It also removes the pins of readers
-  # that were killed.
+  # The process that removes expired rows, some at a time and by ordinary writes, so that neither
+  # its search nor the handlers of its event hold up the store. It also removes the pins of
+  # readers that were killed.
 
   use GenServer
 

@@ -68,7 +68,7 @@ defmodule Slither.Store.Views do
       [] -> :error
     end
   rescue
-    # No registry: no store was ever started.
+    # Without a registry no store was ever started.
     ArgumentError -> :error
   end
 

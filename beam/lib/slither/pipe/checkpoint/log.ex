@@ -1,13 +1,14 @@
 defmodule Slither.Pipe.Checkpoint.Log do
   @moduledoc false
   # The file of a checkpoint: a magic word, then records of
-  # `<<size::32, crc32(size)::32, crc32(term)::32, term>>`. It only grows; what a write that was cut
-  # short has left at the end is told apart from damage before the end. Called by
-  # `Slither.Pipe.Checkpoint`, in the process that has the file open.
+  # `<<size::32, crc32(size)::32, crc32(term)::32, term>>`. The file only grows, and reading it
+  # tells a torn last write from damage before the end. Called by `Slither.Pipe.Checkpoint`, in
+  # the process that has the file open.
   #
-  # Not disk_log: it keeps no checksums, needs a process and a name for each log, and decides by
-  # itself what to keep of a damaged file. Here only a torn end is dropped; damage before the end
-  # is an error, since records after it would come back as if theirs were the whole.
+  # disk_log would not do: it keeps no checksums, needs a process and a name
+  # for each log, and decides by itself what to keep of a damaged file. Here
+  # only a torn end is dropped. Damage before the end is an error, since
+  # otherwise the records after it would pass for all there were.
 
   @magic "slither-checkpoint 2\n"
   @magic_of_any "slither-checkpoint "

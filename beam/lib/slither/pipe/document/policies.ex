@@ -68,8 +68,8 @@ defmodule Slither.Pipe.Document.Policies do
 
   defp reasons, do: DispatchError.reasons() ++ PipeError.reasons()
 
-  # The expression names the output. Where it has no value, its error stands in for the name: that
-  # is no output, so the run ends and says why.
+  # The value of the expression is the name of the output. If it has no value, its error message
+  # takes the place of the name. No output has such a name, so the run ends and says why.
   defp chooser(expression) do
     fn item, error ->
       case Expression.eval(expression, item.payload, facts(error)) do

@@ -10,7 +10,8 @@ defmodule Slither.Pipe.Document.Stages do
 
   @types ~w(beam python router batch pipe)
 
-  # The options that a document may give. Others of these stages need a function or a module.
+  # The options that a document may give. The other
+  # options of these stages take functions or modules.
   @beam ~w(cardinality concurrency)a
   @batch ~w(size timeout)a
   @python ~w(batch_size target_ms min_batch_size max_batch_size max_in_flight max_in_flight_bytes
@@ -113,15 +114,15 @@ defmodule Slither.Pipe.Document.Stages do
 
   ## Options
 
-  # Gives the options that are in the table, and the part with all that the document gives.
+  # Gives the checked options of the table, and the part with all options of the document.
   defp options(part, table, others) do
     part = Part.options(part, Enum.map(Keyword.keys(table), &Atom.to_string/1) ++ others)
     {:ok, options} = Options.from_wire(Map.drop(part.value, others), table)
     {Enum.sort(options), part}
   end
 
-  # A weight or a key is evaluated twice: by itself, where an item that has none can fail alone,
-  # and again where batches are made.
+  # A weight or a key is evaluated twice: first by a screen ahead of the stage, where an item
+  # without one fails alone, and again where batches are made.
   defp strategy(%{value: %{"weight" => _, "key" => _}} = part),
     do: Part.refuse(part, "takes weight or key, not both")
 

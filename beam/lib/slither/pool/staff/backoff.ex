@@ -1,14 +1,15 @@
 defmodule Slither.Pool.Staff.Backoff do
   @moduledoc false
-  # How long a pool whose workers can't start waits before it tries again, and when its callers are
-  # refused. Pure, of `Slither.Pool.Upkeep`.
+  # How long a pool whose workers can't start waits before it tries again, and when it refuses
+  # callers. Pure; called by `Slither.Pool.Upkeep`.
 
   # ms of the first pause; each doubles the one before.
   @first 100
   @longest 10_000
   # Failed starts in a row after which callers are refused, with the reason.
   @patience 3
-  # Workers in a row that end as soon as they are ready, after which each counts as a failed start.
+  # Workers in a row that end as soon as they are ready. This one, and each after it, counts as a
+  # failed start.
   @patience_when_ready 3
 
   defstruct failures: 0, rounds: 0, flaps: 0, held: false

@@ -1,7 +1,8 @@
 defmodule Slither.Python.Env.Spec do
   @moduledoc false
-  # Which environment a file means: its place in the cache is named by a digest of all that it depends
-  # on. Called by `Slither.Python.Env`, in the process that asks for the environment.
+  # Finds the environment that a user's file asks for: a digest of all that the environment
+  # depends on names its place in the cache. Called by `Slither.Python.Env`, in the process that
+  # asks for the environment.
 
   alias Slither.Error
   alias Slither.Python.Environment
@@ -9,8 +10,8 @@ defmodule Slither.Python.Env.Spec do
   # What workers themselves need.
   @own "msgpack>=1.0.8"
 
-  # Says which interpreter it really is, and its version: one that was upgraded in its place gives
-  # another environment.
+  # A program that prints the interpreter's real path and its version, so that an interpreter
+  # which was upgraded in place gets another environment.
   @identity "import os, sys; print(os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sys.version)"
 
   @enforce_keys [:file, :name, :base, :own, :path, :interpreter]

@@ -8,13 +8,13 @@ defmodule Slither.Python.Env.Step do
   alias Slither.{Error, Lock}
   alias Slither.Python.Env.Spec
 
-  # The last lines of a command that its error has.
+  # How many of a command's last lines its error quotes.
   @kept 30
-  # What commands say where the network, or what they look for in it, is out of reach.
+  # The words of commands that could not reach the network, or a host in it.
   @offline ["dns error", "Could not connect", "error sending request", "Connection refused"] ++
              ["Network is unreachable", "Temporary failure in name resolution"] ++
              ["network connectivity", "Failed to establish a new connection", "tcp connect error"]
-  # How commands name the package that they stumble over.
+  # How commands name the package that they could not install.
   @packages [
     ~r/Because ([\w.-]+) was not found/,
     ~r/no versions? of ([\w.-]+)/,
@@ -131,7 +131,8 @@ defmodule Slither.Python.Env.Step do
     {:error, %{command: command, status: status, ended: ended, output: output}}
   end
 
-  # uv is to take the interpreters that are there, trust what this machine trusts, and show no bars.
+  # Has uv use the interpreters that are installed, trust the certificates that this machine
+  # trusts, and show no progress bars.
   defp environment do
     [{~c"UV_PYTHON_DOWNLOADS", ~c"never"}, {~c"UV_NO_PROGRESS", ~c"1"}, {~c"NO_COLOR", ~c"1"}] ++
       [

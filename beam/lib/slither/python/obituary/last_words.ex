@@ -1,8 +1,8 @@
 defmodule Slither.Python.Obituary.LastWords do
   @moduledoc false
-  # What a worker had written to its standard error when it died, and nobody had read yet: there,
-  # C code says why it gives up. The worker's owner opens the worker's pipe by its descriptor once
-  # the worker is ready, and reads it when the worker is gone.
+  # The end of a dead worker's standard error that nobody had read yet, where C code says why it
+  # has given up. The worker's owner opens that pipe, by the worker's descriptor, once the worker
+  # is ready, and reads it when the worker is gone.
   #
   # A read of an empty pipe would wait for ever, so the owner first writes zeros to the pipe. A
   # write to a full pipe waits for a reader, so a process of this module reads.
@@ -10,7 +10,7 @@ defmodule Slither.Python.Obituary.LastWords do
   alias Slither.Python.OSProcess
 
   @pad :binary.copy(<<0>>, 4_096)
-  # So many bytes are told, the last.
+  # The most bytes that are kept of it, from the end.
   @told 4_096
   # ms that the owner waits for the reader.
   @patience 1_000
@@ -84,8 +84,8 @@ defmodule Slither.Python.Obituary.LastWords do
     end
   end
 
-  # A read waits for as many bytes as it asks for, so it asks for no more than the pad has. Reads go
-  # on until the pad comes, whatever others write before it: the owner's write waits its turn.
+  # A read waits until it has all bytes that it asks for, so it asks for no more than the pad has.
+  # Other processes may write before the owner's pad gets into the pipe: read on until it comes.
   defp rest(file, last) do
     {:ok, piece} = :file.read(file, byte_size(@pad))
     text = last <> piece

@@ -1,13 +1,15 @@
 defmodule Slither.Python.Obituary.Marker do
   @moduledoc false
-  # Memory of a worker's that outlives it: the worker's owner opens it by the worker's descriptor,
+  # Memory of a worker's that outlives it. The worker's owner opens it by the worker's descriptor,
   # and reads it after the worker's death. In the first eight bytes the worker notes the call that
-  # it runs, without a system call, so that this call is told from those that had not begun. Then
-  # come the end of what it has written to its standard error and logged, what it has read of that
-  # and not logged yet, each filled up with zeros, and what Python reports of a fatal signal.
+  # it runs, which takes no system call and tells that call from those that
+  # had not begun. Behind them, each filled up with zeros, are the end of
+  # the standard error that the worker has logged, and the part that it has
+  # read but not logged yet. Python's report of a fatal signal comes last.
   #
-  # The memory has no name: another user could make a named file first, one would be left behind
-  # when all ends at once, and a folder of memory can be full.
+  # The memory has no name in the file system: another user could make
+  # a named file first, a named file would stay behind if worker and
+  # BEAM ended at once, and the folder for such files can be full.
 
   alias Slither.Python.OSProcess
 

@@ -1,8 +1,8 @@
 defmodule Slither.Run.Carrier.Local do
   @moduledoc false
-  # Runs batches by a function, in processes on BEAM: the handlers of stages that run beside the engine,
-  # in hands that take one batch after the other; and executors of the user's own, in a process for
-  # each batch, which is killed when its time is over.
+  # Runs batches with a function, in processes on BEAM. A stage that runs beside the engine has
+  # hands: processes that take one batch after the other. An executor of the user's own gets a
+  # process for each batch, which is killed when its time is over.
 
   @behaviour Slither.Run.Carrier
 
@@ -14,8 +14,8 @@ defmodule Slither.Run.Carrier.Local do
   defstruct @enforce_keys ++ [idle: [], busy: %{}]
 
   @typedoc """
-  `idle` hands have no batch, `busy` ones are known by the reference of theirs; the timer of one whose
-  time is over is `:over`. Hands are kept from batch to batch where `keep?` says so. `minder` ends
+  `idle` hands have no batch; `busy` ones are known by the reference of their batch, and have the
+  timer `:over` once its time is over. With `keep?` hands go on to another batch. `minder` ends
   them with the owner.
   """
   @type t :: %__MODULE__{
@@ -50,7 +50,7 @@ defmodule Slither.Run.Carrier.Local do
 
   def place(local), do: {:none, local}
 
-  # Places are processes of the run's own: they need not be asked for or given back.
+  # Places are the run's own processes, which it need not ask for or give back.
   @impl true
   def want(local, _todo, _out), do: local
 

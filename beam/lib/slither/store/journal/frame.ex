@@ -3,12 +3,12 @@ defmodule Slither.Store.Journal.Frame do
   # How a journal's files are laid out: `Disk` writes them, `Reader` reads them. Pure.
   #
   # A file begins with a magic word and a salt; records `<<size::32, crc::32, synced::64, term>>`
-  # follow. The checksum covers the record and the salt, so that a record of another file, or bytes
-  # that somebody keeps as a value, are no record of this file. `synced` says up to which byte the
-  # file was known to be on disk when the record was written. It tells damage from a torn write:
-  # if a record behind an unreadable place says that the place was on disk, the file is damaged.
-  # If none does, the place is a write that was under way when the VM ended, and nothing after it
-  # was promised.
+  # follow. The checksum covers the record and the salt, so that neither a record of another file,
+  # nor bytes in a user's value that look like one, pass for a record of this file. `synced` says
+  # up to which byte the file was known to be on disk when the record was written, which tells
+  # damage from a torn write. If a record behind an unreadable place says that the place was on
+  # disk, the file is damaged. If none does, that write was under way when the VM ended, and no write after it
+  # was promised to be on disk.
 
   @magic "slither-store 2\n"
   @begin byte_size(@magic) + 4

@@ -20,7 +20,7 @@ defmodule Slither.Store.Journal.Replay do
     snapshots = Files.numbers(files, "snap")
     from = List.last(snapshots, 0)
     segments = for n <- Files.numbers(files, "log"), n >= from, do: Files.path(files, n, "log")
-    # A table may be gone from the code, or no longer be durable.
+    # The log may have rows of tables that are gone from the code, or no longer durable.
     tables = Map.new(tables, &{&1.name, &1})
 
     with {:ok, known} <- snapshot(files, snapshots, tables),
@@ -54,7 +54,7 @@ defmodule Slither.Store.Journal.Replay do
 
     case result do
       {:ok, {:whole, names}} -> {:ok, names}
-      # A snapshot gets its name when it is whole, so one that is not whole is damaged.
+      # A snapshot gets its name only once it is complete, so an incomplete one is damaged.
       {:ok, {_part, _names}} -> {:error, {:incomplete_snapshot, path}}
       error -> error
     end
