@@ -9,15 +9,14 @@ defmodule Slither.Pool.Call do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Part}
 
-  @enforce_keys [:handle, :alias, :ref, :monitor]
-  defstruct [:handle, :alias, :ref, :monitor, :lane]
+  @enforce_keys [:handle, :alias, :ref]
+  defstruct [:handle, :alias, :ref, :lane]
 
-  @typedoc "A lease, of reference `ref`, and what its holder waits with."
+  @typedoc "A lease, of reference `ref`, and the alias that its holder waits with."
   @type t :: %__MODULE__{
           handle: Handle.t(),
           alias: reference,
           ref: reference,
-          monitor: reference,
           lane: pid | nil
         }
 
@@ -49,17 +48,23 @@ defmodule Slither.Pool.Call do
     end
   end
 
-  @doc "Waits for a lane and runs `fun` with it; or says why there is none."
+  @doc """
+  Waits for a lane and runs `fun` with it; or says why there is none.
+
+  Messages that the process had before cost it nothing. The VM notes the place in the queue where the
+  alias was made, for receives of this module that match it in all their clauses, and keeps the note
+  while another may follow: `empty/2` has the last one.
+  """
   @spec hold(Handle.t(), keyword, (t -> answer)) :: answer | {:error, Error.t()}
         when answer: term
   def hold(handle, request, fun) do
     alias = :erlang.alias()
-    monitor = Process.monitor(handle.scheduler)
-    call = %__MODULE__{handle: handle, alias: alias, ref: make_ref(), monitor: monitor}
+    monitor = :erlang.monitor(:process, handle.scheduler, tag: {alias, :call})
+    call = %__MODULE__{handle: handle, alias: alias, ref: make_ref()}
     Scheduler.request(handle, {alias, :call}, call.ref, request)
 
     try do
-      with {:granted, lane} <- await(call) do
+      with {:granted, lane} <- next(alias, handle, :infinity) do
         answer = fun.(%{call | lane: lane})
         Scheduler.release(handle, call.ref)
         answer
@@ -72,7 +77,8 @@ defmodule Slither.Pool.Call do
         :erlang.raise(kind, reason, __STACKTRACE__)
     after
       :erlang.unalias(alias)
-      Process.demonitor(monitor, [:flush])
+      Process.demonitor(monitor)
+      empty(alias, handle)
     end
   end
 
@@ -91,7 +97,7 @@ defmodule Slither.Pool.Call do
   end
 
   defp answer(call, parts) do
-    case await(call) do
+    case next(call.alias, call.handle, :infinity) do
       {:part, %Part{values: results, errors: errors}} ->
         Lane.taken(call.lane, call.ref, length(results))
         answer(call, join(parts, results, errors))
@@ -115,13 +121,19 @@ defmodule Slither.Pool.Call do
     {before ++ results, Map.merge(errors, Map.new(more, fn {at, e} -> {at + shift, e} end))}
   end
 
-  defp await(%__MODULE__{alias: alias, ref: ref, monitor: monitor, handle: handle}) do
+  defp empty(alias, handle) do
+    with {_kind, _late} <- next(alias, handle, 0), do: empty(alias, handle)
+  end
+
+  defp next(alias, handle, timeout) do
     receive do
-      {{^alias, :call}, {kind, ^ref, what}} ->
+      {{^alias, :call}, {kind, _ref, what}} ->
         {kind, what}
 
-      {:DOWN, ^monitor, :process, _pid, reason} ->
+      {{^alias, :call}, _monitor, :process, _pid, reason} ->
         {:lane_lost, Errors.stopped(handle.name, reason)}
+    after
+      timeout -> :none
     end
   end
 end
