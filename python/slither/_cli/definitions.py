@@ -49,11 +49,11 @@ def main(module: str, descriptor: int) -> None:
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
         answer = {"error": exception_error(error)}
     if "error" in answer:
-        # JSON has no bytes; who reads why a module can't be imported needs no more than words.
+        # JSON has no bytes, and words are enough to say why a module can't be imported.
         answer["error"].pop("raised", None)
     sys.stdout.flush()
     sys.stderr.flush()
     with open(descriptor, "w", encoding="utf-8") as out:
         out.write(json.dumps(answer) + "\n")
-    # Threads that the module has started are not waited for.
+    # Exits at once, rather than wait for threads that the module has started.
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Rows that are none and items that failed: each goes to a file, and how many are too many.
+"""Bad rows and failed items: writes each to a file, and counts when there are too many.
 
 The run of the command pulls rows through it and calls it for each such item, in the main thread.
 """
@@ -114,8 +114,8 @@ def told(document: dict[str, Payload]) -> dict[str, Payload]:
 
 
 def _policy(entry: dict[str, Payload]) -> bool:
-    # The policy is under one of two keys. One that leaves items out becomes one that sends them
-    # to the output.
+    # The policy is under one of two keys. A policy that skips items is replaced by one that
+    # routes them to the output SKIPPED.
     for key in ("policy", "then"):
         policy = entry.get(key)
         if policy == "skip":

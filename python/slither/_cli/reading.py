@@ -29,8 +29,8 @@ LONGEST_FIELD = 1 << 24
 # The error handler that marks bytes which are not of the encoding, so that their place is known.
 _MARKS = "slither-marks"
 _ODD = re.compile("[\0\udc00-\udcff]")
-# JSON may hold half of a character, as an escape, or nest deeply. Only such rows are encoded to
-# see whether they can be sent.
+# A row of JSON may hold half of a character, as an escape, or nest deeply. Only rows like that
+# are encoded in advance, to see whether they can be sent.
 _ESCAPE = "\\u"
 _SHALLOW = 64
 
@@ -130,7 +130,7 @@ class Lines:
     def odd(self) -> RowFault | None:
         """Return the fault of a character that no text has."""
         for number, line in enumerate(self.taken, self.first()):
-            # This runs for each line; the usual one is looked at no further.
+            # This runs for every line, so the usual, plain ones are passed over quickly.
             if (line.isascii() and "\0" not in line) or (found := _ODD.search(line)) is None:
                 continue
             byte = ord(found[0]) & 0xFF

@@ -171,7 +171,7 @@ def _drain(stream: Results[Output], sinks: _Sinks) -> int:
         for lines in sinks.aside:
             lines.close()
     except BrokenPipeError:
-        # The program that read stdout has ended: it has seen enough.
+        # The program that reads stdout has ended, as `head` does when it has seen enough.
         return OK
     except OSError as error:
         where = error.filename or "stdout"

@@ -134,13 +134,13 @@ class Lines:
         try:
             made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
-            # Without O_EXCL, a link to a file that is not there has that made, too.
+            # The path may be a dangling link. Without O_EXCL, its target is created.
             return os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
         self.made = True
         return made
 
     def _cut(self, ends: list[int], written: int) -> None:
-        # A reader may take half a row for a whole one, or for damage.
+        # Cuts half a row off, which a reader might take for a whole one, or for damage.
         rows = bisect(ends, written)
         self.kept += rows
         self._whole += ends[rows - 1] if rows else 0

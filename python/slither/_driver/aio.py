@@ -23,7 +23,7 @@ async def results(
     news = asyncio.Event()
 
     def wake() -> None:
-        # The reader may call this after the loop was closed.
+        # The loop raises this if it is closed by the time the reader calls.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(news.set)
 
@@ -57,7 +57,7 @@ async def _either(news: asyncio.Event, feeder: asyncio.Task[None]) -> None:
     waiting = asyncio.ensure_future(news.wait())
     try:
         if feeder.done():
-            # Whoever asks for results gets what the feeder raised, such as a lost connection.
+            # Raises the feeder's exception, such as a lost connection, to the task that asks.
             feeder.result()
             await waiting
         else:

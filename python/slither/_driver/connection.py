@@ -1,21 +1,20 @@
 """The connection to BEAM, which no exception that comes between two steps can break.
 
-Code of the program may be stopped between any two of its steps: by a Ctrl-C, by another signal
-handler that raises, by the garbage collector, which runs finalisers wherever it likes. So a
-thread of the program's never holds a lock of ours, and never leaves half of a change for others
-to see. All that it does is to note who wants an answer, to hand a whole frame or order over, and
-to take a whole answer out of a queue; each is one step of C code. An answer is for whoever has
-its id: nothing is matched by counting.
+The program's code may be interrupted between any two steps: by a Ctrl-C, by another signal
+handler that raises, or by the garbage collector, which runs finalisers at any point. So a thread
+of the program never holds a lock of ours, and never leaves half a change for others to see. It
+only notes who wants an answer, hands over a whole frame or order, and takes a whole answer out
+of a queue. Each of these is one step of C code. Answers are matched by id, never by counting.
 
-- A frame is written by C code in one step, whole or not at all, by whoever sends it
-  (:mod:`slither._driver.channel`); a long one, and what must not wait (the closes of finalisers,
-  calls that wait for room), by the *writer*, a thread that takes orders in turn.
-- The *reader* sorts what comes by the id that each frame carries, and decodes no values.
-- The *relay* runs what is the user's: done callbacks, and what shows logs and prints. Neither of
-  the others ever waits for it.
+- The sending thread writes a frame in one step of C code, whole or not at all
+  (:mod:`slither._driver.channel`). Long frames, and work that must not wait (the closes of
+  finalisers, calls that wait for room), go to the *writer*, a thread that takes orders in turn.
+- The *reader* sorts frames by the id that each carries, and decodes no values.
+- The *relay* runs code of the user's: done callbacks, and whatever shows logs and prints. The
+  writer and the reader never wait for it.
 
-Signal handlers run in the main thread only, which none of the three is. A finaliser may run in
-any of them: what it asks for is queued, and what it would wait for is refused at once.
+Signal handlers run only in the main thread, which is none of these three. A finaliser may run in
+any of them: its requests are queued, and those that it would have to wait for are refused.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ from slither._wire.build import frame, table_call
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
 _STATUS_WAIT = 2.0
-# The writer kills a BEAM that takes longer to end than it was given. After so many seconds more
-# the thread that closes it does so itself.
+# The writer kills a BEAM that does not end within its time. If the writer has not done so
+# after this many seconds more, the closing thread does.
 _SLACK = 1.0
 
 
@@ -118,8 +117,8 @@ class Connection:
                 self._send_long, sent, pieces, refuse=lambda sent, _pieces: sent.put(None)
             )
             sent.get()
-        # The box is noted before the connection is looked at, and the writer ends a connection
-        # before it looks for boxes: one of the two finds the other.
+        # This thread notes its box before it checks the connection, and the writer ends the
+        # connection before it looks for boxes. So one of the two finds the other.
         self.check()
 
     def start(self, identity: int, box: Box, kind: str, spec: Payload) -> None:

@@ -14,12 +14,12 @@ from slither._driver.rebuilt import left_out, rebuilt
 from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, WorkerDied
 from slither._types import Payload
 
-# These would end an iteration, a generator or a task of the program that they were raised in.
+# If these were raised in the program, they would end its iteration, generator or task.
 _STOPS = (StopIteration, StopAsyncIteration)
 _ENDS = (GeneratorExit, asyncio.exceptions.CancelledError)
-# Before 3.12.2, a future of asyncio that gets a StopIteration is never done.
+# Before Python 3.12.2 an asyncio future that gets a StopIteration is never done.
 _IN_FUTURES = _ENDS if sys.version_info >= (3, 12, 2) else (*_STOPS, *_ENDS)
-# The slots themselves: a class may hide them behind attributes of its own.
+# The slots of BaseException itself, as a class may hide them behind attributes of its own.
 _CAUSE, _SUPPRESS = (vars(BaseException)[name] for name in ("__cause__", "__suppress_context__"))
 _KINDS: dict[str, type[CallError]] = {
     "timeout": CallTimeout,

@@ -24,12 +24,12 @@ Told = dict[str, Payload]
 BASE = vars(BaseException)
 """The slots that all exceptions have."""
 _GROUP: type[BaseException] | None = getattr(builtins, "BaseExceptionGroup", None)
-# A program may meet exceptions of these modules without importing them itself.
+# Modules whose exceptions a program may meet without having imported them itself.
 _STANDARD = frozenset(
     ("decimal", "http.client", "json.decoder", "socket", "ssl", "subprocess", "urllib.error")
 ) | frozenset(("asyncio.exceptions", "binascii", "queue", "sqlite3", "struct", "zipfile", "zlib"))
 _HTTP_ERROR = ("urllib.error", "HTTPError")
-# The type of what ``object`` is in each of these.
+# The type that the field ``object`` has in each of these.
 _OF_TEXT = {UnicodeDecodeError: bytes, UnicodeEncodeError: str, UnicodeTranslateError: str}
 
 
@@ -113,10 +113,12 @@ def _open_http_error(error: BaseException) -> None:
     headers = HTTPMessage()
     for name, text in held.get("hdrs") or ():  # type: ignore[attr-defined]
         headers[name] = text
-    # HTTPError calls this `__init__` of the standard library's itself, later.
+    # HTTPError itself calls this `__init__`, which
+    # is the standard library's, only when needed.
     addinfourl.__init__(error, io.BytesIO(), headers, held.get("url"), held.get("code"))  # type: ignore
     held.update(fp=None, hdrs=headers)
-    # From Python 3.14 on one that is left open gives a warning, but nothing is open here.
+    # From Python 3.14 on, an HTTPError that is never
+    # closed warns, though nothing is open here.
     if "_closer" in held:
         held["_closer"].close_called = True  # type: ignore[attr-defined]
 
@@ -138,7 +140,7 @@ def _arguments(found: type[BaseException], told: Told) -> tuple[object, ...]:
 
 
 def _is_sound(error: BaseException) -> bool:
-    # C code trusts that these fields fit the text, and would read beyond it where they do not.
+    # C code trusts these fields, and would read beyond the end of a text that they do not fit.
     for kind, wanted in _OF_TEXT.items():
         if kind in mro(type(error)):
             held = [space(kind)[name].__get__(error) for name in ("object", "start", "end")]

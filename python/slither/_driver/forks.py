@@ -31,12 +31,13 @@ def know(one: Parents) -> None:
     filters: Any = warnings.filters
     if no_warning not in filters:
         filters.insert(0, no_warning)
-        # What was decided before is looked at anew; newer Pythons do so by themselves.
+        # Drops the decisions that warnings has cached; newer Pythons do so by themselves.
         getattr(warnings, "_filters_mutated", lambda: None)()
 
 
 def _after_fork() -> None:
-    # A child that kept the socket open would keep BEAM from seeing the end of its driver.
+    # If the child kept the socket open, BEAM would
+    # not see the end of the program that drives it.
     for one in list(_made):
         one.leave_to_parent()
 

@@ -17,13 +17,13 @@ from slither._errors import BeamMissing
 
 _LAST_LINES = 200
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The wheel has the escript within the package; in a checkout `make escript` makes it.
+# The escript is inside the package in a wheel; in a checkout `make escript` builds it.
 _PLACES = (
     os.path.join(_PACKAGE, "_beam", "slither.escript"),
     os.path.join(_PACKAGE, os.pardir, os.pardir, "_build", "slither.escript"),
 )
 
-# Schedulers of BEAM's that spin while they wait would take the cores from the workers.
+# BEAM's schedulers would spin while they wait, and take the cores from the workers.
 _FLAGS = ("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", "+fnu", "+B")
 
 _INSTALL = {
@@ -135,7 +135,7 @@ def advice() -> str:
 def search_path(python: str) -> list[str]:
     """Return the folders that a worker needs to import what this program can."""
     if os.path.realpath(python) != os.path.realpath(sys.executable):
-        # Another interpreter has packages of its own: it gets the script's folder alone.
+        # Another interpreter has its own packages, so it gets only the folder of the script.
         return [os.path.abspath(sys.path[0])] if sys.path else []
     import sysconfig
 

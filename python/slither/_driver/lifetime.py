@@ -33,8 +33,8 @@ class Lifetime:
         self._shutdown_timeout = shutdown_timeout
         self._link = Connection(facts, logs.show)
         self._calls = Calls(self._link, workers, warn_after)
-        # The finaliser closes a Beam that nobody holds any more. At the end of the program
-        # `_at_exit` does, which also waits for calls.
+        # The finaliser closes a Beam that nothing refers to any more. At the end of the
+        # program `_at_exit` closes it instead, and waits for its calls first.
         weakref.finalize(self, self._link.begin_close, shutdown_timeout).atexit = False
         _open[self._link] = self._calls, shutdown_timeout
 
@@ -103,8 +103,8 @@ _open: weakref.WeakKeyDictionary[Connection, tuple[Calls, float]] = weakref.Weak
 
 
 def _at_exit() -> None:
-    # Submitted calls are finished first, as an executor of the standard library finishes them; a
-    # run whose results nobody asks for any more is not.
+    # Submitted calls finish first, as with an executor of the standard library. Runs do not,
+    # since nobody asks for their results any more.
     for connection, (calls, timeout) in list(_open.items()):
         try:
             calls.await_none(calls.all)

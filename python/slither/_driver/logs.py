@@ -15,9 +15,9 @@ from slither._wire.checks import RECORD_NAMES
 from slither._wire.frames import Log
 
 _STREAMS = {"stdout", "stderr"}
-# The path of records that were made in no Python file.
+# The path of log records that do not come from a Python file.
 _NOWHERE = "(beam)"
-# How wide the progress bar is that stands on each stream and is to be written over.
+# The width of the progress bar on each stream, which the next output overwrites.
 _bars: dict[str, int] = {}
 
 
@@ -39,7 +39,7 @@ def show(got: Log) -> None:
             _log(got)
     except BaseException:  # noqa: BLE001 - the program's streams, handlers and filters
         if logging.raiseExceptions and got.logger not in _STREAMS:
-            # There may be no stderr, or it may be what has failed.
+            # There may be no stderr, or it may be stderr itself that has failed.
             with suppress(BaseException):
                 traceback.print_exc()
 
@@ -67,7 +67,7 @@ def _record(got: Log) -> logging.LogRecord:
         now = logging.LogRecord("", 0, "", 0, "", (), None)
         record.msecs = float(int(record.created % 1 * 1_000))
         record.relativeCreated = now.relativeCreated + (record.created - now.created) * 1_000
-    # An attribute that a program has added must not replace one of logging's own.
+    # An attribute that the worker's code has added must not replace one of logging's own.
     for name, value in facts.get("extra", {}).items():
         if name not in vars(record):
             setattr(record, name, value)

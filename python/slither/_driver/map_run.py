@@ -22,7 +22,7 @@ from slither._summary import summarize
 from slither._types import Payload
 from slither._wire import batches, frames
 
-# Batches that may be out by default, where twice the workers are not more.
+# The default limit of batches that are out, unless twice the number of workers is more.
 _IN_FLIGHT = 8
 
 

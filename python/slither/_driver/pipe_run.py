@@ -78,7 +78,7 @@ class PipeRun(Run):
 
         ``document`` is run in place of the pipe's own.
         """
-        # Who runs no pipe does not wait for the language of pipes to load.
+        # Imported late, so that programs without pipes need not load the language of pipes.
         from slither._pipe.definition import Pipe
 
         if not isinstance(pipe, Pipe):

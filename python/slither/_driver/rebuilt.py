@@ -1,9 +1,10 @@
 """Exceptions that were raised in a worker, made again as they were.
 
-An error names classes and says what their objects hold. A class is one that this program has
-loaded by itself, or one of few of the standard library; its object is made and filled by
-:mod:`slither._driver.exception_objects`. Where that can't be, a :class:`slither.HandlerError`
-takes its place, which is also an instance of the built-in exceptions that the class is of.
+An error names classes and says what their objects hold. If the program has loaded such a class
+itself, or the class is one of a few of the standard library,
+:mod:`slither._driver.exception_objects` makes and fills its object. Otherwise a
+:class:`slither.HandlerError` takes its place, which is also an instance of the built-in
+exceptions that the class derives from.
 
 Called by :mod:`slither._driver.errors_in`, in the thread that asks for the result.
 """
@@ -30,7 +31,7 @@ from slither._driver.exception_objects import (
 from slither._errors import HandlerError
 
 _ARGUMENT = re.compile(r"args\[(\d{1,4})\]")
-# These end an iteration where they are raised, and so would a HandlerError that is one of them.
+# These end an iteration when raised, and a HandlerError derived from them would do so, too.
 _NEVER_A_BASE = (StopIteration, StopAsyncIteration)
 
 
@@ -60,12 +61,13 @@ class _Making:
         self._made: list[BaseException | None] = [None] * len(told)
 
     def first(self) -> BaseException:
-        # The parts of a group are made before it, and mostly stand after it in the list.
+        # A group needs its parts first, which mostly
+        # follow it in the list: so begin at the end.
         waiting: Sequence[int] = range(len(self._told) - 1, -1, -1)
         while waiting:
             later = [place for place in waiting if not self._make(place)]
             if len(later) == len(waiting):
-                # What is left are groups that are parts of one another.
+                # Only groups are left that contain one another, which can't be made.
                 for place in later:
                     self._made[place] = self._unknown(place, [])
                 break
@@ -135,7 +137,7 @@ def handler_error(
     BASE["args"].__set__(made, (message, facts))
     told = (facts.get("raised") or [{}])[0]
     for name, value in told.get("attributes", {}).items():
-        # These are slots of the built-in bases, such as errno.
+        # Sets only slots of the built-in bases, such as errno.
         if slot_of(found, name) is not None:
             with contextlib.suppress(Exception):
                 set_attribute(made, name, value)
@@ -167,5 +169,5 @@ def _variant(names: tuple[str, ...]) -> type[HandlerError]:
     try:
         return type(HandlerError.__name__, (HandlerError, *bases), space)
     except TypeError:
-        # Two of these bases can't be joined. No class that was raised had both, either.
+        # Two of these bases can't be combined, so no real class has both: the names are false.
         return HandlerError

@@ -119,7 +119,7 @@ def arguments() -> list[str | bytes]:
 
 
 def _sendable(argument: object) -> str | bytes:
-    # Python holds the bytes of an argument that are not the locale's text as lone surrogates.
+    # Python turns bytes of an argument that it can't decode into lone surrogates.
     text = str(argument)
     try:
         text.encode()

@@ -106,7 +106,7 @@ class Expression(Made):
     __rfloordiv__ = _infix("//", "Divide two ints, rounding down.", swapped=True)
     __mod__ = _infix("%", "Take the remainder of two ints, with the sign of the divisor.")
     __rmod__ = _infix("%", "Take the remainder of two ints, as ``%``.", swapped=True)
-    # The second is not looked at where the first decides.
+    # BEAM does not evaluate the second operand if the first decides.
     __and__ = _infix("and", "Tell whether both are true.")
     __rand__ = _infix("and", "Tell whether both are true.", swapped=True)
     __or__ = _infix("or", "Tell whether one is true.")
@@ -162,7 +162,7 @@ class Expression(Made):
         """Tell whether a str ends so."""
         return Expression("endswith", self, end)
 
-    # An expression refuses what Python does with values: it has none.
+    # An expression has no value yet, so it refuses Python's operations on values.
 
     def __bool__(self) -> NoReturn:
         """Refuse: there is no value here."""

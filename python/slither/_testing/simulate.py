@@ -187,7 +187,7 @@ class Simulation:
     def _measured(
         self, stage: Document, measure: str, entries: list[_Entry]
     ) -> Generator[tuple[_Entry, str | None], None, list[tuple[_Entry, Payload]]]:
-        # Yields what becomes of the items that can't be measured, and returns the others.
+        # Yields the outcomes of items that can't be measured, and returns the other items.
         expression = stage["options"][measure]
         measured: list[tuple[_Entry, Payload]] = []
         for entry in entries:
@@ -313,7 +313,7 @@ def _keyed(measured: list[tuple[_Entry, Payload]], window: int) -> Iterator[list
     for part in _parts(measured, window):
         batches: dict[bytes, list[_Entry]] = {}
         for entry, key in part:
-            # BEAM tells 1 from 1.0, and True from both.
+            # Keys are compared as bytes, since BEAM takes 1, 1.0 and True for three keys.
             batches.setdefault(encode(key), []).append(entry)
         yield from batches.values()
 

@@ -65,8 +65,8 @@ class Questions:
     def keep(self, reply: Reply) -> None:
         """Take an answer that another thread has read."""
         with self._reader.changed:
-            # The thread that asked may have given up, if a signal handler raised there. That is
-            # no fault of BEAM's.
+            # The thread that asked may have given up, if a signal
+            # handler raised there. That is no fault of BEAM's.
             if reply[0] in self._waiting:
                 self._waiting[reply[0]] = reply[1:]
                 self._reader.changed.notify_all()

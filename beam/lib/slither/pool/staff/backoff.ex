@@ -8,8 +8,8 @@ defmodule Slither.Pool.Staff.Backoff do
   @longest 10_000
   # Failed starts in a row after which callers are refused, with the reason.
   @patience 3
-  # Workers in a row that end as soon as they are ready. This one, and each after it, counts as a
-  # failed start.
+  # Workers in a row that end as soon as they are ready.
+  # This one, and each after it, counts as a failed start.
   @patience_when_ready 3
 
   defstruct failures: 0, rounds: 0, flaps: 0, held: false

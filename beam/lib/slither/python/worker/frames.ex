@@ -13,8 +13,8 @@ defmodule Slither.Python.Worker.Frames do
   alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
 
-  # An honest worker has no more to say than its credits allow; one that floods its owner would
-  # keep it from enforcing the deadline.
+  # Messages that may wait for the owner. A worker behind more of them has sent more than its credits
+  # allow, and the flood would keep the owner from enforcing deadlines.
   @flood 10_000
 
   @doc "Reads a frame's body."

@@ -7,8 +7,8 @@ defmodule Slither.Store.Journal.Frame do
   # nor bytes in a user's value that look like one, pass for a record of this file. `synced` says
   # up to which byte the file was known to be on disk when the record was written, which tells
   # damage from a torn write. If a record behind an unreadable place says that the place was on
-  # disk, the file is damaged. If none does, that write was under way when the VM ended, and no write after it
-  # was promised to be on disk.
+  # disk, the file is damaged. If none does, that write was under way when the VM ended, and no
+  # write after it was promised to be on disk.
 
   @magic "slither-store 2\n"
   @begin byte_size(@magic) + 4
