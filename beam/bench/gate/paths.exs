@@ -30,6 +30,13 @@ defmodule Slither.Bench.Gate do
     end
   end
 
+  defmodule Own do
+    @behaviour Slither.Dispatch.Executor
+
+    @impl true
+    def execute_batch(items, _context, _options), do: {:ok, items, %{}}
+  end
+
   def main do
     Logger.configure(level: :warning)
     Process.flag(:trap_exit, true)
@@ -61,6 +68,11 @@ defmodule Slither.Bench.Gate do
        us(300, fn -> {:ok, _} = Slither.run_pipe(one_stage, [1]) end)},
       {"throughput call", us(1_000, fn -> {:ok, _, _} = call(:gate) end)},
       {"throughput 3k callers", ms(fn -> callers(3_000) end)},
+      {"throughput own executor", ms(fn -> own() end)},
+      # What the caller had got before is to cost neither: it was 40 and 20 times as long once.
+      {"throughput own executor mailbox of 100k", ms_of(fn -> own() end, 100_000)},
+      {"throughput call mailbox of 100k",
+       ms_of(fn -> for(_ <- 1..200, do: call(:gate)) end, 100_000)},
       {"work even", ms(fn -> work("even", []) end)},
       {"work tail", ms(fn -> work("tail-1", batch_size: 8) end)},
       {"store get", us(300_000, fn -> Server.get(Features, :bench_features, "user:42") end)},
@@ -107,6 +119,20 @@ defmodule Slither.Bench.Gate do
     options = [module: "store_bench", function: "slither", pool: :gate, timeout: 120_000]
     {:ok, [item]} = Slither.dispatch([1_000], options)
     item.payload
+  end
+
+  defp own, do: {:ok, _} = Slither.dispatch(Enum.to_list(1..500), executor: Own, batch_size: 1)
+
+  # In a process that has got so many messages of others.
+  defp ms_of(fun, foreign) do
+    fn ->
+      fn ->
+        for n <- 1..foreign, do: send(self(), {:foreign, n})
+        timed(fun) / 1_000_000
+      end
+      |> Task.async()
+      |> Task.await(:infinity)
+    end
   end
 
   defp ms(fun), do: fn -> timed(fun) / 1_000_000 end

@@ -498,26 +498,6 @@ defmodule Slither.Pool.PoolTest do
   end
 
   # A look through all 200,000 in each of 200 calls: some 40 times as long.
-  test "what the caller had got before costs a call nothing" do
-    pool = ready_pool(size: 1)
-    assert Enum.min(times(pool, 200_000)) < 10 * Enum.min(times(pool, 0))
-  end
-
-  defp times(pool, foreign) do
-    call = fn ->
-      {:ok, [[1]], _none} = Pool.call(pool, ["function", "builtins", "list"], [[1]])
-    end
-
-    for _ <- 1..3 do
-      fn ->
-        for n <- 1..foreign//1, do: send(self(), {:foreign, n})
-        fn -> for _ <- 1..200, do: call.() end |> :timer.tc() |> elem(0)
-      end
-      |> Task.async()
-      |> Task.await(:infinity)
-    end
-  end
-
   # What is left of a mailbox.
   defp flush do
     receive do

@@ -58,26 +58,6 @@ defmodule Slither.Run.Carrier.LocalTest do
     assert Local.message(local, {:down, monitor, :normal}) == {:ok, local}
   end
 
-  # A look through all 100,000 after each of 500 batches: some 40 times as long.
-  test "what the caller had got before costs an executor's batches nothing" do
-    assert Enum.min(times(100_000)) < 10 * Enum.min(times(0))
-  end
-
-  defp times(foreign) do
-    options = [executor: FunExecutor, executor_options: [fun: &{:ok, &1}], batch_size: 1]
-
-    for _ <- 1..3 do
-      fn ->
-        for n <- 1..foreign//1, do: send(self(), {:foreign, n})
-        {time, {:ok, _items}} = :timer.tc(fn -> Dispatch.run(1..500, options) end)
-        {:message_queue_len, ^foreign} = Process.info(self(), :message_queue_len)
-        time
-      end
-      |> Task.async()
-      |> Task.await(:infinity)
-    end
-  end
-
   test "what takes too long is killed, and lost by its time" do
     fun = fn _entries -> receive do: (:never -> :ok) end
     {mailbox, local} = open(fun, executor: __MODULE__, timeout: 1)

@@ -53,30 +53,4 @@ defmodule Slither.Run.MailboxTest do
     Inbox.tell(inbox, {:granted, :ref, self()})
     assert Process.info(self(), :messages) == {:messages, [{:foreign, 1}]}
   end
-
-  # Each of 500 waits would look through all 100,000: some 200 times as long.
-  test "what the process had got before costs a run nothing" do
-    assert Enum.min(times(100_000)) < 20 * Enum.min(times(0))
-  end
-
-  defp times(foreign) do
-    for _ <- 1..3 do
-      fn ->
-        for n <- 1..foreign//1, do: send(self(), {:foreign, n})
-        mailbox = Mailbox.open()
-        inbox = Mailbox.inbox(mailbox, :key)
-        fn -> exchange(mailbox, inbox, 500) end |> :timer.tc() |> elem(0)
-      end
-      |> Task.async()
-      |> Task.await(:infinity)
-    end
-  end
-
-  defp exchange(_mailbox, _inbox, 0), do: :ok
-
-  defp exchange(mailbox, inbox, left) do
-    Inbox.tell(inbox, {:part, :ref, left})
-    {:key, {:part, :ref, ^left}} = Mailbox.await(mailbox)
-    exchange(mailbox, inbox, left - 1)
-  end
 end

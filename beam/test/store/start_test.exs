@@ -318,12 +318,6 @@ defmodule Slither.Store.StartTest do
     refute ill in Server.stores()
   end
 
-  test "a configured store that can't be started stops the start" do
-    Process.flag(:trap_exit, true)
-    ill = Stores.define(tables: [%{name: :items}], load: fn _tables -> {:error, :disk} end)
-    assert Slither.Store.Restarter.start_link(ill) == {:error, :disk}
-  end
-
   defp comes_back(store), do: store in Server.stores() or comes_back(store)
 
   defp start_and_hold(module) do

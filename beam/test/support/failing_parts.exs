@@ -17,11 +17,17 @@ alias Slither.Store.{Directory, Server}
 alias Slither.Test.FeatureStore
 
 Application.load(:slither)
+
+# What is wrong with a configuration is told at once.
+Application.put_env(:slither, :stores, [{Failing.Store, dir: "/dev/null"}])
+Application.ensure_all_started(:logger)
+Logger.configure(level: :none)
+{:error, {:slither, _reason}} = Application.ensure_all_started(:slither)
+IO.puts("refused #{List.keymember?(Application.started_applications(), :slither, 0)}")
+
 Application.put_env(:slither, :stores, [FeatureStore, {Failing.Store, dir: dir}])
 pool = [paths: [handlers], size: 1]
 Application.put_env(:slither, :pools, one: pool, two: pool)
-Application.ensure_all_started(:logger)
-Logger.configure(level: :none)
 {:ok, _} = Application.ensure_all_started(:slither)
 
 :ok = Pool.await_ready(:one)
