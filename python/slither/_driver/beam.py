@@ -19,7 +19,7 @@ from slither._driver.map_run import MapRun
 from slither._driver.pipe_run import Output, PipeRun, gathered
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import results
-from slither._driver.settings import Keeps, Many, One, PipeOptions, Returns, StrPath
+from slither._driver.settings import Keeps, Many, One, Returns, StrPath
 from slither._driver.tables import Tables
 from slither._driver.window import Group
 from slither._errors import BeamError
@@ -179,7 +179,7 @@ class Beam(Lifetime):
             self,
             function,
             iterable,
-            on_error=on_error,
+            on_error,
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
@@ -207,13 +207,37 @@ class Beam(Lifetime):
         self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
     ) -> AsyncResults[R | Exception]: ...
     def amap(
-        self, function: Callable[..., object], iterable: AnyIterable[Payload], **options: Payload
+        self,
+        function: Callable[..., object],
+        iterable: AnyIterable[Payload],
+        *,
+        batch_size: int | None = None,
+        max_in_flight: int | None = None,
+        ordering: settings.Ordering = "preserve",
+        on_error: settings.OnError = "halt",
+        isolate: bool = False,
+        timeout: float | None = None,
+        trace: str | None = None,
+        progress: bool = False,
     ) -> AsyncResults[Payload]:
         """Give the results for ``async for``; otherwise as :meth:`map`.
 
         ``iterable`` may be one for ``async for``, too; it is pulled in the event loop.
         """
-        return AsyncResults(MapRun.over(self, function, iterable, **options), iterable)
+        run = MapRun.over(
+            self,
+            function,
+            iterable,
+            on_error,
+            batch_size=batch_size,
+            max_in_flight=max_in_flight,
+            ordering=ordering,
+            isolate=isolate,
+            timeout=timeout,
+            trace=trace,
+            progress=progress,
+        )
+        return AsyncResults(run, iterable)
 
     def stream(
         self,
@@ -245,10 +269,20 @@ class Beam(Lifetime):
         return Results.of(run, iterable)
 
     def astream(
-        self, pipe: Pipe, iterable: AnyIterable[Payload], **options: Unpack[PipeOptions]
+        self,
+        pipe: Pipe,
+        iterable: AnyIterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        resume: str = "same",
+        trace: str | None = None,
+        progress: bool = False,
     ) -> AsyncResults[Output]:
         """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
-        return AsyncResults(PipeRun.over(self, pipe, iterable, **options), iterable)
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
+        return AsyncResults(run, iterable)
 
     def run(
         self,
@@ -276,10 +310,19 @@ class Beam(Lifetime):
         return outputs
 
     async def arun(
-        self, pipe: Pipe, iterable: AnyIterable[Payload], **options: Unpack[PipeOptions]
+        self,
+        pipe: Pipe,
+        iterable: AnyIterable[Payload],
+        *,
+        checkpoint: StrPath | None = None,
+        resume: str = "same",
+        trace: str | None = None,
+        progress: bool = False,
     ) -> Outputs:
         """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
-        run = PipeRun.over(self, pipe, iterable, **options)
+        run = PipeRun.over(
+            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
+        )
         with gathered(run) as outputs:
             async for name, value in aio.results(run, iterable):
                 outputs[name].append(value)

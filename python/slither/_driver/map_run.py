@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from slither._driver import settings
 from slither._driver.batching import Batching
@@ -21,6 +22,9 @@ from slither._errors import EncodeError
 from slither._summary import summarize
 from slither._types import Payload
 from slither._wire import batches, frames
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # The default limit of batches that are out, unless twice the number of workers is more.
 _IN_FLIGHT = 8
@@ -61,31 +65,25 @@ class MapRun(Run):
         beam: Lifetime,
         function: Callable[..., object],
         items: object,
-        *,
-        on_error: settings.OnError = "halt",
-        batch_size: int | None = None,
-        max_in_flight: int | None = None,
-        ordering: settings.Ordering = "preserve",
-        isolate: bool = False,
-        timeout: float | None = None,
-        trace: str | None = None,
-        progress: bool = False,
+        on_error: settings.OnError,
+        **asked: Unpack[settings.MapOptions],
     ) -> MapRun:
-        """Return a run of which nothing has been sent yet: see ``Beam.map``."""
+        """Return a run of which nothing has been sent yet; ``asked`` are all of the options."""
         policy, failures = settings.policy(on_error)
-        most = max(_IN_FLIGHT, 2 * beam.workers) if max_in_flight is None else max_in_flight
+        ordering, size, most = asked["ordering"], asked["batch_size"], asked["max_in_flight"]
+        most = max(_IN_FLIGHT, 2 * beam.workers) if most is None else most
         spec: dict[str, Payload] = {
             "ordering": settings.one_of("ordering", ordering, ("preserve", "as_completed")),
             "target": ["each", *reference(function)],
             "max_in_flight": settings.count("max_in_flight", most),
             "on_error": policy,
-            "isolate": bool(isolate),
-            "timeout": settings.milliseconds("timeout", timeout),
+            "isolate": bool(asked["isolate"]),
+            "timeout": settings.milliseconds("timeout", asked["timeout"]),
         }
-        if trace is not None:
-            spec["trace"] = str(trace)
-        size = None if batch_size is None else settings.count("batch_size", batch_size)
-        shown = shows(str(getattr(function, "__name__", "map")), items, progress)
+        if asked["trace"] is not None:
+            spec["trace"] = str(asked["trace"])
+        size = None if size is None else settings.count("batch_size", size)
+        shown = shows(str(getattr(function, "__name__", "map")), items, asked["progress"])
         return cls(beam._link, spec, beam, shown, batch_size=size, failures=failures)
 
     def room(self) -> int:

@@ -67,10 +67,10 @@ class PipeRun(Run):
         beam: Lifetime,
         pipe: Pipe,
         items: object,
-        progress: bool = False,
+        progress: bool,
         *,
-        checkpoint: StrPath | None = None,
-        resume: str = "same",
+        checkpoint: StrPath | None,
+        resume: str,
         trace: str | None = None,
         document: dict[str, Payload] | None = None,
     ) -> PipeRun:

@@ -57,15 +57,6 @@ class Returns(MapOptions, total=False):
     on_error: Required[Literal["return"]]
 
 
-class PipeOptions(TypedDict, total=False):
-    """The options of a run of a pipe: see :meth:`slither.Beam.stream`."""
-
-    checkpoint: StrPath | None
-    resume: str
-    trace: str | None
-    progress: bool
-
-
 def count(name: str, value: T) -> T:
     """Return a whole number of 1 or more; ValueError names what it is for."""
     return _options.checked(name, value, _options.whole(1))
