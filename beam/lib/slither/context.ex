@@ -16,6 +16,17 @@ defmodule Slither.Context do
       {1, "a"}
   """
 
+  alias Slither.Options
+
+  @fields [
+    pipe: [type: {:or, [:name, {:in, [nil]}]}],
+    stage: [type: {:or, [:name, {:in, [nil]}]}],
+    session_id: [type: :string],
+    stores: [type: :map],
+    metadata: [type: :map],
+    runtime: [type: :map]
+  ]
+
   defstruct [:pipe, :stage, :session_id, stores: %{}, metadata: %{}, runtime: %{}]
 
   @type t :: %__MODULE__{
@@ -28,7 +39,8 @@ defmodule Slither.Context do
         }
 
   @doc """
-  A context with the given fields; `session_id` is one of its own unless given.
+  A context with the given fields; `session_id` is one of its own unless given. Raises for a field
+  that a context does not have, and for a value that the field can't be.
 
       iex> Slither.Context.new(session_id: "user-7").session_id
       "user-7"
@@ -39,6 +51,7 @@ defmodule Slither.Context do
   def new(fields \\ []) do
     number = System.unique_integer([:positive])
     session_id = "slither_#{System.system_time(:millisecond)}_#{number}"
+    fields = Options.validate!(fields, @fields, "Slither.Context.new/1")
     struct!(%__MODULE__{session_id: session_id}, fields)
   end
 

@@ -11,6 +11,17 @@ defmodule Slither.Pipe.AloneTest do
   doctest Slither.Stage.Beam
   doctest Slither.Stage.Router
 
+  test "a context by hand names the field that it can't have" do
+    for {fields, said} <- [
+          {5, "a keyword list"},
+          {[metdata: %{}], "metdata"},
+          {[metadata: 5], ":metadata"},
+          {[session_id: :a], ":session_id"}
+        ] do
+      assert Exception.message(catch_error(Context.new(fields))) =~ said
+    end
+  end
+
   for module <- [Stage.Beam, Stage.Python, Stage.Router] do
     test "#{inspect(module)} has all callbacks of a stage" do
       module = unquote(module)
