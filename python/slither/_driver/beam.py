@@ -8,37 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from slither._driver import aio, launch, settings
+from slither._driver import launch, settings
 from slither._driver.functions import main_module, reference
-from slither._driver.futures import CallFuture
-from slither._driver.lifetime import Lifetime
-from slither._driver.map_run import MapRun
-from slither._driver.pipe_run import Output, PipeRun, gathered
-from slither._driver.results import AsyncResults, Results
-from slither._driver.run import results
-from slither._driver.settings import Keeps, Many, One, Returns, StrPath
+from slither._driver.maps import Maps
+from slither._driver.pipes import Pipes
+from slither._driver.settings import StrPath
+from slither._driver.singles import Singles
 from slither._driver.tables import Tables
-from slither._driver.window import Group
 from slither._errors import BeamError
-from slither._outputs import Outputs
 from slither._types import Payload
 from slither._worker import current
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from slither._pipe.definition import Pipe
     from slither.store import Table
 
-T = TypeVar("T")
-R = TypeVar("R")
-AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 
-
-class Beam(Lifetime):
+class Beam(Maps, Pipes, Singles):
     """BEAM as a child of this program, with a pool of Python workers.
 
     ::
@@ -118,255 +106,6 @@ class Beam(Lifetime):
         }
         super().__init__(facts, size, shutdown_timeout, warn_after)
         self._tables = Tables(self._link)
-
-    @overload
-    def map(
-        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Returns]
-    ) -> Results[R | Exception]: ...
-    @overload
-    def map(
-        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Returns]
-    ) -> Results[R | Exception]: ...
-    def map(
-        self,
-        function: Callable[..., object],
-        iterable: Iterable[Payload],
-        *,
-        batch_size: int | None = None,
-        max_in_flight: int | None = None,
-        ordering: settings.Ordering = "preserve",
-        on_error: settings.OnError = "halt",
-        isolate: bool = False,
-        timeout: float | None = None,
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> Results[Payload]:
-        """Apply a function to each item, and give the results lazily, one for each item.
-
-        ``function`` is given by reference: workers import it by its module and name, so it is
-        one of a module or of the script, not a lambda or a closure. It takes one item; one that
-        is marked with :func:`slither.worker.batch_handler` takes a list of up to ``batch_size``
-        items and returns as many results. Without a ``batch_size``, batches begin with one item,
-        so that a few slow items go to all workers, and grow up to 64 while they come back soon.
-
-        ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
-        further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
-        where that is more), nor beyond 64 MB and a batch.
-
-        - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
-        - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
-          results before it; ``"skip"`` leaves failed items out; ``"return"`` gives exceptions in
-          their places; :func:`slither.pipe.retry` tries again first;
-        - ``isolate``: whether a batch that fails as a whole, as when its worker dies, is split
-          until the items at fault are alone;
-        - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
-          default, for ever;
-        - ``trace``: what the handlers find as ``slither.worker.context().trace``;
-        - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
-
-        An exception of the function is raised as what it was where its class is known here, with
-        the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
-        """
-        run = MapRun.over(
-            self,
-            function,
-            iterable,
-            on_error,
-            batch_size=batch_size,
-            max_in_flight=max_in_flight,
-            ordering=ordering,
-            isolate=isolate,
-            timeout=timeout,
-            trace=trace,
-            progress=progress,
-        )
-        return Results.of(run, iterable)
-
-    @overload
-    def amap(
-        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
-    ) -> AsyncResults[R]: ...
-    @overload
-    def amap(
-        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
-    ) -> AsyncResults[R | Exception]: ...
-    @overload
-    def amap(
-        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
-    ) -> AsyncResults[R]: ...
-    @overload
-    def amap(
-        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
-    ) -> AsyncResults[R | Exception]: ...
-    def amap(
-        self,
-        function: Callable[..., object],
-        iterable: AnyIterable[Payload],
-        *,
-        batch_size: int | None = None,
-        max_in_flight: int | None = None,
-        ordering: settings.Ordering = "preserve",
-        on_error: settings.OnError = "halt",
-        isolate: bool = False,
-        timeout: float | None = None,
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> AsyncResults[Payload]:
-        """Give the results for ``async for``; otherwise as :meth:`map`.
-
-        ``iterable`` may be one for ``async for``, too; it is pulled in the event loop.
-        """
-        run = MapRun.over(
-            self,
-            function,
-            iterable,
-            on_error,
-            batch_size=batch_size,
-            max_in_flight=max_in_flight,
-            ordering=ordering,
-            isolate=isolate,
-            timeout=timeout,
-            trace=trace,
-            progress=progress,
-        )
-        return AsyncResults(run, iterable)
-
-    def stream(
-        self,
-        pipe: Pipe,
-        iterable: Iterable[Payload],
-        *,
-        checkpoint: StrPath | None = None,
-        resume: str = "same",
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> Results[Output]:
-        """Run a pipe, and give ``(output, payload)`` as they come, in order for each output.
-
-        ``iterable`` may be infinite: it is pulled in the thread that asks for outputs, some
-        hundred items ahead of what the pipe can work on, and no further.
-
-        With ``checkpoint``, a file, the run records what is finished: the same call after a
-        crash goes on from there, and gives everything once. A checkpoint of another pipe, of
-        handlers with another source or of another input is refused with what differs, unless
-        ``resume`` is ``"anyway"``; one that another run uses is refused, too.
-        ``trace`` and ``progress`` are as for :meth:`map`.
-
-        Raises :class:`slither.RunError` when the pipe stops at an item that failed, after what
-        came out before it, and what the input raises as it is.
-        """
-        run = PipeRun.over(
-            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
-        )
-        return Results.of(run, iterable)
-
-    def astream(
-        self,
-        pipe: Pipe,
-        iterable: AnyIterable[Payload],
-        *,
-        checkpoint: StrPath | None = None,
-        resume: str = "same",
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> AsyncResults[Output]:
-        """Give the outputs for ``async for``; otherwise as :meth:`stream`."""
-        run = PipeRun.over(
-            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
-        )
-        return AsyncResults(run, iterable)
-
-    def run(
-        self,
-        pipe: Pipe,
-        iterable: Iterable[Payload],
-        *,
-        checkpoint: StrPath | None = None,
-        resume: str = "same",
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> Outputs:
-        """Run a pipe over all items, and return its outputs.
-
-        A dict from each output's name to the list of payloads that reached it, in order, with
-        ``default`` for those that no route took. Takes and raises what :meth:`stream` does, but
-        always as :class:`slither.RunError`, with what had come out as ``partial``.
-        """
-        run = PipeRun.over(
-            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
-        )
-        with gathered(run) as outputs:
-            for part in results(run, iterable):
-                for name, value in part:
-                    outputs[name].append(value)
-        return outputs
-
-    async def arun(
-        self,
-        pipe: Pipe,
-        iterable: AnyIterable[Payload],
-        *,
-        checkpoint: StrPath | None = None,
-        resume: str = "same",
-        trace: str | None = None,
-        progress: bool = False,
-    ) -> Outputs:
-        """Run a pipe without a thread that waits; otherwise as :meth:`run`."""
-        run = PipeRun.over(
-            self, pipe, iterable, progress, checkpoint=checkpoint, resume=resume, trace=trace
-        )
-        with gathered(run) as outputs:
-            async for name, value in aio.results(run, iterable):
-                outputs[name].append(value)
-        return outputs
-
-    def submit(
-        self, function: Callable[..., R], /, *arguments: object, **named: object
-    ) -> CallFuture[R]:
-        """Call a function once, in a worker, and return a future for what it returns.
-
-        The function is given by reference, as for :meth:`map`; arguments and result cross as all
-        values do, tuples as lists. Arguments are read before this returns; one that can't be
-        sent fails the future. The future can be cancelled until a worker has the call, and ended
-        with ``kill()`` from then on. It keeps the Beam alive; done callbacks run in a thread of
-        their own, one after the other.
-        """
-        return self._submit(reference(function), None, arguments, named)
-
-    def submit_with(
-        self,
-        function: Callable[..., R],
-        args: Iterable[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-        *,
-        timeout: float | None = None,
-    ) -> CallFuture[R]:
-        """Call a function once, as :meth:`submit` does, with options of the call beside it.
-
-        ``timeout``: seconds that the call may run, or None for ever; then its worker is killed,
-        and the future has a :class:`slither.CallTimeout`.
-        """
-        limit = settings.milliseconds("timeout", timeout)
-        return self._submit(reference(function), limit, tuple(args), dict(kwargs or {}))
-
-    def _submit(
-        self,
-        target: tuple[str, str],
-        timeout: int | None,
-        arguments: tuple[object, ...],
-        named: dict[str, object],
-        group: Group | None = None,
-    ) -> CallFuture[R]:
-        call = (arguments, named)
-        return self._calls.submit(self, (*target, timeout), [call], group=group)
 
     def store(
         self,

@@ -1,0 +1,147 @@
+"""What a Beam does with a function of many items.
+
+A method returns at once; the thread, or the event loop, that asks for the results runs the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+
+from slither._driver import settings
+from slither._driver.lifetime import Lifetime
+from slither._driver.map_run import MapRun
+from slither._driver.results import AsyncResults, Results
+from slither._driver.settings import Keeps, Many, One, Returns
+from slither._types import Payload
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+R = TypeVar("R")
+AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
+
+
+class Maps(Lifetime):
+    """The maps of a Beam."""
+
+    @overload
+    def map(
+        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Returns]
+    ) -> Results[R | Exception]: ...
+    @overload
+    def map(
+        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Returns]
+    ) -> Results[R | Exception]: ...
+    def map(
+        self,
+        function: Callable[..., object],
+        iterable: Iterable[Payload],
+        *,
+        batch_size: int | None = None,
+        max_in_flight: int | None = None,
+        ordering: settings.Ordering = "preserve",
+        on_error: settings.OnError = "halt",
+        isolate: bool = False,
+        timeout: float | None = None,
+        trace: str | None = None,
+        progress: bool = False,
+    ) -> Results[Payload]:
+        """Apply a function to each item, and give the results lazily, one for each item.
+
+        ``function`` is given by reference: workers import it by its module and name, so it is
+        one of a module or of the script, not a lambda or a closure. It takes one item; one that
+        is marked with :func:`slither.worker.batch_handler` takes a list of up to ``batch_size``
+        items and returns as many results. Without a ``batch_size``, batches begin with one item,
+        so that a few slow items go to all workers, and grow up to 64 while they come back soon.
+
+        ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
+        further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
+        where that is more), nor beyond 64 MB and a batch.
+
+        - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
+        - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
+          results before it; ``"skip"`` leaves failed items out; ``"return"`` gives exceptions in
+          their places; :func:`slither.pipe.retry` tries again first;
+        - ``isolate``: whether a batch that fails as a whole, as when its worker dies, is split
+          until the items at fault are alone;
+        - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
+          default, for ever;
+        - ``trace``: what the handlers find as ``slither.worker.context().trace``;
+        - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
+
+        An exception of the function is raised as what it was where its class is known here, with
+        the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
+        """
+        run = MapRun.over(
+            self,
+            function,
+            iterable,
+            on_error,
+            batch_size=batch_size,
+            max_in_flight=max_in_flight,
+            ordering=ordering,
+            isolate=isolate,
+            timeout=timeout,
+            trace=trace,
+            progress=progress,
+        )
+        return Results.of(run, iterable)
+
+    @overload
+    def amap(
+        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
+    ) -> AsyncResults[R]: ...
+    @overload
+    def amap(
+        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
+    ) -> AsyncResults[R | Exception]: ...
+    @overload
+    def amap(
+        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
+    ) -> AsyncResults[R]: ...
+    @overload
+    def amap(
+        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
+    ) -> AsyncResults[R | Exception]: ...
+    def amap(
+        self,
+        function: Callable[..., object],
+        iterable: AnyIterable[Payload],
+        *,
+        batch_size: int | None = None,
+        max_in_flight: int | None = None,
+        ordering: settings.Ordering = "preserve",
+        on_error: settings.OnError = "halt",
+        isolate: bool = False,
+        timeout: float | None = None,
+        trace: str | None = None,
+        progress: bool = False,
+    ) -> AsyncResults[Payload]:
+        """Give the results for ``async for``; otherwise as :meth:`map`.
+
+        ``iterable`` may be one for ``async for``, too; it is pulled in the event loop.
+        """
+        run = MapRun.over(
+            self,
+            function,
+            iterable,
+            on_error,
+            batch_size=batch_size,
+            max_in_flight=max_in_flight,
+            ordering=ordering,
+            isolate=isolate,
+            timeout=timeout,
+            trace=trace,
+            progress=progress,
+        )
+        return AsyncResults(run, iterable)
