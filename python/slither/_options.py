@@ -41,6 +41,10 @@ SECONDS: Check = (
     "a number of seconds above 0, or None",
     lambda value: value is None or ((_is_int(value) or isinstance(value, float)) and value > 0),
 )
+DURATION: Check = (
+    "a number of seconds above 0",
+    lambda value: (_is_int(value) or isinstance(value, float)) and 0 < value < _LONGEST,
+)
 BOOL: Check = ("True or False", lambda value: type(value) is bool)
 TEXT: Check = (
     "a str",

@@ -125,7 +125,7 @@ def of_pipes() -> Iterator[tuple[str, Ask]]:
     tables: Payload = {
         "python": (
             lambda **options: pipe.python("s", driven.echoes, **options),
-            "batch_size target_ms min_batch_size max_batch_size max_in_flight "
+            "batch_size batch_time min_batch_size max_batch_size max_in_flight "
             "max_in_flight_bytes ordering isolate timeout queue_timeout pool "
             "max_weight window batchsize",
         ),

@@ -10,7 +10,7 @@ defmodule Slither.Dispatch.AutoSizeTest do
 
   defp auto(options \\ []),
     do:
-      [target_ms: 50, min_batch_size: 1, max_batch_size: 1000]
+      [batch_time: 50, min_batch_size: 1, max_batch_size: 1000]
       |> Keyword.merge(options)
       |> AutoSize.new()
 

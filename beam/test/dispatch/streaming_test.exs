@@ -153,7 +153,7 @@ defmodule Slither.Dispatch.StreamingTest do
 
     test "finds a batch size as for any other" do
       pool = ready_pool()
-      options = python(pool, "numbers", batch_size: :auto, target_ms: 5)
+      options = python(pool, "numbers", batch_size: :auto, batch_time: 5)
       assert {:ok, items} = Dispatch.run(1..2_000, options)
       assert payloads(items) == Enum.to_list(1..2_000)
     end

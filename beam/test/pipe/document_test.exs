@@ -106,7 +106,7 @@ defmodule Slither.Pipe.DocumentTest do
 
       assert [:auto, 20, 2, 500, :as_completed, true] ==
                for(
-                 key <- ~w(batch_size target_ms min_batch_size max_batch_size ordering isolate)a,
+                 key <- ~w(batch_size batch_time min_batch_size max_batch_size ordering isolate)a,
                  do: stages["auto"][key]
                )
 

@@ -138,18 +138,22 @@ class Pipe:
         :func:`slither.worker.item_handler`, and ``command``, the name of a registered handler.
         A function goes by reference: a worker imports its module.
 
-        Options, as of a dispatch: ``batch_size`` (64, or ``"auto"`` with ``target_ms``,
-        ``min_batch_size``, ``max_batch_size``), ``max_in_flight`` batches (8) and
+        Options, as of a dispatch: ``batch_size`` (64, or ``"auto"`` with
+        ``batch_time``, the seconds that a batch should take (0.05), ``min_batch_size`` and
+        ``max_batch_size``), ``max_in_flight`` batches (8) and
         ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
         (split a failing batch until the items at fault are alone), ``timeout`` (30,000 ms) and
         ``queue_timeout``, ``pool``; ``weight``, an expression, with ``max_weight`` for a batch,
         or ``key``, an expression, for batches of one key within ``window`` items (1,000).
         """
-        given = dict(options)
+        given: dict[str, Payload] = dict(options)
         self._check(name, wrong(given, known.PYTHON) or known.needs(given))
         for expression in ("weight", "key"):
             if expression in given:
                 given[expression] = expression_of(given[expression])
+        if "batch_time" in given:
+            # A document has its times in ms.
+            given["batch_time"] = max(1, round(given["batch_time"] * 1_000))
         return self._stage(name, "python", target(name, handler, each, command), given)
 
     def route(

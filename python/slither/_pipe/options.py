@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 from slither._errors import PipeError
-from slither._options import BOOL, MS, TEXT, Check, either, whole, words, wrong
+from slither._options import BOOL, DURATION, MS, TEXT, Check, either, whole, words, wrong
 from slither._pipe.document import routed
 from slither._pipe.expression import Expression, Operand, data
 from slither._types import Payload
@@ -32,10 +32,13 @@ _Expression = Annotated[Operand, _ANYTHING]
 
 
 class PythonOptions(TypedDict, total=False):
-    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit."""
+    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit.
+
+    ``batch_time`` is in seconds.
+    """
 
     batch_size: Annotated[int | Literal["auto"], either(whole(1), "auto")]
-    target_ms: _Positive
+    batch_time: Annotated[float, DURATION]
     min_batch_size: _Positive
     max_batch_size: _Positive
     max_in_flight: _Positive

@@ -18,9 +18,9 @@ defmodule Slither.Dispatch.Settings do
     batch_size: [
       type: {:or, [:pos_integer, {:in, [:auto]}]},
       default: 64,
-      doc: "Items in one batch; `:auto` finds how many take the handler `target_ms`."
+      doc: "Items in one batch; `:auto` finds how many take the handler `batch_time`."
     ],
-    target_ms: [type: :pos_integer, default: 50, doc: "`:auto`: ms a batch should take."],
+    batch_time: [type: :pos_integer, default: 50, doc: "`:auto`: ms a batch should take."],
     min_batch_size: [type: :pos_integer, default: 1, doc: "`:auto`: the smallest batch."],
     max_batch_size: [type: :pos_integer, default: 1_000, doc: "`:auto`: the largest batch."],
     max_in_flight: [type: :pos_integer, default: 8, doc: "Batches that may be out at once."],

@@ -9,7 +9,7 @@ defmodule Slither.Pipe.Fingerprint do
 
   # Options that change how a run goes, but not its outputs.
   @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
-            [:window, :concurrency, :target_ms, :max_in_flight_bytes, :on_session_lost]
+            [:window, :concurrency, :batch_time, :max_in_flight_bytes, :on_session_lost]
 
   @doc "The parts, in order of their names."
   @spec parts(Definition.t(), keyword) :: Checkpoint.parts()

@@ -25,7 +25,7 @@ defmodule Slither.Run.AutoSize do
     min = options[:min_batch_size]
 
     %__MODULE__{
-      target: System.convert_time_unit(options[:target_ms], :millisecond, :native),
+      target: System.convert_time_unit(options[:batch_time], :millisecond, :native),
       min: min,
       max: max(min, options[:max_batch_size]),
       size: min

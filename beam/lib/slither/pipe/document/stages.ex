@@ -14,7 +14,7 @@ defmodule Slither.Pipe.Document.Stages do
   # options of these stages take functions or modules.
   @beam ~w(cardinality concurrency)a
   @batch ~w(size timeout)a
-  @python ~w(batch_size target_ms min_batch_size max_batch_size max_in_flight max_in_flight_bytes
+  @python ~w(batch_size batch_time min_batch_size max_batch_size max_in_flight max_in_flight_bytes
              ordering isolate timeout queue_timeout max_weight window)a
 
   @typep within :: %{pool: atom, read: (Part.t() -> Definition.t())}
