@@ -2,14 +2,94 @@ defmodule Slither do
   @moduledoc """
   Python compute under BEAM control.
 
-    * `Slither.Store`: shared state in ETS, which Python reads through views;
+    * `Slither.call/4`: one Python function, once;
     * `Slither.Dispatch`: batched fan-out to Python workers, with bounded work in flight;
-    * `Slither.Pipe`: BEAM stages, Python stages and routing in one supervised flow.
+    * `Slither.Pipe`: BEAM stages, Python stages and routing in one supervised flow;
+    * `Slither.Store`: shared state in ETS, which Python reads through views.
 
-  This module is the short way to the last two.
+  This module is the short way to the first three.
   """
 
-  alias Slither.{Dispatch, Item, Pipe, Receipt}
+  alias Slither.{Call, Dispatch, Error, Item, Pipe, Receipt}
+
+  @typedoc "The name of a Python module or function, which may be dotted."
+  @type name :: String.t() | atom
+
+  @doc """
+  Calls a Python function, and waits for what it returns.
+
+      {:ok, 8.0} = Slither.call("math", "pow", [2, 3])
+      {:ok, "[\\n 1\\n]"} = Slither.call("json", "dumps", [[1]], kwargs: %{indent: 1})
+
+  `module` and `function` name anything that a worker can import and call: a function, a class,
+  or by a dotted name a method of a class, as in `"datetime"`, `"datetime.fromisoformat"`. A
+  coroutine is awaited. `args` is the list of arguments.
+
+  `{:error, error}` has a `Slither.Error`: an exception of the function (`:python_exception`, with
+  its type, message and traceback), a name that is not there (`:import_failed`), a value that
+  can't cross (`:not_encodable`), a call that ran too long (`:timeout`), a worker that died
+  (`:worker_died`), and what a pool says (`:unknown_pool`, `:saturated`, `:pool_unavailable`).
+
+      {:error, error} = Slither.call("builtins", "int", ["ten"])
+      "ValueError: invalid literal for int() with base 10: 'ten'" = error.message
+
+  Options:
+
+  #{Call.docs()}
+
+  A call takes one worker. To run many items use `dispatch/2`, which sends them in batches; for
+  processes that each want one result of a function that likes batches, `Slither.Gather`.
+  """
+  @spec call(name, name, list, keyword) :: {:ok, term} | {:error, Error.t()}
+  def call(module, function, args \\ [], options \\ []),
+    do: Call.run(module, function, args, options, "Slither.call/4")
+
+  @doc """
+  As `call/4`, with the value alone; raises the `Slither.Error`.
+
+      8.0 = Slither.call!("math", "pow", [2, 3])
+  """
+  @spec call!(name, name, list, keyword) :: term
+  def call!(module, function, args \\ [], options \\ []) do
+    case Call.run(module, function, args, options, "Slither.call!/4") do
+      {:ok, value} -> value
+      {:error, error} -> raise error
+    end
+  end
+
+  @doc """
+  Begins a call, and returns a task for its answer: see `call/4` and `await/2`.
+
+      tasks = for n <- 1..3, do: Slither.async("math", "factorial", [n])
+      [{:ok, 1}, {:ok, 2}, {:ok, 6}] = Enum.map(tasks, &Slither.await/1)
+
+  The task is linked to the calling process: where that ends, the call is cancelled.
+  """
+  @spec async(name, name, list, keyword) :: Task.t()
+  def async(module, function, args \\ [], options \\ []),
+    do: Call.async(module, function, args, options)
+
+  @doc """
+  Waits for the answer of a call that `async/4` began, at most `timeout` ms.
+
+  Returns what `call/4` does. A call without an answer by then is cancelled, and is an error of
+  the reason `:timeout`. Without a `timeout` the call's own ends it.
+  """
+  @spec await(Task.t(), timeout) :: {:ok, term} | {:error, Error.t()}
+  def await(%Task{} = task, timeout \\ :infinity), do: Call.await(task, timeout)
+
+  @doc """
+  Prints what Python says of a function: its parameters and its documentation. For `iex`.
+
+      Slither.help("json", "dumps")
+
+  Without a function it prints what a module has. Options: `pool` and `timeout`, as of `call/4`.
+  Returns `:ok`, or the error of a name that is not there.
+  """
+  @spec help(name, name | nil, keyword) :: :ok | {:error, Error.t()}
+  def help(module, function \\ nil, options \\ []) do
+    with {:ok, text} <- Call.help(module, function, options), do: IO.puts(text)
+  end
 
   @doc """
   Runs a pipe; see `Slither.Pipe.Runner.run/3`.

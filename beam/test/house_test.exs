@@ -30,6 +30,7 @@ defmodule Slither.HouseTest do
     ground:
       ~w(error item context options guarded bytes tensor receipt lock leftovers telemetry telemetry/events),
     pool: ~w(session),
+    dispatch: ~w(call),
     pipe: ~w(stage),
     tools: ~w(doctor testing),
     top: ~w(application)

@@ -166,6 +166,20 @@ class TestCall:
         # The worker itself has not imported it.
         assert worker.results(function("is_loaded"), ["pipe_samples"]) == [False]
 
+    def test_help_is_what_python_says_of_a_function_or_a_module(self, worker: Worker) -> None:
+        [text] = worker.results(["help", "json", "dumps"], [None])
+        assert text.startswith("json.dumps(obj, *, skipkeys=False")
+        assert "JSON formatted" in text
+        assert worker.results(["help", "builtins", "print"], [None])[0].startswith(
+            "builtins.print("
+        )
+        [text] = worker.results(["help", "json", ""], [None])
+        assert text.startswith("json\n\nJSON")
+        assert "\n  dumps  Serialize" in text
+        # What is neither described nor callable has little to tell.
+        assert worker.results(["help", "handlers", ""], [None])[0].startswith("handlers")
+        assert worker.error(["help", "json", "dumb"], [None])["kind"] == "import"
+
     def test_an_unknown_command_lists_the_known(self, worker: Worker) -> None:
         error = worker.error("nope", [1])
         assert error["kind"] == "unknown_command"

@@ -37,6 +37,8 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
         return _session(target[1])
     if kind == "pipes":
         return lambda items: [_documents(target[1])]
+    if kind == "help":
+        return lambda items: [_help(target[1], target[2])]
     key = tuple(target[1:])
     found = _found.get(key)
     if found is None:
@@ -111,6 +113,14 @@ def _command(name: str) -> Callable[..., Payload]:
         message = f"no command is named {name!r}; registered: {listed}"
         raise TargetError(describe("unknown_command", message, known=[clean(k) for k in known]))
     return handler
+
+
+def _help(module: str, name: str) -> str:
+    from slither._worker.help import text_of
+
+    if not name:
+        return text_of(module, load_module(module))
+    return text_of(f"{module}.{name}", find(module, name))
 
 
 def _documents(module: str) -> list[Payload]:

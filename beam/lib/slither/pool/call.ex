@@ -28,7 +28,12 @@ defmodule Slither.Pool.Call do
 
   defp attempt(handle, target, payloads, options, given_back) do
     session = options[:session_id]
-    request = [session: session, rebind: options[:on_session_lost] == :rebind]
+
+    request = [
+      session: session,
+      rebind: options[:on_session_lost] == :rebind,
+      deadline: deadline(options[:queue_timeout])
+    ]
 
     case hold(handle, request, &once(&1, target, %{"session" => session}, payloads, options)) do
       %Outcome{kind: :ok, values: results, errors: errors} ->
@@ -47,6 +52,9 @@ defmodule Slither.Pool.Call do
         {:error, error}
     end
   end
+
+  defp deadline(timeout) when timeout in [nil, :infinity], do: nil
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
   @doc """
   Waits for a lane and runs `fun` with it; or says why there is none.
