@@ -16,7 +16,8 @@ defmodule Slither.Pool.Waiter do
 
   `deadline` is in monotonic ms. `rebind` gives a session that is lost another worker. `run` is the
   id of the run that the lane is for. A `service` is about a session, or about what a worker holds
-  of a run, and is no call of it: it never binds a session, and needs no place in the queue.
+  of a run, and is no call of it: it never binds a session, and needs no place in the queue. `:more`
+  goes on with a call whose worker holds what is left of it.
   `seq` numbers all requests in the order of asking.
   """
   @type t :: %__MODULE__{
@@ -27,7 +28,7 @@ defmodule Slither.Pool.Waiter do
           worker: pid | nil,
           run: String.t() | nil,
           deadline: integer | nil,
-          service: nil | :stop | :expire | :move,
+          service: nil | :stop | :expire | :move | :more,
           rebind: boolean,
           seq: non_neg_integer
         }

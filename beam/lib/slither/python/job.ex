@@ -13,6 +13,7 @@ defmodule Slither.Python.Job do
     :payloads,
     :context,
     :capture,
+    :many,
     batch: 0,
     attempt: 1,
     timeout: :infinity,
@@ -24,7 +25,8 @@ defmodule Slither.Python.Job do
   `Slither.Protocol.Frame.call_head/2` of its run, and `context` the run's context in the external
   term format, for views; nil without a run. `payloads` may be one block. `timeout` (ms) counts
   from when the worker begins it. `raw` leaves results encoded. `capture` says where a failure is
-  written, if not where the pool's are.
+  written, if not where the pool's are. `many` says that each item has many values, of which the
+  call gives the first, or more of a call before it: `Slither.Python.Lane.Entries` reads them.
   """
   @type t :: %__MODULE__{
           inbox: Inbox.t(),
@@ -33,6 +35,7 @@ defmodule Slither.Python.Job do
           payloads: [term, ...],
           context: binary | nil,
           capture: Capture.t() | nil,
+          many: nil | :first | :more,
           batch: non_neg_integer,
           attempt: pos_integer,
           timeout: timeout,

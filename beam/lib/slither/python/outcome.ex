@@ -7,7 +7,7 @@ defmodule Slither.Python.Outcome do
   alias Slither.Python.Timing
 
   @enforce_keys [:kind]
-  defstruct [:kind, :error, :timing, values: [], errors: %{}]
+  defstruct [:kind, :error, :timing, :call, values: [], errors: %{}]
 
   @typedoc """
   `:ok` has `values`, one for each item, and the `errors` of single items by their index. The
@@ -15,13 +15,18 @@ defmodule Slither.Python.Outcome do
   or its worker ended before it began, so that another may run it (`:requeue`).
 
   `timing` is nil where nothing was measured.
+
+  Where items have many values, `values` are entries, as in `Slither.Python.Lane.Entries`, and
+  `errors` are those of items that could not be sent; `call` is the worker's owner and the number
+  by which it knows the call, for those that go on with it.
   """
   @type t :: %__MODULE__{
           kind: :ok | :error | :died | :requeue,
           values: [term],
           errors: errors,
           error: Error.t() | nil,
-          timing: Timing.t() | nil
+          timing: Timing.t() | nil,
+          call: {worker :: pid, number :: pos_integer} | nil
         }
   @typedoc "Errors of single items, by their index in the call."
   @type errors :: %{optional(non_neg_integer) => Exception.t()}

@@ -10,7 +10,7 @@ defmodule Slither.Python.Part do
 
   @typedoc """
   The values of the call's next items, errors by their index in this part, and the bytes that it
-  took on the wire.
+  took on the wire. Where items have many values, both are as in `Slither.Python.Outcome`.
   """
   @type t :: %__MODULE__{
           values: [term],

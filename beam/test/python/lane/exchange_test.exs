@@ -133,4 +133,56 @@ defmodule Slither.Python.Lane.ExchangeTest do
     killed = Exchange.told(cancelled, %{exchange | killed?: true})
     assert killed.error.message == "the call was killed by its caller"
   end
+
+  describe "a call whose items have many values" do
+    defp many(payloads, many \\ :first) do
+      fields = %{worker: self(), capture: Slither.Python.Capture.new("x")}
+      {:send, _frame, exchange} = Exchange.new(job(payloads, many: many), 7, lane(fields))
+      exchange
+    end
+
+    test "gives entries, with the errors of items and of those that were not sent" do
+      exchange = many([1, self(), 3])
+
+      assert {:part, %Part{values: [{0, false, [10, 11], nil}], errors: unsent}, exchange} =
+               Exchange.part(exchange, body({:part, 7, 0, [[0, false, [10, 11]]], nil}))
+
+      assert %{1 => %Error{reason: :not_encodable}} = unsent
+      refute Exchange.stalled?(exchange)
+      fault = %{"kind" => "exception", "type" => "ValueError", "message" => "no"}
+
+      assert {:done, %Outcome{kind: :ok, errors: none} = outcome, _pace} =
+               Exchange.answer(exchange, result([[0, true, []], [1, true, [5]]], %{1 => fault}))
+
+      assert none == %{}
+
+      assert [{0, true, [], nil}, {1, true, [5], %Error{reason: :python_exception}}] =
+               outcome.values
+
+      assert %Outcome{call: {worker, 7}} = Exchange.told(outcome, exchange)
+      assert worker == self()
+    end
+
+    test "captures a first call, and none that goes on" do
+      assert many([1]).capture
+      refute many([nil], :more).capture
+    end
+
+    test "breaks the protocol with entries that are none" do
+      for values <- [[], [1], [[0, true]], [[-1, true, []]], [[0, 1, []]], [[0, true, nil]]] do
+        assert {:broken, %Error{reason: :protocol_error}, _} =
+                 Exchange.answer(many([1]), result(values)),
+               inspect(values)
+      end
+
+      open = %{0 => %{"kind" => "exception", "type" => "E", "message" => "m"}}
+      assert {:broken, _, _} = Exchange.answer(many([1]), result([[0, false, [1]]], open))
+
+      assert {:broken, _, _} =
+               Exchange.answer(many([1]), result([[0, true, [1]]], %{1 => open[0]}))
+
+      assert {:broken, _, _} = Exchange.part(many([1]), body({:part, 7, 1, [[0, true, []]], nil}))
+      assert {:broken, _, _} = Exchange.part(many([1]), body({:part, 7, 0, [], nil}))
+    end
+  end
 end

@@ -6,14 +6,14 @@ defmodule Slither.Python.Lane.Exchange do
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
   alias Slither.Python.{Call, Fault, Job, Outcome, Part, Timing}
-  alias Slither.Python.Lane.Results
+  alias Slither.Python.Lane.{Entries, Results}
 
   @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
-  defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :capture, :frame, :asked] ++
-              [tape: {[], false}, killed?: false]
+  defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :worker, :capture, :frame] ++
+              [:asked, tape: {[], false}, killed?: false]
 
   @typedoc """
-  Call `id` of a job, written at `sent`; its results are decoded in a `form`. The `frame` is kept
+  Call `id` of a job for a `worker`, written at `sent`; its results are decoded in a `form`. The `frame` is kept
   where a failure is to be written to `capture`, with the `tape` of what the call asked. `asked` is
   the scheduler that waits for the lane, if nobody else does; `killed?` says that the caller had the
   call killed.
@@ -22,10 +22,11 @@ defmodule Slither.Python.Lane.Exchange do
           id: pos_integer,
           job: Job.t(),
           form: :values | :raw | :block,
-          results: Results.t(),
+          results: Results.t() | Entries.t(),
           timing: Timing.t(),
           sent: integer,
           slot: non_neg_integer,
+          worker: pid | nil,
           capture: Slither.Python.Capture.t() | nil,
           frame: iodata | nil,
           asked: pid | nil,
@@ -42,7 +43,8 @@ defmodule Slither.Python.Lane.Exchange do
     timing = %Timing{worker: lane.slot}
 
     if count == 0 do
-      {:done, Outcome.ok(Enum.map(job.payloads, fn _ -> nil end), bad, timing)}
+      values = if job.many, do: [], else: Enum.map(job.payloads, fn _ -> nil end)
+      {:done, Outcome.ok(values, bad, timing)}
     else
       frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
       size = IO.iodata_length(frame)
@@ -56,8 +58,11 @@ defmodule Slither.Python.Lane.Exchange do
   end
 
   defp new(job, id, lane, bad, frame, sent, timing) do
-    results = Results.new(count(job.payloads), bad, lane.ahead)
-    capture = job.capture || lane.capture
+    results =
+      if job.many, do: Entries.new(bad), else: Results.new(count(job.payloads), bad, lane.ahead)
+
+    # A call that goes on with another can't be run again by itself.
+    capture = if job.many != :more, do: job.capture || lane.capture
 
     %__MODULE__{
       id: id,
@@ -68,6 +73,7 @@ defmodule Slither.Python.Lane.Exchange do
       timing: timing,
       sent: sent,
       slot: lane.slot,
+      worker: lane.worker,
       capture: capture,
       frame: capture && frame
     }
@@ -103,7 +109,7 @@ defmodule Slither.Python.Lane.Exchange do
     size = byte_size(body)
 
     with {:ok, {:part, _id, index, values, faults}} <- read(exchange.form, body),
-         {:ok, values, errors, results} <- Results.part(exchange.results, index, values, faults) do
+         {:ok, values, errors, results} <- placed(exchange.results, index, values, faults) do
       decode = timing.decode + System.monotonic_time() - received
       timing = %{timing | decode: decode, result_bytes: timing.result_bytes + size}
       part = %Part{values: values, errors: errors, bytes: size}
@@ -165,12 +171,16 @@ defmodule Slither.Python.Lane.Exchange do
 
   def down(_exchange, error, _other), do: Outcome.requeue(error)
 
-  @doc "The outcome as its caller knows it: a call that it had killed was cancelled in its place."
+  @doc """
+  The outcome as its caller knows it: a call that it had killed was cancelled in its place, and one
+  that has many values is known by its worker and its number.
+  """
   @spec told(Outcome.t(), t) :: Outcome.t()
   def told(%Outcome{error: %Error{reason: :cancelled}} = outcome, %__MODULE__{killed?: true}),
     do: %{outcome | error: killed()}
 
-  def told(outcome, _exchange), do: outcome
+  def told(outcome, %__MODULE__{job: %{many: nil}}), do: outcome
+  def told(outcome, exchange), do: %{outcome | call: {exchange.worker, exchange.id}}
 
   @doc "The error of a call that was killed."
   @spec killed() :: Error.t()
@@ -179,18 +189,22 @@ defmodule Slither.Python.Lane.Exchange do
   @doc "Gives it credit for so many more results, or for all that are left: a frame says so."
   @spec allow(t, pos_integer | :all) :: {iodata, t}
   def allow(%__MODULE__{results: results} = exchange, :all) do
-    frame = Frame.encode!({:credit, exchange.id, Results.left(results)})
-    {frame, %{exchange | results: Results.run_on(results)}}
+    %module{} = results
+    frame = Frame.encode!({:credit, exchange.id, module.left(results)})
+    {frame, %{exchange | results: module.run_on(results)}}
   end
 
-  def allow(exchange, count) do
+  def allow(%__MODULE__{results: %module{} = results} = exchange, count) do
     frame = Frame.encode!({:credit, exchange.id, count})
-    {frame, %{exchange | results: Results.allow(exchange.results, count)}}
+    {frame, %{exchange | results: module.allow(results, count)}}
   end
 
   @doc "Whether the handler has to wait for credit."
   @spec stalled?(t) :: boolean
-  def stalled?(exchange), do: Results.stalled?(exchange.results)
+  def stalled?(%__MODULE__{results: %module{} = results}), do: module.stalled?(results)
+
+  defp placed(%module{} = results, index, values, faults),
+    do: module.part(results, index, values, faults)
 
   # One block holds all items of a call, encoded already.
   defp encode([%Block{count: count, data: data}]), do: {count, data, %{}}
@@ -214,7 +228,9 @@ defmodule Slither.Python.Lane.Exchange do
   defp decode(exchange, body) do
     case read(exchange.form, body) do
       {:ok, {:result, _id, values, faults, [_decode, handler, _encode]}} ->
-        case Results.rest(exchange.results, values, faults) do
+        %module{} = results = exchange.results
+
+        case module.rest(results, values, faults) do
           {:ok, values, errors} -> {:ok, values, errors, handler}
           {:error, why} -> {:broken, why, %{short: true}}
         end
