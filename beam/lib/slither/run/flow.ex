@@ -7,12 +7,12 @@ defmodule Slither.Run.Flow do
   #
   # `InFlight` holds the batches and sends them, `Verdict` decides what becomes of an answered
   # batch, and `Order` decides when its outcomes may be taken. The flow ties the three together,
-  # and keeps the account.
+  # and keeps the account; `Enact` does with it what was decided.
 
   alias Slither.Error
   alias Slither.Pool.Errors
   alias Slither.Python.{Inbox, Outcome, Part, Timing}
-  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Fill, InFlight, Mailbox}
+  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, Fill, InFlight, Mailbox}
   alias Slither.Run.{Order, Plan, Verdict}
   alias Slither.Telemetry.Events
 
@@ -168,7 +168,7 @@ defmodule Slither.Run.Flow do
 
       # Nobody waits for this answer. It is counted; the flow stays as it was.
       {:unexpected, late_or_duplicate, flight} ->
-        count(%{flow | flight: flight}, late_or_duplicate)
+        Enact.count(%{flow | flight: flight}, late_or_duplicate)
     end
   end
 
@@ -190,7 +190,7 @@ defmodule Slither.Run.Flow do
         if Events.batch_heard?(:start),
           do: Events.batch_started(length(batch.entries), facts(flow, batch))
 
-        advance(count(%{flow | flight: flight}, :batches))
+        advance(Enact.count(%{flow | flight: flight}, :batches))
 
       {:failed, batch, error, flight} ->
         %{flow | flight: flight} |> failed(batch, error) |> advance()
@@ -206,9 +206,9 @@ defmodule Slither.Run.Flow do
 
     if length(values) == length(batch.entries) do
       stopped(flow, batch, timing, 0)
-      flow = keep(flow, batch, timing.result_bytes)
+      flow = Enact.keep(flow, batch, timing.result_bytes)
 
-      settle(
+      Enact.settle(
         %{flow | order: Order.add(flow.order, batch.group, whole(flow, batch, values))},
         batch
       )
@@ -223,16 +223,16 @@ defmodule Slither.Run.Flow do
     stopped(flow, batch, timing, map_size(errors))
 
     flow
-    |> keep(batch, timing.result_bytes)
-    |> carry_out(batch, Verdict.answered(flow.plan, batch, values, errors))
-    |> settle(batch)
+    |> Enact.keep(batch, timing.result_bytes)
+    |> Enact.verdicts(batch, Verdict.answered(flow.plan, batch, values, errors))
+    |> Enact.settle(batch)
   end
 
   defp answered(flow, batch, %Outcome{kind: :requeue, error: error}) do
     case Errors.given_back(error, batch.given_back) do
       {:again, times} ->
         batch = %{batch | given_back: times}
-        count(%{flow | flight: InFlight.put_back(flow.flight, batch)}, :requeues)
+        Enact.count(%{flow | flight: InFlight.put_back(flow.flight, batch)}, :requeues)
 
       {:failed, error} ->
         failed(flow, batch, error)
@@ -265,9 +265,9 @@ defmodule Slither.Run.Flow do
     batch = %{batch | entries: now}
 
     %{flow | flight: flight, order: Order.early(flow.order, batch.group)}
-    |> keep(batch, bytes)
-    |> carry_out(batch, Verdict.answered(flow.plan, batch, values, errors))
-    |> pass_on(batch.group)
+    |> Enact.keep(batch, bytes)
+    |> Enact.verdicts(batch, Verdict.answered(flow.plan, batch, values, errors))
+    |> Enact.pass_on(batch.group)
     |> owe(ref, batch.group, count)
   end
 
@@ -285,11 +285,11 @@ defmodule Slither.Run.Flow do
 
   defp failed(flow, batch, error) do
     Events.batch_failed(batch.sent, length(batch.entries), facts(flow, batch), error)
-    flow = if Verdict.short?(error), do: count(flow, :short), else: flow
+    flow = if Verdict.short?(error), do: Enact.count(flow, :short), else: flow
 
     case Verdict.failed(flow.plan, batch, error) do
       {:split, left, right} -> split(flow, batch, [left, right])
-      verdicts -> flow |> carry_out(batch, verdicts) |> settle(batch)
+      verdicts -> flow |> Enact.verdicts(batch, verdicts) |> Enact.settle(batch)
     end
   end
 
@@ -297,69 +297,13 @@ defmodule Slither.Run.Flow do
   defp split(flow, batch, halves) do
     bytes = flow.bytes - batch.bytes
     flow = %{flow | order: Order.grow(flow.order, batch.group), bytes: bytes}
-    {halves, flow} = Enum.map_reduce(halves, count(flow, :splits), &admit/2)
+    {halves, flow} = Enum.map_reduce(halves, Enact.count(flow, :splits), &admit/2)
     # In a session both halves go, in their order, before the batches behind them.
     halves = if flow.plan.session, do: Enum.reverse(halves), else: halves
     %{flow | flight: Enum.reduce(halves, flow.flight, &InFlight.add_again(&2, &1))}
   end
 
-  defp carry_out(flow, batch, verdicts), do: Enum.reduce(verdicts, flow, &verdict(&1, &2, batch))
-
-  defp verdict({:settled, chunk}, flow, batch),
-    do: %{flow | order: Order.add(flow.order, batch.group, chunk)}
-
-  defp verdict({:retry, again, pause}, flow, batch) do
-    bytes = Batch.bytes(again.entries, flow.plan.max_bytes)
-    flight = InFlight.pause(flow.flight, %{again | bytes: bytes}, pause)
-    order = Order.grow(flow.order, batch.group)
-    count(%{flow | order: order, flight: flight, bytes: flow.bytes + bytes}, :retries)
-  end
-
-  # The flow begins no later batch. Earlier ones still finish, so that the results up to the
-  # failed item are complete.
-  defp verdict({:halt, seq, error}, flow, %Batch{group: group}) do
-    %{
-      flow
-      | order: Order.halt(flow.order, group, seq, error),
-        flight: InFlight.drop_after(flow.flight, group),
-        halted: min(flow.halted || group, group)
-    }
-  end
-
-  # Counts the bytes of results until the driver takes them.
-  defp keep(%__MODULE__{plan: %{max_bytes: nil}} = flow, _batch, _bytes), do: flow
-
-  defp keep(flow, batch, bytes) do
-    order = Order.hold(flow.order, batch.group, bytes)
-    %{flow | order: order, bytes: flow.bytes + bytes}
-  end
-
-  defp settle(flow, batch) do
-    order = Order.settle(flow.order, batch.group, System.monotonic_time())
-    pass_on(%{flow | order: order, bytes: flow.bytes - batch.bytes}, batch.group)
-  end
-
-  # Lets out early results whose turn it is, though their batches are still out. Once the run has
-  # ended with a failure, the flow drops all that is in flight.
-  defp pass_on(flow, group) do
-    order =
-      case Order.passing(flow.order, group) do
-        nil ->
-          flow.order
-
-        id ->
-          open = InFlight.first_open(flow.flight, id)
-          Order.pass(flow.order, id, open, System.monotonic_time())
-      end
-
-    if order.over?,
-      do: %{flow | order: order, flight: InFlight.drop(flow.flight)},
-      else: %{flow | order: order}
-  end
-
   ## The account
-
-  defp count(flow, key), do: %{flow | work: Map.update!(flow.work, key, &(&1 + 1))}
 
   defp spent(flow, batch, timing) do
     work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
