@@ -44,6 +44,7 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
+from slither._takes import mark_batch
 from slither._types import Payload
 from slither._worker import current, registry, sessions
 from slither._worker.current import Context
@@ -93,12 +94,14 @@ def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
 
         def register(function: _F) -> _F:
             registry.add_command(name, function)
+            mark_batch(function)
             return function
 
         return register
     if not callable(target):
         raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
     registry.add_command(getattr(target, "__name__", type(target).__name__), target)
+    mark_batch(target)
     return target
 
 

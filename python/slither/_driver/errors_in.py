@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
+from slither import _takes
 from slither._driver.rebuilt import left_out, rebuilt
 from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, WorkerDied
 from slither._types import Payload
@@ -26,6 +27,8 @@ _KINDS: dict[str, type[CallError]] = {
     "worker_died": WorkerDied,
     "killed": CallKilled,
 }
+# What to do where a function got a list for an item, or an item for a list.
+_GAVE: dict[Payload, str] = {"list": _takes.ONE, "item": _takes.MANY}
 
 
 class RemoteTraceback(Exception):
@@ -70,6 +73,8 @@ def _made(
         unsent = EncodeError(path, reason)
         unsent.facts = fault
         return unsent
+    if (gave := _GAVE.get(fault.get("gave"))) is not None:
+        message = f"{message}; {gave}"
     made = _KINDS.get(kind, CallError)(message, fault)
     if "traceback" in fault:
         _trace(made, fault)
@@ -79,6 +84,8 @@ def _made(
 def _trace(error: BaseException, fault: dict[str, Payload]) -> None:
     """Put the traceback where the chain of causes begins: there Python shows it first."""
     text = str(fault.get("traceback", fault["message"])).rstrip()
+    if (gave := _GAVE.get(fault.get("gave"))) is not None:
+        text += f"\nPerhaps {gave}"
     if missing := left_out(fault):
         text += f"\nNot sent: {', '.join(missing)}"
     first, seen = error, {id(error)}

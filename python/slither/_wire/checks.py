@@ -34,7 +34,10 @@ class Rule(NamedTuple):
 
 
 # Kinds of targets, and how many strings each has.
-_TARGETS = {"function": 3, "command": 2, "each": 3, "apply": 3, "pipes": 2, "help": 3}
+_TARGETS = {
+    **dict.fromkeys(("function", "item", "each", "apply", "help"), 3),
+    **dict.fromkeys(("command", "pipes"), 2),
+}
 
 
 def of(words: str, *kinds: type) -> Rule:

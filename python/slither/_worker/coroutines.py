@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slither._worker import forked
-from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
 from slither._worker.watcher import watching
 from slither._worker.yielded import GoneError, Stream
@@ -50,8 +49,12 @@ class Turn:
         items: list[Payload],
         first: Awaitable[Payload],
         at_once: int,
+        tell: Callable[[BaseException], dict[str, Payload]],
     ) -> list[Payload]:
-        """Run an item handler on items, some at once; ``first`` is the first item's coroutine."""
+        """Run an item handler on items, some at once; ``first`` is the first item's coroutine.
+
+        ``tell`` describes what one item has raised.
+        """
         results: list[Payload] = [None] * len(items)
         rest = iter(range(len(items)))
 
@@ -63,7 +66,7 @@ class Turn:
                 forked.end(error)
                 if self._is_gone():
                     raise
-                return Raised(exception_error(error))
+                return Raised(tell(error))
 
         async def hand() -> None:
             for index in rest:

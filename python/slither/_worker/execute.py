@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import forked, registry, signals
+from slither._worker import forked, given, registry, signals
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
 from slither._worker.results import encode_result
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from slither._wire.frames import Call
     from slither._worker.coroutines import Turn
     from slither._worker.ports import Line
-
-ONE = "a function of one item is marked with @slither.worker.item_handler, and given as each=…"
-# The exceptions that a function for one item most often raises when it gets a list of items.
-_OF_A_LIST = (TypeError, AttributeError)
 
 
 def answer(
@@ -58,6 +54,8 @@ def answer(
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
         if wrong is not None:
+            if wrong["kind"] == "not_a_list" and given.is_unsaid(call, handler):
+                wrong["gave"] = "list"
             return (build.error(call.id, wrong),)
         return encode_result(call.id, results, decode_us, handler_us, max_frame)
     except TargetError as error:
@@ -65,28 +63,15 @@ def answer(
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
         forked.end(error)
-        return (build.error(call.id, _told(error, call), max_frame),)
-
-
-def _told(error: BaseException, call: Call) -> dict[str, Payload]:
-    told = exception_error(error)
-    if call.target[0] == "function" and type(error) in _OF_A_LIST and "list" in told["message"]:
-        # The author most likely meant the function for one item.
-        told["traceback"] += (
-            f"\n{'.'.join(call.target[1:])} was given the list of a batch's items; {ONE}"
-        )
-    return told
+        return (build.error(call.id, given.told_of_list(error, call, handler), max_frame),)
 
 
 def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payload:
-    kind = call.target[0]
-    if kind == "apply":
+    if call.target[0] == "apply":
         return _run_items(lambda item: handler(*item[0], **item[1]), call, line)
-    at_once = getattr(handler, registry.ITEM_MARK, 0)
+    at_once = given.at_once(call, handler)
     if at_once:
-        return _run_items(handler, call, line, at_once)
-    if kind == "each" and handler not in registry.commands.values():
-        return _run_items(handler, call, line)
+        return _run_items(handler, call, line, at_once, given.teller(call, handler))
     results = handler(call.items)
     forked.end()
     if type(results) is not list and _is_awaitable(results):
@@ -99,6 +84,7 @@ def _run_items(
     call: Call,
     line: Line | None,
     at_once: int = registry.CONCURRENCY,
+    tell: Callable[[BaseException], dict[str, Payload]] = exception_error,
 ) -> list[Payload]:
     results: list[Payload] = []
     plain: type | None = None
@@ -107,13 +93,13 @@ def _run_items(
             result = handler(item)
         except BaseException as error:  # noqa: BLE001 - as above, for one item
             forked.end(error)
-            result = Raised(exception_error(error))
+            result = Raised(tell(error))
         forked.end()
         # Most results have the same type as the one before, which needs no second check.
         if type(result) is not plain:
             if _is_awaitable(result):
                 rest = call.items[len(results) :]
-                return results + _turn(call.id, line).items(handler, rest, result, at_once)
+                return results + _turn(call.id, line).items(handler, rest, result, at_once, tell)
             plain = type(result)
         results.append(result)
     return results
@@ -177,7 +163,7 @@ def _hint(results: object) -> str:
         results.close()
         return "an async handler returned a coroutine: await it"
     if results is None:
-        return f"is a return missing? {ONE}"
+        return "is a return missing?"
     if hasattr(results, "tolist"):
         return "return list(array) or array.tolist()"
-    return f"it takes a list of items and returns a list of as many results. {ONE}"
+    return "it takes a list of items and returns a list of as many results"

@@ -19,7 +19,7 @@ defmodule Slither.Driver.Faults do
   end
 
   def to_wire(%Error{} = error) do
-    message = Exception.message(%{error | python: nil})
+    message = Exception.message(%{error | python: nil, hint: hint(error)})
     facts = %{"kind" => Atom.to_string(error.reason), "message" => message}
     facts |> Map.merge(details(error.details)) |> Map.merge(python(error))
   end
@@ -59,6 +59,10 @@ defmodule Slither.Driver.Faults do
       hint: "install slither-beam again: both sides come with it"
     }
   end
+
+  # A driver has its own words for what a function was given.
+  defp hint(%Error{details: %{"gave" => _what}}), do: nil
+  defp hint(error), do: error.hint
 
   defp cause(%{cause: %{__exception__: true} = cause}), do: to_wire(cause)
 

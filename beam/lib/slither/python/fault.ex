@@ -28,6 +28,7 @@ defmodule Slither.Python.Fault do
     %Error{
       reason: Map.get(@reasons, kind, :python_error),
       message: text(fault, message),
+      hint: hint(fault),
       python: python(fault),
       details: Map.drop(fault, ["message", "traceback", "type"])
     }
@@ -35,6 +36,15 @@ defmodule Slither.Python.Fault do
 
   def to_error(other),
     do: %Error{reason: :protocol_error, message: "not an error: #{inspect(other, limit: 5)}"}
+
+  # A worker tells that a function may have been meant for the other.
+  defp hint(%{"gave" => "list"}),
+    do: "the function was given the list of a batch's items; where it takes one, add each: true"
+
+  defp hint(%{"gave" => "item"}),
+    do: "the function was given one item; where it takes a list of them, leave out each: true"
+
+  defp hint(_fault), do: nil
 
   @doc "An error map for the wire."
   @spec to_wire(String.t(), String.t(), map) :: map

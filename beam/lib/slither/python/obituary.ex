@@ -58,7 +58,7 @@ defmodule Slither.Python.Obituary do
   def line(error, %Call{batch: batch, head: head}),
     do: "#{Exception.message(error)}; it ran #{target(Frame.call_target(head))}, batch #{batch}"
 
-  defp target([kind, module, name]) when kind in ["function", "each", "apply"],
+  defp target([kind, module, name]) when kind in ["function", "item", "each", "apply"],
     do: "#{module}.#{name}"
 
   defp target(["command", name]), do: name

@@ -1,0 +1,142 @@
+"""What a function takes, by its mark and its annotations, and how a worker gives it that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import taking
+from peer import Worker
+
+from slither import _takes
+from slither._types import Payload
+from slither._wire import frames
+from slither.worker import batch_handler
+
+LISTS = (
+    *("double", "by_alias", "sequence", "yielding", "generating", "later", "streaming"),
+    *("coroutine", "norm", "anything", "checked_only", "marked_list", "wrapped"),
+    *("wrapped_marked", "partial", "doubler"),
+)
+ITEMS = (
+    *("plain", "unsaid", "one", "one_typed", "mean", "no_result", "pair", "at_most", "point"),
+    *("spread", "checked_one", "marked_one", "Doubler"),
+)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker(preload=["taking"]) as one:
+        yield one.ready()
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_function_of_a_list(name: str) -> None:
+    assert _takes.takes(getattr(taking, name)).what == "list"
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_a_function_of_one_item(name: str) -> None:
+    assert _takes.takes(getattr(taking, name)).what == "item"
+
+
+@pytest.mark.parametrize("function", [len, str.upper, sorted, int, list.copy, lambda rows: rows])
+def test_what_says_nothing_takes_one_item(function: Callable[..., object]) -> None:
+    assert _takes.takes(function) == ("item", "nothing", 0)
+
+
+def test_what_is_said_wins_over_annotations_and_not_over_marks() -> None:
+    assert _takes.given(taking.double, True).what == "item"
+    assert _takes.given(taking.one, False).what == "list"
+    with pytest.raises(TypeError, match=r"marked with @slither.worker.batch_handler.*each=True"):
+        _takes.given(taking.marked_list, True)
+    with pytest.raises(TypeError, match=r"marked with @slither.worker.item_handler.*each=False"):
+        _takes.given(taking.marked_one, False)
+
+
+def test_what_has_no_place_for_a_mark_can_be_marked() -> None:
+    class Model:
+        def predict(self, rows):  # type: ignore[no-untyped-def]
+            return rows
+
+    model = Model()
+    assert _takes.takes(model.predict).what == "item"
+    batch_handler("taking.model")(model.predict)
+    assert _takes.takes(model.predict).what == "list"
+    assert _takes.takes(Model().predict).what == "item"
+
+
+@pytest.mark.parametrize(
+    ("target", "items", "results"),
+    [
+        (["item", "taking", "plain"], [1, 2], [[1, 1], [2, 2]]),
+        (["item", "taking", "double"], [[1], [2, 3]], [[2], [4, 6]]),
+        (["item", "taking", "marked_one"], [[1], [2, 3]], [[1], [2]]),
+        (["item", "math", "sqrt"], [4, 9], [2.0, 3.0]),
+        (["each", "taking", "plain"], [1, 2], [[1, 1], [2, 2]]),
+        (["each", "taking", "one"], [{"n": 3}], [3]),
+        (["each", "taking", "mean"], [[1, 3], [4, 6]], [2.0, 5.0]),
+        (["each", "taking", "double"], [1, 2], [2, 4]),
+        (["each", "taking", "doubler"], [1, 2], [2, 4]),
+        (["each", "taking", "sequence"], [1, 2], [2, 4]),
+        (["each", "taking", "later"], [1, 2], [1, 2]),
+        (["each", "taking", "norm"], [[1, 2], []], [3, 0]),
+        (["each", "taking", "marked_list"], [[1], [2]], [[1], [2]]),
+        (["each", "taking", "marked_one"], [[1], [2]], [[1], [1]]),
+        (["function", "taking", "double"], [1, 2], [2, 4]),
+        (["function", "taking", "marked_one"], [[1], [2, 3]], [[1], [2]]),
+    ],
+)
+def test_a_target_says_what_the_function_gets(
+    worker: Worker, target: list[str], items: list[Payload], results: list[Payload]
+) -> None:
+    assert worker.results(target, items) == results
+
+
+@pytest.mark.parametrize("name", ["yielding", "generating", "streaming"])
+def test_a_function_of_a_list_may_yield(worker: Worker, name: str) -> None:
+    worker.call(["each", "taking", name], [1, 2])
+    got = worker.read()
+    values: list[Payload] = []
+    while isinstance(got, frames.Part):
+        values += got.results
+        got = worker.read()
+    assert isinstance(got, frames.Result), got
+    assert values + got.results == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [("double", [1, [2]]), ("anything", [[]]), ("norm", [[[1.0]]]), ("checked_only", [[{}]])],
+)
+def test_an_item_that_is_a_list_leaves_a_doubt(
+    worker: Worker, name: str, items: list[Payload]
+) -> None:
+    error = worker.error(["each", "taking", name], items)
+    assert (error["kind"], error["type"]) == ("exception", "TypeError")
+    assert "say each=True" in error["message"]
+    assert "each=False" in error["message"]
+
+
+def test_a_marked_function_of_a_list_gets_no_single_item(worker: Worker) -> None:
+    error = worker.error(["item", "taking", "marked_list"], [1])
+    assert (error["kind"], error["type"]) == ("exception", "TypeError")
+    assert "batch_handler" in error["message"]
+
+
+class TestWhatAnErrorTells:
+    @pytest.mark.parametrize("name", ["sqrt", "len"])
+    def test_a_list_given_to_a_function_of_one_item(self, worker: Worker, name: str) -> None:
+        module = "math" if name == "sqrt" else "builtins"
+        error = worker.error(["function", module, name], [4, 9])
+        assert error["gave"] == "list"
+
+    def test_one_item_given_to_a_function_of_a_list(self, worker: Worker) -> None:
+        for target in ("item", "each"):
+            worker.call([target, "taking", "unsaid"], [{"n": 1}, 5])
+            errors = worker.expect(frames.Result).errors
+            assert [error["gave"] for error in errors.values()] == ["item", "item"]
+
+    def test_nothing_of_it_where_the_function_is_marked(self, worker: Worker) -> None:
+        worker.call(["each", "taking", "marked_one"], [5])
+        assert "gave" not in worker.expect(frames.Result).errors[0]
