@@ -4,7 +4,7 @@
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 EXAMPLE ?= --all
 
-BENCH ?= throughput payloads work startup store overlap restart ends scale
+BENCH ?= throughput gather payloads work startup store overlap restart ends scale
 
 # Elixir wants a UTF-8 locale; a bare machine has none set.
 export LANG := C.UTF-8
@@ -30,7 +30,7 @@ check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Py
 	@scripts/setup dialyzer
 	@$(VENV) scripts/check
 
-bench: escript ## Measure speed, scale, shared state, start-up, restarts and ends
+bench: escript ## Measure speed, gathered calls, scale, shared state, start-up, restarts and ends
 	@scripts/setup bench
 	@for bench in $(BENCH); do $(VENV) mix run beam/bench/$$bench.exs || exit 1; done
 

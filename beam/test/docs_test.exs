@@ -65,6 +65,9 @@ defmodule Slither.DocsTest do
         {Slither.Python.Pool, [name: name] ++ Keyword.put(options, :paths, paths)}
       )
     end
+
+    for {name, options} <- config[:gathers] || [],
+        do: start_supervised!({Slither.Gather, [name: name] ++ options})
   end
 
   defp pools do

@@ -16,13 +16,14 @@ defmodule Slither.HouseTest do
     pool: [:ground, :protocol, :python],
     run: [:ground, :protocol, :python, :pool],
     dispatch: [:ground, :protocol, :python, :pool, :run],
+    gather: [:ground, :protocol, :python, :pool, :run],
     expression: [:ground],
     store: [:ground],
     bridge: [:ground, :store],
     pipe: [:ground, :expression, :store, :pool, :run, :dispatch],
-    driver: [:ground, :protocol, :store, :python, :pool, :run, :dispatch, :pipe],
+    driver: [:ground, :protocol, :store, :python, :pool, :run, :dispatch, :gather, :pipe],
     tools: [:ground, :protocol, :python, :pool, :dispatch, :pipe],
-    top: [:ground, :protocol, :store, :python, :pool, :dispatch, :pipe, :tools]
+    top: [:ground, :protocol, :store, :python, :pool, :dispatch, :gather, :pipe, :tools]
   ]
 
   # Files that stand beside the folders. Any other is its folder's, as `pool.ex` is `pool/`'s.

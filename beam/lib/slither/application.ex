@@ -7,6 +7,7 @@ defmodule Slither.Application do
 
   use Application
 
+  alias Slither.Gather
   alias Slither.Pool.Configured
   alias Slither.Python.{Guard, Pool}
 
@@ -25,7 +26,8 @@ defmodule Slither.Application do
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
         # The guard and the pools have a supervisor each, so that the end of one costs no other.
         part(Guard, :one_for_one, [{Guard, name: Guard}]),
-        part(:pools, :one_for_one, pools())
+        part(:pools, :one_for_one, pools()),
+        part(:gathers, :one_for_one, gathers())
       ]),
       part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor])
     ]
@@ -36,6 +38,13 @@ defmodule Slither.Application do
   defp part(id, strategy, children) do
     start = {Supervisor, :start_link, [children, [strategy: strategy]]}
     %{id: id, type: :supervisor, start: start}
+  end
+
+  defp gathers do
+    case :slither |> Application.get_env(:gathers) |> Configured.gathers() do
+      {:ok, gathers} -> for {name, options} <- gathers, do: {Gather, [name: name] ++ options}
+      {:error, error} -> raise error
+    end
   end
 
   defp pools do

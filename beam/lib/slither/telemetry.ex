@@ -17,6 +17,8 @@ defmodule Slither.Telemetry do
   | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
   | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |
   | `[:slither, :dispatch, :run, :exception]` | as `:stop` | `run`, `pool`, `reason`, `error` |
+  | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `worker` |
+  | `[:slither, :gather, :batch, :exception]` | `duration`, `size` | `gather`, `run`, `pool`, `reason`, `error` |
   | `[:slither, :pipe, :run, :start]` | `system_time` | `run`, `pipe` |
   | `[:slither, :pipe, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pipe` |
   | `[:slither, :pipe, :run, :exception]` | as `:stop` | `run`, `pipe`, `reason`, `error` |

@@ -114,6 +114,23 @@ defmodule Slither.Telemetry.EventsTest do
       end)
   end
 
+  defp gathers do
+    name = unique(:events_gather)
+    executor = [executor: Slither.Test.FunExecutor, executor_options: [fun: &Sample.answer/1]]
+    options = [name: name, module: "m", function: "f"] ++ executor
+    start_supervised!({Slither.Gather, options}, id: name)
+    ours? = fn _test, metadata -> metadata[:gather] == name end
+
+    record("a gather", ours?, fn ->
+      {:ok, 1} = Slither.Gather.call(name, 1)
+      [:slither, :gather, :batch, :stop]
+    end) ++
+      record("a gather that fails", ours?, fn ->
+        {:error, _error} = Slither.Gather.call(name, 0)
+        [:slither, :gather, :batch, :exception]
+      end)
+  end
+
   defp long_running do
     name = unique(:events_pipe)
     sinks = [default: fn _item -> raise "no sink" end, big: fn _item -> :ok end]
@@ -199,7 +216,9 @@ defmodule Slither.Telemetry.EventsTest do
 
   @tag :capture_log
   test "events come as often, and carry what, they are documented to" do
-    told = dispatches() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
+    told =
+      dispatches() ++ gathers() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
+
     Snapshot.assert_same(told, @expected)
 
     for event <- documented(),

@@ -1,31 +1,41 @@
 defmodule Slither.Pool.Configured do
   @moduledoc false
-  # Reads the pools of the configuration, for the application's start and for `mix slither.doctor`.
+  # Reads the pools and gathers of the configuration, for the application's start and for
+  # `mix slither.doctor`.
 
   alias Slither.Error
 
-  @doc "Those that are to run, options by name; an error where it is no such list."
-  @spec pools(term) :: {:ok, keyword(keyword)} | {:error, Error.t()}
-  def pools(configured) when configured in [nil, false], do: {:ok, []}
+  @pools "write pools: [default: [size: 2]]; false in place of the options takes one out"
+  @gathers "write gathers: [embed: [module: \"my_model\", function: \"embed_batch\"]]; false in " <>
+             "place of the options takes one out"
 
-  def pools(configured) do
+  @doc "The pools that are to run, options by name; an error where it is no such list."
+  @spec pools(term) :: {:ok, keyword(keyword)} | {:error, Error.t()}
+  def pools(configured), do: named("pool", configured, @pools)
+
+  @doc "The gathers that are to run, likewise."
+  @spec gathers(term) :: {:ok, keyword(keyword)} | {:error, Error.t()}
+  def gathers(configured), do: named("gather", configured, @gathers)
+
+  defp named(_what, configured, _hint) when configured in [nil, false], do: {:ok, []}
+
+  defp named(what, configured, hint) do
     with true <- Keyword.keyword?(configured),
          # One that another file of the configuration has, and this one takes out.
-         pools = Enum.reject(configured, &match?({_name, off} when off in [nil, false], &1)),
-         true <- Enum.all?(Keyword.values(pools), &Keyword.keyword?/1) do
-      unique(pools)
+         listed = Enum.reject(configured, &match?({_name, off} when off in [nil, false], &1)),
+         true <- Enum.all?(Keyword.values(listed), &Keyword.keyword?/1) do
+      unique(what, listed)
     else
       false ->
-        message = "pools: takes options by name, or false, got #{inspect(configured)}"
-        hint = "write pools: [default: [size: 2]]; false in place of the options takes one out"
+        message = "#{what}s: takes options by name, or false, got #{inspect(configured)}"
         {:error, error(:invalid_option, message, hint)}
     end
   end
 
-  defp unique(pools) do
-    case Keyword.keys(pools) -- Enum.uniq(Keyword.keys(pools)) do
-      [] -> {:ok, pools}
-      [twice | _] -> {:error, error(:duplicate, "pool #{inspect(twice)} is there twice", nil)}
+  defp unique(what, listed) do
+    case Keyword.keys(listed) -- Enum.uniq(Keyword.keys(listed)) do
+      [] -> {:ok, listed}
+      [twice | _] -> {:error, error(:duplicate, "#{what} #{inspect(twice)} is there twice", nil)}
     end
   end
 

@@ -23,6 +23,10 @@ defmodule Slither.Pool.Handle do
           sessions: :ets.tid()
         }
 
+  @doc "How many workers the pool is to have now."
+  @spec workers(t) :: pos_integer
+  def workers(handle), do: Board.size(handle.board)
+
   @doc "How many calls the pool's workers may hold now, in all."
   @spec lanes(t) :: pos_integer
   def lanes(handle), do: Board.size(handle.board) * handle.window

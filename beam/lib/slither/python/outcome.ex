@@ -47,4 +47,14 @@ defmodule Slither.Python.Outcome do
   @doc "A call whose worker ended before it began it."
   @spec requeue(Error.t()) :: t
   def requeue(error), do: %__MODULE__{kind: :requeue, error: error}
+
+  @doc "The slot of the worker that served the call; nil where its lane can't be used again."
+  @spec slot(t) :: non_neg_integer | nil
+  # The lane has returned its own lease.
+  def slot(%__MODULE__{timing: %Timing{given_back?: true}}), do: nil
+
+  def slot(%__MODULE__{kind: kind, timing: %Timing{worker: slot}}) when kind in [:ok, :error],
+    do: slot
+
+  def slot(_lost_its_worker), do: nil
 end

@@ -5,7 +5,7 @@ defmodule Slither.Run.InFlight do
   # called by `Slither.Run.Flow` alone.
 
   alias Slither.Error
-  alias Slither.Python.{Inbox, Outcome, Part, Timing}
+  alias Slither.Python.{Inbox, Outcome, Part}
   alias Slither.Run.{Batch, Carrier, Mailbox, Order, Plan}
 
   @enforce_keys [:plan, :inbox, :carrier]
@@ -155,9 +155,7 @@ defmodule Slither.Run.InFlight do
   def message(%__MODULE__{carrier: %module{} = carrier} = flight, {:done, ref, outcome}) do
     case flight.out do
       %{^ref => batch} ->
-        # `served/1` is nil where the lane can't be used again: it lost its worker, or has
-        # returned its own lease already (`given_back?`).
-        carrier = module.done(carrier, ref, served(outcome))
+        carrier = module.done(carrier, ref, Outcome.slot(outcome))
         {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
 
       _ ->
@@ -209,13 +207,6 @@ defmodule Slither.Run.InFlight do
 
   defp returned(flight, ref, batch),
     do: %{flight | out: Map.delete(flight.out, ref), bytes_out: flight.bytes_out - batch.bytes}
-
-  defp served(%Outcome{timing: %Timing{given_back?: true}}), do: nil
-
-  defp served(%Outcome{kind: kind, timing: %Timing{worker: slot}}) when kind in [:ok, :error],
-    do: slot
-
-  defp served(_outcome), do: nil
 
   @doc "The batch that runs under a reference is what is left of it."
   @spec shrink(t, reference, Batch.t()) :: t

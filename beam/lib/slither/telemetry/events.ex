@@ -65,6 +65,27 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :dispatch, :batch, :exception], measurements, facts)
   end
 
+  ## Gathers
+
+  @doc "Whether somebody hears of a gather's batches that stop."
+  @spec gather_heard?(:stop) :: boolean
+  def gather_heard?(phase), do: Telemetry.heard?([:slither, :gather, :batch, phase])
+
+  @doc "A gather's batch is answered; its first item came at `since`, and it was sent at `sent`."
+  @spec gather_stopped(map, integer, integer, facts) :: :ok
+  def gather_stopped(measurements, since, sent, facts) do
+    times = %{duration: since(sent), queue: sent - since}
+    emit([:slither, :gather, :batch, :stop], Map.merge(measurements, times), facts)
+  end
+
+  @doc "A gather's batch failed as a whole; `sent` is when it was sent, nil if it never was."
+  @spec gather_failed(integer | nil, pos_integer, facts, Exception.t()) :: :ok
+  def gather_failed(sent, size, facts, error) do
+    measurements = %{duration: if(sent, do: since(sent), else: 0), size: size}
+    facts = Map.merge(facts, %{reason: error.reason, error: error})
+    emit([:slither, :gather, :batch, :exception], measurements, facts)
+  end
+
   ## Long-running pipes
 
   @spec pipe_restarted(non_neg_integer, facts) :: :ok

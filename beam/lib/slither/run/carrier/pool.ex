@@ -152,6 +152,12 @@ defmodule Slither.Run.Carrier.Pool do
   end
 
   @impl true
+  def abandon(pool, ref) do
+    Scheduler.abandon(pool.handle, ref)
+    %{pool | lanes: Map.delete(pool.lanes, ref)}
+  end
+
+  @impl true
   def close(%__MODULE__{handle: handle} = pool, out) do
     if pool.monitor, do: Process.demonitor(pool.monitor, [:flush])
     Enum.each(pool.idle, &Scheduler.release(handle, &1))

@@ -1,0 +1,386 @@
+defmodule Slither.Gather.Batches do
+  @moduledoc false
+  # The items of a gather, from when they come until each has its answer: those that wait, and the
+  # batches that are out. A value of the process that drives it: `Slither.Gather.Server`, or the run
+  # of a Python program's gather. The driver puts items in, hands over the messages of its mailbox,
+  # and takes answers.
+  #
+  # A batch is formed only when there is a place for it to run, of the items that wait by then. So
+  # items that come while the pool is busy still join those that wait for a worker.
+
+  alias Slither.Gather.{Answers, Waiting}
+  alias Slither.Item
+  alias Slither.Pool.Handle
+  alias Slither.Python.{Inbox, Outcome, Part, Timing}
+  alias Slither.Run.{Batch, Carrier, Mailbox, Plan}
+  alias Slither.Telemetry.Events
+
+  @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts]
+  defstruct @enforce_keys ++
+              [again: :queue.new(), out: %{}, gone: MapSet.new(), number: 0] ++
+              [answers: [], timer: nil, sent: 0, unrested?: false]
+
+  @type seq :: Waiting.seq()
+  @type answer :: Answers.answer()
+
+  @typedoc """
+  `again` has batches that are to go out once more: halves of one that failed, and those that a
+  worker gave back. `out` are those that run, by the carrier's reference, and `gone` the items in
+  them that nobody waits for. `answers` are to be taken, the last one first; `sent` counts batches.
+  `timer` is set for when the oldest item will have waited for long enough: for `max_wait`, which is
+  in native units, as all times are. `unrested?` says that the carrier may hold places that are not
+  needed.
+  """
+  @type t :: %__MODULE__{
+          plan: Plan.t(),
+          carrier: Carrier.t(),
+          max_wait: non_neg_integer,
+          waiting: Waiting.t(),
+          facts: map,
+          again: :queue.queue(Batch.t()),
+          out: %{optional(reference) => Batch.t()},
+          gone: MapSet.t(seq),
+          number: non_neg_integer,
+          answers: [{seq, answer}],
+          timer: {reference, integer} | nil,
+          sent: non_neg_integer,
+          unrested?: boolean
+        }
+
+  @doc """
+  Nothing, for a plan. `message/2` takes what the inbox is told. Options: `max_batch` and `max_wait`
+  (ms), as in `Slither.Gather`; events carry `facts`.
+  """
+  @spec new(Plan.t(), Inbox.t(), keyword, map) :: t
+  def new(plan, inbox, options, facts) do
+    %__MODULE__{
+      plan: plan,
+      carrier: carrier(plan).open(plan, inbox),
+      max_wait: System.convert_time_unit(options[:max_wait], :millisecond, :native),
+      waiting: Waiting.new(options[:max_batch]),
+      facts: facts
+    }
+  end
+
+  defp carrier(%Plan{mode: {:pool, _handle, _head, _context}}), do: Carrier.Pool
+  defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Local
+
+  ## What a driver asks
+
+  @doc "How many items wait for a batch."
+  @spec waiting(t) :: non_neg_integer
+  def waiting(batches), do: Waiting.count(batches.waiting)
+
+  @doc "How many batches are out, and how many items are in them."
+  @spec out(t) :: {non_neg_integer, non_neg_integer}
+  def out(batches) do
+    items = for {_ref, batch} <- batches.out, do: length(batch.entries)
+    {map_size(batches.out), Enum.sum(items)}
+  end
+
+  @doc "Whether `rest/1` may have something to give back."
+  @spec unrested?(t) :: boolean
+  def unrested?(batches), do: batches.unrested?
+
+  ## What a driver does
+
+  @doc "Puts in an item with a key; `seq` is higher than that of any before."
+  @spec put(t, seq, Waiting.key(), term) :: t
+  def put(batches, seq, key, payload) do
+    waiting = Waiting.put(batches.waiting, seq, key, payload, now())
+    advance(%{batches | waiting: waiting})
+  end
+
+  @doc """
+  Nobody waits for an item any more. One that waits is taken out. A batch that is out is given up
+  once nobody waits for any item of it.
+  """
+  @spec forget(t, seq) :: t
+  def forget(batches, seq) do
+    case Waiting.delete(batches.waiting, seq) do
+      {:ok, waiting} -> %{batches | waiting: waiting}
+      :error -> give_up(batches, seq)
+    end
+  end
+
+  defp give_up(batches, seq) do
+    case Enum.find(batches.out, fn {_ref, batch} -> List.keymember?(batch.entries, seq, 0) end) do
+      {ref, %Batch{entries: entries}} ->
+        batches = %{batches | gone: MapSet.put(batches.gone, seq)}
+        if wanted(batches, entries) == [], do: abandon(batches, ref, entries), else: batches
+
+      nil ->
+        %{batches | again: :queue.filter(&without(&1, seq), batches.again)}
+    end
+  end
+
+  defp without(batch, seq) do
+    case List.keydelete(batch.entries, seq, 0) do
+      [] -> []
+      entries -> [%{batch | entries: entries}]
+    end
+  end
+
+  defp abandon(%__MODULE__{carrier: %module{} = carrier} = batches, ref, entries) do
+    gone =
+      Enum.reduce(entries, batches.gone, fn {seq, _item}, gone -> MapSet.delete(gone, seq) end)
+
+    out = Map.delete(batches.out, ref)
+    advance(%{batches | carrier: module.abandon(carrier, ref), out: out, gone: gone})
+  end
+
+  @doc "The answers that are there, in the order in which they came."
+  @spec take(t) :: {[{seq, answer}], t}
+  def take(batches), do: {Enum.reverse(batches.answers), %{batches | answers: []}}
+
+  @doc "Gives back places that are not needed."
+  @spec rest(t) :: t
+  def rest(%__MODULE__{carrier: %module{} = carrier} = batches),
+    do: %{batches | carrier: module.rest(carrier), unrested?: false}
+
+  @doc "Ends everything that is out."
+  @spec close(t) :: :ok
+  def close(%__MODULE__{carrier: %module{} = carrier} = batches) do
+    carrier |> module.close(Map.keys(batches.out)) |> module.end_run()
+  end
+
+  @doc "Takes a message of its inbox, or the end of its timer."
+  @spec message(t, Mailbox.message()) :: t
+  def message(%__MODULE__{timer: {timer, _at}} = batches, {:timer, timer}),
+    do: advance(%{batches | timer: nil})
+
+  def message(%__MODULE__{carrier: %module{} = carrier} = batches, {:done, ref, outcome}) do
+    case Map.pop(batches.out, ref) do
+      {nil, _out} ->
+        batches
+
+      {batch, out} ->
+        carrier = module.done(carrier, ref, Outcome.slot(outcome))
+
+        %{batches | out: out, carrier: carrier, unrested?: true}
+        |> answered(batch, outcome)
+        |> advance()
+    end
+  end
+
+  def message(%__MODULE__{carrier: %module{} = carrier} = batches, {:part, ref, %Part{} = part}) do
+    case batches.out do
+      %{^ref => batch} ->
+        count = length(part.values)
+        {rest, now} = Batch.decided(batch, count, map_size(part.errors))
+        module.taken(carrier, ref, count)
+
+        batches = %{batches | out: %{batches.out | ref => rest}}
+        decided = %{batch | entries: now}
+        answer(batches, Answers.decided(batches.plan, decided, part.values, part.errors))
+
+      _ ->
+        batches
+    end
+  end
+
+  def message(%__MODULE__{carrier: %module{} = carrier} = batches, message) do
+    case module.message(carrier, message) do
+      {:ok, carrier} -> advance(%{batches | carrier: carrier, unrested?: true})
+      {:denied, error, carrier} -> advance(denied(%{batches | carrier: carrier}, error))
+      {:lost, ref, error, carrier} -> advance(lost(%{batches | carrier: carrier}, ref, error))
+      {:pool_lost, error, carrier} -> fail_all(%{batches | carrier: carrier}, error)
+    end
+  end
+
+  ## Sending
+
+  defp advance(batches), do: advance(batches, now())
+
+  defp advance(%__MODULE__{carrier: %module{} = carrier} = batches, now) do
+    case next(batches, now) do
+      :none ->
+        arm(batches, now)
+
+      next ->
+        case module.place(carrier) do
+          {:ok, place, carrier} ->
+            {batch, batches} = form(%{batches | carrier: carrier}, next)
+            batches |> run(place, batch) |> advance(now)
+
+          {:none, carrier} ->
+            carrier = module.want(carrier, todo(batches, now), map_size(batches.out))
+            arm(%{batches | carrier: carrier}, now)
+
+          {:gone, error} ->
+            fail_all(batches, error)
+        end
+    end
+  end
+
+  # What goes next, if anything may now. Batches that go once more come first. The oldest item goes
+  # if it has waited for long enough, or if fewer batches are out than there are workers. A whole
+  # batch need not wait for either.
+  defp next(batches, now) do
+    with true <- :queue.is_empty(batches.again),
+         {key, since} <- Waiting.oldest(batches.waiting) do
+      if since + batches.max_wait <= now or map_size(batches.out) < workers(batches),
+        do: {:key, key},
+        else: whole(batches)
+    else
+      false -> :again
+      nil -> :none
+    end
+  end
+
+  defp whole(batches) do
+    case Waiting.full(batches.waiting) do
+      {:ok, key} -> {:key, key}
+      nil -> :none
+    end
+  end
+
+  # How many batches would go, had they a place.
+  defp todo(batches, now) do
+    ready = Waiting.batches(batches.waiting, now - batches.max_wait)
+    max(1, :queue.len(batches.again) + ready)
+  end
+
+  # Read each time, as the pool may be resized.
+  defp workers(%__MODULE__{carrier: %Carrier.Pool{handle: handle}}), do: Handle.workers(handle)
+  defp workers(%__MODULE__{plan: plan}), do: plan.capacity
+
+  defp form(batches, :again) do
+    {{:value, batch}, again} = :queue.out(batches.again)
+    {batch, %{batches | again: again}}
+  end
+
+  defp form(batches, {:key, key}) do
+    {items, since, waiting} = Waiting.take(batches.waiting, key)
+    entries = for {seq, payload} <- items, do: {seq, %Item{id: seq, payload: payload}}
+    number = batches.number
+    batch = %Batch{group: number, number: number, entries: entries, queued: since}
+    {batch, %{batches | waiting: waiting, number: number + 1}}
+  end
+
+  defp run(%__MODULE__{carrier: %module{} = carrier} = batches, place, batch) do
+    batch = %{batch | sent: System.monotonic_time()}
+    {ref, carrier} = module.run(carrier, place, batch)
+    out = Map.put(batches.out, ref, batch)
+    %{batches | carrier: carrier, out: out, sent: batches.sent + 1}
+  end
+
+  # Set for the oldest item, unless that has waited for long enough, and waits for a place now.
+  defp arm(batches, now) do
+    case Waiting.oldest(batches.waiting) do
+      {_key, since} when since + batches.max_wait > now ->
+        set(batches, since + batches.max_wait, now)
+
+      _none_or_due ->
+        disarm(batches)
+    end
+  end
+
+  defp set(%__MODULE__{timer: {_timer, at}} = batches, at, _now), do: batches
+
+  defp set(batches, at, now) do
+    batches = disarm(batches)
+    time = System.convert_time_unit(at - now, :native, :millisecond) + 1
+    %{batches | timer: {Mailbox.start_timer(batches.carrier.inbox, time), at}}
+  end
+
+  defp disarm(%__MODULE__{timer: nil} = batches), do: batches
+
+  defp disarm(%__MODULE__{timer: {timer, _at}} = batches) do
+    :erlang.cancel_timer(timer)
+    %{batches | timer: nil}
+  end
+
+  ## Answers
+
+  defp answered(batches, batch, outcome) do
+    case Answers.of(batches.plan, batch, outcome) do
+      {:answers, answers, failed} ->
+        tell_stopped(batches, batch, outcome, failed)
+        answer(batches, answers)
+
+      {:again, batch} ->
+        again(batches, batch)
+
+      {:failed, error} ->
+        failed(batches, batch, error)
+    end
+  end
+
+  defp lost(batches, ref, error) do
+    case Map.pop(batches.out, ref) do
+      {nil, _out} -> batches
+      {batch, out} -> failed(%{batches | out: out}, batch, error)
+    end
+  end
+
+  # The pool can't take the batch that would have gone next.
+  defp denied(batches, error) do
+    case next(batches, now()) do
+      :none ->
+        batches
+
+      next ->
+        {batch, batches} = form(batches, next)
+        failed(batches, batch, error)
+    end
+  end
+
+  defp failed(batches, batch, error) do
+    tell_failed(batches, batch, error)
+
+    case Answers.failed(batches.plan, batch, error) do
+      {:again, halves} -> Enum.reduce(halves, batches, &again(&2, &1))
+      {:answers, answers} -> answer(batches, answers)
+    end
+  end
+
+  # A batch goes once more with those of its items that somebody still waits for.
+  defp again(batches, %Batch{entries: entries} = batch) do
+    wanted = wanted(batches, entries)
+    gone = Enum.reduce(entries -- wanted, batches.gone, &MapSet.delete(&2, elem(&1, 0)))
+    batches = %{batches | gone: gone}
+
+    if wanted == [],
+      do: batches,
+      else: %{batches | again: :queue.in(%{batch | entries: wanted}, batches.again)}
+  end
+
+  defp wanted(%__MODULE__{gone: gone}, entries),
+    do: Enum.reject(entries, fn {seq, _item} -> MapSet.member?(gone, seq) end)
+
+  defp answer(batches, answers), do: Enum.reduce(answers, batches, &answer_one/2)
+
+  defp answer_one({seq, _answer} = answered, batches) do
+    if MapSet.member?(batches.gone, seq),
+      do: %{batches | gone: MapSet.delete(batches.gone, seq)},
+      else: %{batches | answers: [answered | batches.answers]}
+  end
+
+  # The pool is no more. It may come again, but nobody knows when.
+  defp fail_all(batches, error) do
+    tried = Map.values(batches.out) ++ :queue.to_list(batches.again)
+    {seqs, waiting} = Waiting.empty(batches.waiting)
+    for batch <- Map.values(batches.out), do: tell_failed(batches, batch, error)
+    seqs = for(batch <- tried, {seq, _item} <- batch.entries, do: seq) ++ seqs
+    batches = disarm(%{batches | out: %{}, again: :queue.new(), waiting: waiting})
+    answer(batches, for(seq <- seqs, do: {seq, {:error, error}}))
+  end
+
+  ## Events
+
+  defp tell_stopped(batches, batch, outcome, failed) do
+    if Events.gather_heard?(:stop) do
+      timing = outcome.timing || %Timing{}
+      measurements = timing |> Timing.measurements() |> Map.delete(:worker)
+      sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
+      facts = Map.put(batches.facts, :worker, timing.worker)
+      Events.gather_stopped(Map.merge(measurements, sizes), batch.queued, batch.sent, facts)
+    end
+  end
+
+  defp tell_failed(batches, batch, error),
+    do: Events.gather_failed(batch.sent, length(batch.entries), batches.facts, error)
+
+  defp now, do: System.monotonic_time()
+end
