@@ -11,6 +11,9 @@ defmodule Slither.Testing do
   No pool is needed, and no Python. What a function is given and what it returns cross as values
   do to Python and back, so that a test fails where the wire would: an atom arrives as a string,
   and a pid is an error that names its path.
+
+  `Slither.Testing.Pool` does the same for all else that an application does with a pool: calls,
+  dispatches, gathers and pipes that run as long as it does.
   """
 
   alias Slither.{Error, Options}

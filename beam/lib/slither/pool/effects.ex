@@ -40,7 +40,9 @@ defmodule Slither.Pool.Effects do
 
   defp perform({:start, slot}, %State{settings: settings} = state) do
     Board.reset(settings.board, slot)
-    child = {Worker, {settings, slot, self()}}
+    {owner, _facts} = settings.owner
+    start = {owner, :start_link, [{settings, slot, self()}]}
+    child = %{id: owner, start: start, restart: :temporary}
     {:ok, pid} = DynamicSupervisor.start_child(settings.workers, child)
     Process.monitor(pid)
     watched = Map.put(state.watched, pid, {:worker, slot})

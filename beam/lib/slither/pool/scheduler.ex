@@ -11,7 +11,7 @@ defmodule Slither.Pool.Scheduler do
   alias Slither.Error
   alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Settings}
   alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
-  alias Slither.Python.{Environment, Inbox, Reports}
+  alias Slither.Python.{Environment, Inbox, Reports, Worker}
 
   # ms that the scheduler gets to stop, on top of the time that its workers get.
   @slack 1_000
@@ -113,7 +113,7 @@ defmodule Slither.Pool.Scheduler do
   def handle_continue(:start, %State{settings: settings} = state) do
     # Looks behind a version manager's shim once, so that not each worker does it. An environment
     # may have to be built first, which the workers wait for rather than the scheduler.
-    unless is_tuple(settings.python),
+    unless is_tuple(settings.python) or elem(settings.owner, 0) != Worker,
       do: Environment.interpreter(settings.python, settings.env, settings.cd)
 
     state |> Lifetimes.watch() |> Upkeep.reconcile() |> react()

@@ -144,12 +144,13 @@ defmodule Slither.Pool.Settings do
 
   @enforce_keys Keyword.keys(@options)
   defstruct Keyword.keys(@options) ++
-              [:board, :bridge, :launcher, :workers, :tasks, :sessions, :chores]
+              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
-  workers: the `board` that all read, `bridge`, the module that answers their views and tables, and
-  the `launcher` that starts their processes.
+  workers: the `board` that all read, `bridge`, the module that answers their views and tables, the
+  `launcher` that starts their processes, and what owns a worker: `owner`, a module that is started
+  as `Slither.Python.Worker` is and hears what that hears, and what it needs to know beside.
 
   Its scheduler works with the supervisors of `workers` and of the pool's own `tasks`, and with a
   table of the ids of `sessions`, which outlives it: one that starts anew knows them to be lost.
@@ -163,6 +164,7 @@ defmodule Slither.Pool.Settings do
           board: Board.t() | nil,
           bridge: module | nil,
           launcher: module,
+          owner: {module, term},
           workers: Supervisor.supervisor() | nil,
           tasks: Supervisor.supervisor() | nil,
           sessions: :ets.tid() | nil,
@@ -194,7 +196,10 @@ defmodule Slither.Pool.Settings do
   @doc "Of checked options; `bridge` answers views and tables."
   @spec new(keyword, module | nil) :: t
   def new(checked, bridge) do
-    settings = struct!(__MODULE__, [bridge: bridge, launcher: Spawn] ++ checked)
+    settings = struct!(__MODULE__, own(bridge) ++ checked)
     Map.update!(settings, :capture_failures, &Capture.new/1)
   end
+
+  defp own(bridge),
+    do: [bridge: bridge, launcher: Spawn, owner: {Slither.Python.Worker, nil}]
 end

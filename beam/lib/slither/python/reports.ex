@@ -13,7 +13,7 @@ defmodule Slither.Python.Reports do
   more than `max_rss` from the start.
   """
   @type event ::
-          {:ready, lanes :: [pid], os_pid :: pos_integer}
+          {:ready, lanes :: [pid], os_pid :: pos_integer | nil}
           | {:failed, Error.t()}
           | {:down, Error.t()}
           | {:due, Life.limit(), non_neg_integer}

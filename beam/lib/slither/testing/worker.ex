@@ -1,0 +1,46 @@
+defmodule Slither.Testing.Worker do
+  @moduledoc false
+  # A worker of a `Slither.Testing.Pool`: the process that stands in the place of
+  # `Slither.Python.Worker`. The pool's supervisor starts it, and its scheduler tells it to stop. It
+  # has one lane, which runs functions in place of Python.
+
+  use GenServer, restart: :temporary
+
+  alias Slither.Error
+  alias Slither.Python.Reports
+  alias Slither.Testing.Lane
+
+  @spec start_link({map, non_neg_integer, pid}) :: GenServer.on_start()
+  def start_link({_settings, _slot, _scheduler} = arg), do: GenServer.start_link(__MODULE__, arg)
+
+  @impl true
+  def init({settings, slot, scheduler}) do
+    {__MODULE__, functions} = settings.owner
+
+    lane = %Lane{
+      functions: functions,
+      board: settings.board,
+      slot: slot,
+      scheduler: scheduler,
+      pool: settings.name
+    }
+
+    Reports.worker(scheduler, slot, {:ready, [Lane.start_link(lane)], nil})
+    {:ok, {scheduler, slot}}
+  end
+
+  # Sent by `Slither.Python.Worker`, for whoever stops or kills a worker.
+  @impl true
+  def handle_cast({:stop, _reason}, state), do: leave(state, :worker_stopped)
+  def handle_cast({:stop_idle, _reason}, state), do: leave(state, :worker_stopped)
+  def handle_cast({:kill, %Error{reason: reason}}, state), do: leave(state, reason)
+
+  @impl true
+  def handle_info(_run_on, state), do: {:noreply, state}
+
+  defp leave({scheduler, slot} = state, reason) do
+    error = %Error{reason: reason, message: "the worker was stopped"}
+    Reports.worker(scheduler, slot, {:down, error})
+    {:stop, :shutdown, state}
+  end
+end
