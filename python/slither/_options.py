@@ -32,18 +32,16 @@ def either(check: Check, constant: object) -> Check:
     return shown, lambda value: accepts(value) or (value == constant and value is not False)
 
 
-_LONGEST = 0xFFFFFFFF
-MS: Check = (
-    f"milliseconds (1 to {_LONGEST})",
-    lambda value: _is_int(value) and 1 <= value <= _LONGEST,
-)
-SECONDS: Check = (
-    "a number of seconds above 0, or None",
-    lambda value: value is None or ((_is_int(value) or isinstance(value, float)) and value > 0),
-)
+# The longest time that BEAM's timers take, some 49 days.
+_LONGEST = 0xFFFFFFFF / 1_000
 DURATION: Check = (
     "a number of seconds above 0",
-    lambda value: (_is_int(value) or isinstance(value, float)) and 0 < value < _LONGEST,
+    lambda value: _is_number(value) and 0 < value <= _LONGEST,
+)
+SECONDS: Check = either(DURATION, None)
+PAUSE: Check = (
+    "a number of seconds of 0 or more",
+    lambda value: _is_number(value) and 0 <= value <= _LONGEST,
 )
 BOOL: Check = ("True or False", lambda value: type(value) is bool)
 TEXT: Check = (
@@ -54,6 +52,19 @@ TEXT: Check = (
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return _is_int(value) or isinstance(value, float)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time above 0 as BEAM gets it, 1 ms or more.
+
+    >>> milliseconds(2.5), milliseconds(0.0001)
+    (2500, 1)
+    """
+    return max(1, round(seconds * 1_000))
 
 
 def wrong(options: Mapping[str, object], table: Mapping[str, Check]) -> str | None:

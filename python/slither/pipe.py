@@ -16,7 +16,7 @@
 
 A pipe is a description: nothing runs before BEAM runs it. Items go through the stages in order; a
 routed one leaves at that output, and what no route takes ends in ``default``. All times are in
-milliseconds, as everywhere in Slither.
+seconds, as everywhere in Python.
 """
 
 from slither._pipe.definition import VERSION, Pipe, StoreLike

@@ -1,8 +1,7 @@
 """Read BEAM state from a handler: every view is a function of this module.
 
 ``views.lookup_feature(key="user:42")`` calls the view ``lookup_feature`` with its keyword
-arguments as one map. All durations are milliseconds, as everywhere in Slither. Each failure is a
-:class:`slither.ViewError` that names the view.
+arguments as one map. Each failure is a :class:`slither.ViewError` that names the view.
 
 Views work from any thread of a worker. A thread asks for the call in which it was started, and
 what is submitted to a ``ThreadPoolExecutor`` for the call in which that was done; when that call
@@ -23,6 +22,7 @@ from slither._errors import (
     ViewFailed,
     ViewTimeout,
 )
+from slither._options import SECONDS, checked, milliseconds
 from slither._types import Payload
 from slither._worker import current
 from slither._worker.answers import Failures, value_of
@@ -40,14 +40,14 @@ _KINDS = {
 _FAILURES = Failures(_KINDS, other=ViewError, unsent=InvalidParams, lost=ViewFailed)
 
 
-def call(name: str, params: Payload = None, timeout: int | None = None) -> Payload:
+def call(name: str, params: Payload = None, timeout: float | None = None) -> Payload:
     """Call a view with one argument and return its answer.
 
-    ``name`` is the view's, ``params`` any value, ``timeout`` in **milliseconds**, where it is
-    shorter than the view's own. Raises :class:`slither.ViewError`, or
+    ``name`` is the view's, ``params`` any value, ``timeout`` the seconds that it may take, where
+    they are fewer than the view's own. Raises :class:`slither.ViewError`, or
     :class:`slither.SlitherError` outside a worker.
 
-    >>> call("lookup_feature", {"key": "user:42"}, timeout=500)
+    >>> call("lookup_feature", {"key": "user:42"}, timeout=0.5)
     Traceback (most recent call last):
         ...
     slither._errors.SlitherError: view 'lookup_feature' was called outside a worker; ...
@@ -55,10 +55,10 @@ def call(name: str, params: Payload = None, timeout: int | None = None) -> Paylo
     return _ask(name, 0, params, timeout)
 
 
-def map(name: str, params: Sequence[Payload], timeout: int | None = None) -> list[Payload]:
+def map(name: str, params: Sequence[Payload], timeout: float | None = None) -> list[Payload]:
     """Call a view once for each argument, in one round trip, and return the list of answers.
 
-    ``params`` is a list of arguments; ``timeout`` in **milliseconds** is for the whole. Raises
+    ``params`` is a list of arguments; ``timeout``, in seconds, is for the whole. Raises
     as :func:`call` does.
 
     >>> map("lookup_feature", [{"key": "a"}, {"key": "b"}])
@@ -85,11 +85,11 @@ def __getattr__(name: str) -> Callable[..., Payload]:
     return view
 
 
-def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
+def _ask(name: str, mode: int, params: Payload, timeout: float | None) -> Payload:
     if not isinstance(name, str):
         raise TypeError(f"a view's name is a str, not {name!r}")
-    if timeout is not None and (type(timeout) is not int or timeout < 1):
-        raise ValueError(f"timeout is a whole number of milliseconds, 1 or more, not {timeout!r}")
+    given = checked("timeout", timeout, SECONDS)
+    limit = None if given is None else milliseconds(given)
     link = current.link
     if link is None:
         raise SlitherError(
@@ -97,4 +97,4 @@ def _ask(name: str, mode: int, params: Payload, timeout: int | None) -> Payload:
             "pool runs"
         )
     call = current.call_id()
-    return value_of(lambda: link.ask_view(call, name, mode, params, timeout), name, _FAILURES)
+    return value_of(lambda: link.ask_view(call, name, mode, params, limit), name, _FAILURES)

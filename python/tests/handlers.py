@@ -293,7 +293,7 @@ def look_up(items: list[Payload]) -> list[Payload]:
 
 @batch_handler
 def look_up_all(items: list[Payload]) -> list[Payload]:
-    return views.map("feature", items, timeout=50)
+    return views.map("feature", items, timeout=0.05)
 
 
 @batch_handler

@@ -62,9 +62,9 @@ stages = (
     .python("auto", "my_model:Model.predict", batch_size="auto", batch_time=0.02,
             min_batch_size=2, max_batch_size=500, ordering="as_completed", isolate=True)
     .python("weighed", Model.apply, weight=item["text"].len(), max_weight=1000, timeout=None)
-    .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5000)
-    .python("each", each=halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1000)
-    .batch("pages", size=10, timeout=250)
+    .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5)
+    .python("each", each=halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0)
+    .batch("pages", size=10, timeout=0.25)
     .batch("rest")
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ policies = (
     .output("broken", "late")
     .on_error("a", route("broken"))
     .on_error("b", route(when(error["reason"] == "timeout").then("late").otherwise("broken")))
-    .on_error("c", retry(max_attempts=5, base_ms=10, max_ms=1000, jitter=False,
+    .on_error("c", retry(max_attempts=5, base=0.01, max=1, jitter=False,
                          on=["timeout", "worker_died"], then=route("late")))
     .on_error("d", retry(on="any", then="skip"))
     .on_error("*", retry())

@@ -46,7 +46,7 @@ copy = Pipe("copy").route("r", copy=item.len() >= 0).output("copy")
 dropping = Pipe("dropping").python("odds", odds, batch_size=1).on_error("odds", "skip")
 trying = (
     Pipe("trying").python("odds", odds, batch_size=1)
-    .on_error("odds", retry(max_attempts=2, base_ms=1, then="skip"))
+    .on_error("odds", retry(max_attempts=2, base=0.001, then="skip"))
 )
 sending = (
     Pipe("sending").python("odds", odds, batch_size=1)

@@ -114,7 +114,7 @@ def test_retry_tries_again(beam: slither.Beam, tmp_path: Path) -> None:
         driven.once_failed,
         [str(tmp_path / "a"), str(tmp_path / "b")],
         batch_size=64,
-        on_error=retry(max_attempts=2, base_ms=1),
+        on_error=retry(max_attempts=2, base=0.001),
     )
     assert list(results) == ["mended", "mended"]
     assert results.summary.retries == 1
@@ -251,7 +251,14 @@ def test_isolate_finds_the_item_that_kills_its_worker(beam: slither.Beam) -> Non
 def test_a_call_that_takes_too_long_is_a_timeout(beam: slither.Beam) -> None:
     with pytest.raises(TimeoutError) as caught:
         list(beam.map(driven.hang, [600.0], timeout=0.2))
-    assert isinstance(caught.value, slither.CallTimeout)
+    error = caught.value
+    assert isinstance(error, slither.CallTimeout)
+    assert str(error).startswith(
+        "pool :default: the call ran for more than 0.2 s; its worker was killed (raise timeout="
+    )
+    assert error.facts["timeout"] == 0.2
+    assert "ms" not in str(error).split()
+    assert "timeout:" not in str(error)
 
 
 def test_a_batch_handler_takes_lists(beam: slither.Beam) -> None:

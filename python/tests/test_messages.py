@@ -134,7 +134,7 @@ def of_pipes() -> Iterator[tuple[str, Ask]]:
             "cardinality concurrency batch",
         ),
         "batch": (lambda **options: pipe.batch("s", **options), "size timeout"),
-        "retry": (retry, "max_attempts base_ms max_ms jitter on then tries"),
+        "retry": (retry, "max_attempts base max jitter on then tries"),
     }
     for method, (make, options) in tables.items():
         for option in options.split():

@@ -107,7 +107,7 @@ def test_policies_skip_route_and_retry(beam: slither.Beam, tmp_path: Path) -> No
     assert [type(error) for error in routed.errors["bad"].values()] == [ValueError, ValueError]
     again = Pipe("again").python("once", each=driven.one_once_failed)
     mended = beam.run(
-        again.on_error("*", retry(max_attempts=2, base_ms=1)), [str(tmp_path / "a")]
+        again.on_error("*", retry(max_attempts=2, base=0.001)), [str(tmp_path / "a")]
     )
     assert mended["default"] == ["mended"]
 

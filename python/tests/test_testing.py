@@ -193,7 +193,7 @@ PIPES = {
         30,
     ),
     "halt": (fives, 30),
-    "retry": (fives.on_error("*", retry(max_attempts=2, base_ms=1, then="skip")), 30),
+    "retry": (fives.on_error("*", retry(max_attempts=2, base=0.001, then="skip")), 30),
     "many": (Pipe("many").beam("pairs", [item, -item], cardinality="many"), 5),
     "skipped": (Pipe("s").beam("odd", {"n": item % 2}).beam("no", skip("why")), 3),
     "batches": (Pipe("b").batch("three", size=3), 8),

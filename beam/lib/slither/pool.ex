@@ -153,8 +153,8 @@ defmodule Slither.Python.Pool do
 
   `target` is `["function", module, name]` or `["command", name]`. Returns the results with the
   errors of single items by their index, or the error of the call. Options: `timeout`, ms the
-  call may run (30,000), `queue_timeout`, `session_id` and `on_session_lost`, as in
-  `Slither.Dispatch`. `Slither.call/4` is the short way to one function.
+  call may run (30,000 for each payload unless set), `queue_timeout`, `session_id` and
+  `on_session_lost`, as in `Slither.Dispatch`. `Slither.call/4` is the short way to one function.
   """
   @spec call(name, [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}

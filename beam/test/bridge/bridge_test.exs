@@ -166,7 +166,7 @@ defmodule Slither.BridgeTest do
   end
 
   test "a call's own timeout shortens the view's" do
-    request = Map.put(request("bridge_test_gate"), "timeout", 20)
+    request = Map.put(request("bridge_test_gate"), "timeout", 0.02)
     test = self()
     options = [metadata: %{test: test}]
     assert [%{"error" => "ViewTimeout"}] = call!([request], "outcome", options)

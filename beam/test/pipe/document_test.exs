@@ -46,8 +46,8 @@ defmodule Slither.Pipe.DocumentTest do
   defp document(stages, more \\ %{}),
     do: Map.merge(%{"version" => 1, "name" => "p", "stages" => stages}, more)
 
-  defp parse!(document) do
-    {:ok, definition} = Document.parse(document)
+  defp parse!(document, options \\ []) do
+    {:ok, definition} = Document.parse(document, options)
     definition
   end
 
@@ -58,6 +58,9 @@ defmodule Slither.Pipe.DocumentTest do
 
   defp beam(name, expression),
     do: %{"name" => name, "type" => "beam", "expression" => expression}
+
+  defp python(name, options \\ %{}),
+    do: %{"name" => name, "type" => "python", "command" => name, "options" => options}
 
   defp function(name, options \\ %{}),
     do: %{"name" => name, "type" => "beam", "function" => name, "options" => options}
@@ -98,6 +101,16 @@ defmodule Slither.Pipe.DocumentTest do
       assert options[:pool] == :default
       assert {:ok, definition} = Document.parse(row["document"], pool: :other)
       assert Enum.at(definition.stages, 1).options[:pool] == :other
+    end
+
+    test "has options for the Python stages that do not give them, in inner pipes too" do
+      deep = %{"name" => "deep", "type" => "pipe", "pipe" => document([python("inner")])}
+      stages = [python("plain"), python("limited", %{"timeout" => 50}), deep]
+      timeouts = &for(stage <- parse!(document(stages), &1).stages, do: stage.options[:timeout])
+
+      assert [:infinity, 50, inner] = timeouts.(python: [timeout: :infinity])
+      assert inner == :infinity
+      assert [nil, 50, nil] = timeouts.([])
     end
 
     test "has all options of Python stages and policies" do

@@ -2,7 +2,7 @@ defmodule Slither.Python.ObituaryTest do
   use ExUnit.Case, async: true
 
   alias Slither.Error
-  alias Slither.Python.{Fault, Obituary}
+  alias Slither.Python.{Call, Fault, Obituary}
 
   test "a report of a fatal signal tells the status where the port closed before it was known" do
     report =
@@ -82,13 +82,21 @@ defmodule Slither.Python.ObituaryTest do
     end
 
     test "for a call over its time" do
-      assert Obituary.timed_out(:p, 40) == %Error{
+      call = %Call{id: 1, timeout: 40, batch: 0, head: "", items: 3}
+
+      assert Obituary.timed_out(:p, call) == %Error{
                reason: :timeout,
                message: "the call ran for more than 40 ms; its worker was killed",
                where: "pool :p",
                hint: "raise timeout:, or lower batch_size",
-               details: %{timeout: 40}
+               details: %{timeout: 40, items: 3, each: nil}
              }
+
+      not_given = %{call | timeout: 90_000, given?: false}
+
+      assert Exception.message(Obituary.timed_out(:p, not_given)) ==
+               "pool :p: the call ran for more than 90000 ms (30000 ms for each of 3 items); " <>
+                 "its worker was killed (raise timeout:)"
     end
 
     test "for what it said" do

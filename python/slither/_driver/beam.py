@@ -50,9 +50,10 @@ class Beam(Maps, Pipes, Singles):
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
-    - ``pool``: further options of the pool by their names on BEAM, such as ``max_requests`` or
-      ``max_rss`` (bytes) after which a worker is replaced, ``max_age`` (ms), ``spare`` workers
-      that wait to take the place of one that dies, ``cancel_grace`` (ms), ``log_level``, the
+    - ``pool``: further options of the pool by their names on BEAM, with times in seconds, such
+      as ``max_requests``, ``max_rss`` (bytes) or ``max_age`` after which a worker is replaced,
+      ``spare`` workers that wait to take the place of one that dies, ``cancel_grace``, the time
+      that a call may go on when nobody waits for it any more, ``log_level``, the
       least that workers send of what they log and print ("debug", …, "none"),
       ``capture_failures``, a folder for batches that fail (see :mod:`slither.replay`);
     - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
@@ -102,7 +103,7 @@ class Beam(Maps, Pipes, Singles):
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
-            **(pool or {}),
+            **settings.pool_options(pool or {}),
         }
         super().__init__(facts, size, shutdown_timeout, warn_after)
         self._tables = Tables(self._link)

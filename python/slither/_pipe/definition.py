@@ -142,8 +142,9 @@ class Pipe:
         ``batch_time``, the seconds that a batch should take (0.05), ``min_batch_size`` and
         ``max_batch_size``), ``max_in_flight`` batches (8) and
         ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
-        (split a failing batch until the items at fault are alone), ``timeout`` (30,000 ms) and
-        ``queue_timeout``, ``pool``; ``weight``, an expression, with ``max_weight`` for a batch,
+        (split a failing batch until the items at fault are alone), ``timeout``, the seconds that
+        a batch may run, ``queue_timeout``, those that it may wait for a worker (None, for ever,
+        unless set), ``pool``; ``weight``, an expression, with ``max_weight`` for a batch,
         or ``key``, an expression, for batches of one key within ``window`` items (1,000).
         """
         given: dict[str, Payload] = dict(options)
@@ -151,10 +152,9 @@ class Pipe:
         for expression in ("weight", "key"):
             if expression in given:
                 given[expression] = expression_of(given[expression])
-        if "batch_time" in given:
-            # A document has its times in ms.
-            given["batch_time"] = max(1, round(given["batch_time"] * 1_000))
-        return self._stage(name, "python", target(name, handler, each, command), given)
+        return self._stage(
+            name, "python", target(name, handler, each, command), known.in_ms(given)
+        )
 
     def route(
         self, name: str, routes: Mapping[str, Operand] | None = None, /, **more: Operand
@@ -180,14 +180,14 @@ class Pipe:
         described = [{"when": expression_of(when), "to": to} for to, when in pairs]
         return self._stage(name, "router", {"routes": described})
 
-    def batch(self, name: str, /, *, size: int = 100, timeout: int | None = None) -> Pipe:
+    def batch(self, name: str, /, *, size: int = 100, timeout: float | None = None) -> Pipe:
         """Add a stage that makes one item of ``size``: its payload is the list of theirs.
 
-        After ``timeout`` ms since its first item a group goes on as it is.
+        After ``timeout`` seconds since its first item a group goes on as it is.
         """
         options: dict[str, Payload] = {"size": size, "timeout": timeout}
         self._check(name, wrong(options, known.BATCH))
-        return self._stage(name, "batch", {}, options)
+        return self._stage(name, "batch", {}, known.in_ms(options))
 
     def pipe(self, name: str, inner: Pipe, /, outputs: Mapping[str, str] | None = None) -> Pipe:
         """Add a pipe as a stage.

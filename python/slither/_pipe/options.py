@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 from slither._errors import PipeError
-from slither._options import BOOL, DURATION, MS, TEXT, Check, either, whole, words, wrong
+from slither._options import (
+    BOOL,
+    DURATION,
+    PAUSE,
+    SECONDS,
+    TEXT,
+    Check,
+    either,
+    milliseconds,
+    whole,
+    words,
+    wrong,
+)
 from slither._pipe.document import routed
 from slither._pipe.expression import Expression, Operand, data
 from slither._types import Payload
@@ -25,17 +37,14 @@ _REASONS: Check = (
     ),
 )
 _Positive = Annotated[int, whole(1)]
-_Pause = Annotated[int, whole(0)]
-_Limit = Annotated[int | None, either(MS, None)]
+_Pause = Annotated[float, PAUSE]
+_Limit = Annotated[float | None, SECONDS]
 _Bool = Annotated[bool, BOOL]
 _Expression = Annotated[Operand, _ANYTHING]
 
 
 class PythonOptions(TypedDict, total=False):
-    """Options of :meth:`slither.Pipe.python`; times are in ms, None for no limit.
-
-    ``batch_time`` is in seconds.
-    """
+    """Options of :meth:`slither.Pipe.python`; times are in seconds, None for no limit."""
 
     batch_size: Annotated[int | Literal["auto"], either(whole(1), "auto")]
     batch_time: Annotated[float, DURATION]
@@ -55,11 +64,11 @@ class PythonOptions(TypedDict, total=False):
 
 
 class RetryOptions(TypedDict, total=False):
-    """Options of :func:`slither.pipe.retry`; times are in ms."""
+    """Options of :func:`slither.pipe.retry`; times are in seconds."""
 
     max_attempts: _Positive
-    base_ms: _Pause
-    max_ms: _Pause
+    base: _Pause
+    max: _Pause
     jitter: _Bool
     on: Annotated[Literal["any"] | list[str], _REASONS]
     then: Annotated[object, _ANYTHING]
@@ -76,8 +85,21 @@ BEAM: dict[str, Check] = {
     "concurrency": whole(1),
     "batch": BOOL,
 }
-BATCH: dict[str, Check] = {"size": whole(1), "timeout": either(MS, None)}
+BATCH: dict[str, Check] = {"size": whole(1), "timeout": SECONDS}
 _RETRY = _checks(RetryOptions)
+_TIMES = {"timeout", "queue_timeout", "batch_time"}
+
+
+def in_ms(options: dict[str, Payload]) -> dict[str, Payload]:
+    """Return the options of a stage with their times as a document has them.
+
+    >>> in_ms({"timeout": 2.5, "queue_timeout": None, "isolate": True})
+    {'timeout': 2500, 'queue_timeout': None, 'isolate': True}
+    """
+    return {
+        name: milliseconds(value) if name in _TIMES and value is not None else value
+        for name, value in options.items()
+    }
 
 
 def needs(options: Mapping[str, Payload]) -> str | None:
@@ -134,8 +156,8 @@ def route(output: str | Operand) -> Policy:
 def retry(**options: "Unpack[RetryOptions]") -> Policy:
     """Try failed items again.
 
-    Options: ``max_attempts``, the first included (3); ``base_ms``, the pause before the second
-    (100), which doubles up to ``max_ms`` (10,000), with ``jitter`` (True); ``on``, the reasons
+    Options: ``max_attempts``, the first included (3); ``base``, the pause before the second in
+    seconds (0.1), which doubles up to ``max`` (10), with ``jitter`` (True); ``on``, the reasons
     to retry (``"any"``); ``then``, the policy once the attempts are used up (``"halt"``).
 
     >>> retry(max_attempts=5, then="skip")
@@ -144,7 +166,7 @@ def retry(**options: "Unpack[RetryOptions]") -> Policy:
     fault = wrong(options, _RETRY)
     if fault is not None:
         raise PipeError(f"retry: {fault}")
-    document: dict[str, Payload] = dict(options)
+    document: dict[str, Payload] = dict(map(_in_document, options.items()))
     if isinstance(document.get("on"), tuple):
         document["on"] = list(document["on"])
     if "then" in document:
@@ -153,6 +175,12 @@ def retry(**options: "Unpack[RetryOptions]") -> Policy:
             raise PipeError("retry: then takes 'halt', 'skip' or route(…), not another retry")
         document["then"] = then.document
     return Policy({"retry": document})
+
+
+def _in_document(option: tuple[str, Payload]) -> tuple[str, Payload]:
+    # A document has its times in ms.
+    name, value = option
+    return (f"{name}_ms", round(value * 1_000)) if name in ("base", "max") else option
 
 
 def policy(value: object) -> Policy:

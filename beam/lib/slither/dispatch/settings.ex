@@ -47,10 +47,9 @@ defmodule Slither.Dispatch.Settings do
     ],
     timeout: [
       type: :timeout,
-      default: 30_000,
       doc:
         "ms a batch may run on its worker, waits for its reader not counted; then the worker is " <>
-          "killed."
+          "killed. Unless set, 30,000 for each of its items."
     ],
     queue_timeout: [
       type: :timeout,

@@ -6,6 +6,7 @@ defmodule Slither.Driver.Faults do
   alias Slither.{DispatchError, Error, Options, PipeError}
   alias Slither.Protocol
   alias Slither.Protocol.Frame
+  alias Slither.Python.Limit
 
   @doc "The error map of an exception."
   @spec to_wire(Exception.t() | term) :: map
@@ -19,6 +20,7 @@ defmodule Slither.Driver.Faults do
   end
 
   def to_wire(%Error{} = error) do
+    error = Limit.in_python(error)
     message = Exception.message(%{error | python: nil, hint: hint(error)})
     facts = %{"kind" => Atom.to_string(error.reason), "message" => message}
     facts |> Map.merge(details(error.details)) |> Map.merge(python(error))

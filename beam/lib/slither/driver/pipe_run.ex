@@ -39,6 +39,8 @@ defmodule Slither.Driver.PipeRun do
 
   # Items that may be on their way or wait here, so that the pipe need not wait for the driver.
   @ahead 256
+  # What a Python stage has unless it says otherwise, where Python runs the pipe.
+  @stages [timeout: :infinity]
   # ms after which a partial batch goes on when the driver has fed nothing more to it.
   @pause 10
 
@@ -46,7 +48,7 @@ defmodule Slither.Driver.PipeRun do
   @spec run(pos_integer, map, Transport.t()) :: boolean
   def run(id, spec, port) do
     with {:ok, document, options} <- Options.pipe(spec),
-         {:ok, definition} <- Document.parse(document),
+         {:ok, definition} <- Document.parse(document, python: @stages),
          {:ok, run} <- open(definition, options) do
       loop(%__MODULE__{id: id, port: port, run: run, quiet: %Quiet{after: @pause}})
     else

@@ -34,8 +34,9 @@ defmodule Slither.Gather.Settings do
     ],
     timeout: [
       type: :timeout,
-      default: 30_000,
-      doc: "ms a batch may run on its worker; then the worker is killed."
+      doc:
+        "ms a batch may run on its worker; then the worker is killed. Unless set, 30,000 for each " <>
+          "of its items."
     ],
     max_waiting: [
       type: :pos_integer,

@@ -35,7 +35,12 @@ defmodule Slither.Pipe.Document do
   @max_nesting 8
 
   @options [
-    pool: [type: :atom, default: :default, doc: "The pool of Python stages that name none."]
+    pool: [type: :atom, default: :default, doc: "The pool of Python stages that name none."],
+    python: [
+      type: :keyword,
+      default: [],
+      doc: "Options of `Slither.Stage.Python` for the stages that do not give them."
+    ]
   ]
 
   @doc """
@@ -58,17 +63,17 @@ defmodule Slither.Pipe.Document do
     part = %Part{path: "", value: document}
 
     with {:ok, options} <- Options.validate(options, @options, "Slither.Pipe.Document.parse/2"),
-         {:error, error} <- Part.read(fn -> read(part, options[:pool], 1) end),
+         {:error, error} <- Part.read(fn -> read(part, Map.new(options), 1) end),
          do: {:error, %{error | where: error.where || where(document)}}
   end
 
   # A document within another is read by way of the stage that holds it.
-  defp read(part, pool, nesting) do
+  defp read(part, options, nesting) do
     if nesting > @max_nesting, do: Part.refuse(part, "pipes nest deeper than #{@max_nesting}")
     part |> Part.map() |> Part.get("version") |> version()
     name = part |> Part.map(~w(version name stages outputs stores on_error)) |> Part.name("name")
     stages = part |> Part.fetch("stages") |> Part.list(@max_stages)
-    within = %{pool: pool, read: &read(&1, pool, nesting + 1)}
+    within = Map.put(options, :read, &read(&1, options, nesting + 1))
 
     statements =
       Enum.map(stages, &Stages.statement(&1, within)) ++

@@ -90,14 +90,14 @@ defmodule Slither.Pool.Call do
     end
   end
 
-  @doc "Makes a call on the lane that is held. Options: `timeout` (ms, 30,000)."
+  @doc "Makes a call on the lane that is held. Options: `timeout` (ms; 30,000 for each payload)."
   @spec once(t, [String.t()], map, [term], keyword) :: Outcome.t()
   def once(%__MODULE__{} = call, target, context, payloads, options \\ []) do
     Lane.run(call.lane, %Job{
       inbox: {call.alias, :call},
       ref: call.ref,
       head: Frame.call_head(target, context),
-      timeout: options[:timeout] || 30_000,
+      timeout: options[:timeout],
       payloads: payloads
     })
 

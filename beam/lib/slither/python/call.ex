@@ -4,10 +4,11 @@ defmodule Slither.Python.Call do
   # tells the owner, with `Slither.Python.Worker.Inbox.sent/2`, before it writes the frame.
 
   @enforce_keys [:id, :timeout, :batch, :head]
-  defstruct [:id, :timeout, :batch, :head, :context, :record]
+  defstruct [:id, :timeout, :batch, :head, :context, :record, items: 1, given?: true]
 
   @typedoc """
-  `context` is as in `Slither.Python.Job`; nil once nobody waits for the call, too. `record` is how
+  `timeout` is the ms that it may run, `given?` whether somebody has said so; it is sent with so many
+  `items`. `context` is as in `Slither.Python.Job`; nil once nobody waits for the call, too. `record` is how
   many bytes of what the call asks are recorded for the capture of a failure, nil for none.
   """
   @type t :: %__MODULE__{
@@ -16,6 +17,8 @@ defmodule Slither.Python.Call do
           batch: non_neg_integer,
           head: binary,
           context: binary | nil,
-          record: non_neg_integer | nil
+          record: non_neg_integer | nil,
+          items: pos_integer,
+          given?: boolean
         }
 end

@@ -24,9 +24,10 @@ defmodule Slither.Python.Job do
   `inbox` is told of its parts and its outcome under `ref`, the reference of the lease. `head` is
   `Slither.Protocol.Frame.call_head/2` of its run, and `context` the run's context in the external
   term format, for views; nil without a run. `payloads` may be one block. `timeout` (ms) counts
-  from when the worker begins it. `raw` leaves results encoded. `capture` says where a failure is
-  written, if not where the pool's are. `many` says that each item has many values, of which the
-  call gives the first, or more of a call before it: `Slither.Python.Lane.Entries` reads them.
+  from when the worker begins it; nil is for what `Slither.Python.Limit` gives. `raw` leaves results
+  encoded. `capture` says where a failure is written, if not where the pool's are. `many` says that
+  each item has many values, of which the call gives the first, or more of a call before it:
+  `Slither.Python.Lane.Entries` reads them.
   """
   @type t :: %__MODULE__{
           inbox: Inbox.t(),
@@ -38,7 +39,7 @@ defmodule Slither.Python.Job do
           many: nil | :first | :more,
           batch: non_neg_integer,
           attempt: pos_integer,
-          timeout: timeout,
+          timeout: timeout | nil,
           raw: boolean
         }
 end

@@ -5,7 +5,7 @@ defmodule Slither.Python.Obituary do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Call, OSProcess}
+  alias Slither.Python.{Call, Limit, OSProcess}
 
   # A frame in Python's report of a fatal signal; how many of them a hint names; and how many
   # characters of a line on standard error.
@@ -144,13 +144,11 @@ defmodule Slither.Python.Obituary do
     error(pool, :cancelled, message)
   end
 
-  @doc "The call that ran was over its time, `timeout` ms."
-  @spec timed_out(atom, pos_integer) :: Error.t()
-  def timed_out(pool, timeout) do
-    error =
-      error(pool, :timeout, "the call ran for more than #{timeout} ms; its worker was killed")
-
-    %{error | hint: "raise timeout:, or lower batch_size", details: %{timeout: timeout}}
+  @doc "The call that ran was over its time."
+  @spec timed_out(atom, Call.t()) :: Error.t()
+  def timed_out(pool, %Call{timeout: timeout} = call) do
+    facts = Limit.facts(timeout, if(call.given?, do: timeout), call.items)
+    %{Limit.overdue(facts, "the call", "its worker was killed") | where: where(pool)}
   end
 
   @doc "It can't start."
@@ -197,7 +195,9 @@ defmodule Slither.Python.Obituary do
   end
 
   defp error(pool, reason, message),
-    do: %Error{reason: reason, message: message, where: "pool #{inspect(pool)}"}
+    do: %Error{reason: reason, message: message, where: where(pool)}
+
+  defp where(pool), do: "pool #{inspect(pool)}"
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
   defp hint(status) when status in [132, 134, 135, 136, 139], do: "a crash in C code"

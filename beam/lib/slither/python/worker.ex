@@ -206,8 +206,8 @@ defmodule Slither.Python.Worker do
     %{state | guard: guard}
   end
 
-  defp timed_out(%State{calls: %{queue: [%Call{timeout: timeout} | _]}} = state),
-    do: Obituary.timed_out(state.settings.name, timeout)
+  defp timed_out(%State{calls: %{queue: [call | _]}} = state),
+    do: Obituary.timed_out(state.settings.name, call)
 
   defp not_ready(%State{settings: settings} = state),
     do: Obituary.not_ready(settings.name, state.process.python, settings.startup_timeout)

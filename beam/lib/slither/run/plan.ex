@@ -34,7 +34,8 @@ defmodule Slither.Run.Plan do
   `mode` says where the flow's carrier runs batches: on a pool, with the head and the context of
   its calls as bytes, or with a function in processes on BEAM. At most `capacity` batches run at
   once. With `bounded`, results that nobody has read count as in flight. The events of batches
-  carry `metadata`. The other fields are the options of the same names.
+  carry `metadata`. A `timeout` of nil was not given. The other fields are the options of the same
+  names.
   """
   @type t :: %__MODULE__{
           mode: {:pool, Pool.handle(), binary, binary} | {:local, (list -> Outcome.t())},

@@ -49,7 +49,8 @@ defmodule Slither.Python.LaneTest do
     }
 
     Lane.run(lane, job)
-    assert next() == {Inbox, :sent, %Call{id: id(), timeout: 5, batch: 0, head: job.head}}
+    call = %Call{id: id(), timeout: 5, batch: 0, head: job.head, items: count}
+    assert next() == {Inbox, :sent, call}
     {:ok, body} = :gen_tcp.recv(peer, 0, patience())
     assert {:ok, {:call, _id, ["f"], %{}, 0, 1, _items}} = Frame.decode(body)
     job.ref

@@ -17,6 +17,7 @@ defmodule Slither.Dispatch.Executors.Snakepit do
 
   alias Slither.Dispatch.Executors.External
   alias Slither.Error
+  alias Slither.Python.Limit
 
   @impl true
   @spec target(keyword) :: {:ok, [String.t()]} | :external | {:error, Error.t()}
@@ -34,7 +35,8 @@ defmodule Slither.Dispatch.Executors.Snakepit do
   def execute_batch(items, context, options) do
     External.execute(target(options), {items, context, options}, fn payloads ->
       command = to_string(options[:command])
-      {Snakepit, :execute, [command, %{"items" => payloads}, [timeout: options[:timeout]]]}
+      timeout = Limit.total(options[:timeout], length(payloads))
+      {Snakepit, :execute, [command, %{"items" => payloads}, [timeout: timeout]]}
     end)
   end
 

@@ -17,9 +17,12 @@ defmodule Slither.Pipe.Document.Stages do
   @python ~w(batch_size batch_time min_batch_size max_batch_size max_in_flight max_in_flight_bytes
              ordering isolate timeout queue_timeout max_weight window)a
 
-  @typep within :: %{pool: atom, read: (Part.t() -> Definition.t())}
+  @typep within :: %{pool: atom, python: keyword, read: (Part.t() -> Definition.t())}
 
-  @doc "The statement of a stage; `within` has the pipe's pool, and what reads a pipe in it."
+  @doc """
+  The statement of a stage; `within` has the pipe's pool, what Python stages have that give nothing
+  else, and what reads a pipe in it.
+  """
   @spec statement(Part.t(), within) :: Statement.t()
   def statement(part, within) do
     name = part |> Part.map() |> Part.name("name")
@@ -63,6 +66,7 @@ defmodule Slither.Pipe.Document.Stages do
     target = target(part)
     table = Keyword.take(Stage.Python.options(), @python)
     {options, others} = options(part, table, ~w(pool weight key))
+    options = Keyword.merge(within.python, options)
     {strategy, screen} = strategy(others)
     pool = [pool: pool(Part.get(others, "pool"), within.pool)]
     %{statement | type: :python, value: target ++ pool ++ strategy ++ options, screen: screen}

@@ -5,18 +5,18 @@ defmodule Slither.Python.Lane.Exchange do
 
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
-  alias Slither.Python.{Call, Fault, Job, Outcome, Part, Timing}
+  alias Slither.Python.{Call, Fault, Job, Limit, Outcome, Part, Timing}
   alias Slither.Python.Lane.{Entries, Results}
 
   @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
   defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :worker, :capture, :frame] ++
-              [:asked, tape: {[], false}, killed?: false]
+              [:asked, items: 1, tape: {[], false}, killed?: false]
 
   @typedoc """
-  Call `id` of a job for a `worker`, written at `sent`; its results are decoded in a `form`. The `frame` is kept
-  where a failure is to be written to `capture`, with the `tape` of what the call asked. `asked` is
-  the scheduler that waits for the lane, if nobody else does; `killed?` says that the caller had the
-  call killed.
+  Call `id` of a job for a `worker`, written at `sent` with so many `items`; its results are decoded
+  in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
+  what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
+  `killed?` says that the caller had the call killed.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -30,6 +30,7 @@ defmodule Slither.Python.Lane.Exchange do
           capture: Slither.Python.Capture.t() | nil,
           frame: iodata | nil,
           asked: pid | nil,
+          items: pos_integer,
           tape: {list, boolean},
           killed?: boolean
         }
@@ -53,7 +54,7 @@ defmodule Slither.Python.Lane.Exchange do
 
       if size > lane.max_frame,
         do: {:done, Outcome.error(too_large(size, lane.max_frame, count), timing)},
-        else: {:send, frame, new(job, id, lane, bad, frame, sent, timing)}
+        else: {:send, frame, %{new(job, id, lane, bad, frame, sent, timing) | items: count}}
     end
   end
 
@@ -90,7 +91,9 @@ defmodule Slither.Python.Lane.Exchange do
 
     %Call{
       id: exchange.id,
-      timeout: job.timeout,
+      timeout: Limit.total(job.timeout, exchange.items),
+      given?: job.timeout != nil,
+      items: exchange.items,
       context: job.context,
       batch: job.batch,
       head: job.head,

@@ -7,7 +7,7 @@ defmodule Slither.Run.Carrier.Local do
   @behaviour Slither.Run.Carrier
 
   alias Slither.Error
-  alias Slither.Python.{Inbox, Outcome}
+  alias Slither.Python.{Inbox, Limit, Outcome}
   alias Slither.Run.{Batch, Mailbox, Minder}
 
   @enforce_keys [:fun, :inbox, :minder, :capacity, :timeout, :keep?]
@@ -15,7 +15,7 @@ defmodule Slither.Run.Carrier.Local do
 
   @typedoc """
   `idle` hands have no batch; `busy` ones are known by the reference of their batch, and have the
-  timer `:over` once its time is over. With `keep?` hands go on to another batch. `minder` ends
+  timer, which is `:over` once their time is. With `keep?` hands go on to another batch. `minder` ends
   them with the owner.
   """
   @type t :: %__MODULE__{
@@ -23,10 +23,10 @@ defmodule Slither.Run.Carrier.Local do
           inbox: Inbox.t(),
           minder: pid,
           capacity: pos_integer,
-          timeout: timeout,
+          timeout: timeout | nil,
           keep?: boolean,
           idle: [hand],
-          busy: %{optional(reference) => {hand, timer :: reference | :over | nil}}
+          busy: %{optional(reference) => {hand, {reference | :over, Limit.facts()} | nil}}
         }
   @type hand :: {pid, monitor :: reference}
 
@@ -58,11 +58,20 @@ defmodule Slither.Run.Carrier.Local do
   def rest(local), do: local
 
   @impl true
-  def run(%__MODULE__{timeout: timeout} = local, place, batch) do
+  def run(local, place, batch) do
     ref = make_ref()
     hand = hand(place, local, ref, batch.entries)
-    timer = if timeout != :infinity, do: Mailbox.start_timer(local.inbox, timeout)
-    {ref, %{local | busy: Map.put(local.busy, ref, {hand, timer})}}
+    {ref, %{local | busy: Map.put(local.busy, ref, {hand, timer(local, batch)})}}
+  end
+
+  # A timer and what is known of it once it has fired.
+  defp timer(%__MODULE__{timeout: timeout, inbox: inbox}, %Batch{entries: entries}) do
+    count = length(entries)
+
+    case Limit.total(timeout, count) do
+      :infinity -> nil
+      total -> {Mailbox.start_timer(inbox, total), Limit.facts(total, timeout, count)}
+    end
   end
 
   @impl true
@@ -83,10 +92,10 @@ defmodule Slither.Run.Carrier.Local do
 
   @impl true
   def message(local, {:timer, timer}) do
-    case Enum.find(local.busy, &match?({_ref, {_hand, ^timer}}, &1)) do
-      {ref, {{pid, _monitor} = hand, _timer}} ->
+    case Enum.find(local.busy, &match?({_ref, {_hand, {^timer, _facts}}}, &1)) do
+      {ref, {{pid, _monitor} = hand, {_timer, facts}}} ->
         Process.exit(pid, :kill)
-        {:ok, %{local | busy: Map.put(local.busy, ref, {hand, :over})}}
+        {:ok, %{local | busy: Map.put(local.busy, ref, {hand, {:over, facts}})}}
 
       nil ->
         {:ok, local}
@@ -137,7 +146,9 @@ defmodule Slither.Run.Carrier.Local do
     %{local | idle: [], busy: %{}}
   end
 
-  defp cancel(timer), do: is_reference(timer) and :erlang.cancel_timer(timer)
+  defp cancel({timer, _facts}) when is_reference(timer), do: :erlang.cancel_timer(timer)
+  defp cancel(_none), do: false
+
   defp forget({_pid, monitor}), do: Process.demonitor(monitor, [:flush])
 
   defp hand(:new, local, ref, entries) do
@@ -165,14 +176,8 @@ defmodule Slither.Run.Carrier.Local do
     end
   end
 
-  defp ended(%__MODULE__{timeout: timeout}, :over, :killed) do
-    %Error{
-      reason: :timeout,
-      message: "the executor ran for more than #{timeout} ms and was stopped",
-      hint: "raise timeout:, or lower batch_size",
-      details: %{timeout: timeout}
-    }
-  end
+  defp ended(_local, {:over, facts}, :killed),
+    do: Limit.overdue(facts, "the executor", "it was stopped")
 
   defp ended(%__MODULE__{keep?: keep?}, _timer, reason) do
     whose = if keep?, do: "handler", else: "executor"
