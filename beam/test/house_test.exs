@@ -59,6 +59,11 @@ defmodule Slither.HouseTest do
     "pool/scheduler.ex" => ["GenServer.call(handle.scheduler, question, timeout)"],
     # A `%Job{}`, as the function's head says.
     "python/lane.ex" => ["send(lane, job)"],
+    # Whoever asked what becomes of his items is a process of the user's own.
+    "pipe/acks.ex" => [
+      "send(push.to, {@pipe, :ack, push.term, outcomes})",
+      "send(push.to, {@pipe, :ack, push.term, Enum.map(left, &{&1, :lost})})"
+    ],
     # A watcher is a process of the user's own.
     "store/watchers.ex" => [Slither.Store]
   }

@@ -107,7 +107,7 @@ defmodule Slither.PipeError do
     * `pipe`: the pipe's name; `stage`: the stage it stopped in, `nil` if none;
     * `reason`: an atom to match on: the `reason` of `cause` where it is a Slither error,
       (`:expression`, say), else `:handler_raised`, `:handler_error`, `:unknown_output` or
-      `:invalid_return`;
+      `:invalid_return`, or `:sink_failed`, which only whoever asked for acknowledgements sees;
     * `item`: the id of the item, when one item was at fault;
     * `cause`: the `Slither.DispatchError`, exception or term behind it.
   """

@@ -146,6 +146,14 @@ defmodule Slither.Pipe do
   @typedoc "A long-running pipe: its name, or the pid that `start_link/2` gave."
   @type running :: term
 
+  @typedoc "What became of an item that was pushed with `ack:`; see `push/3`."
+  @type outcome ::
+          :ok
+          | {:skipped, reason :: term}
+          | {:routed, Definition.name(), Exception.t()}
+          | {:failed, Exception.t()}
+          | :lost
+
   @doc """
   Starts a long-running pipe: takes its module (or definition) and options.
 
@@ -189,8 +197,26 @@ defmodule Slither.Pipe do
 
   After any error, none of the items was taken. Pushes that wait are served in turn.
 
+  With `ack: term` (any but `nil`), messages `{Slither.Pipe, :ack, term, [{index, outcome}]}` tell the
+  calling process what became of each item, by its index in the list, from 0; with `ack: {pid, term}`
+  they go to that process. Each item is told of once, when it has ended:
+
+    * `:ok`: it reached an output, and that output's sink has run;
+    * `{:skipped, reason}`: a handler dropped it, or a policy did, and the reason is the error;
+    * `{:routed, output, error}`: it failed, and a policy sent it to an output, whose sink has run;
+    * `{:failed, error}`: its sink raised (`:sink_failed`), or a failure halted the pipe while it
+      was in a stage;
+    * `:lost`: the pipe stopped or crashed, or a pool of its stages did.
+
+  An item that became several has ended when all of them have, with the worst of their outcomes:
+  failed, then routed, then skipped by a policy, then ok, then dropped by a handler. Items that a
+  `:batch` stage made one share the outcome of that one.
+
       :ok = Slither.Pipe.push(MyApp.ScorePipe, [%{"text" => "hello"}])
       {:error, :saturated} = Slither.Pipe.push(MyApp.ScorePipe, many, timeout: 0)
+
+      :ok = Slither.Pipe.push(MyApp.ScorePipe, [%{"text" => "hello"}], ack: :greeting)
+      receive do: ({Slither.Pipe, :ack, :greeting, [{0, outcome}]} -> outcome)
 
   A sink that pushes to its own pipe waits for itself where the pipe is full.
   """

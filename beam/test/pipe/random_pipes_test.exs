@@ -163,6 +163,54 @@ defmodule Slither.Pipe.RandomPipesTest do
     end
   end
 
+  test "each pusher is told once what became of each item, after its sinks ran", %{pool: pool} do
+    check_all(@cases, &unhalting/0, fn {stages, input} ->
+      definition = PipeModel.definition(stages, pool)
+      name = {__MODULE__, make_ref()}
+      {:ok, pid} = Slither.Pipe.start_link(definition, name: name)
+
+      # Some pushes are acknowledged and some not, so that both kinds are inside together.
+      pushed =
+        for {some, n} <- input |> Enum.chunk_every(5) |> Enum.with_index() do
+          asked = if one_in(3), do: [], else: [ack: {name, n}]
+          :ok = Slither.Pipe.push(name, some, asked)
+          {n, some, asked != []}
+        end
+
+      assert :ok = Slither.Pipe.drain(name, @patience)
+      Supervisor.stop(pid)
+      seen = acks(name, %{})
+      fates = PipeModel.fates(stages, input)
+
+      expected =
+        for {n, some, true} <- pushed, {_item, at} <- Enum.with_index(some), into: %{} do
+          {{n, at}, [Enum.at(fates, 5 * n + at)]}
+        end
+
+      assert seen == expected
+    end)
+  end
+
+  # By push and index, all that was told of an item.
+  defp acks(name, seen) do
+    receive do
+      {Slither.Pipe, :ack, {^name, n}, outcomes} ->
+        outcomes
+        |> Enum.reduce(seen, fn {at, outcome}, seen ->
+          Map.update(seen, {n, at}, [kind(outcome)], &[kind(outcome) | &1])
+        end)
+        |> then(&acks(name, &1))
+    after
+      0 -> seen
+    end
+  end
+
+  defp kind(:ok), do: :ok
+  defp kind({:routed, _output, error}) when is_exception(error), do: :routed
+  defp kind({:skipped, error}) when is_exception(error), do: :skipped
+  defp kind({:skipped, _reason}), do: :filtered
+  defp kind(other), do: other
+
   test "a checkpoint's run that fails fails again at the same place", context do
     check_all(div(@cases, 3), &halting/0, fn {stages, input} ->
       path = Path.join(context.dir, "#{System.unique_integer([:positive])}.checkpoint")

@@ -189,6 +189,59 @@ defmodule Slither.Test.PipeModel do
     counts
   end
 
+  # From the best to the worst.
+  @fates [:filtered, :ok, :skipped, :routed]
+
+  @doc """
+  What becomes of each input of a run that nothing halts, the worst of what was made of it:
+  `:filtered` by a handler, `:ok`, `:skipped` or `:routed` by a policy.
+  """
+  @spec fates([map], list) :: [atom]
+  def fates(stages, inputs) do
+    entries = for {[n] = seq, to, payload} <- entries(inputs), do: {seq, to, payload, [n]}
+    {out, ended} = Enum.reduce(stages, {entries, []}, &followed/2)
+
+    ends =
+      for {_seq, to, _payload, of} <- out,
+          do: {if(match?({:policy, _}, to), do: :routed, else: :ok), of}
+
+    met = for {fate, of} <- ends ++ ended, n <- of, reduce: %{}, do: (map -> worse(map, n, fate))
+    for {_input, n} <- Enum.with_index(inputs), do: Map.fetch!(met, n)
+  end
+
+  defp worse(met, n, fate),
+    do: Map.update(met, n, fate, &Enum.max_by([&1, fate], fn f -> index(f) end))
+
+  defp index(fate), do: Enum.find_index(@fates, &(&1 == fate))
+
+  defp followed(stage, {entries, ended}) do
+    {past, here} =
+      Enum.split_with(entries, fn {_, to, _, _} -> to not in [:next, {:to, stage.name}] end)
+
+    {made, more} =
+      if stage.kind == :batch,
+        do: {Enum.map(Enum.chunk_every(here, stage.size), &group/1), []},
+        else: here |> Enum.map(&fate(stage, &1)) |> Enum.unzip()
+
+    {Enum.sort_by(past ++ List.flatten(made), &elem(&1, 0)), List.flatten(more) ++ ended}
+  end
+
+  defp group(members) do
+    {seq, _to, _payload, _of} = List.last(members)
+    payload = for {_seq, _to, payload, _of} <- members, do: payload
+    {seq, :next, payload, members |> Enum.flat_map(&elem(&1, 3)) |> Enum.uniq()}
+  end
+
+  # What goes on of an entry, and what ends there.
+  defp fate(stage, {seq, _to, payload, of}) do
+    case {act(stage, payload), final(stage.policy)} do
+      {:error, {:route, output}} -> {[{seq, {:policy, output}, payload, of}], []}
+      {:error, :skip} -> {[], [{:skipped, of}]}
+      {answer, _policy} when answer in [:skip, {:many, []}] -> {[], [{:filtered, of}]}
+      _on -> {for({seq, to, p} <- answer(stage, {seq, :next, payload}), do: {seq, to, p, of}), []}
+    end
+  end
+
   defp count(%{kind: :batch} = stage, here) do
     groups = div(length(here) + stage.size - 1, stage.size)
     sums(%{in: length(here), out: groups, expanded: groups - length(here)})

@@ -34,19 +34,20 @@ defmodule Slither.Pipe.Instance do
       type: {:custom, "milliseconds (0 or more) or :infinity", &__MODULE__.patience?/1},
       default: :infinity,
       doc: "ms to wait for room."
-    ]
+    ],
+    ack: [type: :any, doc: "Has messages say what became of each item; see below."]
   ]
 
   @moduledoc false
   # A long-running pipe: the supervisor of its processes, and the functions behind `Slither.Pipe`,
-  # which run in the process of whoever calls them. `Sink`, `Server` and `Closer` stand and fall
-  # together, and the supervisor owns their account. They stop in the opposite order: the closer has
-  # the server finish while it can still deliver.
+  # which run in the process of whoever calls them. `Heir`, `Sink`, `Server` and `Closer` stand and
+  # fall together, and the supervisor owns their account. They stop in the opposite order: the closer
+  # has the server finish while it can still deliver, and the heir says at the end what is lost.
 
   use Supervisor
 
   alias Slither.{Error, Options, PipeError}
-  alias Slither.Pipe.{Closer, Counts, Definition, Names, Run, Runner, Server, Setup, Sink}
+  alias Slither.Pipe.{Closer, Counts, Definition, Heir, Names, Run, Runner, Server, Setup, Sink}
 
   @where "Slither.Pipe.start_link/2"
 
@@ -99,7 +100,7 @@ defmodule Slither.Pipe.Instance do
     :ok = Names.await_former(setup.name)
     server = %{id: Server, start: {Server, :start_link, [setup]}, shutdown: @grace}
 
-    Supervisor.init([{Sink, setup}, server, {Closer, setup}],
+    Supervisor.init([{Heir, setup}, {Sink, setup}, server, {Closer, setup}],
       strategy: :one_for_all,
       max_restarts: setup.max_restarts,
       max_seconds: setup.max_seconds
@@ -120,13 +121,21 @@ defmodule Slither.Pipe.Instance do
 
       if timeout == 0 and not fits?,
         do: {:error, :saturated},
-        else: ask(pipe, fn -> Server.push(server, items, count, timeout) end)
+        else: ask(pipe, fn -> Server.push(server, items, count, timeout, ack(options)) end)
     end
   end
 
   def push(_pipe, other, _options) do
     message = "takes a list of items, got #{inspect(other, limit: 5)}"
     {:error, %Error{reason: :invalid_input, where: "Slither.Pipe.push/3", message: message}}
+  end
+
+  defp ack(options) do
+    case options[:ack] do
+      nil -> nil
+      {pid, _term} = ack when is_pid(pid) -> ack
+      term -> {self(), term}
+    end
   end
 
   @doc false

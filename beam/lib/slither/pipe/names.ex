@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Names do
 
   @registry __MODULE__
 
-  @type role :: :instance | :server | :sink
+  @type role :: :instance | :server | :sink | :heir
 
   @spec child_spec(term) :: Supervisor.child_spec()
   def child_spec(_options), do: Registry.child_spec(keys: :unique, name: @registry)
@@ -19,7 +19,8 @@ defmodule Slither.Pipe.Names do
 
   @doc "Waits for the processes of a pipe of that name whose supervisor was killed."
   @spec await_former(term) :: :ok
-  def await_former(name), do: Leftovers.await(@registry, [{:server, name}, {:sink, name}])
+  def await_former(name),
+    do: Leftovers.await(@registry, for(role <- [:server, :sink, :heir], do: {role, name}))
 
   @doc "The process of a pipe, by the pipe's name or its supervisor's pid."
   @spec find(role, term) :: {:ok, pid, Counts.t() | nil} | {:error, Error.t()}

@@ -12,7 +12,7 @@ defmodule Slither.Pipe.Server do
 
   require Logger
 
-  alias Slither.Pipe.{Counts, Names, Outbox, Rate, Setup, State}
+  alias Slither.Pipe.{Acks, Counts, Names, Outbox, Rate, Setup, State}
   alias Slither.Run.{Engine, Entry, Quiet}
   alias Slither.Telemetry.Events
 
@@ -26,11 +26,11 @@ defmodule Slither.Pipe.Server do
   # no caller is told that its push failed after the server has accepted it, and each process has
   # at most one request in the mailbox.
 
-  @doc "Pushes items, waiting for room for at most so many ms."
-  @spec push(pid, list, non_neg_integer, timeout) ::
+  @doc "Pushes items, waiting for room for at most so many ms; `ack` is told what became of them."
+  @spec push(pid, list, non_neg_integer, timeout, Acks.ack() | nil) ::
           :ok | {:error, :saturated | :timeout | :draining | Exception.t()}
-  def push(server, items, count, timeout),
-    do: GenServer.call(server, {:push, items, count, timeout}, :infinity)
+  def push(server, items, count, timeout, ack),
+    do: GenServer.call(server, {:push, items, count, timeout, ack}, :infinity)
 
   @doc "Waits until nothing is in the pipe, for at most `timeout` ms by the server's clock."
   @spec drain(pid, timeout, timeout) :: :ok | {:error, :timeout | Exception.t()}
@@ -53,8 +53,9 @@ defmodule Slither.Pipe.Server do
   def init(setup) do
     Process.flag(:trap_exit, true)
     {:ok, sink, _value} = Names.find(:sink, setup.name)
+    {:ok, heir, _value} = Names.find(:heir, setup.name)
 
-    state = State.new(setup, sink)
+    state = State.new(setup, sink, heir)
     first? = Counts.get(state.counts, :starts) == 0
     Counts.add(state.counts, :starts, 1)
     unless first?, do: report_lost(state)
@@ -66,8 +67,8 @@ defmodule Slither.Pipe.Server do
   end
 
   @impl true
-  def handle_call({:push, items, count, timeout}, from, state) do
-    push = %Entry.Push{from: from, items: items, count: count}
+  def handle_call({:push, items, count, timeout, ack}, from, state) do
+    push = %Entry.Push{from: from, items: items, count: count, ack: ack}
 
     with :ok <- State.open?(state, count),
          :full <- Entry.offer(state.entry, push) do
@@ -116,15 +117,16 @@ defmodule Slither.Pipe.Server do
   def handle_info(message, state), do: message |> absorb(state) |> proceed()
 
   @impl true
-  def terminate(_reason, state) do
+  def terminate(reason, state) do
     if state.engine, do: Engine.close(state.engine, state.ending)
+    if reason == :shutdown, do: State.lost(state)
   end
 
   ## Messages
 
-  defp absorb({Slither.Pipe.Sink, :delivered, count}, state) do
+  defp absorb({Slither.Pipe.Sink, :delivered, count, failed}, state) do
     rates = Map.update!(state.rates, :out, &Rate.mark(&1, count, now()))
-    %{state | outbox: Outbox.delivered(state.outbox), rates: rates}
+    State.delivered(%{state | rates: rates}, failed)
   end
 
   defp absorb({:timeout, timer, :flush}, %State{timer: {timer, _at}, engine: engine} = state)

@@ -8,14 +8,19 @@ defmodule Slither.Pipe.Sink do
 
   require Logger
 
+  alias Slither.PipeError
   alias Slither.Pipe.{Counts, Names, Setup}
+  alias Slither.Run.Fates
   alias Slither.Telemetry.Events
 
   @spec start_link(Setup.t()) :: GenServer.on_start()
   def start_link(setup),
     do: GenServer.start_link(__MODULE__, setup, name: Names.via(:sink, setup.name))
 
-  @doc "Has outputs delivered; `{Slither.Pipe.Sink, :delivered, count}` comes when they are."
+  @doc """
+  Has outputs delivered; `{Slither.Pipe.Sink, :delivered, count, failed}` comes when they are, with
+  the errors of those whose sink failed, by their places.
+  """
   @spec deliver(pid, [{Slither.Pipe.Definition.name(), Slither.Item.t()}]) :: :ok
   def deliver(sink, outputs), do: GenServer.cast(sink, {:deliver, self(), outputs})
 
@@ -24,12 +29,18 @@ defmodule Slither.Pipe.Sink do
 
   @impl true
   def handle_cast({:deliver, server, outputs}, setup) do
-    for {output, item} <- outputs do
-      call(setup, output, item)
-      Counts.reached(setup.counts, output, kind(output, item))
-    end
+    {count, failed} =
+      Enum.reduce(outputs, {0, %{}}, fn {output, item}, {place, failed} ->
+        answer = call(setup, output, item)
+        Counts.reached(setup.counts, output, kind(output, item))
 
-    send(server, {__MODULE__, :delivered, length(outputs)})
+        case answer do
+          :ok -> {place + 1, failed}
+          {:error, error} -> {place + 1, Map.put(failed, place, error)}
+        end
+      end)
+
+    send(server, {__MODULE__, :delivered, count, failed})
     {:noreply, setup}
   end
 
@@ -37,16 +48,20 @@ defmodule Slither.Pipe.Sink do
   @impl true
   def handle_info(_message, setup), do: {:noreply, setup}
 
-  # An item that an error policy has routed has the
-  # error in its meta, and the output in its route.
-  defp kind(output, %{route: output, meta: %{error: _error}}), do: :routed
-  defp kind(_output, _item), do: :out
+  defp kind(output, item) do
+    case Fates.of(output, item) do
+      {:routed, _output, _error} -> :routed
+      :ok -> :out
+    end
+  end
 
   defp call(%{sinks: sinks} = setup, output, item) do
     case sinks do
-      %{^output => sink} -> sink.(item)
+      %{^output => sink} -> _ = sink.(item)
       _none -> :ok
     end
+
+    :ok
   catch
     kind, reason -> failed(setup, output, item, {kind, reason, __STACKTRACE__})
   end
@@ -54,10 +69,11 @@ defmodule Slither.Pipe.Sink do
   defp failed(setup, output, item, {kind, reason, stacktrace}) do
     Counts.add(setup.counts, :sink_errors, 1)
 
-    Logger.error(
-      "pipe #{inspect(setup.name)}: the sink of #{inspect(output)} failed with item " <>
-        "#{inspect(item.id)}: #{Exception.format(kind, reason, stacktrace)}"
-    )
+    message =
+      "the sink of #{inspect(output)} failed with item #{inspect(item.id)}: " <>
+        Exception.format(kind, reason, stacktrace)
+
+    Logger.error("pipe #{inspect(setup.name)}: #{message}")
 
     Events.sink_failed(%{
       name: setup.name,
@@ -66,5 +82,17 @@ defmodule Slither.Pipe.Sink do
       item: item.id,
       reason: reason
     })
+
+    {:error, error(setup, item, message, reason)}
+  end
+
+  defp error(setup, item, message, cause) do
+    %PipeError{
+      pipe: setup.definition.name,
+      reason: :sink_failed,
+      item: item.id,
+      message: message,
+      cause: cause
+    }
   end
 end

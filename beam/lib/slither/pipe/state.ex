@@ -7,17 +7,18 @@ defmodule Slither.Pipe.State do
   require Logger
 
   alias Slither.PipeError
-  alias Slither.Pipe.{Counts, Outbox, Rate, Run, Setup}
-  alias Slither.Run.{Engine, Entry, Quiet}
+  alias Slither.Pipe.{Acks, Counts, Heir, Outbox, Rate, Run, Setup}
+  alias Slither.Run.{Engine, Entry, Fates, Quiet}
 
   # ms, at first and at most, after which a pipe that could not begin again tries once more. Its
   # pool may be restarting as well.
   @first_delay 50
   @longest_delay 5_000
 
-  @enforce_keys [:setup, :counts, :entry, :outbox, :quiet]
+  @enforce_keys [:setup, :counts, :entry, :outbox, :quiet, :heir]
   defstruct @enforce_keys ++
-              [:engine, :error, :ending, :closer, :timer] ++
+              [:engine, :error, :ending, :closer, :timer, :fates] ++
+              [acks: Acks.new(), position: 0] ++
               [drainers: %{}, synced: %{expanded: 0, skipped: 0}, emitted: 0, delay: 0] ++
               [given_up?: false, rates: %{in: %Rate{}, out: %Rate{}}]
 
@@ -25,7 +26,9 @@ defmodule Slither.Pipe.State do
   `drainers` wait until the pipe is empty, and `closer` does while the supervisor stops it, unless
   that was `given_up?`. `error` says why there is no engine, `ending` why the server is to end.
   `synced` and `emitted` are what of the engine's account is in the pipe's, `counts`. `timer` is
-  the one of partial batches, with when it runs out.
+  the one of partial batches, with when it runs out. `acks` says whom to tell what became of items,
+  which `heir` knows as well, and `position` is that of the next item which is pushed. While there is
+  no engine, `fates` has what it has in its run: which of those items are where.
   """
   @type t :: %__MODULE__{
           setup: Setup.t(),
@@ -38,6 +41,10 @@ defmodule Slither.Pipe.State do
           ending: Exception.t() | nil,
           closer: GenServer.from() | nil,
           timer: {reference, integer} | nil,
+          heir: pid,
+          fates: Fates.t(),
+          acks: Acks.t(),
+          position: non_neg_integer,
           drainers: %{optional(reference) => drainer},
           synced: %{expanded: integer, skipped: integer},
           emitted: non_neg_integer,
@@ -47,14 +54,15 @@ defmodule Slither.Pipe.State do
         }
   @type drainer :: %{from: GenServer.from(), timer: reference | nil}
 
-  @doc "A pipe that is not open yet, whose sinks the process `sink` calls."
-  @spec new(Setup.t(), pid) :: t
-  def new(setup, sink) do
+  @doc "A pipe that is not open yet, whose sinks the process `sink` calls, and its heir."
+  @spec new(Setup.t(), pid, pid) :: t
+  def new(setup, sink, heir) do
     %__MODULE__{
       setup: setup,
       counts: setup.counts,
       entry: Entry.new(setup.max_waiting),
       outbox: Outbox.new(sink),
+      heir: heir,
       quiet: %Quiet{after: setup.flush_after}
     }
   end
@@ -133,7 +141,7 @@ defmodule Slither.Pipe.State do
     account = Engine.account(state.engine)
     failed = account.in + account.expanded - account.skipped - state.emitted
     Counts.add(state.counts, :failed, failed)
-    ending(state, error)
+    state |> tell(Fates.fail(fates(state), error)) |> ending(error)
   end
 
   @doc "A pool of its stages has ended: so does the server."
@@ -151,7 +159,7 @@ defmodule Slither.Pipe.State do
     Engine.close(state.engine, error)
     Logger.error("pipe #{inspect(state.setup.name)} stops: #{Exception.message(error)}")
 
-    %{state | engine: nil, ending: error}
+    %{state | engine: nil, ending: error, fates: Engine.fates(state.engine)}
     |> refuse({:error, error})
     |> answer_drainers({:error, error})
   end
@@ -172,7 +180,8 @@ defmodule Slither.Pipe.State do
 
     case Run.open(setup.definition, :fed, options, true) do
       {:ok, engine} ->
-        %{state | engine: engine, error: nil, delay: 0}
+        engine = Engine.put_fates(engine, state.fates)
+        %{state | engine: engine, error: nil, delay: 0, fates: nil}
 
       {:error, error} ->
         delay = min(max(state.delay * 2, @first_delay), @longest_delay)
@@ -189,8 +198,46 @@ defmodule Slither.Pipe.State do
     for key <- [:expanded, :skipped],
         do: Counts.add(state.counts, key, Map.fetch!(account, key) - state.synced[key])
 
-    %{state | synced: Map.take(account, [:expanded, :skipped])}
+    state = %{state | synced: Map.take(account, [:expanded, :skipped])}
+    if fates = fates(state), do: tell(state, fates), else: state
   end
+
+  ## What became of items
+
+  @doc "What was being delivered is with its sinks, but for the outputs that `failed` there."
+  @spec delivered(t, %{optional(non_neg_integer) => Exception.t()}) :: t
+  def delivered(state, failed) do
+    case Outbox.delivered(state.outbox, failed) do
+      {[], outbox} -> %{state | outbox: outbox}
+      {ends, outbox} -> tell(%{state | outbox: outbox}, Fates.reached(fates(state), ends))
+    end
+  end
+
+  # Its heir hears of it last: if the server is killed between the two, an item is told of twice,
+  # rather than never.
+  defp tell(state, fates) do
+    case Fates.take(fates) do
+      {[], fates} ->
+        put_fates(state, fates)
+
+      {endings, fates} ->
+        acks = Acks.tell(state.acks, endings)
+        Heir.told(state.heir, for({push, index, _fate} <- endings, do: {push, index}))
+        put_fates(%{state | acks: acks}, fates)
+    end
+  end
+
+  defp fates(%__MODULE__{engine: nil, fates: fates}), do: fates
+  defp fates(%__MODULE__{engine: engine}), do: Engine.fates(engine)
+
+  defp put_fates(%__MODULE__{engine: nil} = state, fates), do: %{state | fates: fates}
+
+  defp put_fates(%__MODULE__{engine: engine} = state, fates),
+    do: %{state | engine: Engine.put_fates(engine, fates)}
+
+  @doc "Tells what is lost in the heir's place, which stops after the server unless it was killed."
+  @spec lost(t) :: any
+  def lost(state), do: unless(Process.alive?(state.heir), do: Acks.lose(state.acks))
 
   ## The entry
 
@@ -216,7 +263,17 @@ defmodule Slither.Pipe.State do
   @spec accepted(t, Entry.push()) :: t
   def accepted(state, push) do
     Counts.add(state.counts, :in, push.count)
-    %{state | rates: Map.update!(state.rates, :in, &Rate.mark(&1, push.count, now()))}
+    rates = Map.update!(state.rates, :in, &Rate.mark(&1, push.count, now()))
+    follow(%{state | rates: rates, position: state.position + push.count}, push)
+  end
+
+  defp follow(state, %{ack: ack, count: count}) when ack == nil or count == 0, do: state
+
+  defp follow(state, %{ack: ack, count: count}) do
+    ref = make_ref()
+    Heir.expect(state.heir, ref, ack, count)
+    fates = Fates.follow(fates(state), state.position - count, count, ref)
+    put_fates(%{state | acks: Acks.expect(state.acks, ref, ack, count)}, fates)
   end
 
   defp admit(state) do

@@ -43,12 +43,12 @@ defmodule Slither.Run.Answer do
       {:route, output, payload} ->
         Result.leave(result, seq, %{item | payload: payload}, Map.fetch!(handler.targets, output))
 
-      {:skip, _reason} ->
-        Result.skip(result)
+      {:skip, reason} ->
+        Result.skip(result, seq, reason)
 
       # A handler that makes no items of its item skips it.
       {:many, []} ->
-        Result.skip(result)
+        Result.skip(result, seq, :no_items)
 
       {:many, payloads} ->
         many(result, seq, item, payloads)

@@ -11,18 +11,19 @@ defmodule Slither.Run.Chain do
   # gives entries on in the order in which it got them, and they reach the end in order.
 
   alias Slither.{Item, PipeError, Receipt}
-  alias Slither.Run.{Account, Fill, Finished, Mailbox, Node, Result, Unfinished}
+  alias Slither.Run.{Account, Fates, Fill, Finished, Mailbox, Node, Result, Unfinished}
 
   @enforce_keys [:nodes, :count, :holding, :bounded, :default]
   defstruct @enforce_keys ++
-              [:halted, :unfinished, account: %Account{}, emitted: []] ++
+              [:halted, :unfinished, :fates, account: %Account{}, emitted: []] ++
               [passing?: false, grouped?: false]
 
   @typedoc """
   `holding` are the places of nodes that entries can be in, the last one first, and `bounded` those
   of nodes that take only so many. `default` is the output of what no route took. Nobody looks for
-  entries that pass nodes by before there are any (`passing?`), and inputs are followed only where
-  the run is tracked (`unfinished`). `emitted` has the last output first.
+  entries that pass nodes by before there are any (`passing?`). Which inputs are finished is seen
+  only where the run is tracked (`unfinished`), and what becomes of them only where somebody follows
+  them (`fates`). `emitted` has the last output first.
   """
   @type t :: %__MODULE__{
           nodes: tuple,
@@ -32,8 +33,9 @@ defmodule Slither.Run.Chain do
           default: output_name,
           halted: {Result.seq(), index :: non_neg_integer, Exception.t()} | nil,
           unfinished: Unfinished.t(),
+          fates: Fates.t(),
           account: Account.t(),
-          emitted: [output | group | tracked],
+          emitted: [output | group | tracked | followed],
           passing?: boolean,
           grouped?: boolean
         }
@@ -43,6 +45,8 @@ defmodule Slither.Run.Chain do
   @type group :: {:items, output_name, [Item.t()]}
   @typedoc "An output of a run that is tracked: the first of its seq is the input's position."
   @type tracked :: {Result.seq(), output_name, Item.t()}
+  @typedoc "An output of a run in which inputs are followed, with the part that it is of."
+  @type followed :: {Fates.id() | nil, output_name, Item.t()}
 
   @doc "A chain of nodes; `default` is the output of what no route takes."
   @spec new([Node.t()], output_name) :: t
@@ -76,6 +80,7 @@ defmodule Slither.Run.Chain do
     chain = %{
       chain
       | unfinished: unfinished,
+        fates: Fates.begin(chain.fates, entries),
         account: Account.add(chain.account, :in, length(entries))
     }
 
@@ -117,6 +122,7 @@ defmodule Slither.Run.Chain do
       | nodes: put_elem(chain.nodes, index, node),
         account: Account.settle(chain.account, result, result.out),
         unfinished: Unfinished.pass(chain.unfinished, result),
+        fates: Fates.pass(chain.fates, result),
         passing?: chain.passing? or result.parts?
     }
 
@@ -174,7 +180,8 @@ defmodule Slither.Run.Chain do
   # so the chain puts their values straight into items, and builds no entries in between.
   defp whole(chain, index, %Result{fill: {values, attempt}, on: entries} = result) do
     node = elem(chain.nodes, index)
-    alone? = chain.unfinished == nil and chain.halted == nil and node.bypass.count == 0
+    plain? = chain.unfinished == nil and chain.fates == nil
+    alone? = plain? and chain.halted == nil and node.bypass.count == 0
 
     if alone? and Result.in_order?(entries) do
       {_on, _result, node} = Node.settle(node, result)
@@ -209,7 +216,22 @@ defmodule Slither.Run.Chain do
   defp emit(chain, entries) do
     plain = Enum.count(entries, &match?({_seq, %Item{}}, &1))
     chain = out(%{chain | unfinished: Unfinished.ended(chain.unfinished, entries)}, plain)
-    %{chain | emitted: Enum.reduce(entries, chain.emitted, &[shape(chain, &1) | &2])}
+    onto(chain, entries)
+  end
+
+  defp onto(%__MODULE__{fates: nil} = chain, entries),
+    do: %{chain | emitted: Enum.reduce(entries, chain.emitted, &[shape(chain, &1) | &2])}
+
+  defp onto(chain, entries) do
+    {parts, fates} = Fates.out(chain.fates, entries)
+
+    followed =
+      for {entry, part} <- Enum.zip(entries, parts) do
+        {output, item} = shape(chain, entry)
+        {part, output, item}
+      end
+
+    %{chain | fates: fates, emitted: Enum.reverse(followed, chain.emitted)}
   end
 
   defp out(chain, count), do: %{chain | account: Account.add(chain.account, :out, count)}
@@ -221,7 +243,7 @@ defmodule Slither.Run.Chain do
   defp shape(_tracked, seq, output, item), do: {seq, output, item}
 
   @doc "What has come out, in order."
-  @spec outputs(t) :: {[output | group | tracked], t}
+  @spec outputs(t) :: {[output | group | tracked | followed], t}
   def outputs(chain), do: {Enum.reverse(chain.emitted), %{chain | emitted: []}}
 
   @doc "The failure that has halted the run, once all that is ahead of it has come out."

@@ -10,7 +10,7 @@ defmodule Slither.Run.Engine do
   # are `Slither.Pipe.Run`, for the caller of a pipe, and the servers of long-running pipes.
 
   alias Slither.Receipt
-  alias Slither.Run.{Account, Chain, Finished, Mailbox, Node, Source, Unfinished}
+  alias Slither.Run.{Account, Chain, Fates, Finished, Mailbox, Node, Source, Unfinished}
   alias Slither.Telemetry.Events
 
   # Outputs that may wait while the input is pulled.
@@ -31,9 +31,11 @@ defmodule Slither.Run.Engine do
           next: non_neg_integer
         }
   @type step ::
-          {:outputs, [Chain.output() | Chain.group()] | [Chain.tracked()], t}
-          | {:done, t}
-          | {:halted, [Chain.output() | Chain.group()] | [Chain.tracked()], Exception.t(), t}
+          {:outputs, outputs, t} | {:done, t} | {:halted, outputs, Exception.t(), t}
+  @type outputs ::
+          [Chain.output() | Chain.group()]
+          | [Chain.tracked()]
+          | [Chain.output() | Chain.followed()]
 
   @doc "A run of a chain of nodes, ready to begin."
   @spec new(Chain.t(), Mailbox.t(), Enumerable.t() | :fed, map) :: t
@@ -207,6 +209,14 @@ defmodule Slither.Run.Engine do
     entries = Source.number(items, count, next, &[&1])
     %{engine | next: next + count, chain: Chain.push(engine.chain, entries)}
   end
+
+  @doc "What becomes of the inputs that somebody follows, nil while nobody does."
+  @spec fates(t) :: Fates.t()
+  def fates(engine), do: engine.chain.fates
+
+  @doc "Has it follow the inputs of these."
+  @spec put_fates(t, Fates.t()) :: t
+  def put_fates(engine, fates), do: %{engine | chain: %{engine.chain | fates: fates}}
 
   @doc "Says that no more items come: partial batches go as soon as nothing can join them."
   @spec finish(t) :: t

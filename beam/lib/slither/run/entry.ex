@@ -7,9 +7,9 @@ defmodule Slither.Run.Entry do
   defmodule Push do
     @moduledoc false
     # What one process pushes at once: `ref` is the monitor of a push that waits, `from` whom to
-    # answer, `timer` what ends its wait.
+    # answer, `timer` what ends its wait, `ack` who is to be told what became of the items.
     @enforce_keys [:from, :items, :count]
-    defstruct [:from, :items, :count, :ref, :timer]
+    defstruct [:from, :items, :count, :ref, :timer, :ack]
   end
 
   @enforce_keys [:limit]
@@ -20,7 +20,8 @@ defmodule Slither.Run.Entry do
           items: list,
           count: non_neg_integer,
           ref: reference | nil,
-          timer: reference | nil
+          timer: reference | nil,
+          ack: {pid, term} | nil
         }
   @type t :: %__MODULE__{
           limit: pos_integer,

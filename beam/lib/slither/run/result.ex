@@ -13,7 +13,9 @@ defmodule Slither.Run.Result do
   `of` has the entries that were decided, and `took` says how many of the node's those were
   (`:all` once it holds none). `on` has the entries that go on, in order; a policy has sent
   `routed` of them
-  away, and a handler `out`. With `fill`, their values are not in the items yet.
+  away, and a handler `out`. With `fill`, their values are not in the items yet. `gone` says why
+  those that were `skipped` were, and `merged` has the seqs of the entries that became one, by its
+  seq, the last of all first.
   """
   @type t :: %__MODULE__{
           of: [entry],
@@ -21,6 +23,8 @@ defmodule Slither.Run.Result do
           on: [entry],
           fill: {values :: list, attempt :: pos_integer} | nil,
           parts?: boolean,
+          gone: [{seq, reason :: term}],
+          merged: [{seq, [seq, ...]}],
           out: non_neg_integer,
           skipped: non_neg_integer,
           expanded: integer,
@@ -39,6 +43,8 @@ defmodule Slither.Run.Result do
             on: [],
             fill: nil,
             parts?: false,
+            gone: [],
+            merged: [],
             out: 0,
             skipped: 0,
             expanded: 0,
@@ -58,9 +64,10 @@ defmodule Slither.Run.Result do
   @spec on(t, seq, Item.t()) :: t
   def on(result, seq, item), do: %{result | on: [{seq, item} | result.on]}
 
-  @doc "An entry ends here."
-  @spec skip(t) :: t
-  def skip(result), do: %{result | skipped: result.skipped + 1}
+  @doc "An entry ends here, for a reason."
+  @spec skip(t, seq, reason :: term) :: t
+  def skip(result, seq, reason),
+    do: %{result | skipped: result.skipped + 1, gone: [{seq, reason} | result.gone]}
 
   @doc "A handler sends an entry where its route leads."
   @spec leave(t, seq, Item.t(), target) :: t
@@ -76,7 +83,7 @@ defmodule Slither.Run.Result do
 
     case outcome do
       :skipped ->
-        skip(result)
+        skip(result, seq, item.meta.error)
 
       {:routed, output} ->
         case Map.fetch!(targets, output) do

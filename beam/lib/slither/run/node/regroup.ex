@@ -63,10 +63,13 @@ defmodule Slither.Run.Node.Regroup do
 
   # `count` entries become one.
   defp make(result, %__MODULE__{count: count, held: [{seq, _item} | _]} = node) do
-    items = for {_seq, item} <- Enum.reverse(node.held), do: item
+    held = Enum.reverse(node.held)
+    items = for {_seq, item} <- held, do: item
     item = %Item{id: Enum.map(items, & &1.id), payload: Enum.map(items, & &1.payload)}
     took = result.took + count
-    result = Result.on(%{result | took: took, expanded: result.expanded + 1 - count}, seq, item)
+    merged = [{seq, Enum.map(held, &elem(&1, 0))} | result.merged]
+    result = %{result | took: took, expanded: result.expanded + 1 - count, merged: merged}
+    result = Result.on(%{result | of: Enum.reverse(held, result.of)}, seq, item)
     free(node)
     {result, %{node | held: [], count: 0, timer: nil, due: nil}}
   end
