@@ -30,6 +30,10 @@ defmodule Slither.Pool.ErrorsTest do
          "pool :p: the worker that held session \"s\" is gone, and its state with it " <>
            "(Slither.Session.stop/1 lets it begin anew; with on_session_lost: :rebind it does " <>
            "so by itself)"},
+      rest_lost:
+        {Errors.rest_lost(:p), :worker_died,
+         "pool :p: the worker that had the rest of the values is gone " <>
+           "(values that came before stand; call again for the others)"},
       session_in_use:
         {Errors.session_in_use(:p, "s"), :session_in_use,
          "pool :p: the process that stops session \"s\" has calls of it out " <>

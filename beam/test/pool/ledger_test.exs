@@ -3,7 +3,7 @@ defmodule Slither.Pool.LedgerTest do
 
   import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
 
-  alias Slither.Pool.{Ledger, Line, Sessions, Waiter}
+  alias Slither.Pool.{Holdings, Ledger, Line, Sessions, Waiter}
 
   # Pids are only compared: these are names for workers and lanes.
   defp worker(n), do: :erlang.list_to_pid(~c"<0.#{1_000 + n}.0>")
@@ -159,7 +159,7 @@ defmodule Slither.Pool.LedgerTest do
         assert {[{:unbound, %Waiter{ref: 1}}], ledger} =
                  request(ledger, 1, session: "s", service: service)
 
-        refute Ledger.known?(ledger, "s")
+        refute Holdings.known?(ledger, "s")
       end
     end
 
@@ -333,10 +333,72 @@ defmodule Slither.Pool.LedgerTest do
 
     test "a worker with no lane out is quiet" do
       {_slots, ledger} = granted(with_workers(1, 2), [:a])
-      refute Ledger.quiet?(ledger, 0)
+      refute Holdings.quiet?(ledger, 0)
       {[], nil, ledger} = Ledger.release(ledger, :a)
-      assert Ledger.quiet?(ledger, 0)
-      refute Ledger.quiet?(ledger, 7)
+      assert Holdings.quiet?(ledger, 0)
+      refute Holdings.quiet?(ledger, 7)
+    end
+  end
+
+  describe "a lease that is parked" do
+    setup do
+      {_slots, ledger} = granted(with_workers(2, 1), [:a, :b])
+      {[], nil, ledger} = Ledger.park(ledger, :a)
+      {:ok, ledger: ledger}
+    end
+
+    defp more(n), do: [worker: worker(n), service: :more]
+
+    test "gives its lane back, and its worker is needed until it is released", %{ledger: ledger} do
+      assert Holdings.quiet?(ledger, 0)
+      assert Holdings.needed?(ledger, 0)
+      refute Holdings.needed?(ledger, 1)
+      {[], nil, ledger} = Ledger.release(ledger, :a)
+      refute Holdings.needed?(ledger, 0)
+    end
+
+    test "goes on at its worker, ahead of those whom any worker can serve", %{ledger: ledger} do
+      {[{:grant, %{ref: :c}, lane}], ledger} = request(ledger, :c)
+      {[], ledger} = request(ledger, :d)
+      {[], ledger} = request(ledger, :a, more(0))
+      assert {[{:grant, %{ref: :a}, ^lane}], nil, ledger} = Ledger.release(ledger, :c)
+      refute Holdings.needed?(ledger, 0)
+      assert {[{:grant, %{ref: :d}, ^lane}], nil, _ledger} = Ledger.release(ledger, :a)
+    end
+
+    test "can be parked again, on a worker that drains as well", %{ledger: ledger} do
+      ledger = Ledger.drain(ledger, 0)
+      {[{:grant, %{ref: :a}, _lane}], ledger} = request(ledger, :a, more(0))
+      {[], nil, ledger} = Ledger.park(ledger, :a)
+      assert Holdings.needed?(ledger, 0)
+    end
+
+    test "does not go on where its worker is gone", %{ledger: ledger} do
+      {[_free], [], ledger} = Ledger.drop_worker(ledger, 0)
+      {[], ledger} = Ledger.add_worker(ledger, 0, worker(7), lanes(7, 1))
+      refute Holdings.needed?(ledger, 0)
+      assert {[{:lost_rest, %{ref: :a}}], _ledger} = request(ledger, :a, more(0))
+    end
+
+    test "does not go on where its worker goes while it waits", %{ledger: ledger} do
+      {[{:grant, %{ref: :c}, _lane}], ledger} = request(ledger, :c)
+      {[], ledger} = request(ledger, :a, more(0))
+      assert {[], [{:lost_rest, %{ref: :a}}], ledger} = Ledger.drop_worker(ledger, 0)
+      assert Line.count(ledger.line) == 0
+    end
+
+    test "is over with its owner, and once it is abandoned", %{ledger: ledger} do
+      {[:b], gone} = Ledger.drop_owner(ledger, self())
+      {nil, abandoned} = Ledger.abandon(ledger, :a)
+
+      refute Holdings.needed?(gone, 0)
+      refute Holdings.needed?(abandoned, 0)
+    end
+
+    test "is none where nobody held it", %{ledger: ledger} do
+      {%{}, ledger} = Ledger.abandon(ledger, :b)
+      assert {[], nil, ^ledger} = Ledger.park(ledger, :b)
+      assert {[], nil, ^ledger} = Ledger.park(ledger, :nobody)
     end
   end
 
@@ -346,9 +408,9 @@ defmodule Slither.Pool.LedgerTest do
       {_slots, ledger} = granted(ledger, [:a, :b])
       assert {[], ledger} = request(ledger, :c)
       assert {[], nil, ledger} = Ledger.release(ledger, :a)
-      assert {Ledger.spent(ledger), Line.count(ledger.line)} == {[], 1}
+      assert {Holdings.spent(ledger), Line.count(ledger.line)} == {[], 1}
       assert {[], nil, ledger} = Ledger.release(ledger, :b)
-      assert {Ledger.spent(ledger), Line.count(ledger.line)} == {[0], 1}
+      assert {Holdings.spent(ledger), Line.count(ledger.line)} == {[0], 1}
 
       assert {[{:grant, %Waiter{ref: :c}, _lane}], _ledger} =
                Ledger.add_worker(ledger, 1, worker(1), lanes(1, 3))
@@ -359,11 +421,11 @@ defmodule Slither.Pool.LedgerTest do
       {[{:grant, _waiter, _lane}], ledger} = request(ledger, :a, session: "s")
       assert {[], ledger} = request(ledger, :b, session: "t")
       assert {[], nil, ledger} = Ledger.release(ledger, :a)
-      assert Ledger.spent(ledger) == [0]
+      assert Holdings.spent(ledger) == [0]
       ledger = Ledger.drain(ledger, 0)
       assert {[{:grant, %Waiter{ref: :c}, _lane}], ledger} = request(ledger, :c, session: "s")
       assert {[], nil, ledger} = Ledger.release(ledger, :c)
-      assert Ledger.spent(ledger) == []
+      assert Holdings.spent(ledger) == []
 
       assert {[{:grant, %Waiter{ref: :b}, _lane}], _ledger} =
                Ledger.add_worker(ledger, 1, worker(1), lanes(1, 2))
@@ -373,7 +435,7 @@ defmodule Slither.Pool.LedgerTest do
       {[], ledger} = Ledger.add_worker(%Ledger{max_calls: 1}, 0, worker(0), lanes(0, 2))
       {[_grant], ledger} = request(ledger, :a, worker: worker(0), service: :stop)
       {[], nil, ledger} = Ledger.release(ledger, :a)
-      assert Ledger.spent(ledger) == []
+      assert Holdings.spent(ledger) == []
       assert {[0], _ledger} = granted(ledger, [:b])
     end
   end
@@ -477,7 +539,7 @@ defmodule Slither.Pool.LedgerTest do
 
   defp apply_step(:age, {ledger, waiting}) do
     {idle, ledger} = Ledger.age(ledger)
-    for session <- idle, do: refute(Ledger.uses?(ledger, self(), session))
+    for session <- idle, do: refute(Holdings.uses?(ledger, self(), session))
     {ledger, waiting}
   end
 
@@ -515,7 +577,7 @@ defmodule Slither.Pool.LedgerTest do
     # Whoever has taken its calls and has none out is told of, once, and then drains.
     spent = for {slot, %{left: 0, leased: 0, draining: false}} <- ledger.workers, do: slot
 
-    assert ledger.max_calls == nil or Ledger.spent(ledger) == spent
+    assert ledger.max_calls == nil or Holdings.spent(ledger) == spent
     ledger = Enum.reduce(spent, ledger, &Ledger.drain(&2, &1))
 
     for session <- ["a", "b", "c"] do

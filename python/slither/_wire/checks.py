@@ -22,6 +22,7 @@ RECORD_NAMES = (*TEXTS, *COUNTS, *LONG_TEXTS, "created")
 
 _OPERATIONS = frozenset({"end", "dump", "load"})
 _NAMES = (str, type(None))
+_FLAGS = (bool, type(None))
 
 Check: TypeAlias = Callable[[object], bool]
 
@@ -36,7 +37,7 @@ class Rule(NamedTuple):
 # Kinds of targets, and how many strings each has.
 _TARGETS = {
     **dict.fromkeys(("function", "item", "each", "apply", "help"), 3),
-    **dict.fromkeys(("command", "pipes"), 2),
+    **dict.fromkeys(("command", "pipes", "more", "drop"), 2),
 }
 
 
@@ -137,6 +138,9 @@ def is_context(value: object) -> bool:
         and type(get("stage")) in _NAMES
         and type(get("session")) in _NAMES
         and type(get("trace")) in _NAMES
+        # What is left of many values belongs to a run or to a session, and goes with it.
+        and type(many := get("many")) in _FLAGS
+        and not (many and get("run") is None and get("session") is None)
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slither._worker import forked
 from slither._worker.failure import Raised
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._worker.ports import Line
 
+Steps = Generator[Awaitable[Any], Any, Any]
+"""What may have to wait: it yields what is to be awaited, and gets what comes of that."""
+
 # Seconds that tasks get to end which a call has left behind, and how often the worker looks for
 # tasks that these start meanwhile.
 _LAST_SECONDS = 1.0
 _ROUNDS = 10
 
 _loop: asyncio.AbstractEventLoop | None = None
+# The tasks of cursors that are open, by the number of their call.
+_kept: dict[int, set[asyncio.Task[Payload]]] = {}
 
 
 class Turn:
@@ -80,6 +85,41 @@ class Turn:
         found: list[Payload] = self._complete(all_hands())
         return found
 
+    def steps(
+        self,
+        steps: Steps,
+        first: Awaitable[Payload],
+        cursor: int,
+        ended: Callable[[], bool],
+    ) -> None:
+        """Take steps to their end, of which ``first`` is awaited first.
+
+        They draw from the cursor of that number. Tasks that its handler has started live on until
+        it has ``ended``; they rest between calls, as the loop does.
+        """
+
+        async def take() -> None:
+            awaited = first
+            try:
+                while True:
+                    try:
+                        value = await awaited
+                    except BaseException as error:  # noqa: BLE001 - the steps decide
+                        awaited = steps.throw(error)
+                    else:
+                        awaited = steps.send(value)
+            except StopIteration:
+                return
+
+        _kept.pop(cursor, None)
+        others = _all_kept()
+
+        def keep() -> None:
+            if not ended():
+                _kept[cursor] = asyncio.all_tasks(self._loop) - others
+
+        self._complete(take(), keep=keep)
+
     def drain(self, generator: AsyncGenerator[Payload, None], stream: Stream) -> None:
         """Take all that an asynchronous generator yields, at the consumer's pace."""
 
@@ -100,12 +140,19 @@ class Turn:
 
         self._complete(drain(), stream)
 
-    def _complete(self, work: Awaitable[Payload], stream: Stream | None = None) -> Payload:
+    def _complete(
+        self,
+        work: Awaitable[Payload],
+        stream: Stream | None = None,
+        keep: Callable[[], None] | None = None,
+    ) -> Payload:
         self._task = self._loop.create_task(_outcome(work))
         try:
             with watching(self._line, lambda: self._look(stream)):
                 value, error = self._loop.run_until_complete(self._task)
         finally:
+            if keep is not None:
+                keep()
             _clean_up(self._loop)
         if error is not None:
             raise error
@@ -150,12 +197,16 @@ def _current_loop() -> asyncio.AbstractEventLoop:
     return _loop
 
 
+def _all_kept() -> set[asyncio.Task[Payload]]:
+    return {task for tasks in _kept.values() for task in tasks}
+
+
 def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
     """End the tasks that a call has left, so that they don't run on in the next."""
     global _loop
     deadline = loop.time() + _LAST_SECONDS
     for _ in range(_ROUNDS):
-        left = asyncio.all_tasks(loop)
+        left = asyncio.all_tasks(loop) - _all_kept()
         if not left:
             return
         for task in left:
@@ -165,7 +216,8 @@ def _clean_up(loop: asyncio.AbstractEventLoop) -> None:
     # next call, so the worker gives up their loop.
     logging.getLogger("slither").warning(
         "%d asyncio tasks of a call went on after it was over; the worker has a new event loop",
-        len(asyncio.all_tasks(loop)),
+        len(asyncio.all_tasks(loop) - _all_kept()),
     )
+    _kept.clear()
     loop.close()
     _loop = None

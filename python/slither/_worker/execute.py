@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import forked, given, registry, signals
+from slither._worker import drawing, forked, given, registry, signals
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
 from slither._worker.results import encode_result
@@ -43,6 +43,8 @@ def answer(
     ``decode_us`` is what reading it took, in microseconds. By ``line`` results go early, and
     cancels come. ``handler`` is what to run in place of what the call's target names.
     """
+    if drawing.draws(call):
+        return drawing.answer(call, decode_us, max_frame, line, handler)
     try:
         with signals.Running():
             handler = handler or resolve(call.target)

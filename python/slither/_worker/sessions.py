@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 
 from slither._types import Payload
-from slither._worker import current, forked, registry
+from slither._worker import current, cursors, forked, registry
 
 State = dict[str, Payload]
 
 _sessions: dict[str, State] = {}
 _runs: dict[str | None, State] = {}
+# The runs that BEAM knows to have state here.
+_told: set[str] = set()
 
 
 def of_call(session: str | None, run: str | None, call: int) -> State:
@@ -24,10 +26,19 @@ def of_call(session: str | None, run: str | None, call: int) -> State:
     state = _runs.get(run)
     if state is None:
         state = _runs[run] = {}
-        if run is not None and current.link is not None:
-            # BEAM tells the workers that hold state of a run when the run ends.
-            current.link.hold(call, run)
+        if run is not None:
+            hold(run, call)
     return state
+
+
+def hold(run: str, call: int) -> None:
+    """Have BEAM know, from a call on, that this worker has state of a run, or values of it.
+
+    BEAM tells the workers of which it knows that when the run ends.
+    """
+    if run not in _told and current.link is not None:
+        _told.add(run)
+        current.link.hold(call, run)
 
 
 def leave() -> None:
@@ -38,6 +49,7 @@ def leave() -> None:
 
 def end_all() -> None:
     """Let go of all state: the worker stops."""
+    cursors.close_all()
     while _sessions:
         _let_go(_sessions.popitem()[1])
     while _runs:
@@ -45,7 +57,9 @@ def end_all() -> None:
 
 
 def is_movable() -> bool:
-    """Tell whether the current call's session has no state, or state that can be dumped."""
+    """Tell whether the current call's session has nothing here, or state that can be dumped."""
+    if cursors.any_of(current.context().session):
+        return False
     pair = registry.session_pair
     return _here() is None or ("dump" in pair and "load" in pair)
 
@@ -53,10 +67,12 @@ def is_movable() -> bool:
 def end(_items: list[Payload]) -> list[Payload]:
     """Drop the state of the call's session, or run, and tell whether there was one."""
     context = current.context()
+    cursors.close_of(context.run, context.session)
     if context.session is not None:
         state = _sessions.pop(context.session, None)
     else:
         state = _runs.pop(context.run, None)
+        _told.discard(context.run or "")
     if state is not None:
         _let_go(state)
     return [state is not None]

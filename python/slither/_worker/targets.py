@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from slither._types import Payload
 from slither._wire.faults import clean, describe
-from slither._worker import current, registry, sessions
+from slither._worker import current, cursors, registry, sessions
 from slither._worker.errors_out import exception_error
 
 _found: dict[tuple[str, ...], Callable[..., Payload]] = {}
@@ -35,6 +35,8 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
         return _command(target[1])
     if kind == "session":
         return _session(target[1])
+    if kind == "drop":
+        return lambda items: [cursors.drop(target[1])]
     if kind == "pipes":
         return lambda items: [_documents(target[1])]
     if kind == "help":

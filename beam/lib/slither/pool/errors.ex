@@ -51,6 +51,14 @@ defmodule Slither.Pool.Errors do
     )
   end
 
+  @doc "The worker that kept the rest of a call's values is gone."
+  @spec rest_lost(atom) :: Error.t()
+  def rest_lost(name) do
+    error(name, :worker_died, "the worker that had the rest of the values is gone",
+      hint: "values that came before stand; call again for the others"
+    )
+  end
+
   @doc "A process would wait for a call that it itself is to take the answer of."
   @spec session_in_use(atom, String.t()) :: Error.t()
   def session_in_use(name, session) do

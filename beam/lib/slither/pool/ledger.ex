@@ -16,15 +16,23 @@ defmodule Slither.Pool.Ledger do
             line: %Line{},
             turns: %Turns{},
             sessions: %Sessions{},
+            parked: %{},
             answers: []
 
-  @typedoc "What a waiter is told: a lane, that its session is lost, or that nobody holds it."
+  @typedoc """
+  What a waiter is told: a lane, that its session is lost, that nobody holds it, or that the worker
+  of what it has parked is gone.
+  """
   @type answer ::
-          {:grant, Waiter.t(), lane :: pid} | {:lost_session, Waiter.t()} | {:unbound, Waiter.t()}
+          {:grant, Waiter.t(), lane :: pid}
+          | {:lost_session, Waiter.t()}
+          | {:unbound, Waiter.t()}
+          | {:lost_rest, Waiter.t()}
 
   @typedoc """
   A worker takes `max_calls`, or with nil as many as come. `quick?` is as in
-  `Slither.Pool.Lanes.least_busy/2`. `answers`, the last one first, collects what waiters are to
+  `Slither.Pool.Lanes.least_busy/2`. `parked` are leases whose lane is back, and whose worker keeps
+  something for their next: the worker and the owner of each. `answers`, the last one first, collects what waiters are to
   be told while one function of this module runs; between calls it is empty.
   """
   @type t :: %__MODULE__{
@@ -35,6 +43,7 @@ defmodule Slither.Pool.Ledger do
           line: Line.t(),
           turns: Turns.t(),
           sessions: Sessions.t(),
+          parked: %{optional(reference) => {worker :: pid, owner :: pid}},
           answers: [answer]
         }
 
@@ -79,22 +88,6 @@ defmodule Slither.Pool.Ledger do
   def drain(ledger, slot) do
     workers = Map.replace_lazy(ledger.workers, slot, &%{&1 | draining: true})
     %{ledger | workers: workers}
-  end
-
-  @doc "The workers that have taken all their calls, and are idle, but for those that drain."
-  @spec spent(t) :: [Lanes.slot()]
-  def spent(%__MODULE__{max_calls: nil}), do: []
-  def spent(ledger), do: Lanes.spent(ledger.workers)
-
-  @doc "Whether a worker has no lane out."
-  @spec quiet?(t, Lanes.slot()) :: boolean
-  def quiet?(ledger, slot), do: match?(%{leased: 0}, ledger.workers[slot])
-
-  @doc "Whether sessions are bound to a worker: what it holds of them goes with it."
-  @spec sessions?(t, Lanes.slot()) :: boolean
-  def sessions?(ledger, slot) do
-    worker = ledger.workers[slot]
-    worker != nil and Sessions.load(ledger.sessions, worker.pid) > 0
   end
 
   @doc "The worker that takes the next session, `except` one; `nil` where there is none."
@@ -150,7 +143,8 @@ defmodule Slither.Pool.Ledger do
   @spec drop_owner(t, pid) :: {[reference], t}
   def drop_owner(ledger, owner) do
     held = for {ref, %{owner: ^owner}} <- ledger.leases, do: ref
-    {held, withdraw(ledger, Line.of(ledger.line, owner))}
+    parked = Map.reject(ledger.parked, &match?({_ref, {_worker, ^owner}}, &1))
+    {held, withdraw(%{ledger | parked: parked}, Line.of(ledger.line, owner))}
   end
 
   defp withdraw(ledger, refs) do
@@ -172,17 +166,34 @@ defmodule Slither.Pool.Ledger do
   @spec release(t, reference) :: {[answer], pid | nil, t}
   def release(ledger, ref) do
     case Map.pop(ledger.leases, ref) do
-      {nil, _leases} -> {[], nil, withdraw(ledger, [ref])}
+      {nil, _leases} -> {[], nil, withdraw(leave(ledger, ref), [ref])}
       {lease, leases} -> give_back(%{ledger | leases: leases}, lease)
     end
   end
+
+  @doc """
+  Ends a lease as `release/2` does, but its worker keeps something for its holder, and does not stop
+  before the lease is released in its turn, or its owner is gone, or its reference is leased anew.
+  """
+  @spec park(t, reference) :: {[answer], pid | nil, t}
+  def park(ledger, ref) do
+    case ledger.leases do
+      %{^ref => %Lease{owner: owner, worker: worker}} when owner != nil ->
+        release(put_in(ledger.parked[ref], {worker, owner}), ref)
+
+      _none ->
+        {[], nil, ledger}
+    end
+  end
+
+  defp leave(ledger, ref), do: %{ledger | parked: Map.delete(ledger.parked, ref)}
 
   @doc "Leaves a lease to nobody, until its lane is idle, and returns it; or forgets a waiter."
   @spec abandon(t, reference) :: {Lease.t() | nil, t}
   def abandon(ledger, ref) do
     case ledger.leases do
       %{^ref => lease} -> {lease, put_in(ledger.leases[ref], %{lease | owner: nil})}
-      _none -> {nil, withdraw(ledger, [ref])}
+      _none -> {nil, withdraw(leave(ledger, ref), [ref])}
     end
   end
 
@@ -202,27 +213,7 @@ defmodule Slither.Pool.Ledger do
     end
   end
 
-  @doc "The owner of the lease of a lane, if that is for a run; else `nil`."
-  @spec owner(t, pid, String.t()) :: pid | nil
-  def owner(ledger, lane, run) do
-    Enum.find_value(ledger.leases, fn {_ref, lease} ->
-      if lease.lane == lane and lease.run == run, do: lease.owner
-    end)
-  end
-
   ## Sessions
-
-  @doc "Whether a session is bound, or waits to be."
-  @spec known?(t, String.t()) :: boolean
-  def known?(ledger, session),
-    do: Sessions.fetch(ledger.sessions, session) != nil or Line.waits?(ledger.line, session)
-
-  @doc "Whether a session has a call out, or waiting, of one owner."
-  @spec uses?(t, pid, String.t()) :: boolean
-  def uses?(ledger, owner, session) do
-    Enum.any?(ledger.leases, &match?({_, %{owner: ^owner, session: ^session}}, &1)) or
-      Enum.any?(Line.all(ledger.line, session), &(&1.owner == owner))
-  end
 
   @doc "Forgets the session of a lease; its next call is bound anew."
   @spec end_session(t, reference) :: {[answer], t}
@@ -318,19 +309,23 @@ defmodule Slither.Pool.Ledger do
   # that the session is lost.
   defp lose(ledger, key) do
     {anew, rest} =
-      ledger.line
-      |> Line.all(key)
-      |> Enum.split_with(&(is_binary(key) and (&1.rebind or &1.service in [:stop, :expire])))
+      Enum.split_with(Line.all(ledger.line, key), fn waiter ->
+        is_binary(key) and (waiter.rebind or waiter.service in [:stop, :expire])
+      end)
 
     ledger =
       Enum.reduce(rest, ledger, fn waiter, ledger ->
-        answer(ledger, waiter, if(waiter.service, do: :unbound, else: :lost_session))
+        answer(ledger, waiter, lost(waiter))
       end)
 
     if anew == [],
       do: place(ledger, key),
       else: serve_key(%{ledger | sessions: Sessions.drop(ledger.sessions, key)}, key)
   end
+
+  defp lost(%Waiter{service: :more}), do: :lost_rest
+  defp lost(%Waiter{service: nil}), do: :lost_session
+  defp lost(_service), do: :unbound
 
   # Puts a session in its place among `Turns`, after a change to its queue or to its worker.
   defp place(ledger, key),
@@ -353,7 +348,7 @@ defmodule Slither.Pool.Ledger do
     }
 
     %{
-      ledger
+      leave(ledger, waiter.ref)
       | workers: workers,
         leases: Map.put(ledger.leases, waiter.ref, lease),
         sessions: Sessions.busy(ledger.sessions, waiter.session, true),

@@ -4,7 +4,7 @@ defmodule Slither.Pool.Lifetimes do
   # ends with the run, and sessions move off a worker that is to leave. Pure; called by the
   # scheduler. The calls to workers that this takes are chores, which other processes make.
 
-  alias Slither.Pool.{Ledger, Line, Sessions, State}
+  alias Slither.Pool.{Holdings, Ledger, Line, Sessions, State}
 
   @doc "A call of a session is to come: its id is known for as long as it may be bound."
   @spec note(State.t(), String.t() | nil) :: State.t()
@@ -14,7 +14,7 @@ defmodule Slither.Pool.Lifetimes do
   @doc "A session may be no more."
   @spec forget(State.t(), String.t() | nil) :: State.t()
   def forget(state, session) do
-    if session == nil or Ledger.known?(state.ledger, session),
+    if session == nil or Holdings.known?(state.ledger, session),
       do: state,
       else: State.effect(state, {:forget, session})
   end
@@ -53,7 +53,7 @@ defmodule Slither.Pool.Lifetimes do
   """
   @spec hold(State.t(), pid, pid, String.t()) :: State.t()
   def hold(state, worker, lane, run) do
-    case Ledger.owner(state.ledger, lane, run) do
+    case Holdings.owner(state.ledger, lane, run) do
       nil ->
         drop(state, run, [worker])
 

@@ -4,7 +4,7 @@ defmodule Slither.Pool.Requests do
   # decides who gets a lane, and this module what each waiter is told.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Ledger, Lifetimes, Line, Staff, State, Waiter}
+  alias Slither.Pool.{Errors, Holdings, Ledger, Lifetimes, Line, Staff, State, Waiter}
 
   @doc "Somebody asks for a lane."
   @spec request(State.t(), Waiter.t()) :: State.t()
@@ -25,7 +25,7 @@ defmodule Slither.Pool.Requests do
 
   # A service to a session is taken even where the queue is full, or no worker can start.
   def request(%State{settings: settings} = state, waiter) do
-    if waiter.session != nil and Ledger.uses?(state.ledger, waiter.owner, waiter.session),
+    if waiter.session != nil and Holdings.uses?(state.ledger, waiter.owner, waiter.session),
       do: deny(state, waiter, Errors.session_in_use(settings.name, waiter.session)),
       else: queue(state, waiter)
   end
@@ -38,8 +38,13 @@ defmodule Slither.Pool.Requests do
 
   @doc "A lane comes back, or a request is taken back."
   @spec release(State.t(), reference) :: State.t()
-  def release(state, ref) do
-    {answers, orphan, ledger} = Ledger.release(state.ledger, ref)
+  def release(state, ref), do: back(state, Ledger.release(state.ledger, ref))
+
+  @doc "A lane comes back whose worker keeps something for its holder."
+  @spec park(State.t(), reference) :: State.t()
+  def park(state, ref), do: back(state, Ledger.park(state.ledger, ref))
+
+  defp back(state, {answers, orphan, ledger}) do
     state = if orphan, do: State.effect(state, {:stop_lane, orphan}), else: state
     settle(%{state | ledger: ledger}, answers)
   end
@@ -137,6 +142,9 @@ defmodule Slither.Pool.Requests do
 
   defp answer({:lost_session, waiter}, state),
     do: deny(state, waiter, Errors.session_lost(state.settings.name, waiter.session))
+
+  defp answer({:lost_rest, waiter}, state),
+    do: deny(state, waiter, Errors.rest_lost(state.settings.name))
 
   defp answer({:unbound, waiter}, state) do
     state |> Lifetimes.forget(waiter.session) |> deny(waiter, Errors.unbound(waiter.session))

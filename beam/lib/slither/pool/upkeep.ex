@@ -4,7 +4,7 @@ defmodule Slither.Pool.Upkeep do
   # the scheduler; `Slither.Pool.Staff` says which workers there should be.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Ledger, Lifetimes, Requests, Staff, State}
+  alias Slither.Pool.{Errors, Holdings, Ledger, Lifetimes, Requests, Staff, State}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.Board
   alias Slither.Python.Worker.Life
@@ -63,7 +63,7 @@ defmodule Slither.Pool.Upkeep do
   defp early?(state, slot, %{status: status, since: since}, now)
        when status in [:spare, :ready] do
     now - since < @early and Board.served(state.settings.board, slot) == 0 and
-      (status == :spare or Ledger.quiet?(state.ledger, slot))
+      (status == :spare or Holdings.quiet?(state.ledger, slot))
   end
 
   defp early?(_state, _slot, _member, _now), do: false
@@ -204,10 +204,10 @@ defmodule Slither.Pool.Upkeep do
 
   ## Workers that leave
 
-  @doc "Has workers leave that drain, and whose lanes are back and sessions over."
+  @doc "Has workers leave that drain, and whose lanes are back, with nothing kept for anybody."
   @spec finish(State.t()) :: State.t()
   def finish(state) do
-    case Ledger.spent(state.ledger) do
+    case Holdings.spent(state.ledger) do
       [] ->
         finish_leaving(state)
 
@@ -228,10 +228,10 @@ defmodule Slither.Pool.Upkeep do
 
   defp finish_one(slot, %State{ledger: ledger, staff: staff} = state) do
     cond do
-      not Ledger.quiet?(ledger, slot) ->
+      not Holdings.quiet?(ledger, slot) ->
         state
 
-      Ledger.sessions?(ledger, slot) ->
+      Holdings.needed?(ledger, slot) ->
         %{state | staff: Staff.quiet(staff, slot)}
 
       true ->
@@ -249,7 +249,7 @@ defmodule Slither.Pool.Upkeep do
       %{status: :draining, due: reason} ->
         state = look_later(state, slot, pid)
 
-        if Ledger.sessions?(state.ledger, slot),
+        if Holdings.needed?(state.ledger, slot),
           do: state,
           else: State.effect(state, {:stop_idle, slot, reason})
 
