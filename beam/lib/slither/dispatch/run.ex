@@ -9,9 +9,12 @@ defmodule Slither.Dispatch.Run do
   alias Slither.Telemetry.Events
 
   @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started]
-  defstruct @enforce_keys ++ [next: 0, account: %Account{}]
+  defstruct @enforce_keys ++ [:pause, next: 0, account: %Account{}]
 
-  @typedoc "`next` is the number of the next item; `owner` is the process that began the run."
+  @typedoc """
+  `next` is the number of the next item; `owner` is the process that began the run. While the input
+  is slow, nothing is pulled until `pause`.
+  """
   @type t :: %__MODULE__{
           mailbox: Mailbox.t(),
           owner: pid,
@@ -21,6 +24,7 @@ defmodule Slither.Dispatch.Run do
           facts: map,
           receipt?: boolean,
           started: integer,
+          pause: integer | nil,
           next: non_neg_integer,
           account: Account.t()
         }
@@ -106,27 +110,63 @@ defmodule Slither.Dispatch.Run do
 
   ## In
 
-  defp fill(%__MODULE__{source: :done} = run), do: run
-  defp fill(run), do: if(Flow.free(run.flow) > 0, do: run |> pull() |> fill(), else: run)
-
-  defp pull(run) do
-    {groups, run} = guard(run, fn -> batches(run) end)
-    %{run | flow: Enum.reduce(groups, run.flow, &Flow.submit(&2, &1))}
+  # What a batch is made of is pulled first, so that the batch can be as large as is right for it.
+  defp fill(run) do
+    cond do
+      Flow.free(run.flow) <= 0 -> run
+      pulls?(run) and want(run) > 0 -> run |> pull() |> fill()
+      true -> cut(run)
+    end
   end
 
-  defp batches(run) do
-    batcher = Batcher.resize(run.batcher, Flow.batch_size(run.flow))
+  defp pulls?(%__MODULE__{source: :done}), do: false
+  defp pulls?(%__MODULE__{pause: nil}), do: true
+  # Nothing can come while it waits.
+  defp pulls?(run), do: Flow.idle?(run.flow) and Batcher.inside(run.batcher) == 0
+
+  defp want(run), do: run.batcher |> Batcher.sized(Flow.found(run.flow)) |> Batcher.want()
+
+  defp pull(run) do
+    began = Source.now()
+    {groups, count, run} = guard(run, fn -> take(run) end)
+    submit(%{run | pause: Source.pause(run.source, began, count)}, groups)
+  end
+
+  defp take(run) do
+    batcher = Batcher.sized(run.batcher, Flow.found(run.flow))
     count = Batcher.want(batcher)
     {entries, next, source} = Source.entries(run.source, count, run.next, & &1)
     {groups, batcher} = Batcher.add(batcher, entries)
-    groups = if source == :done, do: groups ++ Batcher.flush(batcher), else: groups
-    {groups, %{run | source: source, next: next, batcher: batcher}}
+    {groups, length(entries), %{run | source: source, next: next, batcher: batcher}}
   end
 
-  defp await(run) do
-    {:dispatch, message} = Mailbox.await(run.mailbox)
-    %{run | flow: guard(run, fn -> Flow.message(run.flow, message) end)}
+  defp cut(run) do
+    batcher = Batcher.sized(run.batcher, Flow.found(run.flow))
+    {groups, batcher} = guard(run, fn -> Batcher.cut(batcher, why(run)) end)
+    run = %{run | batcher: batcher}
+    if groups == [], do: run, else: run |> submit(groups) |> fill()
   end
+
+  # While the input pauses, what is there goes to a worker that has nothing to do.
+  defp why(%__MODULE__{source: :done}), do: :end
+  defp why(%__MODULE__{pause: nil}), do: :room
+  defp why(run), do: if(Flow.spare?(run.flow), do: :spare, else: :room)
+
+  defp submit(run, groups),
+    do: %{run | flow: Enum.reduce(groups, run.flow, &Flow.submit(&2, &1))}
+
+  defp await(run) do
+    case Mailbox.await(run.mailbox, patience(run.pause)) do
+      {:dispatch, message} ->
+        %{run | flow: guard(run, fn -> Flow.message(run.flow, message) end)}
+
+      :timeout ->
+        %{run | pause: nil}
+    end
+  end
+
+  defp patience(nil), do: :infinity
+  defp patience(pause), do: max(0, pause - Source.now())
 
   # The user's code (the input, a strategy, a policy's function) may raise. `Reader` then closes
   # the run that it gave to `next/2`, which knows nothing of the batches sent since. Only this

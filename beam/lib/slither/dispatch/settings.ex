@@ -18,7 +18,9 @@ defmodule Slither.Dispatch.Settings do
     batch_size: [
       type: {:or, [:pos_integer, {:in, [:auto]}]},
       default: 64,
-      doc: "Items in one batch; `:auto` finds how many take the handler `batch_time`."
+      doc:
+        "Items in one batch; `:auto` begins with 1, and finds how many take a worker " <>
+          "`batch_time`. No worker gets more than its share of what is at hand."
     ],
     batch_time: [type: :pos_integer, default: 50, doc: "`:auto`: ms a batch should take."],
     min_batch_size: [type: :pos_integer, default: 1, doc: "`:auto`: the smallest batch."],
@@ -109,6 +111,8 @@ defmodule Slither.Dispatch.Settings do
   @config for {name, key} <- @from_config, do: {key, @table[name]}
   @read Options.read(@table)
 
+  @ours [Strategies.FixedBatch, Strategies.KeyPartition, Strategies.WeightedBatch]
+
   # The names that `own?/1` compares with.
   @names for {name, _spec} <- @table, do: Atom.to_string(name)
   @nearly 0.9
@@ -156,7 +160,7 @@ defmodule Slither.Dispatch.Settings do
   def batcher(options) do
     strategy = options[:strategy]
 
-    if strategy in [Strategies.FixedBatch, Strategies.KeyPartition, Strategies.WeightedBatch],
+    if strategy in @ours,
       do: Batcher.ours(strategy, options),
       else: Batcher.theirs(strategy, options)
   end
@@ -187,21 +191,28 @@ defmodule Slither.Dispatch.Settings do
     missing = Enum.find(needed, &(options[&1] == nil))
 
     cond do
-      options[:batch_size] == :auto and strategy != Strategies.FixedBatch ->
-        message = "batch_size: :auto goes with #{inspect(Strategies.FixedBatch)}"
-        error(:invalid_option, where, message)
-
       missing ->
         error(:missing_option, where, "#{inspect(strategy)} needs option #{inspect(missing)}")
 
-      Code.ensure_loaded?(strategy) and function_exported?(strategy, :batch, 2) ->
-        :ok
-
-      true ->
+      not Code.ensure_loaded?(strategy) or not function_exported?(strategy, :batch, 2) ->
         message = "option :strategy takes a module with batch/2, got #{inspect(strategy)}"
         error(:invalid_option, where, message)
+
+      options[:batch_size] == :auto and strategy not in @ours and deaf?(strategy) ->
+        message =
+          "batch_size: :auto needs #{inspect(strategy)}.resize/2, which is told the size; " <>
+            "define it, or give batch_size a number"
+
+        error(:invalid_option, where, message)
+
+      true ->
+        :ok
     end
   end
+
+  # One that has `batch/2` alone finds the size in its options.
+  defp deaf?(strategy),
+    do: function_exported?(strategy, :add, 2) and not function_exported?(strategy, :resize, 2)
 
   defp error(reason, where, message),
     do: {:error, %Error{reason: reason, message: message, where: where}}

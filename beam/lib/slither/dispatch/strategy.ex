@@ -14,7 +14,8 @@ defmodule Slither.Dispatch.Strategy do
 
   A dispatch feeds a strategy of yours one window of `batch_size * max_in_flight` items at a
   time, and puts results back into the order of the input. The items of a window must all
-  come out again, each once.
+  come out again, each once. With `batch_size: :auto` its options have the size found so far as
+  `batch_size`; one that takes entries as they come (`c:add/2`) is told of it by `c:resize/2`.
   """
 
   alias Slither.Item
@@ -36,7 +37,10 @@ defmodule Slither.Dispatch.Strategy do
   @doc "How many entries to pull before `add` is next called."
   @callback want(state :: term) :: pos_integer
 
-  @optional_callbacks init: 1, add: 2, flush: 1, want: 1
+  @doc "Another number of items for a batch from now on, which `batch_size: :auto` has found."
+  @callback resize(state :: term, size :: pos_integer) :: term
+
+  @optional_callbacks init: 1, add: 2, flush: 1, want: 1, resize: 2
 
   @doc false
   # `batch/2` of a strategy that has the push form.

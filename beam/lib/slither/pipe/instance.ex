@@ -15,8 +15,10 @@ defmodule Slither.Pipe.Instance do
     ],
     flush_after: [
       type: :timeout,
-      default: 100,
-      doc: "ms without a new item after which a stage's partial batch goes."
+      default: 10,
+      doc:
+        "ms without a new item after which a stage's partial batch goes to a worker that has " <>
+          "nothing to do."
     ],
     shutdown: [
       type: :non_neg_integer,

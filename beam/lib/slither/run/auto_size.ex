@@ -1,22 +1,41 @@
 defmodule Slither.Run.AutoSize do
   @moduledoc false
-  # Finds the batch size whose handler time is near a target, for `batch_size: :auto`. The size begins
-  # at the smallest and at most doubles with each answer, so that a slow handler does not get a large
-  # batch. Pure; part of a flow.
+  # Finds the batch size that takes a worker near a target time, for `batch_size: :auto`. The size
+  # begins at the smallest, and grows only as far as answers have shown that items are quick: so a
+  # slow handler gets no large batch. Pure; part of a flow.
+
+  alias Slither.Protocol.Block
+  alias Slither.Python.Timing
+  alias Slither.Run.Batch
 
   @enforce_keys [:target, :min, :max, :size]
-  defstruct [:target, :min, :max, :size, :per_item]
+  defstruct [:target, :min, :max, :size, :per_item, :bytes, ahead?: true]
 
-  # The weight of the newest answer in the moving average of the time that an item takes.
+  # The weight of the newest answer in the moving averages.
   @weight 0.3
+  # How many times as large as a batch that was answered the next may be: while its time is known
+  # to stay far below the target, and else.
+  @leap 8
+  @step 2
+  # What a batch and its results may have together, so that large items make small batches.
+  @most_bytes 4_194_304
+  # At the end of an input, or where it pauses, no batch need be smaller than such a part of the size
+  # that was found: workers then end within as small a part of the target of each other.
+  @crumb 10
 
-  @typedoc "`target` and `per_item` are in native time units; `size` is what it has found so far."
+  @typedoc """
+  `target` is in native time units, as is `per_item`, what an item has taken; `bytes` are those of
+  an item and its result. `size` is what it has found so far. `ahead?` says whether items may wait
+  beside those of the batches that are out.
+  """
   @type t :: %__MODULE__{
           target: pos_integer,
           min: pos_integer,
           max: pos_integer,
           size: pos_integer,
-          per_item: float | nil
+          per_item: float | nil,
+          bytes: float | nil,
+          ahead?: boolean
         }
 
   @doc "A search of checked dispatch options."
@@ -28,19 +47,62 @@ defmodule Slither.Run.AutoSize do
       target: System.convert_time_unit(options[:batch_time], :millisecond, :native),
       min: min,
       max: max(min, options[:max_batch_size]),
-      size: min
+      size: min,
+      ahead?: options[:max_in_flight_bytes] == nil
     }
   end
 
-  @doc "Takes the handler time of a batch of `count` items."
-  @spec measured(t, non_neg_integer, pos_integer) :: t
-  def measured(auto, handler, count) do
-    now = handler / count
-    per_item = if auto.per_item, do: auto.per_item + @weight * (now - auto.per_item), else: now
-    ideal = if per_item > 0, do: trunc(min(auto.target / per_item, auto.max)), else: auto.max
-    size = ideal |> min(2 * max(auto.size, 1)) |> max(auto.min) |> min(auto.max)
-    # A batch that was not full is no evidence for a larger size.
-    size = if size > auto.size and count < auto.size, do: auto.size, else: size
-    %{auto | per_item: per_item, size: size}
+  @doc "Takes in the answer to a batch, if there is a search and the answer says how long it took."
+  @spec answered(t | nil, Batch.t(), Timing.t() | nil) :: t | nil
+  def answered(nil, _batch, _timing), do: nil
+  def answered(auto, _batch, nil), do: auto
+  # A batch of items that could not be sent says nothing of how long the handler takes.
+  def answered(auto, _batch, %Timing{handler: 0}), do: auto
+
+  def answered(auto, batch, timing) do
+    # Python encodes and decodes what BEAM does, and takes about as long for it.
+    time = timing.handler + 2 * (timing.encode + timing.decode)
+    measured(auto, time, items(batch), timing.bytes + timing.result_bytes)
+  end
+
+  defp items(%Batch{entries: [{_seq, %{payload: %Block{count: count}}}]}), do: count
+  defp items(batch), do: Batch.size(batch)
+
+  @doc "Takes in how long a batch of `count` items took, and the bytes of it and its results."
+  @spec measured(t, non_neg_integer, pos_integer, non_neg_integer) :: t
+  def measured(auto, time, count, bytes \\ 0) do
+    per_item = average(auto.per_item, time / count)
+    each = average(auto.bytes, bytes / count)
+    ideal = min(ideal(auto.target, per_item, auto.max), ideal(@most_bytes, each, auto.max))
+    growth = if time * @leap * @leap < auto.target, do: @leap, else: @step
+    # Batches that were not full are no evidence for a much larger size.
+    size = ideal |> min(max(auto.size, growth * count)) |> max(auto.min) |> min(auto.max)
+    %{auto | per_item: per_item, bytes: each, size: size}
+  end
+
+  defp average(nil, now), do: now
+  defp average(before, now), do: before + @weight * (now - before)
+
+  defp ideal(target, per_item, most) when per_item * most <= target, do: most
+  defp ideal(target, per_item, _most), do: trunc(target / per_item)
+
+  @doc "How many items are so many that each worker can have a batch of the size that was found."
+  @spec enough(t, pos_integer) :: pos_integer
+  def enough(%__MODULE__{ahead?: true, size: size}, workers), do: size * workers
+  def enough(auto, _workers), do: auto.size
+
+  @doc "How many items it is good to have at hand: enough still after the next batch."
+  @spec reach(t, pos_integer) :: pos_integer
+  def reach(%__MODULE__{ahead?: true} = auto, workers), do: auto.size + enough(auto, workers)
+  def reach(auto, workers), do: enough(auto, workers)
+
+  @doc """
+  The size of the next batch, of `count` items that are at hand for so many workers: none gets more
+  than its share, unless that would make batches that are not worth a call.
+  """
+  @spec share(t, pos_integer, pos_integer) :: pos_integer
+  def share(auto, count, workers) do
+    share = div(count + workers - 1, workers)
+    share |> max(div(auto.size, @crumb)) |> max(auto.min) |> min(auto.size)
   end
 end

@@ -6,8 +6,12 @@ defmodule Slither.Run.Batcher do
   # A strategy is a module with the behaviour `Slither.Dispatch.Strategy`.
   # Users may write their own: if one raises, or loses or repeats an item,
   # the entries that it holds become a failed batch.
+  #
+  # Where the flow looks for the size of a batch, entries of a strategy that is ours wait in
+  # `ahead` until a batch of them can go: `cut/3` then makes it, as large as is right by then.
 
   alias Slither.{Error, Guarded, Item}
+  alias Slither.Run.{Ahead, AutoSize}
 
   @type entry :: {seq :: term, Item.t()}
   @type batch :: [entry, ...] | {:failed, [entry, ...], Error.t()}
@@ -16,7 +20,19 @@ defmodule Slither.Run.Batcher do
 
   @enforce_keys [:strategy, :kind, :options, :state]
   # `inside` holds the entries that a user's own strategy was given and has not given back.
-  defstruct [:strategy, :kind, :options, :state, inside: []]
+  # `found` is the search for the batch size with the number of workers, and `held` how many entries
+  # a strategy of ours has in a batch that is not complete.
+  defstruct [
+    :strategy,
+    :kind,
+    :options,
+    :state,
+    :found,
+    :size,
+    inside: [],
+    ahead: %Ahead{},
+    held: 0
+  ]
 
   @typedoc """
   A strategy of ours; one of the user's that takes entries as they come; one with `batch/2` alone,
@@ -28,8 +44,17 @@ defmodule Slither.Run.Batcher do
           kind: kind,
           options: keyword,
           state: term,
-          inside: [entry]
+          found: {AutoSize.t(), workers :: pos_integer} | nil,
+          size: pos_integer | nil,
+          inside: [entry],
+          ahead: Ahead.t(),
+          held: non_neg_integer
         }
+  @typedoc """
+  Why a batch is to be made: a worker has room for another, one has nothing to do while more may
+  come, or nothing more comes.
+  """
+  @type why :: :room | :spare | :end
 
   @doc "A batcher of a strategy that is ours, with its options."
   @spec ours(module, keyword) :: t
@@ -43,8 +68,14 @@ defmodule Slither.Run.Batcher do
 
   @doc "A batcher of a strategy of the user's, with the checked options of a dispatch."
   @spec theirs(module, keyword) :: t
-  def theirs(strategy, options),
-    do: start(%__MODULE__{strategy: strategy, options: options, kind: :window, state: nil})
+  def theirs(strategy, options) do
+    auto? = options[:batch_size] == :auto
+
+    options =
+      if auto?, do: Keyword.put(options, :batch_size, options[:min_batch_size]), else: options
+
+    start(%__MODULE__{strategy: strategy, options: options, kind: :window, state: nil})
+  end
 
   defp start(%__MODULE__{strategy: strategy, options: options} = batcher) do
     if Code.ensure_loaded?(strategy) and function_exported?(strategy, :add, 2) do
@@ -53,12 +84,15 @@ defmodule Slither.Run.Batcher do
         {:error, error} -> %{batcher | kind: :broken, state: error}
       end
     else
-      %{batcher | kind: :window, state: options[:batch_size] * options[:max_in_flight]}
+      windowed(%{batcher | kind: :window})
     end
   end
 
-  @doc "How many entries to feed it next."
-  @spec want(t) :: pos_integer
+  @doc "How many entries to feed it next; 0 where it has enough at hand."
+  @spec want(t) :: non_neg_integer
+  def want(%__MODULE__{kind: :ours, found: {auto, workers}} = batcher),
+    do: max(0, AutoSize.reach(auto, workers) - inside(batcher))
+
   def want(%__MODULE__{kind: :ours, strategy: strategy, state: state}), do: strategy.want(state)
 
   def want(%__MODULE__{kind: :window} = batcher),
@@ -73,17 +107,31 @@ defmodule Slither.Run.Batcher do
     end
   end
 
-  @doc "The batcher with the batch size that a flow has found, if it looks for one."
-  @spec resize(t, pos_integer | nil) :: t
-  def resize(batcher, nil), do: batcher
-  def resize(batcher, size), do: %{batcher | state: batcher.strategy.resize(batcher.state, size)}
+  @doc "How many entries it holds."
+  @spec inside(t) :: non_neg_integer
+  def inside(%__MODULE__{kind: :ours} = batcher), do: batcher.ahead.count + batcher.held
+  def inside(batcher), do: length(batcher.inside)
+
+  @doc "The batcher with the size that a flow has found so far, if it looks for one."
+  @spec sized(t, {AutoSize.t(), workers :: pos_integer} | nil) :: t
+  def sized(batcher, nil), do: batcher
+  def sized(%__MODULE__{kind: :ours} = batcher, found), do: %{batcher | found: found}
+
+  def sized(%__MODULE__{options: options} = batcher, {auto, _workers} = found) do
+    options = Keyword.put(options, :batch_size, auto.size)
+    batcher = %{batcher | options: options, found: found}
+    if batcher.kind == :window, do: windowed(batcher), else: batcher
+  end
+
+  defp windowed(%__MODULE__{options: options} = batcher),
+    do: %{batcher | state: options[:batch_size] * options[:max_in_flight]}
 
   @doc "Feeds entries; gives complete groups of batches."
   @spec add(t, [entry]) :: {[group], t}
-  def add(%__MODULE__{kind: :ours, strategy: strategy, state: state} = batcher, entries) do
-    {groups, state} = strategy.add(entries, state)
-    {groups, %{batcher | state: state}}
-  end
+  def add(%__MODULE__{kind: :ours, found: {_auto, _workers}} = batcher, entries),
+    do: {[], %{batcher | ahead: Ahead.put(batcher.ahead, entries)}}
+
+  def add(%__MODULE__{kind: :ours} = batcher, entries), do: give(batcher, entries)
 
   def add(%__MODULE__{kind: :broken, state: error} = batcher, entries),
     do: {failed(entries, error), batcher}
@@ -98,23 +146,86 @@ defmodule Slither.Run.Batcher do
 
     answer =
       guarded(strategy, "add/2", fn ->
-        {groups, state} = strategy.add(entries, state)
+        {groups, state} = strategy.add(entries, resized(batcher, state))
         {groups, left!(strategy, groups, batcher.inside), state}
       end)
 
     case answer do
-      {:ok, {groups, inside, state}} -> {groups, %{batcher | inside: inside, state: state}}
-      {:error, error} -> {failed(batcher.inside, error), start(%{batcher | inside: []})}
+      {:ok, {groups, inside, state}} ->
+        {groups, %{batcher | inside: inside, state: state, size: batcher.options[:batch_size]}}
+
+      {:error, error} ->
+        {failed(batcher.inside, error), start(%{batcher | inside: []})}
     end
   end
 
-  @doc "The rest, at the end of the input."
-  @spec flush(t) :: [group]
-  def flush(%__MODULE__{kind: :ours, strategy: strategy, state: state}), do: strategy.flush(state)
-  def flush(%__MODULE__{inside: []}), do: []
-  def flush(%__MODULE__{kind: :window} = batcher), do: batcher |> window() |> elem(0)
+  defp give(%__MODULE__{strategy: strategy} = batcher, entries) do
+    {groups, state} = strategy.add(entries, batcher.state)
+    held = batcher.held + length(entries) - count(groups)
+    {groups, %{batcher | state: state, held: held}}
+  end
 
-  def flush(%__MODULE__{kind: :push, strategy: strategy, state: state, inside: inside}) do
+  # A strategy of the user's hears of another size with the entries that come next.
+  defp resized(%__MODULE__{found: {auto, _workers}, strategy: strategy, size: size}, state)
+       when auto.size != size,
+       do: strategy.resize(state, auto.size)
+
+  defp resized(_batcher, state), do: state
+
+  @doc """
+  The next groups that are due, none where it is better to wait for more.
+
+  Without a search for the size, what is not complete goes as it is, unless there is only room.
+  """
+  @spec cut(t, why) :: {[group], t}
+  def cut(%__MODULE__{kind: :ours, found: {auto, workers}} = batcher, why) do
+    count = inside(batcher)
+
+    cond do
+      count == 0 -> {[], batcher}
+      count >= AutoSize.enough(auto, workers) -> cut(batcher, auto.size, workers, why)
+      why == :room -> {[], batcher}
+      true -> cut(batcher, AutoSize.share(auto, count, workers), workers, why)
+    end
+  end
+
+  def cut(batcher, :room), do: {[], batcher}
+  def cut(batcher, _why), do: flush(batcher)
+
+  defp cut(%__MODULE__{strategy: strategy} = batcher, size, workers, why) do
+    state = strategy.resize(batcher.state, size, workers)
+    {entries, ahead} = Ahead.take(batcher.ahead, strategy.want(state))
+
+    case give(%{batcher | state: state, ahead: ahead}, entries) do
+      # One that is given no more entries can't wait for them.
+      {[], %{ahead: %{count: 0}} = batcher} ->
+        if why == :room and want(batcher) > 0, do: {[], batcher}, else: flush(batcher)
+
+      {[], batcher} ->
+        cut(batcher, size, workers, why)
+
+      done ->
+        done
+    end
+  end
+
+  @doc "All that it holds, as it is; and the batcher without it."
+  @spec flush(t) :: {[group], t}
+  def flush(%__MODULE__{kind: :ours, found: {_, _}, ahead: %{count: count}} = batcher)
+      when count > 0 do
+    {groups, batcher} = cut(batcher, :end)
+    {more, batcher} = flush(batcher)
+    {groups ++ more, batcher}
+  end
+
+  def flush(%__MODULE__{kind: :ours, strategy: strategy} = batcher),
+    do:
+      {strategy.flush(batcher.state), %{batcher | state: strategy.init(batcher.options), held: 0}}
+
+  def flush(%__MODULE__{inside: []} = batcher), do: {[], batcher}
+  def flush(%__MODULE__{kind: :window} = batcher), do: window(batcher)
+
+  def flush(%__MODULE__{kind: :push, strategy: strategy, state: state, inside: inside} = batcher) do
     answer =
       guarded(strategy, "flush/1", fn ->
         groups = strategy.flush(state)
@@ -122,9 +233,11 @@ defmodule Slither.Run.Batcher do
         groups
       end)
 
+    batcher = start(%{batcher | inside: [], size: nil})
+
     case answer do
-      {:ok, groups} -> groups
-      {:error, error} -> failed(inside, error)
+      {:ok, groups} -> {groups, batcher}
+      {:error, error} -> {failed(inside, error), batcher}
     end
   end
 

@@ -34,6 +34,9 @@ defmodule Slither.Run.Carrier do
   @doc "Asks for places, for `todo` batches while `out` are out."
   @callback want(t, todo :: non_neg_integer, out :: non_neg_integer) :: t
 
+  @doc "How many batches can run beside each other."
+  @callback workers(t) :: pos_integer
+
   @doc "Runs a batch; the inbox is told its outcome, with the reference."
   @callback run(t, place, Batch.t()) :: {reference, t}
 

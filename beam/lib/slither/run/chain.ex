@@ -211,6 +211,14 @@ defmodule Slither.Run.Chain do
   @spec flush(t, non_neg_integer) :: t
   def flush(chain, index), do: chain |> advance(index, true) |> elem(1)
 
+  @doc "Sends off all partial batches for which there is a worker that has nothing to do."
+  @spec flush(t) :: t
+  def flush(chain) do
+    Enum.reduce(chain.bounded, chain, fn index, chain ->
+      if Node.partial?(elem(chain.nodes, index)), do: flush(chain, index), else: chain
+    end)
+  end
+
   ## Out
 
   defp emit(chain, entries) do

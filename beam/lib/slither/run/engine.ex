@@ -19,15 +19,19 @@ defmodule Slither.Run.Engine do
   @handful 64
 
   @enforce_keys [:facts, :mailbox, :source, :chain, :started]
-  defstruct @enforce_keys ++ [next: 0]
+  defstruct @enforce_keys ++ [:pause, next: 0]
 
-  @typedoc "`facts` are the metadata of the run's events, `next` is the position of the next input."
+  @typedoc """
+  `facts` are the metadata of the run's events, `next` is the position of the next input. While the
+  input is slow, nothing is pulled until `pause`.
+  """
   @type t :: %__MODULE__{
           facts: %{run: String.t(), pipe: term},
           mailbox: Mailbox.t(),
           source: Source.t(),
           chain: Chain.t(),
           started: integer,
+          pause: integer | nil,
           next: non_neg_integer
         }
   @type step ::
@@ -88,16 +92,27 @@ defmodule Slither.Run.Engine do
 
   defp wait(engine), do: {:wait, %{engine | chain: Chain.rest(engine.chain)}}
 
-  defp pump(engine),
-    do: %{engine | chain: Chain.pump(engine.chain, engine.source == :done)}
+  # While the input pauses, what is there goes to workers that have nothing to do.
+  defp pump(engine) do
+    chain = Chain.pump(engine.chain, engine.source == :done)
+    %{engine | chain: if(engine.pause, do: Chain.flush(chain), else: chain)}
+  end
 
   @doc "Waits for a message of the run and takes it in."
   @spec await(t) :: t
   def await(engine) do
-    {index, message} = Mailbox.await(engine.mailbox)
-    {_ok_or_pool_down, chain} = Chain.message(engine.chain, index, message)
-    %{engine | chain: chain}
+    case Mailbox.await(engine.mailbox, patience(engine.pause)) do
+      {index, message} ->
+        {_ok_or_pool_down, chain} = Chain.message(engine.chain, index, message)
+        %{engine | chain: chain}
+
+      :timeout ->
+        %{engine | pause: nil}
+    end
   end
+
+  defp patience(nil), do: :infinity
+  defp patience(pause), do: max(0, pause - Source.now())
 
   @doc "Takes in a message, if it is one of the run; `:pool_down` says that a pool has ended."
   @spec message(t, term) :: {:ok | :pool_down, t} | :unknown
@@ -139,6 +154,13 @@ defmodule Slither.Run.Engine do
   defp fill(%__MODULE__{source: source} = engine) when source in [:done, :fed], do: engine
   defp fill(%__MODULE__{chain: %{halted: halted}} = engine) when halted != nil, do: engine
 
+  # Nothing more can come meanwhile from an empty chain.
+  defp fill(%__MODULE__{pause: pause} = engine) when pause != nil do
+    if engine.chain.emitted == [] and Chain.clear?(engine.chain),
+      do: fill(%{engine | pause: nil}),
+      else: engine
+  end
+
   defp fill(%__MODULE__{chain: %{emitted: emitted} = chain} = engine) do
     case Chain.room(chain) do
       :any when emitted == [] -> engine |> pull(1) |> pump() |> fill()
@@ -152,8 +174,11 @@ defmodule Slither.Run.Engine do
   end
 
   defp pull(%__MODULE__{next: next} = engine, count) do
+    began = Source.now()
     {entries, next, source} = Source.entries(engine.source, count, next, &[&1])
-    %{engine | source: source, next: next, chain: Chain.push(engine.chain, entries)}
+    pause = Source.pause(source, began, length(entries))
+    chain = Chain.push(engine.chain, entries)
+    %{engine | source: source, next: next, pause: pause, chain: chain}
   catch
     # The user's input may raise. The driver then closes the engine that it had before this call,
     # so this function frees what only the newer one holds, and raises again.
@@ -236,7 +261,10 @@ defmodule Slither.Run.Engine do
   @spec flush_stage(t, non_neg_integer) :: t
   def flush_stage(engine, index), do: %{engine | chain: Chain.flush(engine.chain, index)}
 
-  @doc "The stages whose batches are partly filled, each with how many items it has ever had."
+  @doc """
+  The stages that could send a batch that is not full to a worker that has nothing to do, each with
+  how many items it has ever had.
+  """
   @spec partial(t) :: [{index :: non_neg_integer, entered :: pos_integer}]
   def partial(%__MODULE__{chain: chain}) do
     for index <- chain.bounded,

@@ -65,8 +65,12 @@ defmodule Slither.Run.Flow do
   def free(%__MODULE__{} = flow) do
     if flow.halted != nil or full?(flow),
       do: 0,
-      else: flow.plan.max_in_flight - InFlight.count(flow.flight) - held(flow)
+      else: queue(flow, flow.plan.max_in_flight - InFlight.count(flow.flight) - held(flow))
   end
+
+  # A batch whose size is found is made late: by then more is known of its items.
+  defp queue(%__MODULE__{auto: nil}, free), do: free
+  defp queue(flow, free), do: min(free, InFlight.workers(flow.flight) - flow.flight.waiting)
 
   defp full?(%__MODULE__{plan: %{max_bytes: limit}, bytes: bytes}),
     do: limit != nil and bytes >= limit
@@ -75,10 +79,14 @@ defmodule Slither.Run.Flow do
   defp held(%__MODULE__{plan: %{bounded: true}, order: order}), do: order.complete
   defp held(_flow), do: 0
 
-  @doc "The batch size it has found, if it looks for one."
-  @spec batch_size(t) :: pos_integer | nil
-  def batch_size(%__MODULE__{auto: nil}), do: nil
-  def batch_size(%__MODULE__{auto: auto}), do: auto.size
+  @doc "What it knows of the size of batches, if it looks for one, and its workers."
+  @spec found(t) :: {AutoSize.t(), pos_integer} | nil
+  def found(%__MODULE__{auto: nil}), do: nil
+  def found(%__MODULE__{auto: auto, flight: flight}), do: {auto, InFlight.workers(flight)}
+
+  @doc "Whether a worker has nothing to do, and it takes another batch."
+  @spec spare?(t) :: boolean
+  def spare?(flow), do: InFlight.spare?(flow.flight) and free(flow) > 0
 
   @doc "Whether nothing is waiting, out, or held."
   @spec idle?(t) :: boolean
@@ -307,16 +315,8 @@ defmodule Slither.Run.Flow do
 
   defp spent(flow, batch, timing) do
     work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
-    %{flow | work: work, auto: measured(flow.auto, batch, timing)}
+    %{flow | work: work, auto: AutoSize.answered(flow.auto, batch, timing)}
   end
-
-  defp measured(nil, _batch, _timing), do: nil
-  defp measured(auto, _batch, nil), do: auto
-  # A batch of items that could not be sent says nothing of how long the handler takes.
-  defp measured(auto, _batch, %Timing{handler: 0}), do: auto
-
-  defp measured(auto, batch, timing),
-    do: AutoSize.measured(auto, timing.handler, Batch.size(batch))
 
   defp facts(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
@@ -329,7 +329,8 @@ defmodule Slither.Run.Flow do
       |> Timing.measurements()
       |> Map.merge(%{
         held_bytes: flow.bytes,
-        batch_size: batch_size(flow) || flow.plan.options[:batch_size] || size,
+        batch_size:
+          if(flow.auto, do: flow.auto.size, else: flow.plan.options[:batch_size] || size),
         duration: System.monotonic_time() - batch.sent,
         queue: batch.sent - batch.queued,
         size: size,

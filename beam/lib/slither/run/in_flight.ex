@@ -54,6 +54,14 @@ defmodule Slither.Run.InFlight do
   @spec count(t) :: non_neg_integer
   def count(flight), do: flight.waiting + map_size(flight.out) + map_size(flight.pausing)
 
+  @doc "How many batches can run beside each other."
+  @spec workers(t) :: pos_integer
+  def workers(%__MODULE__{carrier: %module{} = carrier}), do: module.workers(carrier)
+
+  @doc "Whether a worker has nothing of this flow to do."
+  @spec spare?(t) :: boolean
+  def spare?(flight), do: flight.waiting == 0 and map_size(flight.out) < workers(flight)
+
   @doc "How many items wait for a worker, are with one, and wait for their next attempt."
   @spec items(t) :: %{
           queued: non_neg_integer,

@@ -49,6 +49,8 @@ defmodule Slither.Run.Node do
   @callback full?(state) :: boolean
   @doc "How many entries wait in batches that are not full."
   @callback batching(state) :: non_neg_integer
+  @doc "Whether it could send a batch that is not full to a worker that has nothing to do."
+  @callback partial?(state) :: boolean
   @doc "How many entries wait where, by the names that `Slither.Pipe.status/1` gives."
   @callback waiting(state) :: %{optional(atom) => non_neg_integer}
   @doc "What its batches add to an account; see `Slither.Receipt`."
@@ -79,6 +81,8 @@ defmodule Slither.Run.Node do
       def full?(_node), do: false
       @impl true
       def batching(_node), do: 0
+      @impl true
+      def partial?(_node), do: false
       @impl true
       def waiting(_node), do: %{}
       @impl true
@@ -186,9 +190,9 @@ defmodule Slither.Run.Node do
   @spec crowded?(t) :: boolean
   def crowded?(node), do: node.bypass.count > @most_beside
 
-  @doc "Whether a batch of it is partly filled."
+  @doc "Whether it could send a batch that is not full to a worker that has nothing to do."
   @spec partial?(t) :: boolean
-  def partial?(%__MODULE__{module: module, state: state}), do: module.batching(state) > 0
+  def partial?(%__MODULE__{module: module, state: state}), do: module.partial?(state)
 
   @doc "What has passed it, and what waits where."
   @spec status(t) :: map

@@ -2,8 +2,18 @@ defmodule Slither.Run.Source do
   @moduledoc false
   # The input of a run: any enumerable, pulled a few elements at a time and not one further. A value of
   # the process that drives the run, where the enumerable's own code runs.
+  #
+  # An enumerable that takes its time gives fewer elements than were asked for, so that its driver
+  # can send them, and read its messages meanwhile.
 
   alias Slither.Item
+
+  # ms after which no further element is pulled at once.
+  @patience 5
+  # ms that a driver waits for news, at most, before it pulls on from an enumerable that lets it wait:
+  # such a part of what the last pull took.
+  @most 50
+  @part 10
 
   @typedoc "`:fed` is never pulled: a pipe's driver hands its items in."
   @type t :: {:list, list} | {:suspended, fun} | :fed | :done
@@ -24,7 +34,7 @@ defmodule Slither.Run.Source do
 
   @doc """
   Up to `count` elements, in order, as entries: each wrapped, with what `seq` makes of its number,
-  the first of which is `first`. Fewer mean that the source is at its end.
+  the first of which is `first`. Fewer mean that the source is at its end, or slow.
 
   Also gives the number after the last.
   """
@@ -44,9 +54,9 @@ defmodule Slither.Run.Source do
 
   def entries({:suspended, continue}, count, first, seq) do
     {taken, source} =
-      case continue.({:cont, {count, []}}) do
-        {:suspended, {_left, taken}, continue} -> {taken, {:suspended, continue}}
-        {_done_or_halted, {_left, taken}} -> {taken, :done}
+      case continue.({:cont, {count, late(), []}}) do
+        {:suspended, {_left, _late, taken}, continue} -> {taken, {:suspended, continue}}
+        {_done_or_halted, {_left, _late, taken}} -> {taken, :done}
       end
 
     entries = taken |> Enum.reverse() |> number(count, first, seq)
@@ -70,12 +80,42 @@ defmodule Slither.Run.Source do
   @doc "Lets the enumerable free what it holds."
   @spec close(t) :: :ok
   def close({:suspended, continue}) do
-    _ = continue.({:halt, {0, []}})
+    _ = continue.({:halt, {0, 0, []}})
     :ok
   end
 
   def close(_source), do: :ok
 
-  defp step(element, {1, taken}), do: {:suspend, {0, [element | taken]}}
-  defp step(element, {left, taken}), do: {:cont, {left - 1, [element | taken]}}
+  defp late,
+    do: System.monotonic_time() + System.convert_time_unit(@patience, :millisecond, :native)
+
+  defp step(element, {1, late, taken}), do: {:suspend, {0, late, [element | taken]}}
+
+  defp step(element, {left, late, taken}) do
+    tag = if System.monotonic_time() < late, do: :cont, else: :suspend
+    {tag, {left - 1, late, [element | taken]}}
+  end
+
+  @doc """
+  When a driver pulls on from a source that began to give `count` elements at `began`, though no news
+  have come: in ms of monotonic time. `nil` for a source that did not let it wait.
+  """
+  @spec pause(t, began :: integer, non_neg_integer) :: integer | nil
+  def pause({:suspended, _continue}, began, count) do
+    now = now()
+    took = now - began
+
+    cond do
+      took < @patience -> nil
+      # Many elements, each of which came soon.
+      count > took -> now
+      true -> now + min(@most, max(1, div(took, @part * max(1, count))))
+    end
+  end
+
+  def pause(_list_or_done, _began, _count), do: nil
+
+  @doc "The time of `pause/3`."
+  @spec now() :: integer
+  def now, do: System.monotonic_time(:millisecond)
 end

@@ -21,9 +21,9 @@ defmodule Slither.Dispatch.Strategies.FixedBatch do
   def init(options), do: %{size: size(options[:batch_size], options), count: 0, held: []}
 
   @doc false
-  # Another size from the next batch on; one that holds more already goes as it is.
-  @spec resize(map, pos_integer) :: map
-  def resize(state, size), do: %{state | size: max(size, state.count + 1)}
+  # The batch that is next is to have so many.
+  @spec resize(map, pos_integer, pos_integer) :: map
+  def resize(state, size, _workers), do: %{state | size: max(size, state.count + 1)}
 
   defp size(nil, _options), do: 64
   defp size(:auto, options), do: options[:min_batch_size] || 1

@@ -4,7 +4,8 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
 
   `key_fn` takes an item and gives its key. The input is taken in windows of `window` items
   (1,000 unless set), so that it may be infinite; a key that occurs in two windows has a batch
-  in each.
+  in each. With `batch_size: :auto` a key has a batch for each so many of its items, and windows are
+  smaller where few items are enough for all workers.
 
       iex> alias Slither.{Dispatch.Strategies.KeyPartition, Item}
       iex> items = Item.wrap_many([1, 2, 3, 4, 5])
@@ -30,9 +31,20 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
     %{
       key: Keyword.fetch!(options, :key_fn),
       window: options[:window] || @window,
+      most: options[:window] || @window,
+      size: nil,
       count: 0,
       held: []
     }
+  end
+
+  @doc false
+  # A key's items are in batches of so many, and a window is no larger than the workers need. So the
+  # first windows are small, as long as nobody knows how quick the items are.
+  @spec resize(map, pos_integer, pos_integer) :: map
+  def resize(state, size, workers) do
+    window = max(min(size * workers, state.most), state.count + 1)
+    %{state | size: size, window: window}
   end
 
   @impl true
@@ -59,13 +71,16 @@ defmodule Slither.Dispatch.Strategies.KeyPartition do
   def flush(%{held: []}), do: []
 
   # Batches in the order in which their keys first occur.
-  def flush(%{held: held, key: key}) do
+  def flush(%{held: held, key: key, size: size}) do
     keyed = for {_seq, item} = entry <- Enum.reverse(held), do: {key(key, item), entry}
     {good, bad} = Enum.split_with(keyed, &match?({{:ok, _key}, _entry}, &1))
-    by_key = good |> Enum.group_by(&elem(&1, 0), &elem(&1, 1)) |> Map.values()
+    by_key = good |> Enum.group_by(&elem(&1, 0), &elem(&1, 1)) |> Map.values() |> parts(size)
     failed = for {{:error, error}, entry} <- bad, do: {:failed, [entry], error}
     [Enum.sort_by(by_key, fn [{seq, _item} | _] -> seq end) ++ failed]
   end
+
+  defp parts(batches, nil), do: batches
+  defp parts(batches, size), do: Enum.flat_map(batches, &Enum.chunk_every(&1, size))
 
   defp key(key, item), do: Guarded.call("key_fn", fn -> key.(item) end, reason: :invalid_strategy)
 end

@@ -1,6 +1,7 @@
 defmodule Slither.Dispatch.Strategies.WeightedBatch do
   @moduledoc """
   Batches whose weights add up to at most `max_weight`; an item heavier than that goes alone.
+  With `batch_size: :auto` they have no more items than that finds, either.
 
   `weight_fn` takes an item and gives a number of 0 or more: bytes, pixels, tokens.
 
@@ -27,9 +28,16 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
       max: Keyword.fetch!(options, :max_weight),
       weigh: Keyword.fetch!(options, :weight_fn),
       weight: 0,
+      size: nil,
+      count: 0,
       held: []
     }
   end
+
+  @doc false
+  # A batch is complete with so many items, too.
+  @spec resize(map, pos_integer, pos_integer) :: map
+  def resize(state, size, _workers), do: %{state | size: max(size, state.count + 1)}
 
   @impl true
   @spec want(map) :: pos_integer
@@ -49,17 +57,29 @@ defmodule Slither.Dispatch.Strategies.WeightedBatch do
   defp add([{_seq, item} = entry | rest], state, groups) do
     case weight(state.weigh, item) do
       {:ok, weight} when state.held == [] or state.weight + weight <= state.max ->
-        add(rest, %{state | weight: state.weight + weight, held: [entry | state.held]}, groups)
+        {state, groups} = state |> hold(entry, state.weight + weight) |> full(groups)
+        add(rest, state, groups)
 
       {:ok, weight} ->
-        add(rest, %{state | weight: weight, held: [entry]}, flush(state) ++ groups)
+        {state, groups} = state |> empty() |> hold(entry, weight) |> full(flush(state) ++ groups)
+        add(rest, state, groups)
 
       # It fails in its place: what is held goes ahead of it.
       {:error, error} ->
         groups = [[{:failed, [entry], error}] | flush(state) ++ groups]
-        add(rest, %{state | weight: 0, held: []}, groups)
+        add(rest, empty(state), groups)
     end
   end
+
+  defp empty(state), do: %{state | weight: 0, count: 0, held: []}
+
+  defp hold(state, entry, weight),
+    do: %{state | weight: weight, count: state.count + 1, held: [entry | state.held]}
+
+  defp full(%{count: size, size: size} = state, groups),
+    do: {empty(state), flush(state) ++ groups}
+
+  defp full(state, groups), do: {state, groups}
 
   defp weight(weigh, item),
     do:

@@ -55,6 +55,9 @@ defmodule Slither.Run.Carrier.Local do
   def want(local, _todo, _out), do: local
 
   @impl true
+  def workers(local), do: local.capacity
+
+  @impl true
   def rest(local), do: local
 
   @impl true

@@ -63,6 +63,10 @@ defmodule Slither.Run.Carrier.Pool do
     if missing > 0, do: Enum.reduce(1..missing, pool, fn _, pool -> request(pool) end), else: pool
   end
 
+  @impl true
+  def workers(%__MODULE__{plan: plan, handle: handle}),
+    do: min(plan.capacity, Handle.workers(handle))
+
   defp request(%__MODULE__{plan: plan} = pool) do
     ref = make_ref()
 

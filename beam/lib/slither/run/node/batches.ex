@@ -11,11 +11,11 @@ defmodule Slither.Run.Node.Batches do
 
   @enforce_keys [:batcher, :fresh, :flow]
   defstruct [:batcher, :fresh, :flow, :handler] ++
-              [targets: %{}, groups: [], batching: 0, halted: false]
+              [targets: %{}, groups: [], halted: false]
 
   @typedoc """
-  `fresh` is the batcher before its first entry, `targets` where the policy's routes lead;
-  `batching` entries are in the batcher. With a `handler` the results are its answers.
+  `fresh` is the batcher before its first entry, `targets` where the policy's routes lead. With a
+  `handler` the results are its answers.
   """
   @type t :: %__MODULE__{
           batcher: Batcher.t(),
@@ -24,7 +24,6 @@ defmodule Slither.Run.Node.Batches do
           handler: Handler.t() | nil,
           targets: %{optional(term) => Result.target()},
           groups: [Batcher.group()],
-          batching: non_neg_integer,
           halted: boolean
         }
 
@@ -49,8 +48,7 @@ defmodule Slither.Run.Node.Batches do
 
   def push(node, entries) do
     {groups, batcher} = node |> sized() |> Batcher.add(entries)
-    batching = node.batching + length(entries) - Batcher.count(groups)
-    {nil, %{node | batcher: batcher, batching: batching, groups: node.groups ++ groups}}
+    {nil, %{node | batcher: batcher, groups: node.groups ++ groups}}
   end
 
   @impl true
@@ -82,7 +80,7 @@ defmodule Slither.Run.Node.Batches do
   # A flow that has halted has dropped its batches
   # and takes no more, so the node drops its entries.
   defp result({:halt, seq, error}, node) do
-    node = %{node | batcher: node.fresh, batching: 0, groups: [], halted: true}
+    node = %{node | batcher: node.fresh, groups: [], halted: true}
     {%Result{took: :all, halt: {seq, error}}, node}
   end
 
@@ -92,10 +90,7 @@ defmodule Slither.Run.Node.Batches do
     do: Answer.settle(result, handler, entry, item.payload)
 
   @impl true
-  def advance(node, flush?) do
-    node = submit(node)
-    {nil, if(flush? and node.batching > 0, do: node |> flush() |> submit(), else: node)}
-  end
+  def advance(node, flush?), do: {nil, node |> submit() |> cut(flush?)}
 
   defp submit(%__MODULE__{groups: [group | groups]} = node) do
     if Flow.free(node.flow) > 0,
@@ -105,9 +100,27 @@ defmodule Slither.Run.Node.Batches do
 
   defp submit(node), do: node
 
-  defp flush(node) do
-    groups = node.groups ++ Batcher.flush(node.batcher)
-    %{node | batcher: node.fresh, batching: 0, groups: groups}
+  defp cut(%__MODULE__{groups: []} = node, flush?) do
+    why = if flush?, do: :end, else: why(node)
+
+    with true <- why != nil and Batcher.inside(node.batcher) > 0 and Flow.free(node.flow) > 0,
+         {[_ | _] = groups, batcher} <- Batcher.cut(sized(node), why) do
+      %{node | batcher: batcher, groups: groups} |> submit() |> cut(flush?)
+    else
+      false -> node
+      {[], batcher} -> %{node | batcher: batcher}
+    end
+  end
+
+  defp cut(node, _flush?), do: node
+
+  # Where the size of batches is found, what there is goes to a worker that has nothing to do.
+  defp why(node) do
+    cond do
+      Flow.found(node.flow) == nil -> nil
+      Flow.spare?(node.flow) -> :spare
+      true -> :room
+    end
   end
 
   @impl true
@@ -123,18 +136,22 @@ defmodule Slither.Run.Node.Batches do
 
   def want(_node), do: 0
 
-  defp sized(node), do: Batcher.resize(node.batcher, Flow.batch_size(node.flow))
+  defp sized(node), do: Batcher.sized(node.batcher, Flow.found(node.flow))
 
   @impl true
-  def full?(node), do: node.groups != []
+  def full?(%__MODULE__{groups: []} = node), do: node |> sized() |> Batcher.want() == 0
+  def full?(_node), do: true
 
   @impl true
-  def batching(node), do: node.batching
+  def batching(node), do: Batcher.inside(node.batcher)
+
+  @impl true
+  def partial?(node), do: batching(node) > 0 and Flow.spare?(node.flow)
 
   @impl true
   def waiting(node) do
     flow = Flow.where(node.flow)
-    Map.merge(flow, %{batching: node.batching, queued: Batcher.count(node.groups) + flow.queued})
+    Map.merge(flow, %{batching: batching(node), queued: Batcher.count(node.groups) + flow.queued})
   end
 
   @impl true
