@@ -54,7 +54,7 @@ def run(count: int, workers: int) -> tuple[dict[str, list[Any]], Index, float]:
     """Run the pipe; return its outputs, the words of all documents, and seconds."""
     texts = documents.load(count)
     with slither.Beam(workers=workers) as beam:
-        shared = beam.store("indexes")
+        shared = beam.table("indexes")
         began = time.perf_counter()
         outputs = beam.run(flow, texts)
         index: Index = {}

@@ -48,11 +48,19 @@ if TYPE_CHECKING:
     from slither._driver.beam import Beam
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
-    from slither._pipe.expression import item, when
+    from slither._driver.results import AsyncResults, Results
+    from slither._driver.settings import MapOptions
+    from slither._outputs import Outputs
+    from slither._pipe.expression import Expression, item, when
+    from slither._pipe.options import Policy
+    from slither._summary import Summary
     from slither._wire.tensor import Tensor
     from slither.pipe import Pipe
+    from slither.store import Table
+    from slither.worker import Context
 
 __all__ = [
+    "AsyncResults",
     "Beam",
     "BeamClosed",
     "BeamDied",
@@ -62,19 +70,27 @@ __all__ = [
     "CallFuture",
     "CallKilled",
     "CallTimeout",
+    "Context",
     "DecodeError",
     "EncodeError",
     "Executor",
+    "Expression",
     "ExpressionError",
     "HandlerError",
     "InvalidParams",
+    "MapOptions",
     "NotImportable",
+    "Outputs",
     "Pipe",
     "PipeError",
+    "Policy",
     "ProtocolError",
+    "Results",
     "RunError",
     "SessionEnded",
     "SlitherError",
+    "Summary",
+    "Table",
     "TableError",
     "TableRefused",
     "Tensor",
@@ -91,10 +107,19 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncResults": "slither._driver.results",
     "Beam": "slither._driver.beam",
     "CallFuture": "slither._driver.futures",
+    "Context": "slither.worker",
     "Executor": "slither._driver.executor",
+    "Expression": "slither._pipe.expression",
+    "MapOptions": "slither._driver.settings",
+    "Outputs": "slither._outputs",
     "Pipe": "slither.pipe",
+    "Policy": "slither._pipe.options",
+    "Results": "slither._driver.results",
+    "Summary": "slither._summary",
+    "Table": "slither.store",
     "Tensor": "slither._wire.tensor",
     "item": "slither._pipe.expression",
     "when": "slither._pipe.expression",
@@ -104,16 +129,19 @@ _LAZY = {
 _MODULES = frozenset({"pipe", "store", "testing", "views", "worker"})
 
 
-def __getattr__(name: str) -> object:
-    # Workers need what is above when they start. The rest is loaded when somebody names it, for
-    # `dataclasses` alone, which Tensor needs, costs more than the package.
-    if name in _LAZY or name in _MODULES:
-        from importlib import import_module
+# Type checkers see the imports above, and know a name that is misspelt.
+if not TYPE_CHECKING:
 
-        if name in _MODULES:
-            return import_module(f"slither.{name}")
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        # Workers need what is above when they start. The rest is loaded when somebody names it,
+        # for `dataclasses` alone, which Tensor needs, costs more than the package.
+        if name in _LAZY or name in _MODULES:
+            from importlib import import_module
+
+            if name in _MODULES:
+                return import_module(f"slither.{name}")
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

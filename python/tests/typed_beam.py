@@ -21,6 +21,10 @@ def lengths(texts: list[str]) -> list[int]:
     return list(map(len, texts))
 
 
+async def shout(text: str) -> str:
+    return text.upper()
+
+
 async def words() -> AsyncIterator[str]:
     yield "a"
 
@@ -47,6 +51,22 @@ if TYPE_CHECKING:
         beam.map(7, ["a"])  # type: ignore[call-overload]
         assert_type(beam.submit(length, "a"), slither.CallFuture[int])
         assert_type(beam.submit(length, "a").result(), int)
+        beam.submit(length, 7)  # type: ignore[call-overload]
+        beam.submit(length)  # type: ignore[call-overload]
+        assert_type(beam.submit(shout, "a"), slither.CallFuture[str])
+        assert_type(
+            beam.submit_with(length, ["a"], timeout=1.0, session="s"), slither.CallFuture[int]
+        )
+        beam.submit_with(length, ["a"], sesion="s")  # type: ignore[call-overload]
+        results: slither.Results[int] = beam.map(length, ["a"])
+        summary: slither.Summary = results.summary
+        outputs: slither.Outputs = beam.run(pipe, ["a"])
+        table: slither.Table[Any, Any] = beam.table("name")
+        assert summary, (outputs, table)
+        slither.Beem()  # type: ignore[attr-defined]
+        assert slither.itme  # type: ignore[attr-defined]
+        slither.pipe.retri()  # type: ignore[attr-defined]
+        beam.mapp(length, ["a"])  # type: ignore[attr-defined]
         assert_type(beam.run(pipe, ["a"])["accept"], list[Any])
         assert_type(beam.run(pipe, ["a"]).summary.items, int)
         for output, _value in beam.stream(pipe, ["a"]):
@@ -57,6 +77,8 @@ if TYPE_CHECKING:
         assert iterator
 
     async def use_async(beam: slither.Beam) -> None:
+        async with slither.Beam() as other:
+            assert_type(other, slither.Beam)
         async for result in beam.amap(length, words()):
             assert_type(result, int)
         async for either in beam.amap(length, words(), on_error="return"):

@@ -136,7 +136,7 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
         lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
         rows = sinks.bad.through(reading.read(lines, kind, options.delimiter))
         for table in {store["table"] for store in document.get("stores", ())}:
-            beam.store(table)
+            beam.table(table)
         run = PipeRun.over(
             beam,
             pipe,

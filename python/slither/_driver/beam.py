@@ -108,7 +108,7 @@ class Beam(Maps, Pipes, Singles):
         super().__init__(facts, size, shutdown_timeout, warn_after)
         self._tables = Tables(self._link)
 
-    def store(
+    def table(
         self,
         name: str,
         *,
@@ -129,3 +129,6 @@ class Beam(Maps, Pipes, Singles):
         Asked for again with the same options it is the same table; with others, ValueError.
         """
         return self._tables.open(name, type, durable, ttl)
+
+    store = table
+    """Another name of :meth:`table`."""

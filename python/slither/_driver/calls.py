@@ -44,6 +44,7 @@ class Calls:
         *,
         many: bool = False,
         group: Group | None = None,
+        called: str = "",
     ) -> CallFuture[Any]:
         """Queue calls that go to a worker together, and return their future.
 
@@ -52,14 +53,19 @@ class Calls:
         """
         self._connection.check()
         future: CallFuture[Any] = CallFuture(owner, self._connection)
-        body, failure = encoded(calls)
+        body, failure = encoded(calls, target)
         if failure is not None:
             future.set_exception(failure)
             return future
         groups = (self.all,) if group is None else (self.all, group)
-        job = future.job = Job(future, target, body, len(calls), many, groups)
+        job = future.job = Job(future, target, body, len(calls), many, groups, called=called)
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future
+
+    def resized(self, workers: int) -> None:
+        """Take note that the pool has another number of workers."""
+        self._workers, self._window = workers, 4 * workers + 1
+        self._connection.writer.order(self._widen)
 
     def cancel_waiting(self, group: Group) -> None:
         """Cancel the jobs of a group that no worker has; it never waits."""
@@ -88,12 +94,18 @@ class Calls:
             return
         run = self._runs.get(job.target)
         if run is None or run.ended:
-            run = self._runs[job.target] = Window(self._connection, job.target, self._window)
+            over = partial(self._runs.pop, job.target, None)
+            run = Window(self._connection, job.target, self._window, over)
+            self._runs[job.target] = run
         for group in job.groups:
             group.left[job.number] = job
         job.run = run
         run.waiting.append(job)
         run.pump()
+
+    def _widen(self) -> None:
+        for run in list(self._runs.values()):
+            run.widen(self._window)
 
     def _cancel_waiting(self, group: Group) -> None:
         for run in self._runs.values():

@@ -79,7 +79,8 @@ class Executor(concurrent.futures.Executor):
         RuntimeError after :meth:`shutdown`.
         """
         self._refuse()
-        return self._beam._submit(reference(fn), self._timeout, args, kwargs, self._group)
+        target = Target(*reference(fn), self._timeout)
+        return self._beam._submit(target, args, kwargs, self._group)
 
     def kill(self, future: CallFuture[R]) -> bool:
         """End the call of a future, with the worker that runs it: see ``future.kill()``."""
@@ -107,7 +108,7 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        target = (*reference(fn), self._timeout)
+        target = Target(*reference(fn), self._timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
         queued = [self._chunk(target, part) for part in _chunks(calls, chunksize, buffersize)]

@@ -5,11 +5,14 @@ The threads of the program run this, and any of them may close it; so does the e
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import weakref
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from slither import _options
 from slither._driver import logs, settings
 from slither._driver.calls import Calls
 from slither._driver.connection import Connection
@@ -58,6 +61,25 @@ class Lifetime:
             self._link.kill()
             raise
 
+    async def __aenter__(self) -> Self:
+        """Return the Beam itself, once a worker is ready; the event loop goes on meanwhile."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self.wait_ready)
+        except BaseException:
+            self._link.begin_close(self._shutdown_timeout)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; the event loop goes on meanwhile."""
+        leave = partial(self.__exit__, kind, error, trace)
+        await asyncio.get_running_loop().run_in_executor(None, leave)
+
     def __repr__(self) -> str:
         """Say how many workers it has, and whether it runs."""
         state = "closed" if self._link.death else f"pid {self._link.facts.get('pid')}"
@@ -86,6 +108,33 @@ class Lifetime:
         """
         found: dict[str, Payload] = self._link.request("status", {})
         return found
+
+    def restart(self) -> None:
+        """Replace all workers, one after the other, so that changed code comes into service.
+
+        No call fails: a worker finishes what it has, and hands its sessions over where they can
+        move. Returns when all workers are new ones. Raises :class:`slither.CallError` where a new
+        one can't start: the rest stay in service.
+        """
+        self._link.request("restart", {})
+
+    def resize(self, workers: int) -> None:
+        """Change how many workers there are, to 1 or more; no call fails.
+
+        Returns when as many serve. Raises :class:`slither.CallError` where a new one can't start:
+        the pool keeps its size.
+        """
+        self._link.request("resize", {"size": settings.count("workers", workers)})
+        self._workers = workers
+        self._calls.resized(workers)
+
+    def end_session(self, session: str) -> None:
+        """End a session after the calls of it that came before; its state in Python is dropped.
+
+        One that is not there, or whose worker has died, is no error: it can begin anew.
+        """
+        _options.checked("session", session, _options.TEXT)
+        self._link.request("end_session", {"session": session})
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until a worker is ready, at most ``timeout`` seconds.

@@ -5,34 +5,55 @@ Any thread of the program's runs it; it queues the call and returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import ParamSpec, TypeVar, overload
 
+from slither import _options
 from slither._driver import settings
 from slither._driver.functions import reference
 from slither._driver.futures import CallFuture
 from slither._driver.lifetime import Lifetime
-from slither._driver.window import Group
+from slither._driver.window import Group, Target
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Singles(Lifetime):
     """The single calls of a Beam."""
 
+    @overload
     def submit(
-        self, function: Callable[..., R], /, *arguments: object, **named: object
+        self, function: Callable[P, Awaitable[R]], /, *arguments: P.args, **named: P.kwargs
+    ) -> CallFuture[R]: ...
+    @overload
+    def submit(
+        self, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs
+    ) -> CallFuture[R]: ...
+    def submit(
+        self, function: Callable[..., object], /, *arguments: object, **named: object
     ) -> CallFuture[R]:
         """Call a function once, in a worker, and return a future for what it returns.
 
         The function is given by reference, as for :meth:`map`; arguments and result cross as all
-        values do, tuples as lists. Arguments are read before this returns; one that can't be
-        sent fails the future. The future can be cancelled until a worker has the call, and ended
-        with ``kill()`` from then on. It keeps the Beam alive; done callbacks run in a thread of
-        their own, one after the other.
+        values do, tuples as lists. A coroutine is awaited in the worker. Arguments are read
+        before this returns; one that can't be sent fails the future. The future can be cancelled
+        until a worker has the call, and ended with ``kill()`` from then on. It keeps the Beam
+        alive; done callbacks run in a thread of their own, one after the other.
         """
-        return self._submit(reference(function), None, arguments, named)
+        return self._submit(Target(*reference(function), None), arguments, named)
 
+    @overload
+    def submit_with(
+        self,
+        function: Callable[..., Awaitable[R]],
+        args: Iterable[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+        session: str | None = None,
+    ) -> CallFuture[R]: ...
+    @overload
     def submit_with(
         self,
         function: Callable[..., R],
@@ -40,22 +61,42 @@ class Singles(Lifetime):
         kwargs: Mapping[str, object] | None = None,
         *,
         timeout: float | None = None,
+        session: str | None = None,
+    ) -> CallFuture[R]: ...
+    def submit_with(
+        self,
+        function: Callable[..., object],
+        args: Iterable[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+        session: str | None = None,
     ) -> CallFuture[R]:
         """Call a function once, as :meth:`submit` does, with options of the call beside it.
 
-        ``timeout``: seconds that the call may run, or None for ever; then its worker is killed,
-        and the future has a :class:`slither.CallTimeout`.
+        - ``timeout``: seconds that the call may run, or None for ever; then its worker is killed,
+          and the future has a :class:`slither.CallTimeout`;
+        - ``session``: the name of a session. Its calls run on one worker, in the order in which
+          they were submitted, and ``slither.worker.session()`` is the same dict in all of them.
+          When that worker has died, they fail until :meth:`end_session`.
         """
         limit = settings.milliseconds("timeout", timeout)
-        return self._submit(reference(function), limit, tuple(args), dict(kwargs or {}))
+        module, name = reference(function)
+        arguments, named = tuple(args), dict(kwargs or {})
+        if session is None:
+            return self._submit(Target(module, name, limit), arguments, named)
+        _options.checked("session", session, _options.TEXT)
+        target = Target.of_session(session, limit)
+        called = f"{module}.{name}"
+        return self._submit(target, (module, name, arguments, named), {}, called=called)
 
     def _submit(
         self,
-        target: tuple[str, str],
-        timeout: int | None,
+        target: Target,
         arguments: tuple[object, ...],
         named: dict[str, object],
         group: Group | None = None,
+        called: str = "",
     ) -> CallFuture[R]:
         call = (arguments, named)
-        return self._calls.submit(self, (*target, timeout), [call], group=group)
+        return self._calls.submit(self, target, [call], group=group, called=called)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
@@ -24,8 +24,21 @@ from slither._wire import batches, frames
 from slither._wire.build import frame
 
 Arguments = tuple[Sequence[object], dict[str, object]]
-Target = tuple[str, str, int | None]
-"""A function's module and name, and the milliseconds that a call may take."""
+
+
+class Target(NamedTuple):
+    """What calls have in common that go out by one window."""
+
+    module: str
+    name: str
+    timeout: int | None
+    """The milliseconds that a call may take."""
+    session: str | None = None
+
+    @classmethod
+    def of_session(cls, session: str, timeout: int | None) -> Target:
+        """Return that of a session's calls, whatever they call: one window keeps their order."""
+        return cls("slither._worker.named", "call", timeout, session)
 
 
 class Group:
@@ -67,6 +80,8 @@ class Job:
     """When it went out."""
     run: Window | None = None
     """What sends it, once the writer has it."""
+    called: str = ""
+    """What it calls, as a warning names it."""
 
     def settle(self, answer: Answer) -> None:
         """Settle the future, and have the writer tell who waits for the last of a group."""
@@ -89,28 +104,36 @@ class Job:
 
     def name(self) -> str:
         """Name the function."""
-        return ".".join(self.target[:2])
+        return self.called or ".".join(self.target[:2])
 
 
 class Window:
     """The calls of one function: a map run without an end."""
 
-    def __init__(self, connection: Connection, target: Target, window: int) -> None:
-        """Begin the run, in which as many as ``window`` jobs may be out."""
-        self._connection, self._window = connection, window
+    def __init__(
+        self, connection: Connection, target: Target, window: int, over: Callable[[], object]
+    ) -> None:
+        """Begin the run, in which as many as ``window`` jobs may be out.
+
+        ``over`` is called when the window of a session is empty, and takes no more.
+        """
+        self._connection, self._window, self._target = connection, window, target
         self.waiting: deque[Job] = deque()
         self.out: dict[int, Job] = {}
         self.ended = False
+        self._over = over
         self._asked = False
         self._next = 0
         self.identity = connection.new_id()
         spec: dict[str, Payload] = {
-            "target": ["apply", target[0], target[1]],
+            "target": ["apply", target.module, target.name],
             "max_in_flight": window,
             "ordering": "as_completed",
             "on_error": "skip",
-            "timeout": target[2],
+            "timeout": target.timeout,
         }
+        if target.session is not None:
+            spec["session"] = target.session
         connection.route(self.identity, self)
         connection.write(frame(frames.START, self.identity, "map", spec))
 
@@ -127,6 +150,15 @@ class Window:
             self._next += job.count
             self._connection.write(*batches.feed(self.identity, job.first, [job.body], job.count))
             job.body = b""
+        if self._target.session is not None and not self.out and not self.ended:
+            self.ended = True
+            self._connection.write(frame(frames.END, self.identity))
+            self._over()
+
+    def widen(self, window: int) -> None:
+        """Let as many jobs be out from now on; in the writer."""
+        self._window = window
+        self.pump()
 
     def kill(self, job: Job) -> None:
         """Have BEAM end a job, if it is still out; in the writer."""
@@ -141,7 +173,9 @@ class Window:
             if job is not None:
                 job.settle(Answer(got, None, job.many))
             # One order to the writer serves all answers that come before it is carried out.
-            if self.waiting and not self._asked:
+            # Of sessions there may be many, so that theirs end once nothing is out.
+            empty = self._target.session is not None and not self.out
+            if (self.waiting or empty) and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)
         elif isinstance(got, frames.Done):
@@ -169,7 +203,7 @@ class Window:
             job.forget()
 
 
-def encoded(calls: Sequence[Arguments]) -> tuple[bytes, Exception | None]:
+def encoded(calls: Sequence[Arguments], target: Target) -> tuple[bytes, Exception | None]:
     """Encode the arguments of calls that go together, or return why that can't be."""
     try:
         body, _count, refused = batches.pack([[list(args), named] for args, named in calls])
@@ -177,15 +211,21 @@ def encoded(calls: Sequence[Arguments]) -> tuple[bytes, Exception | None]:
         return b"", error
     # A job is sent whole or not at all: an error says which argument could not be sent.
     if refused:
-        return b"", _renamed(next(iter(refused.values())))
+        return b"", _renamed(next(iter(refused.values())), target.session is not None)
     joined = b"".join(body)
     if len(joined) > batches.LIMIT:
         return b"", EncodeError("args", batches.too_large(len(joined)))
     return joined, None
 
 
-def _renamed(error: EncodeError) -> EncodeError:
-    """Name the arguments, not the lists that they are sent in."""
+def _renamed(error: EncodeError, named: bool) -> EncodeError:
+    """Name the arguments, not the lists that they are sent in.
+
+    ``named`` calls are of the function that is given a module, a name and then the arguments.
+    """
     path = error.path[error.path.index("]") + 1 :]
-    root = "args" if path.startswith("[0]") else "kwargs"
+    positional = "[0]"
+    if named:
+        path, positional = path[3:], "[2]"
+    root = "args" if path.startswith(positional) else "kwargs"
     return EncodeError(root + path[3:], error.reason)

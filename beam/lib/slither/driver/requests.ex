@@ -4,11 +4,11 @@ defmodule Slither.Driver.Requests do
   # request.
 
   alias Slither.Driver.{Faults, Tables}
-  alias Slither.Error
+  alias Slither.{Error, Session}
   alias Slither.Protocol.Frame
   alias Slither.Python.Pool
 
-  @names ~w(await_ready status table)
+  @names ~w(await_ready end_session resize restart status table)
 
   @doc "Serves one request."
   @spec serve(String.t(), map) :: {:ok, term} | {:error, Exception.t()}
@@ -34,8 +34,14 @@ defmodule Slither.Driver.Requests do
     with :ok <- Pool.await_ready(:default, timeout), do: {:ok, nil}
   end
 
+  def serve("restart", _arguments), do: done(Pool.restart(:default))
+  def serve("resize", %{"size" => size}), do: done(Pool.resize(:default, size))
+  def serve("end_session", %{"session" => session}), do: done(Session.stop(session))
   def serve("table", spec), do: Tables.open(spec)
   def serve(name, _arguments), do: {:error, Faults.unknown("request", name, @names)}
+
+  defp done(:ok), do: {:ok, nil}
+  defp done(error), do: error
 
   @doc "The frame that answers it."
   @spec reply(pos_integer, {:ok, term} | {:error, Exception.t()}) :: iodata

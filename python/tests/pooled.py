@@ -1,0 +1,30 @@
+"""What the tests of a Beam's pool have workers run."""
+
+from __future__ import annotations
+
+import os
+
+from slither.worker import session
+
+
+def count(word: str = "") -> list[object]:
+    """Add a word to the session's, and return them with the worker's pid."""
+    words = session().setdefault("words", [])
+    words.append(word)
+    return [os.getpid(), list(words)]
+
+
+def words() -> list[str]:
+    return list(session().get("words", []))
+
+
+async def later(word: str) -> str:
+    return word.upper()
+
+
+def die() -> None:
+    os._exit(3)
+
+
+def pid() -> int:
+    return os.getpid()
