@@ -247,6 +247,15 @@ class CallError(SlitherError):
         item = self.facts.get("item")
         return item if isinstance(item, int) else None
 
+    @property
+    def stack(self) -> str | None:
+        """Where each thread of the worker was when the call was ended, with its worker.
+
+        Innermost frames first. None for a call that ended otherwise, and where it can't be told.
+        """
+        stack = self.facts.get("stack")
+        return stack if isinstance(stack, str) else None
+
 
 class HandlerError(CallError):
     """The function raised an exception that can't be raised again here.

@@ -100,6 +100,32 @@ defmodule Slither.Python.Pool do
   end
 
   @doc """
+  Where the code of each worker is now: what runs, and what hangs.
+
+  The workers go on as if nobody had asked: Python's `faulthandler` answers in C, whatever the worker
+  is at, C code that holds the interpreter's lock included. The list has a map for each process, of
+
+    * `worker`: its number; `os_pid`: its process;
+    * `call`: the call that it runs, `"module.function"`; nil between calls, and while it starts;
+    * `stack`: each thread by its name, the main one first, innermost frames first, without those
+      that are Slither's own; empty where no code of yours runs. It is nil where it can't be told: not
+      on Linux, before Python runs, or where the process is stopped or has given no answer in 50 ms.
+
+  A worker that ends meanwhile is not in the list.
+
+      {:ok, workers} = Slither.Python.Pool.stacks(:default)
+      for %{call: call, stack: stack} <- workers, call != nil, do: IO.puts([call, "\n", stack])
+
+  Returns `{:error, error}` with reason `:unknown_pool` where no such pool runs.
+  """
+  @spec stacks(name) :: {:ok, [map]} | {:error, Error.t()}
+  def stacks(name) do
+    with {:ok, handle} <- handle(name),
+         {:ok, owners} <- Scheduler.owners(handle),
+         do: {:ok, Status.stacks(owners)}
+  end
+
+  @doc """
   Waits until a worker is ready, for at most `timeout` ms.
 
   Returns the reason when the pool's workers can't start.

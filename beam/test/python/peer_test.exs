@@ -61,7 +61,8 @@ defmodule Slither.Python.PeerTest do
                "main" => nil,
                "argv" => [],
                "initializer" => nil,
-               "marker" => false
+               "marker" => false,
+               "stacks" => false
              }
 
       say(peer, {:ready, %{}})
@@ -390,7 +391,7 @@ defmodule Slither.Python.PeerTest do
 
       :ok = stop_supervised(context.pool)
       assert Task.await(told, patience()) == {:shutdown, 50}
-      assert_receive {:log, :warning, "a Python worker did not stop within 50 ms: killed", _}
+      assert_receive {:log, :warning, "a Python worker did not stop within 50 ms: killed" <> _, _}
     end
 
     test "is told to stop, and answers what it has" do

@@ -109,6 +109,17 @@ class Lifetime:
         found: dict[str, Payload] = self._link.request("status", {})
         return found
 
+    def stacks(self) -> list[dict[str, Payload]]:
+        """Return where the code of each worker is now: what runs, and what hangs.
+
+        A list of dicts of ``worker`` and ``pid``; ``call``, the function that it runs, or None;
+        and ``stack``, the text of each thread, innermost frames first: empty where no code of
+        yours runs, None where it can't be told (elsewhere than on Linux, say). The workers go on
+        as if nobody had asked.
+        """
+        found: list[dict[str, Payload]] = self._link.request("stacks", {})
+        return found
+
     def restart(self) -> None:
         """Replace all workers, one after the other, so that changed code comes into service.
 

@@ -29,6 +29,7 @@ from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
 from slither._worker.reports import LEAST
 from slither._worker.settings import WrongSetting, settings_of
+from slither._worker.stacks import Stacks
 
 # Seconds that threads of the user's get to end after the stop hooks, before the process exits.
 _LAST_SECONDS = 1.0
@@ -48,13 +49,16 @@ class Runtime:
         self._link = Link(port)
         self._capture: Capture | None = None
         self._marker = Marker()
+        self._stacks = Stacks()
 
     def run(self) -> int:
         """Shake hands, serve calls until the end, and return the exit status."""
         os.register_at_fork(after_in_child=self._leave_to_parent)
         forked.follow()
         try:
-            self._link.send((frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker)),))
+            self._link.send(
+                (frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker, self._stacks)),)
+            )
             welcome = self._link.await_welcome()
             if welcome is None:
                 return 1
@@ -93,6 +97,7 @@ class Runtime:
         link.reports.add_credit(settings.credits)
         link.ahead = max(1, settings.ahead)
         self._marker.settle(settings.marker)
+        self._stacks.settle(settings.stacks)
         current.main = settings.main
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
@@ -183,7 +188,7 @@ def _exit_soon(status: int) -> None:
     timer.start()
 
 
-def _facts(marker: Marker) -> dict[str, Payload]:
+def _facts(marker: Marker, stacks: Stacks) -> dict[str, Payload]:
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "slither": __version__,
@@ -191,6 +196,7 @@ def _facts(marker: Marker) -> dict[str, Payload]:
         "pid": os.getpid(),
         "executable": sys.executable or "",
         "marker": marker.place,
+        "stacks": stacks.place,
     }
 
 

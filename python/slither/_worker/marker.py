@@ -25,7 +25,7 @@ class Marker:
     def __init__(self) -> None:
         """Make the memory; nobody else has it open yet."""
         self._memory: mmap.mmap | bytearray = bytearray(SIZE)
-        self._file = _nameless()
+        self._file = nameless(SIZE)
 
     @property
     def place(self) -> list[int] | None:
@@ -59,7 +59,8 @@ def place(descriptor: int) -> list[int]:
     return [descriptor, file.st_dev, file.st_ino]
 
 
-def _nameless() -> int | None:
+def nameless(size: int) -> int | None:
+    """Make a file in memory, without a name, of so many bytes; None where that can't be."""
     if not hasattr(os, "memfd_create"):
         return None
     try:
@@ -67,7 +68,7 @@ def _nameless() -> int | None:
     except OSError:
         return None
     try:
-        os.truncate(file, SIZE)
+        os.truncate(file, size)
     except OSError:
         # The process has a limit on the size of files (RLIMIT_FSIZE), and this one is larger.
         os.close(file)

@@ -43,6 +43,8 @@ class Settings(NamedTuple):
     """Results that a handler that yields may be ahead of their consumer."""
     marker: _Bool = False
     """Whether BEAM has opened the marker."""
+    stacks: _Bool = False
+    """Whether BEAM has opened the memory for stacks."""
     capture: _Bool = False
     """Whether descriptors 1 and 2 become logs."""
     log_level: _Level = "info"

@@ -26,6 +26,8 @@ S = TypeVar("S")
 
 used = False
 """Whether somebody has set a handler."""
+on_taken: Callable[[int], None] | None = None
+"""Is told of each signal that a handler of the user's is about to be set for."""
 _held = False
 _waiting: deque[tuple[Handler, int, FrameType | None]] = deque()
 _main = threading.main_thread().ident
@@ -53,6 +55,8 @@ def install() -> None:
     @functools.wraps(set_signal)
     def set_held(number: int, handler: Any, /) -> Any:
         global used
+        if on_taken is not None:
+            on_taken(number)
         if callable(handler) and not isinstance(handler, signal.Handlers):
             used = True
             handler = _Held(handler)

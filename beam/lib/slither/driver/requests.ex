@@ -8,7 +8,7 @@ defmodule Slither.Driver.Requests do
   alias Slither.Protocol.Frame
   alias Slither.Python.Pool
 
-  @names ~w(await_ready end_session resize restart status table)
+  @names ~w(await_ready end_session resize restart stacks status table)
 
   @doc "Serves one request."
   @spec serve(String.t(), map) :: {:ok, term} | {:error, Exception.t()}
@@ -27,6 +27,15 @@ defmodule Slither.Driver.Requests do
       error = if status.error, do: Exception.message(status.error)
       facts = status |> Map.take([:size, :queue, :started, :died]) |> Map.new(&named/1)
       {:ok, Map.merge(facts, %{"workers" => workers, "error" => error})}
+    end
+  end
+
+  def serve("stacks", _arguments) do
+    with {:ok, workers} <- Pool.stacks(:default) do
+      facts =
+        &%{"worker" => &1.worker, "pid" => &1.os_pid, "call" => &1.call, "stack" => &1.stack}
+
+      {:ok, Enum.map(workers, facts)}
     end
   end
 

@@ -75,6 +75,10 @@ defmodule Slither.Pool.Scheduler do
   @spec status(Handle.t()) :: {:ok, map} | {:error, Error.t()}
   def status(handle), do: ask(handle, :status, @answer)
 
+  @doc "The owners of the pool's workers, which tell more of them."
+  @spec owners(Handle.t()) :: {:ok, [pid]} | {:error, Error.t()}
+  def owners(handle), do: ask(handle, :owners, @answer)
+
   @doc "The pool's sessions."
   @spec sessions(Handle.t()) :: {:ok, [map]} | {:error, Error.t()}
   def sessions(handle), do: ask(handle, :sessions, @answer)
@@ -143,6 +147,7 @@ defmodule Slither.Pool.Scheduler do
 
   @impl true
   def handle_call(:status, _from, state), do: {:reply, Status.of(state), state}
+  def handle_call(:owners, _from, state), do: {:reply, Status.owners(state), state}
   def handle_call(:sessions, _from, state), do: {:reply, Status.sessions(state), state}
 
   def handle_call({:roomiest, except}, _from, state),

@@ -4,7 +4,10 @@ defmodule Slither.Pool.Status do
   # that asks reads the memory of workers itself, so that the scheduler waits for no file.
 
   alias Slither.Pool.{Line, Sessions, State}
-  alias Slither.Python.{Board, Rss}
+  alias Slither.Python.{Board, Rss, Worker}
+
+  # ms within which the owners of workers answer; they never block.
+  @patience 5_000
 
   @doc "What the pool and its workers do, as `Slither.Python.Pool.status/1` returns it, without `rss`."
   @spec of(State.t()) :: map
@@ -20,6 +23,26 @@ defmodule Slither.Pool.Status do
       died: state.died,
       error: state.error
     }
+  end
+
+  @doc "The processes that own the workers, by the workers' numbers."
+  @spec owners(State.t()) :: [pid]
+  def owners(state),
+    do: for({_slot, %{pid: pid}} <- Enum.sort(state.staff.members), pid != nil, do: pid)
+
+  @doc """
+  What each worker does, as its owner tells: `Slither.Python.Pool.stacks/1` says more. One that ends
+  meanwhile is left out.
+  """
+  @spec stacks([pid]) :: [map]
+  def stacks(owners) do
+    asked = Enum.map(owners, &Worker.ask_stack/1)
+    until = System.monotonic_time(:millisecond) + @patience
+
+    for request <- asked,
+        left = max(until - System.monotonic_time(:millisecond), 0),
+        answer = Worker.await_stack(request, left),
+        do: answer
   end
 
   @doc "The sessions, as `Slither.Session.list/1` returns them."

@@ -2,7 +2,8 @@ defmodule Slither.Python.Guard do
   @moduledoc false
   # The process that kills workers, each with its process group, so that
   # processes which handlers started end, too. It does so when a worker's
-  # owner asks, when the owner is gone, and when BEAM is. Owners call it.
+  # owner asks, when the owner is gone, and when BEAM is. Owners call it; it
+  # sends a signal for them as well, as that takes a program, too.
   #
   # A shell does the killing, since something has to outlive BEAM. It knows the groups, and reads
   # a pipe from BEAM: however BEAM ends, the shell reads the end of the pipe and kills all groups.
@@ -35,6 +36,7 @@ defmodule Slither.Python.Guard do
     case $order in
       watch) case $groups in *" $group "*) ;; *) groups="$groups$group " ;; esac ;;
       kill) end "$group" ;;
+      signal) kill "-${group%:*}" "${group#*:}" ;;
       release)
         end "$group"
         case $groups in *" $group "*) groups="${groups%%" $group "*} ${groups#*" $group "}" ;; esac ;;
@@ -96,6 +98,14 @@ defmodule Slither.Python.Guard do
   def release(guard \\ __MODULE__, os_pid),
     do: GenServer.cast(guard, {:release, self(), os_pid})
 
+  @doc """
+  Sends a signal to a process, to that alone. Nothing makes sure of it: a shell that is not there, or
+  not reading, sends none, and a later one does not make up for it.
+  """
+  @spec signal(GenServer.server(), pos_integer, pos_integer) :: :ok
+  def signal(guard \\ __MODULE__, os_pid, number),
+    do: GenServer.cast(guard, {:signal, os_pid, number})
+
   @impl true
   def init(nil) do
     # The port sends an exit signal if the shell ends while something is written to it.
@@ -118,6 +128,9 @@ defmodule Slither.Python.Guard do
     groups = for {_monitor, {_owner, ^os_pid, group}} <- state.watched, uniq: true, do: group
     {:noreply, Enum.reduce(groups, state, &order(&2, "kill", &1))}
   end
+
+  def handle_cast({:signal, os_pid, number}, state),
+    do: {:noreply, write(state, "signal", "#{number}:#{os_pid}")}
 
   def handle_cast({:release, owner, os_pid}, state) do
     monitors = for {monitor, {^owner, ^os_pid, _group}} <- state.watched, do: monitor

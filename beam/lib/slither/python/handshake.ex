@@ -32,9 +32,12 @@ defmodule Slither.Python.Handshake do
     {:hello, Frame.version(), facts}
   end
 
-  @doc "What BEAM answers a worker's hello: what it is, and how its pool is set."
-  @spec welcome(map, non_neg_integer, marker? :: boolean) :: tuple
-  def welcome(settings, slot, marker?) do
+  @doc """
+  What BEAM answers a worker's hello: what it is, how its pool is set, and which memory of the
+  worker's it has `opened`.
+  """
+  @spec welcome(map, non_neg_integer, %{marker: boolean, stacks: boolean}) :: tuple
+  def welcome(settings, slot, opened) do
     {:welcome, Frame.version(),
      %{
        "pool" => to_string(settings.name),
@@ -49,7 +52,8 @@ defmodule Slither.Python.Handshake do
        "main" => settings.main,
        "argv" => settings.argv,
        "initializer" => settings.initializer,
-       "marker" => marker?
+       "marker" => opened.marker,
+       "stacks" => opened.stacks
      }}
   end
 end

@@ -6,10 +6,8 @@ defmodule Slither.Python.Obituary do
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Python.{Call, Limit, OSProcess}
+  alias Slither.Python.Obituary.Stack
 
-  # A frame in Python's report of a fatal signal; how many of them a hint names; and how many
-  # characters of a line on standard error.
-  @frame ~r/^  File "(.*)", line (\d+|\?\?\?) in (.+)$/m
   @fatal ~r/^Fatal Python error: (.+)$/m
   @signals %{
     "Illegal instruction" => 4,
@@ -19,7 +17,7 @@ defmodule Slither.Python.Obituary do
     "Floating point exception" => 8,
     "Segmentation fault" => 11
   }
-  @places 3
+  # Characters of a line on standard error that a hint tells.
   @said 200
 
   @typedoc "Which process is meant: its pool, its slot, and its pid in the system."
@@ -58,11 +56,13 @@ defmodule Slither.Python.Obituary do
   def line(error, %Call{batch: batch, head: head}),
     do: "#{Exception.message(error)}; it ran #{target(Frame.call_target(head))}, batch #{batch}"
 
-  defp target([kind, module, name]) when kind in ["function", "item", "each", "apply"],
+  @doc "What a call is of, as a sentence names it."
+  @spec target([term]) :: String.t()
+  def target([kind, module, name]) when kind in ["function", "item", "each", "apply"],
     do: "#{module}.#{name}"
 
-  defp target(["command", name]), do: name
-  defp target(target), do: Enum.join(target, " ")
+  def target(["command", name]), do: name
+  def target(target), do: Enum.join(target, " ")
 
   @doc """
   The status of an end that Python's report tells of, for where the port closed before it was known:
@@ -82,37 +82,42 @@ defmodule Slither.Python.Obituary do
   """
   @spec account(Error.t(), map, binary, binary) :: Error.t()
   def account(error, facts, stderr, report) do
-    stderr = readable(stderr)
-    report = readable(report)
+    stderr = Stack.readable(stderr)
+    report = Stack.readable(report)
 
     details =
-      error.details |> Map.merge(facts) |> Map.merge(%{stderr: stderr, fatal_error: report})
+      error.details
+      |> Map.merge(facts)
+      |> Map.merge(%{stderr: stderr, fatal_error: Stack.shorten(report)})
 
-    hints = Enum.filter([error.hint, crash(report), said(stderr)], & &1)
-    %{error | hint: if(hints != [], do: Enum.join(hints, "; ")), details: details}
+    hinted(%{error | details: details}, [crash(report), said(stderr)])
   end
+
+  @doc """
+  Adds where the process was, which is killed now: the stack that it was asked for before, nil where
+  it gave none.
+  """
+  @spec stack(Error.t(), Stack.t() | nil) :: Error.t()
+  def stack(error, nil), do: %{error | details: Map.put(error.details, :stack, nil)}
+
+  def stack(error, %Stack{text: text, places: places}) do
+    error = %{error | details: Map.put(error.details, :stack, text)}
+    hinted(error, [if(places != [], do: "it was in #{callers(places)}")])
+  end
+
+  defp hinted(error, hints) do
+    hints = Enum.filter([error.hint | hints], & &1)
+    %{error | hint: if(hints != [], do: Enum.join(hints, "; "))}
+  end
+
+  defp callers(places), do: Enum.join(places, ", called by ")
 
   # Where the worker was, innermost first, up to the first frame of Slither's own.
   defp crash(report) do
-    places =
-      @frame
-      |> Regex.scan(current(report))
-      |> Enum.take_while(fn [_, file, _line, _name] -> not (file =~ "/slither/_") end)
-      |> Enum.take(@places)
-      |> Enum.map(fn [_, file, line, name] -> "#{name} (#{Path.basename(file)}:#{line})" end)
-
-    case {Regex.run(@fatal, report), places} do
+    case {Regex.run(@fatal, report), Stack.crashed_at(report)} do
       {nil, _places} -> nil
       {[_, what], []} -> what
-      {[_, what], places} -> "#{what} in #{Enum.join(places, ", called by ")}"
-    end
-  end
-
-  # The report may have other threads before the one that failed.
-  defp current(report) do
-    case String.split(report, "Current thread", parts: 2) do
-      [_others, current] -> current |> String.split("\n\n", parts: 2) |> hd()
-      [_none] -> ""
+      {[_, what], places} -> "#{what} in #{callers(places)}"
     end
   end
 
@@ -123,19 +128,16 @@ defmodule Slither.Python.Obituary do
     end
   end
 
-  defp readable(bytes) do
-    if String.valid?(bytes) do
-      bytes
-    else
-      for char <- String.codepoints(bytes), into: "" do
-        if String.valid?(char), do: char, else: "\uFFFD"
-      end
-    end
-  end
-
   @doc "The process was told to stop."
   @spec stopped() :: Error.t()
   def stopped, do: %Error{reason: :worker_stopped, message: "the worker was stopped"}
+
+  @doc "It was told to, and had not after `shutdown` ms."
+  @spec not_stopped(non_neg_integer) :: Error.t()
+  def not_stopped(shutdown) do
+    message = "a Python worker did not stop within #{shutdown} ms: killed"
+    %{stopped() | message: message}
+  end
 
   @doc "Nobody waited any more for the call that ran, and it went on for `grace` ms."
   @spec cancelled(atom, non_neg_integer) :: Error.t()

@@ -6,7 +6,7 @@ defmodule Slither.Python.Worker do
   # `Worker.Inbox`.
   #
   # `Worker.Calls` and `Worker.Life` decide, `Worker.Effects` does what they say; `Worker.Frames` reads
-  # what Python says, `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes
+  # what Python says, `Worker.Stacks` asks where it is, `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes
   # a batch, or waits for a full pipe: deadlines could not be enforced meanwhile.
 
   use GenServer, restart: :temporary
@@ -17,7 +17,7 @@ defmodule Slither.Python.Worker do
 
   alias Slither.Error
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
-  alias Slither.Python.Worker.{Calls, Ending, Frames, Inbox, Life, State}
+  alias Slither.Python.Worker.{Calls, Ending, Frames, Inbox, Life, Stacks, State}
 
   # ms within which the transport should report the end of a process that is gone.
   @unheard 1_000
@@ -42,6 +42,19 @@ defmodule Slither.Python.Worker do
   @doc "Kills the process; the call that runs fails with `error`."
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
+
+  @doc "Asks what a worker does; `await_stack/2` takes the answer."
+  @spec ask_stack(pid) :: :gen_server.request_id()
+  def ask_stack(worker), do: :gen_server.send_request(worker, :stack)
+
+  @doc "What it does, or nil where it has not answered within so many ms, or has ended."
+  @spec await_stack(:gen_server.request_id(), timeout) :: Stacks.answer() | nil
+  def await_stack(request, timeout) do
+    case :gen_server.receive_response(request, timeout) do
+      {:reply, answer} -> answer
+      _none -> nil
+    end
+  end
 
   @doc "Somebody waits for a worker: a handler that waits for its reader is to go on."
   @spec run_on(pid) :: :run_on
@@ -92,7 +105,7 @@ defmodule Slither.Python.Worker do
   # To kill a call that runs, the owner kills the process. It cancels a call that has not begun.
   def handle_info({Inbox, :kill_call, {id, error}}, state) do
     if Calls.running?(state.calls, id),
-      do: {:noreply, kill_process(state, error)},
+      do: {:noreply, Stacks.end_for(state, {:call, id}, error)},
       else: {:noreply, cancel(state, id)}
   end
 
@@ -119,17 +132,22 @@ defmodule Slither.Python.Worker do
 
   ## Timers
 
-  def handle_info(:deadline, state) do
+  # The call may still answer, before its worker is killed. Then the next one has a deadline, too.
+  def handle_info(:deadline, %State{settings: settings} = state) do
     case Calls.due(state.calls, now()) do
-      :over -> {:noreply, kill_process(state, timed_out(state))}
-      due -> {:noreply, calls(state, due)}
+      {:over, %Call{id: id} = call, calls} ->
+        error = Obituary.timed_out(settings.name, call)
+        {:noreply, Stacks.end_for(%{state | calls: calls}, {:call, id}, error)}
+
+      due ->
+        {:noreply, calls(state, due)}
     end
   end
 
   def handle_info({:grace, id}, %State{settings: settings} = state) do
     error = Obituary.cancelled(settings.name, settings.cancel_grace)
     over? = Calls.running?(state.calls, id)
-    {:noreply, if(over?, do: kill_process(state, error), else: state)}
+    {:noreply, if(over?, do: Stacks.end_for(state, {:call, id}, error), else: state)}
   end
 
   def handle_info({:tell_cancel, id}, state) do
@@ -137,14 +155,14 @@ defmodule Slither.Python.Worker do
     {:noreply, state}
   end
 
+  def handle_info(:stack, state), do: {:noreply, Stacks.look(state)}
   def handle_info(:credit, state), do: {:noreply, give_credit(state)}
 
   def handle_info(:startup_timeout, %State{life: %{phase: :starting}} = state),
-    do: {:noreply, kill_process(state, not_ready(state))}
+    do: {:noreply, Stacks.end_for(state, :starting, not_ready(state))}
 
   def handle_info(:shutdown_over, %State{life: %{phase: :stopping}} = state) do
-    Logger.warning("a Python worker did not stop within #{state.settings.shutdown} ms: killed")
-    {:noreply, kill_process(state, Obituary.stopped())}
+    {:noreply, Stacks.end_for(state, :stopping, Obituary.not_stopped(state.settings.shutdown))}
   end
 
   # The transport reports the end of a process once its pipe is
@@ -184,6 +202,9 @@ defmodule Slither.Python.Worker do
   end
 
   @impl true
+  def handle_call(:stack, from, state), do: {:noreply, Stacks.tell(state, from)}
+
+  @impl true
   def handle_cast({:stop, reason}, state), do: {:noreply, leave(state, reason)}
 
   def handle_cast({:stop_idle, reason}, state),
@@ -205,9 +226,6 @@ defmodule Slither.Python.Worker do
     _ = watch.(state.process.os_pid, state.since)
     %{state | guard: guard}
   end
-
-  defp timed_out(%State{calls: %{queue: [call | _]}} = state),
-    do: Obituary.timed_out(state.settings.name, call)
 
   defp not_ready(%State{settings: settings} = state),
     do: Obituary.not_ready(settings.name, state.process.python, settings.startup_timeout)

@@ -33,7 +33,7 @@ defmodule Slither.Python.Worker.CallsTest do
       assert {[], calls} = Calls.sent(calls, call(3, timeout: 1_000), 30)
       # The timer comes too early, and is set again.
       assert {[{:arm, 1_030}], calls} = Calls.due(calls, 110)
-      assert Calls.due(calls, 1_030) == :over
+      assert {:over, %{id: 3}, %{armed: nil}} = Calls.due(calls, 1_030)
     end
 
     test "is none without a timeout, without a call, and once the process is killed" do
@@ -74,7 +74,7 @@ defmodule Slither.Python.Worker.CallsTest do
       assert {[:stalled], calls} = Calls.stalled(calls, 1, 30)
       assert {[], calls} = Calls.due(calls, 100)
       assert {[:going_on, {:arm, 570}], calls} = Calls.resumed(calls, 1, 500)
-      assert Calls.due(calls, 570) == :over
+      assert {:over, %{id: 1}, %{armed: nil}} = Calls.due(calls, 570)
     end
 
     test "goes on when a call of another run is behind it, or somebody says so" do

@@ -16,7 +16,7 @@ defmodule Slither.Python.Obituary.Marker do
   # Bytes of the parts: logged, read but not logged, and at most of the report.
   @told 4_096
   @untold 131_072
-  @report 16_384
+  @report 1_048_576
 
   @type t :: :file.io_device() | nil
 

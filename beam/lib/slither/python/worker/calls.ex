@@ -127,16 +127,16 @@ defmodule Slither.Python.Worker.Calls do
   end
 
   @doc """
-  The owner's timer has fired; `:over` where the call that runs is over its time.
+  The owner's timer has fired; `:over` with the call that runs where that is over its time.
 
   The timer is left to run out rather than cancelled for each call, so it may be too early.
   """
-  @spec due(t, integer) :: {[effect], t} | :over
+  @spec due(t, integer) :: {[effect], t} | {:over, Call.t(), t}
   def due(calls, now) do
     case %{calls | armed: nil} do
       %{deadline: nil} = calls -> {[], calls}
       %{deadline: at} = calls when now < at -> {[{:arm, at}], %{calls | armed: at}}
-      _late -> :over
+      %{queue: [call | _]} = calls -> {:over, call, calls}
     end
   end
 

@@ -9,7 +9,7 @@ defmodule Slither.Python.Worker.Ending do
 
   alias Slither.Error
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Voice}
-  alias Slither.Python.Obituary.{LastWords, Marker}
+  alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
 
@@ -32,6 +32,7 @@ defmodule Slither.Python.Worker.Ending do
     # On `release` the guard kills all processes that are left in the worker's group.
     Guard.release(state.process.os_pid)
     Marker.close(state.marker)
+    StackMemory.close(state.stacks)
     %{state | life: Life.down(state.life)}
   end
 
@@ -40,6 +41,7 @@ defmodule Slither.Python.Worker.Ending do
   def left(state) do
     if state.life.phase != :down do
       Marker.close(state.marker)
+      StackMemory.close(state.stacks)
       if state.calls.stall, do: Board.go_on(state.settings.board)
     end
 
@@ -73,6 +75,11 @@ defmodule Slither.Python.Worker.Ending do
     line = Obituary.line(error, Calls.fetch(state.calls, executing))
     Logger.error(line, Keyword.new(facts))
   end
+
+  # Nobody gets these errors, and a worker was killed.
+  defp log(state, %Error{reason: reason, details: %{stack: _}} = error, executing)
+       when reason in [:cancelled, :worker_stopped],
+       do: Logger.warning(Obituary.line(error, Calls.fetch(state.calls, executing)))
 
   defp log(_state, _error, _executing), do: :ok
 

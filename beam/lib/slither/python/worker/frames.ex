@@ -8,7 +8,7 @@ defmodule Slither.Python.Worker.Frames do
   require Logger
 
   alias Slither.Protocol.Frame
-  alias Slither.Python.Obituary.{LastWords, Marker}
+  alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Voice}
   alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
@@ -106,8 +106,11 @@ defmodule Slither.Python.Worker.Frames do
   defp control_frame({:hello, version, facts}, %State{life: %{phase: :starting}} = state) do
     Logger.metadata(os_pid: facts["pid"])
     marker = Marker.open(facts)
-    tell(state, Handshake.welcome(state.settings, state.slot, marker != nil))
-    state = %{state | marker: marker, hello: Map.delete(facts, "marker")}
+    stacks = StackMemory.open(facts)
+    opened = %{marker: marker != nil, stacks: stacks != nil}
+    tell(state, Handshake.welcome(state.settings, state.slot, opened))
+    hello = Map.drop(facts, ["marker", "stacks"])
+    state = %{state | marker: marker, stacks: stacks, hello: hello}
 
     if Handshake.understood?(version),
       do: state,

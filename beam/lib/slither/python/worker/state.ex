@@ -4,8 +4,8 @@ defmodule Slither.Python.Worker.State do
   # beside it.
 
   alias Slither.Python.{Asks, Launcher, Voice}
-  alias Slither.Python.Obituary.{LastWords, Marker}
-  alias Slither.Python.Worker.{Calls, Life}
+  alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
+  alias Slither.Python.Worker.{Asking, Calls, Life}
 
   @enforce_keys [:settings, :slot, :scheduler, :born]
   defstruct [
@@ -20,6 +20,8 @@ defmodule Slither.Python.Worker.State do
     :hello,
     :marker,
     :words,
+    :stacks,
+    :asking,
     :holder,
     :startup,
     :timer,
@@ -34,7 +36,8 @@ defmodule Slither.Python.Worker.State do
   @typedoc """
   `settings` are the pool's, for worker `slot`. `process` is nil until it is launched; with its pid,
   `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
-  hello with; `marker` and `words` are read after its death. `holder` is the last call that told of
+  hello with; `marker` and `words` are read after its death, `stacks`
+  while it lives: `asking` says that it has been asked where it is. `holder` is the last call that told of
   state it keeps. `startup` and `timer` are timers, of the start and of the deadline. `owed` are log
   credits. `unheard?` says that the process is gone, and the transport does not tell.
   """
@@ -50,6 +53,8 @@ defmodule Slither.Python.Worker.State do
           hello: map | nil,
           marker: Marker.t(),
           words: LastWords.t() | nil,
+          stacks: StackMemory.t() | nil,
+          asking: Asking.t() | nil,
           holder: pos_integer | nil,
           startup: reference | nil,
           timer: reference | nil,

@@ -1,0 +1,105 @@
+defmodule Slither.Python.Worker.Stacks do
+  @moduledoc false
+  # Asks a worker where it is: before it is killed, so that the error can say so, and for whoever wants
+  # to know. Runs in the process of the worker's owner, which calls it, and never waits: it looks by
+  # a timer. What the worker was to be killed for may be over before it has answered; then it lives.
+
+  import Slither.Python.Worker.Effects
+
+  alias Slither.Error
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Call, Obituary}
+  alias Slither.Python.Obituary.{Stack, StackMemory}
+  alias Slither.Python.Worker.{Asking, Calls, State}
+
+  @typedoc "What a worker does now; `stack` is nil where it could not be told."
+  @type answer :: %{
+          worker: non_neg_integer,
+          os_pid: pos_integer | nil,
+          call: String.t() | nil,
+          stack: String.t() | nil
+        }
+
+  @doc "The process is to be killed for a cause, once it has said where it is."
+  @spec end_for(State.t(), Asking.cause(), Error.t()) :: State.t()
+  def end_for(%State{life: %{phase: :killed}} = state, _cause, _error), do: state
+
+  def end_for(%State{asking: %Asking{kills: kills} = asking} = state, cause, error),
+    do: %{state | asking: %{asking | kills: kills ++ [{error, cause}]}}
+
+  def end_for(state, cause, error), do: ask(state, [{error, cause}])
+
+  @doc "Somebody wants to know what the worker does."
+  @spec tell(State.t(), GenServer.from()) :: State.t()
+  def tell(%State{asking: %Asking{from: from} = asking} = state, who),
+    do: %{state | asking: %{asking | from: [who | from]}}
+
+  def tell(%State{life: %{phase: :killed}} = state, who),
+    do: answer(state, [who], running(state), nil)
+
+  def tell(state, who) do
+    case ask(state, []) do
+      %State{asking: nil} = state -> answer(state, [who], running(state), nil)
+      %State{asking: asking} = state -> %{state | asking: %{asking | from: [who]}}
+    end
+  end
+
+  defp ask(state, kills) do
+    case {StackMemory.ask(state.stacks), kills} do
+      {{:ok, asked}, kills} ->
+        later(:stack, 1)
+        call = with %Call{id: id} <- running(state), do: id
+        asking = %Asking{call: call, asked: asked, began: now(), kills: kills}
+        %{state | asking: asking}
+
+      {:error, [{error, _cause} | _]} ->
+        kill(%{state | asking: nil}, error, nil)
+
+      {:error, []} ->
+        %{state | asking: nil}
+    end
+  end
+
+  @doc "It is time to look whether the worker has answered."
+  @spec look(State.t()) :: State.t()
+  def look(%State{asking: nil} = state), do: state
+
+  def look(%State{asking: asking, stacks: memory} = state) do
+    case Asking.look(asking, StackMemory.progress(memory, asking.asked), now()) do
+      {:again, pause, asking} ->
+        later(:stack, pause)
+        %{state | asking: asking}
+
+      :over ->
+        stack = StackMemory.read(memory)
+        state = answer(state, asking.from, Calls.fetch(state.calls, asking.call), stack)
+        settle(state, Asking.settle(asking, &holds?(state, &1)), stack)
+    end
+  end
+
+  # Another has killed it meanwhile.
+  defp settle(%State{life: %{phase: :killed}} = state, _end, _stack), do: %{state | asking: nil}
+  defp settle(state, :go_on, _stack), do: %{state | asking: nil}
+  defp settle(state, {:again, kills}, _stack), do: ask(state, kills)
+  defp settle(state, {:kill, error}, stack), do: kill(%{state | asking: nil}, error, stack)
+
+  defp kill(state, error, stack), do: kill_process(state, Obituary.stack(error, stack))
+
+  defp holds?(state, {:call, id}), do: Calls.running?(state.calls, id)
+  defp holds?(state, phase), do: state.life.phase == phase
+
+  defp running(%State{calls: %{queue: [call | _]}}), do: call
+  defp running(_idle), do: nil
+
+  defp answer(state, who, call, stack) do
+    answer = %{
+      worker: state.slot,
+      os_pid: State.identity(state).os_pid,
+      call: with(%Call{head: head} <- call, do: Obituary.target(Frame.call_target(head))),
+      stack: with(%Stack{text: text} <- stack, do: text)
+    }
+
+    Enum.each(who, &GenServer.reply(&1, answer))
+    state
+  end
+end

@@ -1,0 +1,197 @@
+defmodule Slither.Python.StacksTest do
+  use ExUnit.Case, async: true
+
+  import Slither.Test.Pools
+
+  alias Slither.{DispatchError, Error}
+  alias Slither.Python.{Environment, Pool}
+
+  defp options(options), do: [module: "stack_handlers"] ++ options
+  defp hang(pool, way, options \\ []), do: call(pool, "outer", way, options(options))
+
+  defp hanging(pool, way) do
+    task = Task.async(fn -> hang(pool, way) end)
+    await_running(pool)
+    task
+  end
+
+  # Asks until a worker has said so: it may still be on its way to where it hangs.
+  defp await_stack(pool, text) do
+    assert {:ok, [%{stack: stack} = found]} = Pool.stacks(pool)
+    if stack && stack =~ text, do: found, else: await_stack(pool, text)
+  end
+
+  describe "a call that is over its time says where it was" do
+    setup do
+      %{pool: ready_pool(preload: ["stack_handlers"])}
+    end
+
+    # The busy machine may leave a call no time to get to where it hangs.
+    defp over(pool, way) do
+      assert {:error, %DispatchError{reason: :timeout, cause: %Error{} = cause} = error} =
+               hang(pool, way, timeout: 1_000)
+
+      {cause.details.stack, Exception.message(error)}
+    end
+
+    for way <- ~w(spin sleep hold wait_in_c) do
+      test "in #{way}", %{pool: pool} do
+        {stack, message} = over(pool, unquote(way))
+
+        assert ["Main thread (most recent call first):", first | callers] =
+                 String.split(stack, "\n", trim: true)
+
+        assert first =~ ~r{^  File "/.*/stack_handlers\.py", line \d+ in #{unquote(way)}$}
+        assert Enum.at(callers, 0) =~ " in inner"
+        assert List.last(callers) =~ " in outer"
+
+        assert message =~
+                 ~r/it was in #{unquote(way)} \(stack_handlers\.py:\d+\), called by inner \(stack_/
+      end
+    end
+
+    test "in a thread that it waits for, by that thread's name", %{pool: pool} do
+      {stack, _message} = over(pool, "join")
+      assert [main, feeder] = String.split(stack, "\n\n")
+      assert main =~ " in join"
+      assert feeder =~ ~r/^Thread feeder \(most recent call first\):\n.* in sleep\n/
+    end
+
+    test "deep down, as far as Python tells", %{pool: pool} do
+      {stack, message} = over(pool, "deep")
+      assert message =~ "it was in spin ("
+      assert String.ends_with?(stack, "\n  ...\n")
+    end
+
+    test "where it lets no signal through", %{pool: pool} do
+      {stack, message} = over(pool, "block")
+      assert stack =~ " in block"
+      assert message =~ "it was in spin ("
+    end
+
+    test "and is killed all the same when its process is stopped", %{pool: pool} do
+      {stack, message} = over(pool, "stop")
+      assert stack == nil
+      assert message =~ "(raise timeout:, or lower batch_size)"
+    end
+  end
+
+  test "a worker that shares no memory is killed without" do
+    {:ok, python} = Environment.interpreter(nil)
+    pool = ready_pool(python: interpreter("ulimit -f 1; exec '#{python}' \"$@\""))
+    assert {:ok, [%{worker: 0, call: nil, stack: nil}]} = Pool.stacks(pool)
+
+    assert {:error, %DispatchError{reason: :timeout} = error} = hang(pool, "spin", timeout: 500)
+    assert error.cause.details.stack == nil
+  end
+
+  test "a worker that is not ready in time says what it imports" do
+    pool = start_pool(preload: ["stack_hangs_at_import"], startup_timeout: 3_000)
+    assert {:error, error} = Pool.await_ready(pool)
+    assert error.details.start_reason == :start_failed
+    assert Exception.message(error) =~ ~r/it was in <module> \(stack_hangs_at_import\.py:5\)/
+  end
+
+  test "a worker that goes on with a call that nobody waits for says where, in the log" do
+    pool = ready_pool(cancel_grace: 10)
+    listen(pool)
+    task = hanging(pool, "sleep")
+    Task.shutdown(task, :brutal_kill)
+    assert_receive {:log, :warning, "pool " <> text, _metadata}, patience()
+
+    assert text =~
+             ~r/the call went on for 10 ms; its worker was killed \(it was in .*it ran stack_handlers\.outer, batch 0/
+  end
+
+  test "a worker that does not stop in time says where it is, in the log" do
+    pool = ready_pool(shutdown: 50)
+    listen(pool)
+    hanging(pool, "sleep")
+    stop_supervised!(pool)
+    assert_receive {:log, :warning, "a Python worker did not stop" <> text, _}, patience()
+    assert text =~ "it was in "
+  end
+
+  describe "stacks/1" do
+    test "tells what each worker runs" do
+      pool = ready_pool(size: 2)
+      task = hanging(pool, "spin")
+      assert {:ok, [_, _] = workers} = Pool.stacks(pool)
+      assert [%{stack: stack, os_pid: os_pid}] = Enum.filter(workers, & &1.call)
+      assert is_integer(os_pid) and stack =~ " in outer"
+      assert [%{stack: "", call: nil}] = Enum.reject(workers, & &1.call)
+      Task.shutdown(task, :brutal_kill)
+    end
+
+    test "tells what a worker imports that is not ready" do
+      pool = start_pool(preload: ["stack_hangs_at_import"])
+      assert %{call: nil} = await_stack(pool, "stack_hangs_at_import.py")
+    end
+
+    test "answers all who ask at once" do
+      pool = ready_pool()
+      task = hanging(pool, "sleep")
+      await_stack(pool, " in sleep")
+
+      asked = for _ <- 1..20, do: Task.async(fn -> Pool.stacks(pool) end)
+      for task <- asked, do: assert({:ok, [%{stack: "Main" <> _}]} = Task.await(task, patience()))
+      Task.shutdown(task, :brutal_kill)
+    end
+
+    test "names the pools that run where there is none of the name" do
+      assert {:error, %Error{reason: :unknown_pool}} = Pool.stacks(:no_such_pool)
+    end
+
+    test "disturbs nothing, in Python or in C" do
+      pool = ready_pool()
+      task = Task.async(fn -> call(pool, "patient", 1, options([])) end)
+      await_running(pool)
+      assert ask_until(task, pool, 0) > 20
+      assert {:ok, found} = Task.await(task, patience())
+
+      assert found == [
+               ["sleeps", nil, true],
+               ["selects", [[], [], []], true],
+               ["polls", [], true],
+               ["reads", "x", true],
+               ["waits", false, true],
+               ["polls_in_c", 0, true],
+               ["sleeps_in_c", 0, true],
+               ["counts", true, true]
+             ]
+    end
+
+    defp ask_until(%Task{pid: pid} = task, pool, count) do
+      if Process.alive?(pid) do
+        {:ok, [%{stack: _}]} = Pool.stacks(pool)
+        ask_until(task, pool, count + 1)
+      else
+        count
+      end
+    end
+
+    test "leaves the signals to a handler that wants them" do
+      for which <- ["last", "all"] do
+        pool = ready_pool()
+        task = Task.async(fn -> call(pool, "own_handlers", which, options([])) end)
+        await_running(pool)
+        assert ask_until(task, pool, 0) > 0
+        assert {:ok, []} = Task.await(task, patience())
+        # Where all are taken, nobody can ask.
+        assert {:ok, [%{stack: stack}]} = Pool.stacks(pool)
+        assert stack == if(which == "all", do: nil, else: "")
+      end
+    end
+  end
+
+  test "a crash beside many threads is told by the thread that it was in" do
+    pool = ready_pool()
+
+    assert {:error, %DispatchError{reason: :worker_died, cause: %Error{} = cause} = error} =
+             call(pool, "crowd", 60, options([]))
+
+    assert Exception.message(error) =~ ~r/Segmentation fault in string_at .*called by crowd/
+    assert cause.details.fatal_error =~ "Current thread"
+    assert byte_size(cause.details.fatal_error) < 20_000
+  end
+end
