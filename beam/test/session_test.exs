@@ -600,6 +600,50 @@ defmodule Slither.SessionTest do
     end
   end
 
+  describe "new sessions" do
+    # How many sessions each of a pool's workers has, once so many are bound.
+    defp spread(pool, count) do
+      case Session.list(pool) do
+        {:ok, sessions} when length(sessions) == count ->
+          sessions |> Enum.frequencies_by(& &1.worker) |> Map.values()
+
+        {:ok, _fewer} ->
+          spread(pool, count)
+      end
+    end
+
+    defp ask(pool, count),
+      do: for(n <- 1..count, do: Task.async(fn -> count(pool, id("s#{n}")) end))
+
+    defp answered(tasks), do: for(t <- tasks, do: assert([_pid, 1] = Task.await(t, patience())))
+
+    test "spread evenly over workers that are ready, busy or not" do
+      pool = ready_pool(size: 4)
+      gates = [fifo(), fifo()]
+      wait = keeping(pool, "count_and_wait", [])
+      busy = for gate <- gates, do: Task.async(fn -> Dispatch.run([gate], wait) end)
+      for _ <- gates, do: await_running(pool)
+      asked = ask(pool, 8)
+      assert spread(pool, 8) == [2, 2, 2, 2]
+      for gate <- gates, do: File.write!(gate, "go on")
+      answered(asked)
+      Task.await_many(busy, patience())
+    end
+
+    test "spread evenly while the pool starts, if they come at once" do
+      pool = start_pool(size: 4)
+      answered(ask(pool, 8))
+      assert spread(pool, 8) == [2, 2, 2, 2]
+    end
+
+    test "spread evenly while the pool starts, if they come one by one" do
+      pool = start_pool(size: 4)
+      assert Pool.await_ready(pool) == :ok
+      for _ <- 1..8, do: answered(ask(pool, 1))
+      assert spread(pool, 8) == [2, 2, 2, 2]
+    end
+  end
+
   describe "many sessions" do
     test "keep their order and their state, spread over the workers, while others end" do
       pool = ready_pool(size: 2)

@@ -44,16 +44,27 @@ defmodule Slither.Python.Pool do
     }
   end
 
-  @doc "Starts a pool. Returns `{:error, error}` for options it can't use."
+  @doc """
+  Starts a pool.
+
+  Returns `{:error, error}` for options it can't use, and `{:error, {:already_started, pid}}` where a
+  pool of its name runs.
+  """
   @spec start_link(keyword) :: Supervisor.on_start() | {:error, Error.t()}
   def start_link(options) do
     with {:ok, checked} <- check(options) do
       # The view server is named in the application's environment, since what answers views
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
-      Supervisor.start_link(__MODULE__, Settings.new(checked, views))
+      start(Settings.new(checked, views))
     end
   end
+
+  @doc false
+  # Has a name of its own, so that a second pool of that name fails without ending its caller.
+  @spec start(Settings.t()) :: Supervisor.on_start()
+  def start(settings),
+    do: Supervisor.start_link(__MODULE__, settings, name: via(:pool, settings.name))
 
   @impl true
   def init(%Settings{name: name} = settings) do

@@ -91,6 +91,50 @@ defmodule Slither.Pool.LedgerTest do
       assert ledger.leases[1].worker != ledger.leases[2].worker
     end
 
+    test "leave room for workers to come, while a pool starts" do
+      {[], ledger} = request(%Ledger{coming: 3}, 1, session: "a")
+
+      {[{:grant, %Waiter{ref: 1}, _}], ledger} =
+        Ledger.add_worker(ledger, 0, worker(0), lanes(0, 2))
+
+      assert {[], ledger} = request(ledger, 2, session: "b")
+      # What needs no session waits for nothing, and neither does a session that is bound.
+      assert {[{:grant, %Waiter{ref: 3}, _}], ledger} = request(ledger, 3)
+      {_answers, nil, ledger} = Ledger.release(ledger, 1)
+      assert {[{:grant, %Waiter{ref: 4}, _}], ledger} = request(ledger, 4, session: "a")
+      # A worker can't start: the session takes what there is.
+      {_answers, nil, ledger} = Ledger.release(ledger, 3)
+      assert {[{:grant, %Waiter{ref: 2}, _}], _ledger} = Ledger.wait_for_none(ledger)
+    end
+
+    test "spread evenly, in whatever order they and a pool's first workers come" do
+      check_all(
+        300,
+        fn -> {1..:rand.uniform(5), Enum.to_list(1..:rand.uniform(12)), make_ref()} end,
+        fn {workers, sessions, _ref} ->
+          count = Enum.count(workers)
+          {first, last} = Enum.split(sessions, :rand.uniform(length(sessions)))
+
+          events =
+            Enum.shuffle(Enum.map(workers, &{:worker, &1}) ++ Enum.map(first, &{:session, &1}))
+
+          ledger =
+            for event <- events ++ Enum.map(last, &{:session, &1}),
+                reduce: %Ledger{coming: count} do
+              ledger ->
+                case event do
+                  {:worker, n} -> elem(Ledger.add_worker(ledger, n, worker(n), lanes(n, 20)), 1)
+                  {:session, n} -> elem(request(ledger, {:s, n}, session: "#{n}"), 1)
+                end
+            end
+
+          loads = for n <- workers, do: Sessions.load(ledger.sessions, worker(n))
+          assert Enum.sum(loads) == length(sessions)
+          assert Enum.max(loads) - Enum.min(loads) <= 1
+        end
+      )
+    end
+
     test "come before the common queue on their worker" do
       ledger = with_workers(1, 1)
       {[{:grant, _, _}], ledger} = request(ledger, 1, session: "s")

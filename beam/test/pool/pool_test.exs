@@ -4,7 +4,7 @@ defmodule Slither.Pool.PoolTest do
   import Slither.Test.Lifecycle, only: [await: 1]
   import Slither.Test.Pools
 
-  alias Slither.{DispatchError, Error}
+  alias Slither.{DispatchError, Error, Testing}
   alias Slither.Pool.{Call, Scheduler}
   alias Slither.Python.Pool
 
@@ -431,8 +431,13 @@ defmodule Slither.Pool.PoolTest do
 
     test "can't share a name" do
       pool = ready_pool()
-      Process.flag(:trap_exit, true)
-      assert {:error, _reason} = Pool.start_link(name: pool)
+      # The test is linked to what it starts, and lives on.
+      assert {:error, {:already_started, pid}} = Pool.start_link(name: pool)
+
+      assert {:error, {:already_started, ^pid}} =
+               Testing.Pool.start_link(name: pool, functions: %{})
+
+      assert Process.alive?(pid)
       assert call(pool, "identity", 1) == {:ok, 1}
     end
 

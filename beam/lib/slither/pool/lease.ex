@@ -1,8 +1,8 @@
 defmodule Slither.Pool.Lease do
   @moduledoc false
-  # A lane that is out. The ledger makes it, and the scheduler reads it.
+  # A lane that is out. Pure; the ledger makes it, and the scheduler reads it.
 
-  alias Slither.Pool.Lanes
+  alias Slither.Pool.{Lanes, Waiter}
   alias Slither.Python.Inbox
 
   @enforce_keys [:lane, :slot, :worker, :owner, :inbox]
@@ -22,4 +22,22 @@ defmodule Slither.Pool.Lease do
           session: String.t() | nil,
           run: String.t() | nil
         }
+
+  @doc "A lane, of the worker of a slot, for a waiter."
+  @spec new(Waiter.t(), pid, Lanes.slot(), pid) :: t
+  def new(waiter, lane, slot, worker) do
+    %__MODULE__{
+      lane: lane,
+      slot: slot,
+      worker: worker,
+      owner: waiter.owner,
+      inbox: waiter.inbox,
+      session: waiter.session,
+      run: waiter.run
+    }
+  end
+
+  @doc "The lease of a lane, of all there are; nil where it is not out."
+  @spec of(%{optional(reference) => t}, pid) :: {reference, t} | nil
+  def of(leases, lane), do: Enum.find(leases, fn {_ref, lease} -> lease.lane == lane end)
 end

@@ -3,14 +3,14 @@ defmodule Slither.Pool.Ledger do
   # Who holds a lane, and who gets the next one. Pure; the scheduler tells it what happens to
   # requests, lanes and workers, and sends the answers that it returns.
   #
-  # `Slither.Pool.Line` has the waiters, `Slither.Pool.Turns` the
-  # sessions that could have their next call, `Slither.Pool.Lanes` the
-  # lanes, and `Slither.Pool.Sessions` the worker of each session.
+  # `Line` has the waiters, `Turns` the sessions that could have their next call, `Lanes` the lanes,
+  # and `Sessions` the worker of each session.
 
   alias Slither.Pool.{Lanes, Lease, Line, Sessions, Turns, Waiter}
 
   defstruct workers: %{},
             max_calls: nil,
+            coming: 0,
             quick?: &__MODULE__.always/2,
             leases: %{},
             line: %Line{},
@@ -30,14 +30,16 @@ defmodule Slither.Pool.Ledger do
           | {:lost_rest, Waiter.t()}
 
   @typedoc """
-  A worker takes `max_calls`, or with nil as many as come. `quick?` is as in
+  A worker takes `max_calls`, or with nil as many as come. While a pool starts, `coming` workers are
+  not there yet, and sessions leave room for them. `quick?` is as in
   `Slither.Pool.Lanes.least_busy/2`. `parked` are leases whose lane is back, and whose worker keeps
-  something for their next: the worker and the owner of each. `answers`, the last one first, collects what waiters are to
-  be told while one function of this module runs; between calls it is empty.
+  something for their next: the worker and the owner of each. `answers`, the last one first, collects
+  what waiters are to be told while one function of this module runs; between calls it is empty.
   """
   @type t :: %__MODULE__{
           workers: Lanes.t(),
           max_calls: pos_integer | nil,
+          coming: non_neg_integer,
           quick?: (Lanes.slot(), pos_integer -> boolean),
           leases: %{optional(reference) => Lease.t()},
           line: Line.t(),
@@ -56,14 +58,17 @@ defmodule Slither.Pool.Ledger do
   @doc "A ready worker with its free lanes."
   @spec add_worker(t, Lanes.slot(), pid, [pid]) :: {[answer], t}
   def add_worker(ledger, slot, pid, lanes) do
-    ledger = %{ledger | workers: Lanes.put(ledger.workers, slot, pid, lanes, ledger.max_calls)}
-
-    ledger.turns
-    |> Turns.all(:none)
-    |> Enum.reduce(ledger, &serve_key(&2, &1))
-    |> serve()
-    |> answered()
+    workers = Lanes.put(ledger.workers, slot, pid, lanes, ledger.max_calls)
+    ledger = %{ledger | workers: workers, coming: max(ledger.coming - 1, 0)}
+    ledger |> serve_unbound() |> serve() |> answered()
   end
+
+  @doc "No more workers come than there are, or not soon: sessions wait for none."
+  @spec wait_for_none(t) :: {[answer], t}
+  def wait_for_none(ledger), do: answered(serve_unbound(%{ledger | coming: 0}))
+
+  defp serve_unbound(%__MODULE__{turns: turns} = ledger),
+    do: Enum.reduce(Turns.all(turns, :none), ledger, &serve_key(&2, &1))
 
   @doc """
   Takes a worker out; its leases stay until their holders give them back.
@@ -203,7 +208,7 @@ defmodule Slither.Pool.Ledger do
     {worker, workers} = Lanes.lose(ledger.workers, lane)
     ledger = %{ledger | workers: workers}
 
-    case Enum.find(ledger.leases, fn {_ref, lease} -> lease.lane == lane end) do
+    case Lease.of(ledger.leases, lane) do
       nil ->
         {worker, nil, ledger}
 
@@ -285,13 +290,21 @@ defmodule Slither.Pool.Ledger do
 
   # A session that no worker holds can't be stopped or moved: such a service is answered at once.
   defp bind(ledger, key, %Waiter{service: nil}) do
-    case roomiest(ledger) do
-      nil -> place(ledger, key)
-      worker -> serve_key(%{ledger | sessions: Sessions.bind(ledger.sessions, key, worker)}, key)
-    end
+    worker = roomiest(ledger)
+
+    if worker != nil and (ledger.coming == 0 or room?(ledger, worker, key)),
+      do: serve_key(%{ledger | sessions: Sessions.bind(ledger.sessions, key, worker)}, key),
+      else: place(ledger, key)
   end
 
   defp bind(ledger, key, service), do: ledger |> answer(service, :unbound) |> serve_key(key)
+
+  # Sessions that come while a pool starts would all go to the worker that is ready first, and stay
+  # with it. So it takes one more than each worker to come will get of those that wait, at most.
+  defp room?(ledger, worker, key) do
+    waiting = length([key | Turns.all(ledger.turns, :none) -- [key]])
+    Sessions.load(ledger.sessions, worker) * ledger.coming < waiting
+  end
 
   defp serve_bound(ledger, key, first, pid) do
     slot = Lanes.slot(ledger.workers, pid)
@@ -337,15 +350,7 @@ defmodule Slither.Pool.Ledger do
     counts? = waiter.service == nil and waiter.worker == nil
     {lane, workers} = Lanes.lease(ledger.workers, slot, counts?)
 
-    lease = %Lease{
-      lane: lane,
-      slot: slot,
-      worker: workers[slot].pid,
-      owner: waiter.owner,
-      inbox: waiter.inbox,
-      session: waiter.session,
-      run: waiter.run
-    }
+    lease = Lease.new(waiter, lane, slot, workers[slot].pid)
 
     %{
       leave(ledger, waiter.ref)

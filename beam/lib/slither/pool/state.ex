@@ -86,6 +86,7 @@ defmodule Slither.Pool.State do
       ledger: %Ledger{
         quick?: &Board.short?(board, &1, &2),
         max_calls: settings.max_calls,
+        coming: settings.size,
         sessions: Sessions.lost(lost)
       },
       staff: Staff.new(settings.size, settings.spare),

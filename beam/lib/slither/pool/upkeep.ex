@@ -56,6 +56,7 @@ defmodule Slither.Pool.Upkeep do
     })
     |> Lifetimes.worker_gone(member.pid)
     |> Requests.settle(answers)
+    |> wait_for_none()
     |> retry_after(delay)
     |> reconcile()
   end
@@ -78,6 +79,7 @@ defmodule Slither.Pool.Upkeep do
     {answer, changes, staff} = Changes.fail(state.changes, Staff.gone(state.staff, slot), error)
 
     %{state | backoff: backoff, staff: staff, changes: changes}
+    |> wait_for_none()
     |> reply(answer)
     |> retry_after(delay)
     |> tell_failed(error)
@@ -287,7 +289,18 @@ defmodule Slither.Pool.Upkeep do
   defp resized(%State{staff: %{size: size}, settings: %{size: size}} = state), do: state
 
   defp resized(%State{staff: %{size: size}} = state),
-    do: State.effect(%{state | settings: %{state.settings | size: size}}, {:size, size})
+    do:
+      wait_for_none(
+        State.effect(%{state | settings: %{state.settings | size: size}}, {:size, size})
+      )
+
+  # The pool does not just start, as it did when its sessions left room for workers to come.
+  defp wait_for_none(state) do
+    case Ledger.wait_for_none(state.ledger) do
+      {[], ledger} -> %{state | ledger: ledger}
+      {answers, ledger} -> Requests.settle(%{state | ledger: ledger}, answers)
+    end
+  end
 
   defp take({:serve, slot}, state) do
     %{pid: pid, lanes: lanes} = state.staff.members[slot]

@@ -71,7 +71,12 @@ defmodule Slither.Testing.Pool do
     }
   end
 
-  @doc "Starts a pool. Returns `{:error, error}` for options it can't use."
+  @doc """
+  Starts a pool.
+
+  Returns `{:error, error}` for options it can't use, and `{:error, {:already_started, pid}}` where a
+  pool of its name runs.
+  """
   @spec start_link(keyword) :: Supervisor.on_start() | {:error, Error.t()}
   def start_link(options) do
     with {:ok, own} <- Options.validate(options, @options, @where),
@@ -80,7 +85,7 @@ defmodule Slither.Testing.Pool do
          {:ok, checked} <- Pool.check(name: own[:name], size: own[:size], window: 1) do
       settings = Settings.new(checked, Application.fetch_env!(:slither, :view_server))
       owner = {Worker, own[:functions]}
-      Supervisor.start_link(Pool, %{settings | owner: owner})
+      Pool.start(%{settings | owner: owner})
     end
   end
 
