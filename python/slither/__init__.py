@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from slither._driver.beam import Beam
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
+    from slither._driver.gathers import Gather
     from slither._driver.results import AsyncResults, Results
     from slither._driver.settings import MapOptions
     from slither._outputs import Outputs
@@ -76,6 +77,7 @@ __all__ = [
     "Executor",
     "Expression",
     "ExpressionError",
+    "Gather",
     "HandlerError",
     "InvalidParams",
     "MapOptions",
@@ -115,6 +117,7 @@ _LAZY = {
     "Expression": "slither._pipe.expression",
     "MapOptions": "slither._driver.settings",
     "Outputs": "slither._outputs",
+    "Gather": "slither._driver.gathers",
     "Pipe": "slither.pipe",
     "Policy": "slither._pipe.options",
     "Results": "slither._driver.results",

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from slither import store
 from slither._types import Payload
-from slither.worker import Failure, batch_handler, context, item_handler, progress
+from slither.worker import Failure, batch_handler, cancelled, context, item_handler, progress
 
 started: list[str] = []
 
@@ -91,6 +91,10 @@ def hang(item: float) -> float:
     return item
 
 
+def times_out(_item: int) -> NoReturn:
+    raise TimeoutError("of its own")
+
+
 def once_failed(path: str) -> str:
     """Fails the first time, and leaves a file by which it knows the second."""
     if os.path.exists(path):
@@ -110,6 +114,28 @@ def wait_for(paths: list[str]) -> str:
 @batch_handler
 def total(items: list[int]) -> list[int]:
     return [sum(items)] * len(items)
+
+
+@batch_handler
+def together(items: list[Payload]) -> list[list[Payload]]:
+    return [items] * len(items)
+
+
+@batch_handler
+def gated(items: list[list[str]]) -> list[list[str]]:
+    """Makes the first file of the first item, waits for the second; gives all last words."""
+    first = items[0]
+    open(first[0], "w").close()
+    while not os.path.exists(first[1]) and not cancelled():
+        time.sleep(0.001)
+    return [[item[-1] for item in items]] * len(items)
+
+
+@batch_handler
+def none_is_seven(items: list[int]) -> list[int]:
+    if 7 in items:
+        raise ValueError("seven")
+    return items
 
 
 @batch_handler

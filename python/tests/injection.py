@@ -97,6 +97,10 @@ def submit(beam: slither.Beam) -> object:
     return beam.submit(driven.double, 4).result()
 
 
+def gather(beam: slither.Beam) -> object:
+    return beam.gather(driven.double)(4)
+
+
 def map_some(beam: slither.Beam) -> object:
     return list(beam.map(driven.double, iter(range(6))))
 
@@ -120,6 +124,7 @@ def close(beam: slither.Beam) -> None:
 
 BODIES: dict[str, Body] = {
     "submit": submit,
+    "gather": gather,
     "map": map_some,
     "map_and_stop": map_and_stop,
     "table": table,

@@ -18,7 +18,7 @@ import slither
 pytestmark = pytest.mark.usefixtures("escript")
 
 # A stride that is no multiple of how many steps a loop takes; each run begins at another point.
-_EVERY = {"submit": 97, "map": 499, "map_and_stop": 499, "table": 211, "close": 29}
+_EVERY = {"submit": 97, "gather": 149, "map": 499, "map_and_stop": 499, "table": 211, "close": 29}
 
 
 # What is raised while a generator is finalised goes to sys.unraisablehook, as Python has it.

@@ -67,6 +67,13 @@ if TYPE_CHECKING:
         assert slither.itme  # type: ignore[attr-defined]
         slither.pipe.retri()  # type: ignore[attr-defined]
         beam.mapp(length, ["a"])  # type: ignore[attr-defined]
+        assert_type(beam.gather(length)("a"), int)
+        assert_type(beam.gather(lengths), slither.Gather[str, int])
+        assert_type(beam.gather(lengths, each=True), slither.Gather[list[str], list[int]])
+        assert_type(beam.gather(lengths).submit("a").result(), int)
+        beam.gather(length)(7)  # type: ignore[arg-type]
+        beam.gather(length, max_bach=2)  # type: ignore[call-overload]
+        beam.gather(lengths, key=len)("a", timeout="1")  # type: ignore[arg-type]
         assert_type(beam.run(pipe, ["a"])["accept"], list[Any])
         assert_type(beam.run(pipe, ["a"]).summary.items, int)
         for output, _value in beam.stream(pipe, ["a"]):
@@ -79,6 +86,7 @@ if TYPE_CHECKING:
     async def use_async(beam: slither.Beam) -> None:
         async with slither.Beam() as other:
             assert_type(other, slither.Beam)
+        assert_type(await beam.gather(lengths).acall("a"), int)
         async for result in beam.amap(length, words()):
             assert_type(result, int)
         async for either in beam.amap(length, words(), on_error="return"):

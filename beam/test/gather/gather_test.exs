@@ -131,6 +131,19 @@ defmodule Slither.GatherTest do
       await([held.first])
     end
 
+    test "a function of one item is given with each: true" do
+      assert 1..9 |> Enum.map(&call(gather("one", each: true), &1)) |> await() ==
+               Enum.map(1..9, &{:ok, 2 * &1})
+
+      assert {:error, %Error{reason: :python_exception}} = Gather.call(gather("one"), 1)
+    end
+
+    test "a command is one that is registered in Python" do
+      name = Pools.unique(:gather)
+      start_supervised!({Gather, name: name, command: "gathered", pool: __MODULE__}, id: name)
+      assert Gather.call(name, 4) == {:ok, 12}
+    end
+
     test "its caller's mailbox is left as it was" do
       gather = gather("together")
       send(self(), :mine)

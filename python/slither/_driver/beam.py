@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from slither._driver import launch, settings
 from slither._driver.functions import main_module, reference
+from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
 from slither._driver.pipes import Pipes
 from slither._driver.settings import StrPath
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from slither.store import Table
 
 
-class Beam(Maps, Pipes, Singles):
+class Beam(Maps, Pipes, Singles, Gathers):
     """BEAM as a child of this program, with a pool of Python workers.
 
     ::

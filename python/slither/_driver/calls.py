@@ -13,7 +13,7 @@ from typing import Any
 
 from slither._driver.connection import Connection
 from slither._driver.futures import Answer, CallFuture
-from slither._driver.window import Arguments, Group, Job, Target, Window, encoded
+from slither._driver.window import Arguments, Group, Job, Opens, Target, Window, encoded
 from slither._wire.frames import Log
 
 
@@ -51,14 +51,32 @@ class Calls:
         Its result is that of the one call, or with ``many`` the list of all outcomes. Arguments
         are encoded here and now: what becomes of them later, or what raises then, is not seen.
         """
+        body, failure = encoded(calls, target)
+        return self.queue(
+            owner, target, body, failure, len(calls), many=many, group=group, called=called
+        )
+
+    def queue(
+        self,
+        owner: object,
+        target: Target,
+        body: bytes,
+        failure: Exception | None,
+        count: int = 1,
+        *,
+        many: bool = False,
+        group: Group | None = None,
+        called: str = "",
+        opens: Opens = Window,
+    ) -> CallFuture[Any]:
+        """Queue what is encoded, for a run that ``opens`` begins; or fail its future at once."""
         self._connection.check()
         future: CallFuture[Any] = CallFuture(owner, self._connection)
-        body, failure = encoded(calls, target)
         if failure is not None:
             future.set_exception(failure)
             return future
         groups = (self.all,) if group is None else (self.all, group)
-        job = future.job = Job(future, target, body, len(calls), many, groups, called=called)
+        job = future.job = Job(future, target, body, count, many, groups, opens, called=called)
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future
 
@@ -66,6 +84,10 @@ class Calls:
         """Take note that the pool has another number of workers."""
         self._workers, self._window = workers, 4 * workers + 1
         self._connection.writer.order(self._widen)
+
+    def leave(self, target: Target) -> None:
+        """End the run of a target that nobody calls any more; it may be a finaliser's."""
+        self._connection.writer.order(self._leave, target)
 
     def cancel_waiting(self, group: Group) -> None:
         """Cancel the jobs of a group that no worker has; it never waits."""
@@ -95,7 +117,7 @@ class Calls:
         run = self._runs.get(job.target)
         if run is None or run.ended:
             over = partial(self._runs.pop, job.target, None)
-            run = Window(self._connection, job.target, self._window, over)
+            run = job.opens(self._connection, job.target, self._window, over)
             self._runs[job.target] = run
         for group in job.groups:
             group.left[job.number] = job
@@ -106,6 +128,11 @@ class Calls:
     def _widen(self) -> None:
         for run in list(self._runs.values()):
             run.widen(self._window)
+
+    def _leave(self, target: Target) -> None:
+        run = self._runs.pop(target, None)
+        if run is not None and not run.ended:
+            self._connection.cancel(run.identity)
 
     def _cancel_waiting(self, group: Group) -> None:
         for run in self._runs.values():

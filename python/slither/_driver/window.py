@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
@@ -34,6 +34,8 @@ class Target(NamedTuple):
     timeout: int | None
     """The milliseconds that a call may take."""
     session: str | None = None
+    gather: object = None
+    """What a gather asked for, which no other has."""
 
     @classmethod
     def of_session(cls, session: str, timeout: int | None) -> Target:
@@ -73,6 +75,8 @@ class Job:
     many: bool
     """Whether the future gets the list of all outcomes, rather than that of one call."""
     groups: tuple[Group, ...]
+    opens: Opens
+    """Begins the run of its target, where there is none."""
     number: int = field(default_factory=itertools.count(1).__next__)
     first: int = 0
     """The number of its first call in the run, once it is out."""
@@ -108,7 +112,7 @@ class Job:
 
 
 class Window:
-    """The calls of one function: a map run without an end."""
+    """The calls of one function: a run without an end."""
 
     def __init__(
         self, connection: Connection, target: Target, window: int, over: Callable[[], object]
@@ -125,6 +129,12 @@ class Window:
         self._asked = False
         self._next = 0
         self.identity = connection.new_id()
+        connection.route(self.identity, self)
+        kind, spec = self.spec(target, window)
+        connection.write(frame(frames.START, self.identity, kind, spec))
+
+    def spec(self, target: Target, window: int) -> tuple[str, dict[str, Payload]]:
+        """Return the kind of the run, and what it is."""
         spec: dict[str, Payload] = {
             "target": ["apply", target.module, target.name],
             "max_in_flight": window,
@@ -134,8 +144,7 @@ class Window:
         }
         if target.session is not None:
             spec["session"] = target.session
-        connection.route(self.identity, self)
-        connection.write(frame(frames.START, self.identity, "map", spec))
+        return "map", spec
 
     def pump(self) -> None:
         """Send what there is room for; in the writer."""
@@ -201,6 +210,10 @@ class Window:
         for job in cancelled:
             self.waiting.remove(job)
             job.forget()
+
+
+Opens: TypeAlias = Callable[[Connection, Target, int, Callable[[], object]], Window]
+"""What begins a run: a class of windows."""
 
 
 def encoded(calls: Sequence[Arguments], target: Target) -> tuple[bytes, Exception | None]:

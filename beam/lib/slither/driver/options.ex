@@ -6,7 +6,7 @@ defmodule Slither.Driver.Options do
 
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
-  alias Slither.{Error, Options}
+  alias Slither.{Error, Gather, Options}
   alias Slither.Pipe.Document.{Part, Policies}
   alias Slither.Python.Pool
 
@@ -18,6 +18,7 @@ defmodule Slither.Driver.Options do
   # Options of both kinds of run that have other names on BEAM; `run/1` translates them.
   @run [session: [type: :string], trace: []]
   @map ~w(max_in_flight ordering isolate timeout queue_timeout)a
+  @gather ~w(max_batch max_wait timeout)a
   @map_only [target: [], on_error: []]
   @pipe_only [
     checkpoint: [type: :string],
@@ -63,6 +64,15 @@ defmodule Slither.Driver.Options do
       :error -> {:ok, options}
       {:error, error} -> {:error, %{error | reason: :invalid_option}}
     end
+  end
+
+  @doc "The options of a gather."
+  @spec gather(map) :: {:ok, keyword} | {:error, Error.t()}
+  def gather(spec) do
+    table = Keyword.take(Gather.Settings.table(), @gather) ++ [target: []]
+
+    with {:ok, options} <- read("option", spec, table),
+         do: Gather.Settings.check([name: "gather"] ++ run(options))
   end
 
   @doc "The document of a pipe, and the options of its run."

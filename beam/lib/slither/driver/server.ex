@@ -9,11 +9,12 @@ defmodule Slither.Driver.Server do
 
   require Logger
 
-  alias Slither.Driver.{Done, Faults, LogHandler, MapRun, Options, PipeRun, Requests, Run, Tables}
+  alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
+  alias Slither.Driver.{Requests, Run, Tables}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Guard, Handshake, Pool, Transport}
 
-  @kinds %{"map" => MapRun, "pipe" => PipeRun}
+  @kinds %{"map" => MapRun, "pipe" => PipeRun, "gather" => GatherRun}
 
   defmodule State do
     @moduledoc false

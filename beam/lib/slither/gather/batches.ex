@@ -78,6 +78,11 @@ defmodule Slither.Gather.Batches do
     {map_size(batches.out), Enum.sum(items)}
   end
 
+  @doc "Whether nothing waits or is out."
+  @spec idle?(t) :: boolean
+  def idle?(batches),
+    do: waiting(batches) == 0 and batches.out == %{} and :queue.is_empty(batches.again)
+
   @doc "Whether `rest/1` may have something to give back."
   @spec unrested?(t) :: boolean
   def unrested?(batches), do: batches.unrested?

@@ -66,7 +66,8 @@ defmodule Slither.Gather.Settings do
   end
 
   defp target_given(options) do
-    own? = options[:executor] != __MODULE__
+    # A driver names the target of a call itself.
+    own? = options[:executor] != __MODULE__ or options[:executor_options][:target] != nil
 
     case {options[:module], options[:function], options[:command]} do
       _any when own? -> :ok

@@ -3,12 +3,23 @@
 import os
 import time
 
-from slither.worker import cancelled, progress
+from slither.worker import batch_handler, cancelled, progress
 
 
 def together(items):
     """Give each item the list of those that came with it."""
     return [items] * len(items)
+
+
+def one(item):
+    """Take one item."""
+    return 2 * int(item)
+
+
+@batch_handler("gathered")
+def command(items):
+    """Be called by a name."""
+    return [3 * item for item in items]
 
 
 def gated(items):
