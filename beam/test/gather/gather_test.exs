@@ -6,7 +6,7 @@ defmodule Slither.GatherTest do
   alias Slither.{Error, Gather}
   alias Slither.Pool.Scheduler
   alias Slither.Python.{Board, Pool}
-  alias Slither.Test.{FunExecutor, Pools}
+  alias Slither.Test.Pools
 
   @patience Pools.patience()
 
@@ -369,17 +369,18 @@ defmodule Slither.GatherTest do
       assert {:error, %Error{reason: :invalid_option}} = Gather.call(:a, 1, "1")
     end
 
-    test "a module of one's own can stand in for Python" do
-      answer = fn payloads -> {:ok, Enum.map(payloads, &(&1 * 2))} end
-      gather = gather("x", executor: FunExecutor, executor_options: [fun: answer], pool: :none)
-      assert 1..20 |> Enum.map(&call(gather, &1)) |> await() == Enum.map(1..20, &{:ok, &1 * 2})
+    test "functions can stand in for Python" do
+      pool = Pools.unique(:functions)
+      double = fn numbers -> Enum.map(numbers, &(&1 * 2)) end
+      picky = fn numbers -> if 7 in numbers, do: raise("seven"), else: numbers end
+      functions = %{"gather_handlers.double" => double, "gather_handlers.picky" => picky}
+      start_supervised!({Slither.Testing.Pool, name: pool, functions: functions}, id: pool)
 
-      fails = fn payloads -> if 7 in payloads, do: {:error, :seven}, else: {:ok, payloads} end
-      gather = gather("x", executor: FunExecutor, executor_options: [fun: fails], max_wait: 0)
-      answers = 5..9 |> Enum.map(&call(gather, &1)) |> await()
-
-      assert [{:ok, 5}, {:ok, 6}, {:error, %Error{reason: :executor_failed}}, {:ok, 8}, {:ok, 9}] =
-               answers
+      double = gather("double", pool: pool)
+      assert 1..20 |> Enum.map(&call(double, &1)) |> await() == Enum.map(1..20, &{:ok, &1 * 2})
+      picky = gather("picky", pool: pool)
+      answers = 5..9 |> Enum.map(&call(picky, &1)) |> await()
+      assert [{:ok, 5}, {:ok, 6}, {:error, %Error{}}, {:ok, 8}, {:ok, 9}] = answers
     end
   end
 

@@ -116,8 +116,11 @@ defmodule Slither.Telemetry.EventsTest do
 
   defp gathers do
     name = unique(:events_gather)
-    executor = [executor: Slither.Test.FunExecutor, executor_options: [fun: &Sample.answer/1]]
-    options = [name: name, module: "m", function: "f"] ++ executor
+    pool = unique(:events_functions)
+    one = fn payloads -> if 0 in payloads, do: raise("zero"), else: payloads end
+    functions = %{"m.one" => one}
+    start_supervised!({Slither.Testing.Pool, name: pool, functions: functions}, id: pool)
+    options = [name: name, module: "m", function: "one", pool: pool]
     start_supervised!({Slither.Gather, options}, id: name)
     ours? = fn _test, metadata -> metadata[:gather] == name end
 

@@ -18,7 +18,6 @@ defmodule Slither.Driver.Options do
   # Options of both kinds of run that have other names on BEAM; `run/1` translates them.
   @run [session: [type: :string], trace: []]
   @map ~w(max_in_flight ordering isolate timeout queue_timeout)a
-  @gather ~w(max_batch max_wait timeout)a
   @map_only [target: [], on_error: []]
   @pipe_only [
     checkpoint: [type: :string],
@@ -69,10 +68,8 @@ defmodule Slither.Driver.Options do
   @doc "The options of a gather."
   @spec gather(map) :: {:ok, keyword} | {:error, Error.t()}
   def gather(spec) do
-    table = Keyword.take(Gather.Settings.table(), @gather) ++ [target: []]
-
-    with {:ok, options} <- read("option", spec, table),
-         do: Gather.Settings.check([name: "gather"] ++ run(options))
+    with {:ok, options} <- read("option", spec, Gather.Settings.driven()),
+         do: Gather.Settings.check_driven(options)
   end
 
   @doc "The document of a pipe, and the options of its run."

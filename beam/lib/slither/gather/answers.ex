@@ -20,8 +20,6 @@ defmodule Slither.Gather.Answers do
           | {:again, Batch.t()}
           | {:failed, Exception.t()}
   def of(plan, batch, %Outcome{kind: :ok, values: values, errors: errors}) do
-    {batch, values} = returned(plan, batch, values)
-
     if length(values) == length(batch.entries),
       do: {:answers, decided(plan, batch, values, errors), map_size(errors)},
       else: {:failed, Verdict.wrong_length(batch, values)}
@@ -35,10 +33,6 @@ defmodule Slither.Gather.Answers do
   end
 
   def of(_plan, _batch, %Outcome{error: error}), do: {:failed, error}
-
-  # A function in place of Python may give items.
-  defp returned(%Plan{mode: {:local, _fun}}, batch, values), do: Batch.returned(batch, values)
-  defp returned(_plan, batch, values), do: {batch, values}
 
   @doc "Of the items of a batch whose values, and errors by index, are there."
   @spec decided(Plan.t(), Batch.t(), [term], Outcome.errors()) :: answers

@@ -12,7 +12,8 @@ defmodule Slither.Gather.Batches do
   alias Slither.Item
   alias Slither.Pool.Handle
   alias Slither.Python.{Inbox, Outcome, Part, Timing}
-  alias Slither.Run.{Batch, Carrier, Mailbox, Plan}
+  alias Slither.Run.{Batch, Mailbox, Plan}
+  alias Slither.Run.Carrier.Pool, as: Carrier
   alias Slither.Telemetry.Events
 
   @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts]
@@ -55,15 +56,12 @@ defmodule Slither.Gather.Batches do
   def new(plan, inbox, options, facts) do
     %__MODULE__{
       plan: plan,
-      carrier: carrier(plan).open(plan, inbox),
+      carrier: Carrier.open(plan, inbox),
       max_wait: System.convert_time_unit(options[:max_wait], :millisecond, :native),
       waiting: Waiting.new(options[:max_batch]),
       facts: facts
     }
   end
-
-  defp carrier(%Plan{mode: {:pool, _handle, _head, _context}}), do: Carrier.Pool
-  defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Local
 
   ## What a driver asks
 
@@ -126,12 +124,12 @@ defmodule Slither.Gather.Batches do
     end
   end
 
-  defp abandon(%__MODULE__{carrier: %module{} = carrier} = batches, ref, entries) do
+  defp abandon(%__MODULE__{carrier: carrier} = batches, ref, entries) do
     gone =
       Enum.reduce(entries, batches.gone, fn {seq, _item}, gone -> MapSet.delete(gone, seq) end)
 
     out = Map.delete(batches.out, ref)
-    advance(%{batches | carrier: module.abandon(carrier, ref), out: out, gone: gone})
+    advance(%{batches | carrier: Carrier.abandon(carrier, ref), out: out, gone: gone})
   end
 
   @doc "The answers that are there, in the order in which they came."
@@ -140,13 +138,13 @@ defmodule Slither.Gather.Batches do
 
   @doc "Gives back places that are not needed."
   @spec rest(t) :: t
-  def rest(%__MODULE__{carrier: %module{} = carrier} = batches),
-    do: %{batches | carrier: module.rest(carrier), unrested?: false}
+  def rest(%__MODULE__{carrier: carrier} = batches),
+    do: %{batches | carrier: Carrier.rest(carrier), unrested?: false}
 
   @doc "Ends everything that is out."
   @spec close(t) :: :ok
-  def close(%__MODULE__{carrier: %module{} = carrier} = batches) do
-    carrier |> module.close(Map.keys(batches.out)) |> module.end_run()
+  def close(%__MODULE__{carrier: carrier} = batches) do
+    carrier |> Carrier.close(Map.keys(batches.out)) |> Carrier.end_run()
   end
 
   @doc "Takes a message of its inbox, or the end of its timer."
@@ -154,13 +152,13 @@ defmodule Slither.Gather.Batches do
   def message(%__MODULE__{timer: {timer, _at}} = batches, {:timer, timer}),
     do: advance(%{batches | timer: nil})
 
-  def message(%__MODULE__{carrier: %module{} = carrier} = batches, {:done, ref, outcome}) do
+  def message(%__MODULE__{carrier: carrier} = batches, {:done, ref, outcome}) do
     case Map.pop(batches.out, ref) do
       {nil, _out} ->
         batches
 
       {batch, out} ->
-        carrier = module.done(carrier, ref, Outcome.slot(outcome))
+        carrier = Carrier.done(carrier, ref, Outcome.slot(outcome))
 
         %{batches | out: out, carrier: carrier, unrested?: true}
         |> answered(batch, outcome)
@@ -168,12 +166,12 @@ defmodule Slither.Gather.Batches do
     end
   end
 
-  def message(%__MODULE__{carrier: %module{} = carrier} = batches, {:part, ref, %Part{} = part}) do
+  def message(%__MODULE__{carrier: carrier} = batches, {:part, ref, %Part{} = part}) do
     case batches.out do
       %{^ref => batch} ->
         count = length(part.values)
         {rest, now} = Batch.decided(batch, count, map_size(part.errors))
-        module.taken(carrier, ref, count)
+        Carrier.taken(carrier, ref, count)
 
         batches = %{batches | out: %{batches.out | ref => rest}}
         decided = %{batch | entries: now}
@@ -184,8 +182,8 @@ defmodule Slither.Gather.Batches do
     end
   end
 
-  def message(%__MODULE__{carrier: %module{} = carrier} = batches, message) do
-    case module.message(carrier, message) do
+  def message(%__MODULE__{carrier: carrier} = batches, message) do
+    case Carrier.message(carrier, message) do
       {:ok, carrier} -> advance(%{batches | carrier: carrier, unrested?: true})
       {:denied, error, carrier} -> advance(denied(%{batches | carrier: carrier}, error))
       {:lost, ref, error, carrier} -> advance(lost(%{batches | carrier: carrier}, ref, error))
@@ -197,19 +195,19 @@ defmodule Slither.Gather.Batches do
 
   defp advance(batches), do: advance(batches, now())
 
-  defp advance(%__MODULE__{carrier: %module{} = carrier} = batches, now) do
+  defp advance(%__MODULE__{carrier: carrier} = batches, now) do
     case next(batches, now) do
       :none ->
         arm(batches, now)
 
       next ->
-        case module.place(carrier) do
+        case Carrier.place(carrier) do
           {:ok, place, carrier} ->
             {batch, batches} = form(%{batches | carrier: carrier}, next)
             batches |> run(place, batch) |> advance(now)
 
           {:none, carrier} ->
-            carrier = module.want(carrier, todo(batches, now), map_size(batches.out))
+            carrier = Carrier.want(carrier, todo(batches, now), map_size(batches.out))
             arm(%{batches | carrier: carrier}, now)
 
           {:gone, error} ->
@@ -247,8 +245,7 @@ defmodule Slither.Gather.Batches do
   end
 
   # Read each time, as the pool may be resized.
-  defp workers(%__MODULE__{carrier: %Carrier.Pool{handle: handle}}), do: Handle.workers(handle)
-  defp workers(%__MODULE__{plan: plan}), do: plan.capacity
+  defp workers(%__MODULE__{carrier: %Carrier{handle: handle}}), do: Handle.workers(handle)
 
   defp form(batches, :again) do
     {{:value, batch}, again} = :queue.out(batches.again)
@@ -263,9 +260,9 @@ defmodule Slither.Gather.Batches do
     {batch, %{batches | waiting: waiting, number: number + 1}}
   end
 
-  defp run(%__MODULE__{carrier: %module{} = carrier} = batches, place, batch) do
+  defp run(%__MODULE__{carrier: carrier} = batches, place, batch) do
     batch = %{batch | sent: System.monotonic_time()}
-    {ref, carrier} = module.run(carrier, place, batch)
+    {ref, carrier} = Carrier.run(carrier, place, batch)
     out = Map.put(batches.out, ref, batch)
     %{batches | carrier: carrier, out: out, sent: batches.sent + 1}
   end

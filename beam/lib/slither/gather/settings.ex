@@ -42,16 +42,12 @@ defmodule Slither.Gather.Settings do
       type: :pos_integer,
       default: 10_000,
       doc: "Items that may wait; a call beyond them gets `:saturated` at once."
-    ],
-    executor: [
-      type: :atom,
-      default: __MODULE__,
-      doc:
-        "What runs a batch in place of Python: a module with `execute_batch/3`, as for a " <>
-          "dispatch. For tests."
-    ],
-    executor_options: [type: :keyword, default: [], doc: "What that module gets."]
+    ]
   ]
+
+  # What a driver says of its own; a target is as in a call frame.
+  @driven Keyword.take(@table, [:max_batch, :max_wait, :timeout, :pool]) ++
+            [target: [type: {:list, :string}, required: true]]
 
   @doc "The table of options."
   @spec table() :: Options.table()
@@ -66,11 +62,7 @@ defmodule Slither.Gather.Settings do
   end
 
   defp target_given(options) do
-    # A driver names the target of a call itself.
-    own? = options[:executor] != __MODULE__ or options[:executor_options][:target] != nil
-
     case {options[:module], options[:function], options[:command]} do
-      _any when own? -> :ok
       {nil, nil, nil} -> missing(:module, "module: and function:, or command:")
       {nil, nil, _command} -> if options[:each], do: each_of_command(), else: :ok
       {_module, _function, command} when command != nil -> both()
@@ -96,14 +88,17 @@ defmodule Slither.Gather.Settings do
   defp error(reason, message, details),
     do: {:error, %Error{reason: reason, where: @where, message: message, details: details}}
 
+  @doc "Names what a driver's options are called, and what they take."
+  @spec driven() :: Options.table()
+  def driven, do: @driven
+
+  @doc "As `check/1`, of a driver's options."
+  @spec check_driven(keyword) :: {:ok, keyword} | {:error, Error.t()}
+  def check_driven(options), do: Options.validate(options, @driven, "gather")
+
   @doc "What a worker is to run, as an executor says it."
   @spec target(keyword) :: {:ok, [String.t()]}
-  def target(options) do
-    case options[:executor_options][:target] do
-      nil -> {:ok, target_of(options)}
-      target -> {:ok, target}
-    end
-  end
+  def target(options), do: {:ok, options[:target] || target_of(options)}
 
   defp target_of(options) do
     cond do
@@ -119,14 +114,13 @@ defmodule Slither.Gather.Settings do
   """
   @spec plan(keyword, String.t()) :: {:ok, Plan.t()} | {:error, Error.t()}
   def plan(options, run) do
-    local? = options[:executor] != __MODULE__
-
     options
     |> Keyword.merge(
+      executor: __MODULE__,
       on_error: :skip,
       isolate: true,
       ordering: :as_completed,
-      max_in_flight: if(local?, do: System.schedulers_online(), else: @most),
+      max_in_flight: @most,
       queue_timeout: :infinity
     )
     |> Plan.new(%Context{session_id: run, runtime: %{run: run}}, false)

@@ -57,9 +57,6 @@ defmodule Slither.Run.Carrier do
   @doc "Ends a batch, with the worker that runs it."
   @callback kill(t, reference) :: any
 
-  @doc "Gives up one batch, whose answer nobody waits for."
-  @callback abandon(t, reference) :: t
-
   @doc "Gives everything back; the batches `out` are nobody's any more. It holds nothing then."
   @callback close(t, out :: [reference]) :: t
 

@@ -4,7 +4,7 @@ defmodule Slither.Testing.Lane do
   # process of its own run each, so that a call can be ended. Linked to its worker.
 
   alias Slither.Error
-  alias Slither.Python.{Board, Inbox, Job, Obituary, Outcome, Reports, Timing}
+  alias Slither.Python.{Board, Inbox, Job, Limit, Outcome, Reports, Timing}
   alias Slither.Testing.Functions
 
   @enforce_keys [:functions, :board, :slot, :scheduler, :pool]
@@ -48,7 +48,8 @@ defmodule Slither.Testing.Lane do
     {runner, monitor} =
       spawn_monitor(fn -> exit({answer, Functions.run(lane.functions, job)}) end)
 
-    {outcome, asked} = await({job, answer, runner, monitor}, timer(job.timeout), lane)
+    limit = Limit.total(job.timeout, length(job.payloads))
+    {outcome, asked} = await({job, answer, runner, monitor}, timer(limit), lane)
     Process.demonitor(monitor, [:flush])
     time = System.monotonic_time() - started
     Board.serve(lane.board, lane.slot)
@@ -73,7 +74,10 @@ defmodule Slither.Testing.Lane do
         {Outcome.died(died(reason), nil), nil}
 
       {:timeout, ^timer, :over} ->
-        stopped(runner, Obituary.timed_out(lane.pool, job.timeout))
+        items = length(job.payloads)
+        facts = Limit.facts(Limit.total(job.timeout, items), job.timeout, items)
+        error = Limit.overdue(facts, "the call", "its worker was killed")
+        stopped(runner, %{error | where: "pool #{inspect(lane.pool)}"})
 
       {:kill, ^ref} ->
         error = %Error{reason: :killed, message: "the call was killed by its caller"}

@@ -128,15 +128,6 @@ defmodule Slither.Run.Carrier.Local do
   def end_run(_local), do: :ok
 
   @impl true
-  def abandon(local, ref) do
-    {{{pid, _monitor} = hand, timer}, busy} = Map.pop!(local.busy, ref)
-    cancel(timer)
-    forget(hand)
-    Process.exit(pid, :kill)
-    %{local | busy: busy}
-  end
-
-  @impl true
   def close(local, _out) do
     Minder.stop(local.minder)
     Enum.each(local.idle, &forget/1)

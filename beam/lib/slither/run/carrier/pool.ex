@@ -155,7 +155,8 @@ defmodule Slither.Run.Carrier.Pool do
     if lane = pool.lanes[ref], do: Lane.kill(lane, ref)
   end
 
-  @impl true
+  @doc "Gives up one batch, whose answer nobody waits for."
+  @spec abandon(t, reference) :: t
   def abandon(pool, ref) do
     Scheduler.abandon(pool.handle, ref)
     %{pool | lanes: Map.delete(pool.lanes, ref)}
