@@ -10,7 +10,7 @@ defmodule Slither do
   This module is the short way to the first three.
   """
 
-  alias Slither.{Call, Dispatch, Error, Item, Pipe, Receipt}
+  alias Slither.{Call, Dispatch, Error, Item, Pipe, Receipt, StreamCall}
 
   @typedoc "The name of a Python module or function, which may be dotted."
   @type name :: String.t() | atom
@@ -90,6 +90,37 @@ defmodule Slither do
   def help(module, function \\ nil, options \\ []) do
     with {:ok, text} <- Call.help(module, function, options), do: IO.puts(text)
   end
+
+  @doc """
+  Calls a Python function that gives values one by one, and returns a lazy stream of them.
+
+      numbers = Slither.stream_call("itertools", "count", [10], kwargs: %{step: 5})
+      [10, 15, 20] = Enum.take(numbers, 3)
+
+  The function returns an iterator, such as a generator, plain or asynchronous, or a list; a
+  coroutine is awaited. It is called when somebody reads the stream, and goes on as that reads: a
+  value comes as soon as it is there, and who reads no further holds nothing up. Values that are
+  made quickly come together, at most 1,000, or 256 KB, or those of 20 ms. Between two such chunks
+  the worker serves other calls, and does not leave: a restart of its pool, or a limit that it has
+  reached, waits for the end of the stream.
+
+  To stop early, by `Enum.take/2` or an exception, closes the generator: its `finally` runs. So does
+  the end of the process that reads. A generator that is at work on a value is closed once it has
+  that, or, if that takes longer than the pool's `cancel_grace`, ends with its worker; an
+  asynchronous one is cancelled where it waits.
+
+  Reading raises a `Slither.Error`, after the values that came before it: an exception of the
+  function (`:python_exception`), a value that can't cross (`:not_encodable`), a function that gives
+  none (`:wrong_result`), a value that took too long (`:timeout`), a worker that died
+  (`:worker_died`), and what `call/4` has else. Arguments and options that are wrong raise one at once.
+
+  Options:
+
+  #{StreamCall.docs()}
+  """
+  @spec stream_call(name, name, list, keyword) :: Enumerable.t()
+  def stream_call(module, function, args \\ [], options \\ []),
+    do: StreamCall.stream(module, function, args, options)
 
   @doc """
   Runs a pipe; see `Slither.Pipe.Runner.run/3`.

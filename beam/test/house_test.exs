@@ -31,7 +31,7 @@ defmodule Slither.HouseTest do
     ground:
       ~w(error item context options guarded bytes tensor receipt lock leftovers telemetry telemetry/events),
     pool: ~w(session),
-    dispatch: ~w(call),
+    dispatch: ~w(call stream_call),
     pipe: ~w(stage),
     tools: ~w(doctor testing),
     top: ~w(application)

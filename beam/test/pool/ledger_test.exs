@@ -439,9 +439,11 @@ defmodule Slither.Pool.LedgerTest do
       refute Holdings.needed?(abandoned, 0)
     end
 
-    test "is none where nobody held it", %{ledger: ledger} do
+    test "is just given back where nobody waits for it any more", %{ledger: ledger} do
       {%{}, ledger} = Ledger.abandon(ledger, :b)
-      assert {[], nil, ^ledger} = Ledger.park(ledger, :b)
+      assert {[], nil, ledger} = Ledger.park(ledger, :b)
+      assert Holdings.quiet?(ledger, 1)
+      refute Holdings.needed?(ledger, 1)
       assert {[], nil, ^ledger} = Ledger.park(ledger, :nobody)
     end
   end

@@ -6,12 +6,12 @@ defmodule Slither.Pool.Lease do
   alias Slither.Python.Inbox
 
   @enforce_keys [:lane, :slot, :worker, :owner, :inbox]
-  defstruct [:lane, :slot, :worker, :owner, :inbox, :session, :run]
+  defstruct [:lane, :slot, :worker, :owner, :inbox, :session, :run, parks: false]
 
   @typedoc """
   A lane that is out, of the worker of a slot; `owner` gives it back, or it is nobody's and comes
-  back once it is idle. `inbox` is told of what happens to it. `session` and `run` are those of
-  the request.
+  back once it is idle. `inbox` is told of what happens to it. `session`, `run` and
+  `parks` are those of the request.
   """
   @type t :: %__MODULE__{
           lane: pid,
@@ -20,7 +20,8 @@ defmodule Slither.Pool.Lease do
           owner: pid | nil,
           inbox: Inbox.t(),
           session: String.t() | nil,
-          run: String.t() | nil
+          run: String.t() | nil,
+          parks: boolean
         }
 
   @doc "A lane, of the worker of a slot, for a waiter."
@@ -33,7 +34,8 @@ defmodule Slither.Pool.Lease do
       owner: waiter.owner,
       inbox: waiter.inbox,
       session: waiter.session,
-      run: waiter.run
+      run: waiter.run,
+      parks: waiter.parks
     }
   end
 

@@ -186,8 +186,8 @@ defmodule Slither.Pool.Ledger do
       %{^ref => %Lease{owner: owner, worker: worker}} when owner != nil ->
         release(put_in(ledger.parked[ref], {worker, owner}), ref)
 
-      _none ->
-        {[], nil, ledger}
+      _nobodys ->
+        release(ledger, ref)
     end
   end
 

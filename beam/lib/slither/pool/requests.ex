@@ -40,6 +40,14 @@ defmodule Slither.Pool.Requests do
   @spec release(State.t(), reference) :: State.t()
   def release(state, ref), do: back(state, Ledger.release(state.ledger, ref))
 
+  @doc "A lane says by itself that it is idle: its lease is parked if the request said so."
+  @spec idle(State.t(), reference) :: State.t()
+  def idle(state, ref) do
+    if match?(%{^ref => %{parks: true}}, state.ledger.leases),
+      do: park(state, ref),
+      else: release(state, ref)
+  end
+
   @doc "A lane comes back whose worker keeps something for its holder."
   @spec park(State.t(), reference) :: State.t()
   def park(state, ref), do: back(state, Ledger.park(state.ledger, ref))

@@ -164,7 +164,7 @@ defmodule Slither.Pool.Scheduler do
   def handle_call({:change, kind}, from, state), do: react(Upkeep.change(state, kind, from))
 
   @impl true
-  def handle_info({Reports, ref}, state), do: react(Requests.release(state, ref))
+  def handle_info({Reports, ref}, state), do: react(Requests.idle(state, ref))
 
   def handle_info({Reports, slot, pid, event}, state) do
     case Staff.member(state.staff, slot, pid) do

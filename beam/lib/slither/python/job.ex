@@ -17,7 +17,8 @@ defmodule Slither.Python.Job do
     batch: 0,
     attempt: 1,
     timeout: :infinity,
-    raw: false
+    raw: false,
+    returns: false
   ]
 
   @typedoc """
@@ -27,7 +28,8 @@ defmodule Slither.Python.Job do
   from when the worker begins it; nil is for what `Slither.Python.Limit` gives. `raw` leaves results
   encoded. `capture` says where a failure is written, if not where the pool's are. `many` says that
   each item has many values, of which the call gives the first, or more of a call before it:
-  `Slither.Python.Lane.Entries` reads them.
+  `Slither.Python.Lane.Entries` reads them. `returns` has the lane give its lease back by itself,
+  before it tells the outcome, as whoever waits for that may be slow to read it.
   """
   @type t :: %__MODULE__{
           inbox: Inbox.t(),
@@ -40,6 +42,7 @@ defmodule Slither.Python.Job do
           batch: non_neg_integer,
           attempt: pos_integer,
           timeout: timeout | nil,
-          raw: boolean
+          raw: boolean,
+          returns: boolean
         }
 end

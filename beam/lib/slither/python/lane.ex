@@ -273,6 +273,8 @@ defmodule Slither.Python.Lane do
 
   defp finish(outcome, %Exchange{job: job} = exchange, lane) do
     outcome = outcome |> Exchange.told(exchange) |> written(exchange, lane)
+    # Before the outcome, so that whatever its holder asks for next comes behind it.
+    if job.returns, do: Reports.lane_idle(lane.scheduler, job.ref)
     Inbox.tell(job.inbox, {:done, job.ref, outcome})
     if exchange.asked, do: Reports.lane_idle(exchange.asked, job.ref)
     %{lane | state: :idle}
