@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
     from slither._driver.gathers import Gather
+    from slither._driver.pool_options import PoolOptions
     from slither._driver.results import AsyncResults, Results
     from slither._driver.settings import MapOptions
     from slither._outputs import Outputs
@@ -86,6 +87,7 @@ __all__ = [
     "Pipe",
     "PipeError",
     "Policy",
+    "PoolOptions",
     "ProtocolError",
     "Results",
     "RunError",
@@ -120,6 +122,7 @@ _LAZY = {
     "Gather": "slither._driver.gathers",
     "Pipe": "slither.pipe",
     "Policy": "slither._pipe.options",
+    "PoolOptions": "slither._driver.pool_options",
     "Results": "slither._driver.results",
     "Summary": "slither._summary",
     "Table": "slither.store",

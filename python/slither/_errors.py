@@ -147,7 +147,7 @@ class TableRefused(TableError):
     """A write to a table that is declared read-only for Python."""
 
 
-class PipeError(SlitherError):
+class PipeError(SlitherError, ValueError):
     """A pipe's definition is wrong.
 
     Arguments: ``reason``, and ``where``, the file and line of the call that is at fault.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from slither import store
 from slither.worker import session
 
 
@@ -24,6 +25,14 @@ async def later(word: str) -> str:
 
 def die() -> None:
     os._exit(3)
+
+
+def row(name: str) -> object:
+    return store.table(name)["a"]
+
+
+def unsendable(_item: int) -> object:
+    return object()
 
 
 def pid() -> int:

@@ -506,11 +506,40 @@ def test_a_count_of_workers_that_makes_no_sense_is_refused(workers: Payload) -> 
         slither.Beam(workers=workers)
 
 
-def test_options_of_the_pool_are_checked_by_beam(escript: Path) -> None:
-    with pytest.raises(slither.BeamDied, match='no setting is called "max_request"'):
-        slither.Beam(workers=1, pool={"max_request": 3})
-    with pytest.raises(slither.BeamDied, match="option :max_rss takes"):
-        slither.Beam(workers=1, pool={"max_rss": "much"})
+BAD_POOLS: list[tuple[Payload, type[Exception], str]] = [
+    (
+        {"max_request": 3},
+        TypeError,
+        r"unknown option 'max_request'. Did you mean 'max_requests'\?",
+    ),
+    ({"size": 3}, TypeError, "'size' is an argument of the Beam itself: workers="),
+    (7, TypeError, "pool takes a dict of options, not 7"),
+    ({"max_rss": "much"}, ValueError, "pool: max_rss is a whole number of 1 or more, or None"),
+    ({"max_age": 0}, ValueError, "pool: max_age is a number of seconds above 0, or None, not 0"),
+    ({"log_level": "loud"}, ValueError, "pool: log_level is 'debug' or 'info' or"),
+    ({"capture_failures": 3}, ValueError, "pool: capture_failures is a folder, or None"),
+]
+
+
+@pytest.mark.parametrize(("pool", "error", "words"), BAD_POOLS)
+def test_options_of_the_pool_are_checked_before_anything_starts(
+    pool: Payload, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        slither.Beam(workers=1, pool=pool)
+
+
+def test_other_arguments_are_checked_too(escript: Path) -> None:
+    with pytest.raises(ValueError, match="cwd is a folder that is there, not '/no/such/folder'"):
+        slither.Beam(workers=1, cwd="/no/such/folder")
+    with pytest.raises(slither.EncodeError, match=r"initargs\[0\]: an object cannot be sent"):
+        slither.Beam(workers=1, initializer=driven.echo, initargs=[object()])
+    # What only BEAM finds is an error of the same kind.
+    with pytest.raises(ValueError, match="option 'preload' takes a list"):
+        slither.Beam(workers=1, preload=[1])  # type: ignore[list-item]
+
+
+def test_a_beam_without_limits_starts(escript: Path) -> None:
     with slither.Beam(workers=1, startup_timeout=None) as beam:
         assert list(beam.map(driven.echo, [1])) == [1]
 
@@ -522,7 +551,7 @@ def test_workers_that_cannot_start_say_why(escript: Path) -> None:
         with pytest.raises(slither.CallError, match="no_such_module"):
             beam.wait_ready()
     with slither.Beam(workers=1, initializer=driven.no_fives, initargs=(5,)) as beam:
-        found = r"pool :default: .* worker can't start: ValueError: \('a five', 5\)"
+        found = r"no worker could be started: .* worker can't start: ValueError: \('a five', 5\)"
         with pytest.raises(slither.CallError, match=found) as caught:
             beam.submit(driven.echo, 1).result(PATIENCE)
         assert 'raise ValueError("a five", item)' in str(caught.value.__cause__)

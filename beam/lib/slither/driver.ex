@@ -25,6 +25,9 @@ defmodule Slither.Driver do
 
   @spec serve(non_neg_integer) :: no_return
   defp serve(descriptor) do
+    # Whoever reads what this VM says writes Python.
+    Slither.Reader.of_python()
+
     case Server.start(descriptor) do
       {:ok, server} -> outlive(server)
       {:error, {:no_socket, _, why}} -> stop(2, "#{descriptor} is no socket: #{why}\n\n#{@usage}")

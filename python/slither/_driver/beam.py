@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from slither._driver import launch, settings
@@ -16,11 +17,13 @@ from slither._driver.functions import main_module, reference
 from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
 from slither._driver.pipes import Pipes
+from slither._driver.pool_options import PoolOptions, pool_options
 from slither._driver.settings import StrPath
 from slither._driver.singles import Singles
 from slither._driver.tables import Tables
 from slither._errors import BeamError
 from slither._types import Payload
+from slither._wire.codec import encode
 from slither._worker import current
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ class Beam(Maps, Pipes, Singles, Gathers):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[object] = (),
         startup_timeout: float | None = 60.0,
-        pool: Mapping[str, object] | None = None,
+        pool: PoolOptions | None = None,
         shutdown_timeout: float = 5.0,
         warn_after: float | None = 30.0,
     ) -> None:
@@ -90,7 +93,12 @@ class Beam(Maps, Pipes, Singles, Gathers):
         size = settings.cores() if workers is None else settings.count("workers", workers)
         settings.milliseconds("warn_after", warn_after)
         interpreter = sys.executable if python is None else os.fspath(python)
-        first = None if initializer is None else [*reference(initializer), list(initargs)]
+        if cwd is not None and not os.path.isdir(cwd):
+            raise ValueError(f"cwd is a folder that is there, not {os.fspath(cwd)!r}")
+        first = None
+        if initializer is not None:
+            encode(arguments := list(initargs), "initargs")
+            first = [*reference(initializer), arguments]
         facts = {
             "size": size,
             "python": interpreter,
@@ -104,7 +112,7 @@ class Beam(Maps, Pipes, Singles, Gathers):
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
-            **settings.pool_options(pool or {}),
+            **pool_options(pool),
         }
         super().__init__(facts, size, shutdown_timeout, warn_after)
         self._tables = Tables(self._link)
@@ -133,3 +141,14 @@ class Beam(Maps, Pipes, Singles, Gathers):
 
     store = table
     """Another name of :meth:`table`."""
+
+
+def _named_here() -> None:
+    # What Python says of a method names the class that people know.
+    for base in Beam.__mro__[1:]:
+        for name, method in vars(base).items():
+            if isinstance(method, FunctionType):
+                method.__qualname__ = f"Beam.{name}"
+
+
+_named_here()

@@ -87,7 +87,7 @@ class Connection:
     def _greeting(self) -> frames.Frame | None:
         got = self._greetings.get()
         if isinstance(got, frames.Failed):
-            raise BeamDied(f"BEAM could not start: {got.error['message']}")
+            raise _refused(got.error)
         if got is None:
             self.check()
         return got
@@ -303,6 +303,15 @@ class Connection:
         self._forked = True
         self._channel.leave_to_parent()
         self.relay.forget()
+
+
+def _refused(error: dict[str, Payload]) -> Exception:
+    kind, message = error["kind"], error["message"]
+    if kind == "unknown_option":
+        return TypeError(message)
+    if kind in ("invalid_option", "invalid_options", "missing_option"):
+        return ValueError(message)
+    return BeamDied(f"BEAM could not start: {message}")
 
 
 def _how(status: int | None, fault: str) -> str:

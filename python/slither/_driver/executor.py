@@ -58,7 +58,7 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         """Start a Beam, unless one is given."""
         if max_tasks_per_child is not None:
-            more = {**options.pop("pool", {}), "max_calls": _tasks(max_tasks_per_child)}
+            more = {**(options.pop("pool", None) or {}), "max_calls": _tasks(max_tasks_per_child)}
             options["pool"] = more
         if beam is not None and (max_workers is not None or initializer is not None or options):
             raise ValueError("options of the pool belong to the Beam that is given")

@@ -18,7 +18,7 @@ from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
 from slither._driver.settings import StrPath, one_of
 from slither._driver.sources import sources
-from slither._errors import EncodeError, RunError
+from slither._errors import BeamError, EncodeError, RunError
 from slither._outputs import Outputs, why
 from slither._pipe.document import handlers
 from slither._summary import summarize
@@ -181,7 +181,9 @@ def gathered(run: PipeRun) -> Iterator[Outputs]:
     outputs = Outputs([*run.document["outputs"], "default"])
     try:
         yield outputs
-    except Exception as error:  # noqa: BLE001 - told with what had come out
+    except Exception as error:
+        if isinstance(error, BeamError) and not run.pulled:
+            raise
         failure = _stopped(error, run)
         failure.partial = outputs
         failure.summary = run.summary
@@ -194,7 +196,9 @@ def gathered(run: PipeRun) -> Iterator[Outputs]:
 def _stopped(error: Exception, run: PipeRun) -> RunError:
     if isinstance(error, RunError):
         return error
-    what = f"the input failed after {run.pulled} items: {type(error).__name__}: {error}"
+    what = str(error)
+    if not isinstance(error, BeamError):
+        what = f"the input failed after {run.pulled} items: {type(error).__name__}: {error}"
     made = RunError(f"pipe {run.name!r}: {what}")
     made.__cause__ = error
     return made

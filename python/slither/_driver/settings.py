@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 
 from slither import _options
@@ -66,29 +66,6 @@ def milliseconds(name: str, seconds: float | None) -> int | None:
     """Return seconds as milliseconds, None for no limit."""
     found = _options.checked(name, seconds, _options.SECONDS)
     return None if found is None else _options.milliseconds(found)
-
-
-# The options of a pool that are times, with what each takes.
-_POOL_TIMES = {
-    "startup_timeout": _options.SECONDS,
-    "max_age": _options.SECONDS,
-    "session_idle": _options.SECONDS,
-    "cancel_grace": _options.DURATION,
-    "shutdown": _options.DURATION,
-}
-
-
-def pool_options(given: Mapping[str, object]) -> dict[str, object]:
-    """Return further options of a pool, with their times as BEAM gets them.
-
-    >>> pool_options({"max_age": 60, "spare": 1, "session_idle": None})
-    {'max_age': 60000, 'spare': 1, 'session_idle': None}
-    """
-    options: dict[str, Payload] = dict(given)
-    for name in options.keys() & _POOL_TIMES.keys():
-        found = _options.checked(f"pool: {name}", options[name], _POOL_TIMES[name])
-        options[name] = None if found is None else _options.milliseconds(found)
-    return options
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._driver.futures import Answer, CallFuture
-from slither._errors import BeamDied, EncodeError
+from slither._errors import BeamClosed, EncodeError
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
@@ -188,7 +188,7 @@ class Window:
                 self._asked = True
                 self._connection.writer.order(self.pump)
         elif isinstance(got, frames.Done):
-            over = partial(BeamDied, "the run has ended")
+            over = partial(BeamClosed, "the run has ended")
             made = over if got.error is None else partial(to_exception, got.error)
             self._connection.writer.order(self.fail, made)
 

@@ -34,11 +34,18 @@ defmodule Slither.Bridge.Tables do
 
         message =
           "no table is declared for Python under that name.#{Options.nearest(name, known)} " <>
-            "Declared: #{list}. Declare it in its store's tables/0: " <>
-            "%{name: #{atom(name)}, python: :read}, or :read_write"
+            "Declared: #{list}. #{declare(name)}"
 
         {:error, fault("unknown_table", name, message)}
     end
+  end
+
+  # The tables of a Python program's Beam are made by that program.
+  defp declare(name) do
+    if Slither.Reader.python?(),
+      do: "beam.table(#{inspect(name)}) makes it",
+      else:
+        "Declare it in its store's tables/0: %{name: #{atom(name)}, python: :read}, or :read_write"
   end
 
   defp allowed(_table, op) when op in @reads, do: :ok
@@ -58,7 +65,7 @@ defmodule Slither.Bridge.Tables do
     {:ok, op(op, arguments, table.store, table.table, worker)}
   rescue
     error in [Slither.Error] ->
-      {:error, fault("table_failed", table.name, Exception.message(error))}
+      {:error, fault("table_failed", table.name, told(error))}
 
     FunctionClauseError ->
       message = "#{op} does not take the arguments #{inspect(arguments, limit: 5)}"
@@ -67,6 +74,15 @@ defmodule Slither.Bridge.Tables do
     kind, reason ->
       {:error, fault("table_failed", table.name, Exception.format_banner(kind, reason))}
   end
+
+  # Python's exception names the table.
+  defp told(%Slither.Error{reason: :not_a_counter, details: %{key: key}}),
+    do: "the key #{inspect(key)} has no integer; a key that has nothing needs a default="
+
+  defp told(%Slither.Error{reason: :contended, details: %{key: key}}),
+    do: "the key #{inspect(key)} kept changing for 5 s"
+
+  defp told(error), do: Exception.message(%{error | where: nil})
 
   defp op("get", [key], store, table, _worker), do: found(Reads.entry(store, table, key))
   defp op("has", [key], store, table, _), do: Reads.lookup(store, table, key) != []

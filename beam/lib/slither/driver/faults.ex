@@ -6,7 +6,7 @@ defmodule Slither.Driver.Faults do
   alias Slither.{DispatchError, Error, Options, PipeError}
   alias Slither.Protocol
   alias Slither.Protocol.Frame
-  alias Slither.Python.Limit
+  alias Slither.Driver.Words
 
   @doc "The error map of an exception."
   @spec to_wire(Exception.t() | term) :: map
@@ -20,8 +20,8 @@ defmodule Slither.Driver.Faults do
   end
 
   def to_wire(%Error{} = error) do
-    error = Limit.in_python(error)
-    message = Exception.message(%{error | python: nil, hint: hint(error)})
+    error = Words.in_python(error)
+    message = Exception.message(%{error | python: nil})
     facts = %{"kind" => Atom.to_string(error.reason), "message" => message}
     facts |> Map.merge(details(error.details)) |> Map.merge(python(error))
   end
@@ -61,10 +61,6 @@ defmodule Slither.Driver.Faults do
       hint: "install slither-beam again: both sides come with it"
     }
   end
-
-  # A driver has its own words for what a function was given.
-  defp hint(%Error{details: %{"gave" => _what}}), do: nil
-  defp hint(error), do: error.hint
 
   defp cause(%{cause: %{__exception__: true} = cause}), do: to_wire(cause)
 

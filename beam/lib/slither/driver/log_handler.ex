@@ -4,6 +4,7 @@ defmodule Slither.Driver.LogHandler do
   # and warnings and worse of BEAM's own. The process that logs runs it, so it never waits: an
   # event that does not fit into the socket is dropped, and counted.
 
+  alias Slither.Driver.Words
   alias Slither.Protocol.{Facts, Frame}
   alias Slither.Python.Transport
 
@@ -50,7 +51,8 @@ defmodule Slither.Driver.LogHandler do
 
   # A progress bar redraws its line.
   defp text(%{meta: %{python_bar: true}} = event, _facts), do: "\r" <> line(event, nil)
-  defp text(event, facts), do: line(event, facts)
+  defp text(%{meta: %{python_logger: _logger}} = event, facts), do: line(event, facts)
+  defp text(event, facts), do: event |> line(facts) |> Words.log_line()
 
   # Leaves out what stands below the message of a record: the driver makes it of the record.
   defp line(event, facts) do

@@ -44,8 +44,14 @@ defmodule Slither.Pipe.Functions do
   end
 
   defp unknown(name, []) do
-    "no function #{inspect(name)} is configured; name it in the configuration: " <>
-      ~s(config :slither, functions: %{#{inspect(name)} => {MyApp.Text, :normalize, 2}})
+    what = "no function #{inspect(name)} is configured; "
+
+    if Slither.Reader.python?(),
+      do: what <> "a Beam that Python starts has none: use .python(…), or an expression",
+      else:
+        what <>
+          "name it in the configuration: " <>
+          ~s(config :slither, functions: %{#{inspect(name)} => {MyApp.Text, :normalize, 2}})
   end
 
   defp unknown(name, known) do
