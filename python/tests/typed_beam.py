@@ -58,6 +58,13 @@ if TYPE_CHECKING:
             beam.submit_with(length, ["a"], timeout=1.0, session="s"), slither.CallFuture[int]
         )
         beam.submit_with(length, ["a"], sesion="s")  # type: ignore[call-overload]
+        assert_type(beam.stream_call(lengths, ["a"]), slither.Results[int])
+        assert_type(beam.stream_call(words), slither.Results[str])
+        assert_type(beam.stream_call_with(words, timeout=1.0), slither.Results[str])
+        beam.stream_call(lengths, 7)  # type: ignore[call-overload]
+        beam.stream_call(length, "a")  # type: ignore[call-overload]
+        beam.stream_call_with(words, timout=1.0)  # type: ignore[call-overload]
+        assert_type(beam.astream_call(lengths, ["a"]), slither.AsyncResults[int])
         results: slither.Results[int] = beam.map(length, ["a"])
         summary: slither.Summary = results.summary
         outputs: slither.Outputs = beam.run(pipe, ["a"])

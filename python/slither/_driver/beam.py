@@ -21,6 +21,7 @@ from slither._driver.pool_options import PoolOptions, pool_options
 from slither._driver.settings import StrPath
 from slither._driver.singles import Singles
 from slither._driver.tables import Tables
+from slither._driver.values import Streams
 from slither._errors import BeamError
 from slither._types import Payload
 from slither._wire.codec import encode
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from slither.store import Table
 
 
-class Beam(Maps, Pipes, Singles, Gathers):
+class Beam(Maps, Pipes, Singles, Streams, Gathers):
     """BEAM as a child of this program, with a pool of Python workers.
 
     ::

@@ -6,7 +6,7 @@ defmodule Slither.Driver.Options do
 
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
-  alias Slither.{Error, Gather, Options}
+  alias Slither.{Error, Gather, Options, Protocol}
   alias Slither.Pipe.Document.{Part, Policies}
   alias Slither.Python.Pool
 
@@ -23,6 +23,14 @@ defmodule Slither.Driver.Options do
     checkpoint: [type: :string],
     resume: [type: {:in, [:anyway]}],
     sources: [type: :map]
+  ]
+
+  @values [
+    module: [type: :string, required: true],
+    function: [type: :string, required: true],
+    call: [required: true],
+    timeout: [type: :timeout, default: :infinity],
+    session: [type: :string]
   ]
 
   @doc "The options of the pool `:default`, and the Logger's level."
@@ -80,6 +88,17 @@ defmodule Slither.Driver.Options do
     with {:ok, options} <- read("option", spec, @run ++ @pipe_only),
          {:ok, options} <- Options.validate(options, @run ++ @pipe_only, "pipe"),
          do: {:ok, document, run(options)}
+  end
+
+  @doc "The target and the payload of a call that gives values, and the options of drawing them."
+  @spec values(map) :: {:ok, [String.t()], list, keyword} | {:error, Error.t()}
+  def values(spec) do
+    with {:ok, options} <- read("option", spec, @values),
+         {:ok, options} <- Options.validate(options, @values, "values"),
+         {:ok, payload} <- Protocol.unpack(options[:call].data) do
+      target = ["apply", options[:module], options[:function]]
+      {:ok, target, payload, timeout: options[:timeout], session_id: options[:session]}
+    end
   end
 
   defp read(what, values, table) do

@@ -10,11 +10,11 @@ defmodule Slither.Driver.Server do
   require Logger
 
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
-  alias Slither.Driver.{Requests, Run, Tables}
+  alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Guard, Handshake, Pool, Transport}
 
-  @kinds %{"map" => MapRun, "pipe" => PipeRun, "gather" => GatherRun}
+  @kinds %{"map" => MapRun, "pipe" => PipeRun, "gather" => GatherRun, "values" => ValuesRun}
 
   defmodule State do
     @moduledoc false
