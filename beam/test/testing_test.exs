@@ -49,6 +49,30 @@ defmodule Slither.TestingTest do
     end
   end
 
+  defmodule Each do
+    use Slither.Pipe
+
+    pipe :each do
+      stage :half, :python, module: "no_such_module", function: "half", each: true, batch_size: 4
+      output :bad
+      on_error :half, {:route, :bad}
+    end
+  end
+
+  test "with each: true a function takes one payload, and fails its item alone" do
+    half = fn
+      7, _context -> raise "seven"
+      8, _context -> {:error, :eight}
+      9, _context -> self()
+      number, %{stage: :half} -> number / 2
+    end
+
+    {:ok, outputs} = Testing.run_pipe(Each, [2, 7, 4, 8, 9, self()], python: %{half: half})
+    assert for(item <- outputs.default, do: item.payload) == [1.0, 2.0]
+    assert [7, 8, 9, pid] = for(item <- outputs.bad, do: item.payload)
+    assert pid == self()
+  end
+
   test "values cross as they do to Python" do
     me = self()
 

@@ -10,15 +10,13 @@ names a function: by pipes, the driver, tests and ``slither check``.
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
-import sys
-import types
 import typing
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
+from slither import _annotations
+from slither._annotations import NOTHING, says
 from slither._references import ITEM_MARK
 
 BATCH_MARK = "__slither_batch_handler__"
@@ -37,15 +35,7 @@ MANY = (
 
 Way: TypeAlias = Literal["item", "list"]
 
-_LISTS = {"list", "List", "Sequence", "MutableSequence", "Collection", "Iterable", "Reversible"}
-_ITERATORS = {"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "AsyncIterable"}
-_TUPLES = {"tuple", "Tuple"}
-# Which argument of a coroutine's type is that of its result.
-_AWAITED = {"Awaitable": 0, "Coroutine": 2}
-_MODULES = ("builtins", "collections.abc", "typing")
-# How deep an annotation is looked into: an alias may be recursive.
-_DEEPEST = 8
-_NOTHING: object = object()
+_SENT_AS_LISTS = (list, tuple)
 # Functions that have no place for a mark, such as built-in ones and methods of an object.
 _unmarkable: list[Callable[..., object]] = []
 
@@ -59,13 +49,6 @@ class Takes(NamedTuple):
     what: Way
     why: Literal["item_handler", "batch_handler", "annotations", "nothing"]
     depth: int = 0
-
-
-class Says(NamedTuple):
-    """What a function's annotations say: of its first parameter, and of its result."""
-
-    parameter: object
-    result: object
 
 
 def mark_batch(function: Callable[..., object]) -> None:
@@ -116,6 +99,20 @@ def given(function: Callable[..., object], each: bool | None) -> Takes:
     return found._replace(what="item" if each else "list", depth=0)
 
 
+def way(function: object, each: bool | None) -> str:
+    """Return what a pipe's document says that a function takes; TypeError as of :func:`given`.
+
+    ``each`` where the worker is to decide: of a function that is named by a text alone, and of
+    one of a list by its annotations, as an item that is a list leaves a doubt.
+    """
+    if not callable(function):
+        return "each" if each is None else "item" if each else "list"
+    found = given(function, each)
+    if each is None and found.what == "list" and found.why == "annotations":
+        return "each"
+    return found.what
+
+
 def conflict(function: Callable[..., object], found: Takes) -> str:
     """Say that what was said of a function is not what its mark says."""
     name = getattr(function, "__qualname__", type(function).__name__)
@@ -134,7 +131,7 @@ def doubt(function: Callable[..., object], found: Takes, items: list[object]) ->
     """
     if found.what == "item" or found.why != "annotations":
         return None
-    if not any(type(item) is list and _nesting(item) > found.depth for item in items):
+    if not any(type(item) in _SENT_AS_LISTS and _nesting(item) > found.depth for item in items):
         return None
     name = getattr(function, "__qualname__", type(function).__name__)
     return (
@@ -144,9 +141,9 @@ def doubt(function: Callable[..., object], found: Takes, items: list[object]) ->
     )
 
 
-def _nesting(item: object) -> int:
+def _nesting(item: typing.Any) -> int:
     deep = 0
-    while type(item) is list and deep <= _DEEPEST:
+    while type(item) in _SENT_AS_LISTS and deep <= _annotations.DEEPEST:
         deep += 1
         item = item[0] if item else None
     return deep
@@ -155,148 +152,44 @@ def _nesting(item: object) -> int:
 @functools.lru_cache(maxsize=1_024)
 def _by_annotations(function: Callable[..., object]) -> Takes:
     said = says(function)
-    if said.parameter is _NOTHING:
+    if said.parameter is NOTHING:
         return Takes("item", "nothing")
-    if not _is_list(said.parameter):
+    if not _annotations.is_list(said.parameter):
         return Takes("item", "annotations")
-    if said.result is _NOTHING or not gives_many(said.result):
-        return Takes("item", "nothing" if said.result is _NOTHING else "annotations")
-    return Takes("list", "annotations", _depth(said.parameter) - 1)
+    if said.result is NOTHING or not _annotations.gives_many(said.result):
+        return Takes("item", "nothing" if said.result is NOTHING else "annotations")
+    return Takes("list", "annotations", _annotations.depth(said.parameter) - 1)
 
 
-def says(function: Callable[..., object]) -> Says:
-    """Return a function's annotations, as objects or, where they can't be evaluated, as text."""
-    nothing = Says(_NOTHING, _NOTHING)
-    if isinstance(function, type):
-        return nothing
-    try:
-        parameters = list(_signature(function).parameters.values())
-        if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-            return nothing
-        hints = _hints(_annotated(function))
-        result = hints.get("return", _NOTHING)
-        return Says(hints.get(parameters[0].name, _NOTHING), result)
-    except Exception:  # noqa: BLE001 - anything may stand in an annotation
-        return nothing
+def contradiction(function: Callable[..., object], document: str) -> tuple[bool, str] | None:
+    """Say where a function's annotations, its mark, and a pipe's document contradict each other.
 
-
-def _signature(function: Callable[..., object]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):
-        from annotationlib import Format
-
-        return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    return inspect.signature(function)
-
-
-def _annotated(function: object) -> object:
-    """Return the function that the annotations stand at."""
-    while True:
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif callable(function) and hasattr(function, "__wrapped__"):
-            function = inspect.unwrap(function)
-        elif callable(function) and not hasattr(function, "__code__"):
-            called = inspect.getattr_static(type(function), "__call__", None)
-            if inspect.isroutine(function) or not inspect.isfunction(called):
-                return function
-            function = called
-        else:
-            return function
-
-
-def _hints(function: object) -> dict[str, object]:
-    try:
-        return typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - such as names that are imported for type checkers alone
-        if sys.version_info >= (3, 14):
-            from annotationlib import Format, get_annotations
-
-            return dict(get_annotations(function, format=Format.STRING))
-        return dict(getattr(function, "__annotations__", {}))
-
-
-def _is_list(annotation: object) -> bool:
-    return _outer(annotation)[0] in _LISTS
-
-
-def gives_many(annotation: object) -> bool:
-    """Tell whether an annotation of a result is one of a list or an iterator."""
-    name, inner = _outer(annotation)
-    if name in _AWAITED:
-        return len(inner) > _AWAITED[name] and gives_many(inner[_AWAITED[name]])
-    if name in _TUPLES:
-        return not inner or (len(inner) == 2 and inner[1] in (..., "..."))
-    return name in _LISTS or name in _ITERATORS
-
-
-def yields(annotation: object) -> bool:
-    """Tell whether an annotation of a result is one of an iterator."""
-    return _outer(annotation)[0] in _ITERATORS
-
-
-def shown(annotation: object) -> str:
-    """Return an annotation as text.
-
-    >>> shown(list[int]), shown(dict), shown("Rows")
-    ('list[int]', 'dict', 'Rows')
+    ``document`` is what that says the function takes: ``item``, ``list`` or ``each``. The first
+    of the two is whether it fails for certain; else it may be meant so.
     """
-    if isinstance(annotation, str):
-        return annotation
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
-
-
-def _depth(annotation: object, left: int = _DEEPEST) -> int:
-    name, inner = _outer(annotation)
-    if left == 0 or not (name in _LISTS or name in _TUPLES or name == "Union"):
-        return 0
-    within = max((_depth(one, left - 1) for one in inner), default=0)
-    return within if name == "Union" else 1 + within
-
-
-def _outer(annotation: object, left: int = _DEEPEST) -> tuple[str, tuple[object, ...]]:
-    """Return the name of an annotation's outermost type, and what that is of."""
-    if left == 0:
-        return "", ()
-    if isinstance(annotation, str):
-        name, inner = _of_text(annotation)
-    elif type(annotation).__name__ == "TypeAliasType":
-        return _outer(annotation.__value__, left - 1)  # type: ignore[attr-defined]
-    elif isinstance(annotation, typing.ForwardRef):
-        return _outer(annotation.__forward_arg__, left - 1)
-    else:
-        kind = typing.get_origin(annotation) or annotation
-        inner = typing.get_args(annotation)
-        if kind is typing.Annotated:
-            name = "Annotated"
-        elif kind is typing.Union or kind is types.UnionType:
-            name = "Union"
-        elif isinstance(kind, type) and kind.__module__ in _MODULES:
-            name = kind.__name__
-        else:
-            name = ""
-    if name == "Annotated" and inner:
-        return _outer(inner[0], left - 1)
-    return ("Union" if name == "Optional" else name), inner
-
-
-def _of_text(text: str) -> tuple[str, tuple[object, ...]]:
-    try:
-        node: ast.expr = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        return "", ()
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _of_text(node.value)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return "Union", (ast.unparse(node.left), ast.unparse(node.right))
-    if not isinstance(node, ast.Subscript):
-        return _last(node), ()
-    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    return _last(node.value), tuple(map(ast.unparse, parts))
-
-
-def _last(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+    found = takes(function)
+    marked = found.why in ("item_handler", "batch_handler")
+    if marked and document not in ("each", found.what):
+        return True, conflict(function, found)
+    said = says(function)
+    one = (found.what if document == "each" or marked else document) == "item"
+    by = f"@slither.worker.{found.why}" if marked else f"each={one}"
+    parameter = f"{said.name}: {_annotations.shown(said.parameter)}"
+    result = _annotations.shown(said.result)
+    if one and _annotations.yields(said.result):
+        return True, f"it gives {result} for one item, of which there is one result"
+    if not one and _annotations.no_list(said.parameter):
+        return True, f"it takes a list of items by {by}, and says {parameter}"
+    is_one = not _annotations.gives_many(said.result)
+    if not one and is_one and _annotations.no_list(_annotations.awaited(said.result)):
+        return True, f"it returns a list of results by {by}, and says {result}"
+    if not one or not _annotations.is_list(said.parameter):
+        return None
+    if document == "each" and not marked and said.result is NOTHING:
+        return False, (
+            f"it takes one item, as {parameter} has no result beside it: annotate the result, "
+            "or say each="
+        )
+    if (document == "item" or marked) and not is_one:
+        return False, f"it takes one item by {by}, and says {parameter} -> {result}"
+    return None

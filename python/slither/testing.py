@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from slither import _takes
 from slither._driver.errors_in import to_error
 from slither._testing.fake import FakeBeam
 from slither._types import Payload
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeBeam", "run_handler", "run_pipe"]
 
+# How a call's target says what its function takes.
+_KINDS = {None: "each", True: "item", False: "function"}
 # BEAM's words for the kinds of errors that a worker tells of.
 _REASONS = {
     "exception": "python_exception",
@@ -53,6 +56,7 @@ def run_handler(
     handler: Callable[..., object],
     items: Iterable[Payload],
     *,
+    each: bool | None = None,
     run: str | None = "test",
     pipe: str | None = None,
     stage: str | None = None,
@@ -63,20 +67,22 @@ def run_handler(
 ) -> list[Payload]:
     """Run a handler on one batch, as a worker does, and return its results.
 
-    ``handler`` takes a list of items, or one item where it is marked with
-    :func:`slither.worker.item_handler`; the other arguments are its context. An item that failed
-    has its exception in its place; what fails the batch is raised, as :meth:`slither.Beam.map`
-    would raise it. A generator that fails midway fails the batch, too. State in
-    :func:`slither.worker.session` stays from call to call of a session, or of a run.
+    ``handler`` takes the list of items, or each one by itself, as :meth:`slither.Pipe.python`
+    tells by ``each``, its mark and its annotations; the other arguments are its context. An item
+    that failed has its exception in its place; what fails the batch is raised, as
+    :meth:`slither.Beam.map` would raise it. A generator that fails midway fails the batch, too.
+    State in :func:`slither.worker.session` stays from call to call of a session, or of a run.
 
     >>> from slither.worker import Failure
-    >>> run_handler(lambda rows: [2 * row for row in rows], [1, 2])
+    >>> run_handler(lambda row: 2 * row, [1, 2])
     [2, 4]
-    >>> run_handler(lambda rows: [Failure("no"), {1}], ["a", "b"])
+    >>> run_handler(lambda rows: [Failure("no"), {1}], ["a", "b"], each=False)
     [CallError('no', ...), EncodeError('result', 'a set cannot be sent; make it a list')]
     """
     context = {"run": run, "pipe": pipe, "stage": stage, "session": session, "trace": trace}
-    body = frame(frames.CALL, 1, ["command", "test"], context, batch, attempt, list(items))
+    _takes.given(handler, each)
+    target = [_KINDS[each], "test", getattr(handler, "__name__", "test")]
+    body = frame(frames.CALL, 1, target, context, batch, attempt, list(items))
     call = frames.parse(body)
     assert isinstance(call, frames.Call)
     with current.entered(call):
@@ -102,7 +108,8 @@ def run_pipe(
 
     Expressions are evaluated by the law of BEAM. ``functions`` stand in for those of BEAM's
     configuration, by name: each takes a payload, or a list where its stage says ``batch``.
-    ``handlers`` run in place of stages' own, by the stage's name. Retries do not pause, nothing
+    ``handlers`` run in place of stages' own, by the stage's name: unless one is marked, it takes
+    what the stage's own does. Retries do not pause, nothing
     times out, and all keep their order. Stages run one after the other, each on all items. The
     ``message`` of an error, in an expression of a policy, has no place and no traceback. Raises
     :class:`slither.RunError` as :meth:`slither.Beam.run` does, and

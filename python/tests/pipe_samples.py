@@ -63,7 +63,7 @@ stages = (
             min_batch_size=2, max_batch_size=500, ordering="as_completed", isolate=True)
     .python("weighed", Model.apply, weight=item["text"].len(), max_weight=1000, timeout=None)
     .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5)
-    .python("each", each=halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0)
+    .python("each", halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0)
     .batch("pages", size=10, timeout=0.25)
     .batch("rest")
 )  # fmt: skip

@@ -13,7 +13,7 @@ GOOD = """
 from slither import Pipe, item
 from slither.pipe import retry, route
 
-def predict(rows):
+def predict(rows: list) -> list:
     return rows
 
 inner = Pipe("inner").route("empty", bad=item["text"] == "").output("bad")
@@ -147,3 +147,82 @@ def test_a_file_that_is_not_there_gives_status_1(tmp_path: Path) -> None:
     assert check(str(tmp_path / "none.py"), errors=errors) == 1
     assert "no such file" in errors.getvalue()
     assert run(tmp_path, GOOD, ":scroe")[2].endswith("the file has no pipe named 'scroe'\n")
+
+
+HANDLERS = """
+from collections.abc import Iterator
+from slither import Pipe
+from slither.worker import batch_handler, item_handler
+
+def one(row: dict) -> dict:
+    return row
+
+def many(rows: list[dict]) -> list[dict]:
+    return rows
+
+def yields(rows: list[int]) -> Iterator[int]:
+    yield from rows
+
+def total(rows: list[int]) -> int:
+    return sum(rows)
+
+def half_said(rows: list[int]):
+    return rows
+
+@batch_handler("check.marked_list")
+def marked_list(row: dict) -> list[dict]:
+    return [row]
+
+@item_handler("check.marked_one")
+def marked_one(rows: list[int]) -> list[int]:
+    return rows
+
+pipe = Pipe("p").python("s", {})
+"""
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *("one", "many", "total", "yields", "many, each=False", "marked_one, each=True"),
+        *("'check_me:one'", "'check_me:many'", "'check_me:one', each=True"),
+    ],
+)
+def test_a_function_is_given_what_its_annotations_say(tmp_path: Path, stage: str) -> None:
+    status, _out, errors = run(tmp_path, HANDLERS.replace("{}", stage))
+    assert status == 0
+    assert "each" not in errors or stage.startswith("marked_one")
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("one, each=False", "takes a list of items by each=False, and says row: dict"),
+        ("'check_me:one', each=False", "by each=False, and says row: dict"),
+        ("total, each=False", "returns a list of results by each=False, and says int"),
+        ("yields, each=True", "gives Iterator[int] for one item"),
+        ("marked_list", "by @slither.worker.batch_handler, and says row: dict"),
+        ("'check_me:marked_list', each=True", "is marked with @slither.worker.batch_handler"),
+        ("'check_me:marked_one', each=False", "is marked with @slither.worker.item_handler"),
+    ],
+)
+def test_what_contradicts_fails(tmp_path: Path, stage: str, says: str) -> None:
+    status, _out, errors = run(tmp_path, HANDLERS.replace("{}", stage))
+    assert status == 1
+    assert "pipe 'p', stage 's': check_me:" in errors
+    assert says in errors
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("many, each=True", "each=True, and says rows: list[dict] -> list[dict]"),
+        ("marked_one", "by @slither.worker.item_handler, and says rows: list[int]"),
+        ("'check_me:half_said'", "rows: list[int] has no result beside it"),
+    ],
+)
+def test_what_may_be_meant_so_is_told(tmp_path: Path, stage: str, says: str) -> None:
+    status, _out, errors = run(tmp_path, HANDLERS.replace("{}", stage))
+    assert status == 0
+    assert "perhaps a slip: pipe 'p', stage 's'" in errors
+    assert says in errors

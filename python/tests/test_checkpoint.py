@@ -27,7 +27,7 @@ FACTOR = 10
 def token(n):
     return [n * FACTOR, os.urandom(4).hex()]
 
-def work(rows):
+def work(rows: list) -> list:
     return [token(n) for n in rows]
 
 pipe = Pipe("p").python("work", work, batch_size=3, max_in_flight=3)

@@ -19,24 +19,24 @@ import os, time
 from slither import Pipe, item, store
 from slither.worker import item_handler
 
-def score(rows):
+def score(rows: list) -> list:
     return [{**row, "score": int(row["n"]) % 10 / 10} for row in rows]
 
-def fail(rows):
+def fail(rows: list) -> list:
     if any(row["n"] == 5 for row in rows):
         raise ValueError("five is right out")
     return rows
 
-def hang(rows):
+def hang(rows: list) -> list:
     open(rows[0]["path"], "w").close()
     time.sleep(600)
 
-def until_there(rows):
+def until_there(rows: list) -> list:
     if not os.path.exists(rows[0]["path"]) and rows[0]["n"] >= 6:
         raise RuntimeError("not yet")
     return rows
 
-def seen(rows):
+def seen(rows: list) -> list:
     return [store.table("seen_by_cli").update_counter("rows") for _ in rows]
 
 scored = (

@@ -27,7 +27,7 @@ from slither.pipe import retry, route
 
 print("while it is loaded")
 
-def echo(rows):
+def echo(rows: list) -> list:
     print("print of a handler")
     os.write(1, b"write of a library\\n")
     subprocess.run(["echo", "echo of a child"])
@@ -38,10 +38,10 @@ def odd(row):
         raise ValueError(f"{row['n']} is odd")
     return row
 
-def odds(rows):
+def odds(rows: list) -> list:
     return [odd(row) for row in rows]
 
-loud = Pipe("loud").python("echo", echo)
+loud = Pipe("loud").python("echo", echo, each=False)
 copy = Pipe("copy").route("r", copy=item.len() >= 0).output("copy")
 dropping = Pipe("dropping").python("odds", odds, batch_size=1).on_error("odds", "skip")
 trying = (

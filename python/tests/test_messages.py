@@ -150,8 +150,10 @@ def of_pipes() -> Iterator[tuple[str, Ask]]:
         {"batch_size": "auto", "key": item},
     ):
         yield f"python({given})", call(pipe.python, "s", driven.echoes, **given)
-    yield "python(each=unmarked)", call(pipe.python, "s", each=driven.double)
-    yield "python(dict)", call(pipe.python, "s", _takes_a_dict)
+    yield "python(each=function)", call(pipe.python, "s", driven.double, each=driven.double)
+    yield "python(each=True)", call(pipe.python, "s", driven.total, each=True)
+    yield "python(each=False)", call(pipe.python, "s", driven.one_no_fives, each=False)
+    yield "python(command, each=True)", call(pipe.python, "s", command="c", each=True)
     yield "python(command='')", call(pipe.python, "s", command="")
     yield "python()", call(pipe.python, "s")
     yield "python(item)", call(pipe.python, "s", item)
@@ -181,10 +183,6 @@ def of_pipes() -> Iterator[tuple[str, Ask]]:
     yield "pipe(outputs)", call(pipe.pipe, "s", once, {"oo": "a"})
     yield "store(7)", call(pipe.store, "s", 7)
     yield "store(twice)", call(pipe.store("s").store, "s")
-
-
-def _takes_a_dict(rows: dict[str, Payload]) -> list[Payload]:
-    return [rows]
 
 
 def of_expressions() -> Iterator[tuple[str, Ask]]:

@@ -96,10 +96,6 @@ class Bound:
 P = Pipe("p")
 
 
-def of_one_row(row: dict[str, int]) -> int:
-    return row["a"]
-
-
 def of_anything(rows: Any) -> Any:
     return rows
 
@@ -121,19 +117,21 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("another object has it", lambda: P.python("x", original)),
     ("names no handler", lambda: P.python("x", "my_model")),
     ("names no handler", lambda: P.python("x", "my_model:f()")),
-    ("not a int", lambda: P.python("x", 5)),  # type: ignore[arg-type]
+    ("not a int", lambda: P.python("x", 5)),  # type: ignore[call-overload]
     ("exactly one of them", lambda: P.python("x")),
     ("exactly one of them", lambda: P.python("x", predict_batch, command="c")),
-    ("@slither.worker.item_handler", lambda: P.python("x", each=math.sqrt)),
-    ("this one says dict", lambda: P.python("x", of_one_row)),  # type: ignore[arg-type]
-    ("this one says int", lambda: P.python("x", driven.double)),  # type: ignore[arg-type]
-    ("an expression goes to .beam", lambda: P.python("x", item)),  # type: ignore[arg-type]
-    ("Did you mean 'batch_size'?", lambda: P.python("x", predict_batch, batchsize=3)),  # type: ignore[call-arg]
+    ("function, each=True", lambda: P.python("x", math.sqrt, each=1)),  # type: ignore[call-overload]
+    ("exactly one of them", lambda: P.python("x", each=math.sqrt)),  # type: ignore[call-overload]
+    ("batch_handler", lambda: P.python("x", driven.total, each=True)),
+    ("item_handler", lambda: P.python("x", halve, each=False)),  # type: ignore[call-overload]
+    ("by its decorator", lambda: P.python("x", command="c", each=True)),
+    ("an expression goes to .beam", lambda: P.python("x", item)),  # type: ignore[call-overload]
+    ("Did you mean 'batch_size'?", lambda: P.python("x", predict_batch, batchsize=3)),  # type: ignore[call-overload]
     ("of 1 or more, or 'auto'", lambda: P.python("x", predict_batch, batch_size=0)),
-    ("True or False", lambda: P.python("x", predict_batch, isolate=1)),  # type: ignore[arg-type]
+    ("True or False", lambda: P.python("x", predict_batch, isolate=1)),  # type: ignore[call-overload]
     ("seconds above 0, or None", lambda: P.python("x", predict_batch, timeout=0)),
     ("seconds above 0, or None", lambda: P.batch("x", timeout=float("inf"))),
-    ("'preserve' or", lambda: P.python("x", predict_batch, ordering="none")),  # type: ignore[arg-type]
+    ("'preserve' or", lambda: P.python("x", predict_batch, ordering="none")),  # type: ignore[call-overload]
     ("two ways to batch", lambda: P.python("x", predict_batch, weight=1, key=1)),
     ("go together", lambda: P.python("x", predict_batch, weight=item)),
     ("goes with 'key'", lambda: P.python("x", predict_batch, window=3)),
@@ -213,7 +211,7 @@ def test_functions_are_named_by_their_module() -> None:
     assert target(P.python("x", predict_batch)) == ("pipe_samples", "predict_batch")
     assert target(P.python("x", Model.apply)) == ("pipe_samples", "Model.apply")
     assert target(P.python("x", Bound.made)) == ("test_pipe", "Bound.made")
-    assert target(P.python("x", each=halve)) == ("pipe_samples", "halve")
+    assert target(P.python("x", halve)) == ("pipe_samples", "halve")
     assert target(P.python("x", "a.b:C.d")) == ("a.b", "C.d")
 
 

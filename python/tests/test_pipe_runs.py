@@ -88,7 +88,7 @@ def test_outputs_do_not_run_ahead_of_their_reader(beam: slither.Beam) -> None:
 
 
 def test_a_failed_item_stops_the_run_with_what_came_before(beam: slither.Beam) -> None:
-    fives = Pipe("fives").python("no_fives", each=driven.one_no_fives, batch_size=2)
+    fives = Pipe("fives").python("no_fives", driven.one_no_fives, batch_size=2)
     with pytest.raises(slither.RunError) as caught:
         beam.run(fives, range(10))
     assert str(caught.value).startswith("pipe 'fives', stage 'no_fives', item 5: ValueError:")
@@ -97,7 +97,7 @@ def test_a_failed_item_stops_the_run_with_what_came_before(beam: slither.Beam) -
 
 
 def test_policies_skip_route_and_retry(beam: slither.Beam, tmp_path: Path) -> None:
-    fives = Pipe("fives").python("no_fives", each=driven.one_no_fives, batch_size=2)
+    fives = Pipe("fives").python("no_fives", driven.one_no_fives, batch_size=2)
     skipped = beam.run(fives.on_error("no_fives", "skip"), range(20))
     assert skipped["default"] == [n for n in range(20) if n % 10 != 5]
     assert (skipped.summary.skipped, skipped.summary.errors) == (2, {"ValueError": 2})
@@ -105,7 +105,7 @@ def test_policies_skip_route_and_retry(beam: slither.Beam, tmp_path: Path) -> No
     routed = beam.run(fives.output("bad").on_error("*", route("bad")), range(20))
     assert routed["bad"] == [5, 15]
     assert [type(error) for error in routed.errors["bad"].values()] == [ValueError, ValueError]
-    again = Pipe("again").python("once", each=driven.one_once_failed)
+    again = Pipe("again").python("once", driven.one_once_failed)
     mended = beam.run(
         again.on_error("*", retry(max_attempts=2, base=0.001)), [str(tmp_path / "a")]
     )
@@ -195,7 +195,7 @@ def test_a_run_with_a_checkpoint_goes_on_where_it_was(beam: slither.Beam, tmp_pa
 
 def test_a_function_of_one_item_that_got_the_list_is_told_so(beam: slither.Beam) -> None:
     with pytest.raises(slither.RunError) as caught:
-        beam.run(Pipe("p").python("s", "driven:of_one_row"), [{"a": 1}])
+        beam.run(Pipe("p").python("s", "driven:of_one_row", each=False), [{"a": 1}])
     assert isinstance(caught.value.__cause__, TypeError)
     told = str(caught.value.__cause__.__cause__)
     assert "the function was given the list of a batch's items" in told
@@ -221,5 +221,5 @@ def test_async_forms(beam: slither.Beam) -> None:
 
 
 def test_a_method_of_a_built_in_type_is_a_handler(beam: slither.Beam) -> None:
-    pipe = Pipe("copies").python("copy", list.copy).python("each", "driven:echoes")
-    assert beam.run(pipe, [1, 2]) == {"default": [1, 2]}
+    pipe = Pipe("copies").python("copy", list.copy).python("all", list.copy, each=False)
+    assert beam.run(pipe, [[1], [2]]) == {"default": [[1], [2]]}

@@ -8,9 +8,12 @@ import pytest
 import taking
 from peer import Worker
 
-from slither import _takes
+import slither
+from slither import Pipe, _takes
+from slither._references import reference
 from slither._types import Payload
 from slither._wire import frames
+from slither.testing import run_handler, run_pipe
 from slither.worker import batch_handler
 
 LISTS = (
@@ -140,3 +143,99 @@ class TestWhatAnErrorTells:
     def test_nothing_of_it_where_the_function_is_marked(self, worker: Worker) -> None:
         worker.call(["each", "taking", "marked_one"], [5])
         assert "gave" not in worker.expect(frames.Result).errors[0]
+
+
+AGREED: list[tuple[Callable[..., Payload], bool | None, list[Payload], list[Payload]]] = [
+    (taking.plain, None, [1, 2], [[1, 1], [2, 2]]),
+    (taking.one, None, [{"n": 3}, {"n": 4}], [3, 4]),
+    (taking.mean, None, [[1, 3], [4, 6]], [2.0, 5.0]),
+    (taking.double, None, [1, 2], [2, 4]),
+    (taking.double, True, [[1], [2, 3]], [[2], [4, 6]]),
+    (taking.unsaid, False, [{"n": 3}, {"n": 4}], [3, 4]),
+    (taking.yielding, None, [1, 2], [1, 2]),
+    (taking.later, None, [1, 2], [1, 2]),
+    (taking.norm, None, [[1, 2], [3]], [3, 3]),
+    (taking.marked_one, None, [[1], [2, 3]], [[1], [2]]),
+    (taking.marked_list, None, [[1], [2, 3]], [[1], [2, 3]]),
+    (str.upper, None, ["a", "b"], ["A", "B"]),
+    (list.copy, False, [1, 2], [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("function", "each", "items", "results"), AGREED)
+def test_maps_pipes_and_tests_agree(
+    beam: slither.Beam,
+    function: Callable[..., Payload],
+    each: bool | None,
+    items: list[Payload],
+    results: list[Payload],
+) -> None:
+    pipe = Pipe("agree").python("s", function, each=each)  # type: ignore[arg-type]
+    named = Pipe("named").python("s", ":".join(reference(function)), each=each)  # type: ignore[arg-type]
+    mapped = beam.map(function, items, each=each)  # type: ignore[arg-type]
+    assert list(mapped) == results
+    assert beam.run(pipe, items)["default"] == results
+    assert beam.run(named, items)["default"] == results
+    assert run_pipe(pipe, items)["default"] == results
+    assert run_pipe(named, items)["default"] == results
+    assert run_handler(function, items, each=each) == results
+
+
+class TestAList:
+    """An item that is a list, where annotations alone say that a function takes one."""
+
+    ITEMS: tuple[Payload, ...] = ([1], (2, 3))
+
+    @pytest.mark.parametrize("items", ITEMS)
+    @pytest.mark.parametrize("on_error", ["halt", "skip", "return"])
+    def test_a_map_refuses_it_under_each_policy(
+        self, beam: slither.Beam, items: Payload, on_error: Payload
+    ) -> None:
+        results: Iterator[Payload] = beam.map(
+            taking.double, [1, 2, items], on_error=on_error, batch_size=2
+        )
+        assert [next(results), next(results)] == [2, 4]
+        with pytest.raises(TypeError, match="say each=True"):
+            next(results)
+
+    @pytest.mark.parametrize("items", ITEMS)
+    def test_a_pipe_refuses_it(self, beam: slither.Beam, items: Payload) -> None:
+        for run in (beam.run, run_pipe):
+            pipe = Pipe("p").python("s", taking.double)
+            with pytest.raises(slither.RunError, match="say each=True") as caught:
+                run(pipe, [items])
+            assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_map_refuses_what_goes_against_a_mark_at_once(beam: slither.Beam) -> None:
+    with pytest.raises(TypeError, match=r"marked with @slither\.worker\.batch_handler"):
+        beam.map(taking.marked_list, [], each=True)
+    with pytest.raises(TypeError, match=r"marked with @slither\.worker\.item_handler"):
+        beam.map(taking.marked_one, [], each=False)
+    with pytest.raises(ValueError, match="each is True or False, or None"):
+        beam.map(taking.plain, [], each="yes")  # type: ignore[call-overload]
+
+
+def test_an_error_says_what_the_function_was_given(beam: slither.Beam) -> None:
+    with pytest.raises(TypeError) as caught:
+        list(beam.map(taking.unsaid, [{"n": 1}]))
+    assert "the function was given one item" in str(caught.value.__cause__)
+    assert "each=False" in str(caught.value.__cause__)
+    with pytest.raises(TypeError) as caught:
+        list(beam.map(taking.one, [{"n": 1}], each=False))  # type: ignore[call-overload]
+    assert "the function was given the list" in str(caught.value.__cause__)
+    with pytest.raises(slither.CallError, match=r"not a list; .*given with each=True"):
+        list(beam.map(len, [{"n": 1}], each=False))  # type: ignore[call-overload]
+
+
+def test_a_stand_in_takes_what_the_stage_does() -> None:
+    def run(function: Callable[..., Payload] | str, stand_in: Callable[..., Payload]) -> Payload:
+        pipe = Pipe("p").python("s", function)
+        return run_pipe(pipe, [1, 2], handlers={"s": stand_in})["default"]
+
+    assert run(taking.double, lambda rows: rows[::-1]) == [2, 1]
+    assert run("taking:double", lambda rows: rows[::-1]) == [2, 1]
+    assert run(taking.plain, lambda row: -row) == [-1, -2]
+    assert run("taking:plain", lambda row: -row) == [-1, -2]
+    assert run("not_installed:f", lambda row: -row) == [-1, -2]
+    assert run(taking.plain, taking.marked_list) == [1, 2]

@@ -19,7 +19,13 @@ from slither.worker import item_handler
 
 def test_a_handler_runs_as_in_a_worker() -> None:
     assert run_handler(driven.total, [1, 2]) == [3, 3]
-    assert run_handler(driven.echoes, [(1, [2])]) == [[1, [2]]]
+    assert run_handler(driven.echoes, [(1, [2])], each=False) == [[1, [2]]]
+    assert run_handler(driven.echoes, [[1], [2]], each=True) == [[1], [2]]
+    assert run_handler(driven.double, [1, 2]) == [2, 4]
+    with pytest.raises(TypeError, match="say each=True"):
+        run_handler(driven.echoes, [(1, [2])])
+    with pytest.raises(TypeError, match=r"marked with @slither.worker.batch_handler"):
+        run_handler(driven.total, [1], each=True)
     assert run_handler(driven.one_no_fives, [1, 2]) == [1, 2]
 
 
@@ -183,7 +189,7 @@ score = (
     .route("route", accept=item["score"] >= 0.8, review=item["score"] >= 0.4)
     .output("accept", "review")
 )
-fives = Pipe("fives").python("no_fives", each=driven.one_no_fives, batch_size=4).output("bad")
+fives = Pipe("fives").python("no_fives", driven.one_no_fives, batch_size=4).output("bad")
 PIPES = {
     "routes": (score, 30),
     "skip": (fives.on_error("no_fives", "skip"), 30),
@@ -230,7 +236,9 @@ def test_a_pipe_runs_as_on_beam(beam: slither.Beam, name: str) -> None:
 
 
 def test_functions_and_handlers_stand_in_for_what_is_elsewhere() -> None:
-    pipe = Pipe("p").beam("norm", "normalize").python("model", "no_such_module:predict")
+    pipe = (
+        Pipe("p").beam("norm", "normalize").python("model", "no_such_module:predict", each=False)
+    )
     outputs = run_pipe(
         pipe,
         [" A "],

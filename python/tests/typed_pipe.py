@@ -95,26 +95,33 @@ if TYPE_CHECKING:
     p.python("x", async_generator)
     p.python("x", registered, weight=item["text"].len(), max_weight=10)
     p.python("x", "module:function")
-    p.python("x", each=single)
+    p.python("x", single)
+    p.python("x", takes_one)
+    p.python("x", takes_a_str, each=True)
+    p.python("x", good, each=False)
+    p.python("x", coroutine, each=False)
+    p.python("x", async_generator, each=False)
+    p.python("x", "module:function", each=True)
+    p.python("x", "module:function", each=False)
     p.python("x", command="registered")
     p.route("r", accept=item["score"] >= 0.8).output("accept")
     p.on_error("x", "skip").on_error("y", route("bad")).on_error("z", retry(max_attempts=2))
     p.on_error("x", retry(then=route("bad")))
     p.store("features", "features").batch("b", size=3, timeout=None).pipe("q", p, {"a": "b"})
 
-    p.python("x", takes_one)  # type: ignore[arg-type]
-    p.python("x", takes_a_str)  # type: ignore[arg-type]
-    p.python("x", gives_a_dict)  # type: ignore[arg-type]
-    p.python("x", gives_a_str)  # type: ignore[arg-type]
-    p.python("x", gives_nothing)  # type: ignore[arg-type]
+    p.python("x", takes_one, each=False)  # type: ignore[call-overload]
+    p.python("x", takes_a_str, each=False)  # type: ignore[call-overload]
+    p.python("x", gives_a_dict, each=False)  # type: ignore[call-overload]
+    p.python("x", gives_a_str, each=False)  # type: ignore[call-overload]
+    p.python("x", gives_nothing, each=False)  # type: ignore[call-overload]
+    p.python("x", len, each=False)  # type: ignore[call-overload]
+    p.python("x", each=single)  # type: ignore[call-overload]
     p.python("x", takes_two)  # type: ignore[arg-type]
-    p.python("x", single)  # type: ignore[arg-type]
-    p.python("x", len)  # type: ignore[arg-type]
-    p.python("x", item["a"])  # type: ignore[arg-type]
-    p.python("x", 5)  # type: ignore[arg-type]
-    p.python("x", good, batchsize=3)  # type: ignore[call-arg]
-    p.python("x", good, batch_size="all")  # type: ignore[arg-type]
-    p.python("x", good, ordering="none")  # type: ignore[arg-type]
+    p.python("x", item["a"])  # type: ignore[call-overload]
+    p.python("x", 5)  # type: ignore[call-overload]
+    p.python("x", good, batchsize=3)  # type: ignore[call-overload]
+    p.python("x", good, batch_size="all")  # type: ignore[call-overload]
+    p.python("x", good, ordering="none")  # type: ignore[call-overload]
     p.beam("x", good)  # type: ignore[arg-type]
     p.beam("x", {1, 2})  # type: ignore[arg-type]
     p.beam("x", item, cardinality="two")  # type: ignore[arg-type]

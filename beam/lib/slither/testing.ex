@@ -26,7 +26,8 @@ defmodule Slither.Testing do
       doc:
         "Functions by the names of Python stages. One takes the batch's payloads, or these and " <>
           "the `Slither.Context`, and returns a list of as many results, or `{:error, reason}`. " <>
-          "An exception fails the batch."
+          "An exception fails the batch. In a stage with `each: true` it takes one payload and " <>
+          "returns one result, and fails that item alone."
     ]
   ]
 

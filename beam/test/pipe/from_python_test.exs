@@ -30,7 +30,7 @@ defmodule Slither.Pipe.FromPythonTest do
       from slither import Pipe, item
       from slither.pipe import retry
 
-      def score(rows):
+      def score(rows: list) -> list:
           return [{**row, "score": len(row["text"]) / 10} for row in rows]
 
       score_pipe = (
@@ -230,7 +230,7 @@ defmodule Slither.Pipe.FromPythonTest do
       from slither.worker import batch_handler
 
       @batch_handler("#{context.name}")
-      def add(rows):
+      def add(rows: list) -> list:
           return [row + 1 for row in rows]
 
       p = Pipe("#{context.name}").python("x", add).python("y", command="#{context.name}")
@@ -256,7 +256,7 @@ defmodule Slither.Pipe.FromPythonTest do
       write(context, """
       from slither import Pipe, item
 
-      def sizes(rows):
+      def sizes(rows: list) -> list:
           return [[row, len(rows)] for row in rows]
 
       keyed = Pipe("#{context.name}-k").python("x", sizes, key=item % 2, window=5)
@@ -278,7 +278,7 @@ defmodule Slither.Pipe.FromPythonTest do
       from slither import Pipe, item
       from slither.pipe import route
 
-      def same(rows):
+      def same(rows: list) -> list:
           return rows
 
       p = (
@@ -324,7 +324,7 @@ defmodule Slither.Pipe.FromPythonTest do
     from slither import Pipe, item
     from slither.worker import context
 
-    def where(rows):
+    def where(rows: list) -> list:
         return [[context().pipe, context().stage] for _ in rows]
 
     p = Pipe("#{context.name}").pipe("inner", Pipe("in").python("x", where))

@@ -18,6 +18,7 @@ from slither._errors import PipeError
 from slither._pipe import draw
 from slither._pipe.definition import Pipe
 from slither._pipe.document import handlers
+from slither._takes import contradiction
 from slither._types import Payload
 from slither._worker.errors_out import exception_error
 from slither._worker.targets import TargetError, resolve
@@ -50,13 +51,13 @@ def check(
     except (FileRefused, PipeError) as error:
         errors.write(f"{path}: {error}\n")
         return 1
-    faults = [fault for document in documents for fault in _lost(document)]
+    faults = [fault for document in documents for fault in _faults(document)]
     for index, document in enumerate(documents):
         drawn = draw.mermaid(document) if mermaid else draw.text(document)
         out.write(f"{chr(10) if index else ''}{drawn}\n")
-    for fault in faults:
-        errors.write(f"{path}: {fault}\n")
-    return 1 if faults else 0
+    for certain, fault in faults:
+        errors.write(f"{path}: {'' if certain else 'perhaps a slip: '}{fault}\n")
+    return 1 if any(certain for certain, _fault in faults) else 0
 
 
 def load(path: str) -> list[Pipe]:
@@ -94,10 +95,16 @@ def _module(file: Path) -> types.ModuleType:
     return module
 
 
-def _lost(document: dict[str, Payload]) -> Iterator[str]:
-    # Gives what a worker would not find.
+def _faults(document: dict[str, Payload]) -> Iterator[tuple[bool, str]]:
+    # Gives what a worker would not find, and what does not go together; the first is whether it
+    # fails for certain.
     for handler in handlers(document):
+        where = f"pipe {handler.pipe!r}, stage {handler.stage!r}"
         try:
-            resolve(["function", handler.module, handler.name])
+            function = resolve(["function", handler.module, handler.name])
         except TargetError as error:
-            yield f"pipe {handler.pipe!r}, stage {handler.stage!r}: {error}"
+            yield True, f"{where}: {error}"
+            continue
+        if (found := contradiction(function, handler.takes)) is not None:
+            certain, what = found
+            yield certain, f"{where}: {handler.module}:{handler.name}: {what}"

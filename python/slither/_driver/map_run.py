@@ -44,13 +44,16 @@ class MapRun(Run):
         *,
         batch_size: int | None,
         failures: str,
+        doubts: Callable[[list[Payload]], str | None] | None = None,
     ) -> None:
         """Take all that the run is.
 
-        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``.
+        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``;
+        ``doubts`` says why items leave a doubt of what the function takes.
         """
         super().__init__(link, spec, owner, shows)
         self._failures = failures
+        self._doubts = doubts
         self._batching = Batching(batch_size, spec["max_in_flight"])
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
@@ -66,6 +69,7 @@ class MapRun(Run):
         function: Callable[..., object],
         items: object,
         on_error: settings.OnError,
+        each: bool | None,
         **asked: Unpack[settings.MapOptions],
     ) -> MapRun:
         """Return a run of which nothing has been sent yet; ``asked`` are all of the options."""
@@ -74,7 +78,7 @@ class MapRun(Run):
         most = max(_IN_FLIGHT, 2 * beam.workers) if most is None else most
         spec: dict[str, Payload] = {
             "ordering": settings.one_of("ordering", ordering, ("preserve", "as_completed")),
-            "target": ["each", *reference(function)],
+            "target": [settings.target_kind(function, each), *reference(function)],
             "max_in_flight": settings.count("max_in_flight", most),
             "on_error": policy,
             "isolate": bool(asked["isolate"]),
@@ -84,7 +88,15 @@ class MapRun(Run):
             spec["trace"] = str(asked["trace"])
         size = None if size is None else settings.count("batch_size", size)
         shown = shows(str(getattr(function, "__name__", "map")), items, asked["progress"])
-        return cls(beam._link, spec, beam, shown, batch_size=size, failures=failures)
+        return cls(
+            beam._link,
+            spec,
+            beam,
+            shown,
+            batch_size=size,
+            failures=failures,
+            doubts=settings.doubts(function, each),
+        )
 
     def room(self) -> int:
         """Return a batch's size while the window has room for one."""
@@ -104,6 +116,10 @@ class MapRun(Run):
 
     def feed(self, batch: list[Payload]) -> None:
         """Send a batch; in parts, where it is too large for one frame."""
+        if self._doubts is not None and (doubt := self._doubts(batch)) is not None:
+            # A policy could hide what a worker says of it.
+            self.end(TypeError(doubt))
+            return
         for part in batches.parts(batch, self.pulled):
             self.pulled += part.taken
             body, count = part.body, part.count

@@ -6,7 +6,7 @@ A method returns at once; the thread, or the event loop, that asks for the resul
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 
 from slither._driver import settings
 from slither._driver.lifetime import Lifetime
@@ -28,25 +28,46 @@ class Maps(Lifetime):
 
     @overload
     def map(
-        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
+        self,
+        function: One[T, R],
+        iterable: Iterable[T],
+        *,
+        each: Literal[True] | None = None,
+        **options: Unpack[Keeps],
     ) -> Results[R]: ...
     @overload
     def map(
-        self, function: One[T, R], iterable: Iterable[T], **options: Unpack[Returns]
+        self,
+        function: One[T, R],
+        iterable: Iterable[T],
+        *,
+        each: Literal[True] | None = None,
+        **options: Unpack[Returns],
     ) -> Results[R | Exception]: ...
     @overload
     def map(
-        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Keeps]
+        self,
+        function: Many[T, R],
+        iterable: Iterable[T],
+        *,
+        each: Literal[False] | None = None,
+        **options: Unpack[Keeps],
     ) -> Results[R]: ...
     @overload
     def map(
-        self, function: Many[T, R], iterable: Iterable[T], **options: Unpack[Returns]
+        self,
+        function: Many[T, R],
+        iterable: Iterable[T],
+        *,
+        each: Literal[False] | None = None,
+        **options: Unpack[Returns],
     ) -> Results[R | Exception]: ...
     def map(
         self,
         function: Callable[..., object],
         iterable: Iterable[Payload],
         *,
+        each: bool | None = None,
         batch_size: int | None = None,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
@@ -59,9 +80,13 @@ class Maps(Lifetime):
         """Apply a function to each item, and give the results lazily, one for each item.
 
         ``function`` is given by reference: workers import it by its module and name, so it is
-        one of a module or of the script, not a lambda or a closure. It takes one item; one that
-        is marked with :func:`slither.worker.batch_handler` takes a list of up to ``batch_size``
-        items and returns as many results. Without a ``batch_size``, batches begin with one item,
+        one of a module or of the script, not a lambda or a closure. It takes one item, or a list
+        of up to ``batch_size`` items for which it returns, or yields, as many results. What it
+        takes is said by ``each`` (True for one item); where that is not given, by
+        :func:`slither.worker.item_handler` or :func:`slither.worker.batch_handler` that mark it;
+        else by its annotations: ``list[…] -> list[…]``, or to an iterator, is a list, and all
+        others are one item. Where annotations alone say a list, and an item is a list itself, it
+        is a TypeError. Without a ``batch_size``, batches begin with one item,
         so that a few slow items go to all workers, and grow up to 64 while they come back soon.
 
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
@@ -87,6 +112,7 @@ class Maps(Lifetime):
             function,
             iterable,
             on_error,
+            each,
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
@@ -99,25 +125,46 @@ class Maps(Lifetime):
 
     @overload
     def amap(
-        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
+        self,
+        function: One[T, R],
+        iterable: AnyIterable[T],
+        *,
+        each: Literal[True] | None = None,
+        **options: Unpack[Keeps],
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
-        self, function: One[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
+        self,
+        function: One[T, R],
+        iterable: AnyIterable[T],
+        *,
+        each: Literal[True] | None = None,
+        **options: Unpack[Returns],
     ) -> AsyncResults[R | Exception]: ...
     @overload
     def amap(
-        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Keeps]
+        self,
+        function: Many[T, R],
+        iterable: AnyIterable[T],
+        *,
+        each: Literal[False] | None = None,
+        **options: Unpack[Keeps],
     ) -> AsyncResults[R]: ...
     @overload
     def amap(
-        self, function: Many[T, R], iterable: AnyIterable[T], **options: Unpack[Returns]
+        self,
+        function: Many[T, R],
+        iterable: AnyIterable[T],
+        *,
+        each: Literal[False] | None = None,
+        **options: Unpack[Returns],
     ) -> AsyncResults[R | Exception]: ...
     def amap(
         self,
         function: Callable[..., object],
         iterable: AnyIterable[Payload],
         *,
+        each: bool | None = None,
         batch_size: int | None = None,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
@@ -136,6 +183,7 @@ class Maps(Lifetime):
             function,
             iterable,
             on_error,
+            each,
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,

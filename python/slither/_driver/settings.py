@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 
-from slither import _options
+from slither import _options, _takes
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -55,6 +56,27 @@ class Returns(MapOptions, total=False):
     """The options of a map that gives exceptions in the places of results."""
 
     on_error: Required[Literal["return"]]
+
+
+def target_kind(function: object, each: bool | None) -> str:
+    """Return how a call names a function that takes what ``each`` says.
+
+    Raises ValueError for what is no answer, and TypeError where the function's mark says else.
+    """
+    _options.checked("each", each, _options.either(_options.BOOL, None))
+    if callable(function):
+        _takes.given(function, each)
+    return "each" if each is None else "item" if each else "function"
+
+
+def doubts(function: object, each: bool | None) -> Callable[[list[Payload]], str | None] | None:
+    """Return what says why items leave a doubt of what a function takes; None if none can."""
+    if each is not None or not callable(function):
+        return None
+    found = _takes.takes(function)
+    if found.what == "item" or found.why != "annotations":
+        return None
+    return partial(_takes.doubt, function, found)
 
 
 def count(name: str, value: T) -> T:

@@ -6,15 +6,15 @@ It runs in the thread of whoever writes a pipe; :class:`slither.Beam` and BEAM t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from slither._errors import PipeError
 from slither._options import TEXT, nearest, wrong
 from slither._pipe import options as known
 from slither._pipe.document import lost_target
 from slither._pipe.expression import Expression, Operand
-from slither._pipe.handler import BatchHandler, target
+from slither._pipe.handler import BatchHandler, ItemHandler, target
 from slither._pipe.mistakes import caller, mistake
 from slither._pipe.mistakes import name as checked_name
 from slither._pipe.operand import expression_of
@@ -121,22 +121,47 @@ class Pipe:
                 raise mistake(f"stage {name!r}: {alone} goes with the name of a function")
         return self._stage(name, "beam", {"expression": expression_of(value)}, options)
 
+    @overload
     def python(
         self,
         name: str,
-        handler: BatchHandler | str | None = None,
+        handler: BatchHandler | str,
         /,
         *,
-        each: Callable[[Payload], Payload] | None = None,
+        each: Literal[False],
+        **options: Unpack[known.PythonOptions],
+    ) -> Pipe: ...
+    @overload
+    def python(
+        self,
+        name: str,
+        handler: ItemHandler | str | None = None,
+        /,
+        *,
+        each: Literal[True] | None = None,
+        command: str | None = None,
+        **options: Unpack[known.PythonOptions],
+    ) -> Pipe: ...
+    def python(
+        self,
+        name: str,
+        handler: BatchHandler | ItemHandler | str | None = None,
+        /,
+        *,
+        each: bool | None = None,
         command: str | None = None,
         **options: Unpack[known.PythonOptions],
     ) -> Pipe:
-        """Add a stage that runs batches on Python workers.
+        """Add a stage that runs a function on Python workers.
 
-        Exactly one of ``handler``, a function of a list that returns a list (or its reference,
-        ``"module:function"``), ``each``, a function of one item that is marked with
-        :func:`slither.worker.item_handler`, and ``command``, the name of a registered handler.
-        A function goes by reference: a worker imports its module.
+        ``handler`` is the function, or its reference, ``"module:function"``: a worker imports its
+        module. It takes one item, and its exception fails that item alone; or, to be quicker, the
+        list of a batch's items, and returns or yields as many results. What it takes is said by
+        ``each`` (True for one item); where that is not given, by
+        :func:`slither.worker.item_handler` or :func:`slither.worker.batch_handler` that mark it;
+        else by its annotations: ``list[…] -> list[…]``, or to an iterator, is a list, and all
+        others are one item, as with :meth:`slither.Beam.map`. In place of ``handler``,
+        ``command`` is the name of a registered one.
 
         Options, as of a dispatch: ``batch_size`` (64, or ``"auto"`` with
         ``batch_time``, the seconds that a batch should take (0.05), ``min_batch_size`` and

@@ -19,6 +19,7 @@ class Handler(NamedTuple):
     name: str
     pipe: str
     stage: str
+    takes: str
 
 
 def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
@@ -27,7 +28,8 @@ def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
         if stage["type"] == "pipe":
             yield from handlers(stage["pipe"])
         elif "module" in stage:
-            yield Handler(stage["module"], stage["function"], document["name"], stage["name"])
+            found = stage["module"], stage["function"], document["name"], stage["name"]
+            yield Handler(*found, stage.get("takes", "list"))
 
 
 def routed(policy: Payload) -> str | None:

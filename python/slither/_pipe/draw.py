@@ -48,6 +48,8 @@ def _what(stage: Document) -> str:
     options = [f"{name}={render(value)}" for name, value in stage.get("options", {}).items()]
     if "module" in stage:
         runs = f"{stage['module']}:{stage['function']}"
+        if stage.get("takes") == "item":
+            options.insert(0, "each=True")
     elif stage["type"] == "python":
         runs = f"command {stage['command']}"
     elif "function" in stage:

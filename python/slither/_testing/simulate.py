@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from slither._errors import CallError, RunError, SlitherError
 from slither._outputs import Outputs, why
 from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
+from slither._takes import takes
 from slither._testing.policy import Policy, as_told, facts, is_splittable
 from slither._types import Payload
 from slither._wire.codec import decode, encode
@@ -108,7 +109,7 @@ class Simulation:
                     "cardinality='many'; beam.run does"
                 )
             if entries:
-                yield from self._tried(stage, entries, function, 0)
+                yield from self._tried(stage, entries, function, 0, False)
             return
         for entry in entries:
             try:
@@ -131,7 +132,7 @@ class Simulation:
 
     def _python(self, stage: Document, entries: list[_Entry]) -> Moves:
         options = stage.get("options", {})
-        handler = self._handlers.get(stage["name"]) or _handler(stage)
+        handler, each = _handler(stage, self._handlers.get(stage["name"]))
         if "weight" in options:
             weighed = yield from self._measured(stage, "weight", entries)
             batches = _weighted(weighed, options["max_weight"])
@@ -142,7 +143,7 @@ class Simulation:
             size = options.get("batch_size", 64)
             batches = _parts(entries, 64 if size == "auto" else size)
         for number, batch in enumerate(batches):
-            yield from self._tried(stage, batch, handler, number)
+            yield from self._tried(stage, batch, handler, number, each)
 
     def _router(self, stage: Document, entries: list[_Entry]) -> Moves:
         for entry in entries:
@@ -202,7 +203,12 @@ class Simulation:
         return measured
 
     def _tried(
-        self, stage: Document, batch: list[_Entry], handler: Handler, number: int
+        self,
+        stage: Document,
+        batch: list[_Entry],
+        handler: Handler,
+        number: int,
+        each: bool | None,
     ) -> Moves:
         isolate = stage.get("options", {}).get("isolate", False)
         policy = self._policy(stage)
@@ -213,7 +219,7 @@ class Simulation:
             alone = True
             try:
                 payloads = [entry.payload for entry in batch]
-                results = self._call(handler, payloads, attempt=attempt, **place)
+                results = self._call(handler, payloads, each=each, attempt=attempt, **place)
             except Exception as error:  # noqa: BLE001 - for the policy to say
                 if isolate and len(batch) > 1 and is_splittable(error):
                     half = len(batch) // 2
@@ -278,10 +284,26 @@ class Simulation:
             entries[:] = filter(self._goes_on, entries)
 
 
-def _handler(stage: Document) -> Handler:
+def _handler(stage: Document, instead: Handler | None) -> tuple[Handler, bool | None]:
+    """Return what runs a stage, and what it takes, as ``each`` of ``run_handler``."""
+    each = {"list": False, "item": True}.get(stage.get("takes", "list"))
+    own, lost = _own(stage)
+    handler = instead or own
+    if takes(handler).why in ("item_handler", "batch_handler"):
+        # A mark tells of itself, but not what was said against it.
+        return handler, None if instead or not each else each
+    if instead is None and lost:
+        each = False
+    if instead is not None and each is None and not lost:
+        each = takes(own).what == "item"
+    return handler, each
+
+
+def _own(stage: Document) -> tuple[Handler, bool]:
+    # What a stage names, and whether that can't be found.
     named = ["command", stage["command"]] if "command" in stage else None
     try:
-        return resolve(named or ["function", stage["module"], stage["function"]])
+        return resolve(named or ["function", stage["module"], stage["function"]]), False
     except TargetError as error:
         lost = CallError(str(error), {"kind": "import_failed"})
 
@@ -289,7 +311,7 @@ def _handler(stage: Document) -> Handler:
         # A handler that a worker can't find fails its batches, under the stage's policy.
         raise lost
 
-    return fail
+    return fail, True
 
 
 def _parts(entries: list[T], size: int) -> Iterator[list[T]]:

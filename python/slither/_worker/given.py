@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # a list.
 _ODD = (TypeError, AttributeError)
 _NO_LIST = re.compile(
-    r"not iterable|has no len|not subscriptable|indices must be integers"
-    r"|'str' object has no attribute|has no attribute '(append|extend|index|copy|sort)'"
+    r"not iterable|doesn't apply to|is not a mapping|has no len|not subscriptable"
+    r"|indices must be integers|'str' object has no attribute"
+    r"|has no attribute '(append|extend|index|copy|sort)'"
 )
 
 

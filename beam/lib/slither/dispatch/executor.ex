@@ -4,7 +4,9 @@ defmodule Slither.Dispatch.Executor do
 
   `c:execute_batch/3` takes the batch's items, the `Slither.Context` and the dispatch's options,
   and returns `{:ok, results}` with one payload for each item, in order, or `{:error, reason}`. A
-  result may be an item as well, which then takes the place of the one that was given. It runs in
+  result may be an item as well, which then takes the place of the one that was given. With
+  `{:ok, results, errors}`, single items fail: `errors` is a map of exceptions by the places of their
+  results, from 0. It runs in
   a process of its own, which is killed when `timeout` has passed; an exception is an error of the
   batch. `{:error, reason}` fails the batch with `:executor_failed`, and the error's `cause` has the
   reason in its `details`.
@@ -27,7 +29,9 @@ defmodule Slither.Dispatch.Executor do
   alias Slither.{Context, Error, Item}
 
   @callback execute_batch(items :: [Item.t(), ...], Context.t(), options :: keyword) ::
-              {:ok, [term | Item.t()]} | {:error, term}
+              {:ok, [term | Item.t()]}
+              | {:ok, [term | Item.t()], %{optional(non_neg_integer) => Exception.t()}}
+              | {:error, term}
 
   @doc "The call's target for a worker, or `:external` where another library runs it."
   @callback target(options :: keyword) :: {:ok, [String.t()]} | :external | {:error, Error.t()}

@@ -13,6 +13,14 @@ defmodule Slither.Dispatch.Settings do
     executor: [type: :atom, default: Executors.SnakeBridge, doc: "What runs a batch."],
     module: [type: :name, doc: "The Python module (SnakeBridge executor)."],
     function: [type: :name, doc: "The function in it (SnakeBridge executor)."],
+    each: [
+      type: {:or, [:boolean, {:in, [:auto]}]},
+      default: false,
+      doc:
+        "Whether the function takes one item, and its exception fails that item alone. Without " <>
+          "it, the function takes the list of a batch's items, unless `item_handler` marks it. " <>
+          "`:auto`: its marks and annotations say which, as in Python's `Pipe.python` and `map`."
+    ],
     command: [type: :name, doc: "The registered handler (Snakepit executor)."],
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
     batch_size: [

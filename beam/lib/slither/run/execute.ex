@@ -18,6 +18,7 @@ defmodule Slither.Run.Execute do
     case result do
       # An improper list has no length.
       {:ok, results} when length(results) >= 0 -> results(executor, results, timing)
+      {:ok, results, errors} when length(results) >= 0 -> some(executor, results, errors, timing)
       {:error, %DispatchError{cause: %Error{} = error}} -> Outcome.error(error, timing)
       {:error, %Error{} = error} -> Outcome.error(error, timing)
       {:error, reason} -> Outcome.error(failed(executor, inspect(reason), reason), timing)
@@ -31,6 +32,15 @@ defmodule Slither.Run.Execute do
     kind, value ->
       text = Exception.format(kind, value, __STACKTRACE__)
       Outcome.error(failed(executor, text, {kind, value}), nil)
+  end
+
+  defp some(executor, results, errors, timing) do
+    last = length(results) - 1
+
+    if is_map(errors) and
+         Enum.all?(errors, fn {at, error} -> at in 0..last//1 and is_exception(error) end),
+       do: %{results(executor, results, timing) | errors: errors},
+       else: Outcome.error(bad_return(executor, {:ok, results, errors}), timing)
   end
 
   # What comes after adds facts to an item's meta, outside of any policy.
@@ -63,7 +73,7 @@ defmodule Slither.Run.Execute do
       reason: :wrong_result,
       message:
         "#{inspect(executor)}.execute_batch/3 returned #{inspect(other, limit: 5)}; " <>
-          "it returns {:ok, results} or {:error, reason}"
+          "it returns {:ok, results}, {:ok, results, errors} or {:error, reason}"
     }
   end
 end

@@ -11,6 +11,48 @@ defmodule Slither.Testing.Executor do
   def execute_batch(items, context, options) do
     function = options[:executor_options][:function]
 
+    if options[:each] == true,
+      do: each(items, function, context),
+      else: batch(items, function, context)
+  end
+
+  # A function of one payload, whose exception fails that item alone.
+  defp each(items, function, context) do
+    {results, errors} =
+      items
+      |> Enum.map(&alone(&1.payload, function, context))
+      |> Enum.with_index()
+      |> Enum.reduce({[], %{}}, fn
+        {{:ok, result}, _index}, {results, errors} ->
+          {[result | results], errors}
+
+        {{:error, error}, index}, {results, errors} ->
+          {[nil | results], Map.put(errors, index, error)}
+      end)
+
+    {:ok, Enum.reverse(results), errors}
+  end
+
+  defp alone(payload, function, context) do
+    with {:ok, [payload]} <- cross([payload]),
+         {:ok, result} <- one(function, payload, context),
+         {:ok, [result]} <- cross([result]),
+         do: {:ok, result}
+  end
+
+  defp one(function, payload, context) do
+    case call(function, payload, context) do
+      {:error, %Error{} = error} -> {:error, error}
+      {:error, reason} -> {:error, failed(inspect(reason))}
+      result -> {:ok, result}
+    end
+  rescue
+    exception -> {:error, failed(Exception.format(:error, exception, __STACKTRACE__))}
+  end
+
+  defp failed(text), do: %Error{reason: :executor_failed, message: "the function failed: #{text}"}
+
+  defp batch(items, function, context) do
     with {:ok, payloads} <- cross(Enum.map(items, & &1.payload)),
          results when is_list(results) <- call(function, payloads, context) do
       cross(results)

@@ -9,7 +9,10 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
       def predict_batch(rows: list[dict]) -> list[dict]:
           return [{**row, "score": 0.5} for row in rows]
 
-  Where the SnakeBridge library is loaded, its runtime runs the call instead.
+  With `each: true` it takes one payload, and is called for each of a batch: `module: "math",
+  function: "sqrt", each: true`. Its exception fails that item alone.
+
+  Where the SnakeBridge library is loaded, its runtime runs the call instead, without `each:`.
   """
 
   @behaviour Slither.Dispatch.Executor
@@ -21,9 +24,14 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
   @spec target(keyword) :: {:ok, [String.t()]} | :external | {:error, Error.t()}
   def target(options) do
     case {options[:module], options[:function]} do
-      {nil, _} -> {:error, missing(:module, "\"my_model\"")}
-      {_, nil} -> {:error, missing(:function, "\"predict_batch\"")}
-      _ -> if External.loaded?(:snakebridge), do: :external, else: {:ok, target_of(options)}
+      {nil, _} ->
+        {:error, missing(:module, "\"my_model\"")}
+
+      {_, nil} ->
+        {:error, missing(:function, "\"predict_batch\"")}
+
+      _ ->
+        if External.loaded?(:snakebridge), do: library(options), else: {:ok, target_of(options)}
     end
   end
 
@@ -38,7 +46,24 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
   end
 
   defp target_of(options),
-    do: ["function", to_string(options[:module]), to_string(options[:function])]
+    do: [kind(options[:each]), to_string(options[:module]), to_string(options[:function])]
+
+  defp kind(true), do: "item"
+  defp kind(:auto), do: "each"
+  defp kind(_list), do: "function"
+
+  defp library(options) do
+    if options[:each] in [nil, false],
+      do: :external,
+      else:
+        {:error,
+         %Error{
+           reason: :invalid_option,
+           message:
+             "each: goes with Slither's own workers, and the SnakeBridge library is loaded",
+           details: %{option: :each}
+         }}
+  end
 
   defp missing(option, example) do
     %Error{

@@ -24,6 +24,7 @@ defmodule Slither.Dispatch.Executors.Snakepit do
   def target(options) do
     cond do
       options[:command] == nil -> {:error, missing()}
+      options[:each] not in [nil, false] -> {:error, no_each()}
       External.loaded?(:snakepit) -> :external
       true -> {:ok, ["command", to_string(options[:command])]}
     end
@@ -38,6 +39,16 @@ defmodule Slither.Dispatch.Executors.Snakepit do
       timeout = Limit.total(options[:timeout], length(payloads))
       {Snakepit, :execute, [command, %{"items" => payloads}, [timeout: timeout]]}
     end)
+  end
+
+  defp no_each do
+    %Error{
+      reason: :invalid_option,
+      message:
+        "each: goes with module: and function:; a command says by its decorator, item_handler or " <>
+          "batch_handler, what it takes",
+      details: %{option: :each}
+    }
   end
 
   defp missing do

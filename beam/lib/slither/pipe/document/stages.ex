@@ -97,9 +97,20 @@ defmodule Slither.Pipe.Document.Stages do
   end
 
   defp target(part) do
-    Part.map(part, ~w(name type module function options))
-    [module: Part.string(part, "module"), function: Part.string(part, "function")]
+    Part.map(part, ~w(name type module function takes options))
+    target = [module: Part.string(part, "module"), function: Part.string(part, "function")]
+    target ++ takes(part)
   end
+
+  defp takes(%{value: %{"takes" => _}} = part) do
+    case Part.one_of(part, "takes", ~w(list item each)) do
+      "list" -> []
+      "item" -> [each: true]
+      "each" -> [each: :auto]
+    end
+  end
+
+  defp takes(_part), do: []
 
   defp route(part) do
     to = part |> Part.map(~w(when to)) |> Part.name("to")
