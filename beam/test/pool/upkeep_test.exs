@@ -130,6 +130,24 @@ defmodule Slither.Pool.UpkeepTest do
              state |> Upkeep.await_ready({pid(1), :tag}, 50) |> after_event()
   end
 
+  test "a session that waits for a worker to come takes another where that one does not" do
+    granted = fn effects -> for {:tell, _, {:granted, ref, _lane}} <- effects, do: ref end
+
+    for ends <- [
+          &failed(&1, 1),
+          &after_event(Upkeep.change(&1, {:resize, 1}, {pid(1), :tag}))
+        ] do
+      {[{:start, 0}, {:start, 1}], state} = begin(size: 2)
+      {_effects, state} = ready(state, 0)
+      {effects, state} = request(state, :a, session: "upkeep a")
+      assert granted.(effects) == [:a]
+      {effects, state} = request(state, :b, session: "upkeep b")
+      assert granted.(effects) == []
+      {effects, _state} = ends.(state)
+      assert granted.(effects) == [:b]
+    end
+  end
+
   defp fail_and_retry(state, 0), do: state
 
   defp fail_and_retry(state, times) do

@@ -46,12 +46,23 @@ defmodule Slither.Pipe.Outbox do
   end
 
   defp deliver(%__MODULE__{pending: [_ | _], delivering: 0} = outbox) do
-    {outputs, {count, followed}} = Enum.map_reduce(outbox.pending, {0, []}, &part/2)
+    {outputs, followed} =
+      if plain?(outbox.pending), do: {outbox.pending, []}, else: parts(outbox.pending)
+
     Sink.deliver(outbox.sink, outputs)
-    %{outbox | pending: [], delivering: count, followed: Enum.reverse(followed)}
+    %{outbox | pending: [], delivering: length(outputs), followed: followed}
   end
 
   defp deliver(outbox), do: outbox
+
+  # Where nobody follows an input, this look is all that it costs.
+  defp plain?([{_output, _item} | outputs]), do: plain?(outputs)
+  defp plain?(outputs), do: outputs == []
+
+  defp parts(outputs) do
+    {outputs, {_count, followed}} = Enum.map_reduce(outputs, {0, []}, &part/2)
+    {outputs, Enum.reverse(followed)}
+  end
 
   defp part({nil, output, item}, {place, followed}), do: {{output, item}, {place + 1, followed}}
 

@@ -29,31 +29,28 @@ defmodule Slither.Pipe.Sink do
 
   @impl true
   def handle_cast({:deliver, server, outputs}, setup) do
-    {count, failed} =
-      Enum.reduce(outputs, {0, %{}}, fn {output, item}, {place, failed} ->
-        answer = call(setup, output, item)
-        Counts.reached(setup.counts, output, kind(output, item))
-
-        case answer do
-          :ok -> {place + 1, failed}
-          {:error, error} -> {place + 1, Map.put(failed, place, error)}
-        end
-      end)
-
+    {count, failed} = each(outputs, setup, 0, %{})
     send(server, {__MODULE__, :delivered, count, failed})
     {:noreply, setup}
   end
+
+  defp each([{output, item} | outputs], setup, place, failed) do
+    answer = call(setup, output, item)
+    Counts.reached(setup.counts, output, kind(output, item))
+
+    case answer do
+      :ok -> each(outputs, setup, place + 1, failed)
+      {:error, error} -> each(outputs, setup, place + 1, Map.put(failed, place, error))
+    end
+  end
+
+  defp each([], _setup, count, failed), do: {count, failed}
 
   # A sink may start processes and timers: drop what they send here, so that it does not pile up.
   @impl true
   def handle_info(_message, setup), do: {:noreply, setup}
 
-  defp kind(output, item) do
-    case Fates.of(output, item) do
-      {:routed, _output, _error} -> :routed
-      :ok -> :out
-    end
-  end
+  defp kind(output, item), do: if(Fates.of(output, item) == :ok, do: :out, else: :routed)
 
   defp call(%{sinks: sinks} = setup, output, item) do
     case sinks do
