@@ -49,6 +49,9 @@ defmodule Slither.Gather do
 
   @registry Slither.Python.Registry
 
+  # The longest time that the VM waits for a message.
+  @longest 0xFFFFFFFF
+
   @type name :: term
 
   @doc "A child specification, so that gathers can stand under any supervisor."
@@ -89,14 +92,16 @@ defmodule Slither.Gather do
   def call(name, item, timeout \\ 5_000)
 
   def call(name, item, timeout)
-      when timeout == :infinity or (is_integer(timeout) and timeout >= 0) do
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest) do
     with {:ok, server, key} <- find(name),
          {:ok, key} <- key(key, item),
          do: ask(name, server, key, item, timeout)
   end
 
   def call(_name, _item, timeout) do
-    message = "timeout takes milliseconds (0 or more) or :infinity, got #{inspect(timeout)}"
+    message =
+      "timeout takes milliseconds (0 to #{@longest}) or :infinity, got #{inspect(timeout)}"
+
     {:error, %Error{reason: :invalid_option, where: "Slither.Gather.call/3", message: message}}
   end
 

@@ -367,6 +367,7 @@ defmodule Slither.GatherTest do
 
       assert {:error, %Error{reason: :invalid_option}} = Gather.call(:a, 1, -1)
       assert {:error, %Error{reason: :invalid_option}} = Gather.call(:a, 1, "1")
+      assert {:error, %Error{reason: :invalid_option}} = Gather.call(:a, 1, 5_000_000_000)
     end
 
     test "functions can stand in for Python" do

@@ -8,7 +8,7 @@ defmodule Slither.Gather.WaitingTest do
   test "a key's items go in the order in which they came, no more than a batch" do
     waiting = Enum.reduce(0..4, Waiting.new(3), &Waiting.put(&2, &1, :a, "item #{&1}", &1))
     assert Waiting.oldest(waiting) == {:a, 0}
-    assert Waiting.full(waiting) == {:ok, :a}
+    assert Waiting.full(waiting) == {:key, :a}
     assert {[{0, "item 0"}, {1, "item 1"}, {2, "item 2"}], 0, waiting} = Waiting.take(waiting, :a)
     assert Waiting.full(waiting) == nil
     assert {[{3, _}, {4, _}], 3, waiting} = Waiting.take(waiting, :a)
@@ -86,7 +86,7 @@ defmodule Slither.Gather.WaitingTest do
     assert Waiting.batches(waiting, -1) ==
              sizes |> Map.values() |> Enum.map(&div(&1, max)) |> Enum.sum()
 
-    full = for {key, size} <- sizes, size >= max, do: {:ok, key}
+    full = for {key, size} <- sizes, size >= max, do: {:key, key}
     assert Waiting.full(waiting) in if(full == [], do: [nil], else: full)
   end
 end

@@ -23,8 +23,6 @@ defmodule Slither.Driver.GatherRun do
           ended: boolean
         }
 
-  # ms without a message after which lanes that are not needed go back to the pool.
-  @linger 1
   @nothing <<0xC0>>
 
   @doc "Runs until the driver ends it and all is answered; the last frame is `done`."
@@ -54,7 +52,7 @@ defmodule Slither.Driver.GatherRun do
     receive do
       message -> message |> message(state) |> answer()
     after
-      linger(state) -> %{state | batches: Batches.rest(state.batches)}
+      Batches.linger(state.batches) -> %{state | batches: Batches.rest(state.batches)}
     end
   end
 
@@ -62,8 +60,6 @@ defmodule Slither.Driver.GatherRun do
     Batches.close(state.batches)
     Transport.write(state.port, Done.frame(state.id, nil, nil))
   end
-
-  defp linger(state), do: if(Batches.unrested?(state.batches), do: @linger, else: :infinity)
 
   defp message(message, state) do
     case Run.read(message) do

@@ -16,7 +16,13 @@ defmodule Slither.Gather.Batches do
   alias Slither.Run.Carrier.Pool, as: Carrier
   alias Slither.Telemetry.Events
 
-  @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts]
+  # ms between looks at places that are not needed, and the longest time that one is kept.
+  @look 5
+  @keep 100
+  # The longest time that a timer takes.
+  @longest 0xFFFFFFFF
+
+  @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts, :answered]
   defstruct @enforce_keys ++
               [again: :queue.new(), out: %{}, gone: MapSet.new(), number: 0] ++
               [answers: [], timer: nil, sent: 0, unrested?: false]
@@ -30,7 +36,7 @@ defmodule Slither.Gather.Batches do
   them that nobody waits for. `answers` are to be taken, the last one first; `sent` counts batches.
   `timer` is set for when the oldest item will have waited for long enough: for `max_wait`, which is
   in native units, as all times are. `unrested?` says that the carrier may hold places that are not
-  needed.
+  needed; the last answer came at `answered`.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -45,7 +51,8 @@ defmodule Slither.Gather.Batches do
           answers: [{seq, answer}],
           timer: {reference, integer} | nil,
           sent: non_neg_integer,
-          unrested?: boolean
+          unrested?: boolean,
+          answered: integer
         }
 
   @doc """
@@ -59,7 +66,8 @@ defmodule Slither.Gather.Batches do
       carrier: Carrier.open(plan, inbox),
       max_wait: System.convert_time_unit(options[:max_wait], :millisecond, :native),
       waiting: Waiting.new(options[:max_batch]),
-      facts: facts
+      facts: facts,
+      answered: now()
     }
   end
 
@@ -81,9 +89,9 @@ defmodule Slither.Gather.Batches do
   def idle?(batches),
     do: waiting(batches) == 0 and batches.out == %{} and :queue.is_empty(batches.again)
 
-  @doc "Whether `rest/1` may have something to give back."
-  @spec unrested?(t) :: boolean
-  def unrested?(batches), do: batches.unrested?
+  @doc "ms without a message after which `rest/1` is to be called."
+  @spec linger(t) :: timeout
+  def linger(batches), do: if(batches.unrested?, do: @look, else: :infinity)
 
   ## What a driver does
 
@@ -136,10 +144,18 @@ defmodule Slither.Gather.Batches do
   @spec take(t) :: {[{seq, answer}], t}
   def take(batches), do: {Enum.reverse(batches.answers), %{batches | answers: []}}
 
-  @doc "Gives back places that are not needed."
+  @doc """
+  Gives back places that are not needed. The next item may come soon, and would have to ask the pool
+  for a place: so they are kept a while where that costs nobody anything.
+  """
   @spec rest(t) :: t
-  def rest(%__MODULE__{carrier: carrier} = batches),
-    do: %{batches | carrier: Carrier.rest(carrier), unrested?: false}
+  def rest(%__MODULE__{carrier: carrier} = batches) do
+    idle = System.convert_time_unit(now() - batches.answered, :native, :millisecond)
+
+    if Handle.spare?(carrier.handle) and idle < @keep,
+      do: batches,
+      else: %{batches | carrier: Carrier.rest(carrier), unrested?: false}
+  end
 
   @doc "Ends everything that is out."
   @spec close(t) :: :ok
@@ -160,7 +176,7 @@ defmodule Slither.Gather.Batches do
       {batch, out} ->
         carrier = Carrier.done(carrier, ref, Outcome.slot(outcome))
 
-        %{batches | out: out, carrier: carrier, unrested?: true}
+        %{batches | out: out, carrier: carrier, unrested?: true, answered: now()}
         |> answered(batch, outcome)
         |> advance()
     end
@@ -224,16 +240,9 @@ defmodule Slither.Gather.Batches do
          {key, since} <- Waiting.oldest(batches.waiting) do
       if since + batches.max_wait <= now or map_size(batches.out) < workers(batches),
         do: {:key, key},
-        else: whole(batches)
+        else: Waiting.full(batches.waiting) || :none
     else
       false -> :again
-      nil -> :none
-    end
-  end
-
-  defp whole(batches) do
-    case Waiting.full(batches.waiting) do
-      {:ok, key} -> {:key, key}
       nil -> :none
     end
   end
@@ -282,7 +291,7 @@ defmodule Slither.Gather.Batches do
 
   defp set(batches, at, now) do
     batches = disarm(batches)
-    time = System.convert_time_unit(at - now, :native, :millisecond) + 1
+    time = min(System.convert_time_unit(at - now, :native, :millisecond) + 1, @longest)
     %{batches | timer: {Mailbox.start_timer(batches.carrier.inbox, time), at}}
   end
 

@@ -9,10 +9,6 @@ defmodule Slither.Gather.Server do
   alias Slither.Gather.{Batches, Settings, Waiting}
   alias Slither.Run.Mailbox
 
-  # ms without a message after which lanes that are not needed go back to the pool. A caller that
-  # calls again and again finds its lane still there.
-  @linger 1
-
   # ms within which the server must say its status. It never blocks, so that is plenty.
   @answer 5_000
 
@@ -77,8 +73,10 @@ defmodule Slither.Gather.Server do
   end
 
   @impl true
-  def handle_info(:timeout, state),
-    do: {:noreply, %{state | batches: Batches.rest(state.batches)}}
+  def handle_info(:timeout, state) do
+    state = %{state | batches: Batches.rest(state.batches)}
+    {:noreply, state, linger(state)}
+  end
 
   def handle_info({:DOWN, _monitor, :process, caller, _reason}, state),
     do: proceed(forget(state, caller))
@@ -153,8 +151,7 @@ defmodule Slither.Gather.Server do
 
   defp linger(%__MODULE__{batches: nil}), do: :infinity
 
-  defp linger(%__MODULE__{batches: batches}),
-    do: if(Batches.unrested?(batches), do: @linger, else: :infinity)
+  defp linger(%__MODULE__{batches: batches}), do: Batches.linger(batches)
 
   defp report(state) do
     waiting = if state.batches, do: Batches.waiting(state.batches), else: 0

@@ -24,7 +24,7 @@ defmodule Slither.Gather.Settings do
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
     max_batch: [type: :pos_integer, default: 64, doc: "The most items in one call of Python."],
     max_wait: [
-      type: :non_neg_integer,
+      type: {:or, [{:in, [0]}, :milliseconds]},
       default: 5,
       doc: "ms after which an item no longer waits for others, though workers are busy."
     ],

@@ -57,9 +57,9 @@ defmodule Slither.Gather.Waiting do
   end
 
   @doc "A key that has a whole batch; nil for none."
-  @spec full(t) :: {:ok, key} | nil
+  @spec full(t) :: {:key, key} | nil
   def full(%__MODULE__{full: full}) when full == %{}, do: nil
-  def full(%__MODULE__{full: full}), do: {:ok, full |> Map.keys() |> hd()}
+  def full(%__MODULE__{full: full}), do: {:key, full |> Map.keys() |> hd()}
 
   @doc "How many batches there are that are whole, or have an item that waits since `time` or before."
   @spec batches(t, integer) :: non_neg_integer

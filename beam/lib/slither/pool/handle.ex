@@ -44,6 +44,13 @@ defmodule Slither.Pool.Handle do
       not Board.long?(board, slot, max(1, handle.window - 1))
   end
 
+  @doc """
+  Whether who holds a lane that it does not need at once may keep it a while: nobody waits, and who
+  comes finds another lane of the same worker.
+  """
+  @spec spare?(t) :: boolean
+  def spare?(handle), do: handle.window > 1 and not Board.waiting?(handle.board)
+
   @doc "Whether a session may have state in the pool. One that has just stopped has no sessions."
   @spec session?(t, String.t()) :: boolean
   def session?(handle, id) do
