@@ -145,6 +145,58 @@ defmodule Slither.TestingPoolTest do
     end
   end
 
+  test "streams of a call draw from an enumerable, and close it" do
+    me = self()
+
+    numbers = fn first ->
+      Stream.resource(
+        fn -> first end,
+        fn n -> {[n], n + 1} end,
+        fn n -> send(me, {:closed, n}) end
+      )
+    end
+
+    functions = %{"m.numbers" => numbers, "m.list" => fn -> [1, 2] end, "m.one" => fn -> 1 end}
+    pool = pool(functions, size: 1)
+    stream = Slither.stream_call("m", "numbers", [5], pool: pool)
+    assert Enum.take(stream, 3) == [5, 6, 7]
+    assert_receive {:closed, _n}, 60_000
+    assert stream |> Enum.take(2_500) |> List.last() == 2_504
+    assert_receive {:closed, _n}, 60_000
+    assert Enum.to_list(Slither.stream_call("m", "list", [], pool: pool)) == [1, 2]
+
+    assert_raise Error, ~r/many values are a list or a stream/, fn ->
+      Enum.to_list(Slither.stream_call("m", "one", [], pool: pool))
+    end
+  end
+
+  test "a stream that fails gives what came before" do
+    failing = fn -> Stream.map(1..5, fn n -> if n == 3, do: raise("no 3"), else: n end) end
+    pool = pool(%{"m.f" => failing, "m.pid" => fn -> [1, self()] end})
+
+    assert_raise Error, ~r/RuntimeError: no 3/, fn ->
+      Enum.to_list(Slither.stream_call("m", "f", [], pool: pool))
+    end
+
+    assert Enum.take(Slither.stream_call("m", "pid", [], pool: pool), 1) == [1]
+  end
+
+  test "gathers run them" do
+    me = self()
+
+    look = fn rows ->
+      send(me, {:batch, length(rows)})
+      double(rows)
+    end
+
+    pool = pool(%{"m.double" => look})
+    name = unique(:gather)
+    start_supervised!({Slither.Gather, name: name, module: "m", function: "double", pool: pool})
+    tasks = for n <- 1..20, do: Task.async(fn -> Slither.Gather.call(name, n) end)
+    assert Task.await_many(tasks, 60_000) == for(n <- 1..20, do: {:ok, 2 * n})
+    assert_received {:batch, _size}
+  end
+
   defmodule Doubled do
     use Slither.Pipe
 

@@ -88,6 +88,14 @@ defmodule Slither.Protocol.Frame do
     target
   end
 
+  @doc "The context of what `call_head/2` has encoded."
+  @spec call_context(binary) :: map
+  def call_context(head) do
+    {:ok, encoded} = Splitter.skip(head, 1)
+    {:ok, context} = Decoder.decode(encoded)
+    context
+  end
+
   @doc "A call's body from its encoded head and its encoded items."
   @spec call(pos_integer, binary, non_neg_integer, pos_integer, pos_integer, iodata) :: iodata
   def call(id, head, batch, attempt, count, items) do

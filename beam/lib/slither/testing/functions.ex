@@ -6,16 +6,87 @@ defmodule Slither.Testing.Functions do
   alias Slither.{Context, Error, Options, Protocol}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Outcome}
+  alias Slither.Testing.Drawing
 
-  @doc "The outcome of a job's call."
-  @spec run(%{optional(String.t()) => fun}, Job.t()) :: Outcome.t()
-  def run(functions, %Job{} = job) do
+  @typedoc "What calls whose items have many values have left, by their numbers, with their runs."
+  @type cursors :: %{optional(pos_integer) => {run :: String.t() | nil, [Drawing.source()]}}
+
+  @doc """
+  The outcome of a job's call, which has a `number`, and what calls have left after it.
+  """
+  @spec run(%{optional(String.t()) => fun}, Job.t(), pos_integer, cursors) ::
+          {Outcome.t(), cursors}
+  def run(functions, %Job{} = job, number, cursors) do
+    run = Frame.call_context(job.head)["run"]
+
+    case Frame.call_target(job.head) do
+      ["more", first] -> more(String.to_integer(first), cursors)
+      ["drop", first] -> drop(String.to_integer(first), cursors)
+      # The pool has a worker drop what it holds of a run: here that is what is left to draw.
+      ["session", "end"] -> drop_all(run, cursors)
+      target -> first(target, functions, job, {number, run}, cursors)
+    end
+  end
+
+  defp first(target, functions, job, call, cursors) do
     {payloads, unsent} = there(job.payloads)
 
-    case call(Frame.call_target(job.head), functions, payloads, job) do
-      {:ok, results} -> back(results, unsent, length(job.payloads))
-      {:error, error} -> Outcome.error(error, nil)
+    case call(target, functions, payloads, job) do
+      {:ok, results} when job.many != nil -> drawn(sources(results), unsent, call, cursors)
+      {:ok, results} -> {back(results, unsent, length(job.payloads)), cursors}
+      {:error, error} -> {Outcome.error(error, nil), cursors}
     end
+  end
+
+  # Items with many values: each result is an enumerable of them.
+  defp sources(results) do
+    for {result, index} <- Enum.with_index(results) do
+      case result do
+        {:ok, values} -> {index, {:whole, enumerable(values)}}
+        {:error, error} -> {index, {:whole, Stream.map([1], fn _ -> raise error end)}}
+      end
+    end
+  end
+
+  defp enumerable(values) do
+    if Enumerable.impl_for(values) != nil and (is_struct(values) or not is_map(values)),
+      do: values,
+      else: Stream.map([1], fn _ -> raise not_many(values) end)
+  end
+
+  defp not_many(value) do
+    %Error{
+      reason: :wrong_result,
+      message: "many values are a list or a stream for each item, got #{inspect(value, limit: 5)}"
+    }
+  end
+
+  defp more(first, cursors) do
+    case Map.pop(cursors, first) do
+      {nil, cursors} -> {Outcome.error(gone(first), nil), cursors}
+      {{run, sources}, cursors} -> drawn(sources, %{}, {first, run}, cursors)
+    end
+  end
+
+  defp gone(first),
+    do: %Error{reason: :rest_lost, message: "call #{first} has nothing left to draw"}
+
+  defp drawn(sources, unsent, {number, run}, cursors) do
+    {entries, left} = Drawing.draw(sources, %Drawing{cross: &cross/1, raised: &raised/2})
+    cursors = if left == [], do: cursors, else: Map.put(cursors, number, {run, left})
+    {Outcome.ok(entries, unsent, nil), cursors}
+  end
+
+  defp drop(first, cursors) do
+    {{_run, sources}, cursors} = Map.pop(cursors, first, {nil, []})
+    Drawing.close(sources)
+    {Outcome.ok([nil], %{}, nil), cursors}
+  end
+
+  defp drop_all(run, cursors) do
+    {its, others} = Enum.split_with(cursors, fn {_number, {of, _sources}} -> of == run end)
+    for {_number, {_run, sources}} <- its, do: Drawing.close(sources)
+    {Outcome.ok([its != []], %{}, nil), Map.new(others)}
   end
 
   # Payloads that can't be sent are not given to the function.
@@ -31,15 +102,12 @@ defmodule Slither.Testing.Functions do
     |> then(fn {sent, unsent} -> {Enum.reverse(sent), unsent} end)
   end
 
-  @doc "A value as it is on the other side of the wire, or why it can't cross."
-  @spec cross(term) :: {:ok, term} | {:error, Error.t()}
-  def cross(value),
+  # A value as it is on the other side of the wire, or why it can't cross.
+  defp cross(value),
     do: with({:ok, bytes} <- Protocol.pack(value), do: Protocol.unpack(bytes))
 
   defp call(_target, _functions, [], _job), do: {:ok, []}
 
-  # The pool ends what a worker holds of a session or a run: here that is nothing.
-  defp call(["session", "end"], _functions, _payloads, _job), do: {:ok, [{:ok, false}]}
   defp call(["session", _other], _functions, _payloads, _job), do: {:ok, [{:ok, nil}]}
 
   defp call(["apply", module, name], functions, payloads, _job) do

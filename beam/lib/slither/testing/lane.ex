@@ -4,18 +4,24 @@ defmodule Slither.Testing.Lane do
   # process of its own run each, so that a call can be ended. Linked to its worker.
 
   alias Slither.Error
+  alias Slither.Protocol.Frame
   alias Slither.Python.{Board, Inbox, Job, Limit, Outcome, Reports, Timing}
+  alias Slither.Testing
   alias Slither.Testing.Functions
 
-  @enforce_keys [:functions, :board, :slot, :scheduler, :pool]
-  defstruct @enforce_keys
+  @enforce_keys [:functions, :board, :slot, :scheduler, :pool, :worker]
+  defstruct @enforce_keys ++ [number: 0, cursors: %{}]
 
+  @typedoc "`number` is that of the last call, `cursors` what calls have left to be drawn."
   @type t :: %__MODULE__{
           functions: %{optional(String.t()) => fun},
           board: Board.t(),
           slot: Board.slot(),
           scheduler: pid,
-          pool: atom
+          pool: atom,
+          worker: pid,
+          number: non_neg_integer,
+          cursors: Functions.cursors()
         }
 
   @doc "Starts one, linked to the calling worker."
@@ -26,8 +32,7 @@ defmodule Slither.Testing.Lane do
   defp idle(lane) do
     receive do
       %Job{} = job ->
-        run(job, lane)
-        idle(lane)
+        job |> run(%{lane | number: lane.number + 1}) |> idle()
 
       {:idle?, scheduler, ref} ->
         Reports.lane_idle(scheduler, ref)
@@ -44,19 +49,32 @@ defmodule Slither.Testing.Lane do
   defp run(job, lane) do
     started = System.monotonic_time()
     answer = make_ref()
+    call = fn -> Functions.run(lane.functions, job, lane.number, lane.cursors) end
     # The outcome is why the process ends: one message for that and for any other end of it.
-    {runner, monitor} =
-      spawn_monitor(fn -> exit({answer, Functions.run(lane.functions, job)}) end)
-
+    {runner, monitor} = spawn_monitor(fn -> exit({answer, call.()}) end)
     limit = Limit.total(job.timeout, length(job.payloads))
-    {outcome, asked} = await({job, answer, runner, monitor}, timer(limit), lane)
+    {{outcome, cursors}, asked} = await({job, answer, runner, monitor}, timer(limit), lane)
     Process.demonitor(monitor, [:flush])
+    if map_size(cursors) > map_size(lane.cursors), do: keeps(job, lane)
     time = System.monotonic_time() - started
     Board.serve(lane.board, lane.slot)
     Board.took(lane.board, lane.slot, System.convert_time_unit(time, :native, :microsecond))
-    timing = %Timing{worker: lane.slot, handler: time, wire: time}
-    Inbox.tell(job.inbox, {:done, job.ref, %{outcome | timing: timing}})
+    tell(job, outcome, %Timing{worker: lane.slot, handler: time, wire: time}, lane)
     if asked, do: Reports.lane_idle(asked, job.ref)
+    %{lane | cursors: cursors}
+  end
+
+  # The pool is to say when the run is over, for which a call has left something to draw.
+  defp keeps(job, lane) do
+    with %{"run" => run} when run != nil <- Frame.call_context(job.head),
+         do: Testing.Inbox.keeps(lane.worker, self(), run)
+  end
+
+  defp tell(job, outcome, timing, lane) do
+    call = if job.many != nil, do: {lane.worker, lane.number}
+    # Before the outcome, so that whatever its holder asks for next comes behind it.
+    if job.returns, do: Reports.lane_idle(lane.scheduler, job.ref)
+    Inbox.tell(job.inbox, {:done, job.ref, %{outcome | timing: timing, call: call}})
   end
 
   defp timer(:infinity), do: nil
@@ -66,27 +84,27 @@ defmodule Slither.Testing.Lane do
     ref = job.ref
 
     receive do
-      {:DOWN, ^monitor, :process, ^runner, {^answer, outcome}} ->
+      {:DOWN, ^monitor, :process, ^runner, {^answer, answered}} ->
         if timer, do: :erlang.cancel_timer(timer)
-        {outcome, nil}
+        {answered, nil}
 
       {:DOWN, ^monitor, :process, ^runner, reason} ->
-        {Outcome.died(died(reason), nil), nil}
+        {{Outcome.died(died(reason), nil), lane.cursors}, nil}
 
       {:timeout, ^timer, :over} ->
         items = length(job.payloads)
         facts = Limit.facts(Limit.total(job.timeout, items), job.timeout, items)
         error = Limit.overdue(facts, "the call", "its worker was killed")
-        stopped(runner, %{error | where: "pool #{inspect(lane.pool)}"})
+        stopped(runner, %{error | where: "pool #{inspect(lane.pool)}"}, lane)
 
       {:kill, ^ref} ->
         error = %Error{reason: :killed, message: "the call was killed by its caller"}
-        stopped(runner, error)
+        stopped(runner, error, lane)
 
       # Nobody waits for the call any more.
       {:idle?, scheduler, ^ref} ->
         error = %Error{reason: :cancelled, message: "the caller is gone"}
-        put_elem(stopped(runner, error), 1, scheduler)
+        put_elem(stopped(runner, error, lane), 1, scheduler)
 
       :stop ->
         Process.exit(runner, :kill)
@@ -94,9 +112,9 @@ defmodule Slither.Testing.Lane do
     end
   end
 
-  defp stopped(runner, error) do
+  defp stopped(runner, error, lane) do
     Process.exit(runner, :kill)
-    {Outcome.died(error, nil), nil}
+    {{Outcome.died(error, nil), lane.cursors}, nil}
   end
 
   defp died(reason) do

@@ -38,6 +38,7 @@ defmodule Slither.Testing.Pool do
 
     * by `Slither.call/4` and its kin: the arguments, and a map of the keyword arguments behind
       them where there are any;
+    * by `Slither.stream_call/4`: the same, and returns a list or a stream of the values;
     * for a batch: the list of payloads, and returns a list of as many results;
     * for a batch with `each: true`: one payload, and returns one result. An exception fails that
       item alone.

@@ -8,7 +8,7 @@ defmodule Slither.Testing.Worker do
 
   alias Slither.Error
   alias Slither.Python.Reports
-  alias Slither.Testing.Lane
+  alias Slither.Testing.{Inbox, Lane}
 
   @spec start_link({map, non_neg_integer, pid}) :: GenServer.on_start()
   def start_link({_settings, _slot, _scheduler} = arg), do: GenServer.start_link(__MODULE__, arg)
@@ -22,7 +22,8 @@ defmodule Slither.Testing.Worker do
       board: settings.board,
       slot: slot,
       scheduler: scheduler,
-      pool: settings.name
+      pool: settings.name,
+      worker: self()
     }
 
     Reports.worker(scheduler, slot, {:ready, [Lane.start_link(lane)], nil})
@@ -34,6 +35,12 @@ defmodule Slither.Testing.Worker do
   def handle_cast({:stop, _reason}, state), do: leave(state, :worker_stopped)
   def handle_cast({:stop_idle, _reason}, state), do: leave(state, :worker_stopped)
   def handle_cast({:kill, %Error{reason: reason}}, state), do: leave(state, reason)
+
+  @impl true
+  def handle_call({Inbox, :keeps, lane, run}, _from, {scheduler, slot} = state) do
+    Reports.worker(scheduler, slot, {:session, lane, run})
+    {:reply, :ok, state}
+  end
 
   @impl true
   def handle_info(_run_on, state), do: {:noreply, state}
