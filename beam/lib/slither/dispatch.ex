@@ -27,6 +27,26 @@ defmodule Slither.Dispatch do
   batch, and only those are tried again or split. A handler is at most 16 results ahead of the
   reader, and more only once others wait for its worker.
 
+  ## Many values for each item
+
+  With `cardinality: :many` the function gives a list, or an iterator that may be asynchronous, in
+  place of each result: to cut documents into pieces, or to keep only some items. Each value becomes
+  an item whose `id` is `{id, index}`, with the `id` of the item that it was made of; an item
+  without any is dropped, and counted as skipped. The order is that of the input.
+
+      # cut.py
+      def pieces(texts: list[str]) -> list[list[str]]:
+          return [text.split() for text in texts]
+
+      {:ok, words} =
+        Slither.Dispatch.run(["two words", "one"], module: "cut", function: "pieces", cardinality: :many)
+
+  A worker draws some 1,000 values at a time, and the next of an item's only once the last are
+  taken, so an item may have any number of them; `timeout` counts for each time. Stopping early, or
+  an error, closes iterators that have begun. An item that fails after some values has given these,
+  and then falls under `on_error`: it is tried again only if it gave none. If its worker ends, the
+  item whose values it drew has failed, and those behind it go to another worker.
+
   ## When something fails
 
   A handler may fail single items, a value that can't be sent fails only its item, and

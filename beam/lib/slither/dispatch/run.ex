@@ -8,12 +8,12 @@ defmodule Slither.Dispatch.Run do
   alias Slither.Run.{Account, Batcher, Fill, Flow, Mailbox, Plan, Reader, Source}
   alias Slither.Telemetry.Events
 
-  @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started]
+  @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started, :seq]
   defstruct @enforce_keys ++ [:pause, next: 0, account: %Account{}]
 
   @typedoc """
-  `next` is the number of the next item; `owner` is the process that began the run. While the input
-  is slow, nothing is pulled until `pause`.
+  `next` is the number of the next item, of which `seq` makes its seq; `owner` is the process that
+  began the run. While the input is slow, nothing is pulled until `pause`.
   """
   @type t :: %__MODULE__{
           mailbox: Mailbox.t(),
@@ -24,6 +24,7 @@ defmodule Slither.Dispatch.Run do
           facts: map,
           receipt?: boolean,
           started: integer,
+          seq: (non_neg_integer -> term),
           pause: integer | nil,
           next: non_neg_integer,
           account: Account.t()
@@ -45,7 +46,9 @@ defmodule Slither.Dispatch.Run do
         flow: plan |> Flow.new(Mailbox.inbox(mailbox, :dispatch)) |> Flow.give_whole(),
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt?: options[:receipt],
-        started: System.monotonic_time()
+        started: System.monotonic_time(),
+        # The seqs of many values begin with that of their item.
+        seq: if(plan.many, do: &[&1], else: & &1)
       }
 
       Events.run_started(:dispatch, run.facts)
@@ -135,7 +138,7 @@ defmodule Slither.Dispatch.Run do
   defp take(run) do
     batcher = Batcher.sized(run.batcher, Flow.found(run.flow))
     count = Batcher.want(batcher)
-    {entries, next, source} = Source.entries(run.source, count, run.next, & &1)
+    {entries, next, source} = Source.entries(run.source, count, run.next, run.seq)
     {groups, batcher} = Batcher.add(batcher, entries)
     {groups, length(entries), %{run | source: source, next: next, batcher: batcher}}
   end
@@ -191,9 +194,12 @@ defmodule Slither.Dispatch.Run do
 
   defp unpack([{:mixed, outcomes} | chunks], results, run) do
     {results, account} =
-      Enum.reduce(outcomes, {results, run.account}, fn {_seq, outcome, item},
-                                                       {results, account} ->
-        {[item | results], account(account, outcome, item)}
+      Enum.reduce(outcomes, {results, run.account}, fn
+        {_seq, outcome, item}, {results, account} when outcome in [:ended, :none] ->
+          {results, account(account, outcome, item)}
+
+        {_seq, outcome, item}, {results, account} ->
+          {[item | results], account(account, outcome, item)}
       end)
 
     unpack(chunks, results, %{run | account: account})
@@ -208,5 +214,11 @@ defmodule Slither.Dispatch.Run do
   defp out(run, count), do: %{run | account: Account.add(run.account, :out, count)}
 
   defp account(account, :ok, _item), do: Account.add(account, :out, 1)
+
+  defp account(account, :made, _item),
+    do: account |> Account.add(:out, 1) |> Account.add(:expanded, 1)
+
+  defp account(account, :ended, _item), do: Account.add(account, :expanded, -1)
+  defp account(account, :none, _item), do: Account.add(account, :skipped, 1)
   defp account(account, policy, item), do: Account.failed(account, policy, item)
 end

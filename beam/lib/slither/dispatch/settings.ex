@@ -71,6 +71,13 @@ defmodule Slither.Dispatch.Settings do
     weight_fn: [type: {:fun, 1}, doc: "WeightedBatch: an item's weight."],
     key_fn: [type: {:fun, 1}, doc: "KeyPartition: an item's key."],
     window: [type: :pos_integer, doc: "KeyPartition: the items looked at together."],
+    cardinality: [
+      type: {:in, [:one, :many]},
+      default: :one,
+      doc:
+        "`:many` for a function that gives a list, or an iterator, for each item: each value " <>
+          "becomes an item, and an item without any is dropped."
+    ],
     receipt: [
       type: :boolean,
       default: false,
@@ -139,6 +146,7 @@ defmodule Slither.Dispatch.Settings do
     {own, options} = own(options)
 
     with {:ok, checked} <- Options.validate(with_configured(options), @read, where),
+         :ok <- results(checked, where),
          :ok <- strategy(checked, where) do
       {:ok, if(own == [], do: checked, else: with_own(checked, own))}
     end
@@ -184,6 +192,12 @@ defmodule Slither.Dispatch.Settings do
   defp configured(dispatch) do
     _ = Options.validate!(dispatch, @config, "config :slither, dispatch:")
     for {name, key} <- @from_config, Keyword.has_key?(dispatch, key), do: {name, dispatch[key]}
+  end
+
+  defp results(options, where) do
+    if options[:cardinality] == :many and options[:raw],
+      do: error(:invalid_option, where, "raw: true goes with cardinality: :one alone"),
+      else: :ok
   end
 
   defp strategy(options, where) do

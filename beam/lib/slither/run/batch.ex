@@ -5,10 +5,11 @@ defmodule Slither.Run.Batch do
   # carriers pass them on.
 
   alias Slither.Item
+  alias Slither.Python.Outcome
 
   @enforce_keys [:group, :number, :entries]
   defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, given_back: 0] ++
-              [early: 0, early_failed: 0]
+              [early: 0, early_failed: 0, at: 0, drawn: 0, cursor: nil]
 
   @type entry :: {seq :: term, Item.t()}
 
@@ -16,6 +17,10 @@ defmodule Slither.Run.Batch do
   `entries` are those that are not decided yet; of a handler that yields, `early` others were decided
   already, `early_failed` of which failed. `group` is its place in the flow's order, `bytes` what it
   counts for in the flow's limit, and `given_back` how often workers ended before they began it.
+
+  Where items have many values, the first entry is number `at` of those that were sent. Once it has
+  `drawn` values, its seq is that of the value to come next. The `cursor` is where the rest is: in
+  a worker, under the number of the batch's first call.
   """
   @type t :: %__MODULE__{
           group: non_neg_integer,
@@ -27,7 +32,10 @@ defmodule Slither.Run.Batch do
           attempt: pos_integer,
           given_back: non_neg_integer,
           early: non_neg_integer,
-          early_failed: non_neg_integer
+          early_failed: non_neg_integer,
+          at: non_neg_integer,
+          drawn: non_neg_integer,
+          cursor: {worker :: pid, call :: pos_integer} | nil
         }
 
   @doc """
@@ -48,8 +56,10 @@ defmodule Slither.Run.Batch do
 
   @doc "A batch of some of its entries, which goes out as if it never had."
   @spec anew(t, [entry]) :: t
-  def anew(batch, entries),
-    do: %{batch | entries: entries, given_back: 0, early: 0, early_failed: 0}
+  def anew(batch, entries) do
+    batch = %{batch | entries: entries, given_back: 0, early: 0, early_failed: 0}
+    %{batch | at: 0, drawn: 0, cursor: nil}
+  end
 
   @doc "The batch with its first `count` entries decided, `failed` of which failed; and those."
   @spec decided(t, non_neg_integer, non_neg_integer) :: {t, [entry]}
@@ -72,6 +82,19 @@ defmodule Slither.Run.Batch do
 
   defp one({{seq, _sent}, %Item{} = item}), do: {{seq, item}, item.payload}
   defp one({entry, value}), do: {entry, value}
+
+  @doc "Whether a worker keeps the rest of its items' values, after an answer."
+  @spec open?(t, Outcome.t()) :: boolean
+  def open?(batch, %Outcome{kind: :ok, call: {_worker, _id}, values: values, errors: unsent}) do
+    ended = Enum.count(values, fn {_index, ended?, _values, _error} -> ended? end)
+    ended + map_size(unsent) < length(batch.entries)
+  end
+
+  def open?(_batch, _outcome), do: false
+
+  @doc "Whether one of its entries has the seq."
+  @spec has?(t, seq :: term) :: boolean
+  def has?(batch, seq), do: List.keymember?(batch.entries, seq, 0)
 
   @doc "Whether its first entry has the seq."
   @spec begins?(t, seq :: term) :: boolean

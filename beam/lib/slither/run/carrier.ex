@@ -16,11 +16,13 @@ defmodule Slither.Run.Carrier do
   @type place :: term
 
   @typedoc """
-  What a message says to the flow: nothing, that it can have no place for its next batch, that the
-  batch of a reference is lost, or all that are out, as the pool is.
+  What a message says to the flow: nothing, that the place to go on with a batch is there, that it
+  can have no place for its next batch, that the batch of a reference is lost, or all that are out,
+  as the pool is.
   """
   @type news ::
           {:ok, t}
+          | {:place, reference, t}
           | {:denied, Error.t(), t}
           | {:lost, reference | nil, Error.t(), t}
           | {:pool_lost, Error.t(), t}
@@ -39,6 +41,18 @@ defmodule Slither.Run.Carrier do
 
   @doc "Runs a batch; the inbox is told its outcome, with the reference."
   @callback run(t, place, Batch.t()) :: {reference, t}
+
+  @doc "As `done/3`, of a batch of which the worker keeps the rest, until `more/3` or `leave/2`."
+  @callback park(t, reference) :: t
+
+  @doc "Asks for a place to go on with a parked batch, which its worker has the rest of."
+  @callback more(t, reference, Batch.t()) :: t
+
+  @doc "Nobody goes on with a parked batch."
+  @callback leave(t, reference) :: t
+
+  @doc "What a worker has of a batch is of no use any more, though its session goes on."
+  @callback forget(t, Batch.t()) :: any
 
   @doc "So many early results of a batch were taken."
   @callback taken(t, reference, pos_integer) :: any
@@ -62,4 +76,7 @@ defmodule Slither.Run.Carrier do
 
   @doc "The run is over: what its handlers keep in workers goes."
   @callback end_run(t) :: :ok
+
+  # Only workers keep what is left of a batch.
+  @optional_callbacks park: 2, more: 3, leave: 2, forget: 2
 end

@@ -5,16 +5,13 @@ defmodule Slither.Run.Flow do
   # pipe's engine, which has one flow for each stage that runs in batches. The driver feeds the
   # flow groups of batches and the messages of its inbox, and takes chunks of outcomes.
   #
-  # `InFlight` holds the batches and sends them, `Verdict` decides what becomes of an answered
-  # batch, and `Order` decides when its outcomes may be taken. The flow ties the three together,
-  # and keeps the account; `Enact` does with it what was decided.
+  # `InFlight` holds the batches and sends them, `Returns` has what comes back of them judged and
+  # carried out, and `Order` decides when outcomes may be taken. The flow ties the three together.
 
   alias Slither.Error
-  alias Slither.Pool.Errors
-  alias Slither.Python.{Inbox, Outcome, Part, Timing}
-  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, Fill, InFlight, Mailbox}
-  alias Slither.Run.{Order, Plan, Verdict}
-  alias Slither.Telemetry.Events
+  alias Slither.Python.Inbox
+  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, InFlight, Mailbox}
+  alias Slither.Run.{Order, Plan, Returns}
 
   @enforce_keys [:plan, :flight, :order]
   defstruct [:plan, :flight, :order, :halted, :auto] ++
@@ -118,14 +115,19 @@ defmodule Slither.Run.Flow do
 
     flow =
       Enum.reduce(batches, %{flow | order: order}, fn entries, flow ->
-        {batch, flow} = admit(%Batch{group: id, number: flow.number, entries: entries}, flow)
+        # Values of a later item would wait for those of one ahead of it.
+        entries = if flow.plan.many, do: List.keysort(entries, 0), else: entries
+
+        {batch, flow} =
+          Returns.admit(%Batch{group: id, number: flow.number, entries: entries}, flow)
+
         %{flow | flight: InFlight.add(flow.flight, batch)}
       end)
 
     given_up
     |> Enum.reduce(flow, fn {:failed, entries, error}, flow ->
       batch = %Batch{group: id, number: flow.number, entries: entries}
-      failed(%{flow | number: flow.number + 1}, batch, error)
+      Returns.failed(%{flow | number: flow.number + 1}, batch, error)
     end)
     |> advance()
   end
@@ -136,7 +138,15 @@ defmodule Slither.Run.Flow do
     # `owed` counts only results that are ready, and this call takes all of those.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
-    {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes}}
+    {chunks, go_on(%{flow | order: order, owed: %{}, bytes: flow.bytes - bytes})}
+  end
+
+  # Nothing waits to be taken now, so workers may draw more of what is in turn.
+  defp go_on(%__MODULE__{plan: %{many: false}} = flow), do: flow
+
+  defp go_on(%__MODULE__{plan: plan, order: order} = flow) do
+    group = if plan.ordering == :preserve, do: order.turn, else: :all
+    %{flow | flight: InFlight.go_on(flow.flight, group)}
   end
 
   @doc "Gives back lanes that are not needed at once; called before the driver waits."
@@ -152,7 +162,7 @@ defmodule Slither.Run.Flow do
   def kill(flow, seq) do
     {batches, flight} = InFlight.kill(flow.flight, seq)
     error = %Error{reason: :killed, message: "the call was killed before it began"}
-    batches |> Enum.reduce(%{flow | flight: flight}, &failed(&2, &1, error)) |> advance()
+    batches |> Enum.reduce(%{flow | flight: flight}, &Returns.failed(&2, &1, error)) |> advance()
   end
 
   @doc "Takes a message of the flow's inbox."
@@ -166,13 +176,21 @@ defmodule Slither.Run.Flow do
         # The lane keeps its reference for its next job: `InFlight.taken/2` would credit that job
         # with what the flow still owes this batch's handler.
         owed = if flow.owed == %{}, do: flow.owed, else: Map.delete(flow.owed, ref)
-        %{flow | flight: flight, owed: owed} |> answered(batch, outcome) |> advance()
+        %{flow | flight: flight, owed: owed} |> Returns.answered(ref, batch, outcome) |> advance()
 
       {:yielded, ref, batch, part, flight} ->
-        %{flow | flight: flight} |> yielded(ref, batch, part) |> advance()
+        %{flow | flight: flight} |> Returns.yielded(ref, batch, part) |> advance()
+
+      {:goes_on, batch, flight} ->
+        advance(Returns.begun(%{flow | flight: flight}, batch))
+
+      {:cut, batch, error, flight} ->
+        advance(Returns.cut(%{flow | flight: flight}, batch, error))
 
       {:failed, batches, error, flight} ->
-        batches |> Enum.reduce(%{flow | flight: flight}, &failed(&2, &1, error)) |> advance()
+        batches
+        |> Enum.reduce(%{flow | flight: flight}, &Returns.failed(&2, &1, error))
+        |> advance()
 
       # Nobody waits for this answer. It is counted; the flow stays as it was.
       {:unexpected, late_or_duplicate, flight} ->
@@ -182,161 +200,16 @@ defmodule Slither.Run.Flow do
 
   ## Sending
 
-  # A batch gets its number, and its bytes are counted from here until it is settled.
-  defp admit(batch, flow) do
-    bytes = Batch.bytes(batch.entries, flow.plan.max_bytes)
-    batch = %{batch | number: flow.number, bytes: bytes}
-    {batch, %{flow | bytes: flow.bytes + bytes, number: flow.number + 1}}
-  end
-
   defp advance(flow) do
     case InFlight.send_next(flow.flight) do
       {:none, flight} ->
         %{flow | flight: flight}
 
       {:sent, batch, flight} ->
-        if Events.batch_heard?(:start),
-          do: Events.batch_started(length(batch.entries), facts(flow, batch))
-
-        advance(Enact.count(%{flow | flight: flight}, :batches))
+        advance(Returns.begun(%{flow | flight: flight}, batch))
 
       {:failed, batch, error, flight} ->
-        %{flow | flight: flight} |> failed(batch, error) |> advance()
-    end
-  end
-
-  ## Answers
-
-  defp answered(flow, batch, %Outcome{kind: :ok, errors: none, values: values, timing: timing})
-       when none == %{} do
-    {batch, values} = returned(flow, batch, values)
-    flow = spent(flow, batch, timing)
-
-    if length(values) == length(batch.entries) do
-      stopped(flow, batch, timing, 0)
-      flow = Enact.keep(flow, batch, timing.result_bytes)
-
-      Enact.settle(
-        %{flow | order: Order.add(flow.order, batch.group, whole(flow, batch, values))},
-        batch
-      )
-    else
-      failed(flow, batch, Verdict.wrong_length(batch, values))
-    end
-  end
-
-  defp answered(flow, batch, %Outcome{kind: :ok} = outcome) do
-    %Outcome{values: values, errors: errors, timing: timing} = outcome
-    flow = spent(flow, batch, timing)
-    stopped(flow, batch, timing, map_size(errors))
-
-    flow
-    |> Enact.keep(batch, timing.result_bytes)
-    |> Enact.verdicts(batch, Verdict.answered(flow.plan, batch, values, errors))
-    |> Enact.settle(batch)
-  end
-
-  defp answered(flow, batch, %Outcome{kind: :requeue, error: error}) do
-    case Errors.given_back(error, batch.given_back) do
-      {:again, times} ->
-        batch = %{batch | given_back: times}
-        Enact.count(%{flow | flight: InFlight.put_back(flow.flight, batch)}, :requeues)
-
-      {:failed, error} ->
-        failed(flow, batch, error)
-    end
-  end
-
-  defp answered(flow, batch, %Outcome{error: error, timing: timing}),
-    do: flow |> spent(batch, timing) |> failed(batch, error)
-
-  # An executor of the user's own may give items.
-  defp returned(%__MODULE__{plan: %{mode: {:local, _fun}, executor: executor}}, batch, values)
-       when executor != nil,
-       do: Batch.returned(batch, values)
-
-  defp returned(_flow, batch, values), do: {batch, values}
-
-  # A batch that waits for its turn keeps only result values, so that the payloads can be freed.
-  defp whole(flow, batch, values) do
-    if flow.whole? and Order.at_once?(flow.order, batch.group),
-      do: {:full, batch.entries, values, batch.attempt},
-      else: {:ok, Fill.entries(batch.entries, values, batch.attempt)}
-  end
-
-  # Items whose results a handler has yielded are decided, and leave the batch. So a later failure
-  # of the batch can't have them run again, or give them a second outcome.
-  defp yielded(flow, ref, batch, %Part{values: values, errors: errors, bytes: bytes}) do
-    count = length(values)
-    {rest, now} = Batch.decided(batch, count, map_size(errors))
-    flight = InFlight.shrink(flow.flight, ref, rest)
-    batch = %{batch | entries: now}
-
-    %{flow | flight: flight, order: Order.early(flow.order, batch.group)}
-    |> Enact.keep(batch, bytes)
-    |> Enact.verdicts(batch, Verdict.answered(flow.plan, batch, values, errors))
-    |> Enact.pass_on(batch.group)
-    |> owe(ref, batch.group, count)
-  end
-
-  # A handler is told once the driver has taken its results. Results
-  # that wait for their turn count as taken at once, as that turn
-  # may come only after other batches have run on the same worker.
-  defp owe(flow, ref, group, count) do
-    if Order.out?(flow.order, group) do
-      %{flow | owed: Map.update(flow.owed, ref, count, &(&1 + count))}
-    else
-      InFlight.taken(flow.flight, %{ref => count})
-      flow
-    end
-  end
-
-  defp failed(flow, batch, error) do
-    Events.batch_failed(batch.sent, length(batch.entries), facts(flow, batch), error)
-    flow = if Verdict.short?(error), do: Enact.count(flow, :short), else: flow
-
-    case Verdict.failed(flow.plan, batch, error) do
-      {:split, left, right} -> split(flow, batch, [left, right])
-      verdicts -> flow |> Enact.verdicts(batch, verdicts) |> Enact.settle(batch)
-    end
-  end
-
-  # Splits a failed batch again and again, until the item that fails is alone.
-  defp split(flow, batch, halves) do
-    bytes = flow.bytes - batch.bytes
-    flow = %{flow | order: Order.grow(flow.order, batch.group), bytes: bytes}
-    {halves, flow} = Enum.map_reduce(halves, Enact.count(flow, :splits), &admit/2)
-    # In a session both halves go, in their order, before the batches behind them.
-    halves = if flow.plan.session, do: Enum.reverse(halves), else: halves
-    %{flow | flight: Enum.reduce(halves, flow.flight, &InFlight.add_again(&2, &1))}
-  end
-
-  ## The account
-
-  defp spent(flow, batch, timing) do
-    work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
-    %{flow | work: work, auto: AutoSize.answered(flow.auto, batch, timing)}
-  end
-
-  defp facts(flow, batch),
-    do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
-
-  defp stopped(flow, batch, timing, failed) do
-    if Events.batch_heard?(:stop) do
-      size = Batch.size(batch)
-
-      timing
-      |> Timing.measurements()
-      |> Map.merge(%{
-        held_bytes: flow.bytes,
-        batch_size:
-          if(flow.auto, do: flow.auto.size, else: flow.plan.options[:batch_size] || size),
-        duration: System.monotonic_time() - batch.sent,
-        queue: batch.sent - batch.queued,
-        size: size,
-        failed: batch.early_failed + failed
-      })
-      |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
+        %{flow | flight: flight} |> Returns.failed(batch, error) |> advance()
     end
   end
 end

@@ -10,12 +10,14 @@ defmodule Slither.Run.InFlight do
 
   @enforce_keys [:plan, :inbox, :carrier]
   defstruct [:plan, :inbox, :carrier, todo: :queue.new(), waiting: 0, out: %{}, pausing: %{}] ++
-              [bytes_out: 0, abandoned: []]
+              [bytes_out: 0, abandoned: [], open: %{}, asking: %{}]
 
   @typedoc """
   `todo` holds the `waiting` batches, and `out`, by the carrier's reference, those that run, which
   have `bytes_out` bytes together. `pausing` holds, by their timers, those that pause before the
   next attempt. `abandoned` has the references of those that still ran when the flow dropped them.
+  `open` are batches of which a worker keeps the rest of the values, and `asking` those that wait for
+  a place to go on there, both by the carrier's reference.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -26,17 +28,22 @@ defmodule Slither.Run.InFlight do
           out: %{optional(reference) => Batch.t()},
           pausing: %{optional(reference) => Batch.t()},
           bytes_out: non_neg_integer,
-          abandoned: [reference]
+          abandoned: [reference],
+          open: %{optional(reference) => Batch.t()},
+          asking: %{optional(reference) => Batch.t()}
         }
 
   @typedoc """
   What a message says: that something changed, that a batch was answered, that some of its results
-  are there, that batches failed with an error, or an answer that nobody waits for.
+  are there, that an open batch goes on, that the worker has ended which had the rest of it, that
+  batches failed with an error, or an answer that nobody waits for.
   """
   @type news ::
           {:ok, t}
           | {:answered, reference, Batch.t(), Outcome.t(), t}
           | {:yielded, reference, Batch.t(), Part.t(), t}
+          | {:goes_on, Batch.t(), t}
+          | {:cut, Batch.t(), Error.t(), t}
           | {:failed, [Batch.t()], Error.t(), t}
           | {:unexpected, :late | :duplicate, t}
 
@@ -52,7 +59,8 @@ defmodule Slither.Run.InFlight do
 
   @doc "How many batches are in flight."
   @spec count(t) :: non_neg_integer
-  def count(flight), do: flight.waiting + map_size(flight.out) + map_size(flight.pausing)
+  def count(%__MODULE__{out: out, pausing: pausing, open: open, asking: asking} = flight),
+    do: flight.waiting + map_size(out) + map_size(pausing) + map_size(open) + map_size(asking)
 
   @doc "How many batches can run beside each other."
   @spec workers(t) :: pos_integer
@@ -71,7 +79,7 @@ defmodule Slither.Run.InFlight do
   def items(flight) do
     %{
       queued: items_of(:queue.to_list(flight.todo)),
-      running: items_of(Map.values(flight.out)),
+      running: items_of(Map.values(flight.out) ++ kept(flight)),
       retrying: items_of(Map.values(flight.pausing))
     }
   end
@@ -80,9 +88,44 @@ defmodule Slither.Run.InFlight do
 
   @doc "The lowest seq of a group that is not decided; nil where all are."
   @spec first_open(t, Order.id()) :: term
-  def first_open(%__MODULE__{out: out, pausing: pausing, todo: todo}, group) do
-    batches = Map.values(out) ++ Map.values(pausing) ++ :queue.to_list(todo)
+  def first_open(%__MODULE__{out: out, pausing: pausing, todo: todo} = flight, group) do
+    batches = Map.values(out) ++ Map.values(pausing) ++ :queue.to_list(todo) ++ kept(flight)
     batches |> Enum.filter(&(&1.group == group)) |> Batch.first()
+  end
+
+  # The batches of which workers have the rest, and nobody draws.
+  defp kept(%__MODULE__{open: open, asking: asking}), do: Map.values(open) ++ Map.values(asking)
+
+  ## Batches that stay open
+
+  @doc "A worker has the rest of a batch, and nobody draws it."
+  @spec hold(t, reference, Batch.t()) :: t
+  def hold(flight, ref, batch), do: %{flight | open: Map.put(flight.open, ref, batch)}
+
+  @doc """
+  Goes on with open batches: with that of a group which has the lowest of what is open there, as the
+  values of any other would only wait; or with all, where none waits for its turn.
+  """
+  @spec go_on(t, Order.id() | :all) :: t
+  def go_on(%__MODULE__{open: none} = flight, _group) when none == %{}, do: flight
+  def go_on(flight, :all), do: Enum.reduce(flight.open, flight, &ask/2)
+
+  def go_on(flight, group) do
+    # A group is in turn only once those before it have nothing open.
+    with true <- Enum.any?(flight.open, fn {_ref, batch} -> batch.group == group end),
+         lowest = first_open(flight, group),
+         {_ref, _batch} = first <- Enum.find(flight.open, &Batch.has?(elem(&1, 1), lowest)) do
+      ask(first, flight)
+    else
+      _another_is_ahead -> flight
+    end
+  end
+
+  defp ask({ref, batch}, %__MODULE__{carrier: %module{} = carrier} = flight) do
+    batch = %{batch | queued: System.monotonic_time()}
+    carrier = module.more(carrier, ref, batch)
+    {open, asking} = {Map.delete(flight.open, ref), Map.put(flight.asking, ref, batch)}
+    %{flight | carrier: carrier, open: open, asking: asking}
   end
 
   ## Sending
@@ -132,18 +175,33 @@ defmodule Slither.Run.InFlight do
 
     %module{} = carrier = flight.carrier
 
-    with true <- fits?(flight, batch), {:ok, place, carrier} <- module.place(carrier) do
-      batch = %{batch | sent: System.monotonic_time()}
-      {ref, carrier} = module.run(carrier, place, batch)
-      out = Map.put(flight.out, ref, batch)
-      bytes = flight.bytes_out + batch.bytes
-      {:sent, batch, %{drop_first(flight) | carrier: carrier, out: out, bytes_out: bytes}}
+    with true <- turn?(flight, batch) and fits?(flight, batch),
+         {:ok, place, carrier} <- module.place(carrier) do
+      {batch, flight} = run(%{drop_first(flight) | carrier: carrier}, place, batch)
+      {:sent, batch, flight}
     else
       false -> {:none, flight}
       {:none, carrier} -> {:none, want(%{flight | carrier: carrier})}
       {:gone, error} -> {:failed, batch, error, drop_first(flight)}
     end
   end
+
+  defp run(%__MODULE__{carrier: %module{} = carrier} = flight, place, batch) do
+    batch = %{batch | sent: System.monotonic_time()}
+    {ref, carrier} = module.run(carrier, place, batch)
+    out = Map.put(flight.out, ref, batch)
+    {batch, %{flight | carrier: carrier, out: out, bytes_out: flight.bytes_out + batch.bytes}}
+  end
+
+  # A session's items go in their order: of an open batch,
+  # only what is tried again may go ahead of the rest.
+  defp turn?(%__MODULE__{plan: %{session: session, many: many?}} = flight, batch)
+       when session != nil and many? do
+    kept = kept(flight)
+    kept == [] or Batch.first([batch]) < Batch.first(kept)
+  end
+
+  defp turn?(_flight, _batch), do: true
 
   # A batch that is larger than the limit goes when no other is out.
   defp fits?(%__MODULE__{plan: %{max_bytes: nil}}, _batch), do: true
@@ -163,7 +221,11 @@ defmodule Slither.Run.InFlight do
   def message(%__MODULE__{carrier: %module{} = carrier} = flight, {:done, ref, outcome}) do
     case flight.out do
       %{^ref => batch} ->
-        carrier = module.done(carrier, ref, Outcome.slot(outcome))
+        carrier =
+          if Batch.open?(batch, outcome),
+            do: module.park(carrier, ref),
+            else: module.done(carrier, ref, Outcome.slot(outcome))
+
         {:answered, ref, batch, outcome, %{returned(flight, ref, batch) | carrier: carrier}}
 
       _ ->
@@ -188,6 +250,7 @@ defmodule Slither.Run.InFlight do
   def message(%__MODULE__{carrier: %module{} = carrier} = flight, message) do
     case module.message(carrier, message) do
       {:ok, carrier} -> {:ok, %{flight | carrier: carrier}}
+      {:place, ref, carrier} -> goes_on(%{flight | carrier: carrier}, ref)
       {:denied, error, carrier} -> denied(%{flight | carrier: carrier}, error)
       {:lost, ref, error, carrier} -> lost(%{flight | carrier: carrier}, ref, error)
       {:pool_lost, error, carrier} -> all_lost(%{flight | carrier: carrier}, error)
@@ -201,17 +264,37 @@ defmodule Slither.Run.InFlight do
     {:failed, [batch], error, drop_first(flight)}
   end
 
+  defp goes_on(flight, ref) do
+    {batch, asking} = Map.pop!(flight.asking, ref)
+    {batch, flight} = run(%{flight | asking: asking}, ref, batch)
+    {:goes_on, batch, flight}
+  end
+
+  defp lost(%__MODULE__{out: out} = flight, ref, error) when is_map_key(out, ref),
+    do: {:failed, [out[ref]], error, returned(flight, ref, out[ref])}
+
   defp lost(flight, ref, error) do
-    case flight.out do
-      %{^ref => batch} -> {:failed, [batch], error, returned(flight, ref, batch)}
-      _ -> {:ok, flight}
+    case Map.pop(flight.asking, ref) do
+      {nil, _asking} -> {:ok, flight}
+      {batch, asking} -> {:cut, batch, error, %{flight | asking: asking}}
     end
   end
 
   defp all_lost(flight, error) do
-    batches = :queue.to_list(flight.todo) ++ Map.values(flight.out)
-    {:failed, batches, error, %{flight | todo: :queue.new(), waiting: 0, out: %{}, bytes_out: 0}}
+    batches = :queue.to_list(flight.todo) ++ Map.values(flight.out) ++ kept(flight)
+    {:failed, batches, error, none(flight)}
   end
+
+  defp none(flight),
+    do: %{
+      flight
+      | todo: :queue.new(),
+        waiting: 0,
+        out: %{},
+        bytes_out: 0,
+        open: %{},
+        asking: %{}
+    }
 
   defp returned(flight, ref, batch),
     do: %{flight | out: Map.delete(flight.out, ref), bytes_out: flight.bytes_out - batch.bytes}
@@ -261,12 +344,20 @@ defmodule Slither.Run.InFlight do
 
   @doc "Ends all that is in flight: it is of no use to anyone now."
   @spec drop(t) :: t
-  def drop(%__MODULE__{carrier: %module{} = carrier} = flight) do
+  def drop(%__MODULE__{carrier: %module{}} = flight) do
     for {timer, _batch} <- flight.pausing, do: :erlang.cancel_timer(timer)
     out = Map.keys(flight.out)
-    carrier = module.close(carrier, out)
-    flight = %{flight | carrier: carrier, todo: :queue.new(), waiting: 0, out: %{}, bytes_out: 0}
-    %{flight | pausing: %{}, abandoned: out ++ flight.abandoned}
+    carrier = module.close(left(flight), out)
+    %{none(flight) | carrier: carrier, pausing: %{}, abandoned: out ++ flight.abandoned}
+  end
+
+  # What workers keep of a run goes with the run, unless it is the session's.
+  defp left(%__MODULE__{plan: %{many: false}, carrier: carrier}), do: carrier
+
+  defp left(%__MODULE__{carrier: %module{} = carrier, open: open, asking: asking} = flight) do
+    kept = if flight.plan.session, do: kept(flight) ++ Map.values(flight.out), else: []
+    for %Batch{cursor: {_worker, _call}} = batch <- kept, do: module.forget(carrier, batch)
+    Enum.reduce(Map.keys(open) ++ Map.keys(asking), carrier, &module.leave(&2, &1))
   end
 
   @doc "As `drop/1`, at the end of the run."

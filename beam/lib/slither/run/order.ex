@@ -51,7 +51,13 @@ defmodule Slither.Run.Order do
         }
 
   @type id :: non_neg_integer
-  @type outcome :: {seq :: term, :ok | :skipped | {:routed, output :: term}, Item.t()}
+  @typedoc """
+  What became of an item. One that has many values has an outcome for each of them, `:made`, and one
+  for itself: `:ended` behind the last, or `:none` where there were none.
+  """
+  @type outcome ::
+          {seq :: term, :ok | :skipped | {:routed, output :: term} | :made | :ended | :none,
+           Item.t()}
   @type chunk :: {:ok, [{seq :: term, Item.t()}]} | {:mixed, [outcome]}
   @typedoc "A whole batch that went well, whose values are not in its items yet."
   @type full :: {:full, [{seq :: term, Item.t()}], values :: [term], attempt :: pos_integer}

@@ -27,15 +27,18 @@ defmodule Slither.Run.Plan do
     :executor,
     :options,
     :capture,
-    raw: false
+    :wire,
+    raw: false,
+    many: false
   ]
 
   @typedoc """
   `mode` says where the flow's carrier runs batches: on a pool, with the head and the context of
   its calls as bytes, or with a function in processes on BEAM. At most `capacity` batches run at
   once. With `bounded`, results that nobody has read count as in flight. The events of batches
-  carry `metadata`. A `timeout` of nil was not given. The other fields are the options of the same
-  names.
+  carry `metadata`. A `timeout` of nil was not given. With `many`, each item has many values, and
+  `wire` is the context of calls, for those that go on with one. The other fields are the options of
+  the same names.
   """
   @type t :: %__MODULE__{
           mode: {:pool, Pool.handle(), binary, binary} | {:local, (list -> Outcome.t())},
@@ -55,12 +58,16 @@ defmodule Slither.Run.Plan do
           executor: module | nil,
           options: keyword,
           capture: Capture.t() | nil,
-          raw: boolean
+          wire: map | nil,
+          raw: boolean,
+          many: boolean
         }
 
   @doc "The plan of checked options; `bounded` for streams."
   @spec new(keyword, Context.t(), boolean) :: {:ok, t} | {:error, Error.t()}
   def new(options, %Context{} = context, bounded) do
+    many? = options[:cardinality] == :many
+
     with {:ok, mode} <- mode(options, context) do
       {:ok,
        %__MODULE__{
@@ -79,6 +86,8 @@ defmodule Slither.Run.Plan do
          on_session_lost: options[:on_session_lost],
          executor: options[:executor],
          raw: options[:raw] == true,
+         many: many?,
+         wire: if(many?, do: wire(options, context)),
          capture: Capture.new(options[:capture_failures]),
          options: options,
          metadata: metadata(context, options[:pool])
@@ -159,17 +168,23 @@ defmodule Slither.Run.Plan do
 
   defp pool(name, target, options, context) do
     with {:ok, handle} <- Pool.handle(name) do
-      wire = %{
-        "run" => context.runtime[:run],
-        "pipe" => name(context.pipe),
-        "stage" => name(context.stage),
-        "session" => options[:session_id],
-        "trace" => trace(context.metadata)
-      }
+      wire = wire(options, context)
 
       # The context is encoded once: messages to lanes share a binary, but would copy the term.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
     end
+  end
+
+  defp wire(options, context) do
+    wire = %{
+      "run" => context.runtime[:run],
+      "pipe" => name(context.pipe),
+      "stage" => name(context.stage),
+      "session" => options[:session_id],
+      "trace" => trace(context.metadata)
+    }
+
+    if options[:cardinality] == :many, do: Map.put(wire, "many", true), else: wire
   end
 
   # `metadata: %{trace: …}`, such as a W3C traceparent, reaches Python, whose spans can join it.

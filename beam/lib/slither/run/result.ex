@@ -64,6 +64,14 @@ defmodule Slither.Run.Result do
   @spec on(t, seq, Item.t()) :: t
   def on(result, seq, item), do: %{result | on: [{seq, item} | result.on]}
 
+  @doc "An entry has made one of many, which goes on; there may be more."
+  @spec made(t, seq, Item.t()) :: t
+  def made(result, seq, item), do: on(%{result | expanded: result.expanded + 1}, seq, item)
+
+  @doc "An entry has made all of its many, and is none itself."
+  @spec ended(t) :: t
+  def ended(result), do: %{result | expanded: result.expanded - 1}
+
   @doc "An entry ends here, for a reason."
   @spec skip(t, seq, reason :: term) :: t
   def skip(result, seq, reason),

@@ -41,6 +41,14 @@ defmodule Slither.Run.Verdict do
     end
   end
 
+  @doc "Of items of a batch that failed, each with its error."
+  @spec items(Plan.t(), Batch.t(), [{Batch.entry(), Exception.t()}]) :: [t]
+  def items(plan, batch, failures), do: items_failed(plan, batch, failures, :item)
+
+  @doc "As `items/3`, of items that are not tried again: some of what they gave is out."
+  @spec final(Plan.t(), Batch.t(), [{Batch.entry(), Exception.t()}]) :: [t]
+  def final(plan, batch, failures), do: conclude(plan, batch, failures, :item, [])
+
   @doc "The failure of a batch that has another number of results than items."
   @spec wrong_length(Batch.t(), [term]) :: Error.t()
   def wrong_length(%Batch{entries: entries}, values) do

@@ -9,13 +9,18 @@ defmodule Slither.Python.Lane.Entries do
   alias Slither.Protocol.Block
   alias Slither.Python.Fault
 
-  defstruct unsent: %{}, got: 0
+  defstruct unsent: %{}, got: 0, next: nil
 
   @typedoc """
-  `got` counts the entries that have come in parts. `unsent` has the errors of items that could
-  not be sent, by their index in the payloads, until the first entries are handed on.
+  `got` counts the entries that have come in parts, and `next` is the item that the next of them is
+  of, once one has come. `unsent` has the errors of items that could not be sent, by their index in
+  the payloads, until the first entries are handed on.
   """
-  @type t :: %__MODULE__{unsent: errors, got: non_neg_integer}
+  @type t :: %__MODULE__{
+          unsent: errors,
+          got: non_neg_integer,
+          next: non_neg_integer | nil
+        }
   @type errors :: %{optional(non_neg_integer) => Error.t()}
 
   @typedoc """
@@ -35,14 +40,19 @@ defmodule Slither.Python.Lane.Entries do
     do: {:error, "a part from #{index} on, after #{entries.got} entries"}
 
   def part(entries, _index, values, faults) do
-    with {:ok, read, unsent} <- read(entries, values, faults),
-         do: {:ok, read, unsent, %{entries | unsent: %{}, got: entries.got + length(read)}}
+    with {:ok, read, next} <- read(entries, values, faults) do
+      got = entries.got + length(read)
+      {:ok, read, entries.unsent, %{entries | unsent: %{}, got: got, next: next}}
+    end
   end
 
   @doc "The entries of the answer, in the same form."
   @spec rest(t, list | Block.t(), map | nil) :: {:ok, [entry], errors} | {:error, String.t()}
   def rest(%__MODULE__{got: 0}, [], _faults), do: {:error, "many values without an entry"}
-  def rest(entries, values, faults), do: read(entries, values, faults)
+
+  def rest(entries, values, faults) do
+    with {:ok, read, _next} <- read(entries, values, faults), do: {:ok, read, entries.unsent}
+  end
 
   defp read(entries, values, faults) when is_list(values) do
     faults = faults || %{}
@@ -51,7 +61,7 @@ defmodule Slither.Python.Lane.Entries do
     cond do
       :error in read -> {:error, "an entry that is none of many values"}
       not Enum.all?(Map.keys(faults), &(&1 < length(read))) -> {:error, "errors beyond entries"}
-      true -> {:ok, read, entries.unsent}
+      true -> in_order(read, entries.next)
     end
   end
 
@@ -63,6 +73,17 @@ defmodule Slither.Python.Lane.Entries do
        do: {index, ended?, values, if(fault, do: Fault.to_error(fault))}
 
   defp entry(_other, _fault), do: :error
+
+  # The worker draws the values of one item after those of another.
+  defp in_order(read, next) do
+    Enum.reduce_while(read, {:ok, read, next}, fn
+      {index, ended?, _values, _error}, {:ok, _read, next} when next in [nil, index] ->
+        {:cont, {:ok, read, if(ended?, do: index + 1, else: index)}}
+
+      {index, _ended?, _values, _error}, {:ok, _read, next} ->
+        {:halt, {:error, "values of item #{index}, where those of item #{next} are next"}}
+    end)
+  end
 
   @doc "How many results are to come that credit counts: none."
   @spec left(t) :: 0

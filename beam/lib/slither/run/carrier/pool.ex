@@ -5,17 +5,20 @@ defmodule Slither.Run.Carrier.Pool do
 
   @behaviour Slither.Run.Carrier
 
-  alias Slither.Pool.{Errors, Handle, Scheduler}
+  alias Slither.Error
+  alias Slither.Pool.{Call, Errors, Handle, Scheduler}
+  alias Slither.Protocol.Frame
   alias Slither.Python.{Inbox, Job, Lane, Pool}
-  alias Slither.Run.{Mailbox, Plan}
+  alias Slither.Run.{Batch, Mailbox, Plan}
 
   @enforce_keys [:plan, :inbox, :handle, :head, :context]
   defstruct [:plan, :inbox, :handle, :head, :context, :monitor, :gone] ++
-              [idle: [], requested: MapSet.new(), lanes: %{}]
+              [idle: [], requested: MapSet.new(), asked: MapSet.new(), lanes: %{}]
 
   @typedoc """
   `head` begins each call, and `context` is the run's, encoded. `requested` are the references of what
-  was asked for, `lanes` what was granted, and `idle` those of them that have no batch. `monitor` is
+  was asked for, `asked` those of requests to go on with a batch, `lanes` what was granted, and
+  `idle` those of them that have no batch. `monitor` is
   that of the pool's scheduler; once it has ended, `gone` says so.
   """
   @type t :: %__MODULE__{
@@ -28,6 +31,7 @@ defmodule Slither.Run.Carrier.Pool do
           gone: Slither.Error.t() | nil,
           idle: [reference],
           requested: MapSet.t(reference),
+          asked: MapSet.t(reference),
           lanes: %{optional(reference) => pid}
         }
 
@@ -84,22 +88,72 @@ defmodule Slither.Run.Carrier.Pool do
   defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
   @impl true
+  def park(pool, ref) do
+    Scheduler.park(pool.handle, ref)
+    %{pool | lanes: Map.delete(pool.lanes, ref)}
+  end
+
+  # A session's calls go in their order, so that this is one of them.
+  @impl true
+  def more(%__MODULE__{plan: plan} = pool, ref, %Batch{cursor: {worker, _call}}) do
+    Scheduler.request(pool.handle, pool.inbox, ref,
+      session: plan.session,
+      worker: worker,
+      service: if(plan.session == nil, do: :more),
+      run: plan.context.runtime[:run]
+    )
+
+    %{pool | asked: MapSet.put(pool.asked, ref)}
+  end
+
+  @impl true
+  def leave(pool, ref) do
+    Scheduler.release(pool.handle, ref)
+    %{pool | asked: MapSet.delete(pool.asked, ref)}
+  end
+
+  @impl true
+  def forget(%__MODULE__{plan: plan, handle: handle}, %Batch{cursor: {worker, call}}) do
+    request = [session: plan.session, worker: worker]
+    context = %{"session" => plan.session}
+    drop = &Call.once(&1, ["drop", Integer.to_string(call)], context, [nil])
+    # Whoever ends a run need not wait for it.
+    spawn(fn -> Call.hold(handle, request, drop) end)
+  end
+
+  @impl true
   def run(%__MODULE__{plan: plan} = pool, ref, batch) do
     Lane.run(pool.lanes[ref], %Job{
       inbox: pool.inbox,
       ref: ref,
-      head: pool.head,
+      head: head(pool, batch),
       context: pool.context,
       batch: batch.number,
       attempt: batch.attempt,
       timeout: plan.timeout,
       raw: plan.raw,
       capture: plan.capture,
-      payloads: for({_seq, item} <- batch.entries, do: item.payload)
+      many: many(plan, batch),
+      payloads: payloads(batch)
     })
 
     {ref, pool}
   end
+
+  defp head(pool, %Batch{cursor: nil}), do: pool.head
+
+  defp head(pool, %Batch{cursor: {_worker, call}}),
+    do: Frame.call_head(["more", Integer.to_string(call)], pool.plan.wire)
+
+  defp many(%Plan{many: false}, _batch), do: nil
+  defp many(_plan, %Batch{cursor: nil}), do: :first
+  defp many(_plan, _batch), do: :more
+
+  # The worker has the items already.
+  defp payloads(%Batch{cursor: nil} = batch),
+    do: for({_seq, item} <- batch.entries, do: item.payload)
+
+  defp payloads(_open), do: [nil]
 
   @impl true
   def taken(pool, ref, count) do
@@ -118,17 +172,27 @@ defmodule Slither.Run.Carrier.Pool do
 
   @impl true
   def message(pool, {:granted, ref, lane}) do
-    if MapSet.member?(pool.requested, ref) do
-      requested = MapSet.delete(pool.requested, ref)
-      lanes = Map.put(pool.lanes, ref, lane)
-      {:ok, %{pool | requested: requested, lanes: lanes, idle: [ref | pool.idle]}}
-    else
-      {:ok, pool}
+    cond do
+      MapSet.member?(pool.requested, ref) ->
+        pool = had(pool, ref, lane)
+        {:ok, %{pool | idle: [ref | pool.idle]}}
+
+      MapSet.member?(pool.asked, ref) ->
+        {:place, ref, had(pool, ref, lane)}
+
+      true ->
+        {:ok, pool}
     end
   end
 
-  def message(pool, {:denied, ref, error}),
-    do: {:denied, error, %{pool | requested: MapSet.delete(pool.requested, ref)}}
+  def message(pool, {:denied, ref, error}) do
+    asked? = MapSet.member?(pool.asked, ref)
+    pool = answered(pool, ref)
+
+    if asked?,
+      do: {:lost, ref, rest_lost(pool, error), leave(pool, ref)},
+      else: {:denied, error, pool}
+  end
 
   def message(pool, {:lane_lost, ref, error}) do
     idle = List.delete(pool.idle, ref)
@@ -177,5 +241,23 @@ defmodule Slither.Run.Carrier.Pool do
 
   def end_run(_pool), do: :ok
 
-  defp emptied(pool), do: %{pool | idle: [], requested: MapSet.new(), lanes: %{}}
+  defp had(pool, ref, lane),
+    do: %{answered(pool, ref) | lanes: Map.put(pool.lanes, ref, lane)}
+
+  defp answered(pool, ref) do
+    %{
+      pool
+      | requested: MapSet.delete(pool.requested, ref),
+        asked: MapSet.delete(pool.asked, ref)
+    }
+  end
+
+  # The session has no worker, or another one.
+  defp rest_lost(pool, %Error{reason: reason}) when reason in [:session_lost, :session_unbound],
+    do: Errors.rest_lost(pool.handle.name)
+
+  defp rest_lost(_pool, error), do: error
+
+  defp emptied(pool),
+    do: %{pool | idle: [], requested: MapSet.new(), asked: MapSet.new(), lanes: %{}}
 end

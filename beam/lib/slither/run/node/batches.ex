@@ -68,12 +68,9 @@ defmodule Slither.Run.Node.Batches do
   end
 
   defp result({:mixed, outcomes}, node) do
-    result =
-      Enum.reduce(outcomes, Result.new(outcomes), fn
-        {seq, :ok, item}, result -> answered(result, node.handler, {seq, item})
-        {seq, outcome, item}, result -> Result.failed(result, seq, outcome, item, node.targets)
-      end)
-
+    # What an item has made of itself is none of the node's entries.
+    entries = Enum.reject(outcomes, &match?({_seq, :made, _item}, &1))
+    result = Enum.reduce(outcomes, Result.new(entries), &outcome(&2, &1, node))
     {Result.in_order(result), node}
   end
 
@@ -83,6 +80,14 @@ defmodule Slither.Run.Node.Batches do
     node = %{node | batcher: node.fresh, groups: [], halted: true}
     {%Result{took: :all, halt: {seq, error}}, node}
   end
+
+  defp outcome(result, {seq, :ok, item}, node), do: answered(result, node.handler, {seq, item})
+  defp outcome(result, {seq, :made, item}, _node), do: Result.made(result, seq, item)
+  defp outcome(result, {_seq, :ended, _item}, _node), do: Result.ended(result)
+  defp outcome(result, {seq, :none, _item}, _node), do: Result.skip(result, seq, :no_items)
+
+  defp outcome(result, {seq, outcome, item}, node),
+    do: Result.failed(result, seq, outcome, item, node.targets)
 
   defp answered(result, nil, {seq, item}), do: Result.on(result, seq, item)
 
