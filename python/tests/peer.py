@@ -47,6 +47,7 @@ class Worker:
         self.settings = {"paths": [TESTS], "preload": ["handlers"], "marker": True, **settings}
         self._ids = 0
         self.marker = -1
+        self.stacks: list[int] = []
 
     def __enter__(self) -> Worker:
         return self
@@ -65,6 +66,8 @@ class Worker:
             os.close(self._in)
             if self.marker >= 0:
                 os.close(self.marker)
+            for file in self.stacks:
+                os.close(file)
 
     def close_input(self) -> None:
         if self._out >= 0:
@@ -91,12 +94,13 @@ class Worker:
     def start(self, version: int = PROTOCOL_VERSION) -> Worker:
         self.hello = self.expect(frames.Hello)
         self.marker = self.open(self.hello.facts["marker"])
+        self.stacks = [self.open(place, os.O_RDWR) for place in self.hello.facts["stacks"] or ()]
         self.send(frames.WELCOME, version, self.settings)
         return self
 
-    def open(self, where: Payload) -> int:
+    def open(self, where: Payload, how: int = os.O_RDONLY) -> int:
         """Open a file of the worker's, as BEAM does."""
-        file = os.open(f"/proc/{self.process.pid}/fd/{where[0]}", os.O_RDONLY | os.O_NONBLOCK)
+        file = os.open(f"/proc/{self.process.pid}/fd/{where[0]}", how | os.O_NONBLOCK)
         assert place(file)[1:] == where[1:]
         return file
 

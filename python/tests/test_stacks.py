@@ -1,4 +1,4 @@
-"""Where a worker's threads are, as BEAM asks by a signal; what a program is told of it."""
+"""Where a worker's threads are, as BEAM asks it; what a program is told of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,44 @@ from slither._wire import frames
 from slither._worker.stacks import SIZE
 
 
+def until(found: Callable[[], object]) -> None:
+    last = time.monotonic() + PATIENCE / 1_000
+    while not found():
+        assert time.monotonic() < last
+        os.sched_yield()
+
+
 class Asked:
-    """The memory that a worker answers in, as BEAM uses it."""
+    """The memory that a worker answers in, and the pipe that it is asked by."""
 
     def __init__(self, worker: Worker) -> None:
-        place = worker.hello.facts["stacks"]
         self.worker = worker
-        self.file = os.open(f"/proc/{worker.process.pid}/fd/{place[0]}", os.O_RDWR)
+        self.file, self.pipe = worker.stacks
 
     @property
-    def signals(self) -> tuple[int, int, int]:
-        busy, waits, thread = struct.unpack("<QQQ", os.pread(self.file, 24, 0))
-        return busy, waits, thread
+    def numbers(self) -> tuple[int, int, int]:
+        """How often it has answered, the signal, and the thread that answers."""
+        answered, number, thread = struct.unpack("<QQQ", os.pread(self.file, 24, 0))
+        return answered, number, thread
 
     def call(self, name: str, items: list[Payload]) -> Payload:
         """Have a handler run; its results."""
         self.worker.call(["function", "stack_handlers", name], items)
         return self.worker.expect(frames.Result).results
 
-    def ask(self, number: int) -> str:
-        """Ask by a signal; wait until the main thread's last line is there."""
+    def ask(self) -> str:
+        answered = self.numbers[0]
         os.truncate(self.file, SIZE)
-        os.kill(self.worker.process.pid, number)
-        while not (text := self.text()).endswith("in _run_module_as_main\n"):
-            os.sched_yield()
-        return text
+        os.write(self.pipe, b"?")
+        until(lambda: self.numbers[0] > answered)
+        return self.text()
+
+    def force(self) -> str:
+        """Ask by the signal; wait until the main thread's last line is there."""
+        os.truncate(self.file, SIZE)
+        os.kill(self.worker.process.pid, self.numbers[1])
+        until(lambda: self.text().endswith("in _run_module_as_main\n"))
+        return self.text()
 
     def text(self) -> str:
         return os.pread(self.file, 1 << 20, SIZE).decode()
@@ -55,32 +69,35 @@ def asked() -> Iterator[Asked]:
     with Worker(stacks=True, preload=["stack_handlers"]) as worker:
         asked = Asked(worker.ready())
         yield asked
-        os.close(asked.file)
 
 
-def test_each_signal_asks(asked: Asked) -> None:
-    busy, waits, _thread = asked.signals
-    for number in (busy, waits, waits, busy):
-        assert " in run\n" in asked.ask(number)
+def test_it_answers_who_asks_and_who_forces_it(asked: Asked) -> None:
+    for ask in (asked.ask, asked.force, asked.force, asked.ask):
+        assert " in run\n" in ask()
     assert asked.call("name_of_main", [1]) == ["MainThread"]
 
 
-def test_no_signal_asks_where_beam_has_not_opened_the_memory() -> None:
+def test_all_bytes_are_answered(asked: Asked) -> None:
+    os.write(asked.pipe, b"?" * 5_000)
+    until(lambda: asked.numbers[0] == 5_000)
+    assert asked.text().count(" in _run_module_as_main\n") < 5_000
+
+
+def test_it_does_not_answer_where_beam_has_not_opened_the_memory() -> None:
     with Worker(stacks=False) as worker:
         asked = Asked(worker.start())
         worker.expect(frames.Ready)
-        assert asked.signals == (0, 0, 0)
-        os.close(asked.file)
+        assert asked.numbers == (0, 0, 0)
 
 
-def test_a_child_that_is_forked_answers_no_signal(asked: Asked) -> None:
+def test_a_child_that_is_forked_answers_nobody(asked: Asked) -> None:
     os.truncate(asked.file, SIZE)
-    busy, waits, _thread = asked.signals
-    for number in (busy, waits):
-        # The signal ends the child, as it ends any program that has no handler for it.
-        assert asked.call("fork_and_signal", [number]) == [-number]
+    _answered, number, _thread = asked.numbers
+    # The signal ends the child, as it ends any program that has no handler for it.
+    assert asked.call("fork_and_signal", [number]) == [-number]
     assert asked.call("fork_and_start_thread", [1]) == [0]
     assert asked.text() == ""
+    assert " in run\n" in asked.ask()
 
 
 def test_threads_are_noted_by_their_names(asked: Asked) -> None:
@@ -100,15 +117,11 @@ def test_the_latest_threads_are_noted_and_the_main_one(asked: Asked) -> None:
     assert counts == list(range(counts[-1] - 126, counts[-1] + 1))
 
 
-def test_a_handler_has_the_signals_that_it_takes(asked: Asked) -> None:
-    before = asked.signals
-    assert asked.call("take_signals", list(before[:2])) == [
-        [number, "handled"] for number in before[:2]
-    ]
-    busy, waits, _thread = asked.signals
-    assert busy not in (0, *before[:2])
-    assert waits == 0
-    assert " in run\n" in asked.ask(busy)
+def test_a_handler_has_the_signal_that_it_takes(asked: Asked) -> None:
+    number = asked.numbers[1]
+    assert asked.call("take_signals", [number]) == [[number, "handled"]]
+    assert asked.numbers[1] == 0
+    assert " in run\n" in asked.ask()
 
 
 def test_what_was_ended_says_where_it_was(escript: Path) -> None:
@@ -135,10 +148,11 @@ def test_what_was_ended_says_where_it_was(escript: Path) -> None:
 
 
 def await_stack(beam: slither.Beam, text: str) -> dict[str, Any]:
-    while True:
-        for worker in beam.stacks():
-            if text in (worker["stack"] or ""):
-                return worker
+    def found() -> list[dict[str, Any]]:
+        return [worker for worker in beam.stacks() if text in (worker["stack"] or "")]
+
+    until(found)
+    return found()[0]
 
 
 @pytest.mark.parametrize("facts", [{}, {"stack": None}, {"stack": 7}])
@@ -150,4 +164,4 @@ def test_a_thread_of_the_users_may_have_any_name(asked: Asked) -> None:
     names = ["", "a\0b", "\n"]
     assert asked.call("start_threads", [names]) == [len(names)]
     assert threading.active_count() >= 1
-    assert signal.getsignal(asked.signals[0]) is signal.SIG_DFL
+    assert signal.getsignal(asked.numbers[1]) is signal.SIG_DFL

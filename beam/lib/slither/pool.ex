@@ -113,14 +113,14 @@ defmodule Slither.Python.Pool do
   @doc """
   Where the code of each worker is now: what runs, and what hangs.
 
-  The workers go on as if nobody had asked: Python's `faulthandler` answers in C, whatever the worker
-  is at, C code that holds the interpreter's lock included. The list has a map for each process, of
+  The workers go on as if nobody had asked. Code in C that holds the interpreter's lock is seen as
+  well; then the answer takes up to half a second. The list has a map for each process, of
 
     * `worker`: its number; `os_pid`: its process;
     * `call`: the call that it runs, `"module.function"`; nil between calls, and while it starts;
     * `stack`: each thread by its name, the main one first, innermost frames first, without those
       that are Slither's own; empty where no code of yours runs. It is nil where it can't be told: not
-      on Linux, before Python runs, or where the process is stopped or has given no answer in 50 ms.
+      on Linux, before Python runs, or where the process is stopped or has given no answer in 2 s.
 
   A worker that ends meanwhile is not in the list.
 

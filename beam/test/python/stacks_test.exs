@@ -146,7 +146,7 @@ defmodule Slither.Python.StacksTest do
       pool = ready_pool()
       task = Task.async(fn -> call(pool, "patient", 1, options([])) end)
       await_running(pool)
-      assert ask_until(task, pool, 0) > 20
+      assert ask_until(task, pool, 0) > 5
       assert {:ok, found} = Task.await(task, patience())
 
       assert found == [
@@ -177,9 +177,7 @@ defmodule Slither.Python.StacksTest do
         await_running(pool)
         assert ask_until(task, pool, 0) > 0
         assert {:ok, []} = Task.await(task, patience())
-        # Where all are taken, nobody can ask.
-        assert {:ok, [%{stack: stack}]} = Pool.stacks(pool)
-        assert stack == if(which == "all", do: nil, else: "")
+        assert {:ok, [%{stack: ""}]} = Pool.stacks(pool)
       end
     end
   end

@@ -196,7 +196,7 @@ def _facts(marker: Marker, stacks: Stacks) -> dict[str, Payload]:
         "pid": os.getpid(),
         "executable": sys.executable or "",
         "marker": marker.place,
-        "stacks": stacks.place,
+        "stacks": stacks.places,
     }
 
 

@@ -1,18 +1,17 @@
-"""Where each thread is, for BEAM, which asks by a signal: written to memory that both have open.
+"""Where each thread is, for BEAM, which asks: written to memory that both have open.
 
-The main thread makes the memory and says in it which signals ask. Python's faulthandler
-answers, in C and in the thread that gets the signal, so that code which holds the interpreter's
-lock is seen as well. Whoever starts a thread notes its name there. BEAM opens the memory by the
-worker's descriptor, and empties it before it asks; :mod:`slither._worker.marker` has one like it.
-
-One signal is for the main thread while it computes: it is the one whose frames change then. A
-signal would end what it waits for in the system early, though, where C code is not made for that.
-So while it waits another signal asks, which all threads hold back but one of this module's, which
-has nothing else to do.
+The main thread makes the memory, and a pipe, by which BEAM asks once it has opened both by the
+worker's descriptors. A thread of this module answers, which has nothing else to do; it holds
+the interpreter's lock meanwhile, so that no thread goes on as its frames are read. Where code
+holds the lock and gives it to nobody, BEAM sends a signal that this thread alone lets through:
+Python's faulthandler then answers without the lock. No other thread gets a signal, which would
+end early what it waits for in the system. Whoever starts a thread notes its name in the memory,
+which is of the kind of :mod:`slither._worker.marker`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
 import functools
@@ -34,92 +33,94 @@ _ROW = struct.Struct(f"<QQ{_NAME}s")
 """A thread: its identity, how many were noted before it, and its name."""
 _ROWS = 128
 _HEAD = struct.Struct("<QQQ")
-"""The signal that asks the main thread, the other, 0 for none, and the thread that gets that."""
+"""How often the thread has answered, the signal, 0 for none, and the thread's number."""
 SIZE = _HEAD.size + _ROW.size * _ROWS
-"""Bytes before what faulthandler writes: the signals, and the threads."""
+"""Bytes before what faulthandler writes: the head, and the threads."""
 
 
 class Stacks:
-    """The signals that BEAM asks by, the names of threads, and the answer."""
+    """The memory and the pipe; the thread that answers, and the signal that only it gets."""
 
     def __init__(self) -> None:
-        """Make the memory; nobody else has it open yet, and no signal asks."""
-        self._file: int | None = None
-        self._busy = self._waits = self._thread = 0
+        """Make both; nobody else has them open yet, and nobody answers."""
+        self._open: tuple[int, int] | None = None
+        self._answered = self._number = self._thread = 0
         self._rows = itertools.count()
         file = nameless(SIZE)
         if file is not None:
-            self._file = aside(file)
-            os.close(file)
+            asks, end = os.pipe()
+            self._open = aside(file), aside(asks)
+            for descriptor in (file, asks, end):
+                os.close(descriptor)
 
     @property
-    def place(self) -> list[int] | None:
-        """Where BEAM finds the memory."""
-        return None if self._file is None else place(self._file)
+    def places(self) -> list[list[int]] | None:
+        """Where BEAM finds the memory and the pipe."""
+        return None if self._open is None else list(map(place, self._open))
 
     def settle(self, shared: bool) -> None:
-        """Answer from now on, if BEAM has opened the memory."""
-        if self._file is None:
+        """Answer from now on, if BEAM has opened both."""
+        if self._open is None:
             return
         if not shared:
-            os.close(self._file)
-            self._file = None
+            self._close()
             return
+        file, _asks = self._open
         # Each answer goes behind what there is, wherever BEAM has cut the file.
-        fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
-        self._memory = mmap.mmap(self._file, SIZE)
-        self._name_threads()
-        self._busy = _answer_by(_free(signal.SIGRTMAX + 1), self._file)
-        self._waits = _free(self._busy)
-        if self._waits:
-            self._start()
-        self._say()
-        signals.on_taken = self._give_way
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+        self._memory = mmap.mmap(file, SIZE)
+        self._number = _free()
+        # Threads that are started from now on hold it back, too.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals())
         os.register_at_fork(after_in_child=self._leave_to_parent)
+        if self._start():
+            self._name_threads()
+            signals.on_taken = self._give_way
+            if self._number:
+                faulthandler.register(self._number, file=file, all_threads=True, chain=False)
+            self._say()
+        else:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals())
+            self._number = 0
 
-    def _start(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {self._waits})
+    def _signals(self) -> set[int]:
+        return {self._number} - {0}
+
+    def _start(self) -> bool:
         started = threading.Lock()
         started.acquire()
         try:
-            start_new_thread(self._wait, (started.release,))
+            start_new_thread(self._answer, (started.release,))
         except RuntimeError:
             # The system gives this process no more threads.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {self._waits})
-            self._waits = 0
-        else:
-            started.acquire()
-            assert self._file is not None
-            _answer_by(self._waits, self._file)
+            return False
+        started.acquire()
+        return True
 
-    def _say(self) -> None:
-        _HEAD.pack_into(self._memory, 0, self._busy, self._waits, self._thread)
-
-    def _wait(self, ready: Callable[[], None]) -> None:
+    def _answer(self, ready: Callable[[], None]) -> None:
         # No other signal may come here: the user's code may wait for it.
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - {self._waits})
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - self._signals())
         self._thread = threading.get_native_id()
         ready()
-        while True:
-            signal.pause()
+        assert self._open is not None
+        file, asks = self._open
+        # Nobody asks any more when BEAM is gone, or a handler has closed all descriptors.
+        with contextlib.suppress(OSError):
+            while asked := os.read(asks, 4_096):
+                faulthandler.dump_traceback(file, all_threads=True)
+                self._answered += len(asked)
+                self._say()
+
+    def _say(self) -> None:
+        _HEAD.pack_into(self._memory, 0, self._answered, self._number, self._thread)
 
     def _give_way(self, number: int) -> None:
         # The user's own handler is about to be set for it.
-        file = self._file
-        if file is None or number not in (self._busy, self._waits):
-            return
-        busy = self._busy
-        if number == self._waits:
-            # No thread of the user's holds another back.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-            self._waits = 0
-        else:
-            self._busy = 0
-        self._say()
-        faulthandler.unregister(number)
-        if number == busy:
-            self._busy = _answer_by(_free(min(filter(None, (busy, self._waits)))), file)
+        if number and number == self._number:
+            self._number = 0
             self._say()
+            faulthandler.unregister(number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
     def _name_threads(self) -> None:
         self._note(threading.main_thread())
@@ -128,7 +129,7 @@ class Stacks:
         @functools.wraps(start)
         def start_noted(thread: threading.Thread) -> None:
             start(thread)
-            if self._file is not None:
+            if self._open is not None:
                 self._note(thread)
 
         setattr(threading.Thread, "start", start_noted)  # noqa: B010 - mypy allows no assignment
@@ -138,29 +139,27 @@ class Stacks:
         count = next(self._rows)
         row = count if count < _ROWS else 1 + (count - 1) % (_ROWS - 1)
         name = thread.name.encode("utf-8", "replace")[:_NAME]
-        _ROW.pack_into(self._memory, _HEAD.size + row * _ROW.size, thread.ident or 0, count, name)
+        at = _HEAD.size + row * _ROW.size
+        _ROW.pack_into(self._memory, at, thread.ident or 0, count, name)
 
     def _leave_to_parent(self) -> None:
         # In a child that was forked: the memory is its parent's.
         signals.on_taken = None
-        for number in filter(None, (self._busy, self._waits)):
-            faulthandler.unregister(number)
-        if self._waits:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {self._waits})
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._number:
+            faulthandler.unregister(self._number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals())
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in self._open or ():
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._open = None
 
 
-def _free(below: int) -> int:
+def _free() -> int:
     """Find a signal that nothing uses, of the real-time ones; 0 where there is none."""
-    for number in range(below - 1, signal.SIGRTMIN - 1, -1):
+    for number in range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1):
         if signal.getsignal(number) is signal.SIG_DFL:
             return number
     return 0
-
-
-def _answer_by(number: int, file: int) -> int:
-    if number:
-        faulthandler.register(number, file=file, all_threads=True, chain=False)
-    return number

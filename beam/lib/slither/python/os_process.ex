@@ -27,6 +27,21 @@ defmodule Slither.Python.OSProcess do
     end
   end
 
+  # Linux counts the time of cores in hundredths of a second.
+  @tick 10
+
+  @doc "ms that a process has had of its cores, all threads together; 0 where nobody can tell."
+  @spec used(pos_integer) :: non_neg_integer
+  def used(os_pid) do
+    with {:ok, fields} <- fields(os_pid),
+         {user, ""} <- Integer.parse(Enum.at(fields, 11, "")),
+         {system, ""} <- Integer.parse(Enum.at(fields, 12, "")) do
+      @tick * (user + system)
+    else
+      _unknown -> 0
+    end
+  end
+
   # ms between two looks at whether a process is there; to ask a shell costs more.
   @interval 250
   @interval_of_kill 2_000
@@ -49,14 +64,23 @@ defmodule Slither.Python.OSProcess do
   end
 
   defp started(os_pid) do
-    with {:ok, stat} <- proc(os_pid, "stat"),
-         # The process's name, in parentheses before the fields, may hold anything.
-         [rest] <- Regex.run(~r/.*\) \K.*/s, stat),
-         field when field != nil <- rest |> String.split() |> Enum.at(19) do
+    with {:ok, fields} <- fields(os_pid),
+         field when field != nil <- Enum.at(fields, 19) do
       {:ok, String.to_integer(field)}
     else
       {:error, reason} -> {:error, reason}
       _other -> {:error, :unknown}
+    end
+  end
+
+  # Those behind the process's name, in parentheses, which may hold anything.
+  defp fields(os_pid) do
+    with {:ok, stat} <- proc(os_pid, "stat"),
+         [rest] <- Regex.run(~r/.*\) \K.*/s, stat) do
+      {:ok, String.split(rest)}
+    else
+      {:error, reason} -> {:error, reason}
+      nil -> {:error, :unknown}
     end
   end
 

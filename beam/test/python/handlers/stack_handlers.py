@@ -124,7 +124,7 @@ def own_handlers(items):
     """Set a handler for each signal that takes one; which have come when all is over."""
     came = []
     for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
-        if items[0] == "all" or number > signal.SIGRTMAX - 2:
+        if items[0] == "all" or number == signal.SIGRTMAX:
             signal.signal(number, lambda number, frame: came.append(number))
     progress(0)
     until = time.monotonic() + SPAN

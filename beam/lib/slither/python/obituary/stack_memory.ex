@@ -1,16 +1,17 @@
 defmodule Slither.Python.Obituary.StackMemory do
   @moduledoc false
-  # Memory in which a worker answers where each of its threads is. The worker's owner opens it by
-  # the worker's descriptor, empties it, asks by a signal, and looks until the answer is whole.
+  # Memory in which a worker answers where each of its threads is, and the pipe by which it is asked.
+  # The worker's owner opens both by the worker's descriptors, empties the memory, writes a byte to
+  # the pipe, and looks until the answer is there. A thread of the worker's waits for that byte. It
+  # answers once it has the interpreter's lock, so that no thread goes on as its frames are read.
   #
-  # First in it stand the signal for the main thread, that for a thread which only waits for it, and
-  # the latter's number in the system. Behind them are the names of threads. Python's faulthandler
-  # appends its answer, in the thread that gets the signal, whatever the others are at.
+  # Where code holds the lock and gives it to nobody, the owner forces an answer, by a signal that the
+  # same thread gets: Python's faulthandler then answers without the lock. The signal would end a
+  # process that has not set this up for it. So the owner first checks that it still has the
+  # memory open: a process that has become another program has not.
   #
-  # The main thread is asked while it computes, when its frames change. While it waits in a system
-  # call, the other is: a signal would end that call, and not all code in C goes on with it then. A
-  # signal that the process has not set this up for would end it. So each time its owner checks
-  # that it still has the memory open: a process that has become another program has not.
+  # First in the memory stand how often the thread has answered, the signal, 0 for none, and the
+  # thread's number in the system. Behind them are the names of threads, and then the answer.
 
   import Bitwise
 
@@ -22,81 +23,123 @@ defmodule Slither.Python.Obituary.StackMemory do
   @row 16 + @name
   @rows 128
   @answer 1_048_576
-  @signals 24
-  @head @signals + @row * @rows
+  @numbers 24
+  @head @numbers + @row * @rows
 
-  @enforce_keys [:file, :os_pid, :place]
-  defstruct @enforce_keys
+  @enforce_keys [:file, :pipe, :os_pid, :place]
+  defstruct @enforce_keys ++ [asked: 0]
 
-  @type t :: %__MODULE__{file: :file.io_device(), os_pid: pos_integer, place: list}
+  @typedoc "`asked` counts the bytes that were written to the pipe."
+  @type t :: %__MODULE__{
+          file: :file.io_device(),
+          pipe: :file.io_device(),
+          os_pid: pos_integer,
+          place: list,
+          asked: non_neg_integer
+        }
   @typedoc """
-  How far the answer is: it is there; it is not and its process computes, or waits for something; or
-  it won't come, as the process is stopped, holds the signal back, or is gone.
+  How far the answer is: it is there; or it is not, and the thread that gives it waits for the lock, or
+  for a core. It has the signal, and writes, or it has not come to that. Or no answer will come, as the
+  process is stopped, or gone.
   """
-  @type progress :: :done | :computes | :waits | :never
+  @type progress :: :answered | :locked | :waits | :never
 
-  @typedoc "The signal that was sent, and the thread that answers it, nil for the main one."
-  @type asked :: {signal :: pos_integer, thread :: pos_integer | nil}
-
-  @doc "Opens the memory that a worker's hello tells of; nil where there is none to be had."
+  @doc "Opens what a worker's hello tells of; nil where there is none to be had."
   @spec open(map) :: t | nil
-  def open(facts) do
-    with {:ok, path} <- OSProcess.descriptor(facts["pid"], facts["stacks"]),
-         {:ok, file} <- :file.open(path, [:raw, :read, :write, :binary]) do
-      %__MODULE__{file: file, os_pid: facts["pid"], place: facts["stacks"]}
+  def open(%{"pid" => os_pid, "stacks" => [place, pipe]}) do
+    with {:ok, file} <- open(os_pid, place) do
+      case open(os_pid, pipe) do
+        {:ok, pipe} ->
+          %__MODULE__{file: file, pipe: pipe, os_pid: os_pid, place: place}
+
+        _none ->
+          _ = :file.close(file)
+          nil
+      end
     else
       _none -> nil
     end
   end
 
+  def open(_facts), do: nil
+
+  defp open(os_pid, place) do
+    with {:ok, path} <- OSProcess.descriptor(os_pid, place),
+         do: :file.open(path, [:raw, :read, :write, :binary])
+  end
+
   @doc "Asks; `:error` where the worker can't be asked."
-  @spec ask(t | nil) :: {:ok, asked} | :error
+  @spec ask(t | nil) :: {:ok, t} | :error
   def ask(nil), do: :error
 
-  def ask(%__MODULE__{file: file, os_pid: os_pid} = memory) do
-    with {:ok, _path} <- OSProcess.descriptor(os_pid, memory.place),
-         {:ok, <<signals::binary-size(@signals)>>} <- :file.pread(file, 0, @signals),
-         {:ok, status} <- OSProcess.proc(os_pid, "status"),
-         {signal, _thread} = asked when signal in 1..64 <- choose(signals, status),
+  def ask(%__MODULE__{file: file} = memory) do
+    with {:ok, answered, _signal, thread} when thread > 0 <- numbers(memory),
+         {:ok, _path} <- OSProcess.descriptor(memory.os_pid, memory.place),
          {:ok, @head} <- :file.position(file, @head),
          :ok <- :file.truncate(file) do
-      Guard.signal(os_pid, signal)
-      {:ok, asked}
+      write(memory, answered)
     else
       _not_now -> :error
     end
   end
 
-  # A main thread that holds its signal back, by code of the user's, is not asked either.
-  defp choose(<<busy::64-little, waits::64-little, thread::64-little>>, status) do
-    computes? = field(status, "State") =~ ~r/^R/ and not has?(status, busy).held?
-    if waits == 0 or (computes? and busy > 0), do: {busy, nil}, else: {waits, thread}
-  end
+  # A byte that is still in the pipe asks as well: no more are written, as a full pipe would hold
+  # up the owner.
+  defp write(%__MODULE__{asked: asked} = memory, answered) when answered < asked,
+    do: {:ok, memory}
 
-  @doc "How far the answer is. The signal is held back from a thread while that answers."
-  @spec progress(t, asked) :: progress
-  def progress(%__MODULE__{} = memory, {signal, thread}) do
-    name = if thread, do: "task/#{thread}/status", else: "status"
-
-    case OSProcess.proc(memory.os_pid, name) do
-      {:ok, status} -> progress(field(status, "State"), has?(status, signal), begun?(memory))
-      {:error, _gone} -> :never
+  defp write(%__MODULE__{asked: asked, pipe: pipe} = memory, _answered) do
+    case :file.write(pipe, "?") do
+      :ok -> {:ok, %{memory | asked: asked + 1}}
+      {:error, _closed} -> :error
     end
   end
 
-  defp progress(<<state, _rest::binary>>, _has?, _begun?) when state in 'TtZX', do: :never
-  defp progress(_state, %{pending?: false, held?: false}, true), do: :done
-  defp progress(_state, %{pending?: true, held?: true}, false), do: :never
-  defp progress("R" <> _running, _has?, _begun?), do: :computes
-  defp progress(_state, _has?, _begun?), do: :waits
-
-  defp has?(status, signal) do
-    pending? = set?(status, "SigPnd", signal) or set?(status, "ShdPnd", signal)
-    %{pending?: pending?, held?: set?(status, "SigBlk", signal)}
+  @doc "Asks by the signal; gives that, or nil where the worker can't be asked so."
+  @spec force(t) :: pos_integer | nil
+  def force(%__MODULE__{os_pid: os_pid} = memory) do
+    with {:ok, _answered, signal, _thread} when signal in 1..64 <- numbers(memory),
+         {:ok, _path} <- OSProcess.descriptor(os_pid, memory.place) do
+      Guard.signal(os_pid, signal)
+      signal
+    else
+      _none -> nil
+    end
   end
 
-  defp set?(status, mask, signal) do
-    case Integer.parse(field(status, mask), 16) do
+  @doc "How far the answer is, which was forced by a signal, or nil."
+  @spec progress(t, pos_integer | nil) :: progress
+  def progress(%__MODULE__{asked: asked} = memory, signal) do
+    with {:ok, answered, _signal, thread} <- numbers(memory),
+         {:ok, status} <- OSProcess.proc(memory.os_pid, "task/#{thread}/status") do
+      cond do
+        answered >= asked -> :answered
+        field(status, "State") =~ ~r/^[TtZX]/ -> :never
+        signal != nil and begun?(memory) and not has?(status, signal) -> :answered
+        field(status, "State") =~ ~r/^R/ or (signal != nil and has?(status, signal)) -> :waits
+        true -> :locked
+      end
+    else
+      _gone -> :never
+    end
+  end
+
+  defp numbers(%__MODULE__{file: file}) do
+    case :file.pread(file, 0, @numbers) do
+      {:ok, <<answered::64-little, signal::64-little, thread::64-little>>} ->
+        {:ok, answered, signal, thread}
+
+      _none ->
+        :error
+    end
+  end
+
+  # A signal that is pending, or held back while its handler writes the answer.
+  defp has?(status, signal),
+    do: Enum.any?(["SigPnd", "ShdPnd", "SigBlk"], &set?(field(status, &1), signal))
+
+  defp set?(mask, signal) do
+    case Integer.parse(mask, 16) do
       {bits, _rest} -> (bits >>> (signal - 1) &&& 1) == 1
       :error -> false
     end
@@ -115,7 +158,7 @@ defmodule Slither.Python.Obituary.StackMemory do
   @spec read(t) :: Stack.t() | nil
   def read(%__MODULE__{file: file}) do
     with {:ok, report} <- :file.pread(file, @head, @answer),
-         {:ok, rows} <- :file.pread(file, @signals, @row * @rows) do
+         {:ok, rows} <- :file.pread(file, @numbers, @row * @rows) do
       [{main, _count, _name} | _others] = rows = rows(rows)
       names = for {thread, _count, name} <- Enum.sort_by(rows, &elem(&1, 1)), do: {thread, name}
       Stack.new(report, main, Map.new(names))
@@ -129,12 +172,13 @@ defmodule Slither.Python.Obituary.StackMemory do
       do: {thread, count, String.trim_trailing(name, <<0>>)}
   end
 
-  @doc "Closes it."
+  @doc "Closes both."
   @spec close(t | nil) :: :ok
   def close(nil), do: :ok
 
-  def close(%__MODULE__{file: file}) do
+  def close(%__MODULE__{file: file, pipe: pipe}) do
     _ = :file.close(file)
+    _ = :file.close(pipe)
     :ok
   end
 end

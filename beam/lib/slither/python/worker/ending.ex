@@ -10,12 +10,13 @@ defmodule Slither.Python.Worker.Ending do
   alias Slither.Error
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
-  alias Slither.Python.Worker.{Calls, Life, State}
+  alias Slither.Python.Worker.{Calls, Life, Stacks, State}
   alias Slither.Telemetry.Events
 
   @doc "The process is gone, with an exit status if that is known."
   @spec down(State.t(), non_neg_integer | nil) :: State.t()
   def down(%State{lanes: lanes} = state, status) do
+    state = Stacks.ended(state)
     executing = executing(state)
     status = status || Obituary.told(Marker.report(state.marker))
     error = account(state, state.life.reason || ended(state, status), executing)

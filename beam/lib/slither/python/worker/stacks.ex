@@ -8,9 +8,9 @@ defmodule Slither.Python.Worker.Stacks do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Call, Obituary}
+  alias Slither.Python.{Call, Obituary, OSProcess}
   alias Slither.Python.Obituary.{Stack, StackMemory}
-  alias Slither.Python.Worker.{Asking, Calls, State}
+  alias Slither.Python.Worker.{Asking, Calls, Life, State}
 
   @typedoc "What a worker does now; `stack` is nil where it could not be told."
   @type answer :: %{
@@ -46,11 +46,11 @@ defmodule Slither.Python.Worker.Stacks do
 
   defp ask(state, kills) do
     case {StackMemory.ask(state.stacks), kills} do
-      {{:ok, asked}, kills} ->
+      {{:ok, memory}, kills} ->
         later(:stack, 1)
         call = with %Call{id: id} <- running(state), do: id
-        asking = %Asking{call: call, asked: asked, began: now(), kills: kills}
-        %{state | asking: asking}
+        asking = %Asking{call: call, began: now(), used: used(state), kills: kills}
+        %{state | stacks: memory, asking: asking}
 
       {:error, [{error, _cause} | _]} ->
         kill(%{state | asking: nil}, error, nil)
@@ -60,15 +60,23 @@ defmodule Slither.Python.Worker.Stacks do
     end
   end
 
+  defp used(state), do: OSProcess.used(state.stacks.os_pid)
+
   @doc "It is time to look whether the worker has answered."
   @spec look(State.t()) :: State.t()
   def look(%State{asking: nil} = state), do: state
 
   def look(%State{asking: asking, stacks: memory} = state) do
-    case Asking.look(asking, StackMemory.progress(memory, asking.asked), now()) do
+    progress = StackMemory.progress(memory, asking.signal)
+
+    case Asking.look(asking, progress, now(), fn -> used(state) end) do
       {:again, pause, asking} ->
         later(:stack, pause)
         %{state | asking: asking}
+
+      {:force, pause, asking} ->
+        later(:stack, pause)
+        %{state | asking: %{asking | signal: StackMemory.force(memory)}}
 
       :over ->
         stack = StackMemory.read(memory)
@@ -76,6 +84,25 @@ defmodule Slither.Python.Worker.Stacks do
         settle(state, Asking.settle(asking, &holds?(state, &1)), stack)
     end
   end
+
+  @doc """
+  The process has ended: where it was to be killed, and was forced to answer, it counts as killed, for a
+  forced answer may crash.
+  """
+  @spec ended(State.t()) :: State.t()
+  def ended(%State{asking: %Asking{signal: signal} = asking, life: life} = state)
+      when signal != nil do
+    case Asking.settle(asking, &holds?(state, &1)) do
+      {:kill, error} ->
+        error = Obituary.stack(error, StackMemory.read(state.stacks))
+        %{state | life: Life.fail(life, error)}
+
+      _another ->
+        state
+    end
+  end
+
+  def ended(state), do: state
 
   # Another has killed it meanwhile.
   defp settle(%State{life: %{phase: :killed}} = state, _end, _stack), do: %{state | asking: nil}
