@@ -77,7 +77,9 @@ def batch_handler(target: _F, /) -> _F: ...
 @overload
 def batch_handler(target: str, /) -> Callable[[_F], _F]: ...
 def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
-    """Register a function as a command, under its own name or the one given.
+    """Register a function of a list of items as a command, under its own name or the one given.
+
+    The mark says, to pipes, maps and tests as well, that it takes the list of a batch's items.
 
     ``target`` is the function (bare decorator) or the command's name. The function stays as it
     is. Raises ValueError when another function has the name; the same function may be imported

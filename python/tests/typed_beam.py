@@ -21,6 +21,14 @@ def lengths(texts: list[str]) -> list[int]:
     return list(map(len, texts))
 
 
+def yielded(texts: list[str]) -> Iterator[int]:
+    return map(len, texts)
+
+
+async def later(texts: list[str]) -> list[int]:
+    return list(map(len, texts))
+
+
 async def shout(text: str) -> str:
     return text.upper()
 
@@ -31,6 +39,17 @@ async def words() -> AsyncIterator[str]:
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
+
+    def each(beam: slither.Beam) -> None:
+        assert_type(beam.map(length, ["a"], each=True), slither.Results[int])
+        assert_type(beam.map(lengths, ["a"], each=False), slither.Results[int])
+        assert_type(beam.map(lengths, [["a"]], each=True), slither.Results[list[int]])
+        assert_type(beam.map(yielded, ["a"]), slither.Results[int])
+        assert_type(beam.map(later, ["a"], each=False), slither.Results[int])
+        assert_type(beam.amap(yielded, ["a"], each=False), slither.AsyncResults[int])
+        beam.map(lengths, ["a"], each=True)  # type: ignore[call-overload]
+        beam.map(length, ["a"], each=False)  # type: ignore[call-overload]
+        beam.map(length, ["a"], each="yes")  # type: ignore[call-overload]
 
     def use(beam: slither.Beam, pipe: Pipe) -> None:
         for result in beam.map(length, ["a"]):

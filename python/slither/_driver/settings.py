@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 
@@ -25,7 +25,12 @@ R = TypeVar("R")
 StrPath = str | os.PathLike[str]
 One: TypeAlias = Callable[[T], R]
 """A function of an item."""
-Many: TypeAlias = Callable[[list[T]], list[R]]
+Many: TypeAlias = (
+    Callable[[list[T]], list[R]]
+    | Callable[[list[T]], Iterator[R]]
+    | Callable[[list[T]], Awaitable[list[R]]]
+    | Callable[[list[T]], AsyncIterator[R]]
+)
 """A function of a batch."""
 Ordering: TypeAlias = Literal["preserve", "as_completed"]
 Kept: TypeAlias = "Literal['halt', 'skip'] | Policy"
