@@ -12,7 +12,8 @@ defmodule Slither.ExamplesTest do
     "batch_stats" => 240,
     "data_etl" => 1_500,
     "ml_scoring" => 200,
-    "image_pipeline" => 24
+    "image_pipeline" => 24,
+    "token_stream" => 400
   }
 
   # What a baseline can't hold, whatever luck it has.
