@@ -37,6 +37,10 @@ def double(item: int) -> int:
     return 2 * item
 
 
+def three(a: Payload, b: Payload, c: Payload) -> list[Payload]:
+    return [a, b, c]
+
+
 def echo(item: Payload) -> Payload:
     return item
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import driven
+import pooled
 import pytest
 
 import slither
@@ -29,6 +30,66 @@ def test_results_are_in_the_order_of_the_items(beam: slither.Beam) -> None:
 def test_as_completed_gives_every_result_once(beam: slither.Beam) -> None:
     got = beam.map(driven.double, range(1_000), batch_size=7, ordering="as_completed")
     assert sorted(got) == list(range(0, 2_000, 2))
+
+
+class TestSeveralIterables:
+    def test_a_function_gets_an_item_of_each(self, beam: slither.Beam) -> None:
+        assert list(beam.map(pow, [2, 3, 4], [5, 2])) == [32, 9]
+        assert list(beam.map(driven.three, itertools.count(), "ab", [1.5, None])) == [
+            [0, "a", 1.5],
+            [1, "b", None],
+        ]
+        results = beam.map(pow, range(100), itertools.repeat(2), batch_size=7)
+        assert list(results) == [n * n for n in range(100)]
+        assert results.summary.items == 100
+
+    def test_an_error_is_its_items_own(self, beam: slither.Beam) -> None:
+        got = list(beam.map(divmod, [4, 4, 4], [2, 0, 4], on_error="return", batch_size=3))
+        assert got[0] == [2, 0]
+        assert isinstance(got[1], ZeroDivisionError)
+        assert got[2] == [1, 0]
+
+    def test_what_an_iterable_raises_is_raised_after_the_results_before(
+        self, beam: slither.Beam
+    ) -> None:
+        def failing() -> Iterator[int]:
+            yield 2
+            raise OSError("no more")
+
+        results = beam.map(pow, [3, 3], failing())
+        assert next(results) == 9
+        with pytest.raises(OSError, match="no more"):
+            next(results)
+
+    def test_asynchronous_ones_may_be_among_them(self, beam: slither.Beam) -> None:
+        async def numbers() -> AsyncIterator[int]:
+            for n in range(1_000):
+                yield n
+
+        async def use() -> list[list[int]]:
+            mixed = [r async for r in beam.amap(pow, numbers(), [1, 2, 3])]
+            plain = [r async for r in beam.amap(pow, [2, 2], [1, 2])]
+            return [mixed, plain]
+
+        assert asyncio.run(use()) == [[0, 1, 8], [2, 4]]
+
+    def test_a_function_of_a_list_is_refused(self, beam: slither.Beam) -> None:
+        with pytest.raises(TypeError, match="batch_handler"):
+            beam.map(driven.total, [1], [2])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="each=False is for a function of a list"):
+            beam.map(pow, [1], [2], each=False)  # type: ignore[call-overload]
+
+
+def test_a_map_of_a_session_runs_in_one_worker_in_order(beam: slither.Beam) -> None:
+    found = list(beam.map(pooled.count, "abcdef", session="mapped", batch_size=2))
+    assert len({worker for worker, _words in found}) == 1
+    assert found[-1][1] == list("abcdef")
+    assert beam.submit_with(pooled.words, session="mapped").result() == list("abcdef")
+    beam.end_session("mapped")
+    assert next(beam.map(pooled.count, "a", session="mapped"))[1] == ["a"]
+    beam.end_session("mapped")
+    with pytest.raises(ValueError, match="session is a str"):
+        beam.map(pooled.count, "a", session="")
 
 
 def test_no_items_give_no_results(beam: slither.Beam) -> None:
@@ -254,7 +315,7 @@ def test_a_call_that_takes_too_long_is_a_timeout(beam: slither.Beam) -> None:
     error = caught.value
     assert isinstance(error, slither.CallTimeout)
     assert str(error).startswith(
-        "pool :default: the call ran for more than 0.2 s; its worker was killed (raise timeout="
+        "the call ran for more than 0.2 s; its worker was killed (raise timeout="
     )
     assert error.facts["timeout"] == 0.2
     assert "ms" not in str(error).split()

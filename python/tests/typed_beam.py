@@ -29,6 +29,14 @@ async def later(texts: list[str]) -> list[int]:
     return list(map(len, texts))
 
 
+def combine(text: str, count: int) -> bytes:
+    return text.encode() * count
+
+
+def three(text: str, count: int, rate: float) -> str:
+    return f"{text}{count}{rate}"
+
+
 async def shout(text: str) -> str:
     return text.upper()
 
@@ -108,6 +116,17 @@ if TYPE_CHECKING:
         beam.store("name")["key"] = 7
         slither.Beam(workers="2")  # type: ignore[arg-type]
         assert iterator
+
+    def use_several(beam: slither.Beam) -> None:
+        for both in beam.map(combine, ["a"], [1]):
+            assert_type(both, bytes)
+        for all_three in beam.map(three, ["a"], [1], [2.0], batch_size=2):
+            assert_type(all_three, str)
+        for fails in beam.map(combine, ["a"], [1], on_error="return"):
+            assert_type(fails, bytes | Exception)
+        beam.map(combine, ["a"], ["b"])  # type: ignore[arg-type]
+        beam.map(combine, ["a"], [1], batchsize=2)  # type: ignore[call-overload]
+        beam.map(length, ["a"], session="s", each=True)
 
     async def use_async(beam: slither.Beam) -> None:
         async with slither.Beam() as other:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from slither import _options
 from slither._driver import settings
 from slither._driver.batching import Batching
 from slither._driver.connection import Connection
@@ -69,7 +70,7 @@ class MapRun(Run):
         function: Callable[..., object],
         items: object,
         on_error: settings.OnError,
-        each: bool | None,
+        taking: settings.Taking,
         **asked: Unpack[settings.MapOptions],
     ) -> MapRun:
         """Return a run of which nothing has been sent yet; ``asked`` are all of the options."""
@@ -78,12 +79,14 @@ class MapRun(Run):
         most = max(_IN_FLIGHT, 2 * beam.workers) if most is None else most
         spec: dict[str, Payload] = {
             "ordering": settings.one_of("ordering", ordering, ("preserve", "as_completed")),
-            "target": [settings.target_kind(function, each), *reference(function)],
+            "target": [taking.kind, *reference(function)],
             "max_in_flight": settings.count("max_in_flight", most),
             "on_error": policy,
             "isolate": bool(asked["isolate"]),
             "timeout": settings.milliseconds("timeout", asked["timeout"]),
         }
+        if asked["session"] is not None:
+            spec["session"] = _options.checked("session", asked["session"], _options.TEXT)
         if asked["trace"] is not None:
             spec["trace"] = str(asked["trace"])
         size = None if size is None else settings.count("batch_size", size)
@@ -95,7 +98,7 @@ class MapRun(Run):
             shown,
             batch_size=size,
             failures=failures,
-            doubts=settings.doubts(function, each),
+            doubts=taking.doubts,
         )
 
     def room(self) -> int:

@@ -13,12 +13,14 @@ from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
 from slither._driver.results import AsyncResults, Results
 from slither._driver.settings import Keeps, Many, One, Returns
+from slither._driver.several import together, together_async
 from slither._types import Payload
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
+T2 = TypeVar("T2")
 R = TypeVar("R")
 AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 
@@ -62,11 +64,41 @@ class Maps(Lifetime):
         each: Literal[False] | None = None,
         **options: Unpack[Returns],
     ) -> Results[R | Exception]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[T, T2], R],
+        iterable: Iterable[T],
+        second: Iterable[T2],
+        /,
+        **options: Unpack[Keeps],
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., R],
+        iterable: Iterable[object],
+        second: Iterable[object],
+        /,
+        *more: Iterable[object],
+        **options: Unpack[Returns],
+    ) -> Results[R | Exception]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., R],
+        iterable: Iterable[object],
+        second: Iterable[object],
+        third: Iterable[object],
+        /,
+        *more: Iterable[object],
+        **options: Unpack[Keeps],
+    ) -> Results[R]: ...
     def map(
         self,
         function: Callable[..., object],
         iterable: Iterable[Payload],
-        *,
+        *iterables: Iterable[Payload],
         each: bool | None = None,
         batch_size: int | None = None,
         max_in_flight: int | None = None,
@@ -74,6 +106,7 @@ class Maps(Lifetime):
         on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = None,
+        session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
     ) -> Results[Payload]:
@@ -89,6 +122,9 @@ class Maps(Lifetime):
         is a TypeError. Without a ``batch_size``, batches begin with one item,
         so that a few slow items go to all workers, and grow up to 64 while they come back soon.
 
+        With several iterables the function takes an item of each, as with the built-in ``map``;
+        the shortest ends it.
+
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
         further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
         where that is more), nor beyond 64 MB and a batch.
@@ -101,27 +137,31 @@ class Maps(Lifetime):
           until the items at fault are alone;
         - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
           default, for ever;
+        - ``session``: the name of a session; its batches run on one worker, one after the other,
+          with the state of :func:`slither.worker.session` (see :meth:`submit_with`);
         - ``trace``: what the handlers find as ``slither.worker.context().trace``;
         - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
 
         An exception of the function is raised as what it was where its class is known here, with
         the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
         """
+        items = together((iterable, *iterables)) if iterables else iterable
         run = MapRun.over(
             self,
             function,
-            iterable,
+            items,
             on_error,
-            each,
+            settings.taking(function, each, several=bool(iterables)),
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,
+            session=session,
             trace=trace,
             progress=progress,
         )
-        return Results.of(run, iterable)
+        return Results.of(run, items)
 
     @overload
     def amap(
@@ -159,11 +199,41 @@ class Maps(Lifetime):
         each: Literal[False] | None = None,
         **options: Unpack[Returns],
     ) -> AsyncResults[R | Exception]: ...
+    @overload
+    def amap(
+        self,
+        function: Callable[[T, T2], R],
+        iterable: AnyIterable[T],
+        second: AnyIterable[T2],
+        /,
+        **options: Unpack[Keeps],
+    ) -> AsyncResults[R]: ...
+    @overload
+    def amap(
+        self,
+        function: Callable[..., R],
+        iterable: AnyIterable[object],
+        second: AnyIterable[object],
+        /,
+        *more: AnyIterable[object],
+        **options: Unpack[Returns],
+    ) -> AsyncResults[R | Exception]: ...
+    @overload
+    def amap(
+        self,
+        function: Callable[..., R],
+        iterable: AnyIterable[object],
+        second: AnyIterable[object],
+        third: AnyIterable[object],
+        /,
+        *more: AnyIterable[object],
+        **options: Unpack[Keeps],
+    ) -> AsyncResults[R]: ...
     def amap(
         self,
         function: Callable[..., object],
         iterable: AnyIterable[Payload],
-        *,
+        *iterables: AnyIterable[Payload],
         each: bool | None = None,
         batch_size: int | None = None,
         max_in_flight: int | None = None,
@@ -171,6 +241,7 @@ class Maps(Lifetime):
         on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = None,
+        session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
     ) -> AsyncResults[Payload]:
@@ -178,18 +249,20 @@ class Maps(Lifetime):
 
         ``iterable`` may be one for ``async for``, too; it is pulled in the event loop.
         """
+        items = together_async((iterable, *iterables)) if iterables else iterable
         run = MapRun.over(
             self,
             function,
-            iterable,
+            items,
             on_error,
-            each,
+            settings.taking(function, each, several=bool(iterables)),
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,
+            session=session,
             trace=trace,
             progress=progress,
         )
-        return AsyncResults(run, iterable)
+        return AsyncResults(run, items)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 from slither import _options, _takes
 from slither._types import Payload
@@ -47,6 +47,7 @@ class MapOptions(TypedDict, total=False):
     ordering: Ordering
     isolate: bool
     timeout: float | None
+    session: str | None
     trace: str | None
     progress: bool
 
@@ -63,18 +64,30 @@ class Returns(MapOptions, total=False):
     on_error: Required[Literal["return"]]
 
 
-def target_kind(function: object, each: bool | None) -> str:
-    """Return how a call names a function that takes what ``each`` says.
+class Taking(NamedTuple):
+    """How a call names a function by what it takes, and why items may leave a doubt of that."""
+
+    kind: str
+    doubts: Callable[[list[Payload]], str | None] | None
+
+
+def taking(function: object, each: bool | None, *, several: bool) -> Taking:
+    """Return how a call names a function that takes what ``each`` says, or ``several`` arguments.
 
     Raises ValueError for what is no answer, and TypeError where the function's mark says else.
     """
     _options.checked("each", each, _options.either(_options.BOOL, None))
     if callable(function):
-        _takes.given(function, each)
-    return "each" if each is None else "item" if each else "function"
+        _takes.given(function, True if several else each)
+    if several:
+        if each is False:
+            raise TypeError("each=False is for a function of a list: it takes one iterable")
+        return Taking("apply", None)
+    kind = "each" if each is None else "item" if each else "function"
+    return Taking(kind, _doubts(function, each))
 
 
-def doubts(function: object, each: bool | None) -> Callable[[list[Payload]], str | None] | None:
+def _doubts(function: object, each: bool | None) -> Callable[[list[Payload]], str | None] | None:
     """Return what says why items leave a doubt of what a function takes; None if none can."""
     if each is not None or not callable(function):
         return None
