@@ -76,6 +76,20 @@ defmodule Slither.Python.StacksTest do
     end
   end
 
+  test "a call that is answered while its worker is asked costs no worker" do
+    pool = ready_pool(python: fake("asked"))
+
+    for n <- 1..3, do: assert(call(pool, "f", n, timeout: 20) == {:ok, n})
+    assert {:ok, %{died: 0}} = Pool.status(pool)
+
+    # The next call has its deadline all the same.
+    assert {:error, %DispatchError{reason: :timeout} = error} =
+             call(pool, "f", "never", timeout: 20)
+
+    assert error.cause.details.stack == nil
+    assert {:ok, %{died: 1}} = Pool.status(pool)
+  end
+
   test "a worker that shares no memory is killed without" do
     {:ok, python} = Environment.interpreter(nil)
     pool = ready_pool(python: interpreter("ulimit -f 1; exec '#{python}' \"$@\""))

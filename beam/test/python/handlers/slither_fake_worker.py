@@ -47,7 +47,17 @@ marker = os.memfd_create("slither-fake")
 os.truncate(marker, 8)
 file = os.fstat(marker)
 device = file.st_dev + (mode == "other memory")
-send([0, VERSION, {"pid": os.getpid(), "marker": [marker, device, file.st_ino]}])
+hello = {"pid": os.getpid(), "marker": [marker, device, file.st_ino]}
+if mode == "asked":
+    # It answers where it is by a count, and says nothing of it.
+    stacks = os.memfd_create("slither-fake")
+    os.truncate(stacks, 8216)
+    asks, _ = os.pipe()
+    told = map(os.fstat, (stacks, asks))
+    hello["stacks"] = [[fd, f.st_dev, f.st_ino] for fd, f in zip((stacks, asks), told)]
+    os.pwrite(stacks, struct.pack("<QQQ", 0, 0, os.getpid()), 0)
+    asked = 0
+send([0, VERSION, hello])
 if mode == "version, ends":
     sys.exit(1)
 welcome = read()
@@ -72,6 +82,13 @@ while True:
         continue
     os.pwrite(marker, struct.pack("<Q", call), 0)
     fine = [5, call, items, None, [0, 0, 0]]
+    if mode == "asked":
+        # A call is answered once BEAM asks where it is, or never.
+        asked += len(os.read(asks, 1))
+        if items != ["never"]:
+            send(fine)
+        os.pwrite(stacks, struct.pack("<QQQ", asked, 0, os.getpid()), 0)
+        continue
     answers = {
         "other memory": [5, call, [welcome[2]["marker"]], None, [0, 0, 0]],
         "noise": b"\xc1" + random.randbytes(100),
