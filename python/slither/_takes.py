@@ -161,11 +161,14 @@ def _by_annotations(function: Callable[..., object]) -> Takes:
     return Takes("list", "annotations", _annotations.depth(said.parameter) - 1)
 
 
-def contradiction(function: Callable[..., object], document: str) -> tuple[bool, str] | None:
+def contradiction(
+    function: Callable[..., object], document: str, many: bool = False
+) -> tuple[bool, str] | None:
     """Say where a function's annotations, its mark, and a pipe's document contradict each other.
 
-    ``document`` is what that says the function takes: ``item``, ``list`` or ``each``. The first
-    of the two is whether it fails for certain; else it may be meant so.
+    ``document`` is what that says the function takes: ``item``, ``list`` or ``each``; with
+    ``many`` each item has many results. The first of the two is whether it fails for certain;
+    else it may be meant so.
     """
     found = takes(function)
     marked = found.why in ("item_handler", "batch_handler")
@@ -176,12 +179,15 @@ def contradiction(function: Callable[..., object], document: str) -> tuple[bool,
     by = f"@slither.worker.{found.why}" if marked else f"each={one}"
     parameter = f"{said.name}: {_annotations.shown(said.parameter)}"
     result = _annotations.shown(said.result)
-    if one and _annotations.yields(said.result):
+    if one and not many and _annotations.yields(said.result):
         return True, f"it gives {result} for one item, of which there is one result"
+    is_one = not _annotations.gives_many(said.result)
+    is_no_list = is_one and _annotations.no_list(_annotations.awaited(said.result))
+    if one and many and is_no_list:
+        return True, f"it gives {result} for one item, and cardinality='many' takes a list"
     if not one and _annotations.no_list(said.parameter):
         return True, f"it takes a list of items by {by}, and says {parameter}"
-    is_one = not _annotations.gives_many(said.result)
-    if not one and is_one and _annotations.no_list(_annotations.awaited(said.result)):
+    if not one and is_no_list:
         return True, f"it returns a list of results by {by}, and says {result}"
     if not one or not _annotations.is_list(said.parameter):
         return None

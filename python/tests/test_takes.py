@@ -239,3 +239,14 @@ def test_a_stand_in_takes_what_the_stage_does() -> None:
     assert run("taking:plain", lambda row: -row) == [-1, -2]
     assert run("not_installed:f", lambda row: -row) == [-1, -2]
     assert run(taking.plain, taking.marked_list) == [1, 2]
+
+
+def test_many_results_of_an_item_are_a_list_or_an_iterator() -> None:
+    def parts(text: str) -> Iterator[str]:
+        yield text
+
+    assert _takes.contradiction(parts, "item") is not None
+    assert _takes.contradiction(parts, "item", many=True) is None
+    assert _takes.contradiction(taking.mean, "each", many=True) is not None
+    assert _takes.contradiction(taking.point, "each", many=True) is None
+    assert _takes.contradiction(taking.plain, "each", many=True) is None

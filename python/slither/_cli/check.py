@@ -105,6 +105,6 @@ def _faults(document: dict[str, Payload]) -> Iterator[tuple[bool, str]]:
         except TargetError as error:
             yield True, f"{where}: {error}"
             continue
-        if (found := contradiction(function, handler.takes)) is not None:
+        if (found := contradiction(function, handler.takes, handler.many)) is not None:
             certain, what = found
             yield certain, f"{where}: {handler.module}:{handler.name}: {what}"

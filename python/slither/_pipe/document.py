@@ -20,6 +20,7 @@ class Handler(NamedTuple):
     pipe: str
     stage: str
     takes: str
+    many: bool
 
 
 def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
@@ -29,7 +30,8 @@ def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
             yield from handlers(stage["pipe"])
         elif "module" in stage:
             found = stage["module"], stage["function"], document["name"], stage["name"]
-            yield Handler(*found, stage.get("takes", "list"))
+            many = stage.get("options", {}).get("cardinality") == "many"
+            yield Handler(*found, stage.get("takes", "list"), many)
 
 
 def routed(policy: Payload) -> str | None:
