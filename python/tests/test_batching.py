@@ -9,58 +9,80 @@ from slither._driver.batching import Batching
 
 
 def test_batches_of_a_size_fill_the_window_and_no_more() -> None:
-    made = Batching(10, 3)
+    made = Batching(10, 3, 2)
     for _ in range(3):
         assert made.room() == 10
-        made.went(10, 100, 0.0)
+        made.went(10, 100)
     assert made.room() == 0
-    made.came(9, 0.1)
+    made.came(9)
     assert made.room() == 0
-    made.came(1, 0.1)
+    made.came(1)
     assert (made.room(), made.sent, made.received) == (10, 30, 10)
 
 
-def test_without_a_size_batches_grow_while_they_come_back_soon() -> None:
-    made = Batching(None, 2)
-    sizes = []
-    for _ in range(8):
-        sizes.append(made.room())
-        made.went(sizes[-1], 1, 0.0)
-        made.came(sizes[-1], 0.01)
-    assert sizes == [1, 2, 4, 8, 16, 32, 64, 64]
-    made.went(64, 1, 0.0)
-    made.came(64, 0.1)
-    assert made.room() == 64, "neither soon nor late"
-    for left in (32, 16, 8, 4, 2, 1, 1):
-        made.went(1, 1, 0.0)
-        made.came(1, 0.3)
-        assert made.room() == left
+def test_a_batch_that_is_not_full_goes_at_the_end_or_to_a_worker_that_has_nothing_to_do() -> None:
+    made = Batching(10, 8, 2)
+    assert made.next(25, ended=False, paused=False) == 10
+    assert made.next(4, ended=False, paused=False) == 0
+    assert made.next(4, ended=False, paused=True) == 4
+    made.went(10, 1)
+    made.went(10, 1)
+    assert made.next(4, ended=False, paused=True) == 0, "both are busy"
+    assert made.next(4, ended=True, paused=False) == 4
+    assert made.next(0, ended=True, paused=True) == 0
 
 
-def test_a_growing_batch_counts_as_one_however_large() -> None:
-    made = Batching(None, 2)
-    made.went(1, 1, 0.0)
-    assert made.room() == 1
-    made.went(1, 1, 0.0)
+def test_without_a_size_batches_are_as_large_as_beam_says() -> None:
+    made = Batching(None, 8, 2)
+    assert made.next(9, ended=False, paused=False) == 1
+    made.found(20)
+    assert made.room() == 60
+    assert made.next(60, ended=False, paused=False) == 20
+    assert made.next(39, ended=False, paused=False) == 0, "not enough to share out"
+    given = Batching(7, 8, 2)
+    given.found(20)
+    assert given.room() == 7
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 3, 20, 500])
+@pytest.mark.parametrize("left", [1, 2, 17, 99, 1_000])
+def test_what_is_left_is_shared_out(workers: int, size: int, left: int) -> None:
+    made = Batching(None, 1_000, workers)
+    made.found(size)
+    while left:
+        batch = made.next(left, ended=True, paused=False)
+        share = max(-(-left // workers), size // 25)
+        assert 1 <= batch <= min(size, share, left)
+        made.went(batch, 1)
+        left -= batch
+
+
+def test_a_found_batch_counts_as_one_however_large() -> None:
+    made = Batching(None, 2, 1)
+    made.went(1, 1)
+    assert made.room() == 2
+    made.went(1, 1)
     assert made.room() == 0
-    made.came(1, 1.0)
-    assert made.room() == 1
+    assert made.next(5, ended=True, paused=True) == 0
+    made.came(1)
+    assert made.room() == 2
 
 
 def test_bytes_that_are_out_leave_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "MOST_BYTES", 1_000)
-    made = Batching(1, 100)
-    made.went(1, 999, 0.0)
+    made = Batching(1, 100, 2)
+    made.went(1, 999)
     assert made.room() == 1
-    made.went(1, 1, 0.0)
+    made.went(1, 1)
     assert made.room() == 0
-    made.came(1, 0.0)
+    made.came(1)
     assert made.room() == 1
 
 
 def test_a_batch_of_which_nothing_could_be_sent_is_soon_forgotten() -> None:
-    made = Batching(None, 1)
-    made.went(0, 5, 0.0)
+    made = Batching(None, 1, 1)
+    made.went(0, 5)
     assert made.room() == 0
-    made.came(0, 0.0)
+    made.came(0)
     assert made.room() == 2

@@ -383,7 +383,8 @@ def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("batch_size", 0, "batch_size is a whole number of 1 or more, not 0"),
+        ("batch_size", 0, "a whole number of 1 or more, or 'auto', not 0"),
+        ("batch_time", 0, "batch_time is a number of seconds above 0, not 0"),
         ("max_in_flight", True, "max_in_flight is a whole number"),
         ("ordering", "sorted", "ordering is one of 'preserve', 'as_completed', not 'sorted'"),
         ("on_error", "ignore", "on_error is one of 'halt', 'skip', 'return', not 'ignore'"),

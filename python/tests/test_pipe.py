@@ -135,7 +135,6 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("two ways to batch", lambda: P.python("x", predict_batch, weight=1, key=1)),
     ("go together", lambda: P.python("x", predict_batch, weight=item)),
     ("goes with 'key'", lambda: P.python("x", predict_batch, window=3)),
-    ("does not go with", lambda: P.python("x", predict_batch, key=item, batch_size="auto")),
     ("goes with the name of a function", lambda: P.beam("x", item, concurrency=2)),
     ("'one' or 'many'", lambda: P.beam("x", item, cardinality="two")),  # type: ignore[arg-type]
     ("1 to 255 bytes", lambda: P.beam("x", "")),

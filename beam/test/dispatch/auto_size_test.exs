@@ -59,11 +59,13 @@ defmodule Slither.Dispatch.AutoSizeTest do
   end
 
   test "shares out what is at hand, in batches that are worth a call" do
-    auto = %{auto() | size: 50}
+    auto = %{auto() | size: 50, per_item: ms(1)}
     assert AutoSize.share(auto, 400, 4) == 50
     assert AutoSize.share(auto, 80, 4) == 20
-    assert AutoSize.share(auto, 10, 4) == 5
+    assert AutoSize.share(auto, 4, 4) == 2
     assert AutoSize.share(%{auto | min: 8}, 10, 4) == 8
+    assert AutoSize.worth?(auto, 2) and not AutoSize.worth?(auto, 1)
+    assert AutoSize.worth?(auto(), 1)
     assert AutoSize.share(auto(), 10, 4) == 1
   end
 
@@ -147,8 +149,8 @@ defmodule Slither.Dispatch.AutoSizeTest do
         end
 
         Enum.reduce(batches, count, fn batch, left ->
-          share = max(div(left + workers - 1, workers), div(size, 10))
-          assert length(batch) <= min(size, max(1, share)) or strategy == :keyed
+          share = div(left + workers - 1, workers)
+          assert length(batch) <= min(size, share) or strategy == :keyed
           assert length(batch) <= size
           left - length(batch)
         end)

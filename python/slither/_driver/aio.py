@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from itertools import islice
 
-from slither._driver.run import PATIENCE, Run
+from slither._driver.run import PATIENCE, Run, fill
 from slither._errors import SlitherError
 from slither._types import Payload
 
@@ -68,21 +68,15 @@ async def _either(news: asyncio.Event, feeder: asyncio.Task[None]) -> None:
 
 async def _feed(run: Run, items: Iterable[Payload], room: asyncio.Event) -> None:
     plain = iter(items)
-    ended = False
-    while not ended:
-        count = await _room(run, room)
-        batch: list[Payload] = []
-        try:
-            batch.extend(islice(plain, count))
-            ended = len(batch) < count
-        except Exception as error:  # noqa: BLE001 - the caller's input: raised at the end
-            run.feed(batch)
-            run.end(error)
-            return
-        run.feed(batch)
-        # A plain iterable awaits nothing: other tasks have their turn here.
-        await asyncio.sleep(0)
-    run.end()
+    while not run.input_ended:
+        until = fill(run, plain, once=True)
+        if until is not None:
+            # A plain iterable awaits nothing: other tasks have their turn here.
+            wait = until - time.monotonic() if run.is_out() else 0
+            await asyncio.sleep(max(0, wait))
+        elif not run.input_ended:
+            room.clear()
+            await room.wait()
 
 
 async def _room(run: Run, room: asyncio.Event) -> int:
@@ -102,44 +96,48 @@ class _Slow:
 
     async def feed(self, items: AsyncIterable[Payload]) -> None:
         run, source = self._run, aiter(items)
-        failure: Exception | None = None
         try:
-            while True:
+            while not run.input_ended:
                 if len(run.partial) >= await _room(run, self._room):
-                    self._send()
+                    self._send(paused=False)
                     continue
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
                     break
                 except Exception as error:  # noqa: BLE001 - the caller's: raised at the end
-                    failure = error
+                    run.input_error = error
                     break
                 run.partial.append(item)
-                if len(run.partial) == 1:
+                if self._timer is None and not self._is_late:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(PATIENCE, self._late)
         finally:
             self._stop()
-        self._send()
-        run.end(failure)
+        run.source_ended = True
+        while not run.input_ended:
+            run.finish_input()
+            if not run.input_ended:
+                self._room.clear()
+                await self._room.wait()
 
     def look(self) -> None:
-        """Send the few items that there are, where they are late and nothing is out."""
-        if self._is_late and not self._run.ended and self._run.idle() and self._run.room():
-            self._send()
+        """Send the few items that there are, where they are late and a worker can take them."""
+        if self._is_late and not self._run.ended:
+            self._send(paused=True)
 
     def _late(self) -> None:
-        self._is_late = True
+        self._timer, self._is_late = None, True
         # The same error is raised for whoever waits for results.
         with contextlib.suppress(SlitherError):
             self.look()
 
-    def _send(self) -> None:
+    def _send(self, *, paused: bool) -> None:
         self._stop()
-        self._is_late = False
-        self._run.flush()
+        self._run.flush(paused=paused)
+        self._is_late = paused and bool(self._run.partial)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None

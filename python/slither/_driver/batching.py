@@ -1,6 +1,6 @@
 """Decides how large the batches of a map are, and how many may be out.
 
-Pure; a run calls it in the thread that asks for results, and passes in the time.
+Pure; a run calls it in the thread that asks for results.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ from typing import NamedTuple
 
 # Bytes that may be out, beside the last batch.
 MOST_BYTES = 67_108_864
-# If the program gives no batch size: the largest size, the seconds below which the next batch
-# is twice as large, and those from which on it is half as large.
-_LARGEST = 64
-_QUICK, _SLOW = 0.02, 0.2
+# Where nothing more is to be had at once, no batch need be smaller than such a part of the size
+# that was found: workers end within as small a part of the time of a batch.
+_CRUMB = 25
 
 
 class _Batch(NamedTuple):
-    """A batch that is out: how many items had been sent with it, its bytes, and when it went."""
+    """A batch that is out: how many items had been sent with it, and its bytes."""
 
     sent: int
     size: int
-    began: float
 
 
 class Batching:
     """The batches of one map run."""
 
-    def __init__(self, size: int | None, most: int) -> None:
-        """Take a batch's size, and how many may be out.
+    def __init__(self, size: int | None, most: int, workers: int) -> None:
+        """Take a batch's size, how many batches may be out, and how many can run at once.
 
-        A size of None begins with one item, so that a few slow items go to all workers, and grows
-        while batches come back at once.
+        A size of None begins with one item, so that a few slow items go to all workers; BEAM,
+        which knows how long handlers take, says what to go on with.
         """
-        self._grows = size is None
+        self._finds = size is None
         self._size = size or 1
         self._most = most
+        self._workers = workers
         self._out: deque[_Batch] = deque()
         self._bytes = 0
         self.sent = 0
@@ -43,33 +42,50 @@ class Batching:
         self.received = 0
         """Items answered."""
 
-    def room(self) -> int:
-        """Return a batch's size while there is room for one, else 0."""
-        if self._bytes >= MOST_BYTES:
-            return 0
-        if self._grows:
-            full = len(self._out) >= self._most
-        else:
-            full = self.sent - self.received + self._size > self._size * self._most
-        return 0 if full else self._size
+    def found(self, size: int) -> None:
+        """Learn how large the next batches are to be."""
+        if self._finds:
+            self._size = size
 
-    def went(self, count: int, size: int, now: float) -> None:
+    def room(self) -> int:
+        """Return how many items to have at hand, 0 while there is no room for a batch."""
+        if self._full():
+            return 0
+        return self._size * (self._workers + 1) if self._finds else self._size
+
+    def next(self, at_hand: int, *, ended: bool, paused: bool) -> int:
+        """Return the size of the next batch of so many items, 0 to wait for more of them.
+
+        ``ended``: no more will come; ``paused``: none comes at once.
+        """
+        if not at_hand or self._full():
+            return 0
+        enough = self._size * self._workers if self._finds else self._size
+        if at_hand >= enough:
+            return self._size
+        if not (ended or (paused and len(self._out) < self._workers)):
+            return 0
+        if not self._finds:
+            return at_hand
+        # No worker gets more than its share, unless that would not be worth a call.
+        share = -(-at_hand // self._workers)
+        return min(max(share, self._size // _CRUMB), self._size, at_hand)
+
+    def went(self, count: int, size: int) -> None:
         """Note that a batch of so many items and bytes was sent."""
         self.sent += count
-        self._out.append(_Batch(self.sent, size, now))
+        self._out.append(_Batch(self.sent, size))
         self._bytes += size
 
-    def came(self, count: int, now: float) -> None:
-        """Note that so many items are answered, and fit the next batch to the time they took."""
+    def came(self, count: int) -> None:
+        """Note that so many items are answered."""
         self.received += count
         while self._out and self._out[0].sent <= self.received:
-            batch = self._out.popleft()
-            self._bytes -= batch.size
-            if self._grows:
-                self._fit(now - batch.began)
+            self._bytes -= self._out.popleft().size
 
-    def _fit(self, took: float) -> None:
-        if took < _QUICK:
-            self._size = min(2 * self._size, _LARGEST)
-        elif took > _SLOW:
-            self._size = max(self._size // 2, 1)
+    def _full(self) -> bool:
+        if self._bytes >= MOST_BYTES:
+            return True
+        if self._finds:
+            return len(self._out) >= self._most
+        return self.sent - self.received + self._size > self._size * self._most

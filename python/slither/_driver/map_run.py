@@ -5,7 +5,6 @@ The thread, or the event loop, that asks for results runs all of it.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -43,7 +42,7 @@ class MapRun(Run):
         owner: object,
         shows: Shows | None,
         *,
-        batch_size: int | None,
+        batching: Batching,
         failures: str,
         doubts: Callable[[list[Payload]], str | None] | None = None,
     ) -> None:
@@ -55,7 +54,7 @@ class MapRun(Run):
         super().__init__(link, spec, owner, shows)
         self._failures = failures
         self._doubts = doubts
-        self._batching = Batching(batch_size, spec["max_in_flight"])
+        self._batching = batching
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
         self.out = 0
@@ -89,20 +88,24 @@ class MapRun(Run):
             spec["session"] = _options.checked("session", asked["session"], _options.TEXT)
         if asked["trace"] is not None:
             spec["trace"] = str(asked["trace"])
-        size = None if size is None else settings.count("batch_size", size)
+        size = settings.batch_size(size)
+        took = settings.duration("batch_time", asked["batch_time"])
+        if size is None:
+            spec |= {"batch_size": "auto", "batch_time": took}
+        batching = Batching(size, most, beam.workers)
         shown = shows(str(getattr(function, "__name__", "map")), items, asked["progress"])
         return cls(
             beam._link,
             spec,
             beam,
             shown,
-            batch_size=size,
+            batching=batching,
             failures=failures,
             doubts=taking.doubts,
         )
 
     def room(self) -> int:
-        """Return a batch's size while the window has room for one."""
+        """Return how many items to have at hand, 0 while the window has no room for a batch."""
         return 0 if self.input_ended else self._batching.room()
 
     def given(self) -> dict[str, int]:
@@ -113,9 +116,24 @@ class MapRun(Run):
         """Return how many items are answered."""
         return self._batching.received + self.refused
 
-    def idle(self) -> bool:
-        """Tell whether nothing is out, so that a part of a batch is better than none."""
-        return self._batching.sent == self._batching.received
+    def is_out(self) -> bool:
+        """Tell whether items are not answered yet."""
+        return self._batching.sent > self._batching.received
+
+    def more(self, count: int) -> None:
+        """Learn how many items the next batches are to have."""
+        self._batching.found(count)
+
+    def flush(self, *, paused: bool = False) -> None:
+        """Send the batches for which it is time."""
+        ended, following = self.source_ended, self._batching.next
+        while not self.input_ended:
+            count = following(len(self.partial), ended=ended, paused=paused)
+            if count == 0:
+                return
+            batch = self.partial[:count]
+            del self.partial[:count]
+            self.feed(batch)
 
     def feed(self, batch: list[Payload]) -> None:
         """Send a batch; in parts, where it is too large for one frame."""
@@ -129,7 +147,7 @@ class MapRun(Run):
             if part.refused:
                 body, count = self._refuse(body, count, part.refused)
             self.send(self._batching.sent, body, count)
-            self._batching.went(count, part.size, time.monotonic())
+            self._batching.went(count, part.size)
             if part.refused and self._failures == "halt":
                 self.end()
                 return
@@ -143,7 +161,7 @@ class MapRun(Run):
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
-        self._batching.came(got.count, time.monotonic())
+        self._batching.came(got.count)
         failed = got.errors or {}
         self.out += got.count - len(failed)
         if failed:

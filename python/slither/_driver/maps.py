@@ -100,7 +100,8 @@ class Maps(Lifetime):
         iterable: Iterable[Payload],
         *iterables: Iterable[Payload],
         each: bool | None = None,
-        batch_size: int | None = None,
+        batch_size: int | Literal["auto"] | None = "auto",
+        batch_time: float = 0.05,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
@@ -119,15 +120,19 @@ class Maps(Lifetime):
         :func:`slither.worker.item_handler` or :func:`slither.worker.batch_handler` that mark it;
         else by its annotations: ``list[…] -> list[…]``, or to an iterator, is a list, and all
         others are one item. Where annotations alone say a list, and an item is a list itself, it
-        is a TypeError. Without a ``batch_size``, batches begin with one item,
-        so that a few slow items go to all workers, and grow up to 64 while they come back soon.
+        is a TypeError. With
+        ``batch_size="auto"``, the default, batches begin with one item and grow until they take
+        a worker ``batch_time`` seconds. No worker gets more than its share of the items at hand:
+        a few slow ones go to all workers.
 
         With several iterables the function takes an item of each, as with the built-in ``map``;
         the shortest ends it.
 
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
         further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
-        where that is more), nor beyond 64 MB and a batch.
+        where that is more) and with ``"auto"`` one more for each worker, nor beyond 64 MB and a
+        batch. Items of one that pauses are sent when a worker has nothing to do, and their
+        results looked for before it is pulled on, for a tenth of its interval (0.05 s at most).
 
         - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
         - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
@@ -153,6 +158,7 @@ class Maps(Lifetime):
             on_error,
             settings.taking(function, each, several=bool(iterables)),
             batch_size=batch_size,
+            batch_time=batch_time,
             max_in_flight=max_in_flight,
             ordering=ordering,
             isolate=isolate,
@@ -235,7 +241,8 @@ class Maps(Lifetime):
         iterable: AnyIterable[Payload],
         *iterables: AnyIterable[Payload],
         each: bool | None = None,
-        batch_size: int | None = None,
+        batch_size: int | Literal["auto"] | None = "auto",
+        batch_time: float = 0.05,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
@@ -257,6 +264,7 @@ class Maps(Lifetime):
             on_error,
             settings.taking(function, each, several=bool(iterables)),
             batch_size=batch_size,
+            batch_time=batch_time,
             max_in_flight=max_in_flight,
             ordering=ordering,
             isolate=isolate,

@@ -119,6 +119,10 @@ class PipeRun(Run):
         """Return how many items may be sent now."""
         return 0 if self.input_ended else min(self._wanted, _MOST)
 
+    def is_out(self) -> bool:
+        """Tell whether outputs may still come of what was sent, as far as it is known here."""
+        return sum(self.counts.values()) < self._sent
+
     def feed(self, batch: list[Payload]) -> None:
         """Send items; one that can't be sent ends the input."""
         for part in batches.parts(batch, self.pulled):

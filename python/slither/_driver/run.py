@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
@@ -23,6 +23,10 @@ from slither._wire.build import frame
 
 # Seconds that a slow input may keep results waiting.
 PATIENCE = 0.005
+# Seconds to wait for news, at most, before a slow input is pulled on: such a part of its
+# interval.
+_LONGEST = 0.05
+_PART = 10
 # Types of iterators that never wait for their next item.
 _AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
 
@@ -70,8 +74,11 @@ class Run(ABC):
         self._owner = owner
         self.identity = 0
         self.inbox = Inbox()
+        self._news: bytes | None = None
         self.partial: list[Payload] = []
         """Items pulled that wait for others to be sent with."""
+        self.source_ended = False
+        """Whether there are no items but those."""
         self.input_error: Exception | None = None
         """What the input raised."""
         self.input_ended = False
@@ -125,15 +132,24 @@ class Run(ABC):
     def feed(self, batch: list[Payload]) -> None:
         """Send items, as many as there was room for, or the last."""
 
-    def flush(self) -> None:
-        """Send the items that wait."""
+    def flush(self, *, paused: bool = False) -> None:
+        """Send the items that wait, as far as that is better now than to wait for more.
+
+        ``paused`` says that none comes at once.
+        """
         batch, self.partial = self.partial, []
         if batch and not self.input_ended:
             self.feed(batch)
 
-    def idle(self) -> bool:
-        """Tell whether it is better to send few items than to wait for more."""
+    def is_out(self) -> bool:
+        """Tell whether results of what was sent may still come."""
         return True
+
+    def finish_input(self) -> None:
+        """Send what waits, and then the end of the input, where there is room for it."""
+        self.flush(paused=True)
+        if not self.partial:
+            self.end(self.input_error)
 
     def end(self, error: Exception | None = None) -> None:
         """Send the end of the input, which ``error`` may have caused."""
@@ -142,15 +158,26 @@ class Run(ABC):
             self.input_error = error
             self.link.send(frame(frames.END, self.identity))
 
-    def has_news(self) -> bool:
-        """Tell whether a frame has come, or the end."""
-        return not self.inbox.empty()
+    def has_news(self, wait: float = 0.0) -> bool:
+        """Tell whether a frame has come, or the end, and wait for it so many seconds."""
+        if self._news is None and wait > 0 and self.inbox.empty():
+            try:
+                body = self.inbox.get(timeout=wait)
+            except Empty:
+                return False
+            if body is None:
+                # What says the end says it to whoever looks.
+                self.inbox.put(None)
+            self._news = body
+        return self._news is not None or not self.inbox.empty()
 
     def take(self) -> list[Payload]:
         """Wait for a frame, and return the results in it, if it has any."""
-        if self.inbox.empty():
-            self.link.refuse_ourselves()
-        body = self.inbox.get()
+        body, self._news = self._news, None
+        if body is None:
+            if self.inbox.empty():
+                self.link.refuse_ourselves()
+            body = self.inbox.get()
         if body is None:
             if self.ended:
                 return []
@@ -236,38 +263,64 @@ def results(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
     try:
         run.begin()
         while not run.ended:
-            while not run.input_ended and (count := run.room()):
-                if not _pull(run, source, count):
-                    break
-            yield run.take()
+            until = fill(run, source)
+            if until is None:
+                yield run.take()
+                continue
+            while run.is_out() and run.has_news(until - time.monotonic()):
+                yield run.take()
     finally:
         run.close()
     run.finish()
 
 
-def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
-    """Send ``count`` items; False when results came before a slow input had given so many."""
-    late = time.monotonic() + PATIENCE
-    step = count if type(source) in _AT_ONCE else 1
+def fill(run: Run, source: Iterator[Payload], *, once: bool = False) -> float | None:
+    """Pull and send items while there is room for them, or ``once``.
+
+    Returns until when to wait for news before it pulls on; None where only news make room.
+    """
+    while not run.input_ended:
+        run.flush(paused=True)
+        if run.source_ended:
+            run.finish_input()
+            return None
+        count, before = run.room(), len(run.partial)
+        if count <= before:
+            return None
+        began = time.monotonic()
+        _pull(run, source, count)
+        if run.source_ended:
+            continue
+        if len(run.partial) < count:
+            run.flush(paused=True)
+            return _pause(time.monotonic() - began, len(run.partial) - before)
+        run.flush()
+        if once:
+            return began
+    return None
+
+
+def _pull(run: Run, source: Iterator[Payload], count: int) -> None:
+    """Pull items until there are ``count``, or as many as a slow input gives meanwhile."""
     batch = run.partial
-    while (before := len(batch)) < count:
-        step = min(step, count - before)
-        try:
-            # If the iterable raises, the list keeps the items before that.
-            batch.extend(islice(source, step))
-        except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
-            run.flush()
-            run.end(error)
-            return True
-        if len(batch) < before + step:
-            run.flush()
-            run.end()
-            return True
-        step *= 2
-        if time.monotonic() > late:
-            if run.has_news():
-                return False
-            if run.idle():
-                break
-    run.flush()
-    return True
+    try:
+        # If the iterable raises, the list keeps the items before that.
+        if type(source) in _AT_ONCE:
+            batch.extend(islice(source, count - len(batch)))
+        else:
+            late = time.monotonic() + PATIENCE
+            for item in source:
+                batch.append(item)
+                if len(batch) >= count or time.monotonic() > late:
+                    return
+        run.source_ended = len(batch) < count
+    except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
+        run.source_ended, run.input_error = True, error
+
+
+def _pause(took: float, count: int) -> float:
+    """Return until when to wait for news, where ``count`` items took so many seconds."""
+    now = time.monotonic()
+    each = took / max(count, 1)
+    # Where each came soon after the other, the next will, too.
+    return now if each < PATIENCE else now + min(_LONGEST, each / _PART)

@@ -42,7 +42,8 @@ OnError: TypeAlias = "Kept | Literal['return']"
 class MapOptions(TypedDict, total=False):
     """The options of a map beside ``on_error``: see :meth:`slither.Beam.map`."""
 
-    batch_size: int | None
+    batch_size: int | Literal["auto"] | None
+    batch_time: float
     max_in_flight: int | None
     ordering: Ordering
     isolate: bool
@@ -100,6 +101,24 @@ def _doubts(function: object, each: bool | None) -> Callable[[list[Payload]], st
 def count(name: str, value: T) -> T:
     """Return a whole number of 1 or more; ValueError names what it is for."""
     return _options.checked(name, value, _options.whole(1))
+
+
+def batch_size(value: int | Literal["auto"] | None) -> int | None:
+    """Return the size of a map's batches, None where it is to be found.
+
+    >>> batch_size("auto"), batch_size(7)
+    (None, 7)
+    """
+    if value is None:
+        return None
+    check = _options.either(_options.whole(1), "auto")
+    found = _options.checked("batch_size", value, check)
+    return None if isinstance(found, str) else found
+
+
+def duration(name: str, seconds: float) -> int:
+    """Return seconds above 0 as milliseconds."""
+    return _options.milliseconds(_options.checked(name, seconds, _options.DURATION))
 
 
 def milliseconds(name: str, seconds: float | None) -> int | None:

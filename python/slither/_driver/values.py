@@ -78,10 +78,10 @@ class ValuesRun(Run):
     def feed(self, batch: list[Payload]) -> None:
         """Send nothing."""
 
-    def has_news(self) -> bool:
+    def has_news(self, wait: float = 0.0) -> bool:
         """Tell whether a frame has come, and ask for one where none has."""
         self._ask()
-        return super().has_news()
+        return super().has_news(wait)
 
     def take(self) -> list[Payload]:
         """Wait for the next values."""

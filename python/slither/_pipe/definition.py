@@ -163,9 +163,10 @@ class Pipe:
         others are one item, as with :meth:`slither.Beam.map`. In place of ``handler``,
         ``command`` is the name of a registered one.
 
-        Options, as of a dispatch: ``batch_size`` (64, or ``"auto"`` with
-        ``batch_time``, the seconds that a batch should take (0.05), ``min_batch_size`` and
-        ``max_batch_size``), ``max_in_flight`` batches (8) and
+        Options, as of a dispatch: ``batch_size``, or ``"auto"`` with
+        ``batch_time``, the seconds that a batch should take (0.05), ``min_batch_size`` (1) and
+        ``max_batch_size`` (1,000): it begins with one item, and is the default where Python runs
+        the pipe; where Elixir does, that is 64. ``max_in_flight`` batches (8) and
         ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
         (split a failing batch until the items at fault are alone), ``timeout``, the seconds that
         a batch may run, ``queue_timeout``, those that it may wait for a worker (None, for ever,

@@ -110,8 +110,6 @@ def needs(options: Mapping[str, Payload]) -> str | None:
         return "options 'weight' and 'max_weight' go together"
     if "window" in options and "key" not in options:
         return "option 'window' goes with 'key'"
-    if options.get("batch_size") == "auto" and ("weight" in options or "key" in options):
-        return "batch_size='auto' does not go with 'weight' or 'key'"
     return None
 
 

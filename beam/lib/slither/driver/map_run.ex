@@ -14,7 +14,7 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Run.{Account, Flow, Mailbox, Plan, Policy}
 
   @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
-  defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0]
+  defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0, told: 1]
 
   @typedoc """
   A map that runs:
@@ -22,7 +22,8 @@ defmodule Slither.Driver.MapRun do
     * `blocks?`: whether a batch goes as one block of bytes; `halt?`: whether a failure ends the
       run; `ordered?`: whether results keep the input's order;
     * `next`: the number that the next item must have; `ended`: whether there is no more input;
-    * `out`, `skipped`: how many results and how many failures have gone out.
+    * `out`, `skipped`: how many results and how many failures have gone out; `told`: the size of
+      batches that the driver was told of.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -36,9 +37,12 @@ defmodule Slither.Driver.MapRun do
           next: non_neg_integer,
           ended: boolean,
           out: non_neg_integer,
-          skipped: non_neg_integer
+          skipped: non_neg_integer,
+          told: pos_integer
         }
 
+  # The part of a size by which another has to differ for the driver to hear of it.
+  @step 10
   # Messages between two looks for results.
   @most_at_once 16
 
@@ -126,8 +130,21 @@ defmodule Slither.Driver.MapRun do
 
   defp deliver(state, message) do
     case Mailbox.match(state.mailbox, message) do
-      {:map, message} -> %{state | flow: Flow.message(state.flow, message)}
+      {:map, message} -> tell_size(%{state | flow: Flow.message(state.flow, message)})
       :unknown -> state
+    end
+  end
+
+  # The driver makes the batches, and hears how large they should be where that is to be found. A
+  # little more or less is not worth a frame.
+  defp tell_size(%{told: told} = state) do
+    case Flow.found(state.flow) do
+      {%{size: size}, _workers} when abs(size - told) * @step > told ->
+        Transport.write(state.port, Frame.encode!({:more, state.id, size}))
+        %{state | told: size}
+
+      _none_or_near ->
+        state
     end
   end
 

@@ -9,7 +9,8 @@ defmodule Slither.Driver.PipeRun do
   alias Slither.Pipe.{Document, Run}
   alias Slither.Run.{Engine, Quiet}
   alias Slither.Protocol.{Decoder, Encoder, Frame}
-  alias Slither.Python.Transport
+  alias Slither.Pool.Handle
+  alias Slither.Python.{Pool, Transport}
 
   @enforce_keys [:id, :port, :run, :quiet]
   defstruct @enforce_keys ++ [entry: [], asked: 0, next: 0, ended: false, credit: 0, firsts: %{}]
@@ -40,7 +41,9 @@ defmodule Slither.Driver.PipeRun do
   # Items that may be on their way or wait here, so that the pipe need not wait for the driver.
   @ahead 256
   # What a Python stage has unless it says otherwise, where Python runs the pipe.
-  @stages [timeout: :infinity]
+  @stages [timeout: :infinity, batch_size: :auto]
+  # Batches that may be out unless it says otherwise, or twice the workers where that is more.
+  @in_flight 8
   # ms after which a partial batch goes on when the driver has fed nothing more to it.
   @pause 10
 
@@ -48,11 +51,18 @@ defmodule Slither.Driver.PipeRun do
   @spec run(pos_integer, map, Transport.t()) :: boolean
   def run(id, spec, port) do
     with {:ok, document, options} <- Options.pipe(spec),
-         {:ok, definition} <- Document.parse(document, python: @stages),
+         {:ok, definition} <- Document.parse(document, python: stages()),
          {:ok, run} <- open(definition, options) do
       loop(%__MODULE__{id: id, port: port, run: run, quiet: %Quiet{after: @pause}})
     else
       {:error, error} -> Transport.write(port, Done.frame(id, nil, error))
+    end
+  end
+
+  defp stages do
+    case Pool.handle(:default) do
+      {:ok, handle} -> [max_in_flight: max(@in_flight, 2 * Handle.workers(handle))] ++ @stages
+      {:error, _not_running} -> @stages
     end
   end
 

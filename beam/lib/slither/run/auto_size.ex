@@ -19,9 +19,9 @@ defmodule Slither.Run.AutoSize do
   @step 2
   # What a batch and its results may have together, so that large items make small batches.
   @most_bytes 4_194_304
-  # At the end of an input, or where it pauses, no batch need be smaller than such a part of the size
-  # that was found: workers then end within as small a part of the target of each other.
-  @crumb 10
+  # Less than such a part of the target is hardly worth a call. So where few items are left, a batch
+  # need not take less: workers then end within as small a part of the target of each other.
+  @crumb 25
 
   @typedoc """
   `target` is in native time units, as is `per_item`, what an item has taken; `bytes` are those of
@@ -103,6 +103,13 @@ defmodule Slither.Run.AutoSize do
   @spec share(t, pos_integer, pos_integer) :: pos_integer
   def share(auto, count, workers) do
     share = div(count + workers - 1, workers)
-    share |> max(div(auto.size, @crumb)) |> max(auto.min) |> min(auto.size)
+    share |> max(crumbs(auto)) |> max(auto.min) |> min(auto.size)
   end
+
+  defp crumbs(%__MODULE__{per_item: nil}), do: 1
+  defp crumbs(auto), do: ideal(auto.target / @crumb, auto.per_item, auto.max)
+
+  @doc "Whether so many items are known to be worth a call, or nothing is known yet."
+  @spec worth?(t, non_neg_integer) :: boolean
+  def worth?(auto, count), do: count >= crumbs(auto)
 end

@@ -107,8 +107,8 @@ defmodule Slither.Run.Source do
 
     cond do
       took < @patience -> nil
-      # Many elements, each of which came soon.
-      count > took -> now
+      # Each came soon after the other, and so will the next.
+      took < @patience * count -> now
       true -> now + min(@most, max(1, div(took, @part * max(1, count))))
     end
   end

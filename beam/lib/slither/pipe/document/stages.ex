@@ -66,8 +66,8 @@ defmodule Slither.Pipe.Document.Stages do
     target = target(part)
     table = Keyword.take(Stage.Python.options(), @python)
     {options, others} = options(part, table, ~w(pool weight key))
-    options = Keyword.merge(within.python, options)
     {strategy, screen} = strategy(others)
+    options = Keyword.merge(defaults(within, strategy), options)
     pool = [pool: pool(Part.get(others, "pool"), within.pool)]
     %{statement | type: :python, value: target ++ pool ++ strategy ++ options, screen: screen}
   end
@@ -128,6 +128,10 @@ defmodule Slither.Pipe.Document.Stages do
   end
 
   ## Options
+
+  # Who batches by weight or by key has said how large batches are.
+  defp defaults(within, []), do: within.python
+  defp defaults(within, _strategy), do: Keyword.delete(within.python, :batch_size)
 
   # Gives the checked options of the table, and the part with all options of the document.
   defp options(part, table, others) do

@@ -7,20 +7,26 @@ defmodule Slither.Run.Node.Batches do
   use Slither.Run.Node
 
   alias Slither.Python.Inbox
-  alias Slither.Run.{Answer, Batcher, Flow, Handler, Plan, Result}
+  alias Slither.Run.{Answer, AutoSize, Batcher, Flow, Handler, Mailbox, Plan, Result}
 
-  @enforce_keys [:batcher, :fresh, :flow]
-  defstruct [:batcher, :fresh, :flow, :handler] ++
+  # ms between two batches that are hardly worth a call. What comes meanwhile goes together.
+  @lull 5
+
+  @enforce_keys [:batcher, :fresh, :flow, :inbox]
+  defstruct [:batcher, :fresh, :flow, :inbox, :handler, :timer] ++
               [targets: %{}, groups: [], halted: false]
 
   @typedoc """
   `fresh` is the batcher before its first entry, `targets` where the policy's routes lead. With a
-  `handler` the results are its answers.
+  `handler` the results are its answers. `timer` runs since a batch went that was hardly worth a
+  call.
   """
   @type t :: %__MODULE__{
           batcher: Batcher.t(),
           fresh: Batcher.t(),
           flow: Flow.t(),
+          inbox: Inbox.t(),
+          timer: reference | nil,
           handler: Handler.t() | nil,
           targets: %{optional(term) => Result.target()},
           groups: [Batcher.group()],
@@ -38,6 +44,7 @@ defmodule Slither.Run.Node.Batches do
       batcher: batcher,
       fresh: batcher,
       flow: flow,
+      inbox: inbox,
       handler: options[:handler],
       targets: options[:targets]
     }
@@ -110,7 +117,9 @@ defmodule Slither.Run.Node.Batches do
 
     with true <- why != nil and Batcher.inside(node.batcher) > 0 and Flow.free(node.flow) > 0,
          {[_ | _] = groups, batcher} <- Batcher.cut(sized(node), why) do
-      %{node | batcher: batcher, groups: groups} |> submit() |> cut(flush?)
+      node = %{node | batcher: batcher, groups: groups}
+      node = if why == :spare, do: rested(node), else: node
+      node |> submit() |> cut(flush?)
     else
       false -> node
       {[], batcher} -> %{node | batcher: batcher}
@@ -121,14 +130,27 @@ defmodule Slither.Run.Node.Batches do
 
   # Where the size of batches is found, what there is goes to a worker that has nothing to do.
   defp why(node) do
-    cond do
-      Flow.found(node.flow) == nil -> nil
-      Flow.spare?(node.flow) -> :spare
-      true -> :room
+    case Flow.found(node.flow) do
+      nil ->
+        nil
+
+      {auto, _workers} ->
+        if spare?(node, auto) and Flow.spare?(node.flow), do: :spare, else: :room
     end
   end
 
+  defp spare?(node, auto),
+    do: node.timer == nil or AutoSize.worth?(auto, Batcher.inside(node.batcher))
+
+  defp rested(%__MODULE__{timer: nil, inbox: inbox} = node),
+    do: %{node | timer: Mailbox.start_timer(inbox, @lull)}
+
+  defp rested(node), do: node
+
   @impl true
+  def message(%__MODULE__{timer: timer} = node, {:timer, timer}) when timer != nil,
+    do: {nil, %{node | timer: nil}}
+
   def message(node, message), do: {nil, %{node | flow: Flow.message(node.flow, message)}}
 
   @impl true
