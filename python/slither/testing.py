@@ -22,11 +22,13 @@ two workers for the whole session, by itself.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from slither import _takes
 from slither._driver.errors_in import to_error
+from slither._errors import SlitherError
 from slither._testing.fake import FakeBeam
 from slither._types import Payload
 from slither._version import MAX_FRAME
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeBeam", "run_handler", "run_pipe"]
 
+Context: TypeAlias = "dict[str, Payload]"
+
+# Calls whose values are drawn have numbers of their own: one may run within another.
+_numbers = itertools.count(1_000_000)
 # How a call's target says what its function takes.
 _KINDS = {None: "each", True: "item", False: "function"}
 # BEAM's words for the kinds of errors that a worker tells of.
@@ -64,6 +70,7 @@ def run_handler(
     trace: str | None = None,
     batch: int = 0,
     attempt: int = 1,
+    many: bool = False,
 ) -> list[Payload]:
     """Run a handler on one batch, as a worker does, and return its results.
 
@@ -72,25 +79,40 @@ def run_handler(
     that failed has its exception in its place; what fails the batch is raised, as
     :meth:`slither.Beam.map` would raise it. A generator that fails midway fails the batch, too.
     State in :func:`slither.worker.session` stays from call to call of a session, or of a run.
+    With ``many``, as of a stage with ``cardinality="many"``, each result is the list of an item's
+    values; the exception of one that failed stands behind them.
 
     >>> from slither.worker import Failure
     >>> run_handler(lambda row: 2 * row, [1, 2])
     [2, 4]
     >>> run_handler(lambda rows: [Failure("no"), {1}], ["a", "b"], each=False)
     [CallError('no', ...), EncodeError('result', 'a set cannot be sent; make it a list')]
+    >>> run_handler(lambda text: iter(text), ["ab", ""], many=True)
+    [['a', 'b'], []]
     """
     context = {"run": run, "pipe": pipe, "stage": stage, "session": session, "trace": trace}
     _takes.given(handler, each)
     target = [_KINDS[each], "test", getattr(handler, "__name__", "test")]
-    body = frame(frames.CALL, 1, target, context, batch, attempt, list(items))
-    call = frames.parse(body)
-    assert isinstance(call, frames.Call)
-    with current.entered(call):
-        pieces = execute.answer(call, 0, MAX_FRAME, handler=handler)
-    got = frames.parse(b"".join(pieces))
-    if isinstance(got, frames.Error):
-        raise to_error(_beams(got.error))
-    assert isinstance(got, frames.Result)
+
+    def ask(
+        number: int, target: list[str], context: Context, items: list[Payload]
+    ) -> frames.Result:
+        body = frame(frames.CALL, number, target, context, batch, attempt, items)
+        call = frames.parse(body)
+        assert isinstance(call, frames.Call)
+        with current.entered(call):
+            pieces = execute.answer(call, 0, MAX_FRAME, handler=handler)
+        got = frames.parse(b"".join(pieces))
+        if isinstance(got, frames.Error):
+            raise to_error(_beams(got.error))
+        assert isinstance(got, frames.Result)
+        return got
+
+    if many:
+        if run is None and session is None:
+            raise ValueError("many values belong to a run or to a session: give one of them")
+        return _drawn(ask, target, {**context, "many": True}, list(items))
+    got = ask(1, target, context, list(items))
     results = list(got.results)
     for index, fault in (got.errors or {}).items():
         results[index] = to_error(_beams(fault, index))
@@ -123,6 +145,32 @@ def run_pipe(
     from slither._testing.simulate import Simulation
 
     return Simulation(pipe.document(), run_handler, functions or {}, handlers or {}).run(items)
+
+
+def _drawn(
+    ask: Callable[[int, list[str], Context, list[Payload]], frames.Result],
+    target: list[str],
+    context: Context,
+    items: list[Payload],
+) -> list[Payload]:
+    number = next(_numbers)
+    drawn: list[Payload] = [[] for _ in items]
+    left = set(range(len(items)))
+    got = ask(number, target, context, items)
+    while True:
+        for place, (index, ended, values) in enumerate(got.results):
+            drawn[index].extend(values)
+            if (fault := (got.errors or {}).get(place)) is not None:
+                drawn[index].append(to_error(_beams(fault, index)))
+            if ended:
+                left.discard(index)
+        if not left:
+            return drawn
+        try:
+            got = ask(next(_numbers), ["more", str(number)], context, [None])
+        except SlitherError as error:
+            # All that had not ended have failed.
+            return [[*drawn[at], error] if at in left else drawn[at] for at in range(len(drawn))]
 
 
 def _beams(fault: dict[str, Payload], item: int | None = None) -> dict[str, Payload]:

@@ -62,7 +62,8 @@ stages = (
     .python("auto", "my_model:Model.predict", batch_size="auto", batch_time=0.02,
             min_batch_size=2, max_batch_size=500, ordering="as_completed", isolate=True)
     .python("weighed", Model.apply, weight=item["text"].len(), max_weight=1000, timeout=None)
-    .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5)
+    .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5,
+            cardinality="many")
     .python("each", halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0)
     .batch("pages", size=10, timeout=0.25)
     .batch("rest")

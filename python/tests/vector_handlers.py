@@ -59,3 +59,15 @@ def invert(number: int) -> float:
 @batch_handler("vector_handlers.negate")
 def negate(numbers: list[int]) -> list[int]:
     return [-number for number in numbers]
+
+
+def pieces(texts: list[str]) -> list[object]:
+    """Give many values for each text: its words, until one that is bad."""
+    return [_words(text) for text in texts]
+
+
+def _words(text: str) -> object:
+    for word in text.split():
+        if word == "bad":
+            raise ValueError("bad")
+        yield word

@@ -170,7 +170,9 @@ class Pipe:
         ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
         (split a failing batch until the items at fault are alone), ``timeout``, the seconds that
         a batch may run, ``queue_timeout``, those that it may wait for a worker (None, for ever,
-        unless set), ``pool``; ``weight``, an expression, with ``max_weight`` for a batch,
+        unless set), ``pool``; ``cardinality="many"``, for a function that gives a list or an
+        iterator of values for each item, each of which becomes an item, as with :meth:`beam`;
+        ``weight``, an expression, with ``max_weight`` for a batch,
         or ``key``, an expression, for batches of one key within ``window`` items (1,000).
         """
         given: dict[str, Payload] = dict(options)

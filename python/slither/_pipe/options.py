@@ -57,6 +57,7 @@ class PythonOptions(TypedDict, total=False):
     timeout: _Limit
     queue_timeout: _Limit
     pool: Annotated[str, TEXT]
+    cardinality: Annotated[Literal["one", "many"], words("one", "many")]
     weight: _Expression
     max_weight: _Positive
     key: _Expression

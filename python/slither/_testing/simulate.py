@@ -210,16 +210,21 @@ class Simulation:
         number: int,
         each: bool | None,
     ) -> Moves:
-        isolate = stage.get("options", {}).get("isolate", False)
+        options = stage.get("options", {})
+        isolate = options.get("isolate", False)
+        many = stage["type"] == "python" and options.get("cardinality") == "many"
         policy = self._policy(stage)
         waiting = [(batch, 1)]
         while waiting:
             batch, attempt = waiting.pop(0)
             place = {"pipe": self._name, "stage": stage["name"], "batch": number}
+            more = {"many": True} if many else {}
             alone = True
             try:
                 payloads = [entry.payload for entry in batch]
-                results = self._call(handler, payloads, each=each, attempt=attempt, **place)
+                results = self._call(
+                    handler, payloads, each=each, attempt=attempt, **place, **more
+                )
             except Exception as error:  # noqa: BLE001 - for the policy to say
                 if isolate and len(batch) > 1 and is_splittable(error):
                     half = len(batch) // 2
@@ -229,6 +234,8 @@ class Simulation:
                 # BEAM names no item where a batch of several failed as a whole.
                 alone = len(batch) == 1
             again = []
+            if many and not isinstance(results[0], Exception):
+                batch, results = yield from self._parted(stage, batch, results, attempt)
             for entry, result in zip(batch, results, strict=True):
                 if not isinstance(result, Exception):
                     yield _Entry(entry.seq, result), None
@@ -238,6 +245,26 @@ class Simulation:
                     yield from self._failed(stage, entry, result, attempt, alone)
             if again:
                 waiting.insert(0, (again, attempt + 1))
+
+    def _parted(
+        self, stage: Document, batch: list[_Entry], results: list[Payload], attempt: int
+    ) -> Generator[tuple[_Entry, str | None], None, tuple[list[_Entry], list[Payload]]]:
+        # Yields each value of the items; returns the items that failed before they gave any.
+        failed: list[_Entry] = []
+        errors: list[Payload] = []
+        for entry, values in zip(batch, results, strict=True):
+            for place, value in enumerate(values):
+                here = _Entry((*entry.seq, place), value)
+                if not isinstance(value, Exception):
+                    yield here, None
+                elif place == 0:
+                    failed.append(entry)
+                    errors.append(value)
+                else:
+                    # What has given values is not tried again, and stands behind them.
+                    behind = here._replace(payload=entry.payload)
+                    yield from self._failed(stage, behind, value, attempt)
+        return failed, errors
 
     ## Errors
 

@@ -9,7 +9,8 @@ defmodule Slither.Stage.Python do
 
   A pipe hands its batches straight to the pool. The functions here are for calling the stage
   without a pipe: they dispatch the items, in the context's session where it has one, and answer
-  as `Slither.Stage` says, `{:ok, payload}` or `{:error, error}` for each.
+  as `Slither.Stage` says, `{:ok, payload}`, with `cardinality: :many` `{:many, payloads}`, or
+  `{:error, error}` for each.
 
       {:ok, state} = Slither.Stage.Python.init(module: "my_model", function: "predict_batch")
       items = Slither.Item.wrap_many(["first", "second"])
@@ -60,9 +61,28 @@ defmodule Slither.Stage.Python do
     run = [on_error: :skip, ordering: :preserve, metadata: context.metadata]
     session = if context.session_id, do: [session_id: context.session_id], else: []
 
-    case Dispatch.run(Enum.map(items, &unmarked/1), Keyword.merge(options, run ++ session)) do
-      {:ok, items} -> Enum.map(items, &answer/1)
+    given = items |> Enum.map(&unmarked/1) |> placed(options[:cardinality])
+
+    case Dispatch.run(given, Keyword.merge(options, run ++ session)) do
+      {:ok, made} -> answers(made, length(items), options[:cardinality])
       {:error, error, _partial} -> List.duplicate({:error, error}, length(items))
+    end
+  end
+
+  # What one of many items has made is known by its place.
+  defp placed(items, :one), do: items
+  defp placed(items, :many), do: for({item, at} <- Enum.with_index(items), do: %{item | id: at})
+
+  defp answers(made, _count, :one), do: Enum.map(made, &answer/1)
+
+  defp answers(made, count, :many) do
+    of = Enum.group_by(made, fn %Item{id: id} -> if is_tuple(id), do: elem(id, 0), else: id end)
+
+    for place <- 0..(count - 1) do
+      answers = Enum.map(Map.get(of, place, []), &answer/1)
+      # An item that failed has its error behind what it had made.
+      with :none <- Enum.find(answers, :none, &match?({:error, _error}, &1)),
+           do: {:many, Enum.map(answers, &elem(&1, 1))}
     end
   end
 
