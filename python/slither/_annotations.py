@@ -26,6 +26,7 @@ _TUPLES = {"tuple", "Tuple"}
 _OTHERS = {"dict", "Dict", "str", "bytes", "int", "float", "complex", "bool", "set", "frozenset"}
 # Which argument of a coroutine's type is that of its result.
 _AWAITED = {"Awaitable": 0, "Coroutine": 2}
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _MODULES = ("builtins", "collections.abc", "typing")
 
 
@@ -44,7 +45,7 @@ def says(function: Callable[..., object]) -> Says:
         return nothing
     try:
         parameters = list(_signature(function).parameters.values())
-        if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        if not parameters or parameters[0].kind not in _POSITIONAL:
             return nothing
         hints = _hints(_annotated(function))
         name = parameters[0].name
@@ -154,8 +155,14 @@ def depth(annotation: object, left: int = DEEPEST) -> int:
     name, inner = _outer(annotation)
     if left == 0 or not (name in _LISTS or name in _TUPLES or name == "Union"):
         return 0
-    within = max((depth(one, left - 1) for one in inner), default=0)
-    return within if name == "Union" else 1 + within
+    if name == "Union":
+        # Each member may be an item, so what is certain is the least of them.
+        return min((depth(one, left - 1) for one in inner if not _is_none(one)), default=0)
+    return 1 + max((depth(one, left - 1) for one in inner), default=0)
+
+
+def _is_none(annotation: object) -> bool:
+    return annotation in (None, type(None), "None")
 
 
 def _outer(annotation: object, left: int = DEEPEST) -> tuple[str, tuple[object, ...]]:

@@ -82,8 +82,7 @@ def takes(function: Callable[..., object]) -> Takes:
         return Takes("list", "batch_handler")
     try:
         return _by_annotations(function)
-    except TypeError:
-        # It can't be hashed, so nothing is kept of it.
+    except Exception:  # noqa: BLE001 - it can't be hashed or compared: nothing is kept of it
         return _by_annotations.__wrapped__(function)
 
 

@@ -97,6 +97,28 @@ def norm(rows: list[list[float]]) -> list[float]:
     return [sum(row) for row in rows]
 
 
+def nested_or_not(rows: list[list[int] | int]) -> list[int]:
+    return [1 for _ in rows]
+
+
+def norm_or_none(rows: list[list[float] | None]) -> list[float]:
+    return [sum(row or ()) for row in rows]
+
+
+def named_only(*, rows: list[int]) -> list[int]:
+    return rows
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, rows: list[int]) -> list[int]:
+        return rows
+
+
+unhashable = Unhashable()
+
+
 def anything(rows: list[Any]) -> list[Any]:
     return rows
 

@@ -366,7 +366,12 @@ def test_items_of_a_map_and_outputs_of_a_pipe_have_their_exceptions(beam: slithe
     got: list[Payload] = list(beam.map(raising.status, [404, 503], on_error="return"))
     assert [type(error) for error in got] == [raising.Status] * 2
     assert [error.status for error in got] == [404, 503]
-    pipe = Pipe("p").python("s", "raising:statuses").on_error("s", route("bad")).output("bad")
+    pipe = (
+        Pipe("p")
+        .python("s", "raising:statuses", each=False)
+        .on_error("s", route("bad"))
+        .output("bad")
+    )
     outputs = beam.run(pipe, [404])
     error: Payload = outputs.errors["bad"][0]
     assert (type(error), error.status) == (raising.Status, 404)

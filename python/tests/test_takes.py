@@ -19,11 +19,11 @@ from slither.worker import batch_handler
 LISTS = (
     *("double", "by_alias", "sequence", "yielding", "generating", "later", "streaming"),
     *("coroutine", "norm", "anything", "checked_only", "marked_list", "wrapped"),
-    *("wrapped_marked", "partial", "doubler"),
+    *("wrapped_marked", "partial", "doubler", "nested_or_not", "norm_or_none", "unhashable"),
 )
 ITEMS = (
     *("plain", "unsaid", "one", "one_typed", "mean", "no_result", "pair", "at_most", "point"),
-    *("spread", "checked_one", "marked_one", "Doubler"),
+    *("spread", "checked_one", "marked_one", "Doubler", "named_only"),
 )
 
 
@@ -84,6 +84,8 @@ def test_what_has_no_place_for_a_mark_can_be_marked() -> None:
         (["each", "taking", "sequence"], [1, 2], [2, 4]),
         (["each", "taking", "later"], [1, 2], [1, 2]),
         (["each", "taking", "norm"], [[1, 2], []], [3, 0]),
+        (["each", "taking", "norm_or_none"], [[1, 2], None], [3, 0]),
+        (["each", "taking", "unhashable"], [1], [1]),
         (["each", "taking", "marked_list"], [[1], [2]], [[1], [2]]),
         (["each", "taking", "marked_one"], [[1], [2]], [[1], [1]]),
         (["function", "taking", "double"], [1, 2], [2, 4]),
@@ -110,7 +112,13 @@ def test_a_function_of_a_list_may_yield(worker: Worker, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "items"),
-    [("double", [1, [2]]), ("anything", [[]]), ("norm", [[[1.0]]]), ("checked_only", [[{}]])],
+    [
+        ("nested_or_not", [[1]]),
+        ("double", [1, [2]]),
+        ("anything", [[]]),
+        ("norm", [[[1.0]]]),
+        ("checked_only", [[{}]]),
+    ],
 )
 def test_an_item_that_is_a_list_leaves_a_doubt(
     worker: Worker, name: str, items: list[Payload]
