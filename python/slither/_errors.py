@@ -279,7 +279,7 @@ class HandlerError(CallError):
 
 
 class CallTimeout(CallError, TimeoutError):
-    """The call ran for too long, and its worker was ended."""
+    """The call, or one item of it, ran for too long, and was ended."""
 
 
 class CallKilled(CallError):

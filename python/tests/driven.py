@@ -315,3 +315,9 @@ def own_signal_handler() -> list[bool]:
 def slow_pid(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+@item_handler
+def hangs_at_three(item: int) -> int:
+    time.sleep(600 if item == 3 else 0)
+    return item

@@ -64,7 +64,8 @@ stages = (
     .python("weighed", Model.apply, weight=item["text"].len(), max_weight=1000, timeout=None)
     .python("keyed", command="embed", key=item["user"], window=200, queue_timeout=5,
             cardinality="many")
-    .python("each", halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0)
+    .python("each", halve, pool="default", max_in_flight_bytes=1 << 20, timeout=1.0,
+            item_timeout=0.1)
     .batch("pages", size=10, timeout=0.25)
     .batch("rest")
 )  # fmt: skip

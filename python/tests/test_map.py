@@ -322,6 +322,29 @@ def test_a_call_that_takes_too_long_is_a_timeout(beam: slither.Beam) -> None:
     assert "timeout:" not in str(error)
 
 
+def test_an_item_over_its_time_fails_alone(beam: slither.Beam) -> None:
+    results = beam.map(
+        driven.hangs_at_three, range(8), batch_size=8, item_timeout=0.5, on_error="return"
+    )
+    got = list(results)
+    late = got.pop(3)
+    assert got == [0, 1, 2, 4, 5, 6, 7]
+    assert isinstance(late, slither.CallTimeout)
+    assert late.item == 3
+    assert late.facts["timeout"] == 0.5
+    assert "the item ran for more than 0.5 s; its worker was killed (raise item_timeout=" in str(
+        late
+    )
+
+
+def test_items_before_the_one_that_halts_a_map_come_out(beam: slither.Beam) -> None:
+    results = beam.map(driven.hangs_at_three, range(8), batch_size=8, item_timeout=0.5)
+    got: list[int] = []
+    with pytest.raises(slither.CallTimeout):
+        got.extend(results)
+    assert got == [0, 1, 2]
+
+
 def test_a_batch_handler_takes_lists(beam: slither.Beam) -> None:
     assert list(beam.map(driven.total, range(5), batch_size=2)) == [1, 1, 5, 5, 4]
 
@@ -391,6 +414,7 @@ def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
         ("on_error", route("bad"), "a map has no outputs to route to"),
         ("on_error", retry(then=route("bad")), "a map has no outputs to route to"),
         ("timeout", 0, "timeout is a number of seconds above 0, or None, not 0"),
+        ("item_timeout", "1", "item_timeout is a number of seconds above 0, or None, not '1'"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_at_once(

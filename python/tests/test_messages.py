@@ -126,7 +126,7 @@ def of_pipes() -> Iterator[tuple[str, Ask]]:
         "python": (
             lambda **options: pipe.python("s", driven.echoes, **options),
             "batch_size batch_time min_batch_size max_batch_size max_in_flight "
-            "max_in_flight_bytes ordering isolate timeout queue_timeout pool "
+            "max_in_flight_bytes ordering isolate timeout item_timeout queue_timeout pool "
             "max_weight window batchsize",
         ),
         "beam": (

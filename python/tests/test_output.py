@@ -203,8 +203,8 @@ def test_a_crash_is_reported_to_the_marker() -> None:
         assert out == err == b""
         content = worker.marked()
     assert int.from_bytes(content[:8], "little") == identity
-    report = content[8 + ROOM :]
-    assert content[8 : 8 + ROOM] == bytes(ROOM)
+    report = content[16 + ROOM :]
+    assert content[8 : 16 + ROOM] == bytes(8 + ROOM)
     assert report.startswith(b"Fatal Python error: Segmentation fault\n")
     assert b"in crash\n" in report
 
@@ -215,7 +215,7 @@ def test_a_crash_goes_to_stderr_where_beam_has_not_opened_the_marker() -> None:
         worker.call("crash", [1])
         _, err = worker.process.communicate(timeout=60)
         assert err.startswith(b"Fatal Python error: Segmentation fault\n")
-        assert worker.marked()[8 + ROOM :] == b""
+        assert worker.marked()[16 + ROOM :] == b""
 
 
 def test_a_forked_child_reports_its_crash_to_its_stderr() -> None:
@@ -223,7 +223,7 @@ def test_a_forked_child_reports_its_crash_to_its_stderr() -> None:
         worker.ready()
         logs = [log.message for log in logs_of(worker, "crashes_in_child", [1])]
         assert "Fatal Python error: Segmentation fault" in logs
-        assert worker.marked()[8 + ROOM :] == b""
+        assert worker.marked()[16 + ROOM :] == b""
 
 
 def test_what_was_written_last_stands_in_the_marker() -> None:
@@ -233,7 +233,7 @@ def test_what_was_written_last_stands_in_the_marker() -> None:
         worker.call("complains", ["x" * 50_000, "the end", "half a line", "kill"])
         assert worker.wait() == -signal.SIGKILL
         content = worker.marked()
-    words = content[8 : 8 + LAST].rstrip(b"\0") + content[8 + LAST : 8 + ROOM].rstrip(b"\0")
+    words = content[16 : 16 + LAST].rstrip(b"\0") + content[16 + LAST : 16 + ROOM].rstrip(b"\0")
     assert words.endswith(b"x\nthe end\nhalf a line")
     assert b"earlier" not in words
 

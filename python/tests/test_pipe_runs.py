@@ -112,6 +112,21 @@ def test_policies_skip_route_and_retry(beam: slither.Beam, tmp_path: Path) -> No
     assert mended["default"] == ["mended"]
 
 
+def test_an_item_over_its_time_takes_the_way_of_its_policy(beam: slither.Beam) -> None:
+    hangs = Pipe("p").python("s", "driven:hangs_at_three", batch_size=8, item_timeout=0.5)
+    outputs = beam.run(hangs.output("late").on_error("s", route("late")), range(8))
+    assert outputs["late"] == [3]
+    assert outputs["default"] == [0, 1, 2, 4, 5, 6, 7]
+    assert outputs.errors["late"][0].args[1]["timeout"] == 0.5
+
+
+def test_a_stage_over_its_time_says_so_in_seconds(beam: slither.Beam) -> None:
+    hangs = Pipe("p").python("s", "driven:hangs_at_three", batch_size=8, timeout=0.5)
+    with pytest.raises(slither.RunError, match=r"more than 0.5 s; .* \(raise timeout=") as caught:
+        beam.run(hangs, [3])
+    assert isinstance(caught.value.__cause__, slither.CallTimeout)
+
+
 def test_an_expression_over_a_missing_field_names_it(beam: slither.Beam) -> None:
     names = Pipe("names").beam("name", item["user"]["name"])
     with pytest.raises(slither.RunError, match=r"""(?s)stage 'name', item 1.*name""") as caught:

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
             assert_type(either, int | Exception)
         for either in beam.map(lengths, ["a"], on_error="return"):
             assert_type(either, int | Exception)
+        beam.map(length, ["a"], item_timeout="1")  # type: ignore[call-overload]
         beam.map(length, ["a"], batchsize=2)  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=7)  # type: ignore[call-overload]
         beam.map(length, ["a"], on_error=route("bad"))

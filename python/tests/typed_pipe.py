@@ -89,6 +89,7 @@ if TYPE_CHECKING:
 
     p.python("x", good, batch_size=32, max_in_flight=4, ordering="preserve")
     p.python("x", wide, batch_size="auto", timeout=None)
+    p.python("x", wide, timeout=2.5, item_timeout=1, queue_timeout=None)
     p.python("x", optional, key=item["user"], window=10)
     p.python("x", coroutine)
     p.python("x", generator)
@@ -106,7 +107,7 @@ if TYPE_CHECKING:
     p.python("x", command="registered")
     p.route("r", accept=item["score"] >= 0.8).output("accept")
     p.on_error("x", "skip").on_error("y", route("bad")).on_error("z", retry(max_attempts=2))
-    p.on_error("x", retry(then=route("bad")))
+    p.on_error("x", retry(then=route("bad"), base=0.5, max=30))
     p.store("features", "features").batch("b", size=3, timeout=None).pipe("q", p, {"a": "b"})
 
     p.python("x", takes_one, each=False)  # type: ignore[call-overload]
@@ -121,11 +122,13 @@ if TYPE_CHECKING:
     p.python("x", 5)  # type: ignore[call-overload]
     p.python("x", good, batchsize=3)  # type: ignore[call-overload]
     p.python("x", good, batch_size="all")  # type: ignore[call-overload]
+    p.python("x", good, item_timeout="1 s")  # type: ignore[call-overload]
     p.python("x", good, ordering="none")  # type: ignore[call-overload]
     p.beam("x", good)  # type: ignore[arg-type]
     p.beam("x", {1, 2})  # type: ignore[arg-type]
     p.beam("x", item, cardinality="two")  # type: ignore[arg-type]
     p.on_error("x", "drop")  # type: ignore[arg-type]
+    p.on_error("x", retry(base_ms=3))  # type: ignore[call-arg]
     p.on_error("x", retry(attempts=3))  # type: ignore[call-arg]
     p.route("r", accept=good)  # type: ignore[arg-type]
     p.pipe("q", "other")  # type: ignore[arg-type]

@@ -130,6 +130,7 @@ defmodule Slither.Pipe.DocumentTest do
       assert stages["keyed"][:queue_timeout] == 5_000
       assert stages["each"][:max_in_flight_bytes] == 1_048_576
       assert for(name <- ~w(auto each keyed), do: stages[name][:each]) == [:auto, true, false]
+      assert stages["each"][:item_timeout] == 100
       assert Map.new(stages["rest"]) == %{size: 100, timeout: :infinity}
 
       policies = parse!(documents["policies"]).on_error

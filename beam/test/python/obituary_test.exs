@@ -89,7 +89,7 @@ defmodule Slither.Python.ObituaryTest do
                message: "the call ran for more than 40 ms; its worker was killed",
                where: "pool :p",
                hint: "raise timeout:, or lower batch_size",
-               details: %{timeout: 40, items: 3, each: nil}
+               details: %{option: :timeout, timeout: 40, items: 3, each: nil}
              }
 
       not_given = %{call | timeout: 90_000, given?: false}

@@ -83,6 +83,7 @@ class MapRun(Run):
             "on_error": policy,
             "isolate": bool(asked["isolate"]),
             "timeout": settings.milliseconds("timeout", asked["timeout"]),
+            "item_timeout": settings.milliseconds("item_timeout", asked["item_timeout"]),
         }
         if asked["session"] is not None:
             spec["session"] = _options.checked("session", asked["session"], _options.TEXT)

@@ -107,6 +107,7 @@ class Maps(Lifetime):
         on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = None,
+        item_timeout: float | None = None,
         session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
@@ -142,6 +143,8 @@ class Maps(Lifetime):
           until the items at fault are alone;
         - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
           default, for ever;
+        - ``item_timeout``: seconds one item may run, whatever batch it is in; it fails alone
+          then, and the others go on. A function of a list has them for each item, together;
         - ``session``: the name of a session; its batches run on one worker, one after the other,
           with the state of :func:`slither.worker.session` (see :meth:`submit_with`);
         - ``trace``: what the handlers find as ``slither.worker.context().trace``;
@@ -163,6 +166,7 @@ class Maps(Lifetime):
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,
+            item_timeout=item_timeout,
             session=session,
             trace=trace,
             progress=progress,
@@ -248,6 +252,7 @@ class Maps(Lifetime):
         on_error: settings.OnError = "halt",
         isolate: bool = False,
         timeout: float | None = None,
+        item_timeout: float | None = None,
         session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
@@ -269,6 +274,7 @@ class Maps(Lifetime):
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,
+            item_timeout=item_timeout,
             session=session,
             trace=trace,
             progress=progress,

@@ -48,6 +48,7 @@ class MapOptions(TypedDict, total=False):
     ordering: Ordering
     isolate: bool
     timeout: float | None
+    item_timeout: float | None
     session: str | None
     trace: str | None
     progress: bool

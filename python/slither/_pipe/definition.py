@@ -169,7 +169,9 @@ class Pipe:
         the pipe; where Elixir does, that is 64. ``max_in_flight`` batches (8) and
         ``max_in_flight_bytes``, ``ordering`` (``"preserve"`` or ``"as_completed"``), ``isolate``
         (split a failing batch until the items at fault are alone), ``timeout``, the seconds that
-        a batch may run, ``queue_timeout``, those that it may wait for a worker (None, for ever,
+        a batch may run, ``item_timeout``, those that one item may, whatever batch it is in (it
+        fails alone then; a function of a list has them for each item, together),
+        ``queue_timeout``, those that it may wait for a worker (None, for ever,
         unless set), ``pool``; ``cardinality="many"``, for a function that gives a list or an
         iterator of values for each item, each of which becomes an item, as with :meth:`beam`;
         ``weight``, an expression, with ``max_weight`` for a batch,

@@ -55,6 +55,7 @@ class PythonOptions(TypedDict, total=False):
     ordering: Annotated[Literal["preserve", "as_completed"], words("preserve", "as_completed")]
     isolate: _Bool
     timeout: _Limit
+    item_timeout: _Limit
     queue_timeout: _Limit
     pool: Annotated[str, TEXT]
     cardinality: Annotated[Literal["one", "many"], words("one", "many")]
@@ -88,7 +89,7 @@ BEAM: dict[str, Check] = {
 }
 BATCH: dict[str, Check] = {"size": whole(1), "timeout": SECONDS}
 _RETRY = _checks(RetryOptions)
-_TIMES = {"timeout", "queue_timeout", "batch_time"}
+_TIMES = {"timeout", "item_timeout", "queue_timeout", "batch_time"}
 
 
 def in_ms(options: dict[str, Payload]) -> dict[str, Payload]:

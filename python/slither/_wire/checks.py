@@ -141,7 +141,12 @@ def is_context(value: object) -> bool:
         # What is left of many values belongs to a run or to a session, and goes with it.
         and type(many := get("many")) in _FLAGS
         and not (many and get("run") is None and get("session") is None)
+        and _is_limit(get("item_timeout"))
     )
+
+
+def _is_limit(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 1)
 
 
 def _is_facts(value: object) -> bool:

@@ -6,12 +6,14 @@ The loop runs in the main thread, for :mod:`slither._worker.execute`, while a ca
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from slither._worker import forked
+from slither._worker import forked, timed
 from slither._worker.failure import Raised
 from slither._worker.watcher import watching
 from slither._worker.yielded import GoneError, Stream
@@ -27,6 +29,8 @@ Steps = Generator[Awaitable[Any], Any, Any]
 # tasks that these start meanwhile.
 _LAST_SECONDS = 1.0
 _ROUNDS = 10
+# An item that is cancelled for its time has this long to end, in ns, or a tenth of that time.
+_LATE_NS = 100_000_000
 
 _loop: asyncio.AbstractEventLoop | None = None
 # The tasks of cursors that are open, by the number of their call.
@@ -120,6 +124,65 @@ class Turn:
 
         self._complete(take(), keep=keep)
 
+    async def in_time(
+        self,
+        handler: Callable[..., Payload],
+        items: list[Payload],
+        first: Awaitable[Payload],
+        at_once: int,
+        *,
+        tell: Callable[[BaseException], dict[str, Payload]],
+        limit: int,
+    ) -> AsyncGenerator[Payload, None]:
+        """Do as :meth:`items`, with ``limit`` ms for each item; give results in order.
+
+        An item over its time is cancelled alone. One that goes on even so, or that holds up the
+        loop, is ended by BEAM with the worker.
+        """
+        loop = self._loop
+        results: list[asyncio.Future[Payload]] = [loop.create_future() for _ in items]
+        rest = iter(range(len(items)))
+        out = _Out(limit)
+
+        async def one(index: int) -> Payload:
+            made = first if index == 0 else handler(items[index])
+            if not hasattr(type(made), "__await__"):
+                return made
+            task = loop.create_task(_outcome(_Steps(made, index, out)))
+            try:
+                if await asyncio.wait({task}, timeout=limit / 1_000) == (set(), {task}):
+                    task.cancel()
+                    await asyncio.wait({task})
+                    return timed.overdue(limit)
+            finally:
+                task.cancel()
+            value, error = task.result()
+            if error is not None:
+                raise error
+            return value
+
+        async def hand() -> None:
+            for index in rest:
+                out.begin(index)
+                try:
+                    result = await one(index)
+                except BaseException as error:
+                    forked.end(error)
+                    if self._is_gone():
+                        raise
+                    result = Raised(tell(error))
+                forked.end()
+                out.end(index)
+                results[index].set_result(result)
+
+        hands = [loop.create_task(hand()) for _ in range(min(at_once, len(items)))]
+        try:
+            for result in results:
+                yield await result
+        finally:
+            for task in hands:
+                task.cancel()
+
     def drain(self, generator: AsyncGenerator[Payload, None], stream: Stream) -> None:
         """Take all that an asynchronous generator yields, at the consumer's pace."""
 
@@ -176,6 +239,66 @@ class Turn:
 
     def _is_gone(self) -> bool:
         return self._line is not None and self._line.is_gone(self._call)
+
+
+class _Out:
+    """The items that coroutines are at.
+
+    BEAM sees the one whose code the loop is in, and while it waits the oldest.
+    """
+
+    def __init__(self, limit: int) -> None:
+        # BEAM is to end a worker only where the item could not be cancelled here first.
+        self._late_ns = max(limit * 100_000, _LATE_NS)
+        self._since: dict[int, int] = {}
+
+    def begin(self, index: int) -> None:
+        self._since[index] = time.monotonic_ns()
+        self.enter(index)
+
+    def end(self, index: int) -> None:
+        del self._since[index]
+        self.leave()
+
+    def enter(self, index: int) -> None:
+        timed.begin(index + 1, self._since[index] + self._late_ns)
+
+    def leave(self) -> None:
+        oldest = next(iter(self._since), None)
+        if oldest is None:
+            timed.rest()
+        else:
+            self.enter(oldest)
+
+
+class _Steps:
+    """An item's awaitable, noted while the loop is in its code: it may hold up all others."""
+
+    def __init__(self, made: Awaitable[Payload], index: int, out: _Out) -> None:
+        self._made = made
+        self._index = index
+        self._out = out
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._made.__await__()
+        if not isinstance(steps, Generator):
+            return (yield from steps)
+        step: Callable[[], Any] = functools.partial(steps.send, None)
+        while True:
+            self._out.enter(self._index)
+            try:
+                awaited = step()
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                self._out.leave()
+            try:
+                step = functools.partial(steps.send, (yield awaited))
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the item's code decides
+                step = functools.partial(steps.throw, error)
 
 
 async def _outcome(work: Awaitable[Payload]) -> tuple[Payload, BaseException | None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import drawing, forked, given, registry, signals
+from slither._worker import drawing, forked, given, registry, signals, timed
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
 from slither._worker.results import encode_result
@@ -51,7 +51,8 @@ def answer(
             began = time.perf_counter_ns()
             results = _run(handler, call, line)
         if type(results) is not list and isinstance(results, Generator | AsyncGenerator):
-            stream = Stream(call.id, len(call.items), max_frame, line)
+            eager = bool(call.context.get("item_timeout"))
+            stream = Stream(call.id, len(call.items), max_frame, line, eager)
             return _stream(results, stream, line, began, decode_us)
         handler_us = (time.perf_counter_ns() - began) // 1_000
         wrong = _check(results, len(call.items))
@@ -74,6 +75,8 @@ def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payl
     at_once = given.at_once(call, handler)
     if at_once:
         return _run_items(handler, call, line, at_once, given.teller(call, handler))
+    if call.context.get("item_timeout"):
+        timed.begin(timed.LIST, time.monotonic_ns())
     results = handler(call.items)
     forked.end()
     if type(results) is not list and _is_awaitable(results):
@@ -87,7 +90,9 @@ def _run_items(
     line: Line | None,
     at_once: int = registry.CONCURRENCY,
     tell: Callable[[BaseException], dict[str, Payload]] = exception_error,
-) -> list[Payload]:
+) -> Payload:
+    if call.context.get("item_timeout") and call.items:
+        return _run_in_time(handler, call, line, at_once, tell)
     results: list[Payload] = []
     plain: type | None = None
     for item in call.items:
@@ -105,6 +110,32 @@ def _run_items(
             plain = type(result)
         results.append(result)
     return results
+
+
+def _run_in_time(
+    handler: Callable[..., Payload],
+    call: Call,
+    line: Line | None,
+    at_once: int,
+    tell: Callable[[BaseException], dict[str, Payload]],
+) -> Generator[Payload, None, None] | AsyncGenerator[Payload, None]:
+    # Results go early, as a handler's do that yields: BEAM ends the worker when an item is over
+    # its time, and those before it are not to be lost.
+    results = timed.one_by_one(handler, call.items, tell)
+    first = next(results)
+    if _is_awaitable(first):
+        results.close()
+        limit = call.context["item_timeout"]
+        turn = _turn(call.id, line)
+        return turn.in_time(handler, call.items, first, at_once, tell=tell, limit=limit)
+    return _behind(first, results)
+
+
+def _behind(
+    first: Payload, others: Generator[Payload, None, None]
+) -> Generator[Payload, None, None]:
+    yield first
+    yield from others
 
 
 def _is_awaitable(value: object) -> bool:

@@ -21,7 +21,7 @@ from slither._version import PROTOCOL_VERSION, __version__
 from slither._wire import build, frames
 from slither._wire.build import frame
 from slither._wire.faults import clean, describe
-from slither._worker import current, execute, forked, registry, sessions, signals, targets
+from slither._worker import current, execute, forked, registry, sessions, signals, targets, timed
 from slither._worker.connection import Incoming, Link
 from slither._worker.errors_out import exception_error
 from slither._worker.marker import Marker, place
@@ -177,6 +177,7 @@ class Runtime:
 
     def _leave_to_parent(self) -> None:
         self._port.close()
+        timed.slot = None
         self._link.reader.ended = True
         current.link = None
 

@@ -12,15 +12,18 @@ import mmap
 import os
 import struct
 
+from slither._worker import timed
 from slither._worker.output import ROOM
 from slither._worker.process import report_crashes
 
-SIZE = 8 + ROOM
+# Bytes before the last words: the call that runs, and what it is at.
+_HEAD = 16
+SIZE = _HEAD + ROOM
 """Bytes before the report of a fatal signal; the system gives memory to those that are used."""
 
 
 class Marker:
-    """The call that runs, the last words on descriptor 2, and the report of a fatal signal."""
+    """The call that runs, its item, the last words, and the report of a fatal signal."""
 
     def __init__(self) -> None:
         """Make the memory; nobody else has it open yet."""
@@ -35,7 +38,7 @@ class Marker:
     @property
     def words(self) -> memoryview:
         """Where the last words stand, ``ROOM`` bytes."""
-        return memoryview(self._memory)[8:]
+        return memoryview(self._memory)[_HEAD:]
 
     def settle(self, shared: bool) -> None:
         """Use the memory, if BEAM has opened it, or else this process's own."""
@@ -43,6 +46,7 @@ class Marker:
             return
         if shared:
             self._memory = mmap.mmap(self._file, SIZE)
+            timed.slot = memoryview(self._memory)[8:_HEAD].cast("Q")
             os.lseek(self._file, SIZE, os.SEEK_SET)
             report_crashes(self._file)
         os.close(self._file)
@@ -50,6 +54,7 @@ class Marker:
 
     def set(self, identity: int) -> None:
         """Note the call that runs, 0 for none."""
+        timed.rest()
         struct.pack_into("<Q", self._memory, 0, identity)
 
 

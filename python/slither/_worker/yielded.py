@@ -43,8 +43,13 @@ class Stream:
     raises after it, or yields once more, has failed the last item.
     """
 
-    def __init__(self, call: int, count: int, max_frame: int, line: Line | None) -> None:
-        """Take the call's id and its count of items; without a line nothing is sent early."""
+    def __init__(
+        self, call: int, count: int, max_frame: int, line: Line | None, eager: bool = False
+    ) -> None:
+        """Take the call's id and its count of items; without a line nothing is sent early.
+
+        An ``eager`` stream sends each result before the handler goes on.
+        """
         self.id = call
         self.encode_ns = 0
         self.waited_ns = 0
@@ -60,6 +65,7 @@ class Stream:
         self._credit = count if line is None else line.ahead
         self._untaken = 0
         self._closed = line is None
+        self._eager = eager
 
     @property
     def full(self) -> bool:
@@ -102,7 +108,8 @@ class Stream:
             self._yielded += 1
             ready = self._ready()
             if ready and (
-                self._untaken == 0
+                self._eager
+                or self._untaken == 0
                 or ready >= min(_TOGETHER, self._credit)
                 or self._bytes >= _BYTES
             ):

@@ -61,6 +61,13 @@ defmodule Slither.Dispatch.Settings do
         "ms a batch may run on its worker, waits for its reader not counted; then the worker is " <>
           "killed. Unless set, 30,000 for each of its items."
     ],
+    item_timeout: [
+      type: :timeout,
+      default: :infinity,
+      doc:
+        "ms one item may run, whatever batch it is in, by a function of one item; then it fails " <>
+          "alone. A function of a list has that time for each of its items, together."
+    ],
     queue_timeout: [
       type: :timeout,
       default: :infinity,
@@ -195,9 +202,21 @@ defmodule Slither.Dispatch.Settings do
   end
 
   defp results(options, where) do
-    if options[:cardinality] == :many and options[:raw],
-      do: error(:invalid_option, where, "raw: true goes with cardinality: :one alone"),
-      else: :ok
+    many? = options[:cardinality] == :many
+
+    cond do
+      many? and options[:raw] ->
+        error(:invalid_option, where, "raw: true goes with cardinality: :one alone")
+
+      many? and options[:item_timeout] not in [nil, :infinity] ->
+        message =
+          "item_timeout: goes with cardinality: :one alone; timeout: is the time to the next values"
+
+        error(:invalid_option, where, message)
+
+      true ->
+        :ok
+    end
   end
 
   defp strategy(options, where) do

@@ -54,7 +54,8 @@ defmodule Slither.Driver.MapRun do
     case plan(id, spec) do
       {:ok, plan} ->
         mailbox = Mailbox.open()
-        blocks? = plan.policy.retry == nil and not plan.isolate
+        # Where an item may fail its call alone, each is told apart.
+        blocks? = plan.policy.retry == nil and not plan.isolate and plan.item_timeout == :infinity
 
         loop(%__MODULE__{
           id: id,

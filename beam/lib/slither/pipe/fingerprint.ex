@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Fingerprint do
   alias Slither.Pipe.{Checkpoint, Definition}
 
   # Options that change how a run goes, but not its outputs.
-  @tuning [:batch_size, :max_in_flight, :timeout, :queue_timeout, :pool, :isolate] ++
+  @tuning [:batch_size, :max_in_flight, :timeout, :item_timeout, :queue_timeout, :pool, :isolate] ++
             [:window, :concurrency, :batch_time, :max_in_flight_bytes, :on_session_lost]
 
   @doc "The parts, in order of their names."

@@ -4,11 +4,12 @@ defmodule Slither.Python.Call do
   # tells the owner, with `Slither.Python.Worker.Inbox.sent/2`, before it writes the frame.
 
   @enforce_keys [:id, :timeout, :batch, :head]
-  defstruct [:id, :timeout, :batch, :head, :context, :record, items: 1, given?: true]
+  defstruct [:id, :timeout, :batch, :head, :context, :record, items: 1, given?: true] ++
+              [item_timeout: :infinity]
 
   @typedoc """
   `timeout` is the ms that it may run, `given?` whether somebody has said so; it is sent with so many
-  `items`. `context` is as in `Slither.Python.Job`; nil once nobody waits for the call, too. `record` is how
+  `items`, and each may run for `item_timeout` ms. `context` is as in `Slither.Python.Job`; nil once nobody waits for the call, too. `record` is how
   many bytes of what the call asks are recorded for the capture of a failure, nil for none.
   """
   @type t :: %__MODULE__{
@@ -19,6 +20,7 @@ defmodule Slither.Python.Call do
           context: binary | nil,
           record: non_neg_integer | nil,
           items: pos_integer,
-          given?: boolean
+          given?: boolean,
+          item_timeout: timeout
         }
 end

@@ -4,6 +4,7 @@ defmodule Slither.Python.Fault do
   # questions call it.
 
   alias Slither.Error
+  alias Slither.Python.Limit
 
   @reasons %{
     "exception" => :python_exception,
@@ -23,6 +24,10 @@ defmodule Slither.Python.Fault do
 
   @doc "A `Slither.Error` of an error map from the wire."
   @spec to_error(term) :: Error.t()
+  # Each language has its own words for an item that was over its time.
+  def to_error(%{"kind" => "timeout", "timeout" => limit}) when is_integer(limit) and limit > 0,
+    do: Limit.overdue(Limit.of_item(limit), "the item", "it was cancelled")
+
   def to_error(%{"kind" => kind, "message" => message} = fault)
       when is_binary(kind) and is_binary(message) do
     %Error{

@@ -17,6 +17,7 @@ defmodule Slither.Python.Job do
     batch: 0,
     attempt: 1,
     timeout: :infinity,
+    item_timeout: :infinity,
     raw: false,
     returns: false
   ]
@@ -25,7 +26,8 @@ defmodule Slither.Python.Job do
   `inbox` is told of its parts and its outcome under `ref`, the reference of the lease. `head` is
   `Slither.Protocol.Frame.call_head/2` of its run, and `context` the run's context in the external
   term format, for views; nil without a run. `payloads` may be one block. `timeout` (ms) counts
-  from when the worker begins it; nil is for what `Slither.Python.Limit` gives. `raw` leaves results
+  from when the worker begins it; nil is for what `Slither.Python.Limit` gives.
+  `item_timeout` is that of an item, which the head's context tells Python as well. `raw` leaves results
   encoded. `capture` says where a failure is written, if not where the pool's are. `many` says that
   each item has many values, of which the call gives the first, or more of a call before it:
   `Slither.Python.Lane.Entries` reads them. `returns` has the lane give its lease back by itself,
@@ -42,6 +44,7 @@ defmodule Slither.Python.Job do
           batch: non_neg_integer,
           attempt: pos_integer,
           timeout: timeout | nil,
+          item_timeout: timeout,
           raw: boolean,
           returns: boolean
         }

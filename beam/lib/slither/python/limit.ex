@@ -1,7 +1,7 @@
 defmodule Slither.Python.Limit do
   @moduledoc false
-  # How long a call may run, and what is said of one that has run for longer. Pure: lanes and
-  # carriers reckon with it, and owners of workers and drivers take its sentences.
+  # How long a call and its items may run, and what is said of those that have run for longer. Pure:
+  # lanes and carriers reckon with it, and owners of workers and drivers take its sentences.
 
   alias Slither.Error
 
@@ -11,24 +11,63 @@ defmodule Slither.Python.Limit do
   @longest 0xFFFFFFFF
 
   @typedoc """
-  What is known of a call that is over its time: the ms that it had, the items that it was sent
-  with, and `each`, the ms for an item that these ms are made of, nil where they were given.
+  What is known of what is over its time: the `option` that sets it, the ms that it had, for so many
+  items, and `each`, the ms for an item that these ms are made of, nil where they were given so.
   """
-  @type facts :: %{timeout: pos_integer, items: pos_integer, each: pos_integer | nil}
+  @type facts :: %{
+          option: :timeout | :item_timeout,
+          timeout: pos_integer,
+          items: pos_integer,
+          each: pos_integer | nil
+        }
 
-  @doc "ms for each item where no time is given."
-  @spec each() :: pos_integer
-  def each, do: @each
+  @doc """
+  ms that a call of so many items may run, by its `timeout`, nil where none was given, and by its
+  `item_timeout`: an item may run as long as that, whatever is the default.
+  """
+  @spec total(timeout | nil, timeout, non_neg_integer) :: timeout
+  def total(nil, :infinity, count), do: times(@each, count)
+  def total(nil, item, count), do: times(max(@each, item), count)
+  def total(timeout, _item, _count), do: timeout
 
-  @doc "ms that a call of so many items may run; a `timeout` of nil was not given."
-  @spec total(timeout | nil, non_neg_integer) :: timeout
-  def total(nil, count), do: min(@each * max(count, 1), @longest)
-  def total(timeout, _count), do: timeout
+  @doc "ms that so many items may run together, each for `item_timeout`."
+  @spec together(timeout, non_neg_integer) :: timeout
+  def together(:infinity, _count), do: :infinity
+  def together(item, count), do: times(item, count)
 
-  @doc "What is known of a call that is over a time that `total/2` gave."
-  @spec facts(pos_integer, timeout | nil, pos_integer) :: facts
-  def facts(total, given, count),
-    do: %{timeout: total, items: count, each: if(given == nil, do: @each)}
+  defp times(each, count), do: min(each * max(count, 1), @longest)
+
+  @doc """
+  The ms that a call of so many items may run, where nobody sees which of them it is at, and what is
+  known once it is over them; nil where it may run for ever.
+  """
+  @spec whole(timeout | nil, timeout, pos_integer) :: {pos_integer, facts} | nil
+  def whole(timeout, item, count) do
+    total = total(timeout, item, count)
+
+    # In the order of terms an atom comes after all numbers.
+    case together(item, count) do
+      :infinity when total == :infinity -> nil
+      items when items <= total -> {items, of_items(item, count)}
+      _more -> {total, of_call(total, timeout, count)}
+    end
+  end
+
+  @doc "What is known of a call that is over the time that `total/3` gave."
+  @spec of_call(pos_integer, timeout | nil, pos_integer) :: facts
+  def of_call(total, given, count) do
+    each = if given == nil and count > 0, do: div(total, count)
+    %{option: :timeout, timeout: total, items: count, each: each}
+  end
+
+  @doc "What is known of an item that is over its time."
+  @spec of_item(pos_integer) :: facts
+  def of_item(limit), do: %{option: :item_timeout, timeout: limit, items: 1, each: nil}
+
+  @doc "What is known of items that are over their time together, as nobody can tell them apart."
+  @spec of_items(pos_integer, pos_integer) :: facts
+  def of_items(limit, count),
+    do: %{option: :item_timeout, timeout: times(limit, count), items: count, each: limit}
 
   @doc "The error of what was over its time, `what` it is; `ended` says what became of it."
   @spec overdue(facts, String.t(), String.t()) :: Error.t()
@@ -36,7 +75,7 @@ defmodule Slither.Python.Limit do
     %Error{
       reason: :timeout,
       message: "#{what} ran for more than #{time(facts, &ms/1)}; #{ended}",
-      hint: hint(facts, "timeout:"),
+      hint: hint(facts, "#{facts.option}:"),
       details: facts
     }
   end
@@ -46,14 +85,12 @@ defmodule Slither.Python.Limit do
   the hint stays, and so does an error that is none of `overdue/3`.
   """
   @spec in_python(Error.t()) :: Error.t()
-  def in_python(%Error{reason: :timeout, details: %{timeout: total, items: _} = facts} = error) do
+  def in_python(%Error{reason: :timeout, details: %{option: option, each: _} = facts} = error) do
     message = String.replace(error.message, time(facts, &ms/1), time(facts, &seconds/1))
-
-    hint =
-      String.replace_prefix(error.hint || "", hint(facts, "timeout:"), hint(facts, "timeout="))
-
-    details = %{error.details | timeout: total / 1_000}
-    %{error | message: message, hint: hint, details: Map.delete(details, :each)}
+    ours = hint(facts, "#{option}:")
+    hint = String.replace_prefix(error.hint || "", ours, hint(facts, "#{option}="))
+    details = %{error.details | timeout: facts.timeout / 1_000}
+    %{error | message: message, hint: hint, details: Map.drop(details, [:each, :option])}
   end
 
   def in_python(error), do: error
@@ -68,7 +105,6 @@ defmodule Slither.Python.Limit do
   defp seconds(time) when rem(time, 1_000) == 0, do: "#{div(time, 1_000)} s"
   defp seconds(time), do: "#{time / 1_000} s"
 
-  defp hint(%{each: nil}, option), do: "raise #{option}, or lower batch_size"
-
+  defp hint(%{option: :timeout, each: nil}, option), do: "raise #{option}, or lower batch_size"
   defp hint(_facts, option), do: "raise #{option}"
 end

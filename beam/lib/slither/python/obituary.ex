@@ -149,9 +149,23 @@ defmodule Slither.Python.Obituary do
   @doc "The call that ran was over its time."
   @spec timed_out(atom, Call.t()) :: Error.t()
   def timed_out(pool, %Call{timeout: timeout} = call) do
-    facts = Limit.facts(timeout, if(call.given?, do: timeout), call.items)
-    %{Limit.overdue(facts, "the call", "its worker was killed") | where: where(pool)}
+    overdue(pool, Limit.of_call(timeout, if(call.given?, do: timeout), call.items))
   end
+
+  @doc "The call that ran was over its time, of which this is known."
+  @spec overdue(atom, Limit.facts()) :: Error.t()
+  def overdue(pool, facts),
+    do: %{Limit.overdue(facts, "the call", "its worker was killed") | where: where(pool)}
+
+  @doc "An item of the call was over its time, by its number in what was sent; or their list was."
+  @spec item_timed_out(atom, Call.t(), {:item, non_neg_integer} | :list) :: Error.t()
+  def item_timed_out(pool, %Call{item_timeout: limit}, {:item, at}) do
+    error = Limit.overdue(Limit.of_item(limit), "the item", "its worker was killed")
+    %{error | where: where(pool), details: Map.put(error.details, :at, at)}
+  end
+
+  def item_timed_out(pool, %Call{item_timeout: limit, items: items}, :list),
+    do: overdue(pool, Limit.of_items(limit, items))
 
   @doc "It can't start."
   @spec not_started(atom, String.t(), String.t()) :: Error.t()

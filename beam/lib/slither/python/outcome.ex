@@ -7,12 +7,14 @@ defmodule Slither.Python.Outcome do
   alias Slither.Python.Timing
 
   @enforce_keys [:kind]
-  defstruct [:kind, :error, :timing, :call, values: [], errors: %{}]
+  defstruct [:kind, :error, :timing, :call, :at, values: [], errors: %{}]
 
   @typedoc """
   `:ok` has `values`, one for each item, and the `errors` of single items by their index. The
   others have an `error`: the call failed (`:error`), its worker ended while it ran it (`:died`),
-  or its worker ended before it began, so that another may run it (`:requeue`).
+  or its worker ended before it began, so that another may run it (`:requeue`). `at` is the item
+  that its worker was ended for, by its place in what the parts before have not decided; nil where
+  it is all of them. One that was decided meanwhile is before them all.
 
   `timing` is nil where nothing was measured.
 
@@ -24,6 +26,7 @@ defmodule Slither.Python.Outcome do
           kind: :ok | :error | :died | :requeue,
           values: [term],
           errors: errors,
+          at: integer | nil,
           error: Error.t() | nil,
           timing: Timing.t() | nil,
           call: {worker :: pid, number :: pos_integer} | nil

@@ -17,6 +17,7 @@ defmodule Slither.Python.Worker do
 
   alias Slither.Error
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
+  alias Slither.Python.Obituary.Marker
   alias Slither.Python.Worker.{Calls, Ending, Frames, Inbox, Life, Stacks, State}
 
   # ms within which the transport should report the end of a process that is gone.
@@ -139,6 +140,9 @@ defmodule Slither.Python.Worker do
         error = Obituary.timed_out(settings.name, call)
         {:noreply, Stacks.end_for(%{state | calls: calls}, {:call, id}, error)}
 
+      {:look, call, calls} ->
+        {:noreply, look(%{state | calls: calls}, call)}
+
       due ->
         {:noreply, calls(state, due)}
     end
@@ -225,6 +229,23 @@ defmodule Slither.Python.Worker do
     guard = Process.monitor(Guard)
     _ = watch.(state.process.os_pid, state.since)
     %{state | guard: guard}
+  end
+
+  # What leads to an end is read twice: a read may have met a write. The item may still end before
+  # its worker is killed, and others have their time then.
+  defp look(%State{settings: settings} = state, %Call{id: id} = call, again \\ 1) do
+    case Calls.looked(state.calls, Marker.at(state.marker, id), now()) do
+      {:over, _what} when again > 0 ->
+        look(state, call, again - 1)
+
+      {:over, what} ->
+        state = calls(state, Calls.looked(state.calls, :none, now()))
+        error = Obituary.item_timed_out(settings.name, call, what)
+        Stacks.end_for(state, {:item, id, what}, error)
+
+      looked ->
+        calls(state, looked)
+    end
   end
 
   defp not_ready(%State{settings: settings} = state),

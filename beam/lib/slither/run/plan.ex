@@ -20,6 +20,7 @@ defmodule Slither.Run.Plan do
     :capacity,
     :bounded,
     :timeout,
+    :item_timeout,
     :queue_timeout,
     :session,
     :on_session_lost,
@@ -50,7 +51,8 @@ defmodule Slither.Run.Plan do
           max_bytes: pos_integer | nil,
           capacity: pos_integer,
           bounded: boolean,
-          timeout: timeout,
+          timeout: timeout | nil,
+          item_timeout: timeout,
           queue_timeout: timeout,
           session: String.t() | nil,
           on_session_lost: :error | :rebind | nil,
@@ -81,6 +83,7 @@ defmodule Slither.Run.Plan do
          capacity: capacity(mode, options),
          bounded: bounded,
          timeout: options[:timeout],
+         item_timeout: options[:item_timeout] || :infinity,
          queue_timeout: options[:queue_timeout],
          session: options[:session_id],
          on_session_lost: options[:on_session_lost],
@@ -120,6 +123,7 @@ defmodule Slither.Run.Plan do
       capacity: hands,
       bounded: bounded,
       timeout: :infinity,
+      item_timeout: :infinity,
       queue_timeout: :infinity,
       options: [],
       metadata: metadata(context, nil)
@@ -170,6 +174,8 @@ defmodule Slither.Run.Plan do
     with {:ok, handle} <- Pool.handle(name) do
       wire = wire(options, context)
 
+      wire = limited(wire, options[:item_timeout])
+
       # The context is encoded once: messages to lanes share a binary, but would copy the term.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
     end
@@ -186,6 +192,9 @@ defmodule Slither.Run.Plan do
 
     if options[:cardinality] == :many, do: Map.put(wire, "many", true), else: wire
   end
+
+  defp limited(wire, item) when item in [nil, :infinity], do: wire
+  defp limited(wire, item), do: Map.put(wire, "item_timeout", item)
 
   # `metadata: %{trace: …}`, such as a W3C traceparent, reaches Python, whose spans can join it.
   defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)

@@ -100,6 +100,19 @@ defmodule Slither.Run.Returns do
   def answered(%{plan: %{many: true}} = flow, _ref, batch, %Outcome{kind: :died} = outcome),
     do: flow |> took(batch, outcome) |> cut(batch, outcome.error)
 
+  # An item was over its time, and its worker was ended for that. It fails alone.
+  def answered(flow, _ref, batch, %Outcome{at: at, error: error, timing: timing})
+      when at != nil and at < length(batch.entries) do
+    {verdicts, left} = Verdict.apart(flow.plan, batch, error, at)
+
+    flow
+    |> spent(batch, timing)
+    |> told(batch, error)
+    |> Enact.verdicts(batch, verdicts)
+    |> again(batch, left)
+    |> Enact.settle(batch)
+  end
+
   def answered(flow, _ref, batch, %Outcome{error: error, timing: timing}),
     do: flow |> spent(batch, timing) |> failed(batch, error)
 

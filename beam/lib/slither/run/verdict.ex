@@ -49,6 +49,23 @@ defmodule Slither.Run.Verdict do
   @spec final(Plan.t(), Batch.t(), [{Batch.entry(), Exception.t()}]) :: [t]
   def final(plan, batch, failures), do: conclude(plan, batch, failures, :item, [])
 
+  @doc """
+  Of a batch whose worker was ended for the item at a place in it: that one fails, and the others,
+  which had not begun or whose results had not come, go again. `at` is below 0 for an item that was
+  decided meanwhile.
+  """
+  @spec apart(Plan.t(), Batch.t(), Exception.t(), integer) :: {[t], again :: [Batch.entry()]}
+  def apart(_plan, batch, _error, at) when at < 0, do: {[], batch.entries}
+
+  def apart(plan, batch, error, at) do
+    {before, [entry | behind]} = Enum.split(batch.entries, at)
+    verdicts = items_failed(plan, batch, [{entry, error}], :item)
+    # A run that ends with this item needs those before it, and none behind.
+    halts? = Enum.any?(verdicts, &match?({:halt, _seq, _error}, &1))
+
+    {verdicts, if(halts?, do: before, else: before ++ behind)}
+  end
+
   @doc "The failure of a batch that has another number of results than items."
   @spec wrong_length(Batch.t(), [term]) :: Error.t()
   def wrong_length(%Batch{entries: entries}, values) do

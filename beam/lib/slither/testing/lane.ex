@@ -5,7 +5,7 @@ defmodule Slither.Testing.Lane do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Board, Inbox, Job, Limit, Outcome, Reports, Timing}
+  alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports, Timing}
   alias Slither.Testing
   alias Slither.Testing.Functions
 
@@ -52,8 +52,7 @@ defmodule Slither.Testing.Lane do
     call = fn -> Functions.run(lane.functions, job, lane.number, lane.cursors) end
     # The outcome is why the process ends: one message for that and for any other end of it.
     {runner, monitor} = spawn_monitor(fn -> exit({answer, call.()}) end)
-    limit = Limit.total(job.timeout, length(job.payloads))
-    {{outcome, cursors}, asked} = await({job, answer, runner, monitor}, timer(limit), lane)
+    {{outcome, cursors}, asked} = await({job, answer, runner, monitor}, timer(job), lane)
     Process.demonitor(monitor, [:flush])
     if map_size(cursors) > map_size(lane.cursors), do: keeps(job, lane)
     time = System.monotonic_time() - started
@@ -77,11 +76,15 @@ defmodule Slither.Testing.Lane do
     Inbox.tell(job.inbox, {:done, job.ref, %{outcome | timing: timing, call: call}})
   end
 
-  defp timer(:infinity), do: nil
-  defp timer(timeout), do: :erlang.start_timer(timeout, self(), :over)
+  # A timer, and what is known of the call once it has fired.
+  defp timer(%Job{} = job) do
+    with {time, facts} <- Limit.whole(job.timeout, job.item_timeout, length(job.payloads)),
+         do: {:erlang.start_timer(time, self(), :over), facts}
+  end
 
-  defp await({job, answer, runner, monitor}, timer, lane) do
+  defp await({job, answer, runner, monitor}, limit, lane) do
     ref = job.ref
+    {timer, facts} = limit || {nil, nil}
 
     receive do
       {:DOWN, ^monitor, :process, ^runner, {^answer, answered}} ->
@@ -92,10 +95,7 @@ defmodule Slither.Testing.Lane do
         {{Outcome.died(died(reason), nil), lane.cursors}, nil}
 
       {:timeout, ^timer, :over} ->
-        items = length(job.payloads)
-        facts = Limit.facts(Limit.total(job.timeout, items), job.timeout, items)
-        error = Limit.overdue(facts, "the call", "its worker was killed")
-        stopped(runner, %{error | where: "pool #{inspect(lane.pool)}"}, lane)
+        stopped(runner, Obituary.overdue(lane.pool, facts), lane)
 
       {:kill, ^ref} ->
         error = %Error{reason: :killed, message: "the call was killed by its caller"}

@@ -96,6 +96,55 @@ defmodule Slither.Python.Worker.CallsTest do
     end
   end
 
+  describe "a call whose items have a time each" do
+    defp limited(options \\ []),
+      do: out([call(1, [item_timeout: 100, items: 3] ++ options), call(2)])
+
+    test "is looked at when an item may be over its time, and then when the one it is at may be" do
+      assert {[{:arm, 100}], _calls} = Calls.sent(%Calls{}, call(1, item_timeout: 100), 0)
+      calls = limited()
+      assert {:look, %{id: 1}, calls} = Calls.due(calls, 100)
+      assert {[{:arm, 170}], calls} = Calls.looked(calls, {:item, 4, 30}, 100)
+      assert {:look, _call, calls} = Calls.due(calls, 170)
+      assert {[{:arm, 270}], calls} = Calls.looked(calls, :none, 170)
+      assert Calls.looked(calls, {:item, 7, 100}, 270) == {:over, {:item, 7}}
+      # One on an event loop notes a time that is to come.
+      {:look, _call, calls} = Calls.due(calls, 270)
+      assert {[{:arm, 380}], _calls} = Calls.looked(calls, {:item, 7, -10}, 270)
+    end
+
+    test "has their times together for a list, and where nobody can tell what it is at" do
+      {:look, _call, calls} = Calls.due(limited(), 100)
+      assert {[{:arm, 300}], _calls} = Calls.looked(calls, :error, 100)
+      assert {[{:arm, 350}], _calls} = Calls.looked(calls, {:list, 50}, 100)
+      assert Calls.looked(calls, :error, 300) == {:over, :list}
+      assert Calls.looked(calls, {:list, 300}, 320) == {:over, :list}
+    end
+
+    test "is not looked at while it waits for its reader, which uses up none of a list's time" do
+      {:look, _call, calls} = Calls.due(limited(timeout: 1_000), 100)
+      {[{:arm, 300}], calls} = Calls.looked(calls, {:list, 100}, 100)
+      {[:stalled], calls} = Calls.stalled(calls, 1, 120)
+      assert {[], calls} = Calls.due(calls, 5_000)
+      assert {[:going_on, {:arm, 9_120}], calls} = Calls.resumed(calls, 1, 9_120)
+      assert {:look, _call, calls} = Calls.due(calls, 9_120)
+      assert {[{:arm, 9_300}], calls} = Calls.looked(calls, {:list, 9_120}, 9_120)
+      assert Calls.looked(calls, {:list, 9_300}, 9_300) == {:over, :list}
+    end
+
+    test "is over the time of the whole, too" do
+      calls = limited(timeout: 150)
+      assert {:look, _call, calls} = Calls.due(calls, 100)
+      assert {[{:arm, 150}], calls} = Calls.looked(calls, {:item, 0, 10}, 100)
+      assert {:over, %{id: 1}, _calls} = Calls.due(calls, 150)
+    end
+
+    test "gives way to the next, which may have no such time" do
+      assert {[], calls} = Calls.answered(limited(), 1, 50)
+      assert {[], _calls} = Calls.due(calls, 100)
+    end
+  end
+
   describe "a call that is cancelled" do
     test "has its grace from when it runs, and no views of its session any more" do
       calls = out([call(1), call(2)])

@@ -36,7 +36,9 @@ defmodule Slither.Dispatch.Executors.Snakepit do
   def execute_batch(items, context, options) do
     External.execute(target(options), {items, context, options}, fn payloads ->
       command = to_string(options[:command])
-      timeout = Limit.total(options[:timeout], length(payloads))
+      item = options[:item_timeout] || :infinity
+      whole = Limit.whole(options[:timeout], item, length(payloads))
+      timeout = with {time, _facts} <- whole, do: time, else: (nil -> :infinity)
       {Snakepit, :execute, [command, %{"items" => payloads}, [timeout: timeout]]}
     end)
   end

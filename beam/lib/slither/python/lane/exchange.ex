@@ -91,7 +91,8 @@ defmodule Slither.Python.Lane.Exchange do
 
     %Call{
       id: exchange.id,
-      timeout: Limit.total(job.timeout, exchange.items),
+      timeout: Limit.total(job.timeout, job.item_timeout, exchange.items),
+      item_timeout: job.item_timeout,
       given?: job.timeout != nil,
       items: exchange.items,
       context: job.context,
@@ -160,7 +161,7 @@ defmodule Slither.Python.Lane.Exchange do
   defp micros(time), do: System.convert_time_unit(time, :native, :microsecond)
 
   @doc """
-  The outcome where the worker is gone: another may run the call unless it was `executing`, or may
+  The outcome where the worker is gone; `details.at` is the item that it was ended for, if it was: another may run the call unless it was `executing`, or may
   have been, as its owner has crashed.
   """
   @spec down(t, Error.t(), pos_integer | nil | :crashed) :: Outcome.t()
@@ -168,8 +169,9 @@ defmodule Slither.Python.Lane.Exchange do
 
   def down(%__MODULE__{id: id, job: job} = exchange, error, id) do
     facts = %{target: Frame.call_target(job.head), batch: job.batch, attempt: job.attempt}
-    error = %{error | details: Map.merge(error.details, facts)}
-    Outcome.died(error, exchange.timing)
+    {at, details} = Map.pop(error.details, :at)
+    outcome = Outcome.died(%{error | details: Map.merge(details, facts)}, exchange.timing)
+    if at, do: %{outcome | at: Results.place(exchange.results, at)}, else: outcome
   end
 
   def down(_exchange, error, _other), do: Outcome.requeue(error)

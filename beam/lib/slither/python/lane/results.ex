@@ -120,6 +120,13 @@ defmodule Slither.Python.Lane.Results do
     }
   end
 
+  @doc "The place of an item, by its number among those that were sent, in what is not decided yet."
+  @spec place(t, non_neg_integer) :: integer
+  def place(%__MODULE__{unsent: unsent} = results, sent) do
+    all = Stream.reject(0..(results.total - 1), &is_map_key(unsent, &1))
+    Enum.at(all, sent, results.total) - results.at
+  end
+
   @doc "Credit for so many more results."
   @spec allow(t, non_neg_integer) :: t
   def allow(results, count), do: %{results | credit: results.credit + count}

@@ -3,7 +3,7 @@ defmodule Slither.Python.Obituary.Marker do
   # Memory of a worker's that outlives it. The worker's owner opens it by the worker's descriptor,
   # and reads it after the worker's death. In the first eight bytes the worker notes the call that
   # it runs, which takes no system call and tells that call from those that
-  # had not begun. Behind them, each filled up with zeros, are the end of
+  # had not begun. The next eight say what that call is at, where its items have a time each. Behind them, each filled up with zeros, are the end of
   # the standard error that the worker has logged, and the part that it has
   # read but not logged yet. Python's report of a fatal signal comes last.
   #
@@ -13,10 +13,17 @@ defmodule Slither.Python.Obituary.Marker do
 
   alias Slither.Python.OSProcess
 
-  # Bytes of the parts: logged, read but not logged, and at most of the report.
+  # Bytes of the parts: the call and what it is at, logged, read but not logged, and at most of the report.
+  @head 16
   @told 4_096
   @untold 131_072
   @report 1_048_576
+
+  # What a worker notes in place of an item's number, and of its clock: units in a ms, and how many
+  # there are until it begins anew.
+  @list 0xFFFFFF
+  @unit 10
+  @wraps 0x10000000000
 
   @type t :: :file.io_device() | nil
 
@@ -42,12 +49,48 @@ defmodule Slither.Python.Obituary.Marker do
     end
   end
 
+  @doc """
+  What a call is at, since how many ms: one of its items, by its number from 0, or the list of them
+  all; `:none` where it is at none of them now, or does not run. `:error` where it is not known.
+  """
+  @spec at(t, pos_integer) ::
+          {:item, non_neg_integer, non_neg_integer} | {:list, non_neg_integer} | :none | :error
+  def at(nil, _call), do: :error
+
+  # Both processes must have the same clock.
+  def at(file, call) do
+    with {:ok, <<id::64-little, at::40-little, what::24-little>>} <- :file.pread(file, 0, @head),
+         {:ok, now} <- clock() do
+      since = now |> Kernel.-(at) |> Integer.mod(@wraps) |> since()
+
+      cond do
+        id != call or what == 0 -> :none
+        what == @list -> {:list, since}
+        true -> {:item, what - 1, since}
+      end
+    else
+      _unknown -> :error
+    end
+  end
+
+  # What is to come, as a handler on an event loop notes it, is far ahead on a clock that wraps.
+  defp since(units) when units > div(@wraps, 2), do: div(units - @wraps, @unit)
+  defp since(units), do: div(units, @unit)
+
+  defp clock do
+    source = :erlang.system_info(:os_monotonic_time_source)
+
+    if source[:clock_id] == :CLOCK_MONOTONIC,
+      do: {:ok, div(System.convert_time_unit(source[:time], :native, :microsecond), 100)},
+      else: :error
+  end
+
   @doc "What was reported of a fatal signal: where each thread was."
   @spec report(t) :: binary
   def report(nil), do: ""
 
   def report(file) do
-    case :file.pread(file, 8 + @told + @untold, @report) do
+    case :file.pread(file, @head + @told + @untold, @report) do
       {:ok, text} -> text
       _ -> ""
     end
@@ -58,7 +101,7 @@ defmodule Slither.Python.Obituary.Marker do
   def words(nil), do: ""
 
   def words(file) do
-    case :file.pread(file, 8, @told + @untold) do
+    case :file.pread(file, @head, @told + @untold) do
       {:ok, <<told::binary-size(@told), untold::binary>>} -> filled(told) <> filled(untold)
       _ -> ""
     end

@@ -30,10 +30,10 @@ defmodule Slither.Python.Worker.Asking do
   defstruct [:call, :began, :used, :signal, :forced, pause: 1, kills: [], from: []]
 
   @typedoc """
-  What the process is to be killed for, unless that is over by then: a call that runs, a start that
-  takes too long, or a stop.
+  What the process is to be killed for, unless that is over by then: a call that runs, what a call is
+  at, a start that takes too long, or a stop.
   """
-  @type cause :: {:call, pos_integer} | :starting | :stopping
+  @type cause :: {:call, pos_integer} | {:item, pos_integer, term} | :starting | :stopping
   @typedoc """
   `call` was running when the process was asked, at `began`, nil for none; it had `used` so much time
   of its cores. An answer was `forced` at a time, by a `signal`. `kills` are the errors with which
@@ -95,6 +95,7 @@ defmodule Slither.Python.Worker.Asking do
     case Enum.filter(asking.kills, fn {_error, cause} -> hold?.(cause) end) do
       [] -> :go_on
       [{_error, {:call, id}} | _] = kills when id != call -> {:again, kills}
+      [{_error, {:item, id, _what}} | _] = kills when id != call -> {:again, kills}
       [{error, _cause} | _] -> {:kill, error}
     end
   end

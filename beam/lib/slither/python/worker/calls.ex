@@ -1,23 +1,28 @@
 defmodule Slither.Python.Worker.Calls do
   @moduledoc false
   # The calls that are out at a worker, in the order in which it runs them; the deadline of the one
-  # that runs; whether its handler waits for the reader of its results; which are cancelled. Pure:
-  # the worker's owner tells it what happens and when, in ms, and carries out the effects.
+  # that runs, and when to look what its items do; whether its handler waits for the reader of its
+  # results; which are cancelled. Pure: the worker's owner tells it what happens and when, in ms, and
+  # carries out the effects.
 
-  alias Slither.Python.Call
+  alias Slither.Python.{Call, Limit}
 
-  defstruct queue: [], cancelled: [], deadline: nil, armed: nil, stall: nil
+  defstruct queue: [], cancelled: [], deadline: nil, look: nil, armed: nil, stall: nil, began: 0
 
   @typedoc """
   `armed` is when the owner's timer fires, at the latest. `stall` is nil or `{:left, ms}`, the time
-  that the call had left when its handler began to wait; nil ms without a timeout.
+  that the call had left when its handler began to wait; nil ms without a timeout. `look` is when to
+  see what the call is at, where its items have a time each. `began` is when it began, had its handler
+  never waited.
   """
   @type t :: %__MODULE__{
           queue: [Call.t()],
           cancelled: [pos_integer],
           deadline: integer | nil,
+          look: integer | nil,
           armed: integer | nil,
-          stall: {:left, pos_integer | nil} | nil
+          stall: {:left, pos_integer | nil} | nil,
+          began: integer
         }
   @typedoc """
   What the owner is to do, in order: `:arm` its timer, instead of one that it has; start the `:grace`
@@ -80,7 +85,8 @@ defmodule Slither.Python.Worker.Calls do
   @spec stalled(t, pos_integer, integer) :: {[effect], t}
   def stalled(%__MODULE__{stall: nil, queue: [%Call{id: id} | _]} = calls, id, now) do
     left = calls.deadline && max(calls.deadline - now, 1)
-    {[:stalled], %{calls | stall: {:left, left}, deadline: nil}}
+    ran = now - calls.began
+    {[:stalled], %{calls | stall: {:left, left}, deadline: nil, look: nil, began: ran}}
   end
 
   def stalled(calls, _id, _now), do: {[], calls}
@@ -88,7 +94,9 @@ defmodule Slither.Python.Worker.Calls do
   @doc "It goes on."
   @spec resumed(t, pos_integer, integer) :: {[effect], t}
   def resumed(%__MODULE__{stall: {:left, left}, queue: [%Call{id: id} | _]} = calls, id, now) do
-    {effects, calls} = limit(%{calls | stall: nil}, left, now)
+    # While it waits, `began` holds how long it has run.
+    calls = %{calls | stall: nil, began: now - calls.began, deadline: left && now + left}
+    {effects, calls} = arm(%{calls | look: if(limited?(calls), do: now)})
     {[:going_on | effects], calls}
   end
 
@@ -127,22 +135,54 @@ defmodule Slither.Python.Worker.Calls do
   end
 
   @doc """
-  The owner's timer has fired; `:over` with the call that runs where that is over its time.
+  The owner's timer has fired; `:over` with the call that runs where that is over its time, and
+  `:look` with it where the owner is to see what it is at.
 
   The timer is left to run out rather than cancelled for each call, so it may be too early.
   """
-  @spec due(t, integer) :: {[effect], t} | {:over, Call.t(), t}
+  @spec due(t, integer) :: {[effect], t} | {:over | :look, Call.t(), t}
   def due(calls, now) do
     case %{calls | armed: nil} do
-      %{deadline: nil} = calls -> {[], calls}
-      %{deadline: at} = calls when now < at -> {[{:arm, at}], %{calls | armed: at}}
-      %{queue: [call | _]} = calls -> {:over, call, calls}
+      %{deadline: at} = calls when at != nil and now >= at -> {:over, hd(calls.queue), calls}
+      %{look: at} = calls when at != nil and now >= at -> {:look, hd(calls.queue), calls}
+      calls -> arm(calls)
     end
+  end
+
+  @doc """
+  What the call that runs is at, as the worker has noted it: `:over`, with what is over its time, or
+  when to look again.
+
+  No item can be over its time sooner than the one that it is at now.
+  """
+  @spec looked(t, {:item, non_neg_integer, integer} | {:list, integer} | :none | :error, integer) ::
+          {[effect], t} | {:over, {:item, non_neg_integer} | :list}
+  def looked(%__MODULE__{queue: [%Call{item_timeout: limit} | _]}, {:item, at, since}, _now)
+      when since >= limit,
+      do: {:over, {:item, at}}
+
+  def looked(
+        %__MODULE__{queue: [%Call{item_timeout: limit} | _]} = calls,
+        {:item, _at, since},
+        now
+      ),
+      do: arm(%{calls | look: now + limit - since})
+
+  def looked(%__MODULE__{queue: [%Call{item_timeout: limit} | _]} = calls, :none, now),
+    do: arm(%{calls | look: now + limit})
+
+  # Nobody can tell the items apart, or what the call is at: they have their time together, without
+  # the waits for the reader of their results.
+  def looked(%__MODULE__{queue: [call | _]} = calls, list_or_error, now) do
+    ran = now - calls.began
+    since = with {:list, since} <- list_or_error, do: min(since, ran), else: (:error -> ran)
+    left = Limit.together(call.item_timeout, call.items) - since
+    if left <= 0, do: {:over, :list}, else: arm(%{calls | look: now + left})
   end
 
   @doc "The process is killed: no deadline holds any more."
   @spec halt(t) :: t
-  def halt(calls), do: %{calls | deadline: nil}
+  def halt(calls), do: %{calls | deadline: nil, look: nil}
 
   @doc "Whether a call is the one that runs."
   @spec running?(t, pos_integer) :: boolean
@@ -158,25 +198,28 @@ defmodule Slither.Python.Worker.Calls do
   def fetch(calls, id), do: Enum.find(calls.queue, &(&1.id == id))
 
   # A worker runs its calls in order, so a call begins when it becomes the head of the queue.
-  defp begun(%__MODULE__{queue: []} = calls, _now), do: {[], %{calls | deadline: nil}}
+  defp begun(%__MODULE__{queue: []} = calls, _now), do: {[], %{calls | deadline: nil, look: nil}}
 
-  defp begun(%__MODULE__{queue: [%Call{id: id, timeout: timeout} | _]} = calls, now) do
-    {effects, calls} =
-      if is_integer(timeout), do: limit(calls, timeout, now), else: {[], %{calls | deadline: nil}}
-
+  defp begun(%__MODULE__{queue: [%Call{id: id} = call | _]} = calls, now) do
+    deadline = from(now, call.timeout)
+    look = from(now, call.item_timeout)
+    {effects, calls} = arm(%{calls | deadline: deadline, look: look, began: now})
     {if(id in calls.cancelled, do: [{:grace, id} | effects], else: effects), calls}
   end
 
-  defp limit(calls, nil, _now), do: {[], calls}
+  defp from(_now, :infinity), do: nil
+  defp from(now, time), do: now + time
 
-  # A timer that fires before the deadline is simply set again when it does. Only a timer that
+  defp limited?(%__MODULE__{queue: [%Call{item_timeout: limit} | _]}), do: limit != :infinity
+
+  # A timer that fires before what it is for is simply set again when it does. Only a timer that
   # would fire too late is replaced now.
-  defp limit(%__MODULE__{armed: armed} = calls, time, now) do
-    at = now + time
+  defp arm(%__MODULE__{deadline: nil, look: nil} = calls), do: {[], calls}
 
-    if armed != nil and armed <= at,
-      do: {[], %{calls | deadline: at}},
-      else: {[{:arm, at}], %{calls | deadline: at, armed: at}}
+  defp arm(%__MODULE__{deadline: deadline, look: look, armed: armed} = calls) do
+    # In the order of terms an atom, as nil is, comes after all numbers.
+    at = min(deadline, look)
+    if armed != nil and armed <= at, do: {[], calls}, else: {[{:arm, at}], %{calls | armed: at}}
   end
 
   defp take([%Call{id: id} = call | calls], id), do: {call, calls}

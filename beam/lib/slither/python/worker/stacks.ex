@@ -9,7 +9,7 @@ defmodule Slither.Python.Worker.Stacks do
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Python.{Call, Obituary, OSProcess}
-  alias Slither.Python.Obituary.{Stack, StackMemory}
+  alias Slither.Python.Obituary.{Marker, Stack, StackMemory}
   alias Slither.Python.Worker.{Asking, Calls, Life, State}
 
   @typedoc "What a worker does now; `stack` is nil where it could not be told."
@@ -113,6 +113,12 @@ defmodule Slither.Python.Worker.Stacks do
   defp kill(state, error, stack), do: kill_process(state, Obituary.stack(error, stack))
 
   defp holds?(state, {:call, id}), do: Calls.running?(state.calls, id)
+
+  defp holds?(state, {:item, id, what}) do
+    Calls.running?(state.calls, id) and
+      Calls.looked(state.calls, Marker.at(state.marker, id), now()) == {:over, what}
+  end
+
   defp holds?(state, phase), do: state.life.phase == phase
 
   defp running(%State{calls: %{queue: [call | _]}}), do: call

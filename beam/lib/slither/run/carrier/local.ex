@@ -10,7 +10,7 @@ defmodule Slither.Run.Carrier.Local do
   alias Slither.Python.{Inbox, Limit, Outcome}
   alias Slither.Run.{Batch, Mailbox, Minder}
 
-  @enforce_keys [:fun, :inbox, :minder, :capacity, :timeout, :keep?]
+  @enforce_keys [:fun, :inbox, :minder, :capacity, :timeout, :item_timeout, :keep?]
   defstruct @enforce_keys ++ [idle: [], busy: %{}]
 
   @typedoc """
@@ -24,6 +24,7 @@ defmodule Slither.Run.Carrier.Local do
           minder: pid,
           capacity: pos_integer,
           timeout: timeout | nil,
+          item_timeout: timeout,
           keep?: boolean,
           idle: [hand],
           busy: %{optional(reference) => {hand, {reference | :over, Limit.facts()} | nil}}
@@ -38,6 +39,7 @@ defmodule Slither.Run.Carrier.Local do
       minder: Minder.start(),
       capacity: plan.capacity,
       timeout: plan.timeout,
+      item_timeout: plan.item_timeout,
       keep?: plan.executor == nil
     }
   end
@@ -67,14 +69,10 @@ defmodule Slither.Run.Carrier.Local do
     {ref, %{local | busy: Map.put(local.busy, ref, {hand, timer(local, batch)})}}
   end
 
-  # A timer and what is known of it once it has fired.
-  defp timer(%__MODULE__{timeout: timeout, inbox: inbox}, %Batch{entries: entries}) do
-    count = length(entries)
-
-    case Limit.total(timeout, count) do
-      :infinity -> nil
-      total -> {Mailbox.start_timer(inbox, total), Limit.facts(total, timeout, count)}
-    end
+  # A timer and what is known of it once it has fired. Nobody sees which item an executor is at.
+  defp timer(local, %Batch{entries: entries}) do
+    with {time, facts} <- Limit.whole(local.timeout, local.item_timeout, length(entries)),
+         do: {Mailbox.start_timer(local.inbox, time), facts}
   end
 
   @impl true

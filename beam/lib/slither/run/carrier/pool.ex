@@ -131,6 +131,7 @@ defmodule Slither.Run.Carrier.Pool do
       batch: batch.number,
       attempt: batch.attempt,
       timeout: plan.timeout,
+      item_timeout: plan.item_timeout,
       raw: plan.raw,
       capture: plan.capture,
       many: many(plan, batch),
