@@ -10,7 +10,7 @@ defmodule Slither.Pipe.AckTest do
   @pool __MODULE__
 
   setup_all do
-    {:ok, pool: Pools.start!(@pool, preload: ["flow_handlers"])}
+    {:ok, pool: Pools.start!(@pool, preload: ["flow_handlers", "many_handlers"])}
   end
 
   defp start(statements, options \\ []) do
@@ -110,6 +110,22 @@ defmodule Slither.Pipe.AckTest do
                {3, {:skipped, :unwanted}},
                {4, {:skipped, :no_items}}
              ] = told(:many, 5)
+    end
+
+    test "tells of an item whose values Python gives one after the other once, at its end" do
+      many = [module: "many_handlers", function: "scripted", cardinality: :many]
+      many = [pool: @pool, timeout: Pools.patience()] ++ many
+      stages = [{:stage, :many, :python, many}, beam(& &1.payload), {:on_error, :*, :skip}]
+      name = start(stages)
+
+      rows =
+        for {count, n} <- Enum.with_index([0, 1, 2_500, 3]), do: %{"n" => n, "count" => count}
+
+      assert Pipe.push(name, rows, ack: :rows) == :ok
+      assert told(:rows, 4) == [{0, {:skipped, :no_items}}, {1, :ok}, {2, :ok}, {3, :ok}]
+      assert Pipe.drain(name) == :ok
+      assert {:ok, %{counts: %{out: 2_504, skipped: 1}}} = Pipe.status(name)
+      refute_received {Pipe, :ack, _term, _outcomes}
     end
 
     test "tells items that a batch stage merged what became of the one" do
