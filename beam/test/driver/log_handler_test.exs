@@ -9,14 +9,13 @@ defmodule Slither.Driver.LogHandlerTest do
   @lines 2_000
 
   test "what many processes log is sent or counted, each line once" do
-    # It gives every frame back, and is slower than those that log.
+    # It gives every frame back. On a busy machine it may keep up with those that log.
     cat = System.find_executable("cat")
     port = Port.open({:spawn_executable, cat}, [:binary, packet: 4])
     left = log_much(%Transport.Port{port: port})
     Port.command(port, Frame.encode!({:pong, 1}))
     assert {sent, told} = collect(fn -> receive_from(port) end, 0, 0)
     assert sent + told + left == @processes * @lines
-    assert told + left > 0
   end
 
   test "a driver that reads nothing holds up nobody who logs" do
