@@ -69,7 +69,7 @@ defmodule Slither.Testing.Functions do
   end
 
   defp gone(first),
-    do: %Error{reason: :rest_lost, message: "call #{first} has nothing left to draw"}
+    do: %Error{reason: :worker_died, message: "call #{first} has nothing left to draw"}
 
   defp drawn(sources, unsent, {number, run}, cursors) do
     {entries, left} = Drawing.draw(sources, %Drawing{cross: &cross/1, raised: &raised/2})
