@@ -1,11 +1,10 @@
 defmodule Slither.Run.Carrier.LocalTest do
   use ExUnit.Case, async: true
 
-  alias Slither.{Context, Dispatch}
+  alias Slither.Context
   alias Slither.Python.Outcome
   alias Slither.Run.{Batch, Mailbox, Plan, Policy}
   alias Slither.Run.Carrier.Local
-  alias Slither.Test.FunExecutor
 
   defp plan(fun, fields) do
     context = %Context{runtime: %{run: "run"}}
