@@ -181,6 +181,19 @@ defmodule Slither.TestingPoolTest do
     assert Enum.take(Slither.stream_call("m", "pid", [], pool: pool), 1) == [1]
   end
 
+  test "dispatches of many values draw from what functions give" do
+    chunk = fn rows -> Enum.map(rows, fn n -> Stream.map(1..n//1, &{n, &1}) end) end
+    pool = pool(%{"m.chunk" => chunk}, size: 1)
+    options = [pool: pool, module: "m", function: "chunk", cardinality: :many, receipt: true]
+
+    assert {:ok, items, receipt} =
+             Slither.dispatch([2, 0, 3_000, make_ref()], options ++ [on_error: :skip])
+
+    values = for n <- [2, 3_000], i <- 1..n, do: [n, i]
+    assert Enum.map(Enum.reject(items, &Map.get(&1.meta, :skipped)), & &1.payload) == values
+    assert %{in: 4, out: 3_002, skipped: 2} = receipt
+  end
+
   test "gathers run them" do
     me = self()
 
