@@ -28,6 +28,30 @@ defmodule Slither.TestingPoolTest do
     assert Enum.map(tasks, &Slither.await/1) == [{:ok, 1}, {:ok, 4}, {:ok, 9}, {:ok, 16}]
   end
 
+  test "streams of one call run functions that give an enumerable, and close what is read no further" do
+    me = self()
+
+    count = fn n ->
+      Stream.resource(
+        fn -> 0 end,
+        fn at -> if at < n, do: {[at], at + 1}, else: {:halt, at} end,
+        fn _at -> send(me, :closed) end
+      )
+    end
+
+    fails = fn -> Stream.map(0..2, fn at -> if at < 2, do: at, else: raise("two") end) end
+    pool = pool(%{"m.count" => count, "m.fails" => fails, "m.one" => fn -> 5 end})
+    assert Enum.sum(Slither.stream_call("m", "count", [3_000], pool: pool)) == Enum.sum(0..2_999)
+    assert_receive :closed
+    assert Enum.take(Slither.stream_call("m", "count", [1_000_000], pool: pool), 3) == [0, 1, 2]
+    assert_receive :closed, 60_000
+
+    for {function, message} <- [{"fails", "two"}, {"one", "many values"}] do
+      stream = Slither.stream_call("m", function, [], pool: pool)
+      assert_raise Error, ~r/#{message}/, fn -> Enum.to_list(stream) end
+    end
+  end
+
   test "dispatches run functions of a batch, with the strategies and policies of their own" do
     me = self()
 
