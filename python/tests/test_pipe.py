@@ -134,6 +134,10 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("'preserve' or", lambda: P.python("x", predict_batch, ordering="none")),  # type: ignore[call-overload]
     ("two ways to batch", lambda: P.python("x", predict_batch, weight=1, key=1)),
     ("go together", lambda: P.python("x", predict_batch, weight=item)),
+    (
+        "does not go with cardinality",
+        lambda: P.python("x", predict_batch, cardinality="many", item_timeout=1),
+    ),
     ("goes with 'key'", lambda: P.python("x", predict_batch, window=3)),
     ("goes with the name of a function", lambda: P.beam("x", item, concurrency=2)),
     ("'one' or 'many'", lambda: P.beam("x", item, cardinality="two")),  # type: ignore[arg-type]

@@ -110,6 +110,8 @@ def needs(options: Mapping[str, Payload]) -> str | None:
         return "options 'weight' and 'key' are two ways to batch: give one of them"
     if ("weight" in options) != ("max_weight" in options):
         return "options 'weight' and 'max_weight' go together"
+    if options.get("cardinality") == "many" and options.get("item_timeout") is not None:
+        return "option 'item_timeout' does not go with cardinality='many': give a timeout"
     if "window" in options and "key" not in options:
         return "option 'window' goes with 'key'"
     return None
