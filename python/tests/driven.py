@@ -321,3 +321,16 @@ def slow_pid(seconds: float) -> int:
 def hangs_at_three(item: int) -> int:
     time.sleep(600 if item == 3 else 0)
     return item
+
+
+@batch_handler
+def sizes(items: list[int]) -> list[int]:
+    """How many items came together, for each."""
+    return [len(items)] * len(items)
+
+
+@batch_handler
+def slow_sizes(items: list[int]) -> list[int]:
+    """As sizes, at 10 ms for each item."""
+    time.sleep(0.01 * len(items))
+    return sizes(items)

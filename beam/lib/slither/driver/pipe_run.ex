@@ -45,7 +45,7 @@ defmodule Slither.Driver.PipeRun do
   # Batches that may be out unless it says otherwise, or twice the workers where that is more.
   @in_flight 8
   # ms after which a partial batch goes on when the driver has fed nothing more to it.
-  @pause 10
+  @pause 5
 
   @doc "Runs until the input has ended and all is out; the last frame is `done`."
   @spec run(pos_integer, map, Transport.t()) :: boolean
