@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     p.python("x", wide, batch_size="auto", timeout=None)
     p.python("x", wide, timeout=2.5, item_timeout=1, queue_timeout=None)
     p.python("x", optional, key=item["user"], window=10)
+    p.python("x", good, cardinality="many")
+    p.python("x", good, cardinality="few")  # type: ignore[call-overload]
     p.python("x", coroutine)
     p.python("x", generator)
     p.python("x", async_generator)

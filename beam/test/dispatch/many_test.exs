@@ -156,6 +156,48 @@ defmodule Slither.Dispatch.ManyTest do
     assert payloads(items) == values(rows)
   end
 
+  test "a worker that is to be replaced stays until what it has begun is drawn" do
+    pool = start_pool(size: 1, max_requests: 2)
+    rows = rows([2_500, 2_500, 1, 2_500])
+    assert {:ok, items} = Dispatch.run(rows, python(pool, "scripted", batch_size: 1))
+    assert payloads(items) == values(rows)
+    test = self()
+
+    reader =
+      spawn_link(fn ->
+        items =
+          rows([100_000])
+          |> Dispatch.stream(python(pool, "scripted"))
+          |> Stream.each(fn %{payload: [0, at]} ->
+            if at == 0, do: send(test, :begun) && receive(do: (:go -> :ok))
+          end)
+          |> Enum.count()
+
+        send(test, {:count, items})
+      end)
+
+    assert_receive :begun, patience()
+    restarted = Task.async(fn -> Slither.Python.Pool.restart(pool) end)
+    send(reader, :go)
+    assert_receive {:count, 100_000}, patience()
+    assert :ok = Task.await(restarted, patience())
+  end
+
+  test "a call that fails is captured, to be run again" do
+    dir = path("captured")
+    pool = start_pool(capture_failures: dir)
+    row = %{"n" => 0, "count" => 3}
+    assert {:error, _failure, []} = Dispatch.run([row, 5], python(pool, "broken"))
+    assert [file] = Path.wildcard(Path.join(dir, "*"))
+    python = System.find_executable("python") || "python3"
+    environment = [{"PYTHONPATH", "#{handlers()}:#{Path.expand("../../../python", __DIR__)}"}]
+
+    {told, _} =
+      System.cmd(python, ["-m", "slither.replay", file], env: environment, stderr_to_stdout: true)
+
+    assert told =~ "KeyError"
+  end
+
   test "raw results are refused", %{pool: pool} do
     assert {:error, %Error{reason: :invalid_option, message: message}, []} =
              Dispatch.run([1], python(pool, "split", raw: true))

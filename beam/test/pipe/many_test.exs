@@ -5,7 +5,7 @@ defmodule Slither.Pipe.ManyTest do
   import Slither.Test.Pools
 
   alias Slither.{Context, DispatchError, Item, Stage}
-  alias Slither.Dispatch
+  alias Slither.{Dispatch, Pipe}
   alias Slither.Pipe.{Document, Runner}
 
   defmodule Cut do
@@ -162,6 +162,28 @@ defmodule Slither.Pipe.ManyTest do
 
     begun = log |> File.read!() |> String.split("\n", trim: true) |> Enum.frequencies()
     assert %{"begin 1" => 1, "begin 2" => 1, "begin 3" => 2} = begun
+  end
+
+  test "a long-running pipe tells of an item once all it has made is out", %{pool: pool} do
+    policy = [%{"stage" => "many", "policy" => "skip"}]
+    pipe = pipe([many("many", "scripted", pool), python("same", "same", pool)], policy)
+    test = self()
+    sinks = %{"default" => &send(test, {:out, &1.payload})}
+    start_supervised!({Pipe, {pipe, name: __MODULE__.Live, sinks: sinks}})
+    rows = for count <- [1_500, 0, 2], do: %{"n" => count, "count" => count}
+    rows = rows ++ [%{"n" => 3, "count" => 5, "fail" => 2}]
+    :ok = Pipe.push(__MODULE__.Live, rows, ack: :mine)
+    told = acks(%{}, 4)
+    assert %{0 => :ok, 1 => {:skipped, :no_items}, 2 => :ok, 3 => {:skipped, failure}} = told
+    assert is_exception(failure)
+  end
+
+  defp acks(told, count) when map_size(told) == count, do: told
+
+  defp acks(told, count) do
+    assert_receive {Pipe, :ack, :mine, more}, patience()
+    for {index, _fate} <- more, do: refute(is_map_key(told, index))
+    acks(Map.merge(told, Map.new(more)), count)
   end
 
   test "stands in a pipe of a module, with functions in place of Python" do

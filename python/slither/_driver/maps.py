@@ -114,6 +114,9 @@ class Maps(Lifetime):
     ) -> Results[Payload]:
         """Apply a function to each item, and give the results lazily, one for each item.
 
+        For several results of an item, or none, there is :meth:`slither.Pipe.python` with
+        ``cardinality="many"``.
+
         ``function`` is given by reference: workers import it by its module and name, so it is
         one of a module or of the script, not a lambda or a closure. It takes one item, or a list
         of up to ``batch_size`` items for which it returns, or yields, as many results. What it

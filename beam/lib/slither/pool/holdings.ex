@@ -29,6 +29,17 @@ defmodule Slither.Pool.Holdings do
   defp parked?(%Ledger{parked: parked}, worker),
     do: Enum.any?(parked, &match?({_ref, {^worker, _owner}}, &1))
 
+  @doc """
+  Whether a lane of a worker is out for a run of which the worker has something, such as the rest of
+  a call's values: its holder is about to go on with that.
+  """
+  @spec used?(Ledger.t(), Lanes.slot(), (run :: String.t() -> [worker :: pid])) :: boolean
+  def used?(ledger, slot, holders) do
+    Enum.any?(ledger.leases, fn {_ref, lease} ->
+      lease.slot == slot and lease.run != nil and lease.worker in holders.(lease.run)
+    end)
+  end
+
   @doc "Whether a session is bound, or waits to be."
   @spec known?(Ledger.t(), String.t()) :: boolean
   def known?(ledger, session),

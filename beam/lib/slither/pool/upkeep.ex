@@ -250,8 +250,9 @@ defmodule Slither.Pool.Upkeep do
     case Staff.member(state.staff, slot, pid) do
       %{status: :draining, due: reason} ->
         state = look_later(state, slot, pid)
+        holders = &Map.get(state.runs, &1, %{workers: []}).workers
 
-        if Holdings.needed?(state.ledger, slot),
+        if Holdings.needed?(state.ledger, slot) or Holdings.used?(state.ledger, slot, holders),
           do: state,
           else: State.effect(state, {:stop_idle, slot, reason})
 

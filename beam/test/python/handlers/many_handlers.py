@@ -107,3 +107,7 @@ def plus(rows):
 
 def same(rows):
     return rows
+
+
+def broken(rows):
+    return [values(row) for row in rows if row["n"] or {}["none"]]
