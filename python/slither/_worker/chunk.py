@@ -31,6 +31,8 @@ _BYTES = 262_144
 _WAIT_NS = 20_000_000
 # Seconds between two looks of the thread at what waits.
 _LOOK = 0.01
+# After so many looks without a call that draws, the thread rests.
+_IDLE = 50
 # Bytes that an entry takes beside its values, and an error beside itself, at most.
 _ENTRY = 24
 
@@ -163,14 +165,19 @@ def early(chunk: Chunk) -> Iterator[None]:
 
 def _run() -> None:
     global _resting
+    idle = 0
     while True:
-        with _changed:
-            while _drawn is None:
+        # To wake this thread costs a call more than it does, so it rests only after a while.
+        if idle > _IDLE:
+            with _changed:
+                # Said before the look, so that one of the two sees the other.
                 _resting = True
-                _changed.wait()
-            _resting = False
+                while _drawn is None:
+                    _changed.wait()
+                _resting = False
         time.sleep(_LOOK)
         chunk = _drawn
+        idle = idle + 1 if chunk is None else 0
         if chunk is not None:
             # The main thread notices by itself when BEAM is gone.
             with suppress(OSError, ProtocolError):
