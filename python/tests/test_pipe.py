@@ -272,4 +272,4 @@ def test_types_refuse_what_is_no_list_to_list_function(tmp_path: Path) -> None:
     out = done.stdout
     found = {int(line.split(":")[1]) for line in out.splitlines() if ": error:" in line}
     assert found == wrong, out
-    assert len(wrong) == 22
+    assert len(wrong) == 23
