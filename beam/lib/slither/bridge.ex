@@ -101,7 +101,8 @@ defmodule Slither.Bridge do
   end
 
   defp loss(name, {:timeout, timeout}) do
-    message = "view #{inspect(name)} did not answer within #{timeout} ms"
+    # Whoever reads it writes Python.
+    message = "view #{inspect(name)} did not answer within #{timeout / 1_000} s"
     {:view_timeout, message, %{"timeout_ms" => timeout}}
   end
 

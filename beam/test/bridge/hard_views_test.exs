@@ -204,7 +204,7 @@ defmodule Slither.Bridge.HardViewsTest do
 
         "hard_told_slow" ->
           assert {last, ended.reason} == {:exception, :view_timeout}
-          assert ended.error =~ "did not answer within 20 ms"
+          assert ended.error =~ "did not answer within 0.02 s"
           assert answer["error"] == "ViewTimeout"
 
         _ ->
