@@ -50,6 +50,7 @@ lengths = Pipe("lengths").beam("count", item.len())
 counted = Pipe("counted").store("seen", "seen_by_cli").python("count", seen)
 """
 
+ONE = ("--workers", "1")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -219,7 +220,7 @@ def test_a_reader_of_stdout_that_leaves_is_no_error(slither: Command, tmp_path: 
 
 
 def test_tables_of_the_pipe_are_opened(slither: Command) -> None:
-    done = slither("run", "my_pipes.py:counted", "--only", "default", input=rows(3))
+    done = slither("run", "my_pipes.py:counted", "--only", "default", *ONE, input=rows(3))
     assert (done.returncode, done.stdout) == (0, "1\n2\n3\n"), done.stderr
 
 
