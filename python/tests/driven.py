@@ -242,6 +242,10 @@ def echoes(items: list[Payload]) -> list[Payload]:
     return items
 
 
+def twice(item: int) -> list[int]:
+    return [item, item]
+
+
 def fan(items: list[int]) -> list[list[int]]:
     return [list(range(count)) for count in items]
 

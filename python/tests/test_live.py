@@ -61,6 +61,23 @@ def test_results_come_before_a_pausing_input_is_pulled_on(beam: slither.Beam, wa
     assert 0 in behind[:-1]
 
 
+def test_several_outputs_of_an_item_come_while_a_plain_input_pauses(beam: slither.Beam) -> None:
+    def items() -> Iterator[int]:
+        # Ends when most of what came of the items has been handed on.
+        for n in range(500):
+            if n >= 20 and len(got) >= 1.5 * n:
+                return
+            time.sleep(0.05)
+            yield n
+
+    got: list[int] = []
+    pipe = Pipe("several").python("twice", driven.twice, cardinality="many")
+    for _, value in beam.stream(pipe, items()):
+        got.append(value)
+    assert len(got) < 2 * 500
+    assert got == sorted([*range(len(got) // 2)] * 2)
+
+
 @pytest.mark.parametrize("kind", PIPES)
 def test_asynchronous_runs_give_results_while_their_input_pauses(
     beam: slither.Beam, kind: str

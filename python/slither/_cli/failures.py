@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from slither._cli.reading import RowFault
 from slither._cli.writing import Lines
+from slither._driver.run import PAUSED
 from slither._summary import Summary
 from slither._types import Payload
 
@@ -35,8 +36,16 @@ class BadRows:
         """Rows that are none."""
 
     def through(self, rows: Iterator[Payload | RowFault]) -> Iterator[Payload]:
-        """Give the rows; RowRefused for the first that is none where that stops the run."""
+        """Give the rows; RowRefused for the first that is none where that stops the run.
+
+        Where the input pauses, what was left out is written.
+        """
         for row in rows:
+            if row is PAUSED:
+                if self._file is not None:
+                    self._file.pass_on()
+                yield row
+                continue
             self.rows += 1
             if not isinstance(row, RowFault):
                 yield row

@@ -81,6 +81,11 @@ class Folder:
         """Take a value."""
         self._files[output].write(value)
 
+    def pass_on(self) -> None:
+        """Write what was taken."""
+        for file in self._files.values():
+            file.pass_on()
+
     def close(self) -> None:
         """Write what is left: each output has its file, if it is an empty one."""
         for file in self._files.values():
@@ -105,12 +110,10 @@ class Folder:
 class Stdout:
     """All outputs on stdout, or the bare values of some."""
 
-    def __init__(self, only: list[str] | None, kind: str, descriptor: int, live: bool) -> None:
-        """Take the descriptor, and whether somebody waits for each row."""
+    def __init__(self, only: list[str] | None, kind: str, descriptor: int) -> None:
+        """Take the descriptor."""
         self._only = only
         self._lines = Lines("stdout", kind, descriptor)
-        # Each write is a gzip file of its own, which for a single row is longer than the row.
-        self._live = live and not kind.endswith(".gz")
 
     def write(self, output: str, value: Payload) -> None:
         """Take a value."""
@@ -121,8 +124,10 @@ class Stdout:
                 self._lines.write(value)
             except RowError as error:
                 raise RowError(f"output {output!r}: {error}") from None
-        if self._live:
-            self._lines.flush()
+
+    def pass_on(self) -> None:
+        """Write what was taken."""
+        self._lines.pass_on()
 
     def close(self) -> None:
         """Write what is left."""

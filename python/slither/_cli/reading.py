@@ -15,8 +15,9 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, Protocol, cast
 
+from slither._driver.run import PAUSED
 from slither._errors import EncodeError
 from slither._types import Payload
 from slither._wire import codec
@@ -26,8 +27,11 @@ LONGEST_LINE = 1 << 26
 LONGEST_FIELD = 1 << 24
 """Characters that a field of CSV may have: beyond it, a quote was most likely left open."""
 
-# The error handler that marks bytes which are not of the encoding, so that their place is known.
-_MARKS = "slither-marks"
+MARKS = "slither-marks"
+"""The error handler that marks bytes which are not of the encoding: their place is known so."""
+ZIPPED = b"\x1f\x8b"
+"""What each gzip file begins with, and no text."""
+
 _ODD = re.compile("[\0\udc00-\udcff]")
 # A row of JSON may hold half of a character, as an escape, or nest deeply. Only rows like that
 # are encoded in advance, to see whether they can be sent.
@@ -37,6 +41,18 @@ _SHALLOW = 64
 
 class InputRefused(Exception):
     """The input as a whole can't be read; the message names the place."""
+
+
+class Paused(Exception):
+    """The input has no line now; it may have one later."""
+
+
+class Text(Protocol):
+    """What lines are read from."""
+
+    def readline(self, limit: int, /) -> str:
+        """Return a line, or so much of it; it may raise :class:`Paused`."""
+        ...
 
 
 class RowFault(NamedTuple):
@@ -68,10 +84,9 @@ def opened(file: IO[bytes], encoding: str) -> IO[str]:
     """
     peeks = file if hasattr(file, "peek") else io.BufferedReader(cast(io.RawIOBase, file))
     raw = cast(io.BufferedReader, peeks)
-    # No text begins with these two bytes, and each gzip file does.
-    zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+    zipped = raw.peek(2)[:2] == ZIPPED
     data = cast(io.BufferedReader, gzip.GzipFile(fileobj=raw)) if zipped else raw
-    return io.TextIOWrapper(data, encoding=encoding, errors=_MARKS, newline="")
+    return io.TextIOWrapper(data, encoding=encoding, errors=MARKS, newline="")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -80,13 +95,13 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(0xDC00 + byte) for byte in odd), error.end
 
 
-codecs.register_error(_MARKS, _mark)
+codecs.register_error(MARKS, _mark)
 
 
 class Lines:
     """The lines of a file with their numbers, which can be given back."""
 
-    def __init__(self, file: IO[str], name: str, encoding: str) -> None:
+    def __init__(self, file: Text, name: str, encoding: str) -> None:
         self.name = name
         self.number = 0
         """The line that was given last, from 1."""
@@ -107,6 +122,18 @@ class Lines:
         self.taken.append(line)
         return line
 
+    def each(self) -> Iterator[str | None]:
+        """Give the lines, and None where there is none now."""
+        while True:
+            try:
+                line = next(self)
+            except StopIteration:
+                return
+            except Paused:
+                yield None
+            else:
+                yield line
+
     def begin(self) -> None:
         """Forget what was given."""
         self.taken = []
@@ -116,6 +143,12 @@ class Lines:
         self._again.extendleft(reversed(self.taken[1:]))
         self.number -= len(self.taken) - 1
         del self.taken[1:]
+
+    def back(self) -> None:
+        """Give all that was given once more."""
+        self._again.extendleft(reversed(self.taken))
+        self.number -= len(self.taken)
+        self.begin()
 
     def first(self) -> int:
         """Return the number of the first of the taken lines."""
@@ -159,7 +192,8 @@ class Lines:
 def read(lines: Lines, kind: str, delimiter: str | None) -> Iterator[Payload | RowFault]:
     """Give the rows of a file, and a :class:`RowFault` for what is none.
 
-    Raises :class:`InputRefused` where the file as a whole can't be read.
+    Gives ``PAUSED`` where there is none now, and raises :class:`InputRefused` where the file as a
+    whole can't be read.
     """
     if kind in ("csv", "tsv"):
         return _csv(lines, delimiter or ("\t" if kind == "tsv" else ","))
@@ -167,13 +201,16 @@ def read(lines: Lines, kind: str, delimiter: str | None) -> Iterator[Payload | R
 
 
 def _plain(lines: Lines) -> Iterator[Payload | RowFault]:
-    for line in lines:
-        yield lines.odd() or line.rstrip("\r\n")
+    for line in lines.each():
+        yield PAUSED if line is None else lines.odd() or line.rstrip("\r\n")
         lines.begin()
 
 
 def _json(lines: Lines) -> Iterator[Payload | RowFault]:
-    for line in lines:
+    for line in lines.each():
+        if line is None:
+            yield PAUSED
+            continue
         text = line.rstrip("\r\n")
         if text.strip():
             yield lines.odd() or _value(lines, text)
@@ -212,7 +249,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
     csv.field_size_limit(LONGEST_FIELD)
     records = _records(lines, delimiter)
-    columns = next(records, None)
+    while (columns := next(records, None)) is PAUSED:
+        yield PAUSED
     if columns is None:
         return
     if isinstance(columns, RowFault):
@@ -224,7 +262,7 @@ def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
         place = f"{lines.name}, line {lines.first()}, field {column}"
         raise InputRefused(f"{place}: the header has the column {twice[0]!r} twice")
     for record in records:
-        if isinstance(record, RowFault):
+        if record is PAUSED or isinstance(record, RowFault):
             yield record
         elif len(record) == len(columns):
             yield dict(zip(columns, record, strict=True))
@@ -236,7 +274,7 @@ def _csv(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
             yield lines.fault(f"{what}: {where}{lacking}")
 
 
-def _records(lines: Lines, delimiter: str) -> Iterator[list[str] | RowFault]:
+def _records(lines: Lines, delimiter: str) -> Iterator[Payload | RowFault]:
     # Without `strict` a quote in the wrong place would silently change the data.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -245,6 +283,12 @@ def _records(lines: Lines, delimiter: str) -> Iterator[list[str] | RowFault]:
             record = next(reader)
         except StopIteration:
             return
+        except Paused:
+            # A row may have begun. It is read from its first line on when there is more.
+            lines.back()
+            yield PAUSED
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            continue
         except csv.Error as error:
             fault = lines.fault(_words(str(error)))
             if fault.line == lines.first():

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import cast
 
-from slither._cli import reading
+from slither._cli import live, reading
 from slither._cli.check import FileRefused, load
 from slither._cli.failures import SKIPPED, BadRows, Failures, RowRefused, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, OutputRefused, Stdout
 from slither._cli.writing import Lines, RowError
 from slither._driver.beam import Beam
-from slither._driver.pipe_run import Output, PipeRun
-from slither._driver.results import Results
+from slither._driver.pipe_run import PipeRun
+from slither._driver.run import results
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 from slither._pipe.definition import Pipe
+from slither._types import Payload
 
 
 class _Usage(Exception):
@@ -95,9 +97,11 @@ def _pipe(path: str) -> Pipe:
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[IO[bytes]]:
+def _opened(name: str) -> Iterator[io.BufferedReader]:
     if name == "-":
-        yield sys.stdin.buffer
+        if sys.stdin is None:
+            raise _Usage("stdin is closed; give --input FILE")
+        yield cast(io.BufferedReader, sys.stdin.buffer)
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -116,9 +120,18 @@ class _Sinks:
     failures: Failures
     aside: list[Lines]
     """The files beside the outputs."""
+    at_once: bool
+    """Whether somebody may wait for each row."""
+
+    def pass_on(self) -> None:
+        """Write what was taken, if somebody may wait for it."""
+        if self.at_once:
+            self.out.pass_on()
+            for lines in self.aside:
+                lines.pass_on()
 
 
-def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) -> int:
+def _run(pipe: Pipe, file: io.BufferedReader, stdout: int, options: argparse.Namespace) -> int:
     try:
         document = pipe.document()
     except PipeError as error:
@@ -132,8 +145,9 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
     with (
         _sinks([*document["outputs"], "default"], file, stdout, options, name) as sinks,
         Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam,
+        _text(file, options.encoding) as text,
     ):
-        lines = reading.Lines(reading.opened(file, options.encoding), name, options.encoding)
+        lines = reading.Lines(text, name, options.encoding)
         rows = sinks.bad.through(reading.read(lines, kind, options.delimiter))
         for table in {store["table"] for store in document.get("stores", ())}:
             beam.table(table)
@@ -147,10 +161,11 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
             document=told(document),
         )
         run.failed = sinks.failures
-        stream: Results[Output] = Results.of(run, rows)
-        status = _drain(stream, sinks)
+        if isinstance(text, live.Live):
+            run.inbox.wake = text.wake
+        status = _drain(run, rows, sinks)
         if not options.quiet and sys.stderr is not None:
-            sys.stderr.write(f"{without(stream.summary)}\n")
+            sys.stderr.write(f"{without(run.summary or run.so_far())}\n")
             if sinks.bad.refused:
                 sys.stderr.write(f"  {'bad rows':<12} {sinks.bad.refused}\n")
     if status == OK and options.max_errors is not None:
@@ -161,12 +176,28 @@ def _run(pipe: Pipe, file: IO[bytes], stdout: int, options: argparse.Namespace) 
     return status
 
 
-def _drain(stream: Results[Output], sinks: _Sinks) -> int:
+@contextlib.contextmanager
+def _text(file: io.BufferedReader, encoding: str) -> Iterator[reading.Text]:
+    found = live.opened(file, encoding) if _may_pause(file) else None
+    if found is None:
+        yield reading.opened(file, encoding)
+    else:
+        with found:
+            yield found
+
+
+def _may_pause(file: io.BufferedReader) -> bool:
+    return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _drain(run: PipeRun, rows: Iterator[Payload], sinks: _Sinks) -> int:
     out = sinks.out
     try:
-        for output, value in stream:
-            if output != SKIPPED:
-                out.write(output, value)
+        for part in results(run, rows):
+            for output, value in part:
+                if output != SKIPPED:
+                    out.write(output, value)
+            sinks.pass_on()
         out.close()
         for lines in sinks.aside:
             lines.close()
@@ -183,7 +214,7 @@ def _drain(stream: Results[Output], sinks: _Sinks) -> int:
         out.finish()
         raise
     finally:
-        stream.close()
+        run.close()
         for lines in sinks.aside:
             with contextlib.suppress(OSError):
                 lines.close()
@@ -202,7 +233,11 @@ def _words(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _sinks(
-    outputs: list[str], file: IO[bytes], stdout: int, options: argparse.Namespace, name: str
+    outputs: list[str],
+    file: io.BufferedReader,
+    stdout: int,
+    options: argparse.Namespace,
+    name: str,
 ) -> Iterator[_Sinks]:
     """Open the files of a run, and leave those as they were of which nothing was written."""
     files = Files()
@@ -211,20 +246,20 @@ def _sinks(
     try:
         files.keep("the input", file.fileno())
         files.keep("the pipe's file", _file(options.pipe))
-        # Somebody may wait for each row where rows come from a program or go to a terminal.
-        piped = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        out = _writer(outputs, stdout, piped or os.isatty(stdout), files, options)
+        out = _writer(outputs, stdout, files, options)
         rejects, errors = (None if path is None else files.write(path, "jsonl") for path in paths)
         if options.checkpoint is not None:
             files.keep(f"the checkpoint {options.checkpoint}", options.checkpoint)
         aside = [lines for lines in (rejects, errors) if lines is not None]
-        yield _Sinks(out, BadRows(name, policy, rejects), Failures(errors), aside)
+        # Rows come from a program, or go to a terminal.
+        at_once = _may_pause(file) or os.isatty(stdout)
+        yield _Sinks(out, BadRows(name, policy, rejects), Failures(errors), aside, at_once)
     finally:
         files.give_up()
 
 
 def _writer(
-    outputs: list[str], stdout: int, live: bool, files: Files, options: argparse.Namespace
+    outputs: list[str], stdout: int, files: Files, options: argparse.Namespace
 ) -> Folder | Stdout:
     kind = options.to or "jsonl"
     for name in options.only or ():
@@ -238,7 +273,7 @@ def _writer(
     if not kind.startswith("jsonl") and (options.only is None or len(options.only) > 1):
         raise _Usage(f"--to {kind} on stdout goes with one --only OUTPUT")
     files.keep("stdout", stdout)
-    return Stdout(options.only, kind, stdout, live)
+    return Stdout(options.only, kind, stdout)
 
 
 def _say(status: int, message: object) -> int:

@@ -116,6 +116,12 @@ class Lines:
         self._whole += len(view)
         self.kept += len(ends)
 
+    def pass_on(self) -> None:
+        """Write what was taken, if there is any; a gzipped file waits for enough of it."""
+        # Each write is a gzip file of its own, which for a single row is longer than the row.
+        if self._ends and not self._zip:
+            self.flush()
+
     def close(self) -> None:
         """Write what is left, and close the file."""
         try:

@@ -27,7 +27,7 @@ async def results(
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(news.set)
 
-    run.inbox.wake = wake
+    run.inbox.wake, run.may_wait = wake, False
     feeder: asyncio.Task[None] | None = None
     try:
         run.begin()

@@ -27,6 +27,8 @@ PATIENCE = 0.005
 # interval.
 _LONGEST = 0.05
 _PART = 10
+PAUSED = object()
+"""What an input gives where it has no item now. Asked again, it waits for one, or to be woken."""
 # Types of iterators that never wait for their next item.
 _AT_ONCE = frozenset({type(iter([])), type(iter(())), type(iter(range(0)))})
 
@@ -96,6 +98,8 @@ class Run(ABC):
         self.summary: Summary | None = None
         """The account, at the end."""
         self._shows = shows
+        self.may_wait = True
+        """Whether the thread that takes results may wait until what workers print is shown."""
 
     def __del__(self) -> None:
         """Give up a run that nobody holds any more, wherever the garbage collector notices."""
@@ -187,9 +191,7 @@ class Run(ABC):
         if isinstance(got, frames.More):
             self.more(got.count)
             return []
-        if self.inbox.wake is None:
-            # A plain run waits until the relay has shown
-            # what workers printed. An event loop must not.
+        if self.may_wait:
             self.link.relay.catch_up()
         if isinstance(got, frames.Outputs):
             values = self.outputs(got)
@@ -267,7 +269,8 @@ def results(run: Run, items: Iterable[Payload]) -> Iterator[list[Payload]]:
             if until is None:
                 yield run.take()
                 continue
-            while run.is_out() and run.has_news(until - time.monotonic()):
+            # What is here is handed on at once, and what is still out is waited for.
+            while run.has_news(until - time.monotonic() if run.is_out() else 0):
                 yield run.take()
     finally:
         run.close()
@@ -288,11 +291,13 @@ def fill(run: Run, source: Iterator[Payload], *, once: bool = False) -> float | 
         if count <= before:
             return None
         began = time.monotonic()
-        _pull(run, source, count)
+        is_live = _pull(run, source, count)
         if run.source_ended:
             continue
         if len(run.partial) < count:
             run.flush(paused=True)
+            if is_live:
+                return began
             return _pause(time.monotonic() - began, len(run.partial) - before)
         run.flush()
         if once:
@@ -300,8 +305,11 @@ def fill(run: Run, source: Iterator[Payload], *, once: bool = False) -> float | 
     return None
 
 
-def _pull(run: Run, source: Iterator[Payload], count: int) -> None:
-    """Pull items until there are ``count``, or as many as a slow input gives meanwhile."""
+def _pull(run: Run, source: Iterator[Payload], count: int) -> bool:
+    """Pull items until there are ``count``, or as many as a slow input gives meanwhile.
+
+    Tells whether the input itself says that it pauses: it waits for news, too, then.
+    """
     batch = run.partial
     try:
         # If the iterable raises, the list keeps the items before that.
@@ -310,12 +318,15 @@ def _pull(run: Run, source: Iterator[Payload], count: int) -> None:
         else:
             late = time.monotonic() + PATIENCE
             for item in source:
+                if item is PAUSED:
+                    return True
                 batch.append(item)
                 if len(batch) >= count or time.monotonic() > late:
-                    return
+                    return False
         run.source_ended = len(batch) < count
     except Exception as error:  # noqa: BLE001 - the caller's iterable: raised at the end
         run.source_ended, run.input_error = True, error
+    return False
 
 
 def _pause(took: float, count: int) -> float:
