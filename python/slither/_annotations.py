@@ -118,7 +118,7 @@ def no_list(annotation: object) -> bool:
     """Tell whether an annotation is of what can't be a list.
 
     >>> no_list(dict), no_list(object), no_list(list[int]), no_list(int | None)
-    (True, False, False, False)
+    (True, False, False, True)
     """
     if isinstance(annotation, str):
         return _outer(annotation)[0] in _OTHERS

@@ -48,8 +48,7 @@ def test_without_a_size_batches_are_as_large_as_beam_says() -> None:
 @pytest.mark.parametrize("size", [1, 3, 20, 500])
 @pytest.mark.parametrize("left", [1, 2, 17, 99, 1_000])
 def test_what_is_left_is_shared_out(workers: int, size: int, left: int) -> None:
-    made = Batching(None, 1_000, workers)
-    made.found(size)
+    made = settled(1_000, workers, size)
     while left:
         batch = made.next(left, ended=True, paused=False)
         share = max(-(-left // workers), size // 25)
@@ -58,8 +57,35 @@ def test_what_is_left_is_shared_out(workers: int, size: int, left: int) -> None:
         left -= batch
 
 
+def settled(most: int, workers: int, size: int) -> Batching:
+    """Batches of a size that an answer has shown to be the right one."""
+    made = Batching(None, most, workers)
+    made.went(1, 1)
+    made.found(size)
+    made.came(1)
+    made.went(1, 1)
+    made.came(1)
+    return made
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_while_the_size_grows_one_batch_for_each_worker_is_out(workers: int) -> None:
+    made = Batching(None, 100, workers)
+    for size in (1, 8, 64):
+        made.found(size)
+        for _ in range(workers):
+            assert made.room() == size * (workers + 1)
+            made.went(size, 1)
+        assert made.room() == 0
+        made.came(size * workers)
+    for _ in range(100):
+        assert made.room() == 64 * (workers + 1)
+        made.went(64, 1)
+    assert made.room() == 0
+
+
 def test_a_found_batch_counts_as_one_however_large() -> None:
-    made = Batching(None, 2, 1)
+    made = settled(2, 1, 1)
     made.went(1, 1)
     assert made.room() == 2
     made.went(1, 1)

@@ -32,6 +32,8 @@ class Batching:
         which knows how long handlers take, says what to go on with.
         """
         self._finds = size is None
+        self._grows = size is None
+        self._mark = 0
         self._size = size or 1
         self._most = most
         self._workers = workers
@@ -45,6 +47,8 @@ class Batching:
     def found(self, size: int) -> None:
         """Learn how large the next batches are to be."""
         if self._finds:
+            if size >= 2 * self._size:
+                self._grows, self._mark = True, self.sent
             self._size = size
 
     def room(self) -> int:
@@ -80,6 +84,9 @@ class Batching:
     def came(self, count: int) -> None:
         """Note that so many items are answered."""
         self.received += count
+        if self._grows and self.received > self._mark:
+            # A batch of the size that was found last has not made it larger.
+            self._grows = False
         while self._out and self._out[0].sent <= self.received:
             self._bytes -= self._out.popleft().size
 
@@ -87,5 +94,6 @@ class Batching:
         if self._bytes >= MOST_BYTES:
             return True
         if self._finds:
-            return len(self._out) >= self._most
+            # While the size grows, batches behind one for each worker would be small for nothing.
+            return len(self._out) >= (self._workers if self._grows else self._most)
         return self.sent - self.received + self._size > self._size * self._most

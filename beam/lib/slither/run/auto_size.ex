@@ -9,7 +9,7 @@ defmodule Slither.Run.AutoSize do
   alias Slither.Run.Batch
 
   @enforce_keys [:target, :min, :max, :size]
-  defstruct [:target, :min, :max, :size, :per_item, :bytes, ahead?: true]
+  defstruct [:target, :min, :max, :size, :per_item, :bytes, ahead?: true, growing?: true]
 
   # The weight of the newest answer in the moving averages.
   @weight 0.3
@@ -25,8 +25,9 @@ defmodule Slither.Run.AutoSize do
 
   @typedoc """
   `target` is in native time units, as is `per_item`, what an item has taken; `bytes` are those of
-  an item and its result. `size` is what it has found so far. `ahead?` says whether items may wait
-  beside those of the batches that are out.
+  an item and its result. `size` is what it has found so far; it is `growing?` while
+  answers have not shown yet how large it may be. `ahead?` says whether items may wait beside those of the batches
+  that are out.
   """
   @type t :: %__MODULE__{
           target: pos_integer,
@@ -35,7 +36,8 @@ defmodule Slither.Run.AutoSize do
           size: pos_integer,
           per_item: float | nil,
           bytes: float | nil,
-          ahead?: boolean
+          ahead?: boolean,
+          growing?: boolean
         }
 
   @doc "A search of checked dispatch options."
@@ -76,8 +78,9 @@ defmodule Slither.Run.AutoSize do
     ideal = min(ideal(auto.target, per_item, auto.max), ideal(@most_bytes, each, auto.max))
     growth = if time * @leap * @leap < auto.target, do: @leap, else: @step
     # Batches that were not full are no evidence for a much larger size.
-    size = ideal |> min(max(auto.size, growth * count)) |> max(auto.min) |> min(auto.max)
-    %{auto | per_item: per_item, bytes: each, size: size}
+    shown = max(auto.size, growth * count)
+    size = ideal |> min(shown) |> max(auto.min) |> min(auto.max)
+    %{auto | per_item: per_item, bytes: each, size: size, growing?: shown < ideal}
   end
 
   defp average(nil, now), do: now

@@ -65,8 +65,13 @@ defmodule Slither.Run.Flow do
       else: queue(flow, flow.plan.max_in_flight - InFlight.count(flow.flight) - held(flow))
   end
 
-  # A batch whose size is found is made late: by then more is known of its items.
+  # A batch whose size is found is made late: by then more is known of its items. While the size
+  # grows, one for each worker is out, as those behind it would be small for nothing.
   defp queue(%__MODULE__{auto: nil}, free), do: free
+
+  defp queue(%__MODULE__{auto: %{growing?: true}, flight: flight}, free),
+    do: min(free, InFlight.workers(flight) - InFlight.count(flight))
+
   defp queue(flow, free), do: min(free, InFlight.workers(flow.flight) - flow.flight.waiting)
 
   defp full?(%__MODULE__{plan: %{max_bytes: limit}, bytes: bytes}),
