@@ -127,6 +127,17 @@ defmodule Slither.CallTest do
       Task.shutdown(task, :brutal_kill)
     end
 
+    test "waits no longer where calls were short so far" do
+      pool = quick_pool()
+      task = Slither.async("time", "sleep", [60], pool: pool)
+      await_calls(pool, 1)
+
+      assert {:error, %Error{reason: :queue_timeout}} =
+               Slither.call("math", "sqrt", [16], pool: pool, queue_timeout: 1)
+
+      Task.shutdown(task, :brutal_kill)
+    end
+
     test "of a session runs where its state is" do
       pool = ready_pool(size: 2)
       options = [pool: pool, session: "mine"]

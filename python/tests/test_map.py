@@ -92,6 +92,18 @@ def test_a_map_of_a_session_runs_in_one_worker_in_order(beam: slither.Beam) -> N
         beam.map(pooled.count, "a", session="")
 
 
+@pytest.mark.parametrize("on_error", ["skip", "return"])
+@pytest.mark.parametrize("bad", [1, 9, 300])
+def test_items_that_cannot_be_sent_leave_room_for_the_others(
+    beam: slither.Beam, on_error: str, bad: int
+) -> None:
+    items: list[Payload] = [*[object()] * bad, 1, *[object()] * bad, 2]
+    for most in (1, None):
+        got = list(beam.map(driven.echo, items, on_error=on_error, max_in_flight=most))  # type: ignore[call-overload]
+        assert [value for value in got if not isinstance(value, Exception)] == [1, 2]
+        assert len(got) == (2 if on_error == "skip" else 2 * bad + 2)
+
+
 def test_no_items_give_no_results(beam: slither.Beam) -> None:
     results = beam.map(driven.double, [])
     assert list(results) == []

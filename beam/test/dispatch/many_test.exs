@@ -210,6 +210,30 @@ defmodule Slither.Dispatch.ManyTest do
     assert message =~ ":many"
   end
 
+  test "a reader that rests holds no worker, nor what it calls for each value" do
+    pool = ready_pool(size: 1, window: 1)
+    rows = rows([3_000, 3_000])
+    options = python(pool, "scripted")
+
+    for ordering <- [:preserve, :as_completed] do
+      count =
+        rows
+        |> Dispatch.stream([ordering: ordering] ++ options)
+        |> Enum.reduce(0, fn _item, count ->
+          if rem(count, 500) == 10,
+            do: {:ok, 2.0} = Slither.call("math", "sqrt", [4], pool: pool, queue_timeout: 60_000)
+
+          count + 1
+        end)
+
+      assert count == 6_000
+    end
+
+    # Two streams of one worker that are read in turn.
+    [one, other] = for _ <- 1..2, do: Dispatch.stream(rows, options)
+    assert one |> Enum.zip(other) |> length() == 6_000
+  end
+
   describe "an item that makes a million" do
     # What a handler's file says that it made, once it is closed.
     defp await_closed(path) do

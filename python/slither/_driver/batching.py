@@ -77,6 +77,9 @@ class Batching:
 
     def went(self, count: int, size: int) -> None:
         """Note that a batch of so many items and bytes was sent."""
+        if not count:
+            # Nothing of the batch could be sent, and no answer will come for it.
+            return
         self.sent += count
         self._out.append(_Batch(self.sent, size))
         self._bytes += size

@@ -90,7 +90,7 @@ defmodule Slither.Dispatch.Run do
     cond do
       chunks != [] -> unpack(chunks, results, %{run | flow: Flow.rest(flow)})
       Flow.idle?(flow) and run.source == :done -> {:done, %{run | flow: flow}}
-      true -> next(await(%{run | flow: Flow.rest(flow)}), results)
+      true -> next(await(%{run | flow: flow |> Flow.draw() |> Flow.rest()}), results)
     end
   end
 

@@ -50,6 +50,14 @@ defmodule Slither.Pool.Lanes do
     |> elem(0)
   end
 
+  @doc "That they are short enough, whatever is known of them."
+  @spec always(slot, pos_integer) :: true
+  def always(_slot, _calls), do: true
+
+  @doc "That they are not, for who must not wait behind another call."
+  @spec never(slot, pos_integer) :: false
+  def never(_slot, _calls), do: false
+
   defp open?(%Worker{free: []}, _slot, _quick?), do: false
   defp open?(%Worker{draining: true}, _slot, _quick?), do: false
   defp open?(%Worker{left: 0}, _slot, _quick?), do: false

@@ -11,7 +11,7 @@ defmodule Slither.Pool.Ledger do
   defstruct workers: %{},
             max_calls: nil,
             coming: 0,
-            quick?: &__MODULE__.always/2,
+            quick?: &Lanes.always/2,
             leases: %{},
             line: %Line{},
             turns: %Turns{},
@@ -31,10 +31,9 @@ defmodule Slither.Pool.Ledger do
 
   @typedoc """
   A worker takes `max_calls`, or with nil as many as come. While a pool starts, `coming` workers are
-  not there yet, and sessions leave room for them. `quick?` is as in
-  `Slither.Pool.Lanes.least_busy/2`. `parked` are leases whose lane is back, and whose worker keeps
-  something for their next: the worker and the owner of each. `answers`, the last one first, collects
-  what waiters are to be told while one function of this module runs; between calls it is empty.
+  not there yet, and sessions leave room for them. `quick?` is as in `Lanes.least_busy/2`. `parked`
+  are leases whose lane is back, and whose worker keeps something for their next: its worker and its
+  owner. `answers`, the last one first, is what waiters are to be told; between calls it is empty.
   """
   @type t :: %__MODULE__{
           workers: Lanes.t(),
@@ -48,10 +47,6 @@ defmodule Slither.Pool.Ledger do
           parked: %{optional(reference) => {worker :: pid, owner :: pid}},
           answers: [answer]
         }
-
-  @doc false
-  @spec always(Lanes.slot(), pos_integer) :: true
-  def always(_slot, _calls), do: true
 
   ## Workers
 
@@ -114,7 +109,7 @@ defmodule Slither.Pool.Ledger do
 
   defp queue(ledger, waiter) do
     key = Line.key(waiter)
-    slot = if key == nil and not Line.waits?(ledger.line, nil), do: least_busy(ledger)
+    slot = if key == nil and not Line.waits?(ledger.line, nil), do: least_busy(ledger, waiter)
 
     if slot do
       answered(lease(ledger, slot, waiter))
@@ -259,14 +254,18 @@ defmodule Slither.Pool.Ledger do
   # Gives the least busy worker to the first waiter in the common queue, as long as there is one.
   defp serve(ledger) do
     with %Waiter{} = waiter <- Line.first(ledger.line, nil),
-         slot when slot != nil <- least_busy(ledger) do
+         slot when slot != nil <- least_busy(ledger, waiter) do
       ledger |> take(waiter) |> lease(slot, waiter) |> serve()
     else
       nil -> ledger
     end
   end
 
-  defp least_busy(ledger), do: Lanes.least_busy(ledger.workers, ledger.quick?)
+  # Who has a deadline takes no place behind a call that runs: nothing would end the wait there.
+  defp least_busy(ledger, %Waiter{deadline: nil}),
+    do: Lanes.least_busy(ledger.workers, ledger.quick?)
+
+  defp least_busy(ledger, _waiter), do: Lanes.least_busy(ledger.workers, &Lanes.never/2)
 
   # Waiters for this very worker come before the common queue: no other worker can serve them.
   defp serve_held(ledger, pid) do

@@ -284,11 +284,17 @@ defmodule Slither.Run.Chain do
 
   @doc "Gives back what its nodes do not need while nothing comes."
   @spec rest(t) :: t
-  def rest(%__MODULE__{bounded: bounded} = chain) do
+  def rest(chain), do: each_bounded(chain, :rest)
+
+  @doc "Has its nodes ask for more of what workers keep for them."
+  @spec draw(t) :: t
+  def draw(chain), do: each_bounded(chain, :draw)
+
+  defp each_bounded(%__MODULE__{bounded: bounded} = chain, function) do
     nodes =
       Enum.reduce(bounded, chain.nodes, fn index, nodes ->
         %Node{module: module, state: state} = node = elem(nodes, index)
-        put_elem(nodes, index, %{node | state: module.rest(state)})
+        put_elem(nodes, index, %{node | state: apply(module, function, [state])})
       end)
 
     %{chain | nodes: nodes}

@@ -90,7 +90,7 @@ defmodule Slither.Run.Engine do
     end
   end
 
-  defp wait(engine), do: {:wait, %{engine | chain: Chain.rest(engine.chain)}}
+  defp wait(engine), do: {:wait, %{engine | chain: engine.chain |> Chain.draw() |> Chain.rest()}}
 
   # While the input pauses, what is there goes to workers that have nothing to do.
   defp pump(engine) do

@@ -15,7 +15,14 @@ defmodule Slither.Run.Flow do
 
   @enforce_keys [:plan, :flight, :order]
   defstruct [:plan, :flight, :order, :halted, :auto] ++
-              [number: 0, bytes: 0, owed: %{}, whole?: false, work: Account.no_work()]
+              [
+                number: 0,
+                bytes: 0,
+                owed: %{},
+                whole?: false,
+                dry?: false,
+                work: Account.no_work()
+              ]
 
   @typedoc """
   `number` is that of the next batch. `bytes` counts what the flow holds, where the plan limits
@@ -34,6 +41,7 @@ defmodule Slither.Run.Flow do
           bytes: non_neg_integer,
           owed: %{optional(reference) => pos_integer},
           whole?: boolean,
+          dry?: boolean,
           work: map
         }
 
@@ -143,13 +151,18 @@ defmodule Slither.Run.Flow do
     # `owed` counts only results that are ready, and this call takes all of those.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
-    {chunks, go_on(%{flow | order: order, owed: %{}, bytes: flow.bytes - bytes})}
+    {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes, dry?: true}}
   end
 
-  # Nothing waits to be taken now, so workers may draw more of what is in turn.
-  defp go_on(%__MODULE__{plan: %{many: false}} = flow), do: flow
+  @doc """
+  Has workers draw more of what is in turn, where all that was ready is taken; called before the
+  driver waits. A lane that came while the driver's own reader rests would be held for nothing.
+  """
+  @spec draw(t) :: t
+  def draw(%__MODULE__{plan: %{many: many}, dry?: dry?} = flow) when not many or not dry?,
+    do: flow
 
-  defp go_on(%__MODULE__{plan: plan, order: order} = flow) do
+  def draw(%__MODULE__{plan: plan, order: order} = flow) do
     group = if plan.ordering == :preserve, do: order.turn, else: :all
     %{flow | flight: InFlight.go_on(flow.flight, group)}
   end
@@ -173,6 +186,8 @@ defmodule Slither.Run.Flow do
   @doc "Takes a message of the flow's inbox."
   @spec message(t, Mailbox.message()) :: t
   def message(flow, message) do
+    flow = %{flow | dry?: false}
+
     case InFlight.message(flow.flight, message) do
       {:ok, flight} ->
         advance(%{flow | flight: flight})

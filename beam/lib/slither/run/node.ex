@@ -57,6 +57,8 @@ defmodule Slither.Run.Node do
   @callback work(state) :: map
   @doc "Gives back what it does not need while nothing comes."
   @callback rest(state) :: state
+  @doc "Asks for more of what workers keep for it; the driver is about to wait."
+  @callback draw(state) :: state
   @doc "Gives back all that it holds of others."
   @callback free(state) :: any
   @doc "The run has ended, after `c:free/1`."
@@ -89,6 +91,8 @@ defmodule Slither.Run.Node do
       def work(_node), do: Slither.Run.Account.no_work()
       @impl true
       def rest(node), do: node
+      @impl true
+      def draw(node), do: node
       @impl true
       def free(_node), do: :ok
       @impl true

@@ -188,6 +188,9 @@ defmodule Slither.Run.Node.Batches do
   def rest(node), do: %{node | flow: Flow.rest(node.flow)}
 
   @impl true
+  def draw(node), do: %{node | flow: Flow.draw(node.flow)}
+
+  @impl true
   def free(node), do: Flow.close(node.flow)
 
   @impl true
