@@ -269,6 +269,32 @@ defmodule Slither.TestingPoolTest do
     assert Slither.call("m", "f", [], pool: pool) == {:ok, 1}
   end
 
+  test "its workers say what runs, and mind no strangers" do
+    me = self()
+
+    waits = fn ->
+      send(me, {:runs, self()})
+      receive do: (:go_on -> :done)
+    end
+
+    pool = pool(%{"m.waits" => waits}, size: 1)
+    idle = %{worker: 0, os_pid: nil, call: nil, stack: ""}
+    assert Slither.Python.Pool.stacks(pool) == {:ok, [idle]}
+    task = Slither.async("m", "waits", [], pool: pool)
+    assert_receive {:runs, function}, 60_000
+    assert {:ok, [%{call: "m.waits", stack: stack}]} = Slither.Python.Pool.stacks(pool)
+    assert stack =~ "testing_pool_test.exs:"
+    refute stack =~ "Slither.Testing.Functions"
+    {:ok, handle} = Slither.Python.Pool.handle(pool)
+    {:ok, [worker]} = Slither.Pool.Scheduler.owners(handle)
+    GenServer.cast(worker, :hello)
+    send(worker, :hello)
+    assert GenServer.call(worker, :hello) == {:error, :unknown_call}
+    send(function, :go_on)
+    assert Slither.await(task) == {:ok, "done"}
+    assert {:ok, %{died: 0}} = Slither.Python.Pool.status(pool)
+  end
+
   test "mistakes are errors that say what is taken" do
     for {options, words} <- [
           {[], "option :functions is required"},

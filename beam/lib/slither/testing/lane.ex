@@ -7,7 +7,7 @@ defmodule Slither.Testing.Lane do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports, Timing}
   alias Slither.Testing
-  alias Slither.Testing.Functions
+  alias Slither.Testing.{Drawing, Functions}
 
   @enforce_keys [:functions, :board, :slot, :scheduler, :pool, :worker]
   defstruct @enforce_keys ++ [number: 0, cursors: %{}]
@@ -28,7 +28,14 @@ defmodule Slither.Testing.Lane do
   @spec start_link(t) :: pid
   def start_link(lane), do: spawn_link(fn -> idle(lane) end)
 
-  # The messages are those of `Slither.Python.Lane`, whose functions send them.
+  @doc "Has a lane tell who asked its worker what runs now: a call of `Slither.Python.Worker`'s."
+  @spec tell_stack(pid, GenServer.from()) :: :ok
+  def tell_stack(lane, from) do
+    send(lane, {:stack, from})
+    :ok
+  end
+
+  # The messages are those of `Slither.Python.Lane`, whose functions send them, but for `:stack`.
   defp idle(lane) do
     receive do
       %Job{} = job ->
@@ -36,6 +43,10 @@ defmodule Slither.Testing.Lane do
 
       {:idle?, scheduler, ref} ->
         Reports.lane_idle(scheduler, ref)
+        idle(lane)
+
+      {:stack, from} ->
+        GenServer.reply(from, %{worker: lane.slot, os_pid: nil, call: nil, stack: ""})
         idle(lane)
 
       :stop ->
@@ -52,7 +63,8 @@ defmodule Slither.Testing.Lane do
     call = fn -> Functions.run(lane.functions, job, lane.number, lane.cursors) end
     # The outcome is why the process ends: one message for that and for any other end of it.
     {runner, monitor} = spawn_monitor(fn -> exit({answer, call.()}) end)
-    {{outcome, cursors}, asked} = await({job, answer, runner, monitor}, timer(job), lane)
+    running = {job, answer, runner, monitor}
+    {{outcome, cursors}, asked} = await(running, timer(job), lane)
     Process.demonitor(monitor, [:flush])
     if map_size(cursors) > map_size(lane.cursors), do: keeps(job, lane)
     time = System.monotonic_time() - started
@@ -82,7 +94,7 @@ defmodule Slither.Testing.Lane do
          do: {:erlang.start_timer(time, self(), :over), facts}
   end
 
-  defp await({job, answer, runner, monitor}, limit, lane) do
+  defp await({job, answer, runner, monitor} = running, limit, lane) do
     ref = job.ref
     {timer, facts} = limit || {nil, nil}
 
@@ -106,9 +118,24 @@ defmodule Slither.Testing.Lane do
         error = %Error{reason: :cancelled, message: "the caller is gone"}
         put_elem(stopped(runner, error, lane), 1, scheduler)
 
+      {:stack, from} ->
+        call = Obituary.target(Frame.call_target(job.head))
+        told = %{worker: lane.slot, os_pid: nil, call: call, stack: stack(runner)}
+        GenServer.reply(from, told)
+        await(running, limit, lane)
+
       :stop ->
         Process.exit(runner, :kill)
         exit(:shutdown)
+    end
+  end
+
+  # Where the function is, without what runs it; nil where it has just ended.
+  defp stack(runner) do
+    with {:current_stacktrace, frames} <- Process.info(runner, :current_stacktrace) do
+      frames
+      |> Enum.reject(fn {module, _f, _a, _at} -> module in [__MODULE__, Functions, Drawing] end)
+      |> Exception.format_stacktrace()
     end
   end
 

@@ -48,6 +48,9 @@ defmodule Slither.Testing.Pool do
   (`reason: :python_exception`, its class the type of the exception in Elixir), and a
   `Slither.Error` is itself. What functions get and give crosses as values do to Python and back.
 
+  `item_timeout` counts for a batch here, with as much time as its items have together: a batch that
+  is over it fails whole, where Python fails the item at fault alone.
+
   ## Options
 
   #{Slither.Options.docs(@options)}

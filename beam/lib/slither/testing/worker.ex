@@ -26,8 +26,9 @@ defmodule Slither.Testing.Worker do
       worker: self()
     }
 
-    Reports.worker(scheduler, slot, {:ready, [Lane.start_link(lane)], nil})
-    {:ok, {scheduler, slot}}
+    lane = Lane.start_link(lane)
+    Reports.worker(scheduler, slot, {:ready, [lane], nil})
+    {:ok, {scheduler, slot, lane}}
   end
 
   # Sent by `Slither.Python.Worker`, for whoever stops or kills a worker.
@@ -35,17 +36,26 @@ defmodule Slither.Testing.Worker do
   def handle_cast({:stop, _reason}, state), do: leave(state, :worker_stopped)
   def handle_cast({:stop_idle, _reason}, state), do: leave(state, :worker_stopped)
   def handle_cast({:kill, %Error{reason: reason}}, state), do: leave(state, reason)
+  def handle_cast(_unknown, state), do: {:noreply, state}
 
   @impl true
-  def handle_call({Inbox, :keeps, lane, run}, _from, {scheduler, slot} = state) do
+  def handle_call({Inbox, :keeps, lane, run}, _from, {scheduler, slot, _lane} = state) do
     Reports.worker(scheduler, slot, {:session, lane, run})
     {:reply, :ok, state}
   end
 
+  # As `Slither.Python.Worker` asks it; the lane answers, which knows what runs.
+  def handle_call(:stack, from, {_scheduler, _slot, lane} = state) do
+    Lane.tell_stack(lane, from)
+    {:noreply, state}
+  end
+
+  def handle_call(_unknown, _from, state), do: {:reply, {:error, :unknown_call}, state}
+
   @impl true
   def handle_info(_run_on, state), do: {:noreply, state}
 
-  defp leave({scheduler, slot} = state, reason) do
+  defp leave({scheduler, slot, _lane} = state, reason) do
     error = %Error{reason: reason, message: "the worker was stopped"}
     Reports.worker(scheduler, slot, {:down, error})
     {:stop, :shutdown, state}
