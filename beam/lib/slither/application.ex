@@ -42,8 +42,11 @@ defmodule Slither.Application do
 
   defp gathers do
     case :slither |> Application.get_env(:gathers) |> Configured.gathers() do
-      {:ok, gathers} -> for {name, options} <- gathers, do: {Gather, [name: name] ++ options}
-      {:error, error} -> raise error
+      {:ok, gathers} ->
+        for {name, options} <- gathers, do: {Gather, Keyword.put(options, :name, name)}
+
+      {:error, error} ->
+        raise error
     end
   end
 

@@ -11,6 +11,18 @@ defmodule Slither.Gather.ConfiguredTest do
     assert Configured.gathers(false) == {:ok, []}
   end
 
+  test "a name inside is that of the key, or refused" do
+    same = [name: :embed, module: "m", function: "f"]
+    assert Configured.gathers(embed: same) == {:ok, [embed: same]}
+
+    assert {:error, %Error{reason: :invalid_option} = error} =
+             Configured.gathers(embed: [name: :other, module: "m", function: "f"])
+
+    assert Exception.message(error) =~ "gather :embed has another name inside, :other"
+    assert Exception.message(error) =~ "leave name: out"
+    assert {:error, %Error{}} = Configured.pools(default: [name: :other])
+  end
+
   test "what is no such list is an error that says what to write" do
     for wrong <- [[:embed], %{embed: []}, [embed: "my_model"]] do
       assert {:error, %Error{reason: :invalid_option} = error} = Configured.gathers(wrong)

@@ -409,6 +409,32 @@ defmodule Slither.GatherTest do
     end)
   end
 
+  test "strangers' messages, before the first item and after, cost no answer" do
+    name = gather("fails_on_seven", max_wait: 1)
+    [{server, _key}] = Registry.lookup(Slither.Python.Registry, {:gather, name})
+
+    for _ <- 1..2 do
+      for message <- [:timeout, :hello, {:DOWN, make_ref(), :process, self(), :gone}],
+          do: send(server, message)
+
+      GenServer.cast(server, :hello)
+      assert GenServer.call(server, :hello) == {:error, :unknown_call}
+      assert Gather.call(name, 4, @patience) == {:ok, 4}
+    end
+  end
+
+  test "names that name nothing are refused" do
+    for {options, words} <- [
+          {[name: nil, module: "m", function: "f"], "option :name takes anything but nil"},
+          {[name: :a, module: "", function: "f"], "option :module takes a name"},
+          {[name: :a, module: "m", function: ""], "option :function takes a name"},
+          {[name: :a, command: ""], "option :command takes a name"}
+        ] do
+      assert {:error, %Error{reason: :invalid_option} = error} = Gather.start_link(options)
+      assert error.message =~ words
+    end
+  end
+
   defp callers do
     for _ <- 1..:rand.uniform(40),
         do: {:rand.uniform(10) - 1, Enum.random([:waits, :waits, :gives_up, :ends])}

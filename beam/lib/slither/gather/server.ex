@@ -66,13 +66,21 @@ defmodule Slither.Gather.Server do
 
   def handle_call(:status, _from, state), do: {:reply, report(state), state, linger(state)}
 
+  # Strangers may send what they like: it costs nobody an answer.
+  def handle_call(_unknown, _from, state),
+    do: {:reply, {:error, :unknown_call}, state, linger(state)}
+
   @impl true
   def handle_cast({:forget, caller}, state) do
     state = %{state | timed_out: state.timed_out + 1}
     proceed(forget(state, caller))
   end
 
+  def handle_cast(_unknown, state), do: {:noreply, state, linger(state)}
+
   @impl true
+  def handle_info(:timeout, %__MODULE__{batches: nil} = state), do: {:noreply, state}
+
   def handle_info(:timeout, state) do
     state = %{state | batches: Batches.rest(state.batches)}
     {:noreply, state, linger(state)}

@@ -57,8 +57,25 @@ defmodule Slither.Gather.Settings do
   @spec check(term) :: {:ok, keyword} | {:error, Error.t()}
   def check(options) do
     with {:ok, options} <- Options.validate(options, @table, @where),
+         :ok <- named(options),
          :ok <- target_given(options),
          do: {:ok, options}
+  end
+
+  defp named(options) do
+    empty = Enum.find([:module, :function, :command], &(options[&1] in ["", :""]))
+
+    cond do
+      options[:name] == nil ->
+        error(:invalid_option, "option :name takes anything but nil", %{option: :name})
+
+      empty != nil ->
+        message = "option #{inspect(empty)} takes a name, got #{inspect(options[empty])}"
+        error(:invalid_option, message, %{option: empty})
+
+      true ->
+        :ok
+    end
   end
 
   defp target_given(options) do

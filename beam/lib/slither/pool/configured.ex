@@ -34,8 +34,19 @@ defmodule Slither.Pool.Configured do
 
   defp unique(what, listed) do
     case Keyword.keys(listed) -- Enum.uniq(Keyword.keys(listed)) do
-      [] -> {:ok, listed}
+      [] -> named_once(what, listed)
       [twice | _] -> {:error, error(:duplicate, "#{what} #{inspect(twice)} is there twice", nil)}
+    end
+  end
+
+  defp named_once(what, listed) do
+    case Enum.find(listed, fn {name, options} -> Keyword.get(options, :name, name) != name end) do
+      nil ->
+        {:ok, listed}
+
+      {name, options} ->
+        message = "#{what} #{inspect(name)} has another name inside, #{inspect(options[:name])}"
+        {:error, error(:invalid_option, message, "its key is its name: leave name: out")}
     end
   end
 
