@@ -73,7 +73,8 @@ defmodule Slither do
   Waits for the answer of a call that `async/4` began, at most `timeout` ms.
 
   Returns what `call/4` does. A call without an answer by then is cancelled, and is an error of
-  the reason `:timeout`. Without a `timeout` the call's own ends it.
+  the reason `:timeout`. Without a `timeout` the call's own ends it. Raises an `ArgumentError` where
+  the answer was taken before, or the call was cancelled.
   """
   @spec await(Task.t(), timeout) :: {:ok, term} | {:error, Error.t()}
   def await(%Task{} = task, timeout \\ :infinity), do: Call.await(task, timeout)

@@ -47,6 +47,21 @@ defmodule Slither.CallTest do
                {:ok, %{"a" => 1}}
     end
 
+    test "refuses keyword arguments of which one would be lost, or that are no map", %{pool: pool} do
+      twice = [kwargs: %{"c" => 2, c: 3}, pool: pool]
+
+      assert {:error, %Error{reason: :invalid_argument} = error} =
+               Slither.call("m", "f", [], twice)
+
+      assert error.message =~ ~s(has "c" twice)
+      listed = [kwargs: [a: 1], pool: pool]
+
+      assert {:error, %Error{reason: :invalid_option} = error} =
+               Slither.call("m", "f", [], listed)
+
+      assert error.message =~ "option :kwargs takes a map, such as %{a: 1}, got [a: 1]"
+    end
+
     test "awaits a coroutine", %{pool: pool} do
       assert Slither.call("asyncio", "sleep", [0], kwargs: %{result: "up"}, pool: pool) ==
                {:ok, "up"}
@@ -167,6 +182,41 @@ defmodule Slither.CallTest do
       assert {:error, %Error{reason: :python_exception}} = Slither.await(task)
       task = Slither.async("math", "sqrt", 16, pool: pool)
       assert {:error, %Error{reason: :invalid_argument}} = Slither.await(task)
+    end
+
+    test "say that an answer was taken before, and wait for none that can't come", %{pool: pool} do
+      task = Slither.async("math", "sqrt", [16], pool: pool)
+      assert Slither.await(task) == {:ok, 4.0}
+
+      assert_raise ArgumentError, ~r"Slither.await/2: the answer was taken", fn ->
+        Slither.await(task)
+      end
+
+      assert_raise ArgumentError, ~r"Slither.await/2: the answer was taken", fn ->
+        Slither.await(task, 60_000)
+      end
+
+      Process.flag(:trap_exit, true)
+      task = Slither.async("time", "sleep", [60], pool: pool)
+      Process.exit(task.pid, :gone)
+      assert {:gone, _call} = catch_exit(Slither.await(task))
+      task = Slither.async("math", "sqrt", [16], pool: pool)
+      assert_receive {:EXIT, pid, :normal} when pid == task.pid, patience()
+      assert Slither.await(task, 0) == {:ok, 4.0}
+    end
+
+    test "refuse what is no time, and another's call", %{pool: pool} do
+      task = Slither.async("math", "sqrt", [16], pool: pool)
+
+      for wrong <- [-5, :x, 1.5, 0x100000000] do
+        assert_raise ArgumentError, ~r"Slither.await/2: timeout takes milliseconds", fn ->
+          Slither.await(task, wrong)
+        end
+      end
+
+      other = Task.async(fn -> catch_error(Slither.await(task)) end)
+      assert Exception.message(Task.await(other, patience())) =~ "another process began this call"
+      assert Slither.await(task) == {:ok, 4.0}
     end
 
     test "cancel a call that is late, and free its worker" do

@@ -8,7 +8,7 @@ defmodule Slither.Call do
 
   @options [
     kwargs: [
-      type: :map,
+      type: {:custom, "a map, such as %{a: 1}", &is_map/1},
       default: %{},
       doc: "Keyword arguments, by their names: atoms or strings."
     ],
@@ -36,6 +36,10 @@ defmodule Slither.Call do
     ]
   ]
   @read Options.read(@options)
+
+  @await "Slither.await/2"
+  # The longest time that a timer takes.
+  @longest 0xFFFFFFFF
 
   @type function_name :: String.t() | atom
 
@@ -97,6 +101,13 @@ defmodule Slither.Call do
       name = Enum.find(Map.keys(kwargs), &(not name?(&1))) ->
         refused(where, "option :kwargs takes names as keys, got #{short(name)}", nil)
 
+      name = Enum.find(Map.keys(kwargs), &(is_atom(&1) and is_map_key(kwargs, to_string(&1)))) ->
+        refused(
+          where,
+          "option :kwargs has #{short(to_string(name))} twice, as an atom and a string",
+          nil
+        )
+
       true ->
         {:ok, [args, Map.new(kwargs, fn {name, value} -> {to_string(name), value} end)]}
     end
@@ -117,18 +128,60 @@ defmodule Slither.Call do
 
   @doc "Waits for a call's answer, at most so many ms; a call that is late is cancelled."
   @spec await(Task.t(), timeout) :: {:ok, term} | {:error, Error.t()}
-  def await(%Task{} = task, timeout) do
-    case Task.yield(task, timeout) || Task.shutdown(task, :brutal_kill) do
+  def await(%Task{owner: owner}, _timeout) when owner != self(),
+    do: raise(ArgumentError, "#{@await}: another process began this call, and gets its answer")
+
+  def await(%Task{} = task, timeout)
+      when timeout == :infinity or (is_integer(timeout) and timeout in 0..@longest) do
+    case answer(task, timeout) || Task.shutdown(task, :brutal_kill) do
       {:ok, answer} -> answer
       {:exit, reason} -> exit({reason, {__MODULE__, :await, [task, timeout]}})
       nil -> {:error, late(timeout)}
     end
   end
 
+  def await(%Task{}, timeout) do
+    takes = "milliseconds (0 to #{@longest}) or :infinity"
+    raise ArgumentError, "#{@await}: timeout takes #{takes}, got #{short(timeout)}"
+  end
+
+  # A task tells its end once, and whoever took it would wait for ever: a monitor of our own
+  # tells it again. It comes behind the answer, as the task sends both.
+  defp answer(%Task{ref: ref} = task, timeout) do
+    again = Process.monitor(task.pid)
+
+    try do
+      receive do
+        {^ref, answer} ->
+          Process.demonitor(ref, [:flush])
+          {:ok, answer}
+
+        {:DOWN, ^ref, :process, _pid, reason} ->
+          {:exit, reason}
+
+        {:DOWN, ^again, :process, _pid, reason} ->
+          ended(task, reason, Process.demonitor(ref, [:info]))
+      after
+        timeout -> nil
+      end
+    after
+      Process.demonitor(again, [:flush])
+    end
+  end
+
+  # Of the two monitors either may tell first.
+  defp ended(task, reason, untold?) do
+    case Task.yield(task, 0) do
+      nil when untold? -> {:exit, reason}
+      nil -> raise ArgumentError, "#{@await}: the answer was taken, or the call was cancelled"
+      answer -> answer
+    end
+  end
+
   defp late(timeout) do
     %Error{
       reason: :timeout,
-      where: "Slither.await/2",
+      where: @await,
       message: "the call gave no answer within #{timeout} ms, and was cancelled",
       hint: "wait longer, or add workers",
       details: %{timeout: timeout}

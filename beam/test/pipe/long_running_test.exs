@@ -111,6 +111,7 @@ defmodule Slither.Pipe.LongRunningTest do
       sinks = for output <- [:big, :default], do: {output, &send(test, {output, &1.payload})}
       start_supervised!({Pipe, {Doubles, sinks: sinks}})
 
+      assert {:error, %Error{reason: :invalid_input}} = Pipe.push(Doubles, [1 | 2])
       assert Pipe.push(Doubles, [1, 2, 3]) == :ok
       assert Pipe.push(Doubles, [4, 5, 6, %Item{id: "seven", payload: 7}]) == :ok
       assert Pipe.drain(Doubles) == :ok

@@ -111,7 +111,8 @@ defmodule Slither.Pipe.Instance do
 
   @spec push(term, list, keyword) ::
           :ok | {:error, :saturated | :timeout | :draining | Exception.t()}
-  def push(pipe, items, options) when is_list(items) do
+  # A guard fails on the length of a list that has no proper end.
+  def push(pipe, items, options) when length(items) >= 0 do
     count = length(items)
 
     with {:ok, options} <- Options.validate(options, @push, "Slither.Pipe.push/3"),
