@@ -87,6 +87,24 @@ defmodule Slither.SessionTest do
       for pool <- [one, two], do: assert(held(pool, 0) == {[other], []})
     end
 
+    test "kills a worker that does not come to its end, and the log says where it was" do
+      pool = ready_pool()
+      listen(pool)
+      session = id("a")
+      Dispatch.run([1], keeping(pool, "hang_at_the_end", session_id: session))
+      {:ok, handle} = Pool.handle(pool)
+
+      Call.hold(handle, [worker: pid(handle, 0), service: :stop], fn call ->
+        over = [timeout: 500]
+        Call.once(call, ["session", "end"], %{"session" => session}, [nil], over)
+      end)
+
+      assert_receive {:log, :warning, "pool " <> line, %{pool: ^pool}}, patience()
+      assert line =~ "the call ran for more than 500 ms; its worker was killed (raise timeout:;"
+      assert line =~ "it was in say (keeping_handlers.py:"
+      assert line =~ "; it ran session end, batch 0"
+    end
+
     test "takes its turn after the calls that came before" do
       pool = ready_pool(window: 2)
       session = id("a")

@@ -71,6 +71,13 @@ def held(values):
     return [[sorted(sessions._sessions), sorted(runs)] for _ in values]
 
 
+def hang_at_the_end(values):
+    session()["hangs"] = True
+    return count(values)
+
+
 @on_session_stop
 def say(state):
+    while state.get("hangs"):
+        pass
     print(f"ended at {state['n']}")

@@ -8,7 +8,8 @@ defmodule Slither.Python.Worker.Ending do
   require Logger
 
   alias Slither.Error
-  alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Voice}
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.Worker.{Calls, Life, Stacks, State}
   alias Slither.Telemetry.Events
@@ -81,6 +82,18 @@ defmodule Slither.Python.Worker.Ending do
   defp log(state, %Error{reason: reason, details: %{stack: _}} = error, executing)
        when reason in [:cancelled, :worker_stopped],
        do: Logger.warning(Obituary.line(error, Calls.fetch(state.calls, executing)))
+
+  # Nor this one's, where what was over its time is the end of something.
+  defp log(state, %Error{reason: :timeout} = error, executing) do
+    call = Calls.fetch(state.calls, executing)
+
+    with %Call{head: head} <- call,
+         target when hd(target) == "drop" or target == ["session", "end"] <-
+           Frame.call_target(head),
+         do: Logger.warning(Obituary.line(error, call))
+
+    :ok
+  end
 
   defp log(_state, _error, _executing), do: :ok
 
