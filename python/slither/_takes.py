@@ -114,13 +114,14 @@ def way(function: object, each: bool | None) -> str:
 
 def conflict(function: Callable[..., object], found: Takes) -> str:
     """Say that what was said of a function is not what its mark says."""
+    return f"{marked(function, found)}: leave out each={found.what == 'list'}, or the mark"
+
+
+def marked(function: Callable[..., object], found: Takes) -> str:
+    """Say what a function takes by its mark, to readers of either language."""
     name = getattr(function, "__qualname__", type(function).__name__)
-    is_list = found.what == "list"
-    return (
-        f"{name} is marked with @slither.worker.{found.why}, so it takes "
-        f"{'a list of items' if is_list else 'one item'}: leave out "
-        f"each={is_list}, or the mark"
-    )
+    what = "a list of items" if found.what == "list" else "one item"
+    return f"{name} is marked with @slither.worker.{found.why}, so it takes {what}"
 
 
 def doubt(function: Callable[..., object], found: Takes, items: list[object]) -> str | None:

@@ -133,6 +133,8 @@ def test_a_marked_function_of_a_list_gets_no_single_item(worker: Worker) -> None
     error = worker.error(["item", "taking", "marked_list"], [1])
     assert (error["kind"], error["type"]) == ("exception", "TypeError")
     assert "batch_handler" in error["message"]
+    assert "each=" not in error["message"]  # BEAM and the driver say it, each in its words.
+    assert error["gave"] == "item"
 
 
 class TestWhatAnErrorTells:

@@ -92,7 +92,16 @@ defmodule Slither.Dispatch.EachTest do
     test "names each: true where one item was given" do
       options = [module: "each_handlers", function: "double", each: true]
       assert {:error, error, []} = run([1], options)
-      assert Exception.message(error) =~ "leave out each: true"
+      assert Exception.message(error) =~ "leave out each:)"
+    end
+
+    test "is in Elixir's words where the function's mark says what it takes" do
+      options = [module: "each_handlers", function: "marked_list", each: true]
+      assert {:error, error, []} = run([[1]], options)
+      message = Exception.message(error)
+      assert message =~ "is marked with @slither.worker.batch_handler, so it takes a list"
+      assert message =~ "leave out each:"
+      refute message =~ "each=True"
     end
   end
 

@@ -30,6 +30,9 @@ defmodule Slither.Python.LimitTest do
     assert Exception.message(over) ==
              "the call ran for more than 500 ms; it was killed (raise timeout:, or lower batch_size)"
 
+    alone = Limit.overdue(Limit.of_call(500, 500, 1), "the call", "it was killed")
+    assert alone.hint == "raise timeout:"
+
     not_given = Limit.overdue(Limit.of_call(30_000, nil, 1), "the call", "it was killed")
 
     assert Exception.message(not_given) ==

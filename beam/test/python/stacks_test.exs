@@ -72,7 +72,7 @@ defmodule Slither.Python.StacksTest do
     test "and is killed all the same when its process is stopped", %{pool: pool} do
       {stack, message} = over(pool, "stop")
       assert stack == nil
-      assert message =~ "(raise timeout:, or lower batch_size)"
+      assert message =~ "(raise timeout:)"
     end
   end
 

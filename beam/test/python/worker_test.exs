@@ -260,7 +260,7 @@ defmodule Slither.Python.WorkerTest do
 
       assert Exception.message(error) =~
                "the call ran for more than 100 ms; its worker was killed " <>
-                 "(raise timeout:, or lower batch_size; it was in spin (slither_test_handlers.py:"
+                 "(raise timeout:; it was in spin (slither_test_handlers.py:"
 
       os_pid = await_running(pool)
       assert ends?(os_pid)

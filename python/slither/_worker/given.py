@@ -41,7 +41,7 @@ def at_once(call: Call, handler: Callable[..., Payload]) -> int:
         return marked
     if kind == "item":
         if _takes.is_batch(handler):
-            raise TypeError(_takes.conflict(handler, _takes.takes(handler)))
+            raise TypeError(_takes.marked(handler, _takes.takes(handler)))
         return registry.CONCURRENCY
     found = _takes.takes(handler)
     if wrong := _takes.doubt(handler, found, call.items):
@@ -56,6 +56,9 @@ def told_of_list(
     told = exception_error(error)
     if type(error) in _ODD and "list" in told["message"] and is_unsaid(call, handler):
         told["gave"] = "list"
+    elif call.target[0] == "item" and handler is not None and _takes.is_batch(handler):
+        # What `at_once` refused; it was to be given one item, and did not run.
+        told["gave"] = "item"
     return told
 
 

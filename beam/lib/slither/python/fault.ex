@@ -47,7 +47,7 @@ defmodule Slither.Python.Fault do
     do: "the function was given the list of a batch's items; where it takes one, add each: true"
 
   defp hint(%{"gave" => "item"}),
-    do: "the function was given one item; where it takes a list of them, leave out each: true"
+    do: "the function was given one item; where it takes a list of them, leave out each:"
 
   defp hint(_fault), do: nil
 

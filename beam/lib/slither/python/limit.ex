@@ -105,6 +105,9 @@ defmodule Slither.Python.Limit do
   defp seconds(time) when rem(time, 1_000) == 0, do: "#{div(time, 1_000)} s"
   defp seconds(time), do: "#{time / 1_000} s"
 
-  defp hint(%{option: :timeout, each: nil}, option), do: "raise #{option}, or lower batch_size"
+  # A call of one item may have none, and would be as long with a lower one.
+  defp hint(%{option: :timeout, each: nil, items: items}, option) when items > 1,
+    do: "raise #{option}, or lower batch_size"
+
   defp hint(_facts, option), do: "raise #{option}"
 end
