@@ -164,3 +164,31 @@ def test_an_input_without_an_end_is_pulled_a_bounded_part_ahead(beam: slither.Be
     results.close()
     # Four batches, and for each of two workers one more, beside the one whose results are read.
     assert next(pulled) < 2_000 + 8 * 1_000
+
+
+@pytest.mark.parametrize("kind", PIPES)
+@pytest.mark.parametrize("burst", [2, 3, 4, 7])
+def test_what_is_left_of_a_burst_does_not_wait_for_the_next_item(
+    beam: slither.Beam, kind: str, burst: int
+) -> None:
+    # Each burst is given only once the results of all items before it are there.
+    async def answers() -> list[int]:
+        got: list[int] = []
+        news = asyncio.Event()
+
+        async def items() -> AsyncIterator[int]:
+            for n in range(3 * burst):
+                while n % burst == 0 and len(got) < n:
+                    await news.wait()
+                    news.clear()
+                yield n
+            while len(got) < 3 * burst:
+                await news.wait()
+                news.clear()
+
+        async for value in beam.amap(driven.echo, items(), batch_size=_size(kind)):
+            got.append(value)
+            news.set()
+        return got
+
+    assert asyncio.run(asyncio.wait_for(answers(), 60)) == list(range(3 * burst))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
 from slither._driver.run import PATIENCE, Run, fill
 from slither._errors import SlitherError
@@ -17,8 +17,11 @@ from slither._types import Payload
 
 async def results(
     run: Run, items: Iterable[Payload] | AsyncIterable[Payload]
-) -> AsyncIterator[Payload]:
-    """Pull, send and hand on, in the event loop of whoever asks."""
+) -> AsyncGenerator[Payload, None]:
+    """Pull, send and hand on, in the event loop of whoever asks.
+
+    When it ends or is closed, nothing pulls the items any more, and a generator of them is closed.
+    """
     loop = asyncio.get_running_loop()
     news = asyncio.Event()
 
@@ -47,9 +50,11 @@ async def results(
             room.set()
             slow.look()
     finally:
+        run.close()
         if feeder is not None:
             feeder.cancel()
-        run.close()
+            # Its source has run its ``finally`` by then; asyncio logs what that raised.
+            await asyncio.wait((feeder,))
     run.finish()
 
 
@@ -97,7 +102,7 @@ class _Slow:
     async def feed(self, items: AsyncIterable[Payload]) -> None:
         run, source = self._run, aiter(items)
         try:
-            while not run.input_ended:
+            while not (run.input_ended or run.ended):
                 if len(run.partial) >= await _room(run, self._room):
                     self._send(paused=False)
                     continue
@@ -109,13 +114,13 @@ class _Slow:
                     run.input_error = error
                     break
                 run.partial.append(item)
-                if self._timer is None and not self._is_late:
-                    loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(PATIENCE, self._late)
+                self._wait()
         finally:
             self._stop()
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
         run.source_ended = True
-        while not run.input_ended:
+        while not (run.input_ended or run.ended):
             run.finish_input()
             if not run.input_ended:
                 self._room.clear()
@@ -136,6 +141,13 @@ class _Slow:
         self._stop()
         self._run.flush(paused=paused)
         self._is_late = paused and bool(self._run.partial)
+        # What is left of a burst is late as well where nothing comes after it.
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._run.partial and self._timer is None and not self._is_late:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PATIENCE, self._late)
 
     def _stop(self) -> None:
         if self._timer is not None:

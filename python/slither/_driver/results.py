@@ -5,7 +5,7 @@ The thread, or the event loop, that asks for results runs all of this; any threa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -53,7 +53,7 @@ class AsyncResults(AsyncIterator[R], _OfRun, Generic[R]):
 
     def __init__(self, run: Run, items: Iterable[Payload] | AsyncIterable[Payload]) -> None:
         """Take the run, and the items that it is over."""
-        self._generator: AsyncIterator[R] = aio.results(run, items)
+        self._generator: AsyncGenerator[R, None] = aio.results(run, items)
         self._run = run
 
     def __aiter__(self) -> AsyncIterator[R]:
@@ -65,5 +65,8 @@ class AsyncResults(AsyncIterator[R], _OfRun, Generic[R]):
         return await anext(self._generator)
 
     async def aclose(self) -> None:
-        """Stop the run."""
+        """Stop the run, and the pulling of its items; a generator of them is closed."""
         self._run.close()
+        # A task that waits for a result is woken by that, and does the rest.
+        if not getattr(self._generator, "ag_running", False):
+            await self._generator.aclose()

@@ -5,7 +5,7 @@ Pure but for pulling; run in the thread, or the event loop, that asks for result
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 
 from slither._types import Payload
 
@@ -33,11 +33,16 @@ def together_async(iterables: tuple[AnyIterable, ...]) -> AnyIterable:
 
 async def _asynchronous(iterables: tuple[AnyIterable, ...]) -> AsyncIterator[Payload]:
     sources = [aiter(one) if isinstance(one, AsyncIterable) else _each(one) for one in iterables]
-    while True:
-        try:
-            yield [[await anext(source) for source in sources], {}]
-        except StopAsyncIteration:
-            return
+    try:
+        while True:
+            try:
+                yield [[await anext(source) for source in sources], {}]
+            except StopAsyncIteration:
+                return
+    finally:
+        for source in sources:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
 
 
 async def _each(iterable: Iterable[Payload]) -> AsyncIterator[Payload]:
