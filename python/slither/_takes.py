@@ -102,12 +102,13 @@ def way(function: object, each: bool | None) -> str:
     """Return what a pipe's document says that a function takes; TypeError as of :func:`given`.
 
     ``each`` where the worker is to decide: of a function that is named by a text alone, and of
-    one of a list by its annotations, as an item that is a list leaves a doubt.
+    one that says a list by its annotations, as an item that is a list leaves a doubt, and a list
+    without a result beside it is a slip that ``slither check`` tells of.
     """
     if not callable(function):
         return "each" if each is None else "item" if each else "list"
     found = given(function, each)
-    if each is None and found.what == "list" and found.why == "annotations":
+    if each is None and found.why in ("annotations", "nothing") and _says_list(function):
         return "each"
     return found.what
 
@@ -122,6 +123,16 @@ def marked(function: Callable[..., object], found: Takes) -> str:
     name = getattr(function, "__qualname__", type(function).__name__)
     what = "a list of items" if found.what == "list" else "one item"
     return f"{name} is marked with @slither.worker.{found.why}, so it takes {what}"
+
+
+def not_several(function: Callable[..., object]) -> str:
+    """Say that a function marked as one of a list can't be called with several arguments."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return (
+        "several iterables go with a function that takes an item of each: "
+        f"{name} is marked with @slither.worker.batch_handler, so it takes one list of items; "
+        "zip the iterables, or give a function without that mark"
+    )
 
 
 def doubt(function: Callable[..., object], found: Takes, items: list[object]) -> str | None:
@@ -139,6 +150,13 @@ def doubt(function: Callable[..., object], found: Takes, items: list[object]) ->
         "where the function takes one item, or each=False where it takes the list of a batch's "
         "items"
     )
+
+
+def _says_list(function: Callable[..., object]) -> bool:
+    said = says(function)
+    if said.parameter is NOTHING or not _annotations.is_list(said.parameter):
+        return False
+    return said.result is NOTHING or _annotations.gives_many(said.result)
 
 
 def _nesting(item: typing.Any) -> int:

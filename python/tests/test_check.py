@@ -219,6 +219,7 @@ def test_what_contradicts_fails(tmp_path: Path, stage: str, says: str) -> None:
         ("many, each=True", "each=True, and says rows: list[dict] -> list[dict]"),
         ("marked_one", "by @slither.worker.item_handler, and says rows: list[int]"),
         ("'check_me:half_said'", "rows: list[int] has no result beside it"),
+        ("half_said", "rows: list[int] has no result beside it"),
     ],
 )
 def test_what_may_be_meant_so_is_told(tmp_path: Path, stage: str, says: str) -> None:

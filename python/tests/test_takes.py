@@ -216,6 +216,15 @@ class TestAList:
                 run(pipe, [items])
             assert isinstance(caught.value.__cause__, TypeError)
 
+    def test_a_gather_refuses_it_only_where_nobody_said_what_it_is(
+        self, beam: slither.Beam
+    ) -> None:
+        double: Payload = taking.double
+        with pytest.raises(TypeError, match="say each=True"):
+            beam.gather(double)([1])
+        assert beam.gather(double, each=False)([1]) == [1, 1]
+        assert beam.gather(double, each=True)([1]) == [2]
+
 
 def test_a_map_refuses_what_goes_against_a_mark_at_once(beam: slither.Beam) -> None:
     with pytest.raises(TypeError, match=r"marked with @slither\.worker\.batch_handler"):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Literal, TypeVar, overload
 
-from slither import _options, _takes
+from slither import _options
 from slither._driver import settings
 from slither._driver.connection import Connection
 from slither._driver.functions import reference
@@ -90,12 +90,11 @@ class Gather(Generic[T, R]):
         """Take what it calls; nothing is sent before the first item."""
         self._beam = beam
         self._calls = beam._calls
-        self._function = function
-        self._takes = _takes.given(function, each)
+        taking = settings.taking(function, each, several=False)
+        self._doubts = taking.doubts
         self._key = key
         module, name = reference(function)
-        kind = "each" if each is None else "item" if each else "function"
-        asked = _Asked({"target": [kind, module, name], **spec})
+        asked = _Asked({"target": [taking.kind, module, name], **spec})
         self._target = Target(module, name, None, gather=asked)
         weakref.finalize(self, self._calls.leave, self._target).atexit = False
 
@@ -144,8 +143,7 @@ class Gather(Generic[T, R]):
 
         Its ``kill()`` takes the item out. An item that can't be sent fails its future.
         """
-        doubt = _takes.doubt(self._function, self._takes, [item])
-        if doubt is not None:
+        if self._doubts is not None and (doubt := self._doubts([item])) is not None:
             raise TypeError(doubt)
         key = None if self._key is None else self._key(item)
         body, failure = _encoded(key, item)

@@ -79,12 +79,14 @@ def taking(function: object, each: bool | None, *, several: bool) -> Taking:
     Raises ValueError for what is no answer, and TypeError where the function's mark says else.
     """
     _options.checked("each", each, _options.either(_options.BOOL, None))
-    if callable(function):
-        _takes.given(function, True if several else each)
     if several:
         if each is False:
             raise TypeError("each=False is for a function of a list: it takes one iterable")
+        if callable(function) and _takes.is_batch(function):
+            raise TypeError(_takes.not_several(function))
         return Taking("apply", None)
+    if callable(function):
+        _takes.given(function, each)
     kind = "each" if each is None else "item" if each else "function"
     return Taking(kind, _doubts(function, each))
 
