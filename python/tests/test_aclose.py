@@ -1,4 +1,4 @@
-"""Asynchronous results that are closed before their end: their input is left alone, and closed."""
+"""Asynchronous results that are closed before their end: their input is closed as well."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ class TestSeveralIterables:
         assert asyncio.run(use()) == [[0, 1, 8], [2, 4]]
 
     def test_a_function_of_a_list_is_refused(self, beam: slither.Beam) -> None:
-        with pytest.raises(TypeError, match="several iterables go with.*batch_handler") as caught:
+        with pytest.raises(
+            TypeError, match=r"several iterables go with.*batch_handler"
+        ) as caught:
             beam.map(driven.total, [1], [2])  # type: ignore[arg-type]
         assert "each=" not in str(caught.value)
         with pytest.raises(TypeError, match="each=False is for a function of a list"):

@@ -20,7 +20,7 @@ async def results(
 ) -> AsyncGenerator[Payload, None]:
     """Pull, send and hand on, in the event loop of whoever asks.
 
-    When it ends or is closed, nothing pulls the items any more, and a generator of them is closed.
+    Once it ends or is closed nothing pulls the items, and a generator of them is closed.
     """
     loop = asyncio.get_running_loop()
     news = asyncio.Event()
