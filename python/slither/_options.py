@@ -15,9 +15,15 @@ Check: TypeAlias = tuple[str, Callable[[object], bool]]
 """What an option accepts, in words, and what tells whether a value is that."""
 
 
-def whole(least: int) -> Check:
-    """Accept whole numbers from ``least`` on, of which True is none."""
-    return f"a whole number of {least} or more", lambda value: _is_int(value) and value >= least
+def whole(least: int, most: int | None = None) -> Check:
+    """Accept whole numbers from ``least`` on, up to ``most``, of which True is none."""
+    if most is None:
+        return (
+            f"a whole number of {least} or more",
+            lambda value: _is_int(value) and value >= least,
+        )
+    text = f"a whole number from {least} to {most:,}"
+    return text, lambda value: _is_int(value) and least <= value <= most
 
 
 def words(*known: str) -> Check:
@@ -45,13 +51,21 @@ PAUSE: Check = (
 )
 BOOL: Check = ("True or False", lambda value: type(value) is bool)
 TEXT: Check = (
-    "a str",
-    lambda value: isinstance(value, str) and 0 < len(value.encode(errors="replace")) < 256,
+    "a str of 1 to 255 bytes of UTF-8",
+    lambda value: isinstance(value, str) and _is_text(value),
 )
+WORKERS: Check = whole(1, 1_000)
 
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return 0 < len(value.encode()) < 256
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -82,7 +96,7 @@ def checked(name: str, value: T, check: Check) -> T:
     """Return an argument that its check accepts; ValueError names the argument."""
     text, accepts = check
     if not accepts(value):
-        raise ValueError(f"{name} is {text}, not {value!r}")
+        raise ValueError(f"{name} is {text}, not {value!r:.80}")
     return value
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import driven
 import pooled
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import slither
+from slither._driver.turns import Turns
+from slither._driver.window import Target
 
 PATIENCE = 60.0
 
@@ -111,7 +117,7 @@ def test_a_pool_is_resized_while_it_works(escript: None) -> None:
         assert beam.status()["size"] == 1
         assert beam.submit(driven.double, 2).result() == 4
         for wrong in (0, True, "2"):
-            with pytest.raises(ValueError, match="workers is a whole number of 1 or more"):
+            with pytest.raises(ValueError, match="workers is a whole number from 1 to 1,000"):
                 beam.resize(wrong)  # type: ignore[arg-type]
 
 
@@ -165,3 +171,159 @@ def test_types_of_what_a_beam_gives_are_public(beam: slither.Beam) -> None:
     assert isinstance(results.summary, slither.Summary)
     assert slither.Outputs is type(beam.run(slither.Pipe("p").beam("a", slither.item), [1]))
     assert os.getpid() != beam.submit(pooled.pid).result()
+
+
+class TestOrderOfASession:
+    def test_an_end_comes_after_the_calls_before_it(self, beam: slither.Beam) -> None:
+        # More calls than go out at once, so that some wait here for room.
+        futures = [beam.submit_with(pooled.count, [str(n)], session="end") for n in range(200)]
+        beam.end_session("end")
+        assert all(future.done() for future in futures)
+        assert futures[-1].result()[1] == [str(n) for n in range(200)]
+        assert beam.submit_with(pooled.words, session="end").result() == []
+        beam.end_session("end")
+
+    def test_limits_of_calls_leave_their_order(self, beam: slither.Beam) -> None:
+        for n in range(60):
+            limit = (None, 50.0, 60.0)[n % 3]
+            beam.submit_with(pooled.count, [str(n)], timeout=limit, session="limits")
+        seen = beam.submit_with(pooled.words, session="limits")
+        assert seen.result() == [str(n) for n in range(60)]
+        beam.end_session("limits")
+
+    def test_calls_that_are_cancelled_hold_up_nobody(
+        self, beam: slither.Beam, tmp_path: Path
+    ) -> None:
+        gate = [str(tmp_path / name) for name in ("began", "go")]
+        first = beam.submit_with(driven.wait_for, [gate], session="dropped")
+        while not os.path.exists(gate[0]):
+            os.sched_yield()
+        futures = [
+            beam.submit_with(pooled.words, timeout=float(n % 2 + 50), session="dropped")
+            for n in range(2_000)
+        ]
+        cancelled = [future.cancel() for future in futures]
+        assert all(cancelled)
+        last = beam.submit_with(pooled.words, session="dropped")
+        (tmp_path / "go").touch()
+        assert last.result(PATIENCE) == []
+        assert first.result() == gate[0]
+        beam.end_session("dropped")
+        assert not beam._calls._turns.held
+
+    def test_what_is_held_back_ends_with_the_beam(self, escript: None, tmp_path: Path) -> None:
+        gate = [str(tmp_path / name) for name in ("began", "never")]
+        ended: SimpleQueue[Exception] = SimpleQueue()
+        with slither.Beam(workers=1) as beam:
+            out = beam.submit_with(driven.wait_for, [gate], session="s")
+            held = beam.submit_with(pooled.words, timeout=50.0, session="s")
+
+            def end() -> None:
+                try:
+                    beam.end_session("s")
+                except slither.BeamError as error:
+                    ended.put(error)
+
+            thread = threading.Thread(target=end)
+            thread.start()
+            while not os.path.exists(gate[0]):
+                os.sched_yield()
+        thread.join(PATIENCE)
+        assert isinstance(ended.get(timeout=PATIENCE), slither.BeamClosed)
+        for future in (out, held):
+            assert isinstance(future.exception(PATIENCE), slither.BeamError)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")),
+            st.just(None),
+        ),
+        max_size=40,
+    )
+)
+def test_turns_keep_the_order_of_each_session(steps: list[tuple[str, str] | None]) -> None:
+    turns: Turns[tuple[str, str, int]] = Turns()
+    went: list[tuple[str, str, int]] = []
+    given: list[tuple[str, str, int]] = []
+    out: dict[str, set[str]] = {}
+
+    def go(entry: tuple[str, str, int]) -> None:
+        went.append(entry)
+        out.setdefault(entry[0], set()).add(entry[1])
+        assert len(out[entry[0]]) == 1, "one key at a time"
+
+    def over() -> bool:
+        for session, keys in list(out.items()):
+            assert turns.over(session, "no such key") == []
+            del out[session]
+            for entry in turns.over(session, keys.pop()):
+                go(entry)
+        return bool(out)
+
+    for number, step in enumerate(steps):
+        if step is None:
+            over()
+            continue
+        entry = (*step, number)
+        given.append(entry)
+        if turns.take(*step, entry):
+            go(entry)
+    while over():
+        pass
+    for session in "ab":
+        assert [e for e in went if e[0] == session] == [e for e in given if e[0] == session]
+    assert turns.held == 0
+
+
+class TestWhatNeverHangs:
+    def test_a_name_that_is_no_text_is_refused(self, beam: slither.Beam) -> None:
+        for name in ("\ud800", "x" * 1_000):
+            with pytest.raises(ValueError, match="a str of 1 to 255 bytes of UTF-8") as caught:
+                beam.submit_with(pooled.words, session=name)
+            assert len(str(caught.value)) < 160
+        assert beam.submit_with(pooled.words, session="ü" * 127).result() == []
+        beam.end_session("ü" * 127)
+
+    def test_an_order_that_raises_fails_its_own_future(
+        self, beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A target that no frame can say: whatever lets one through, it must not end the writer.
+        for target in (Target("driven", "\ud800", None), Target.of_session("\ud800", None)):
+            future = beam._calls.submit(beam, target, [((1,), {})])
+            assert isinstance(future.exception(PATIENCE), slither.EncodeError)
+        said: SimpleQueue[str] = SimpleQueue()
+        monkeypatch.setattr(beam._link.relay, "_log", lambda got: said.put(got.message))
+        beam._link.writer.order([].pop)
+        assert "IndexError: pop from empty list" in said.get(timeout=PATIENCE)
+        assert beam.submit(driven.double, 2).result(PATIENCE) == 4
+
+    def test_a_future_whose_lock_was_left_taken_holds_up_no_other(
+        self, beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue = beam._link.writer.order
+        monkeypatch.setattr(
+            beam._link.writer, "order", lambda *args, **options: orders.append((args, options))
+        )
+        orders: list[Any] = []
+        left = beam.submit(driven.double, 1)
+        thread = threading.Thread(target=left._condition.acquire)
+        thread.start()
+        thread.join()
+        monkeypatch.undo()
+        for args, options in orders:
+            queue(*args, **options)
+        assert beam.submit(driven.double, 2).result(PATIENCE) == 4
+        assert left.result(PATIENCE) == 2
+
+    def test_a_pool_has_a_thousand_workers_at_most(self, beam: slither.Beam) -> None:
+        for many in (1_001, 10**20):
+            with pytest.raises(ValueError, match="workers is a whole number from 1 to 1,000"):
+                beam.resize(many)
+            with pytest.raises(ValueError, match="workers is a whole number from 1 to 1,000"):
+                slither.Beam(workers=many)
+
+    def test_a_wait_has_a_limit(self, beam: slither.Beam) -> None:
+        with pytest.raises(ValueError, match="timeout is a number of seconds above 0, not None"):
+            beam.wait_ready(None)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
 
     Arguments:
 
-    - ``workers``: processes in the pool, 1 or more; by default one for each core;
+    - ``workers``: processes in the pool, 1 to 1,000; by default one for each core;
     - ``python``: the workers' interpreter; by default this one;
     - ``preload``: modules to import when a worker starts;
     - ``paths``: folders for the workers' ``sys.path``; this program's own come by themselves;
@@ -91,7 +91,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
                 "slither.Beam() was called in a worker, which imports the script or module that "
                 'starts it; put that under: if __name__ == "__main__":'
             )
-        size = settings.cores() if workers is None else settings.count("workers", workers)
+        size = settings.cores() if workers is None else settings.workers(workers)
         settings.milliseconds("warn_after", warn_after)
         interpreter = sys.executable if python is None else os.fspath(python)
         if cwd is not None and not os.path.isdir(cwd):

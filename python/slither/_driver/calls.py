@@ -12,8 +12,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from slither._driver.connection import Connection
-from slither._driver.futures import Answer, CallFuture
+from slither._driver.futures import CallFuture
+from slither._driver.turns import Turns
 from slither._driver.window import Arguments, Group, Job, Opens, Target, Window, encoded
+from slither._types import Payload
+from slither._wire import frames
+from slither._wire.build import frame
 from slither._wire.frames import Log
 
 
@@ -29,6 +33,7 @@ class Calls:
         self._warn_after = warn_after
         self._warned = 0.0
         self._runs: dict[Target, Window] = {}
+        self._turns: Turns[Job | Ending] = Turns()
         self.all = Group()
         """Every job."""
         connection.on_end = self._end
@@ -85,6 +90,15 @@ class Calls:
         self._workers, self._window = workers, 4 * workers + 1
         self._connection.writer.order(self._widen)
 
+    def end_session(self, session: str) -> None:
+        """End a session after the calls of it that were submitted before, and wait for that."""
+        link = self._connection
+        link.refuse_ourselves()
+        link.check()
+        ending = Ending(session, self._pass_on, link)
+        link.writer.order(self._end_session, ending, refuse=lambda ending: ending.put(None))
+        link.answer(ending.told.get())
+
     def leave(self, target: Target) -> None:
         """End the run of a target that nobody calls any more; it may be a finaliser's."""
         self._connection.writer.order(self._leave, target)
@@ -108,22 +122,64 @@ class Calls:
     ## For the writer
 
     def _refuse(self, job: Job) -> None:
-        job.settle(Answer(None, self._connection.gone, job.many))
+        job.fail(self._connection.gone)
 
     def _take(self, job: Job) -> None:
         if self._connection.death is not None:
             self._refuse(job)
             return
-        run = self._runs.get(job.target)
-        if run is None or run.ended:
-            over = partial(self._runs.pop, job.target, None)
-            run = job.opens(self._connection, job.target, self._window, over)
-            self._runs[job.target] = run
         for group in job.groups:
             group.left[job.number] = job
-        job.run = run
-        run.waiting.append(job)
+        target = job.target
+        if target.session is None or self._turns.take(target.session, target, job):
+            self._send([job])
+
+    def _send(self, jobs: list[Job]) -> None:
+        # Jobs of one target, as it has its turn now.
+        target, opens = jobs[0].target, jobs[0].opens
+        run = self._runs.get(target)
+        try:
+            if run is None or run.ended:
+                run = opens(self._connection, target, self._window, self._over)
+                self._runs[target] = run
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            for job in jobs:
+                job.fail(partial(_same, error))
+            self._over_of(target)
+            return
+        for job in jobs:
+            job.run = run
+        run.waiting.extend(jobs)
         run.pump()
+
+    def _over(self, run: Window) -> None:
+        if self._runs.get(run.target) is run:
+            del self._runs[run.target]
+        self._over_of(run.target)
+
+    def _over_of(self, target: Target) -> None:
+        # By an order of its own, as each window that is over may be followed by one that is
+        # over at once, where all its calls were cancelled.
+        if target.session is not None:
+            self._connection.writer.order(self._pass_on, target.session, target)
+
+    def _pass_on(self, session: str, key: Target | Ending) -> None:
+        # By now the target may have begun again.
+        if key in self._runs:
+            return
+        following = self._turns.over(session, key)
+        jobs = [entry for entry in following if isinstance(entry, Job)]
+        if jobs:
+            self._send(jobs)
+        for entry in following:
+            if isinstance(entry, Ending):
+                entry.send()
+
+    def _end_session(self, ending: Ending) -> None:
+        if self._connection.death is not None:
+            ending.put(None)
+        elif self._turns.take(ending.session, ending, ending):
+            ending.send()
 
     def _widen(self) -> None:
         for run in list(self._runs.values()):
@@ -136,8 +192,8 @@ class Calls:
 
     def _cancel_waiting(self, group: Group) -> None:
         for run in self._runs.values():
-            left = [job for job in run.waiting if group in job.groups and job.future.cancel()]
-            run.drop(left)
+            run.drop([job for job in run.waiting if job.cancelled(group)])
+        self._turns.drop(lambda held: isinstance(held, Job) and held.cancelled(group))
 
     def _when_none(self, group: Group, tell: Callable[[], None]) -> None:
         # The reader settles a job before it looks for waiters, and the writer, here, adds a
@@ -148,6 +204,11 @@ class Calls:
     def _end(self) -> None:
         for run in list(self._runs.values()):
             run.fail(self._connection.gone)
+        for held in self._turns.clear():
+            if isinstance(held, Job):
+                held.fail(self._connection.gone)
+            else:
+                held.put(None)
 
     def _out(self) -> list[Job]:
         return [job for run in list(self._runs.values()) for job in list(run.out.values())]
@@ -168,3 +229,32 @@ class Calls:
             self._connection.relay.say(
                 Log(0, "warning", "slither", f"{waiting} calls wait while others run: {named}", 0)
             )
+
+
+def _same(error: Exception) -> Exception:
+    return error
+
+
+class Ending:
+    """The end of a session: a request that takes its turn among the calls of that."""
+
+    def __init__(
+        self, session: str, over: Callable[[str, Ending], None], connection: Connection
+    ) -> None:
+        """Take what the writer calls once BEAM has answered."""
+        self.session = session
+        self._over, self._connection = over, connection
+        self.told: SimpleQueue[bytes | None] = SimpleQueue()
+        """Gets the body of BEAM's answer, or None where BEAM is gone."""
+
+    def send(self) -> None:
+        """Ask BEAM; in the writer."""
+        identity = self._connection.new_id()
+        self._connection.route(identity, self)
+        arguments: dict[str, Payload] = {"session": self.session}
+        self._connection.write(frame(frames.REQUEST, identity, "end_session", arguments))
+
+    def put(self, body: bytes | None) -> None:
+        """Take the answer, whichever thread has it."""
+        self.told.put(body)
+        self._connection.writer.order(self._over, self.session, self)

@@ -65,6 +65,7 @@ class Connection:
         with self._channel.theirs as theirs:
             self.child = launch.start(theirs.fileno())
         self.writer = Writer(self._channel, self.child.kill, self._all_ended)
+        self.writer.failed = self._order_failed
         self._reader = Reader(self._channel, self._boxes, self._take, self._ended)
         self._ours = (self.writer.thread, self._reader.thread)
         forks.know(self)
@@ -134,10 +135,11 @@ class Connection:
     def request(self, name: str, arguments: dict[str, Payload]) -> Payload:
         """Ask BEAM for something by name, and return its answer or raise its error."""
         identity = self.new_id()
-        status, value = self._ask(identity, frame(frames.REQUEST, identity, name, arguments))
-        if status == 0:
-            return value
-        raise to_error(value)
+        return _value(self._ask(identity, frame(frames.REQUEST, identity, name, arguments)))
+
+    def answer(self, body: bytes | None) -> Payload:
+        """Return the answer to a request of which the body has come, or raise its error."""
+        return _value(self._answered(body))
 
     def ask_table(
         self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
@@ -156,7 +158,9 @@ class Connection:
         self.refuse_ourselves()
         box: SimpleQueue[bytes | None] = SimpleQueue()
         self.send(*pieces, identity=identity, box=box)
-        body = box.get()
+        return self._answered(box.get())
+
+    def _answered(self, body: bytes | None) -> frames.Answer:
         if body is None:
             raise self.gone()
         reply = frames.parse_reply(body)
@@ -274,6 +278,10 @@ class Connection:
                 box.put(None)
         self.on_end()
 
+    def _order_failed(self, error: Exception) -> None:
+        what = f"an order of the connection to BEAM has failed: {type(error).__name__}: {error}"
+        self.relay.say(frames.Log(0, "error", "slither", what, 0))
+
     def _all_ended(self) -> None:
         self.relay.stop()
         self.finished.set()
@@ -312,6 +320,13 @@ def _refused(error: dict[str, Payload]) -> Exception:
     if kind in ("invalid_option", "invalid_options", "missing_option"):
         return ValueError(message)
     return BeamDied(f"BEAM could not start: {message}")
+
+
+def _value(answer: frames.Answer) -> Payload:
+    status, value = answer
+    if status == 0:
+        return value
+    raise to_error(value)
 
 
 def _how(status: int | None, fault: str) -> str:

@@ -6,8 +6,9 @@ decodes that, in his thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from slither._driver.connection import Connection
@@ -20,8 +21,8 @@ R = TypeVar("R")
 Outcome = tuple[bool, Any]
 """Whether a call returned, and what it returned or raised."""
 
-# Seconds that the reader, and then the relay, waits for the lock of a future, which an
-# interrupted thread may never release.
+# Seconds that the reader, and then the relay or the writer, waits for the lock of a future, which
+# an interrupted thread may never release.
 _BRIEF, _LOCKED = 0.05, 1.0
 
 
@@ -153,7 +154,22 @@ class CallFuture(Future[R]):
         else:
             self._connection.relay.call(lambda: self._settle_late(answer))
 
+    def begin(self) -> bool:
+        """Note that its call goes out; False where it was cancelled. In the writer."""
+        with self._unlocked():
+            return self.set_running_or_notify_cancel()
+
+    def give_up(self) -> bool:
+        """Cancel it as :meth:`cancel` does; in the writer."""
+        with self._unlocked():
+            return self.cancel()
+
     def _settle_late(self, answer: Answer) -> None:
+        with self._unlocked():
+            self._set(answer)
+
+    @contextmanager
+    def _unlocked(self) -> Iterator[None]:
         lock = self._condition
         held = lock.acquire(timeout=_LOCKED)
         if not held:
@@ -161,7 +177,7 @@ class CallFuture(Future[R]):
             # so it is replaced for all other threads.
             self._condition = type(lock)()
         try:
-            self._set(answer)
+            yield
         finally:
             if held:
                 lock.release()

@@ -45,7 +45,11 @@ class _Items(Window):
     """The items of a gather: each goes to BEAM at once, and is answered by itself."""
 
     def __init__(
-        self, connection: Connection, target: Target, _window: int, over: Callable[[], object]
+        self,
+        connection: Connection,
+        target: Target,
+        _window: int,
+        over: Callable[[Window], object],
     ) -> None:
         """Begin the run, in the writer."""
         super().__init__(connection, target, sys.maxsize, over)

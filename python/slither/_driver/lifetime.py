@@ -130,12 +130,12 @@ class Lifetime:
         self._link.request("restart", {})
 
     def resize(self, workers: int) -> None:
-        """Change how many workers there are, to 1 or more; no call fails.
+        """Change how many workers there are, 1 to 1,000; no call fails.
 
         Returns when as many serve. Raises :class:`slither.CallError` where a new one can't start:
         the pool keeps its size.
         """
-        self._link.request("resize", {"size": settings.count("workers", workers)})
+        self._link.request("resize", {"size": settings.workers(workers)})
         self._workers = workers
         self._calls.resized(workers)
 
@@ -145,14 +145,14 @@ class Lifetime:
         One that is not there, or whose worker has died, is no error: it can begin anew.
         """
         _options.checked("session", session, _options.TEXT)
-        self._link.request("end_session", {"session": session})
+        self._calls.end_session(session)
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until a worker is ready, at most ``timeout`` seconds.
 
         Raises :class:`slither.CallError` with the reason where none can start.
         """
-        self._link.request("await_ready", {"timeout": settings.milliseconds("timeout", timeout)})
+        self._link.request("await_ready", {"timeout": settings.duration("timeout", timeout)})
 
     def logs(self) -> list[str]:
         """Return the last lines that BEAM logged, newest last."""

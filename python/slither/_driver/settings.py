@@ -101,6 +101,11 @@ def _doubts(function: object, each: bool | None) -> Callable[[list[Payload]], st
     return partial(_takes.doubt, function, found)
 
 
+def workers(value: int) -> int:
+    """Return a number of workers that a pool can have."""
+    return _options.checked("workers", value, _options.WORKERS)
+
+
 def count(name: str, value: T) -> T:
     """Return a whole number of 1 or more; ValueError names what it is for."""
     return _options.checked(name, value, _options.whole(1))

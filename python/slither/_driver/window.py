@@ -39,7 +39,7 @@ class Target(NamedTuple):
 
     @classmethod
     def of_session(cls, session: str, timeout: int | None) -> Target:
-        """Return that of a session's calls, whatever they call: one window keeps their order."""
+        """Return that of a session's calls of one limit, whatever they call: see ``turns``."""
         return cls("slither._worker.named", "call", timeout, session)
 
 
@@ -95,6 +95,17 @@ class Job:
             if group.settled(self.number):
                 future._connection.writer.order(group.tell)
 
+    def fail(self, made: Callable[[], Exception]) -> None:
+        """Settle it where it has not gone out, and nobody has cancelled it."""
+        if self.future.begin():
+            self.settle(Answer(None, made, self.many))
+        else:
+            self.forget()
+
+    def cancelled(self, group: Group) -> bool:
+        """Cancel it if it is of a group, and has not gone out; tell whether it is cancelled."""
+        return group in self.groups and self.future.give_up()
+
     def kill(self) -> None:
         """Have BEAM end it, if it is out; in the writer."""
         if self.run is not None:
@@ -115,13 +126,17 @@ class Window:
     """The calls of one function: a run without an end."""
 
     def __init__(
-        self, connection: Connection, target: Target, window: int, over: Callable[[], object]
+        self,
+        connection: Connection,
+        target: Target,
+        window: int,
+        over: Callable[[Window], object],
     ) -> None:
         """Begin the run, in which as many as ``window`` jobs may be out.
 
-        ``over`` is called when the window of a session is empty, and takes no more.
+        ``over`` is called when the window of a session has ended, and takes no more.
         """
-        self._connection, self._window, self._target = connection, window, target
+        self._connection, self._window, self.target = connection, window, target
         self.waiting: deque[Job] = deque()
         self.out: dict[int, Job] = {}
         self.ended = False
@@ -129,9 +144,9 @@ class Window:
         self._asked = False
         self._next = 0
         self.identity = connection.new_id()
+        start = frame(frames.START, self.identity, *self.spec(target, window))
         connection.route(self.identity, self)
-        kind, spec = self.spec(target, window)
-        connection.write(frame(frames.START, self.identity, kind, spec))
+        connection.write(start)
 
     def spec(self, target: Target, window: int) -> tuple[str, dict[str, Payload]]:
         """Return the kind of the run, and what it is."""
@@ -151,7 +166,7 @@ class Window:
         self._asked = False
         while self.waiting and len(self.out) < self._window and not self.ended:
             job = self.waiting.popleft()
-            if not job.future.set_running_or_notify_cancel():
+            if not job.future.begin():
                 job.forget()
                 continue
             job.first, job.since = self._next, time.monotonic()
@@ -159,10 +174,10 @@ class Window:
             self._next += job.count
             self._connection.write(*batches.feed(self.identity, job.first, [job.body], job.count))
             job.body = b""
-        if self._target.session is not None and not self.out and not self.ended:
+        if self.target.session is not None and not self.out and not self.ended:
             self.ended = True
             self._connection.write(frame(frames.END, self.identity))
-            self._over()
+            self._over(self)
 
     def widen(self, window: int) -> None:
         """Let as many jobs be out from now on; in the writer."""
@@ -183,7 +198,7 @@ class Window:
                 job.settle(Answer(got, None, job.many))
             # One order to the writer serves all answers that come before it is carried out.
             # Of sessions there may be many, so that theirs end once nothing is out.
-            empty = self._target.session is not None and not self.out
+            empty = self.target.session is not None and not self.out
             if (self.waiting or empty) and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)
@@ -199,11 +214,9 @@ class Window:
             _first, job = self.out.popitem()
             job.settle(Answer(None, made, job.many))
         while self.waiting:
-            job = self.waiting.popleft()
-            if job.future.set_running_or_notify_cancel():
-                job.settle(Answer(None, made, job.many))
-            else:
-                job.forget()
+            self.waiting.popleft().fail(made)
+        if self.target.session is not None:
+            self._over(self)
 
     def drop(self, cancelled: list[Job]) -> None:
         """Take out jobs that were cancelled while they waited; in the writer."""
@@ -212,7 +225,7 @@ class Window:
             job.forget()
 
 
-Opens: TypeAlias = Callable[[Connection, Target, int, Callable[[], object]], Window]
+Opens: TypeAlias = Callable[[Connection, Target, int, Callable[[Window], object]], Window]
 """What begins a run: a class of windows."""
 
 

@@ -42,6 +42,8 @@ class Writer:
         self.next_look: Callable[[], float | None] = lambda: None
         """Tells after how many idle seconds to call :attr:`look`; None for never."""
         self.look: Callable[[], None] = lambda: None
+        self.failed: Callable[[Exception], None] = lambda _error: None
+        """Is told of an order that has raised; the writer goes on with the next."""
         self.thread = threading.Thread(target=self._run, name="slither-writer", daemon=True)
 
     ## For any thread
@@ -89,12 +91,20 @@ class Writer:
                 except Empty:
                     self.flush()
                     carry_out, _refuse, args = self._next_order()
-                carry_out(*args)
+                self._carry_out(carry_out, args)
         finally:
             self.stopped = True
             self._channel.shut()
             self._refuse_orders()
             self._ended()
+
+    def _carry_out(self, carry_out: _Step, args: tuple[object, ...]) -> None:
+        # Everything that this program asks for goes by here, and
+        # must not hang for ever because of one order.
+        try:
+            carry_out(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, others wait for their orders
+            self.failed(error)
 
     def _next_order(self) -> _Order:
         while True:
