@@ -41,12 +41,12 @@ def either(check: Check, constant: object) -> Check:
 # The longest time that BEAM's timers take, some 49 days.
 _LONGEST = 0xFFFFFFFF / 1_000
 DURATION: Check = (
-    "a number of seconds above 0",
+    "a number of seconds above 0, of 49 days at most",
     lambda value: _is_number(value) and 0 < value <= _LONGEST,
 )
 SECONDS: Check = either(DURATION, None)
 PAUSE: Check = (
-    "a number of seconds of 0 or more",
+    "a number of seconds of 0 or more, of 49 days at most",
     lambda value: _is_number(value) and 0 <= value <= _LONGEST,
 )
 BOOL: Check = ("True or False", lambda value: type(value) is bool)

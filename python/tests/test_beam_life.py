@@ -515,7 +515,11 @@ BAD_POOLS: list[tuple[Payload, type[Exception], str]] = [
     ({"size": 3}, TypeError, "'size' is an argument of the Beam itself: workers="),
     (7, TypeError, "pool takes a dict of options, not 7"),
     ({"max_rss": "much"}, ValueError, "pool: max_rss is a whole number of 1 or more, or None"),
-    ({"max_age": 0}, ValueError, "pool: max_age is a number of seconds above 0, or None, not 0"),
+    (
+        {"max_age": 0},
+        ValueError,
+        "pool: max_age is a number of seconds above 0, of 49 days at most, or None, not 0",
+    ),
     ({"log_level": "loud"}, ValueError, "pool: log_level is 'debug' or 'info' or"),
     ({"capture_failures": 3}, ValueError, "pool: capture_failures is a folder, or None"),
 ]

@@ -421,15 +421,36 @@ def test_closing_midway_stops_the_run(beam: slither.Beam) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("batch_size", 0, "a whole number of 1 or more, or 'auto', not 0"),
-        ("batch_time", 0, "batch_time is a number of seconds above 0, not 0"),
+        ("batch_size", 0, "a whole number from 1 to 1,000,000, or 'auto', not 0"),
+        (
+            "batch_size",
+            10**30,
+            "batch_size is a whole number from 1 to 1,000,000, or 'auto', not 1",
+        ),
+        ("batch_time", 0, "batch_time is a number of seconds above 0, of 49 days at most, not 0"),
+        (
+            "batch_time",
+            5e6,
+            "batch_time is a number of seconds above 0, of 49 days at most, not 5",
+        ),
+        ("isolate", 1, "isolate is True or False, not 1"),
+        ("progress", "no", "progress is True or False, not 'no'"),
+        ("trace", 7, "trace is a str, not 7"),
         ("max_in_flight", True, "max_in_flight is a whole number"),
         ("ordering", "sorted", "ordering is one of 'preserve', 'as_completed', not 'sorted'"),
         ("on_error", "ignore", "on_error is one of 'halt', 'skip', 'return', not 'ignore'"),
         ("on_error", route("bad"), "a map has no outputs to route to"),
         ("on_error", retry(then=route("bad")), "a map has no outputs to route to"),
-        ("timeout", 0, "timeout is a number of seconds above 0, or None, not 0"),
-        ("item_timeout", "1", "item_timeout is a number of seconds above 0, or None, not '1'"),
+        (
+            "timeout",
+            0,
+            "timeout is a number of seconds above 0, of 49 days at most, or None, not 0",
+        ),
+        (
+            "item_timeout",
+            "1",
+            "item_timeout is a number of seconds above 0, of .* or None, not '1'",
+        ),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_at_once(
@@ -437,6 +458,16 @@ def test_an_option_that_makes_no_sense_is_refused_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         beam.map(driven.double, [1], **{option: value})
+
+
+def test_a_batch_time_beside_a_size_is_refused(beam: slither.Beam) -> None:
+    for run in (beam.map, beam.amap):
+        with pytest.raises(ValueError, match=r"batch_time finds .* batch_size=7 sets it"):
+            run(driven.double, [1], batch_size=7, batch_time=0.05)
+    with pytest.raises(slither.PipeError, match=r"'batch_time' finds .* 'batch_size' sets it"):
+        slither.Pipe("p").python("s", driven.double, batch_size=7, batch_time=0.05)
+    slither.Pipe("p").python("s", driven.double, batch_size="auto", batch_time=0.05)
+    assert list(beam.map(driven.double, [1], batch_size=None, batch_time=0.05)) == [2]
 
 
 def test_a_function_that_the_worker_cannot_import_is_told(beam: slither.Beam) -> None:

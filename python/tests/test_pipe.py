@@ -129,8 +129,8 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("Did you mean 'batch_size'?", lambda: P.python("x", predict_batch, batchsize=3)),  # type: ignore[call-overload]
     ("of 1 or more, or 'auto'", lambda: P.python("x", predict_batch, batch_size=0)),
     ("True or False", lambda: P.python("x", predict_batch, isolate=1)),  # type: ignore[call-overload]
-    ("seconds above 0, or None", lambda: P.python("x", predict_batch, timeout=0)),
-    ("seconds above 0, or None", lambda: P.batch("x", timeout=float("inf"))),
+    ("of 49 days at most, or None", lambda: P.python("x", predict_batch, timeout=0)),
+    ("of 49 days at most, or None", lambda: P.batch("x", timeout=float("inf"))),
     ("'preserve' or", lambda: P.python("x", predict_batch, ordering="none")),  # type: ignore[call-overload]
     ("two ways to batch", lambda: P.python("x", predict_batch, weight=1, key=1)),
     ("go together", lambda: P.python("x", predict_batch, weight=item)),

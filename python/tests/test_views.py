@@ -134,7 +134,9 @@ def test_outside_a_worker_it_says_so() -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1.5, True, "1", float("inf"), float("nan")])
 def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
-    with pytest.raises(ValueError, match="timeout is a number of seconds above 0, or None, not"):
+    with pytest.raises(
+        ValueError, match=r"timeout is a number of seconds above 0, .* or None, not"
+    ):
         views.call("x", {}, timeout=timeout)
 
 

@@ -81,20 +81,18 @@ class MapRun(Run):
             "target": [taking.kind, *reference(function)],
             "max_in_flight": settings.count("max_in_flight", most),
             "on_error": policy,
-            "isolate": bool(asked["isolate"]),
+            "isolate": _options.checked("isolate", asked["isolate"], _options.BOOL),
             "timeout": settings.milliseconds("timeout", asked["timeout"]),
             "item_timeout": settings.milliseconds("item_timeout", asked["item_timeout"]),
         }
         if asked["session"] is not None:
             spec["session"] = _options.checked("session", asked["session"], _options.TEXT)
         if asked["trace"] is not None:
-            spec["trace"] = str(asked["trace"])
-        size = settings.batch_size(size)
-        took = settings.duration("batch_time", asked["batch_time"])
-        if size is None:
-            spec |= {"batch_size": "auto", "batch_time": took}
-        batching = Batching(size, most, beam.workers)
-        shown = shows(str(getattr(function, "__name__", "map")), items, asked["progress"])
+            spec["trace"] = settings.trace(asked["trace"])
+        spec |= settings.sizes(size, asked["batch_time"])
+        batching = Batching(settings.batch_size(size), most, beam.workers)
+        progress = _options.checked("progress", asked["progress"], _options.BOOL)
+        shown = shows(str(getattr(function, "__name__", "map")), items, progress)
         return cls(
             beam._link,
             spec,

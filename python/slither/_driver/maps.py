@@ -101,7 +101,7 @@ class Maps(Lifetime):
         *iterables: Iterable[Payload],
         each: bool | None = None,
         batch_size: int | Literal["auto"] | None = "auto",
-        batch_time: float = 0.05,
+        batch_time: float | None = None,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
@@ -126,8 +126,8 @@ class Maps(Lifetime):
         others are one item. Where annotations alone say a list, and an item is a list itself, it
         is a TypeError. With
         ``batch_size="auto"``, the default, batches begin with one item and grow until they take
-        a worker ``batch_time`` seconds. No worker gets more than its share of the items at hand:
-        a few slow ones go to all workers.
+        a worker ``batch_time`` seconds (0.05). No worker gets more than its share of the items at
+        hand: a few slow ones go to all workers.
 
         With several iterables the function takes an item of each, as with the built-in ``map``;
         the shortest ends it.
@@ -249,7 +249,7 @@ class Maps(Lifetime):
         *iterables: AnyIterable[Payload],
         each: bool | None = None,
         batch_size: int | Literal["auto"] | None = "auto",
-        batch_time: float = 0.05,
+        batch_time: float | None = None,
         max_in_flight: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",

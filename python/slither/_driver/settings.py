@@ -33,6 +33,9 @@ Many: TypeAlias = (
 )
 """A function of a batch."""
 Ordering: TypeAlias = Literal["preserve", "as_completed"]
+# The most items of a batch: a run keeps as many at hand.
+_LARGEST = 1_000_000
+_TRACE: _options.Check = ("a str", lambda value: isinstance(value, str))
 Kept: TypeAlias = "Literal['halt', 'skip'] | Policy"
 """What becomes of items that fail in a map whose results are those that went well."""
 OnError: TypeAlias = "Kept | Literal['return']"
@@ -43,7 +46,7 @@ class MapOptions(TypedDict, total=False):
     """The options of a map beside ``on_error``: see :meth:`slither.Beam.map`."""
 
     batch_size: int | Literal["auto"] | None
-    batch_time: float
+    batch_time: float | None
     max_in_flight: int | None
     ordering: Ordering
     isolate: bool
@@ -119,9 +122,30 @@ def batch_size(value: int | Literal["auto"] | None) -> int | None:
     """
     if value is None:
         return None
-    check = _options.either(_options.whole(1), "auto")
+    check = _options.either(_options.whole(1, _LARGEST), "auto")
     found = _options.checked("batch_size", value, check)
     return None if isinstance(found, str) else found
+
+
+def sizes(size: int | Literal["auto"] | None, time: float | None) -> dict[str, Payload]:
+    """Return the options of batches as BEAM gets them; none where their size is fixed.
+
+    >>> sizes("auto", None), sizes(7, None)
+    ({'batch_size': 'auto', 'batch_time': 50}, {})
+    """
+    took = None if time is None else duration("batch_time", time)
+    if batch_size(size) is None:
+        return {"batch_size": "auto", "batch_time": 50 if took is None else took}
+    if took is not None:
+        raise ValueError(
+            f"batch_time finds the size of batches, and batch_size={size} sets it: give one"
+        )
+    return {}
+
+
+def trace(value: str) -> str:
+    """Return a trace that can be sent."""
+    return _options.checked("trace", value, _TRACE)
 
 
 def duration(name: str, seconds: float) -> int:

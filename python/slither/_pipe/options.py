@@ -112,6 +112,8 @@ def needs(options: Mapping[str, Payload]) -> str | None:
         return "options 'weight' and 'max_weight' go together"
     if options.get("cardinality") == "many" and options.get("item_timeout") is not None:
         return "option 'item_timeout' does not go with cardinality='many': give a timeout"
+    if "batch_time" in options and isinstance(options.get("batch_size"), int):
+        return "option 'batch_time' finds the size of batches, and 'batch_size' sets it: give one"
     if "window" in options and "key" not in options:
         return "option 'window' goes with 'key'"
     return None
