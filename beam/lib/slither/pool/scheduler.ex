@@ -44,13 +44,6 @@ defmodule Slither.Pool.Scheduler do
   @spec release(Handle.t(), reference) :: :ok
   def release(handle, ref), do: GenServer.cast(handle.scheduler, {:release, ref})
 
-  @doc """
-  Gives a lane back whose worker keeps something for its holder: it does not stop before the next
-  request of the same `ref` is granted, or `release/2` says that there is none.
-  """
-  @spec park(Handle.t(), reference) :: :ok
-  def park(handle, ref), do: GenServer.cast(handle.scheduler, {:park, ref})
-
   @doc "Gives a lane back whose answer nobody waits for."
   @spec abandon(Handle.t(), reference) :: :ok
   def abandon(handle, ref), do: GenServer.cast(handle.scheduler, {:abandon, ref})
@@ -140,7 +133,6 @@ defmodule Slither.Pool.Scheduler do
   @impl true
   def handle_cast({:request, waiter}, state), do: react(Requests.request(state, waiter))
   def handle_cast({:release, ref}, state), do: react(Requests.release(state, ref))
-  def handle_cast({:park, ref}, state), do: react(Requests.park(state, ref))
   def handle_cast({:abandon, ref}, state), do: react(Requests.abandon(state, [ref]))
   def handle_cast({:end_session, ref}, state), do: react(Requests.end_session(state, ref))
   def handle_cast({:end_run, run}, state), do: react(Lifetimes.end_run(state, run))

@@ -78,6 +78,7 @@ defmodule Slither.Run.Carrier.Pool do
       session: plan.session,
       rebind: plan.on_session_lost == :rebind,
       run: plan.context.runtime[:run],
+      parks: plan.many,
       deadline: deadline(plan.queue_timeout)
     )
 
@@ -87,11 +88,10 @@ defmodule Slither.Run.Carrier.Pool do
   defp deadline(:infinity), do: nil
   defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
+  # The lane of a call with many values has parked its lease by itself: whoever reads the run may
+  # rest between a part and the answer.
   @impl true
-  def park(pool, ref) do
-    Scheduler.park(pool.handle, ref)
-    %{pool | lanes: Map.delete(pool.lanes, ref)}
-  end
+  def park(pool, ref), do: %{pool | lanes: Map.delete(pool.lanes, ref)}
 
   # A session's calls go in their order, so that this is one of them.
   @impl true
@@ -100,7 +100,8 @@ defmodule Slither.Run.Carrier.Pool do
       session: plan.session,
       worker: worker,
       service: if(plan.session == nil, do: :more),
-      run: plan.context.runtime[:run]
+      run: plan.context.runtime[:run],
+      parks: true
     )
 
     %{pool | asked: MapSet.put(pool.asked, ref)}
@@ -135,6 +136,7 @@ defmodule Slither.Run.Carrier.Pool do
       raw: plan.raw,
       capture: plan.capture,
       many: many(plan, batch),
+      returns: plan.many,
       payloads: payloads(batch)
     })
 
@@ -162,8 +164,8 @@ defmodule Slither.Run.Carrier.Pool do
   end
 
   @impl true
-  def done(%__MODULE__{handle: handle} = pool, ref, slot) do
-    if slot != nil and Handle.keep?(handle, slot) do
+  def done(%__MODULE__{handle: handle, plan: plan} = pool, ref, slot) do
+    if slot != nil and not plan.many and Handle.keep?(handle, slot) do
       %{pool | idle: [ref | pool.idle]}
     else
       Scheduler.release(handle, ref)
