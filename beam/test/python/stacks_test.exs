@@ -60,7 +60,8 @@ defmodule Slither.Python.StacksTest do
     test "deep down, as far as Python tells", %{pool: pool} do
       {stack, message} = over(pool, "deep")
       assert message =~ "it was in spin ("
-      assert String.ends_with?(stack, "\n  ...\n")
+      # Up to Python 3.12 a last line of dots says that there are more.
+      assert stack |> String.split("\n") |> length() >= 100
     end
 
     test "where it lets no signal through", %{pool: pool} do
