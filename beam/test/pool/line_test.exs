@@ -69,7 +69,11 @@ defmodule Slither.Pool.LineTest do
   # Of fifty of each kind, as a tree is put in balance from time to time.
   test "what the ledger does for an event does not grow with those who wait" do
     for session? <- [false, true] do
-      [few, many] = for count <- [200, 10_000], do: reductions(count, session?)
+      # The least of three, as a collection of garbage may come in between all the same.
+      [few, many] =
+        for count <- [200, 10_000],
+            do: Enum.min(for _ <- 1..3, do: reductions(count, session?))
+
       assert many < 4 * few, "#{few} reductions while 200 wait, #{many} while 10,000 do"
     end
   end
