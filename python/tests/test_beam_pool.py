@@ -326,5 +326,5 @@ class TestWhatNeverHangs:
                 slither.Beam(workers=many)
 
     def test_a_wait_has_a_limit(self, beam: slither.Beam) -> None:
-        with pytest.raises(ValueError, match="timeout is a number of seconds above 0, not None"):
+        with pytest.raises(ValueError, match=r"timeout is a number of seconds .* not None"):
             beam.wait_ready(None)  # type: ignore[arg-type]
