@@ -11,8 +11,9 @@ defmodule Slither.Testing.Drawing do
   @most 1_000
   @patience 20
 
+  @type source_of :: {:whole, Enumerable.t()} | {:rest, fun} | {:failed, Error.t()}
   @typedoc "An item's place, and what gives its values: an enumerable, or the rest of one."
-  @type source :: {index :: non_neg_integer, {:whole, Enumerable.t()} | {:rest, fun}}
+  @type source :: {index :: non_neg_integer, source_of}
 
   @enforce_keys [:cross, :raised]
   defstruct @enforce_keys
@@ -66,6 +67,8 @@ defmodule Slither.Testing.Drawing do
         {:ended, Enum.reverse(values), error, until}
     end
   end
+
+  defp step({:failed, error}, _how), do: {:ended, error}
 
   defp step(source, how) do
     case reduce(source, {:cont, nil}) do

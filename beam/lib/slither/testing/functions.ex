@@ -42,16 +42,16 @@ defmodule Slither.Testing.Functions do
   defp sources(results) do
     for {result, index} <- Enum.with_index(results) do
       case result do
-        {:ok, values} -> {index, {:whole, enumerable(values)}}
-        {:error, error} -> {index, {:whole, Stream.map([1], fn _ -> raise error end)}}
+        {:ok, values} -> {index, source(values)}
+        {:error, error} -> {index, {:failed, error}}
       end
     end
   end
 
-  defp enumerable(values) do
+  defp source(values) do
     if Enumerable.impl_for(values) != nil and (is_struct(values) or not is_map(values)),
-      do: values,
-      else: Stream.map([1], fn _ -> raise not_many(values) end)
+      do: {:whole, values},
+      else: {:failed, not_many(values)}
   end
 
   defp not_many(value) do

@@ -62,7 +62,7 @@ defmodule Slither.Testing.Lane do
     answer = make_ref()
     call = fn -> Functions.run(lane.functions, job, lane.number, lane.cursors) end
     # The outcome is why the process ends: one message for that and for any other end of it.
-    {runner, monitor} = spawn_monitor(fn -> exit({answer, call.()}) end)
+    {runner, monitor} = spawn_monitor(__MODULE__, :perform, [answer, call])
     running = {job, answer, runner, monitor}
     {{outcome, cursors}, asked} = await(running, timer(job), lane)
     Process.demonitor(monitor, [:flush])
@@ -74,6 +74,10 @@ defmodule Slither.Testing.Lane do
     if asked, do: Reports.lane_idle(asked, job.ref)
     %{lane | cursors: cursors}
   end
+
+  @doc false
+  @spec perform(reference, (() -> term)) :: no_return
+  def perform(answer, call), do: exit({answer, call.()})
 
   # The pool is to say when the run is over, for which a call has left something to draw.
   defp keeps(job, lane) do
