@@ -502,7 +502,7 @@ def test_an_erl_that_cannot_run_it_is_an_exception_with_its_words(
 
 @pytest.mark.parametrize("workers", [0, -1, True, "2", 1.5])
 def test_a_count_of_workers_that_makes_no_sense_is_refused(workers: Payload) -> None:
-    with pytest.raises(ValueError, match="workers is a whole number of 1 or more"):
+    with pytest.raises(ValueError, match="workers is a whole number from 1 to 1,000"):
         slither.Beam(workers=workers)
 
 
