@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 
-from slither import views
 from slither.worker import progress, session
 
 

@@ -54,7 +54,9 @@ if mode == "asked":
     os.truncate(stacks, 8216)
     asks, _ = os.pipe()
     told = map(os.fstat, (stacks, asks))
-    hello["stacks"] = [[fd, f.st_dev, f.st_ino] for fd, f in zip((stacks, asks), told)]
+    hello["stacks"] = [
+        [fd, f.st_dev, f.st_ino] for fd, f in zip((stacks, asks), told, strict=True)
+    ]
     os.pwrite(stacks, struct.pack("<QQQ", 0, 0, os.getpid()), 0)
     asked = 0
 send([0, VERSION, hello])
