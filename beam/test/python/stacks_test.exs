@@ -60,8 +60,8 @@ defmodule Slither.Python.StacksTest do
     test "deep down, as far as Python tells", %{pool: pool} do
       {stack, message} = over(pool, "deep")
       assert message =~ "it was in spin ("
-      # Up to Python 3.12 a last line of dots says that there are more.
-      assert stack |> String.split("\n") |> length() >= 100
+      # Python tells of a hundred frames; up to 3.12 a last line of dots says that there are more.
+      assert stack =~ ~r/ in deep\n.* in deep\n/
     end
 
     test "where it lets no signal through", %{pool: pool} do
