@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # What is used beside Slither is not installed where only the part without BEAM runs.
+    beside = Path(__file__).parent / "ecosystem"
+    return True if config.getoption("--without-beam") and collection_path == beside else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--without-beam"):
         return
