@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING
 
-from slither._driver import launch, settings
+from slither._driver import search, settings
 from slither._driver.functions import main_module, reference
 from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
@@ -50,8 +50,10 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``workers``: processes in the pool, 1 to 1,000; by default one for each core;
     - ``python``: the workers' interpreter; by default this one;
     - ``preload``: modules to import when a worker starts;
-    - ``paths``: folders for the workers' ``sys.path``; this program's own come by themselves;
-    - ``env``: environment variables for the workers, None to remove one;
+    - ``paths``: folders to search before the others; this program's own ``sys.path`` comes by
+      itself, in its order, so that workers import what it imports;
+    - ``env``: environment variables for the workers, None to remove one; a ``PYTHONPATH`` is
+      searched after ``paths``;
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
@@ -100,12 +102,14 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         if initializer is not None:
             encode(arguments := list(initargs), "initargs")
             first = [*reference(initializer), arguments]
+        variables = dict(env or {})
+        mine = [*(os.fspath(path) for path in paths), *search.given_path(variables)]
         facts = {
             "size": size,
             "python": interpreter,
             "preload": list(preload),
-            "paths": [*(os.fspath(path) for path in paths), *launch.search_path(interpreter)],
-            "env": {"PYTHONPATH": launch.python_path() or None, **(env or {})},
+            "paths": [*mine, *search.search_path(interpreter)],
+            "env": search.environment(variables),
             "cd": None if cwd is None else os.fspath(cwd),
             "main": main_module(),
             "argv": settings.arguments(),

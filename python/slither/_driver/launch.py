@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections import deque
 from typing import IO
@@ -130,35 +129,3 @@ def advice() -> str:
         if shutil.which(tool):
             return f"Install Erlang/OTP 25 or newer: {command}"
     return "Install Erlang/OTP 25 or newer: https://www.erlang.org/downloads"
-
-
-def search_path(python: str) -> list[str]:
-    """Return the folders that a worker needs to import what this program can."""
-    if os.path.realpath(python) != os.path.realpath(sys.executable):
-        # Another interpreter has its own packages, so it gets only the folder of the script.
-        return [os.path.abspath(sys.path[0])] if sys.path else []
-    import sysconfig
-
-    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
-    kept: list[str] = []
-    for entry in sys.path:
-        try:
-            path = os.path.realpath(entry or os.getcwd())
-        except FileNotFoundError:
-            # Somebody deleted the folder that the program runs in.
-            continue
-        standard = path in own or path.endswith("lib-dynload") or not os.path.exists(path)
-        if not standard and path not in kept:
-            kept.append(path)
-    return kept
-
-
-def python_path() -> str:
-    """Return the ``PYTHONPATH`` of workers, with which they find this same package."""
-    import sysconfig
-
-    inherited = os.environ.get("PYTHONPATH", "")
-    parent = os.path.dirname(_PACKAGE)
-    standard = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    kept = [] if parent in standard else [parent]
-    return os.pathsep.join(kept + ([inherited] if inherited else []))

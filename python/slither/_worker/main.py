@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 
 import msgpack
 
@@ -107,7 +108,8 @@ class Runtime:
         install_hooks()
         if settings.capture:
             self._capture = Capture(link.reports, self._marker.words)
-        sys.path[:0] = settings.paths
+        if settings.paths:
+            sys.path[:] = _first(settings.paths, sys.path)
         try:
             with signals.Running():
                 targets.load_first(settings.preload, settings.initializer)
@@ -180,6 +182,13 @@ class Runtime:
         timed.slot = None
         self._link.reader.ended = True
         current.link = None
+
+
+def _first(paths: Sequence[str], own: list[str]) -> list[str]:
+    # What is named stands in that order, the standard library too: it is not to stay ahead of the
+    # packages of one that named it behind them.
+    named = {os.path.realpath(path) for path in paths}
+    return [*paths, *(entry for entry in own if os.path.realpath(entry) not in named)]
 
 
 def _exit_soon(status: int) -> None:

@@ -30,7 +30,7 @@ defmodule Slither.Pool.Settings do
       default: [],
       doc: "Modules to import when a worker starts; handlers register themselves so."
     ],
-    paths: [type: {:list, :string}, default: [], doc: "Folders to add to `sys.path`."],
+    paths: [type: {:list, :string}, default: [], doc: "Folders that `sys.path` begins with."],
     env: [
       type: {:or, [:keyword, {:list, :any}, :map]},
       default: [],
