@@ -180,6 +180,20 @@ defmodule Slither.Python.PeerTest do
       ready(context.listener, context.pool)
     end
 
+    # A pool that ends shuts its workers down; a caller may hear of that before it hears of the pool.
+    test "of an owner that its pool ends fail as calls of a pool that stopped" do
+      context = pool()
+      task = call(context.pool, ["1"])
+      hear_call(context.peer)
+      workers = {:via, Registry, {Slither.Python.Registry, {:workers, context.pool}}}
+      [{_id, owner, _type, _modules}] = DynamicSupervisor.which_children(workers)
+      :sys.terminate(owner, :shutdown)
+      assert {:error, %Error{reason: :pool_unavailable} = error} = await(task)
+      assert error.message == "the pool stopped"
+      await_end(context.peer)
+      ready(context.listener, context.pool)
+    end
+
     test "that a process refuses by no number end it, in its words" do
       context = pool()
       task = call(context.pool, ["1"])

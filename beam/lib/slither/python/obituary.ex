@@ -203,8 +203,10 @@ defmodule Slither.Python.Obituary do
   def protocol(pool, slot, why),
     do: error(pool, :protocol_error, "Python worker #{slot} broke the protocol: #{why}")
 
-  @doc "The process that owned it ended."
+  @doc "The process that owned it ended. Nobody but its pool's supervisor shuts it down."
   @spec crashed(term) :: Error.t()
+  def crashed(:shutdown), do: %Error{reason: :pool_unavailable, message: "the pool stopped"}
+
   def crashed(reason) do
     message = "the worker's owner ended: #{Exception.format_exit(reason)}"
     %Error{reason: :worker_died, message: message}
