@@ -121,6 +121,17 @@ def test_a_pool_is_resized_while_it_works(escript: None) -> None:
                 beam.resize(wrong)  # type: ignore[arg-type]
 
 
+def test_runs_wait_for_each_other_however_short_the_queue_is(escript: None) -> None:
+    expected = [2 * n for n in range(200)]
+    with slither.Beam(workers=2, pool={"max_queue": 1}) as beam:
+        # While the workers start, one call may wait: a map would have asked for eight.
+        maps = [beam.map(driven.double, range(200), batch_size=1) for _ in range(4)]
+        futures = [beam.submit(driven.double, n) for n in range(200)]
+        for results in zip(*maps, strict=True):
+            assert len(set(results)) == 1
+        assert [future.result(PATIENCE) for future in futures] == expected
+
+
 def test_a_table_has_two_names(beam: slither.Beam) -> None:
     table = beam.table("named_twice")
     table["a"] = 1

@@ -51,12 +51,19 @@ defmodule Slither.Python.Pool do
   pool of its name runs.
   """
   @spec start_link(keyword) :: Supervisor.on_start() | {:error, Error.t()}
-  def start_link(options) do
+  def start_link(options), do: start_checked(options, [])
+
+  @doc false
+  # The pool of a Python program, whose runs share it with nobody.
+  @spec start_driven(keyword) :: Supervisor.on_start() | {:error, Error.t()}
+  def start_driven(options), do: start_checked(options, runs_wait?: true)
+
+  defp start_checked(options, own) do
     with {:ok, checked} <- check(options) do
       # The view server is named in the application's environment, since what answers views
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
-      start(Settings.new(checked, views))
+      start(struct!(Settings.new(checked, views), own))
     end
   end
 

@@ -343,6 +343,38 @@ defmodule Slither.Pool.PoolTest do
     end
   end
 
+  describe "max_queue: of a run" do
+    test "has it wait for its own batches" do
+      # Four lanes could be had; while the pool starts, none is there, and one may be waited for.
+      pool = start_pool(size: 2, max_queue: 1)
+      options = options(pool, "identity", batch_size: 1)
+      assert {:ok, items} = Slither.dispatch(1..100, options)
+      assert Enum.map(items, & &1.payload) == Enum.to_list(1..100)
+    end
+
+    test "has it wait for others once it has begun" do
+      pool = ready_pool(window: 1, max_queue: 1)
+      gate = path("gate")
+      retry = {:retry, max_attempts: 2, base_ms: 500, jitter: false}
+      options = options(pool, "hold_and_fail_first", on_error: retry)
+      task = Task.async(fn -> Slither.dispatch([gate], options) end)
+      await_running(pool)
+      {handle, one, nil} = request(pool)
+      File.write!(gate, "")
+      assert_receive {{_, :lane}, {:granted, ^one, _lane}}, patience()
+      # The run pauses, and others have its place and all of the queue.
+      {_handle, two, nil} = request(pool, admitted: true)
+      await_queue(pool, 2)
+      for ref <- [one, two], do: Scheduler.release(handle, ref)
+      assert {:ok, [%{payload: ^gate}]} = Task.await(task, patience())
+    end
+
+    defp await_queue(pool, count) do
+      {:ok, %{queue: queue}} = Pool.status(pool)
+      if queue < count, do: await_queue(pool, count)
+    end
+  end
+
   describe "queue_timeout:" do
     test "ends a wait that is too long" do
       pool = ready_pool(window: 1)

@@ -148,7 +148,8 @@ defmodule Slither.Driver.Server do
       with {:ok, pool, level} <- Options.pool(settings) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
-        Supervisor.start_link([Tables.supervisor(), {Pool, pool}], strategy: :one_for_one)
+        pool = %{Pool.child_spec(pool) | start: {Pool, :start_driven, [pool]}}
+        Supervisor.start_link([Tables.supervisor(), pool], strategy: :one_for_one)
       end
     else
       {:error, Faults.version_mismatch(version)}

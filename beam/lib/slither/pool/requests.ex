@@ -15,7 +15,7 @@ defmodule Slither.Pool.Requests do
       state.error != nil and not Staff.serving?(state.staff) ->
         deny(state, waiter, Errors.unavailable(settings.name, state.error))
 
-      waiting >= settings.max_queue ->
+      waiting >= settings.max_queue and not waits?(waiter, settings) ->
         deny(state, waiter, Errors.saturated(settings.name, waiting, settings.max_queue))
 
       true ->
@@ -29,6 +29,9 @@ defmodule Slither.Pool.Requests do
       do: deny(state, waiter, Errors.session_in_use(settings.name, waiter.session)),
       else: queue(state, waiter)
   end
+
+  defp waits?(%Waiter{admitted: admitted, run: run}, settings),
+    do: admitted or (settings.runs_wait? and run != nil)
 
   defp queue(state, waiter) do
     state = State.watch(state, waiter.owner, :owner)

@@ -144,7 +144,8 @@ defmodule Slither.Pool.Settings do
 
   @enforce_keys Keyword.keys(@options)
   defstruct Keyword.keys(@options) ++
-              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores]
+              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores] ++
+              [runs_wait?: false]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
@@ -155,7 +156,8 @@ defmodule Slither.Pool.Settings do
   Its scheduler works with the supervisors of `workers` and of the pool's own `tasks`, and with a
   table of the ids of `sessions`, which outlives it: one that starts anew knows them to be lost.
   `chores` is the module whose functions the tasks run: `Slither.Pool.SessionCalls`, which makes
-  calls of the pool and so stands above its scheduler.
+  calls of the pool and so stands above its scheduler. `runs_wait?` says that a run waits where the
+  queue is full: those of a Python program wait for each other.
   """
   @type t :: %__MODULE__{
           name: atom,
@@ -168,7 +170,8 @@ defmodule Slither.Pool.Settings do
           workers: Supervisor.supervisor() | nil,
           tasks: Supervisor.supervisor() | nil,
           sessions: :ets.tid() | nil,
-          chores: module | nil
+          chores: module | nil,
+          runs_wait?: boolean
         }
 
   @doc "The table of options."

@@ -7,7 +7,7 @@ defmodule Slither.Pool.Waiter do
 
   @enforce_keys [:ref, :owner, :inbox]
   defstruct [:ref, :owner, :inbox, :session, :worker, :run, :deadline, :service] ++
-              [rebind: false, parks: false, seq: 0]
+              [rebind: false, parks: false, admitted: false, seq: 0]
 
   @typedoc """
   `inbox` is told the answer, and `owner` is the process that the lease will belong to. A request
@@ -18,6 +18,7 @@ defmodule Slither.Pool.Waiter do
   id of the run that the lane is for. A `service` is about a session, or about what a worker holds
   of a run, and is no call of it: it never binds a session, and needs no place in the queue. `:more`
   goes on with a call whose worker holds what is left of it.
+  `admitted` says that it is of a run that has had a lane: its queue may be full by now, and it waits.
   `parks` has the lease parked once its lane says that it is idle: see `Ledger.park/2`. `seq` numbers all requests in the order of asking.
   """
   @type t :: %__MODULE__{
@@ -31,6 +32,7 @@ defmodule Slither.Pool.Waiter do
           service: nil | :stop | :expire | :move | :more,
           rebind: boolean,
           parks: boolean,
+          admitted: boolean,
           seq: non_neg_integer
         }
 end

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 
-from slither.worker import Failure, batch_handler, progress, session
+from slither.worker import Failure, batch_handler, context, progress, session
 
 
 def identity(items):
@@ -36,6 +36,14 @@ def hold(items):
             while not os.path.exists(path):
                 time.sleep(0.002)
     return [os.getpid() for _ in items]
+
+
+def hold_and_fail_first(items):
+    """As `hold`; the first attempt fails then."""
+    hold(items)
+    if context().attempt == 1:
+        raise ValueError("at first")
+    return items
 
 
 def spin(items):

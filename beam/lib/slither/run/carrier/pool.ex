@@ -2,6 +2,10 @@ defmodule Slither.Run.Carrier.Pool do
   @moduledoc false
   # Runs batches on leased lanes of a pool's workers. A lane is kept from batch to batch while nobody
   # else waits for one, and known by the reference with which it was asked for.
+  #
+  # A pool's queue may be too short for all lanes that a run could use. Its first request is refused
+  # then, as any call is; but a run that has a lane, or waits for one, goes on with that, and asks for
+  # more once it has got it or given it back.
 
   @behaviour Slither.Run.Carrier
 
@@ -13,13 +17,15 @@ defmodule Slither.Run.Carrier.Pool do
 
   @enforce_keys [:plan, :inbox, :handle, :head, :context]
   defstruct [:plan, :inbox, :handle, :head, :context, :monitor, :gone] ++
-              [idle: [], requested: MapSet.new(), asked: MapSet.new(), lanes: %{}]
+              [idle: [], requested: MapSet.new(), asked: MapSet.new(), lanes: %{}] ++
+              [admitted?: false, full?: false]
 
   @typedoc """
   `head` begins each call, and `context` is the run's, encoded. `requested` are the references of what
   was asked for, `asked` those of requests to go on with a batch, `lanes` what was granted, and
   `idle` those of them that have no batch. `monitor` is
-  that of the pool's scheduler; once it has ended, `gone` says so.
+  that of the pool's scheduler; once it has ended, `gone` says so. `admitted?` says that a lane was
+  granted before, and `full?` that the queue had no room for as many requests as there could be.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -32,7 +38,9 @@ defmodule Slither.Run.Carrier.Pool do
           idle: [reference],
           requested: MapSet.t(reference),
           asked: MapSet.t(reference),
-          lanes: %{optional(reference) => pid}
+          lanes: %{optional(reference) => pid},
+          admitted?: boolean,
+          full?: boolean
         }
 
   @impl true
@@ -40,8 +48,10 @@ defmodule Slither.Run.Carrier.Pool do
     watch(%__MODULE__{plan: plan, inbox: inbox, handle: handle, head: head, context: context})
   end
 
-  defp watch(pool),
-    do: %{pool | monitor: Mailbox.monitor(pool.inbox, pool.handle.scheduler), gone: nil}
+  defp watch(%__MODULE__{inbox: inbox, handle: %{scheduler: scheduler}} = pool) do
+    monitor = Mailbox.monitor(inbox, scheduler)
+    %{pool | monitor: monitor, gone: nil, admitted?: false, full?: false}
+  end
 
   @impl true
   def place(%__MODULE__{idle: [ref | idle]} = pool), do: {:ok, ref, %{pool | idle: idle}}
@@ -64,8 +74,17 @@ defmodule Slither.Run.Carrier.Pool do
   def want(%__MODULE__{plan: plan, handle: handle} = pool, todo, out) do
     capacity = min(plan.capacity, Handle.lanes(handle))
     missing = min(todo, capacity - out) - MapSet.size(pool.requested)
-    if missing > 0, do: Enum.reduce(1..missing, pool, fn _, pool -> request(pool) end), else: pool
+
+    cond do
+      missing <= 0 -> pool
+      pool.full? -> if alone?(pool), do: request(pool), else: pool
+      true -> Enum.reduce(1..missing, pool, fn _, pool -> request(pool) end)
+    end
   end
+
+  # Whether nothing that the run has, or has asked for, would have it go on.
+  defp alone?(%__MODULE__{requested: requested, lanes: lanes}),
+    do: lanes == %{} and MapSet.size(requested) == 0
 
   @impl true
   def workers(%__MODULE__{plan: plan, handle: handle}),
@@ -79,6 +98,7 @@ defmodule Slither.Run.Carrier.Pool do
       rebind: plan.on_session_lost == :rebind,
       run: plan.context.runtime[:run],
       parks: plan.many,
+      admitted: pool.admitted? and alone?(pool),
       deadline: deadline(plan.queue_timeout)
     )
 
@@ -165,6 +185,8 @@ defmodule Slither.Run.Carrier.Pool do
 
   @impl true
   def done(%__MODULE__{handle: handle, plan: plan} = pool, ref, slot) do
+    pool = %{pool | full?: false}
+
     if slot != nil and not plan.many and Handle.keep?(handle, slot) do
       %{pool | idle: [ref | pool.idle]}
     else
@@ -192,14 +214,17 @@ defmodule Slither.Run.Carrier.Pool do
     asked? = MapSet.member?(pool.asked, ref)
     pool = answered(pool, ref)
 
-    if asked?,
-      do: {:lost, ref, rest_lost(pool, error), leave(pool, ref)},
-      else: {:denied, error, pool}
+    cond do
+      asked? -> {:lost, ref, rest_lost(pool, error), leave(pool, ref)}
+      error.reason == :saturated and not alone?(pool) -> {:ok, %{pool | full?: true}}
+      true -> {:denied, error, pool}
+    end
   end
 
   def message(pool, {:lane_lost, ref, error}) do
     idle = List.delete(pool.idle, ref)
-    {:lost, ref, error, %{pool | idle: idle, lanes: Map.delete(pool.lanes, ref)}}
+    lanes = Map.delete(pool.lanes, ref)
+    {:lost, ref, error, %{pool | idle: idle, lanes: lanes, full?: false}}
   end
 
   def message(%__MODULE__{monitor: monitor} = pool, {:down, monitor, reason}) do
@@ -244,8 +269,10 @@ defmodule Slither.Run.Carrier.Pool do
 
   def end_run(_pool), do: :ok
 
-  defp had(pool, ref, lane),
-    do: %{answered(pool, ref) | lanes: Map.put(pool.lanes, ref, lane)}
+  defp had(pool, ref, lane) do
+    lanes = Map.put(pool.lanes, ref, lane)
+    %{answered(pool, ref) | lanes: lanes, admitted?: true, full?: false}
+  end
 
   defp answered(pool, ref) do
     %{
