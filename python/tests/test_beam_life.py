@@ -423,6 +423,20 @@ def test_a_beam_closes_while_a_thread_reads(escript: Path) -> None:
     assert "the Beam is closed" in str(found)
 
 
+def test_the_end_of_a_busy_worker_is_no_death(
+    escript: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        with slither.Beam(workers=4) as beam:
+            futures = [beam.submit(driven.hang, PATIENCE) for _ in range(4)]
+            while sum(worker["calls"] for worker in beam.status()["workers"]) < len(futures):
+                pass
+        assert not [record for record in caplog.records if record.name == "slither.beam"]
+        for future in futures:
+            with pytest.raises(slither.BeamClosed):
+                future.result()
+
+
 def test_a_beam_that_nobody_holds_is_closed(escript: Path) -> None:
     beam = slither.Beam(workers=1)
     results = beam.map(driven.echo, [1, 2])

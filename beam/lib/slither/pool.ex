@@ -22,6 +22,7 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Leftovers, Options}
   alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status}
+  alias Slither.Python.Worker
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -204,6 +205,15 @@ defmodule Slither.Python.Pool do
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
   def call(name, target, payloads, options \\ []) do
     with {:ok, handle} <- handle(name), do: Call.run(handle, target, payloads, options)
+  end
+
+  @doc false
+  # The end of a pool nears, and nobody waits for what its workers are at. This is no death of theirs.
+  @spec kill_busy(name) :: :ok | {:error, Error.t()}
+  def kill_busy(name) do
+    with {:ok, handle} <- handle(name),
+         {:ok, owners} <- Scheduler.owners(handle),
+         do: Enum.each(owners, &Worker.kill_busy/1)
   end
 
   ## For runs

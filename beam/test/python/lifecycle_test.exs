@@ -53,6 +53,20 @@ defmodule Slither.Python.LifecycleTest do
     end
   end
 
+  test "workers whose calls nobody waits for are ended without a word; idle ones go on" do
+    pool = ready_pool(size: 2)
+    listen(pool)
+    task = Task.async(fn -> call(pool, "spin", 0) end)
+    busy = await_running(pool)
+    [idle] = os_pids(pool, :ready) -- [busy]
+    assert Pool.kill_busy(pool) == :ok
+    assert await_down(pool, busy) == :worker_stopped
+    assert {:error, %DispatchError{cause: %Error{reason: :worker_stopped}}} = Task.await(task)
+    assert idle in os_pids(pool, :ready)
+    stop_supervised!(pool)
+    refute_received {:log, :error, _text, _metadata}
+  end
+
   describe "a worker that leaves" do
     defp notes do
       folder = Path.dirname(path("x"))

@@ -12,7 +12,7 @@ defmodule Slither.Driver.Server do
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
   alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, Guard, Handshake, Pool, Transport}
+  alias Slither.Python.{Asks, Handshake, Pool, Transport}
 
   @kinds %{"map" => MapRun, "pipe" => PipeRun, "gather" => GatherRun, "values" => ValuesRun}
 
@@ -213,10 +213,7 @@ defmodule Slither.Driver.Server do
   end
 
   defp stop_pools(pools) do
-    with {:ok, %{workers: workers}} <- Pool.status(:default) do
-      for %{calls: calls, os_pid: os_pid} <- workers, calls > 0, do: Guard.kill(os_pid)
-    end
-
+    Pool.kill_busy(:default)
     Supervisor.stop(pools, :shutdown)
   end
 
