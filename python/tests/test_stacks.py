@@ -145,6 +145,9 @@ def test_what_was_ended_says_where_it_was(escript: Path) -> None:
         killed = stuck.exception(PATIENCE / 1_000)
         assert isinstance(killed, slither.CallKilled)
         assert killed.stack == told["stack"]
+        in_session = beam.submit_with(driven.hang, (600,), session="a")
+        assert await_stack(beam, " in hang\n")["call"] == "driven.hang"
+        assert in_session.kill()
 
 
 def await_stack(beam: slither.Beam, text: str) -> dict[str, Any]:

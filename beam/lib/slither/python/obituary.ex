@@ -53,8 +53,8 @@ defmodule Slither.Python.Obituary do
   @spec line(Error.t(), Call.t() | nil) :: String.t()
   def line(error, nil), do: "#{Exception.message(error)}; it ran no call"
 
-  def line(error, %Call{batch: batch, head: head}),
-    do: "#{Exception.message(error)}; it ran #{target(Frame.call_target(head))}, batch #{batch}"
+  def line(error, %Call{batch: batch} = call),
+    do: "#{Exception.message(error)}; it ran #{target(Call.target(call))}, batch #{batch}"
 
   @doc "What a call is of, as a sentence names it."
   @spec target([term]) :: String.t()

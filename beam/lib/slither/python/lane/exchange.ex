@@ -6,17 +6,17 @@ defmodule Slither.Python.Lane.Exchange do
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
   alias Slither.Python.{Call, Fault, Job, Limit, Outcome, Part, Timing}
-  alias Slither.Python.Lane.{Entries, Results}
+  alias Slither.Python.Lane.{Entries, Named, Results}
 
   @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
   defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :worker, :capture, :frame] ++
-              [:asked, items: 1, tape: {[], false}, killed?: false]
+              [:asked, :named, items: 1, tape: {[], false}, killed?: false]
 
   @typedoc """
   Call `id` of a job for a `worker`, written at `sent` with so many `items`; its results are decoded
   in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
   what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
-  `killed?` says that the caller had the call killed.
+  `killed?` says that the caller had the call killed, and `named` what it calls, where its head does not.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -30,6 +30,7 @@ defmodule Slither.Python.Lane.Exchange do
           capture: Slither.Python.Capture.t() | nil,
           frame: iodata | nil,
           asked: pid | nil,
+          named: [String.t()] | nil,
           items: pos_integer,
           tape: {list, boolean},
           killed?: boolean
@@ -76,7 +77,8 @@ defmodule Slither.Python.Lane.Exchange do
       slot: lane.slot,
       worker: lane.worker,
       capture: capture,
-      frame: capture && frame
+      frame: capture && frame,
+      named: Named.target(job.head, job.payloads)
     }
   end
 
@@ -98,6 +100,7 @@ defmodule Slither.Python.Lane.Exchange do
       context: job.context,
       batch: job.batch,
       head: job.head,
+      named: exchange.named,
       record: record
     }
   end
@@ -168,7 +171,8 @@ defmodule Slither.Python.Lane.Exchange do
   def down(exchange, error, :crashed), do: Outcome.died(error, exchange.timing)
 
   def down(%__MODULE__{id: id, job: job} = exchange, error, id) do
-    facts = %{target: Frame.call_target(job.head), batch: job.batch, attempt: job.attempt}
+    target = exchange.named || Frame.call_target(job.head)
+    facts = %{target: target, batch: job.batch, attempt: job.attempt}
     {at, details} = Map.pop(error.details, :at)
     outcome = Outcome.died(%{error | details: Map.merge(details, facts)}, exchange.timing)
     if at, do: %{outcome | at: Results.place(exchange.results, at)}, else: outcome
