@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from slither import _annotations
 from slither._annotations import NOTHING, says
 from slither._references import ITEM_MARK
+from slither._tables import FRAME_MARK, FrameKind
 
 BATCH_MARK = "__slither_batch_handler__"
 """Marks a function that takes the list of a batch's items."""
@@ -59,6 +60,40 @@ def mark_batch(function: Callable[..., object]) -> None:
         setattr(function, BATCH_MARK, True)
     except (AttributeError, TypeError):
         _unmarkable.append(function)
+
+
+def mark_frame(function: Callable[..., object], kind: FrameKind) -> None:
+    """Mark a function as one of a frame; TypeError for what has no place for a mark."""
+    try:
+        setattr(function, FRAME_MARK, kind)
+    except (AttributeError, TypeError):
+        raise TypeError(f"as_={kind!r} marks a function of yours, not {function!r}") from None
+
+
+def frame(function: object) -> FrameKind | None:
+    """Return the kind of frame that a function takes its batch as, by its mark."""
+    kind: FrameKind | None = getattr(function, FRAME_MARK, None)
+    return kind
+
+
+def checked_frame(
+    function: object, asked: FrameKind | None, each: bool | None = None
+) -> FrameKind | None:
+    """Return what frame a function gets; TypeError where that is not what it says of itself."""
+    marked = frame(function)
+    kind = marked if asked is None else asked
+    if kind is None:
+        return None
+    if each or getattr(function, ITEM_MARK, 0) != 0:
+        by = "each=True" if each else "the mark @slither.worker.item_handler"
+        raise TypeError(
+            f"as {kind} a batch is one frame, and by {by} the function takes one item"
+        )
+    if marked not in (None, kind):
+        raise TypeError(
+            f"the function is marked as one of a frame of {marked}: as {kind} it can't be called"
+        )
+    return kind
 
 
 def is_batch(function: Callable[..., object]) -> bool:
@@ -186,8 +221,10 @@ def contradiction(
 
     ``document`` is what that says the function takes: ``item``, ``list`` or ``each``; with
     ``many`` each item has many results. The first of the two is whether it fails for certain;
-    else it may be meant so.
+    else it may be meant so. What gets its batch as a frame is annotated as its package likes.
     """
+    if frame(function) is not None:
+        return None
     found = takes(function)
     marked = found.why in ("item_handler", "batch_handler")
     if marked and document not in ("each", found.what):

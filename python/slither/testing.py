@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from slither import _takes
 from slither._driver.errors_in import to_error
 from slither._errors import SlitherError
+from slither._tables import FrameKind
 from slither._testing.fake import FakeBeam
 from slither._types import Payload
 from slither._version import MAX_FRAME
@@ -71,6 +72,7 @@ def run_handler(
     batch: int = 0,
     attempt: int = 1,
     many: bool = False,
+    as_: FrameKind | None = None,
 ) -> list[Payload]:
     """Run a handler on one batch, as a worker does, and return its results.
 
@@ -80,7 +82,8 @@ def run_handler(
     :meth:`slither.Beam.map` would raise it. A generator that fails midway fails the batch, too.
     State in :func:`slither.worker.session` stays from call to call of a session, or of a run.
     With ``many``, as of a stage with ``cardinality="many"``, each result is the list of an item's
-    values; the exception of one that failed stands behind them.
+    values; the exception of one that failed stands behind them. ``as_`` gives it the batch as one
+    frame, as the option of a stage does.
 
     >>> from slither.worker import Failure
     >>> run_handler(lambda row: 2 * row, [1, 2])
@@ -90,8 +93,17 @@ def run_handler(
     >>> run_handler(lambda text: iter(text), ["ab", ""], many=True)
     [['a', 'b'], []]
     """
-    context = {"run": run, "pipe": pipe, "stage": stage, "session": session, "trace": trace}
-    _takes.given(handler, each)
+    context: Context = {
+        "run": run,
+        "pipe": pipe,
+        "stage": stage,
+        "session": session,
+        "trace": trace,
+    }
+    if _takes.checked_frame(handler, as_, each) is None:
+        _takes.given(handler, each)
+    else:
+        each, context = False, {**context, "as": as_}
     target = [_KINDS[each], "test", getattr(handler, "__name__", "test")]
 
     def ask(

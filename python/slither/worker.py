@@ -44,7 +44,8 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
-from slither._takes import mark_batch
+from slither._tables import KINDS, FrameKind
+from slither._takes import mark_batch, mark_frame
 from slither._types import Payload
 from slither._worker import current, registry, sessions
 from slither._worker.current import Context
@@ -73,38 +74,54 @@ _LoadT = TypeVar("_LoadT", bound=Callable[[Payload], dict[str, Payload]])
 
 
 @overload
-def batch_handler(target: _F, /) -> _F: ...
+def batch_handler(target: _F, /, *, as_: FrameKind | None = ...) -> _F: ...
 @overload
-def batch_handler(target: str, /) -> Callable[[_F], _F]: ...
-def batch_handler(target: _F | str, /) -> _F | Callable[[_F], _F]:
+def batch_handler(
+    target: str | None = None, /, *, as_: FrameKind | None = ...
+) -> Callable[[_F], _F]: ...
+def batch_handler(
+    target: _F | str | None = None, /, *, as_: FrameKind | None = None
+) -> _F | Callable[[_F], _F]:
     """Register a function of a list of items as a command, under its own name or the one given.
 
     The mark says, to pipes, maps and tests as well, that it takes the list of a batch's items.
 
     ``target`` is the function (bare decorator) or the command's name. The function stays as it
-    is. Raises ValueError when another function has the name; the same function may be imported
-    again.
+    is. With ``as_``, ``"pandas"``, ``"polars"`` or ``"arrow"``, it gets the batch as one frame of
+    that package, whose rows are the items, and gives a frame, a column or a list with a result
+    for each row. Raises ValueError when another function has the name; the same function may be
+    imported again.
 
     >>> @batch_handler("score")
     ... def score(items: list[float]) -> list[float]:
     ...     return [item * 0.5 for item in items]
     >>> score([4.0])
     [2.0]
+    >>> @batch_handler(as_="pandas")
+    ... def rate(frame):
+    ...     return frame.assign(rate=frame["done"] / frame["all"])
     """
-    if isinstance(target, str):
+    if as_ is not None and as_ not in KINDS:
+        raise ValueError(f"as_ is one of {', '.join(map(repr, KINDS))}, not {as_!r}")
+    if target is None or isinstance(target, str):
         name = target
 
         def register(function: _F) -> _F:
-            registry.add_command(name, function)
-            mark_batch(function)
-            return function
+            return _batch(function, name, as_)
 
         return register
     if not callable(target):
         raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
-    registry.add_command(getattr(target, "__name__", type(target).__name__), target)
-    mark_batch(target)
-    return target
+    return _batch(target, None, as_)
+
+
+def _batch(function: _F, name: str | None, as_: FrameKind | None) -> _F:
+    if as_ is not None:
+        mark_frame(function, as_)
+    called = getattr(function, "__name__", type(function).__name__)
+    registry.add_command(called if name is None else name, function)
+    mark_batch(function)
+    return function
 
 
 @overload

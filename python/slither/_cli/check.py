@@ -105,6 +105,10 @@ def _faults(document: dict[str, Payload]) -> Iterator[tuple[bool, str]]:
         except TargetError as error:
             yield True, f"{where}: {error}"
             continue
-        if (found := contradiction(function, handler.takes, handler.many)) is not None:
+        # What gets its batch as a frame is annotated as its package likes.
+        if (
+            not handler.frame
+            and (found := contradiction(function, handler.takes, handler.many)) is not None
+        ):
             certain, what = found
             yield certain, f"{where}: {handler.module}:{handler.name}: {what}"

@@ -70,7 +70,7 @@ class MapRun(Run):
         items: object,
         on_error: settings.OnError,
         taking: settings.Taking,
-        **asked: Unpack[settings.MapOptions],
+        **asked: Unpack[settings.Asked],
     ) -> MapRun:
         """Return a run of which nothing has been sent yet; ``asked`` are all of the options."""
         policy, failures = settings.policy(on_error)
@@ -87,6 +87,8 @@ class MapRun(Run):
         }
         if asked["session"] is not None:
             spec["session"] = _options.checked("session", asked["session"], _options.TEXT)
+        if asked["as_"] is not None:
+            spec["as"] = asked["as_"]
         if asked["trace"] is not None:
             spec["trace"] = settings.trace(asked["trace"])
         spec |= settings.sizes(size, asked["batch_time"])

@@ -12,8 +12,9 @@ from slither._driver import settings
 from slither._driver.lifetime import Lifetime
 from slither._driver.map_run import MapRun
 from slither._driver.results import AsyncResults, Results
-from slither._driver.settings import Keeps, Many, One, Returns
+from slither._driver.settings import InFrames, Keeps, Many, One, Returns
 from slither._driver.several import together, together_async
+from slither._tables import FrameKind
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 class Maps(Lifetime):
     """The maps of a Beam."""
 
+    @overload
+    def map(
+        self,
+        function: Callable[..., object],
+        iterable: Iterable[object],
+        **options: Unpack[InFrames],
+    ) -> Results[Payload]: ...
     @overload
     def map(
         self,
@@ -111,6 +119,7 @@ class Maps(Lifetime):
         session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
+        as_: FrameKind | None = None,
     ) -> Results[Payload]:
         """Apply a function to each item, and give the results lazily, one for each item.
 
@@ -150,6 +159,9 @@ class Maps(Lifetime):
           then, and the others go on. A function of a list has them for each item, together;
         - ``session``: the name of a session; its batches run on one worker, one after the other,
           with the state of :func:`slither.worker.session` (see :meth:`submit_with`);
+        - ``as_``: ``"pandas"``, ``"polars"`` or ``"arrow"``, for a function that takes a batch as
+          one frame, whose rows are the items, which are dicts. It gives a frame, a column or a
+          list with a result for each row: a row of a frame is a dict again;
         - ``trace``: what the handlers find as ``slither.worker.context().trace``;
         - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
 
@@ -162,7 +174,7 @@ class Maps(Lifetime):
             function,
             items,
             on_error,
-            settings.taking(function, each, several=bool(iterables)),
+            settings.taking(function, each, several=bool(iterables), as_=as_),
             batch_size=batch_size,
             batch_time=batch_time,
             max_in_flight=max_in_flight,
@@ -173,9 +185,17 @@ class Maps(Lifetime):
             session=session,
             trace=trace,
             progress=progress,
+            as_=as_,
         )
         return Results.of(run, items)
 
+    @overload
+    def amap(
+        self,
+        function: Callable[..., object],
+        iterable: AnyIterable[object],
+        **options: Unpack[InFrames],
+    ) -> AsyncResults[Payload]: ...
     @overload
     def amap(
         self,
@@ -259,6 +279,7 @@ class Maps(Lifetime):
         session: str | None = None,
         trace: str | None = None,
         progress: bool = False,
+        as_: FrameKind | None = None,
     ) -> AsyncResults[Payload]:
         """Give the results for ``async for``; otherwise as :meth:`map`.
 
@@ -270,7 +291,7 @@ class Maps(Lifetime):
             function,
             items,
             on_error,
-            settings.taking(function, each, several=bool(iterables)),
+            settings.taking(function, each, several=bool(iterables), as_=as_),
             batch_size=batch_size,
             batch_time=batch_time,
             max_in_flight=max_in_flight,
@@ -281,5 +302,6 @@ class Maps(Lifetime):
             session=session,
             trace=trace,
             progress=progress,
+            as_=as_,
         )
         return AsyncResults(run, items)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 from slither import _options, _takes
+from slither._tables import KINDS, FrameKind
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -69,6 +70,19 @@ class Returns(MapOptions, total=False):
     on_error: Required[Literal["return"]]
 
 
+class InFrames(MapOptions, total=False):
+    """The options of a map of a function that gets a batch as one frame."""
+
+    as_: Required[FrameKind]
+    on_error: OnError
+
+
+class Asked(MapOptions):
+    """All options of a map, beside ``on_error``."""
+
+    as_: FrameKind | None
+
+
 class Taking(NamedTuple):
     """How a call names a function by what it takes, and why items may leave a doubt of that."""
 
@@ -76,12 +90,20 @@ class Taking(NamedTuple):
     doubts: Callable[[list[Payload]], str | None] | None
 
 
-def taking(function: object, each: bool | None, *, several: bool) -> Taking:
+def taking(
+    function: object, each: bool | None, *, several: bool, as_: FrameKind | None = None
+) -> Taking:
     """Return how a call names a function that takes what ``each`` says, or ``several`` arguments.
 
-    Raises ValueError for what is no answer, and TypeError where the function's mark says else.
+    ``as_`` says what frame it takes. Raises ValueError for what is no answer, and TypeError where
+    the function's mark says else.
     """
     _options.checked("each", each, _options.either(_options.BOOL, None))
+    _options.checked("as_", as_, _options.either(_options.words(*KINDS), None))
+    if _takes.checked_frame(function, as_, each) is not None:
+        if several:
+            raise TypeError("a frame is made of one iterable, whose items are dicts")
+        return Taking("function", None)
     if several:
         if each is False:
             raise TypeError("each=False is for a function of a list: it takes one iterable")

@@ -174,6 +174,9 @@ class Pipe:
         ``queue_timeout``, those that it may wait for a worker (None, for ever,
         unless set), ``pool``; ``cardinality="many"``, for a function that gives a list or an
         iterator of values for each item, each of which becomes an item, as with :meth:`beam`;
+        ``as_``, ``"pandas"``, ``"polars"`` or ``"arrow"``, for a function that gets its batch as
+        one frame whose rows are the items, and gives a frame, a column or a list with a result
+        for each row;
         ``weight``, an expression, with ``max_weight`` for a batch,
         or ``key``, an expression, for batches of one key within ``window`` items (1,000).
         """
@@ -183,7 +186,10 @@ class Pipe:
             if expression in given:
                 given[expression] = expression_of(given[expression])
         return self._stage(
-            name, "python", target(name, handler, each, command), known.in_ms(given)
+            name,
+            "python",
+            target(name, handler, each, command, options.get("as_")),
+            known.in_ms(given),
         )
 
     def route(

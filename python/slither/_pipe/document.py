@@ -21,6 +21,7 @@ class Handler(NamedTuple):
     stage: str
     takes: str
     many: bool
+    frame: bool
 
 
 def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
@@ -30,8 +31,9 @@ def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
             yield from handlers(stage["pipe"])
         elif "module" in stage:
             found = stage["module"], stage["function"], document["name"], stage["name"]
-            many = stage.get("options", {}).get("cardinality") == "many"
-            yield Handler(*found, stage.get("takes", "list"), many)
+            options = stage.get("options", {})
+            many, frame = options.get("cardinality") == "many", "as" in options
+            yield Handler(*found, stage.get("takes", "list"), many, frame)
 
 
 def routed(policy: Payload) -> str | None:

@@ -14,6 +14,7 @@ from slither._options import TEXT
 from slither._pipe.expression import Expression
 from slither._pipe.mistakes import mistake
 from slither._references import reference
+from slither._tables import FrameKind
 from slither._types import Payload
 
 BatchHandler: TypeAlias = (
@@ -32,6 +33,7 @@ def target(
     handler: BatchHandler | ItemHandler | str | None,
     each: bool | None,
     command: str | None,
+    as_: FrameKind | None = None,
 ) -> dict[str, Payload]:
     """Return what the document says that a stage runs: a function, or a registered command."""
     if (handler is None) == (command is None):
@@ -48,7 +50,8 @@ def target(
         raise mistake(f"stage {stage!r} runs in Python: an expression goes to .beam(…)")
     try:
         module, function = reference(handler)
-        takes = _takes.way(handler, each)
+        kind = _takes.checked_frame(handler, as_, each)
+        takes = "list" if kind is not None else _takes.way(handler, each)
     except (NotImportable, TypeError) as refused:
         raise mistake(f"stage {stage!r}: {refused}") from None
     found = {"module": module, "function": function}

@@ -22,6 +22,7 @@ from slither._options import (
 )
 from slither._pipe.document import routed
 from slither._pipe.expression import Expression, Operand, data
+from slither._tables import KINDS, FrameKind
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class PythonOptions(TypedDict, total=False):
     item_timeout: _Limit
     queue_timeout: _Limit
     pool: Annotated[str, TEXT]
+    as_: Annotated[FrameKind, words(*KINDS)]
     cardinality: Annotated[Literal["one", "many"], words("one", "many")]
     weight: _Expression
     max_weight: _Positive
@@ -93,13 +95,16 @@ _TIMES = {"timeout", "item_timeout", "queue_timeout", "batch_time"}
 
 
 def in_ms(options: dict[str, Payload]) -> dict[str, Payload]:
-    """Return the options of a stage with their times as a document has them.
+    """Return the options of a stage as a document has them: their times are in ms.
 
-    >>> in_ms({"timeout": 2.5, "queue_timeout": None, "isolate": True})
-    {'timeout': 2500, 'queue_timeout': None, 'isolate': True}
+    >>> in_ms({"timeout": 2.5, "queue_timeout": None, "isolate": True, "as_": "pandas"})
+    {'timeout': 2500, 'queue_timeout': None, 'isolate': True, 'as': 'pandas'}
     """
     return {
-        name: milliseconds(value) if name in _TIMES and value is not None else value
+        # A word of the language's own can't name an argument of Python's.
+        name.removesuffix("_"): milliseconds(value)
+        if name in _TIMES and value is not None
+        else value
         for name, value in options.items()
     }
 
@@ -112,6 +117,8 @@ def needs(options: Mapping[str, Payload]) -> str | None:
         return "options 'weight' and 'max_weight' go together"
     if options.get("cardinality") == "many" and options.get("item_timeout") is not None:
         return "option 'item_timeout' does not go with cardinality='many': give a timeout"
+    if options.get("cardinality") == "many" and "as_" in options:
+        return "option 'as_' does not go with cardinality='many': a row has one result"
     if "batch_time" in options and isinstance(options.get("batch_size"), int):
         return "option 'batch_time' finds the size of batches, and 'batch_size' sets it: give one"
     if "window" in options and "key" not in options:

@@ -218,7 +218,9 @@ class Simulation:
         while waiting:
             batch, attempt = waiting.pop(0)
             place = {"pipe": self._name, "stage": stage["name"], "batch": number}
-            more = {"many": True} if many else {}
+            more: Document = {"many": True} if many else {}
+            if "as" in options:
+                more["as_"] = options["as"]
             alone = True
             try:
                 payloads = [entry.payload for entry in batch]

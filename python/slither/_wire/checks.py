@@ -23,6 +23,8 @@ RECORD_NAMES = (*TEXTS, *COUNTS, *LONG_TEXTS, "created")
 _OPERATIONS = frozenset({"end", "dump", "load"})
 _NAMES = (str, type(None))
 _FLAGS = (bool, type(None))
+# What a batch may be given as: the list of its items, or one frame of a package.
+_FRAMES = (None, "pandas", "polars", "arrow")
 
 Check: TypeAlias = Callable[[object], bool]
 
@@ -142,6 +144,7 @@ def is_context(value: object) -> bool:
         and type(many := get("many")) in _FLAGS
         and not (many and get("run") is None and get("session") is None)
         and _is_limit(get("item_timeout"))
+        and get("as") in _FRAMES
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import cursors, forked, given, sessions, signals
+from slither._worker import cursors, forked, given, sessions, signals, tabular
 from slither._worker.chunk import Chunk, early
 from slither._worker.cursors import BatchError, Cursor
 from slither._worker.errors_out import exception_error
@@ -75,6 +75,7 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
     function = handler or resolve(call.target)
     if call.target[0] == "apply":
         return Cursor(call, lambda item: function(*item[0], **item[1]), exception_error)
+    tabular.refuse_many(call, function)
     if given.at_once(call, function):
         return Cursor(call, function, given.teller(call, function))
     return Cursor(call, function, lambda error: given.told_of_list(error, call, function), True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import drawing, forked, given, registry, signals, timed
+from slither._worker import drawing, forked, given, registry, signals, tabular, timed
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import Raised
 from slither._worker.results import encode_result
@@ -72,8 +72,10 @@ def answer(
 def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payload:
     if call.target[0] == "apply":
         return _run_items(lambda item: handler(*item[0], **item[1]), call, line)
-    at_once = given.at_once(call, handler)
-    if at_once:
+    frame = tabular.kind_of(call, handler)
+    if frame is not None:
+        handler = tabular.of_items(handler, frame)
+    elif at_once := given.at_once(call, handler):
         return _run_items(handler, call, line, at_once, given.teller(call, handler))
     if call.context.get("item_timeout"):
         timed.begin(timed.LIST, time.monotonic_ns())

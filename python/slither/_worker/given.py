@@ -80,6 +80,6 @@ def _told_of_item(error: BaseException) -> dict[str, Payload]:
 
 def is_unsaid(call: Call, handler: Callable[..., Payload] | None) -> bool:
     """Tell whether a function got the list though nothing says that it takes one."""
-    if call.target[0] != "function" or handler is None:
+    if call.target[0] != "function" or handler is None or call.context.get("as") is not None:
         return False
     return _takes.takes(handler).why in ("nothing", "annotations")

@@ -21,6 +21,12 @@ defmodule Slither.Dispatch.Settings do
           "it, the function takes the list of a batch's items, unless `item_handler` marks it. " <>
           "`:auto`: its marks and annotations say which, as in Python's `Pipe.python` and `map`."
     ],
+    as: [
+      type: {:in, [:pandas, :polars, :arrow]},
+      doc:
+        "The function takes a batch as one frame of that package, whose rows are the items, which " <>
+          "are maps. It gives a frame, a column or a list with a result for each row."
+    ],
     command: [type: :name, doc: "The registered handler (Snakepit executor)."],
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
     batch_size: [
@@ -207,6 +213,17 @@ defmodule Slither.Dispatch.Settings do
     cond do
       many? and options[:raw] ->
         error(:invalid_option, where, "raw: true goes with cardinality: :one alone")
+
+      many? and options[:as] != nil ->
+        error(
+          :invalid_option,
+          where,
+          "as: goes with cardinality: :one alone: a row has one result"
+        )
+
+      options[:each] == true and options[:as] != nil ->
+        message = "as: gives the function one frame of a batch, and each: true one item"
+        error(:invalid_option, where, message)
 
       many? and options[:item_timeout] not in [nil, :infinity] ->
         message =

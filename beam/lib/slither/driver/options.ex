@@ -17,7 +17,8 @@ defmodule Slither.Driver.Options do
 
   # Options of both kinds of run that have other names on BEAM; `run/1` translates them.
   @run [session: [type: :string], trace: []]
-  @map ~w(max_in_flight ordering isolate timeout item_timeout queue_timeout batch_size batch_time)a
+  @map ~w(max_in_flight ordering isolate timeout item_timeout queue_timeout batch_size batch_time
+          as)a
   @map_only [target: [], on_error: []]
   @pipe_only [
     checkpoint: [type: :string],

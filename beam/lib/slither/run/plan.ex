@@ -172,9 +172,7 @@ defmodule Slither.Run.Plan do
 
   defp pool(name, target, options, context) do
     with {:ok, handle} <- Pool.handle(name) do
-      wire = wire(options, context)
-
-      wire = limited(wire, options[:item_timeout])
+      wire = options |> wire(context) |> limited(options[:item_timeout]) |> framed(options[:as])
 
       # The context is encoded once: messages to lanes share a binary, but would copy the term.
       {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
@@ -195,6 +193,9 @@ defmodule Slither.Run.Plan do
 
   defp limited(wire, item) when item in [nil, :infinity], do: wire
   defp limited(wire, item), do: Map.put(wire, "item_timeout", item)
+
+  defp framed(wire, nil), do: wire
+  defp framed(wire, kind), do: Map.put(wire, "as", Atom.to_string(kind))
 
   # `metadata: %{trace: …}`, such as a W3C traceparent, reaches Python, whose spans can join it.
   defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)

@@ -12,7 +12,7 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
   With `each: true` it takes one payload, and is called for each of a batch: `module: "math",
   function: "sqrt", each: true`. Its exception fails that item alone.
 
-  Where the SnakeBridge library is loaded, its runtime runs the call instead, without `each:`.
+  Where the SnakeBridge library is loaded, its runtime runs the call instead, without `each:` and `as:`.
   """
 
   @behaviour Slither.Dispatch.Executor
@@ -46,22 +46,26 @@ defmodule Slither.Dispatch.Executors.SnakeBridge do
   end
 
   defp target_of(options),
-    do: [kind(options[:each]), to_string(options[:module]), to_string(options[:function])]
+    do: [
+      kind(options[:as] || options[:each]),
+      to_string(options[:module]),
+      to_string(options[:function])
+    ]
 
   defp kind(true), do: "item"
   defp kind(:auto), do: "each"
   defp kind(_list), do: "function"
 
   defp library(options) do
-    if options[:each] in [nil, false],
+    if options[:each] in [nil, false] and options[:as] == nil,
       do: :external,
       else:
         {:error,
          %Error{
            reason: :invalid_option,
            message:
-             "each: goes with Slither's own workers, and the SnakeBridge library is loaded",
-           details: %{option: :each}
+             "each: and as: go with Slither's own workers, and the SnakeBridge library is loaded",
+           details: %{option: if(options[:as], do: :as, else: :each)}
          }}
   end
 

@@ -15,7 +15,7 @@ defmodule Slither.Pipe.Document.Stages do
   @beam ~w(cardinality concurrency)a
   @batch ~w(size timeout)a
   @python ~w(batch_size batch_time min_batch_size max_batch_size max_in_flight max_in_flight_bytes
-             cardinality ordering isolate timeout item_timeout queue_timeout max_weight window)a
+             cardinality ordering isolate timeout item_timeout queue_timeout max_weight window as)a
 
   @typep within :: %{pool: atom, python: keyword, read: (Part.t() -> Definition.t())}
 
