@@ -43,10 +43,6 @@ def framed(items: Sequence[Payload], kind: FrameKind) -> Framed:
 
     An item is a dict: its keys are the columns. Raises ImportError where the package is missing,
     and what the package raises where no single item is at fault.
-
-    >>> found = framed([{"n": 1}, 2], "pandas")  # doctest: +SKIP
-    >>> found.frame.shape, list(found.refused)  # doctest: +SKIP
-    ((1, 1), [1])
     """
     build = _builder(kind)
     refused: dict[int, Exception] = {}
