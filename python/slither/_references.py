@@ -50,12 +50,13 @@ def reference(handler: object) -> tuple[str, str]:
         return module, name
     if isinstance(handler, functools.partial):
         raise NotImportable(
-            f"a partial of {_name(handler.func)} lives in this process alone; define a function "
-            "that calls it"
+            f"a partial of {name_of(handler.func)} lives in this process alone; define a "
+            "function that calls it"
         )
     if inspect.ismethod(handler) and not inspect.isclass(handler.__self__):
         raise NotImportable(
-            f"{_name(handler)} is bound to an object of this process; use a function of a module"
+            f"{name_of(handler)} is bound to an object of this process; use a function of a "
+            "module"
         )
     if not callable(handler):
         raise NotImportable(
@@ -112,5 +113,6 @@ def _globals(handler: Callable[..., object]) -> int | None:
     return None if space is None else id(space)
 
 
-def _name(handler: object) -> str:
+def name_of(handler: object) -> str:
+    """Return what a function is called, for whoever reads it."""
     return str(getattr(handler, "__qualname__", type(handler).__name__))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from slither import store
@@ -338,3 +339,8 @@ def slow_sizes(items: list[int]) -> list[int]:
     """As sizes, at 10 ms for each item."""
     time.sleep(0.01 * len(items))
     return sizes(items)
+
+
+def environment() -> bytes:
+    """What others can see of this process."""
+    return b"".join(Path(f"/proc/self/{name}").read_bytes() for name in ("environ", "cmdline"))

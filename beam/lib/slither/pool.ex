@@ -22,7 +22,7 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Leftovers, Options}
   alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status}
-  alias Slither.Python.Worker
+  alias Slither.Python.{Secret, Worker}
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -55,9 +55,10 @@ defmodule Slither.Python.Pool do
   def start_link(options), do: start_checked(options, [])
 
   @doc false
-  # The pool of a Python program, whose runs share it with nobody.
-  @spec start_driven(keyword) :: Supervisor.on_start() | {:error, Error.t()}
-  def start_driven(options), do: start_checked(options, runs_wait?: true)
+  # The pool of a Python program, whose runs share it with nobody, and whose workers get its secret.
+  @spec start_driven(keyword, Secret.t() | nil) :: Supervisor.on_start() | {:error, Error.t()}
+  def start_driven(options, secret),
+    do: start_checked(options, runs_wait?: true, secret: secret)
 
   defp start_checked(options, own) do
     with {:ok, checked} <- check(options) do

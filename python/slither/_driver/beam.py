@@ -13,7 +13,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from slither._driver import search, settings
-from slither._driver.functions import main_module, reference
+from slither._driver.by_value import ByValue, Functions
+from slither._driver.functions import main_module
 from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
 from slither._driver.pipes import Pipes
@@ -23,8 +24,8 @@ from slither._driver.singles import Singles
 from slither._driver.tables import Tables
 from slither._driver.values import Streams
 from slither._errors import BeamError
+from slither._seal import secret
 from slither._types import Payload
-from slither._wire.codec import encode
 from slither._worker import current
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``shutdown_timeout``: seconds that :meth:`close` waits before it kills; the stop hooks of
       workers have a third of it;
     - ``warn_after``: seconds after which a submitted call that runs while others wait for a
-      worker is named in a warning of the logger ``slither``; None for never.
+      worker is named in a warning of the logger ``slither``; None for never;
+    - ``by_value``: whether functions that workers can't import, such as lambdas, closures,
+      partials, methods of objects and what is defined in a notebook, go to them as pickles,
+      signed with a secret that this program and its workers have; it needs ``cloudpickle``
+      (``pip install 'slither-beam[pickle]'``).
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -86,6 +91,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         pool: PoolOptions | None = None,
         shutdown_timeout: float = 5.0,
         warn_after: float | None = 30.0,
+        by_value: bool = False,
     ) -> None:
         """Start BEAM, and have it start the workers."""
         if current.link is not None:
@@ -98,10 +104,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         interpreter = sys.executable if python is None else os.fspath(python)
         if cwd is not None and not os.path.isdir(cwd):
             raise ValueError(f"cwd is a folder that is there, not {os.fspath(cwd)!r}")
-        first = None
-        if initializer is not None:
-            encode(arguments := list(initargs), "initargs")
-            first = [*reference(initializer), arguments]
+        functions = ByValue(secret()) if by_value else Functions()
         variables = dict(env or {})
         mine = [*(os.fspath(path) for path in paths), *search.given_path(variables)]
         facts = {
@@ -113,13 +116,14 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "cd": None if cwd is None else os.fspath(cwd),
             "main": main_module(),
             "argv": settings.arguments(),
-            "initializer": first,
+            "initializer": functions.initializer(initializer, tuple(initargs)),
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
+            **functions.facts(),
             **pool_options(pool),
         }
-        super().__init__(facts, size, shutdown_timeout, warn_after)
+        super().__init__(facts, size, shutdown_timeout, warn_after, functions)
         self._tables = Tables(self._link)
 
     def table(

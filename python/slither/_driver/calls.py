@@ -50,15 +50,25 @@ class Calls:
         many: bool = False,
         group: Group | None = None,
         called: str = "",
+        held: object = None,
     ) -> CallFuture[Any]:
         """Queue calls that go to a worker together, and return their future.
 
         Its result is that of the one call, or with ``many`` the list of all outcomes. Arguments
         are encoded here and now: what becomes of them later, or what raises then, is not seen.
+        ``held`` lives until the future is settled.
         """
         body, failure = encoded(calls, target)
         return self.queue(
-            owner, target, body, failure, len(calls), many=many, group=group, called=called
+            owner,
+            target,
+            body,
+            failure,
+            len(calls),
+            many=many,
+            group=group,
+            called=called,
+            held=held,
         )
 
     def queue(
@@ -72,6 +82,7 @@ class Calls:
         many: bool = False,
         group: Group | None = None,
         called: str = "",
+        held: object = None,
         opens: Opens = Window,
     ) -> CallFuture[Any]:
         """Queue what is encoded, for a run that ``opens`` begins; or fail its future at once."""
@@ -81,7 +92,8 @@ class Calls:
             future.set_exception(failure)
             return future
         groups = (self.all,) if group is None else (self.all, group)
-        job = future.job = Job(future, target, body, count, many, groups, opens, called=called)
+        job = Job(future, target, body, count, many, groups, opens, called=called, held=held)
+        future.job = job
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future
 

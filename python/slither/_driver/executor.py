@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from slither._driver import settings
 from slither._driver.beam import Beam
-from slither._driver.functions import reference
+from slither._driver.by_value import is_possible
+from slither._driver.callee import Callee
 from slither._driver.futures import CallFuture, Outcome
-from slither._driver.window import Arguments, Group, Target
+from slither._driver.window import Group
 from slither._errors import BeamClosed
 from slither._types import Payload
 
@@ -31,7 +32,7 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(score, row)
             scores = list(executor.map(score, rows, chunksize=64))
 
-    What differs: functions go by module and name, arguments and results as the protocol's values
+    What differs: arguments and results go as the protocol's values
     (tuples come back as lists), and a worker that dies fails only the call that it ran: the pool
     goes on. An argument or a result that can't be sent fails its own future, with the path to the
     value. Exceptions are raised as what they were where their class is known here, with the
@@ -41,8 +42,10 @@ class Executor(concurrent.futures.Executor):
     each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls that a worker takes
     at most, a chunk of :meth:`map` counting as one: it ends then, and another starts in its place
     (``pool={"spare": 1}`` has one ready); ``timeout``, seconds that a call may run, or None for
-    ever; ``beam``, a :class:`slither.Beam` that is there already, which :meth:`shutdown` leaves
-    open; or else options of one for itself.
+    ever; ``by_value``, whether functions that workers can't import go to them as pickles (see
+    :class:`slither.Beam`): by default where ``cloudpickle`` is installed; ``beam``, a
+    :class:`slither.Beam` that is there already, which :meth:`shutdown` leaves open; or else
+    options of one for itself.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Executor(concurrent.futures.Executor):
         max_tasks_per_child: int | None = None,
         beam: Beam | None = None,
         timeout: float | None = None,
+        by_value: bool | None = None,
         **options: Payload,
     ) -> None:
         """Start a Beam, unless one is given."""
@@ -66,8 +70,12 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("max_workers must be greater than 0")
         self._timeout = settings.milliseconds("timeout", timeout)
         self._own = beam is None
+        if by_value and beam is not None and not beam._functions.by_value:
+            raise ValueError("by_value=True: the Beam that is given is not Beam(by_value=True)")
+        if by_value is None:
+            by_value = is_possible()
         self._beam = beam or Beam(
-            max_workers, initializer=initializer, initargs=initargs, **options
+            max_workers, initializer=initializer, initargs=initargs, by_value=by_value, **options
         )
         self._group = Group()
         self._shut = False
@@ -79,8 +87,7 @@ class Executor(concurrent.futures.Executor):
         RuntimeError after :meth:`shutdown`.
         """
         self._refuse()
-        target = Target(*reference(fn), self._timeout)
-        return self._beam._submit(target, args, kwargs, self._group)
+        return self._beam._submit(self._callee(fn), args, kwargs, self._group)
 
     def kill(self, future: CallFuture[R]) -> bool:
         """End the call of a future, with the worker that runs it: see ``future.kill()``."""
@@ -108,16 +115,16 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        target = Target(*reference(fn), self._timeout)
+        callee = self._callee(fn)
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
-        queued = [self._chunk(target, part) for part in _chunks(calls, chunksize, buffersize)]
+        queued = [self._chunk(callee, part) for part in _chunks(calls, chunksize, buffersize)]
         rest = _chunks(calls, chunksize, None) if buffersize is not None else iter(())
-        return self._results(target, queued, rest, deadline)
+        return self._results(callee, queued, rest, deadline)
 
     def _results(
         self,
-        target: Target,
+        callee: Callee,
         queued: list[CallFuture[list[Outcome]]],
         rest: Iterator[list[tuple[Payload, ...]]],
         deadline: float | None,
@@ -130,7 +137,7 @@ class Executor(concurrent.futures.Executor):
                     None if deadline is None else max(0.0, deadline - time.monotonic())
                 )
                 for part in islice(rest, 1):
-                    queued.insert(0, self._chunk(target, part))
+                    queued.insert(0, self._chunk(callee, part))
                 for fine, value in outcomes:
                     if not fine:
                         raise value
@@ -166,11 +173,21 @@ class Executor(concurrent.futures.Executor):
             self._beam.close()
 
     def _chunk(
-        self, target: Target, calls: list[tuple[Payload, ...]]
+        self, callee: Callee, calls: list[tuple[Payload, ...]]
     ) -> CallFuture[list[Outcome]]:
         self._refuse()
-        pairs: list[Arguments] = [(call, {}) for call in calls]
-        return self._beam._calls.submit(self._beam, target, pairs, many=True, group=self._group)
+        return self._beam._calls.submit(
+            self._beam,
+            callee.target,
+            [callee.call(call, {}) for call in calls],
+            many=True,
+            group=self._group,
+            called=callee.called,
+            held=callee.held,
+        )
+
+    def _callee(self, fn: Callable[..., object]) -> Callee:
+        return Callee.of(self._beam._functions.reference(fn), self._timeout)
 
     def _refuse(self) -> None:
         closed = isinstance(self._beam._link.death, BeamClosed)

@@ -17,7 +17,6 @@ from typing import Generic, Literal, TypeVar, overload
 from slither import _options
 from slither._driver import settings
 from slither._driver.connection import Connection
-from slither._driver.functions import reference
 from slither._driver.futures import Answer, CallFuture
 from slither._driver.lifetime import Lifetime
 from slither._driver.settings import Many, One
@@ -97,7 +96,7 @@ class Gather(Generic[T, R]):
         taking = settings.taking(function, each, several=False)
         self._doubts = taking.doubts
         self._key = key
-        module, name = reference(function)
+        module, name, self._held = beam._functions.reference(function)
         asked = _Asked({"target": [taking.kind, module, name], **spec})
         self._target = Target(module, name, None, gather=asked)
         weakref.finalize(self, self._calls.leave, self._target).atexit = False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from slither import _options
 from slither._driver import logs, settings
+from slither._driver.by_value import Functions
 from slither._driver.calls import Calls
 from slither._driver.connection import Connection
 from slither._types import Payload
@@ -31,10 +32,13 @@ class Lifetime:
         workers: int,
         shutdown_timeout: float,
         warn_after: float | None,
+        functions: Functions,
     ) -> None:
         self._workers = workers
         self._shutdown_timeout = shutdown_timeout
         self._link = Connection(facts, logs.show)
+        self._functions = functions
+        functions.use(self._link)
         self._calls = Calls(self._link, workers, warn_after)
         # The finaliser closes a Beam that nothing refers to any more. At the end of the
         # program `_at_exit` closes it instead, and waits for its calls first.

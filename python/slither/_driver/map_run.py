@@ -14,7 +14,6 @@ from slither._driver import settings
 from slither._driver.batching import Batching
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
-from slither._driver.functions import reference
 from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
@@ -76,9 +75,10 @@ class MapRun(Run):
         policy, failures = settings.policy(on_error)
         ordering, size, most = asked["ordering"], asked["batch_size"], asked["max_in_flight"]
         most = max(_IN_FLIGHT, 2 * beam.workers) if most is None else most
+        module, name, held = beam._functions.reference(function)
         spec: dict[str, Payload] = {
             "ordering": settings.one_of("ordering", ordering, ("preserve", "as_completed")),
-            "target": [taking.kind, *reference(function)],
+            "target": [taking.kind, module, name],
             "max_in_flight": settings.count("max_in_flight", most),
             "on_error": policy,
             "isolate": _options.checked("isolate", asked["isolate"], _options.BOOL),
@@ -95,7 +95,7 @@ class MapRun(Run):
         batching = Batching(settings.batch_size(size), most, beam.workers)
         progress = _options.checked("progress", asked["progress"], _options.BOOL)
         shown = shows(str(getattr(function, "__name__", "map")), items, progress)
-        return cls(
+        made = cls(
             beam._link,
             spec,
             beam,
@@ -104,6 +104,8 @@ class MapRun(Run):
             failures=failures,
             doubts=taking.doubts,
         )
+        made.held = held
+        return made
 
     def room(self) -> int:
         """Return how many items to have at hand, 0 while the window has no room for a batch."""

@@ -74,6 +74,8 @@ class Run(ABC):
         self.link = link
         self._spec = spec
         self._owner = owner
+        self.held: object = None
+        """What is to live as long as it does."""
         self.identity = 0
         self.inbox = Inbox()
         self._news: bytes | None = None

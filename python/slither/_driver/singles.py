@@ -10,10 +10,10 @@ from typing import ParamSpec, TypeVar, overload
 
 from slither import _options
 from slither._driver import settings
-from slither._driver.functions import reference
+from slither._driver.callee import Callee
 from slither._driver.futures import CallFuture
 from slither._driver.lifetime import Lifetime
-from slither._driver.window import Group, Target
+from slither._driver.window import Group
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +41,9 @@ class Singles(Lifetime):
         until a worker has the call, and ended with ``kill()`` from then on. It keeps the Beam
         alive; done callbacks run in a thread of their own, one after the other.
         """
-        return self._submit(Target(*reference(function), None), arguments, named)
+        return self._submit(
+            Callee.of(self._functions.reference(function), None), arguments, named
+        )
 
     @overload
     def submit_with(
@@ -81,22 +83,19 @@ class Singles(Lifetime):
           When that worker has died, they fail until :meth:`end_session`.
         """
         limit = settings.milliseconds("timeout", timeout)
-        module, name = reference(function)
-        arguments, named = tuple(args), dict(kwargs or {})
-        if session is None:
-            return self._submit(Target(module, name, limit), arguments, named)
-        _options.checked("session", session, _options.TEXT)
-        target = Target.of_session(session, limit)
-        called = f"{module}.{name}"
-        return self._submit(target, (module, name, arguments, named), {}, called=called)
+        found = self._functions.reference(function)
+        if session is not None:
+            _options.checked("session", session, _options.TEXT)
+        callee = Callee.of(found, limit, session)
+        return self._submit(callee, tuple(args), dict(kwargs or {}))
 
     def _submit(
         self,
-        target: Target,
+        callee: Callee,
         arguments: tuple[object, ...],
         named: dict[str, object],
         group: Group | None = None,
-        called: str = "",
     ) -> CallFuture[R]:
-        call = (arguments, named)
-        return self._calls.submit(self, target, [call], group=group, called=called)
+        target, called, _before, held = callee
+        call = callee.call(arguments, named)
+        return self._calls.submit(self, target, [call], group=group, called=called, held=held)

@@ -11,7 +11,6 @@ from typing import ParamSpec, TypeVar, overload
 from slither import _options
 from slither._driver import settings
 from slither._driver.errors_in import to_error
-from slither._driver.functions import reference
 from slither._driver.lifetime import Lifetime
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import Run
@@ -48,7 +47,7 @@ class ValuesRun(Run):
         session: str | None = None,
     ) -> ValuesRun:
         """Return a call of which nothing has been sent yet; its arguments are read now."""
-        module, name = reference(function)
+        module, name, held = beam._functions.reference(function)
         call = [(tuple(arguments), dict(named))]
         body, failure = encoded(call, Target(module, name, None))
         if failure is not None:
@@ -61,7 +60,9 @@ class ValuesRun(Run):
         }
         if session is not None:
             spec["session"] = _options.checked("session", session, _options.TEXT)
-        return cls(beam, spec)
+        made = cls(beam, spec)
+        made.held = held
+        return made
 
     def given(self) -> dict[str, int]:
         """Return how many values there are."""

@@ -24,6 +24,8 @@ from slither._wire import batches, frames
 from slither._wire.build import frame
 
 Arguments = tuple[Sequence[object], dict[str, object]]
+# The function in a worker that calls whichever it is given the name of.
+_NAMED = ("slither._worker.named", "call")
 
 
 class Target(NamedTuple):
@@ -38,9 +40,18 @@ class Target(NamedTuple):
     """What a gather asked for, which no other has."""
 
     @classmethod
-    def of_session(cls, session: str, timeout: int | None) -> Target:
-        """Return that of a session's calls of one limit, whatever they call: see ``turns``."""
-        return cls("slither._worker.named", "call", timeout, session)
+    def of_any(cls, timeout: int | None, session: str | None) -> Target:
+        """Return that of calls that say themselves what they call, of one limit.
+
+        A session's are, to keep their order: see ``turns``. Functions by value are, as there may
+        be any number of them.
+        """
+        return cls(*_NAMED, timeout, session)
+
+    @property
+    def is_of_any(self) -> bool:
+        """Tell whether its calls begin with a module and a name."""
+        return self[:2] == _NAMED
 
 
 class Group:
@@ -86,10 +97,13 @@ class Job:
     """What sends it, once the writer has it."""
     called: str = ""
     """What it calls, as a warning names it."""
+    held: object = None
+    """What is to live until it is settled."""
 
     def settle(self, answer: Answer) -> None:
         """Settle the future, and have the writer tell who waits for the last of a group."""
         future = self.future
+        self.held = None
         future.settle(answer)
         for group in self.groups:
             if group.settled(self.number):
@@ -113,6 +127,7 @@ class Job:
 
     def forget(self) -> None:
         """Take it out of its groups where it is cancelled; in the writer."""
+        self.held = None
         for group in self.groups:
             group.settled(self.number)
             group.tell()
@@ -237,7 +252,7 @@ def encoded(calls: Sequence[Arguments], target: Target) -> tuple[bytes, Exceptio
         return b"", error
     # A job is sent whole or not at all: an error says which argument could not be sent.
     if refused:
-        return b"", _renamed(next(iter(refused.values())), target.session is not None)
+        return b"", _renamed(next(iter(refused.values())), target.is_of_any)
     joined = b"".join(body)
     if len(joined) > batches.LIMIT:
         return b"", EncodeError("args", batches.too_large(len(joined)))

@@ -46,6 +46,8 @@ class Context:
 
 main: str | None = None
 """The script, or the module, whose functions go by the module ``__main__``."""
+secret: bytes | None = None
+"""What code by value is signed with; None where none may come."""
 link: Connection | None = None
 """BEAM, or what stands for it; None outside workers."""
 running: Call | None = None

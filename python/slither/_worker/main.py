@@ -99,7 +99,7 @@ class Runtime:
         link.ahead = max(1, settings.ahead)
         self._marker.settle(settings.marker)
         self._stacks.settle(settings.stacks)
-        current.main = settings.main
+        current.main, current.secret = settings.main, settings.secret
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link

@@ -7,6 +7,7 @@ are another version's.
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+from slither._by_value import SIZE
 from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._wire import checks as c
@@ -24,6 +25,10 @@ def _is_initializer(value: object) -> bool:
 def _is_argv(value: object) -> bool:
     # BEAM sends an argument that is not UTF-8 as bytes.
     return type(value) is list and all(type(part) in (str, bytes) for part in value)
+
+
+def _is_secret(value: object) -> bool:
+    return value is None or (type(value) is bytes and len(value) == SIZE)
 
 
 _Bool = Annotated[bool, c.of("bool", bool)]
@@ -54,6 +59,8 @@ class Settings(NamedTuple):
     initializer: Annotated[
         list[Payload] | None, c.Rule("module, name and arguments, or nil", _is_initializer)
     ] = None
+    secret: Annotated[bytes | None, c.Rule("bytes or nil", _is_secret)] = None
+    """What code by value is signed with; none in a pool that is no program's own."""
 
 
 def settings_of(given: dict[str, Payload]) -> Settings:
@@ -62,5 +69,6 @@ def settings_of(given: dict[str, Payload]) -> Settings:
     for name, value in known.items():
         rule: c.Rule = Settings.__annotations__[name].__metadata__[0]
         if not rule.check(value):
-            raise WrongSetting(f"the welcome's setting {name} can't be {value!r}")
+            shown = "what it is" if name == "secret" else repr(value)
+            raise WrongSetting(f"the welcome's setting {name} can't be {shown}")
     return Settings(**known)

@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 
+from slither._by_value import Kept, split
 from slither._types import Payload
 from slither._wire.faults import clean, describe
 from slither._worker import current, cursors, registry, sessions
@@ -41,6 +42,8 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
         return lambda items: [_documents(target[1])]
     if kind == "help":
         return lambda items: [_help(target[1], target[2])]
+    if (kept := split(target[2])) is not None:
+        return _by_value(kept)
     key = tuple(target[1:])
     found = _found.get(key)
     if found is None:
@@ -50,6 +53,8 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
 
 def find(module_name: str, name: str) -> Callable[..., Payload]:
     """Return the function of that name in a module, or raise :class:`TargetError`."""
+    if (kept := split(name)) is not None:
+        return _by_value(kept)
     found: Payload = load_module(module_name)
     walked = module_name
     for part in name.split("."):
@@ -63,6 +68,20 @@ def find(module_name: str, name: str) -> Callable[..., Payload]:
         raise TargetError(describe("import", message))
     handler: Callable[..., Payload] = found
     return handler
+
+
+def _by_value(kept: Kept) -> Callable[..., Payload]:
+    from slither._worker import by_value
+
+    try:
+        return by_value.function(kept)
+    except by_value.Refused as refused:
+        raise TargetError(describe("import", str(refused))) from None
+    except Exception as error:  # noqa: BLE001 - what unpickling runs is the user's code
+        facts = exception_error(error)
+        message = f"{kept.name}, which came by value, could not be opened: "
+        message += f"{facts['type']}: {facts['message']}"
+        raise TargetError({**facts, "kind": "import", "message": clean(message)}) from None
 
 
 def load_module(name: str) -> types.ModuleType:

@@ -12,7 +12,7 @@ defmodule Slither.Driver.Server do
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
   alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, Handshake, Pool, Transport}
+  alias Slither.Python.{Asks, Handshake, Pool, Secret, Transport}
 
   @kinds %{"map" => MapRun, "pipe" => PipeRun, "gather" => GatherRun, "values" => ValuesRun}
 
@@ -145,10 +145,13 @@ defmodule Slither.Driver.Server do
 
   defp welcome(version, settings, port) do
     if Handshake.understood?(version) do
+      {secret, settings} = Map.pop(settings, "secret")
+
       with {:ok, pool, level} <- Options.pool(settings) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
-        pool = %{Pool.child_spec(pool) | start: {Pool, :start_driven, [pool]}}
+        start = {Pool, :start_driven, [pool, Secret.new(secret)]}
+        pool = %{Pool.child_spec(pool) | start: start}
         Supervisor.start_link([Tables.supervisor(), pool], strategy: :one_for_one)
       end
     else

@@ -5,7 +5,7 @@ defmodule Slither.Pool.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Capture}
+  alias Slither.Python.{Board, Capture, Secret}
   alias Slither.Python.Launcher.Spawn
 
   @options [
@@ -144,7 +144,7 @@ defmodule Slither.Pool.Settings do
 
   @enforce_keys Keyword.keys(@options)
   defstruct Keyword.keys(@options) ++
-              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores] ++
+              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores, :secret] ++
               [runs_wait?: false]
 
   @typedoc """
@@ -157,7 +157,8 @@ defmodule Slither.Pool.Settings do
   table of the ids of `sessions`, which outlives it: one that starts anew knows them to be lost.
   `chores` is the module whose functions the tasks run: `Slither.Pool.SessionCalls`, which makes
   calls of the pool and so stands above its scheduler. `runs_wait?` says that a run waits where the
-  queue is full: those of a Python program wait for each other.
+  queue is full: those of a Python program wait for each other. `secret` is what the workers of such a
+  program open with what goes to them by value.
   """
   @type t :: %__MODULE__{
           name: atom,
@@ -171,7 +172,8 @@ defmodule Slither.Pool.Settings do
           tasks: Supervisor.supervisor() | nil,
           sessions: :ets.tid() | nil,
           chores: module | nil,
-          runs_wait?: boolean
+          runs_wait?: boolean,
+          secret: Secret.t() | nil
         }
 
   @doc "The table of options."

@@ -5,6 +5,7 @@ defmodule Slither.Python.Handshake do
   # to a pool, BEAM to a driver. Pure; called by owners of connections.
 
   alias Slither.Protocol.Frame
+  alias Slither.Python.Secret
 
   # How many results a handler that yields may be ahead of their reader.
   @ahead 16
@@ -52,6 +53,7 @@ defmodule Slither.Python.Handshake do
        "main" => settings.main,
        "argv" => settings.argv,
        "initializer" => settings.initializer,
+       "secret" => Secret.to_wire(settings.secret),
        "marker" => opened.marker,
        "stacks" => opened.stacks
      }}

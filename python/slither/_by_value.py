@@ -1,0 +1,46 @@
+"""What code by value is called and where it is kept: what a program and its workers agree on.
+
+Pure; a program's thread writes the names, a worker's main thread reads them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SIZE = 32
+"""Bytes of a secret, and of a signature."""
+TABLE = "slither.by_value"
+"""The table on BEAM that has the pickles of functions, each signed, by their keys."""
+FUNCTION = "function "
+"""What a function is signed as, its key behind it."""
+START = "start"
+"""What an initializer with its arguments is signed as."""
+VALUE = "value"
+"""What an object within a value is signed as."""
+OPEN = ("slither._worker.by_value", "start")
+"""The function that a worker starts with where its initializer is one by value."""
+
+# No name of Python's has it.
+_MARK = "@"
+
+
+class Kept(NamedTuple):
+    """A function by value: what it is called in its program, and its key in the table."""
+
+    name: str
+    key: str
+
+
+def named(name: str, key: str) -> str:
+    """Return what stands for a function by value where a name is expected.
+
+    >>> named("<lambda>", "7"), split("<lambda>@7"), split("pow")
+    ('<lambda>@7', Kept(name='<lambda>', key='7'), None)
+    """
+    return f"{name}{_MARK}{key}"
+
+
+def split(name: str) -> Kept | None:
+    """Return what such a name stands for; None for the name of a function by reference."""
+    what, mark, key = name.rpartition(_MARK)
+    return Kept(what, key) if mark else None

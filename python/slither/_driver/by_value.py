@@ -1,0 +1,198 @@
+"""The functions that a program gives its workers: by reference, or by value where it allows that.
+
+A function by value is a pickle, signed, in a table on BEAM, from which each worker takes it once.
+It is pickled for each use, as what it refers to may have changed; the same pickle is sent once.
+BEAM has it for as long as somebody holds its :class:`Reference`. Whichever thread names a
+function runs this.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from importlib.util import find_spec
+from types import FunctionType
+from typing import TYPE_CHECKING, NamedTuple
+
+from slither import _by_value
+from slither._driver import functions
+from slither._errors import BeamError, NotImportable
+from slither._references import name_of
+from slither._script import is_found
+from slither._types import Payload
+from slither._wire.codec import encode
+
+if TYPE_CHECKING:
+    from slither._driver.connection import Connection
+    from slither._pickles import Pickles
+    from slither._seal import Seal
+
+# Pickles of functions that BEAM keeps though nobody holds them: most are used again at once.
+_RECENT, _RECENT_BYTES = 64, 1 << 24
+
+
+def is_possible() -> bool:
+    """Tell whether this program has what it takes."""
+    return find_spec("cloudpickle") is not None
+
+
+class Reference(NamedTuple):
+    """The module and the name by which a worker finds a function."""
+
+    module: str
+    name: str
+    held: Held | None = None
+    """What BEAM has of it as long as this is held: where it goes by value."""
+
+
+class Held:
+    """A function that BEAM has for the workers."""
+
+    __slots__ = ("__weakref__", "key", "size")
+
+    def __init__(self, key: str, size: int) -> None:
+        """Take the key of its pickle, and how long that is."""
+        self.key, self.size = key, size
+
+
+class Functions:
+    """By reference alone."""
+
+    by_value = False
+
+    def reference(self, function: object) -> Reference:
+        """Return by what workers find a function, or raise :class:`slither.NotImportable`."""
+        return Reference(*functions.reference(function))
+
+    def initializer(
+        self, function: Callable[..., object] | None, arguments: Sequence[object]
+    ) -> list[Payload] | None:
+        """Return what a pool has for its initializer."""
+        if function is None:
+            return None
+        encode(list(arguments), "initargs")
+        return [*functions.reference(function), list(arguments)]
+
+    def facts(self) -> dict[str, Payload]:
+        """Return what a pool is told for it."""
+        return {}
+
+    def use(self, link: Connection) -> None:
+        """Take the connection to the pool."""
+
+
+class ByValue(Functions):
+    """By value, where workers can't import them."""
+
+    by_value = True
+
+    def __init__(self, secret: bytes) -> None:
+        """Sign with a secret that the workers of this Beam get, and nobody else."""
+        if not is_possible():
+            raise ImportError(
+                "by_value=True needs cloudpickle: pip install 'slither-beam[pickle]'"
+            )
+        from slither._pickles import Pickles
+        from slither._seal import Seal
+
+        self._secret = secret
+        self.seal: Seal = Seal(secret)
+        self.pickles: Pickles = Pickles(functions.main_module())
+        self._link: Connection | None = None
+        self._table = False
+        self._numbers = itertools.count(1)
+        self._known: dict[bytes, weakref.ref[Held]] = {}
+        self._recent: OrderedDict[bytes, Held] = OrderedDict()
+
+    def facts(self) -> dict[str, Payload]:
+        """Return the secret."""
+        return {"secret": self._secret}
+
+    def use(self, link: Connection) -> None:
+        """Take what functions go by."""
+        self._link = link
+
+    def reference(self, function: object) -> Reference:
+        """Return by what workers find a function, once BEAM has it where it goes by value."""
+        try:
+            module, name = functions.reference(function)
+        except NotImportable:
+            if isinstance(function, str) or not callable(function):
+                raise
+        else:
+            if module != "__main__" or isinstance(function, str) or self._is_found(function):
+                return Reference(module, name)
+        module = str(getattr(function, "__module__", None) or type(function).__module__)
+        name = name_of(getattr(function, "func", function))
+        held = self._held(self._pickled(function, name))
+        return Reference(module, _by_value.named(name, held.key), held)
+
+    def initializer(
+        self, function: Callable[..., object] | None, arguments: Sequence[object]
+    ) -> list[Payload] | None:
+        """Return what opens the function and its arguments in a worker that starts."""
+        if function is None:
+            return None
+        name = name_of(getattr(function, "func", function))
+        data = self._pickled((function, tuple(arguments)), name)
+        return [*_by_value.OPEN, [self.seal.closed(_by_value.START, data)]]
+
+    def _is_found(self, function: object) -> bool:
+        return is_found(getattr(function, "__func__", function), self.pickles.script)
+
+    def _pickled(self, value: object, name: str) -> bytes:
+        plain = isinstance(value, FunctionType)
+        try:
+            return self.pickles.apart(value) if plain else self.pickles.dumps(value)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise NotImportable(f"{name} can't go to a worker by value: {why}") from error
+
+    def _held(self, data: bytes) -> Held:
+        digest = blake2b(data, digest_size=16).digest()
+        known = self._known.get(digest)
+        held = None if known is None else known()
+        if held is None:
+            held = self._given(digest, data)
+        self._remember(digest, held)
+        return held
+
+    def _given(self, digest: bytes, data: bytes) -> Held:
+        # A key is never used again: what deletes the pickle of one may be late.
+        key = str(next(self._numbers))
+        link = self._link
+        assert link is not None
+        if not self._table:
+            link.request("table", {"name": _by_value.TABLE, "type": "set"})
+            self._table = True
+        sealed = self.seal.closed(_by_value.FUNCTION + key, data)
+        status, answer = link.ask_table(0, _by_value.TABLE, "put", ([[key, sealed]],))
+        if status:
+            raise BeamError(f"a function by value was refused: {answer['message']}")
+        held = Held(key, len(data))
+        forget = weakref.finalize(held, _forget, link, weakref.ref(self), digest, key)
+        forget.atexit = False
+        self._known[digest] = weakref.ref(held)
+        return held
+
+    def _remember(self, digest: bytes, held: Held) -> None:
+        recent = self._recent
+        recent[digest] = held
+        recent.move_to_end(digest)
+        while (
+            len(recent) > _RECENT or sum(one.size for one in [*recent.values()]) > _RECENT_BYTES
+        ):
+            recent.popitem(last=False)
+
+
+def _forget(link: Connection, functions: weakref.ref[ByValue], digest: bytes, key: str) -> None:
+    # Whoever has noted the same pickle meanwhile, under another key, has it still.
+    owner = functions()
+    if owner is not None:
+        known = owner._known.get(digest)
+        if known is not None and known() is None:
+            owner._known.pop(digest, None)
+    link.tell_table(_by_value.TABLE, "delete", (key,))

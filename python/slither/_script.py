@@ -1,0 +1,78 @@
+"""What of a program's main module its workers have, too: what its file has, where it has one.
+
+Pure but for a look at ``sys.modules`` and into the file; a program asks before it names something
+of ``__main__``, in the thread that sends it, and so does a worker.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import sys
+from types import FunctionType
+
+MAIN = "__main__"
+
+
+def is_found(value: object, script: str | None) -> bool:
+    """Tell whether other processes that run ``script`` find a function or class by its name.
+
+    They do not where there is no script, where somebody has typed it in, and where it stands
+    under ``if __name__ == "__main__":``, which workers leave out.
+    """
+    main = sys.modules.get(MAIN)
+    if script is None or main is None:
+        return False
+    first, *others = str(getattr(value, "__qualname__", "")).split(".")
+    found: object = getattr(main, first, None)
+    for part in others:
+        found = getattr(found, part, None)
+    if found is not value or first in _guarded(getattr(main, "__file__", None)):
+        return False
+    return not _is_interactive() or _is_of(value, script)
+
+
+def _is_interactive() -> bool:
+    """Tell whether somebody types more into the main module than its file has."""
+    return bool(sys.flags.interactive) or hasattr(sys, "ps1") or hasattr(builtins, "get_ipython")
+
+
+def _is_of(value: object, script: str) -> bool:
+    """Tell whether the code of a function, or of a class's first method, stands in the script."""
+    parts = vars(value).values() if isinstance(value, type) else (value,)
+    code = next((part.__code__ for part in parts if isinstance(part, FunctionType)), None)
+    return code is not None and code.co_filename == script
+
+
+@functools.lru_cache(maxsize=8)
+def _guarded(path: str | None) -> frozenset[str]:
+    """Return the names of functions and classes that only the program itself defines."""
+    if path is None:
+        return frozenset()
+    import ast
+    import tokenize
+
+    try:
+        with tokenize.open(path) as file:
+            body = ast.parse(file.read()).body
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    guards = [node for node in body if isinstance(node, ast.If) and _is_guard(node.test)]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+    def names(nodes: list[ast.stmt]) -> set[str]:
+        return {part.name for node in nodes for part in ast.walk(node) if isinstance(part, kinds)}
+
+    inside = names([node for guard in guards for node in guard.body])
+    outside = [node for node in body if node not in guards]
+    return frozenset(inside - names(outside))
+
+
+def _is_guard(test: object) -> bool:
+    import ast
+
+    if not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.Eq):
+        return False
+    sides = (test.left, test.comparators[0])
+    named = any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
+    return named and any(isinstance(side, ast.Constant) and side.value == MAIN for side in sides)

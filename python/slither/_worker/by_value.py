@@ -1,0 +1,116 @@
+"""What came to a worker by value: functions, from the table on BEAM, and its initializer.
+
+Only what the program that started this worker has signed is opened: it sends its secret with the
+welcome. The workers of BEAM's own pools have none, and refuse. The main thread opens functions,
+as it resolves a call's target; each pickle is fetched once and kept, up to a limit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
+
+from slither import _by_value
+from slither._by_value import Kept
+from slither._errors import NotImportable
+from slither._pickles import Pickles
+from slither._seal import Broken, Seal
+from slither._types import Payload
+from slither._worker import current
+
+# How many functions are kept, and the bytes of their pickles.
+_MOST, _MOST_BYTES = 256, 1 << 26
+
+
+class Refused(NotImportable):
+    """What is not opened here; the text says why."""
+
+
+class _Known:
+    """A pickle that is here, and the function that was made of it."""
+
+    __slots__ = ("call", "data", "made")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.made: Callable[..., Payload] | None = None
+        self.call = -1
+        """The call that it was made for, where others are to get one of their own."""
+
+
+_known: OrderedDict[str, _Known] = OrderedDict()
+
+
+def function(kept: Kept) -> Callable[..., Payload]:
+    """Return a function of the program that started this worker, or raise :class:`Refused`.
+
+    Functions and classes are made once. A bound method, a partial, and any other object that can
+    be called is made for each call, as an argument is: what one call changes in it, the next
+    does not see.
+    """
+    known = _known.get(kept.key)
+    if known is None:
+        known = _known[kept.key] = _Known(_fetched(kept))
+        _forget_some()
+    _known.move_to_end(kept.key)
+    now = current.running_id()
+    if known.made is None or known.call not in (-1, now):
+        made: Payload = _pickles().loads(known.data)
+        lasts = isinstance(made, FunctionType | BuiltinFunctionType | type)
+        known.made, known.call = made, -1 if lasts else now
+    return known.made
+
+
+def start(sealed: bytes) -> None:
+    """Call the program's initializer with its arguments."""
+    data = _opened(_by_value.START, sealed, "the initializer")
+    opened: Payload = _pickles().loads(data)
+    initializer, arguments = opened
+    initializer(*arguments)
+
+
+def _fetched(kept: Kept) -> bytes:
+    link = current.link
+    if current.secret is None or link is None:
+        raise Refused(_closed(kept.name))
+    answer = link.ask_table(current.call_id(), _by_value.TABLE, "get", (kept.key,))
+    if answer is None:
+        raise Refused(f"{kept.name} went by value, and BEAM is gone")
+    status, found = answer
+    if status or not found:
+        raise Refused(f"{kept.name} went by value, and BEAM does not have it any more")
+    return _opened(_by_value.FUNCTION + kept.key, found[0], kept.name)
+
+
+def _opened(what: str, sealed: bytes, name: str) -> bytes:
+    if current.secret is None:
+        raise Refused(_closed(name))
+    try:
+        return bytes(Seal(current.secret).opened(what, sealed))
+    except Broken as broken:
+        raise Refused(f"{name} went by value, and {broken}") from None
+
+
+def _closed(name: str) -> str:
+    return (
+        f"{name} went by value, which only the workers of the program take that sent it "
+        "(slither.Beam(by_value=True)); here, name a function of a module"
+    )
+
+
+def _pickles() -> Pickles:
+    return Pickles(current.main, _load)
+
+
+def _load(main: str) -> object:
+    from slither._worker import script
+
+    return script.load(main)
+
+
+def _forget_some() -> None:
+    while len(_known) > _MOST or (
+        len(_known) > 1 and sum(len(known.data) for known in _known.values()) > _MOST_BYTES
+    ):
+        _known.popitem(last=False)
