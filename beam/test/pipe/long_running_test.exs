@@ -459,6 +459,24 @@ defmodule Slither.Pipe.LongRunningTest do
       assert length(got) in counts.out..(counts.out + 10)
     end
 
+    test "a death of the process of its sinks restarts it at once, though it may take long to stop" do
+      Telemetry.listen([[:slither, :pipe, :restart]])
+      test = self()
+
+      sink = fn item ->
+        send(test, {:sinking, self(), item.payload})
+        if item.payload == 1, do: Process.sleep(:infinity)
+      end
+
+      name = start([beam(& &1.payload)], sinks: [default: sink], shutdown: 2 * Pools.patience())
+      assert Pipe.push(name, [1, 2]) == :ok
+      assert_receive {:sinking, pid, 1}
+      capture_log(fn -> Process.exit(pid, :kill) && restarted(name) end)
+      assert push_when_up(name, [3]) == :ok
+      assert_receive {:sinking, _another, 3}
+      assert %{in: 3, lost: 2} = status!(name).counts
+    end
+
     test "a pool that restarts restarts the pipe, which waits for it" do
       Telemetry.listen([[:slither, :pipe, :restart]])
       pool = Pools.start_pool(preload: ["flow_handlers"])

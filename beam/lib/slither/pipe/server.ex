@@ -54,6 +54,7 @@ defmodule Slither.Pipe.Server do
     Process.flag(:trap_exit, true)
     {:ok, sink, _value} = Names.find(:sink, setup.name)
     {:ok, heir, _value} = Names.find(:heir, setup.name)
+    :erlang.monitor(:process, sink, tag: :sink_down)
 
     state = State.new(setup, sink, heir)
     first? = Counts.get(state.counts, :starts) == 0
@@ -139,6 +140,12 @@ defmodule Slither.Pipe.Server do
 
   defp absorb({:timeout, _timer, :close_timeout}, %State{given_up?: false} = state) do
     GenServer.reply(state.closer, :ok)
+    %{state | given_up?: true}
+  end
+
+  # What comes out now is delivered to nobody: whoever stops the pipe to begin anew need not wait.
+  defp absorb({:sink_down, _ref, :process, _pid, _reason}, state) do
+    if state.closer != nil and not state.given_up?, do: GenServer.reply(state.closer, :ok)
     %{state | given_up?: true}
   end
 
