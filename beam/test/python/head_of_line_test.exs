@@ -47,6 +47,23 @@ defmodule Slither.Python.HeadOfLineTest do
       assert pids(Task.await(other)) == [second]
     end
 
+    test "has none behind it that comes while it runs, though its worker is known for short ones" do
+      pool = quick_pool(size: 2)
+      long = hold(pool, [held = path("held")])
+      running = await_running(pool)
+      until = System.monotonic_time(:millisecond) + 10
+      await_time(until)
+
+      for _ <- 1..20 do
+        short = Dispatch.run([0, 0], options(pool, "pid", batch_size: 1, max_in_flight: 2))
+        assert [other, other] = pids(short)
+        assert other != running
+      end
+
+      File.write!(held, "")
+      assert pids(Task.await(long)) == [running]
+    end
+
     test "waits for a worker that starts, rather than behind another" do
       pool = ready_pool(size: 1)
       [one, two] = [path("one"), path("two")]
@@ -65,6 +82,11 @@ defmodule Slither.Python.HeadOfLineTest do
   defp await_queue(pool, count) do
     {:ok, %{queue: queue}} = Pool.status(pool)
     if queue == count, do: :ok, else: await_queue(pool, count)
+  end
+
+  # That time passes is what the test is about.
+  defp await_time(until) do
+    if System.monotonic_time(:millisecond) < until, do: await_time(until), else: :ok
   end
 
   describe "the pace of a worker" do
@@ -95,9 +117,20 @@ defmodule Slither.Python.HeadOfLineTest do
       assert Board.long?(board, 0, 3)
     end
 
+    test "is long while a call takes longer than those before it" do
+      board = Board.new(1)
+      Board.took(board, 0, 100)
+      Board.run(board, 0, -1_000)
+      assert Board.short?(board, 0, 1, -996)
+      refute Board.short?(board, 0, 1, -994)
+      Board.run(board, 0, nil)
+      assert Board.short?(board, 0, 1, -994)
+    end
+
     test "is unknown for a worker that takes the place of another" do
       board = Board.new(1)
       Board.took(board, 0, 100)
+      Board.run(board, 0, -1_000)
       Board.reset(board, 0)
       refute Board.short?(board, 0, 1)
       refute Board.long?(board, 0, 1)

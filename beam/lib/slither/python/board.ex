@@ -2,9 +2,9 @@ defmodule Slither.Python.Board do
   @moduledoc false
   # The facts of a pool and its workers that any process may read without a message, in one array
   # of atomics. The scheduler writes the pool's size, how many calls wait, and which workers are
-  # to leave. A worker's owner writes how many calls it has answered and whether its handler
-  # stands still. Lanes write how long calls took. Runs, lanes and owners read the board once or
-  # twice for each batch.
+  # to leave. A worker's owner writes how many calls it has answered, since when it is at one, and
+  # whether its handler stands still. Lanes write how long calls took. Runs, lanes and owners read
+  # the board once or twice for each batch.
   #
   # A handler may wait for the reader of its results only while no call
   # waits for a worker, as that reader may need a worker itself before it
@@ -21,10 +21,12 @@ defmodule Slither.Python.Board do
   @waiting 2
   @stalled 3
   @head 8
-  @of_slot 3
+  @of_slot 4
 
   # µs of handler time that a call may have ahead of it at a busy worker.
   @short 5_000
+  # In place of a time, which may be any number.
+  @never -0x8000_0000_0000_0000
 
   @opaque t :: :atomics.atomics_ref()
   @type slot :: non_neg_integer
@@ -82,6 +84,7 @@ defmodule Slither.Python.Board do
     :atomics.put(board, served_at(slot), 0)
     :atomics.put(board, recalled_at(slot), 0)
     :atomics.put(board, pace_at(slot), 0)
+    run(board, slot, nil)
   end
 
   @doc "Counts one more call that the worker has answered; returns how many it has now."
@@ -115,11 +118,23 @@ defmodule Slither.Python.Board do
     :atomics.put(board, pace_at(slot), max(recent, 1))
   end
 
-  @doc "Whether `calls` calls of a worker are known to take a short time, by its recent ones."
-  @spec short?(t, slot, pos_integer) :: boolean
-  def short?(board, slot, calls) do
+  @doc "Notes since when a worker's handler is at a call, in ms; `nil` while it is at none."
+  @spec run(t, slot, integer | nil) :: :ok
+  def run(board, slot, since), do: :atomics.put(board, since_at(slot), since || @never)
+
+  @doc """
+  Whether `calls` calls of a worker are known to take a short time, by its recent ones and by how long
+  the one that runs `now`, in ms, has taken.
+  """
+  @spec short?(t, slot, pos_integer, integer) :: boolean
+  def short?(board, slot, calls, now \\ System.monotonic_time(:millisecond)) do
     known = :atomics.get(board, pace_at(slot))
-    known > 0 and calls * known < @short
+    known > 0 and calls * known < @short and not late?(board, slot, now)
+  end
+
+  defp late?(board, slot, now) do
+    since = :atomics.get(board, since_at(slot))
+    since != @never and 1_000 * (now - since) > @short
   end
 
   @doc "Whether `calls` calls of a worker are known to take longer than that."
@@ -129,4 +144,5 @@ defmodule Slither.Python.Board do
   defp served_at(slot), do: @head + @of_slot * slot + 1
   defp recalled_at(slot), do: @head + @of_slot * slot + 2
   defp pace_at(slot), do: @head + @of_slot * slot + 3
+  defp since_at(slot), do: @head + @of_slot * slot + 4
 end

@@ -189,6 +189,11 @@ defmodule Slither.Python.Worker.Calls do
   def running?(%__MODULE__{queue: [%Call{id: id} | _]}, id), do: true
   def running?(_calls, _id), do: false
 
+  @doc "Since when a call runs; `nil` where none does, or its handler waits."
+  @spec since(t) :: integer | nil
+  def since(%__MODULE__{queue: [_ | _], stall: nil, began: began}), do: began
+  def since(_calls), do: nil
+
   @doc "Whether a call is out."
   @spec out?(t, pos_integer) :: boolean
   def out?(calls, id), do: fetch(calls, id) != nil

@@ -70,8 +70,10 @@ defmodule Slither.Python.Worker.Effects do
 
   @doc "Takes what has become of the calls, and does what follows."
   @spec calls(State.t(), {[Calls.effect()], Calls.t()}) :: State.t()
-  def calls(state, {[], calls}), do: %{state | calls: calls}
-  def calls(state, {effects, calls}), do: effects(%{state | calls: calls}, effects)
+  def calls(state, {effects, calls}) do
+    Board.run(state.settings.board, state.slot, Calls.since(calls))
+    effects(%{state | calls: calls}, effects)
+  end
 
   @doc "The same of its life."
   @spec life(State.t(), {[Life.effect()], Life.t()}) :: State.t()
