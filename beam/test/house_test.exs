@@ -29,14 +29,14 @@ defmodule Slither.HouseTest do
   # Files that stand beside the folders. Any other is its folder's, as `pool.ex` is `pool/`'s.
   @stand_alone %{
     ground:
-      ~w(arrow error item context options guarded bytes tensor receipt lock leftovers reader telemetry telemetry/events),
+      ~w(arrow encodable error item context options guarded bytes tensor receipt lock leftovers reader telemetry telemetry/events),
     pool: ~w(session),
     dispatch: ~w(call stream_call),
     pipe: ~w(stage),
     tools: ~w(doctor testing),
     top: ~w(application)
   }
-  @folders %{"stage" => :pipe, "testing" => :tools}
+  @folders %{"stage" => :pipe, "testing" => :tools, "values" => :ground}
 
   # Who knows a room above or beside its own.
   @edges []

@@ -213,7 +213,7 @@ defmodule Slither.TestingPoolTest do
     assert {:ok, items, receipt} =
              Slither.dispatch([2, 0, 3_000, make_ref()], options ++ [on_error: :skip])
 
-    values = for n <- [2, 3_000], i <- 1..n, do: [n, i]
+    values = for n <- [2, 3_000], i <- 1..n, do: {n, i}
     assert Enum.map(Enum.reject(items, &Map.get(&1.meta, :skipped)), & &1.payload) == values
     assert %{in: 4, out: 3_002, skipped: 2} = receipt
   end

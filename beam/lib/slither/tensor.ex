@@ -3,7 +3,9 @@ defmodule Slither.Tensor do
   A typed, n-dimensional array: a NumPy array in Python.
 
     * `dtype`: one of `:bool`, `:int8` … `:int64`, `:uint8` … `:uint64`, `:float16`,
-      `:float32`, `:float64`, `:complex64`, `:complex128`;
+      `:float32`, `:float64`, `:complex64`, `:complex128`; or `{:numpy, text, bytes}`, one of
+      NumPy's other dtypes, by its text (`"<M8[ns]"`, `"<U5"`, JSON for a structured one) and the
+      bytes one element takes, which this module carries and doesn't read;
     * `shape`: a tuple of dimensions, `{}` for a single element;
     * `data`: the elements, little-endian, in C order (the last dimension varies fastest).
 
@@ -35,17 +37,22 @@ defmodule Slither.Tensor do
           | :float64
           | :complex64
           | :complex128
+          | {:numpy, String.t(), non_neg_integer}
   @type t :: %__MODULE__{dtype: dtype, shape: tuple, data: binary}
 
   # A size is sent as an unsigned integer of 64 bits.
   @max_size 0xFFFFFFFFFFFFFFFF
+  # The lengths of another dtype's text, and of its elements, are sent in 16 and 32 bits.
+  @longest_text 0xFFFF
+  @largest_element 0xFFFFFFFF
   # The bytes of an element.
   @sizes [bool: 1, int8: 1, int16: 2, int32: 4, int64: 8] ++
            [uint8: 1, uint16: 2, uint32: 4, uint64: 8] ++
            [float16: 2, float32: 4, float64: 8, complex64: 8, complex128: 16]
 
   @doc """
-  A tensor from a flat list of numbers (booleans for `:bool`), of all but the complex dtypes.
+  A tensor from a flat list of numbers (booleans for `:bool`), of all but the complex dtypes and
+  those of NumPy alone.
 
   Raises `Slither.Error` when the count does not fit the shape.
 
@@ -64,7 +71,7 @@ defmodule Slither.Tensor do
   end
 
   @doc """
-  The elements as a flat list, in C order, of all but the complex dtypes.
+  The elements as a flat list, in C order, of all but the complex dtypes and those of NumPy alone.
 
       iex> Slither.Tensor.to_list(%Slither.Tensor{dtype: :bool, shape: {2}, data: <<1, 0>>})
       [true, false]
@@ -76,8 +83,15 @@ defmodule Slither.Tensor do
   end
 
   @doc "The bytes one element takes; `nil` for an unknown dtype."
-  @spec element_size(atom) :: pos_integer | nil
-  def element_size(dtype), do: @sizes[dtype]
+  @spec element_size(term) :: non_neg_integer | nil
+  def element_size({:numpy, text, size}) do
+    if is_binary(text) and byte_size(text) in 1..@longest_text and String.valid?(text) and
+         is_integer(size) and size in 0..@largest_element,
+       do: size
+  end
+
+  def element_size(dtype) when is_atom(dtype), do: @sizes[dtype]
+  def element_size(_dtype), do: nil
 
   @doc false
   @spec dtypes :: [dtype]
@@ -86,11 +100,13 @@ defmodule Slither.Tensor do
   @doc false
   @spec check(t) :: :ok | {:error, String.t()}
   def check(%__MODULE__{dtype: dtype, shape: shape, data: data}) do
-    size = is_atom(dtype) && @sizes[dtype]
+    size = element_size(dtype)
 
     cond do
       !size ->
-        {:error, "unknown dtype #{inspect(dtype)}; known: #{Enum.join(dtypes(), ", ")}"}
+        {:error,
+         "unknown dtype #{inspect(dtype)}; known: #{Enum.join(dtypes(), ", ")}, and " <>
+           "{:numpy, text, bytes}"}
 
       not is_tuple(shape) or tuple_size(shape) > 32 or
           not Enum.all?(Tuple.to_list(shape), &(is_integer(&1) and &1 in 0..@max_size)) ->
@@ -98,13 +114,16 @@ defmodule Slither.Tensor do
 
       not is_binary(data) or byte_size(data) != Tuple.product(shape) * size ->
         {:error,
-         "a #{dtype} tensor of shape #{inspect(shape)} takes " <>
+         "a #{name(dtype)} tensor of shape #{inspect(shape)} takes " <>
            "#{Tuple.product(shape) * size} bytes, got #{is_binary(data) && byte_size(data)}"}
 
       true ->
         :ok
     end
   end
+
+  defp name({:numpy, text, _size}), do: text
+  defp name(dtype), do: dtype
 
   defp put(:bool, value), do: if(value in [true, 1], do: <<1>>, else: <<0>>)
 

@@ -78,7 +78,7 @@ defmodule Slither.Bridge.TablesTest do
       "improper" => [1 | 2],
       "bits" => <<1::3>>,
       "fun" => &is_nil/1,
-      "set" => MapSet.new([1]),
+      "set" => MapSet.new([1, 1.0]),
       "text" => <<255>>,
       "keys" => %{1 => 1, 1.0 => 2},
       "map_key" => %{%{} => 1},

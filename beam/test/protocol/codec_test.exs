@@ -1,16 +1,27 @@
 defmodule Slither.Protocol.CodecTest do
   use ExUnit.Case, async: true
 
+  import ExUnit.CaptureIO
   import Slither.Test.Generators
 
-  alias Slither.{Bytes, Error, Protocol, Tensor}
+  alias Slither.{Bytes, Complex, Decimal, Error, FrozenSet, Protocol, Tagged, Tensor}
   alias Slither.Protocol.{Decoder, Encoder}
+  alias Slither.Test.Encodables.{Account, Broken, Money, Point, Twin, User}
 
   doctest Slither.Protocol
   doctest Slither.Bytes
   doctest Slither.Tensor
 
   describe "pack/1 and unpack/1" do
+    test "bring any value of all types back as it was" do
+      check_all(1_500, &any_value/0, fn value ->
+        assert {:ok, bytes} = Protocol.pack(value)
+        assert {:ok, again} = Protocol.unpack(bytes)
+        assert same?(again, value)
+        assert Protocol.pack(again) == {:ok, bytes}
+      end)
+    end
+
     test "bring any value back as it was" do
       check_all(1_500, &value/0, fn value ->
         assert {:ok, bytes} = Protocol.pack(value)
@@ -40,8 +51,12 @@ defmodule Slither.Protocol.CodecTest do
       assert_round_trip(-0.0)
     end
 
-    test "bring any text, bytes, datetime and tensor back" do
-      for generator <- [&text/0, &bytes/0, &datetime/0, &tensor/0],
+    test "bring any text, moment, number, path, array and table back" do
+      generators =
+        [&text/0, &bytes/0, &datetime/0, &tensor/0, &date/0, &time/0, &naive/0, &time_delta/0] ++
+          [&decimal/0, &uuid/0, &complex/0, &zoned/0, &path/0, &array/0, &arrow/0]
+
+      for generator <- generators,
           do: check_all(500, generator, &assert_round_trip/1)
     end
 
@@ -59,12 +74,17 @@ defmodule Slither.Protocol.CodecTest do
       check_all(500, fn -> map(2) end, &assert_round_trip/1)
     end
 
-    test "tuples become lists and atoms strings" do
-      assert {:ok, bytes} = Protocol.pack(%{key: {:value, {1, nil}}})
-      assert Protocol.unpack(bytes) == {:ok, %{"key" => ["value", [1, nil]]}}
+    test "tuples stay tuples and atoms become strings" do
+      assert {:ok, bytes} = Protocol.pack(%{key: {:value, {1, nil}}, other: {}})
+      assert Protocol.unpack(bytes) == {:ok, %{"key" => {"value", {1, nil}}, "other" => {}}}
     end
 
-    test "a DateTime in a named zone keeps its instant and its offset" do
+    test "tuples of each header's lengths come back" do
+      for size <- [0, 1, 14, 15, 16, 65_534, 65_535],
+          do: assert_round_trip(Tuple.duplicate(1, size))
+    end
+
+    test "a DateTime in a named zone comes back with it, to the microsecond" do
       summer = %DateTime{
         year: 2024,
         month: 7,
@@ -80,11 +100,99 @@ defmodule Slither.Protocol.CodecTest do
       }
 
       assert {:ok, bytes} = Protocol.pack(summer)
-      assert {:ok, again} = Protocol.unpack(bytes)
-      assert DateTime.compare(again, summer) == :eq
-      assert {again.utc_offset, again.std_offset} == {7_200, 0}
-      assert {again.time_zone, again.zone_abbr} == {"+02:00", "+02:00"}
-      assert again.microsecond == {5_000, 6}
+      assert Protocol.unpack(bytes) == {:ok, %{summer | microsecond: {5_000, 6}}}
+    end
+
+    test "times come back to the microsecond, whatever their precision" do
+      for {sent, back} <- [
+            {~T[01:02:03], ~T[01:02:03.000000]},
+            {~T[01:02:03.25], ~T[01:02:03.250000]},
+            {~N[2024-01-02 03:04:05], ~N[2024-01-02 03:04:05.000000]}
+          ] do
+        assert {:ok, bytes} = Protocol.pack(sent)
+        assert Protocol.unpack(bytes) == {:ok, back}
+      end
+    end
+
+    test "a MapSet in a key or a set comes back frozen, a list in a key as a tuple" do
+      set = MapSet.new([1])
+      frozen = %FrozenSet{set: set}
+      assert through(%{set => 1}) == %{frozen => 1}
+      assert through(%{{1, [set]} => 1}) == %{{1, [frozen]} => 1}
+      assert through(MapSet.new([set])) == MapSet.new([frozen])
+      assert through(FrozenSet.new([{set}])) == FrozenSet.new([{frozen}])
+    end
+
+    test "a decimal of the library's is sent as one of ours" do
+      for {coef, exp, text} <- [{110, -2, "110E-2"}, {:NaN, 0, "NaN"}, {:inf, 0, "Infinity"}] do
+        theirs = %{__struct__: :"Elixir.Decimal", sign: 1, coef: coef, exp: exp}
+        {:ok, bytes} = Protocol.pack(theirs)
+        assert binary_part(bytes, byte_size(bytes), -byte_size(text)) == text
+      end
+    end
+  end
+
+  describe "Slither.Encodable" do
+    test "says what is sent for a struct, within others, in lists and as a key" do
+      point = %Point{x: 1, y: {2}}
+      assert through(point) == %{"x" => 1, "y" => {2}}
+      assert through([point, %{a: point}]) == [through(point), %{"a" => through(point)}]
+      assert through(%User{id: 5, secret: self()}) == %{"id" => 5}
+      account = %Account{id: 1, owner: %User{id: 5}, secret: "s"}
+      assert through(account) == %{"id" => 1, "owner" => %{"id" => 5}}
+      euro = %Money{currency: :eur, amount: ~D[2024-01-02]}
+      assert through(euro) == %Tagged{name: "shop.Money", value: ["eur", ~D[2024-01-02]]}
+      assert through(%{%Money{currency: 1, amount: 2} => 3}) |> map_size() == 1
+    end
+
+    test "nests as deep as what it gives" do
+      deep = Enum.reduce(1..999, [], fn _, inner -> [inner] end)
+      assert {:ok, _bytes} = Protocol.pack(%Point{x: tl(deep)})
+      assert fault(%Point{x: deep}) =~ "nests more than 1000 containers"
+    end
+
+    test "that gives itself for ever, raises or gives what can't be sent is an error with its path" do
+      assert fault([%Twin{}]) ==
+               "payload[0]: Slither.Encodable of #{inspect(Twin)} gives one struct after the other"
+
+      assert fault(%{"a" => %Broken{why: "no"}}) ==
+               "payload[\"a\"]: Slither.Encodable of #{inspect(Broken)} raised ArgumentError: no"
+
+      assert fault([%Point{x: [self()]}]) == "payload[0][:x][0]: a pid can't be sent"
+    end
+
+    test "that is derived with what the struct has not is an error of the compiler's" do
+      for {options, words} <- [
+            {[only: [:z]], "only: no field :z"},
+            {[except: :x], "except: takes a list, got :x"},
+            {[just: [:x]], "takes only: or except:"}
+          ] do
+        code =
+          quote do
+            defmodule Wrong do
+              @derive {Slither.Encodable, unquote(options)}
+              defstruct [:x]
+            end
+          end
+
+        # Nobody has known it when the protocol was consolidated, which is warned of.
+        capture_io(:stderr, fn ->
+          assert_raise ArgumentError, ~r/#{words}/, fn -> Code.eval_quoted(code) end
+        end)
+      end
+    end
+
+    test "knows structs that were made after protocols were consolidated, as in iex" do
+      code =
+        quote do
+          defmodule Later do
+            @derive Slither.Encodable
+            defstruct [:x]
+          end
+        end
+
+      capture_io(:stderr, fn -> Code.eval_quoted(code) end)
+      assert through(struct!(:"Elixir.Later", x: 1)) == %{"x" => 1}
     end
   end
 
@@ -187,16 +295,38 @@ defmodule Slither.Protocol.CodecTest do
        "a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes"},
       {"a lone surrogate", quote(do: <<0xED, 0xA0, 0x80>>),
        "a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes"},
-      {"a naive datetime", quote(do: ~N[2024-01-01 00:00:00]),
-       "%NaiveDateTime{} can't be sent; make it a DateTime: " <>
-         "DateTime.from_naive!(value, \"Etc/UTC\")"},
-      {"a date", quote(do: ~D[2024-01-01]), "%Date{} can't be sent; send Date.to_iso8601(value)"},
-      {"a time", quote(do: ~T[00:00:00]), "%Time{} can't be sent; send Time.to_iso8601(value)"},
-      {"a set", quote(do: MapSet.new([1])),
-       "%MapSet{} can't be sent; send MapSet.to_list(value)"},
       {"a range", quote(do: 1..2), "%Range{} can't be sent; send Enum.to_list(value)"},
-      {"another struct", quote(do: %URI{}),
-       "%URI{} can't be sent; send a map: Map.from_struct(value)"},
+      {"a URI", quote(do: %URI{}), "%URI{} can't be sent; send URI.to_string(value)"},
+      {"another struct", quote(do: %Slither.Context{}),
+       "%Slither.Context{} can't be sent; implement Slither.Encodable for it, or send a map: " <>
+         "Map.from_struct(value)"},
+      {"a date before the year 1", quote(do: ~D[0000-12-31]),
+       "a Date outside the years 1 to 9999"},
+      {"a date that is none", quote(do: %{~D[2024-01-01] | day: 32}),
+       "a Date outside the years 1 to 9999"},
+      {"a time that is none", quote(do: %{~T[00:00:00] | second: 61}),
+       "a Time that no clock shows"},
+      {"a naive datetime after 9999", quote(do: %{~N[2024-01-01 00:00:00] | year: 10_000}),
+       "a NaiveDateTime outside the years 1 to 9999"},
+      {"a length of time too long", quote(do: Slither.TimeDelta.new(days: 1_000_000_000)),
+       "a TimeDelta of more than 999,999,999 days"},
+      {"a decimal of too many digits",
+       quote(do: Slither.Decimal.new(String.duplicate("9", 4_301))),
+       "a decimal of more than 4,300 digits"},
+      {"a decimal too large", quote(do: Slither.Decimal.new("1E+1000001")),
+       "a decimal whose exponent is beyond 1,000,000"},
+      {"a complex number of integers", quote(do: %Slither.Complex{re: 1, im: 0.0}),
+       "a Complex whose parts are no floats; make it by Complex.new/2"},
+      {"a UUID of a text", quote(do: %Slither.UUID{data: "550e8400"}),
+       "a UUID whose data is not 16 bytes; make it by UUID.new/1"},
+      {"a path of no flavour", quote(do: %Slither.Path{data: "a", flavour: :unix}),
+       "a path's flavour is :path, :pure_posix or :pure_windows, got :unix"},
+      {"a table that is none",
+       quote(do: %Slither.Arrow{kind: :csv, columns: [], rows: 0, data: ""}),
+       "a table's kind is one of [:table, :record_batch, :pandas, :polars], got :csv"},
+      {"a set of two that are one in Python", quote(do: MapSet.new([1, 1.0])),
+       "elements 1 and 1.0 are one element in Python"},
+      {"a set of a map", quote(do: MapSet.new([%{}])), "a map can't be a key of a map in Python"},
       {"a year before 1", quote(do: %{~U[2024-01-01 00:00:00Z] | year: -1}),
        "a DateTime outside the years 1 to 9999"},
       {"the year 0", quote(do: %{~U[2024-01-01 00:00:00Z] | year: 0}),
@@ -252,20 +382,30 @@ defmodule Slither.Protocol.CodecTest do
   end
 
   describe "keys that are one key in Python" do
-    @pairs [
-      {1, 1.0},
-      {1, true},
-      {0, false},
-      {1.0, true},
-      {:a, "a"},
-      {[1], [1.0]},
-      {{1}, [1]},
-      {[[:a]], [["a"]]},
-      {Bitwise.bsl(1, 70), 1.0 * Bitwise.bsl(1, 70)}
-    ]
+    defp pairs,
+      do: [
+        {1, 1.0},
+        {1, true},
+        {0, false},
+        {1.0, true},
+        {:a, "a"},
+        {[1], [1.0]},
+        {{1}, [1]},
+        {1, Decimal.new("1.0")},
+        {0.5, Decimal.new("0.50")},
+        {Integer.pow(10, 500), Decimal.new("1E+500")},
+        {:infinity, Decimal.new("Infinity")},
+        {Decimal.new("0.1"), Decimal.new("0.10")},
+        {2, Complex.new(2)},
+        {MapSet.new([1]), FrozenSet.new([1.0])},
+        {Slither.Path.new("a/b"), Slither.Path.new("a//b/.", :pure_posix)},
+        {Slither.Path.new("C:/A", :pure_windows), Slither.Path.new("c:\\a", :pure_windows)},
+        {[[:a]], [["a"]]},
+        {Bitwise.bsl(1, 70), 1.0 * Bitwise.bsl(1, 70)}
+      ]
 
     test "can't share a map" do
-      for {one, other} <- @pairs do
+      for {one, other} <- pairs() do
         assert fault([%{one => 1, other => 2}]) =~
                  ~r/\Apayload\[0\]: keys .* are one key in Python/
       end
@@ -275,8 +415,23 @@ defmodule Slither.Protocol.CodecTest do
       assert fault(%{here => 1, there => 2}) =~ "are one key in Python"
     end
 
+    test "are moments of one zone whose clocks show the same" do
+      summer = %{
+        datetime(1_729_989_000, 0, 7_200)
+        | time_zone: "Europe/Berlin",
+          zone_abbr: "CEST"
+      }
+
+      winter = %{datetime(1_729_992_600, 0, 3_600) | time_zone: "Europe/Berlin", zone_abbr: "CET"}
+      assert fault(%{summer => 1, winter => 2}) =~ "are one key in Python"
+      assert fault(MapSet.new([{1, summer}, {1, winter}])) =~ "are one element in Python"
+
+      assert {:ok, _bytes} =
+               Protocol.pack(%{summer => 1, %{winter | time_zone: "Europe/Rome"} => 2})
+    end
+
     test "can't share a map, however many other keys there are" do
-      for {one, other} <- @pairs, count <- [1, 20, 33, 200], filler <- [&"k#{&1}", & &1] do
+      for {one, other} <- pairs(), count <- [1, 20, 33, 200], filler <- [&"k#{&1}", & &1] do
         map = Map.new(10..(10 + count), &{filler.(&1), nil})
         assert fault(Map.merge(map, %{one => 1, other => 2})) =~ "are one key in Python"
       end
@@ -288,13 +443,17 @@ defmodule Slither.Protocol.CodecTest do
             %{:nan => 1, "nan" => 2},
             %{true => 1, "true" => 2},
             %{1 => 1, "1" => 2, [1] => 3, [[1]] => 4, 1.5 => 5, 2 => 6},
-            %{Bytes.new("a") => 1, "a" => 2}
+            %{Bytes.new("a") => 1, "a" => 2},
+            %{0.1 => 1, Decimal.new("0.1") => 2, Decimal.new("NaN") => 3, nan: 4},
+            %{~D[2024-01-01] => 1, ~N[2024-01-01 00:00:00.000000] => 2},
+            %{Complex.new(1, 1) => 1, 1 => 2},
+            %{Slither.Path.new("a") => 1, "a" => 2, Slither.Path.new("/a") => 3}
           ],
           do: assert_round_trip(map)
     end
 
     test "can't arrive in one map either" do
-      for {one, other} <- @pairs, not is_tuple(one) do
+      for {one, other} <- pairs() do
         {:ok, <<_, one::binary>>} = Protocol.pack(%{one => 1})
         {:ok, <<_, other::binary>>} = Protocol.pack(%{other => 2})
         assert {:error, _why} = Decoder.decode(<<0x82>> <> one <> other)
@@ -306,6 +465,12 @@ defmodule Slither.Protocol.CodecTest do
     assert {:ok, bytes} = Protocol.pack(value)
     assert {:ok, again} = Protocol.unpack(bytes)
     assert same?(again, value)
+  end
+
+  defp through(value) do
+    {:ok, bytes} = Protocol.pack(value)
+    {:ok, again} = Protocol.unpack(bytes)
+    again
   end
 
   # Floats are compared by their bits: 0.0 == -0.0.

@@ -233,7 +233,7 @@ defmodule Slither.Store.MessagesTest do
       datetime: <<0xD4, 2, 0>>,
       tensor: <<0xD4, 3, 0>>,
       dtype: <<0xC7, 16, 3, 4, "int7", 0, 0::80>>,
-      unknown: <<0xD4, 9, 0>>,
+      unknown: <<0xD4, 99, 0>>,
       fixext: <<0xD4>>
     ]
 

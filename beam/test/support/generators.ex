@@ -3,7 +3,18 @@ defmodule Slither.Test.Generators do
   # Random values of the protocol's types. They draw from `:rand`, which ExUnit seeds for each
   # test from its own seed: `mix test --seed N` makes the same values again.
 
-  alias Slither.{Bytes, Tensor}
+  alias Slither.{
+    Arrow,
+    Bytes,
+    Complex,
+    Decimal,
+    FrozenSet,
+    Number,
+    Tagged,
+    Tensor,
+    TimeDelta,
+    UUID
+  }
 
   @doc "Checks `property` for `count` values; a failure shows the value and how to repeat it."
   @spec check_all(pos_integer, (() -> term), (term -> any)) :: :ok
@@ -38,6 +49,150 @@ defmodule Slither.Test.Generators do
       2 -> map(depth)
       _ -> leaf()
     end
+  end
+
+  @doc "Any value of the protocol's, as `value/1`, of all its types."
+  @spec any_value(non_neg_integer) :: term
+  def any_value(depth \\ 4)
+
+  def any_value(0), do: any_leaf()
+
+  def any_value(depth) do
+    case :rand.uniform(10) do
+      1 -> many(count(), fn -> any_value(depth - 1) end)
+      2 -> many(count(), &any_key/0) |> distinct() |> Map.new(&{&1, any_value(depth - 1)})
+      3 -> many(count(), fn -> any_value(depth - 1) end) |> List.to_tuple()
+      4 -> many(count(), &any_key/0) |> distinct() |> MapSet.new()
+      5 -> many(count(), &any_key/0) |> distinct() |> FrozenSet.new()
+      6 -> %Tagged{name: text(), value: any_value(depth - 1)}
+      _ -> any_leaf()
+    end
+  end
+
+  defp any_leaf do
+    case :rand.uniform(4) do
+      1 -> leaf()
+      2 -> pick([&array/0, &arrow/0]).()
+      _ -> hashable()
+    end
+  end
+
+  @doc "A key of a map, or an element of a set, of any type that comes back as it was."
+  @spec any_key(non_neg_integer) :: term
+  def any_key(depth \\ 2) do
+    case :rand.uniform(6) do
+      1 when depth > 0 ->
+        many(:rand.uniform(3), fn -> any_key(depth - 1) end) |> List.to_tuple()
+
+      2 when depth > 0 ->
+        many(count(), fn -> any_key(depth - 1) end) |> distinct() |> FrozenSet.new()
+
+      3 ->
+        hashable()
+
+      _ ->
+        key(0)
+    end
+  end
+
+  defp distinct(keys), do: Enum.uniq_by(keys, &python_key/1)
+
+  defp hashable do
+    pick(
+      [&date/0, &time/0, &naive/0, &time_delta/0, &decimal/0, &uuid/0, &complex/0, &zoned/0] ++
+        [&path/0]
+    ).()
+  end
+
+  @doc "A day of the years 1 to 9999."
+  @spec date() :: Date.t()
+  def date,
+    do: pick([~D[0001-01-01], ~D[9999-12-31], Date.add(~D[0001-01-01], :rand.uniform(3_652_000))])
+
+  @doc "A time of day, to the microsecond."
+  @spec time() :: Time.t()
+  def time do
+    microseconds = pick([0, 86_399_999_999, :rand.uniform(86_400_000_000) - 1])
+    time = Time.from_seconds_after_midnight(div(microseconds, 1_000_000))
+    %{time | microsecond: {rem(microseconds, 1_000_000), 6}}
+  end
+
+  @doc "A wall clock of the years 1 to 9999, to the microsecond."
+  @spec naive() :: NaiveDateTime.t()
+  def naive, do: NaiveDateTime.new!(date(), time())
+
+  @doc "A length of time, up to the longest."
+  @spec time_delta() :: TimeDelta.t()
+  def time_delta do
+    day = 86_400_000_000
+    most = 999_999_999 * day
+
+    TimeDelta.new(
+      microseconds: pick([0, -1, most + day - 1, -most, :rand.uniform(2 * most) - most])
+    )
+  end
+
+  @doc "A decimal, infinite and not-a-number included."
+  @spec decimal() :: Decimal.t()
+  def decimal do
+    case :rand.uniform(5) do
+      1 -> Decimal.new(pick(["NaN", "Infinity", "-Infinity", "0", "-0.00", "1E+1000000"]))
+      2 -> %Decimal{sign: 1, coef: Integer.pow(10, 4_300) - :rand.uniform(9), exp: -1_000_000}
+      _ -> %Decimal{sign: pick([1, -1]), coef: abs(integer()), exp: :rand.uniform(41) - 21}
+    end
+  end
+
+  @doc "A UUID of any bytes."
+  @spec uuid() :: UUID.t()
+  def uuid, do: UUID.new(:rand.bytes(16))
+
+  @doc "A complex number."
+  @spec complex() :: Complex.t()
+  def complex, do: Complex.new(float(), float())
+
+  @doc "A moment in a zone with a name, as far as one without a table of zones can make them."
+  @spec zoned() :: DateTime.t()
+  def zoned do
+    {zone, abbr, utc, std} =
+      pick([
+        {"Europe/Berlin", "CEST", 3_600, 3_600},
+        {"Europe/Berlin", "CET", 3_600, 0},
+        {"America/New_York", "EDT", -18_000, 3_600},
+        {"Asia/Kathmandu", "+0545", 20_700, 0},
+        {"Nowhere/Ödland", "Ö", -1, -3_600}
+      ])
+
+    seconds = pick([0, -1, 1_729_989_000, :rand.uniform(4_000_000_000) - 2_000_000_000])
+    moment = datetime(seconds, :rand.uniform(1_000_000) - 1, utc + std)
+    %{moment | time_zone: zone, zone_abbr: abbr, utc_offset: utc, std_offset: std}
+  end
+
+  @doc "A path that Python leaves as it is."
+  @spec path() :: Slither.Path.t()
+  def path do
+    pick([
+      Slither.Path.new("/data/é.csv"),
+      Slither.Path.new(<<"a", 255>>),
+      Slither.Path.new("."),
+      Slither.Path.new("../a/b", :pure_posix),
+      Slither.Path.new("C:\\data\\é", :pure_windows)
+    ])
+  end
+
+  @doc "An array of a dtype that only NumPy has."
+  @spec array() :: Tensor.t()
+  def array do
+    {text, size} = pick([{"<M8[ns]", 8}, {"<m8[D]", 8}, {"|S3", 3}, {"|V5", 5}])
+    shape = many(:rand.uniform(4) - 1, fn -> :rand.uniform(4) - 1 end)
+    data = :rand.bytes(size * Enum.product(shape))
+    %Tensor{dtype: {:numpy, text, size}, shape: List.to_tuple(shape), data: data}
+  end
+
+  @doc "A table of Arrow, whose bytes are none."
+  @spec arrow() :: Arrow.t()
+  def arrow do
+    columns = many(:rand.uniform(4) - 1, fn -> pick(["a", "é", "", "a column"]) end)
+    Arrow.new(:rand.bytes(size()), columns, :rand.uniform(1_000), pick(Arrow.kinds()))
   end
 
   @doc "A list of values."
@@ -185,6 +340,11 @@ defmodule Slither.Test.Generators do
   def python_key(key) when is_float(key) and trunc(key) == key, do: trunc(key)
   def python_key(key) when is_list(key), do: Enum.map(key, &python_key/1)
   def python_key(%DateTime{} = key), do: {:instant, DateTime.to_unix(key, :microsecond)}
+  def python_key(%Decimal{} = key), do: Number.key(key)
+  def python_key(key) when key in [:nan, :infinity, :neg_infinity], do: {:special, key}
+  def python_key(%Complex{re: re, im: im}) when im == 0, do: python_key(re)
+  def python_key(%FrozenSet{set: set}), do: {:set, MapSet.new(set, &python_key/1)}
+  def python_key(key) when is_tuple(key), do: key |> Tuple.to_list() |> python_key()
   def python_key(key), do: key
 
   @doc "`count` things."

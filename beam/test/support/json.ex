@@ -2,7 +2,18 @@ defmodule Slither.Test.JSON do
   @moduledoc false
   # A small strict JSON reader for the golden vectors, and the tagged JSON of PROTOCOL.md.
 
-  alias Slither.{Bytes, Tensor}
+  alias Slither.{
+    Arrow,
+    Bytes,
+    Complex,
+    Decimal,
+    FrozenSet,
+    Pickled,
+    Tagged,
+    Tensor,
+    TimeDelta,
+    UUID
+  }
 
   @vectors Path.expand("../../../protocol/vectors", __DIR__)
 
@@ -50,6 +61,62 @@ defmodule Slither.Test.JSON do
       data: Base.decode16!(hex, case: :lower)
     }
   end
+
+  def untag(%{"date" => text}), do: Date.from_iso8601!(text)
+  def untag(%{"time" => text}), do: Time.from_iso8601!(text)
+  def untag(%{"naive" => text}), do: NaiveDateTime.from_iso8601!(text)
+
+  def untag(%{"timedelta" => digits}), do: %TimeDelta{microseconds: String.to_integer(digits)}
+  def untag(%{"uuid" => text}), do: UUID.new(text)
+  def untag(%{"complex" => [re, im]}), do: %Complex{re: untag(re), im: untag(im)}
+  def untag(%{"tuple" => list}), do: list |> Enum.map(&untag/1) |> List.to_tuple()
+  def untag(%{"set" => list}), do: list |> Enum.map(&untag/1) |> MapSet.new()
+  def untag(%{"frozenset" => list}), do: list |> Enum.map(&untag/1) |> FrozenSet.new()
+  def untag(%{"tagged" => [name, value]}), do: %Tagged{name: name, value: untag(value)}
+  def untag(%{"pickled" => hex}), do: %Pickled{data: unhex(hex)}
+
+  def untag(%{"decimal" => text}) when text in ["NaN", "Infinity", "-Infinity"],
+    do: Decimal.new(text)
+
+  def untag(%{"decimal" => text}) do
+    {sign, digits} = if String.starts_with?(text, "-"), do: {-1, tl_of(text)}, else: {1, text}
+    [coef, exp] = String.split(digits, "E")
+    %Decimal{sign: sign, coef: String.to_integer(coef), exp: String.to_integer(exp)}
+  end
+
+  def untag(%{"zoned" => zoned}) do
+    {:ok, utc, 0} = DateTime.from_iso8601(zoned["utc"])
+    local = DateTime.add(utc, zoned["offset"], :second)
+
+    Map.merge(local, %{
+      microsecond: utc.microsecond,
+      utc_offset: zoned["offset"] - zoned["dst"],
+      std_offset: zoned["dst"],
+      time_zone: zoned["zone"],
+      zone_abbr: zoned["abbr"]
+    })
+  end
+
+  def untag(%{"array" => array}) do
+    %Tensor{
+      dtype: {:numpy, array["dtype"], array["size"]},
+      shape: List.to_tuple(array["shape"]),
+      data: unhex(array["hex"])
+    }
+  end
+
+  def untag(%{"path" => [flavour, hex]}) do
+    flavours = %{"path" => :path, "pure_posix" => :pure_posix, "pure_windows" => :pure_windows}
+    Slither.Path.new(unhex(hex), Map.fetch!(flavours, flavour))
+  end
+
+  def untag(%{"arrow" => arrow}) do
+    kind = Enum.find(Arrow.kinds(), &(Atom.to_string(&1) == arrow["kind"]))
+    Arrow.new(unhex(arrow["hex"]), arrow["columns"], arrow["rows"], kind)
+  end
+
+  defp unhex(hex), do: Base.decode16!(hex, case: :lower)
+  defp tl_of(<<_first, rest::binary>>), do: rest
 
   # "1e+300" is a float to Python, and not to Elixir.
   defp float(digits) do

@@ -7,10 +7,12 @@ defmodule Slither.Protocol.Decoder do
 
   import Bitwise
 
-  alias Slither.Bytes
-  alias Slither.Protocol.{Encoder, Shapes, Types}
+  alias Slither.{Bytes, FrozenSet, Tagged}
+  alias Slither.Protocol.{Encoder, Keys, Shapes, Types}
 
   @max_depth 1_000
+  # No term of BEAM's has more.
+  @most_in_tuple 0xFFFFFF
 
   @doc "Decodes exactly one value from all of `bytes`, of at most `depth` nested containers."
   @spec decode(binary, pos_integer) :: {:ok, term} | {:error, String.t()}
@@ -151,9 +153,31 @@ defmodule Slither.Protocol.Decoder do
     end
   end
 
+  # What begins with a mark is no list.
+  defp array(count, <<0xD4, 16, mark, rest::binary>> = all, depth, copy) when count > 0 do
+    room(count, all, depth)
+    {elements, rest} = elements(count - 1, rest, depth - 1, copy, [])
+    {marked(mark, elements, count - 1), rest}
+  end
+
   defp array(count, rest, depth, copy) do
     room(count, rest, depth)
     elements(count, rest, depth - 1, copy, [])
+  end
+
+  defp marked(0, elements, count) when count <= @most_in_tuple, do: List.to_tuple(elements)
+  defp marked(0, _elements, count), do: bad("a tuple of #{count} elements")
+  defp marked(1, elements, count), do: set(elements, count)
+  defp marked(2, elements, count), do: %FrozenSet{set: set(elements, count)}
+  defp marked(3, [name, value], 2) when is_binary(name), do: %Tagged{name: name, value: value}
+  defp marked(3, _elements, _count), do: bad("a tagged value that is no name and a value")
+  defp marked(mark, _elements, _count), do: bad("an unknown mark #{mark} of an array")
+
+  defp set(elements, count) do
+    set = MapSet.new(elements)
+    if MapSet.size(set) != count, do: bad("a set with a repeated element")
+    Keys.check_elements(elements)
+    set
   end
 
   # The bytes of a short key and its header are compared as integers, since to compare them as a
@@ -288,7 +312,7 @@ defmodule Slither.Protocol.Decoder do
     map = :maps.from_list(pairs)
     if map_size(map) != count, do: bad("a map with a repeated key")
     # Keys that differ on BEAM can be one key in Python, and some can't be keys there.
-    Encoder.check_keys(pairs)
+    Keys.check(pairs)
     map
   end
 
@@ -323,6 +347,7 @@ defmodule Slither.Protocol.Decoder do
     end
   end
 
+  defp extended(16, _data), do: bad("a mark that is not the first of an array")
   defp extended(type, _data), do: bad("an unknown extension type #{type}")
 
   @spec bad(String.t()) :: no_return

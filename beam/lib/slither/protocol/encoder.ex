@@ -8,14 +8,17 @@ defmodule Slither.Protocol.Encoder do
 
   import Bitwise
 
-  alias Slither.Bytes
-  alias Slither.Protocol.{Encoded, Types}
+  alias Slither.{Bytes, FrozenSet, Tagged}
+  alias Slither.Protocol.{Encoded, Keys, StandIn, Types}
   alias Slither.Protocol.Types.BigInteger
 
   @max_depth 1_000
   @ascii 0x80808080
-  # The types of structs.
-  @types for type <- Types.all(), struct = type.struct(), into: %{}, do: {struct, type}
+  # What an array begins with that is no list.
+  @tuple <<0xD4, 16, 0>>
+  @set <<0xD4, 16, 1>>
+  @frozen_set <<0xD4, 16, 2>>
+  @tagged <<0xD4, 16, 3>>
 
   # The keys of a map in the order in which it lists them, and their bytes, the first with the
   # map's header before it.
@@ -65,16 +68,42 @@ defmodule Slither.Protocol.Encoder do
   defp value(:infinity, _depth), do: <<0xCB, 0x7FF0000000000000::64>>
   defp value(:neg_infinity, _depth), do: <<0xCB, 0xFFF0000000000000::64>>
   defp value(atom, _depth) when is_atom(atom), do: text(Atom.to_string(atom))
+  defp value(%{__struct__: _} = struct, depth), do: wrapped(struct, depth)
   defp value(_container, 0), do: bad("nests more than #{@max_depth} containers")
   defp value(list, depth) when is_list(list), do: list(list, depth)
-  defp value(%{__struct__: _} = struct, _depth), do: wrapped(struct)
-
   defp value(map, depth) when is_map(map), do: map(map, depth - 1)
-  defp value(tuple, depth) when is_tuple(tuple), do: list(Tuple.to_list(tuple), depth)
+
+  defp value(tuple, depth) when is_tuple(tuple),
+    do: [array(tuple_size(tuple) + 1), @tuple | elements(Tuple.to_list(tuple), depth - 1)]
+
   defp value(other, _depth), do: bad("#{kind(other)} can't be sent")
 
   defp list(list, depth) do
     [array(proper_length(list)) | elements(list, depth - 1)]
+  end
+
+  # In a key, and in a set, Python has no lists or sets, only tuples and frozen ones.
+  defp key(text, _depth) when is_binary(text), do: string(text)
+  defp key(%MapSet{} = set, depth), do: set(@frozen_set, set, depth)
+  defp key(%FrozenSet{set: %MapSet{} = set}, depth), do: set(@frozen_set, set, depth)
+  defp key(container, 0) when is_list(container) or is_tuple(container), do: value(container, 0)
+
+  defp key(list, depth) when is_list(list),
+    do: [array(proper_length(list)) | for(element <- list, do: key(element, depth - 1))]
+
+  defp key(tuple, depth) when is_tuple(tuple) do
+    elements = for element <- Tuple.to_list(tuple), do: key(element, depth - 1)
+    [array(tuple_size(tuple) + 1), @tuple | elements]
+  end
+
+  defp key(key, depth), do: value(key, depth)
+
+  defp set(_mark, _set, 0), do: bad("nests more than #{@max_depth} containers")
+
+  defp set(mark, set, depth) do
+    elements = MapSet.to_list(set)
+    Keys.check_elements(elements)
+    [array(length(elements) + 1), mark | for(element <- elements, do: key(element, depth - 1))]
   end
 
   defp elements([head | tail], depth) when is_map(head), do: rows([head | tail], nil, depth)
@@ -83,12 +112,12 @@ defmodule Slither.Protocol.Encoder do
 
   defp map(map, depth) do
     pairs = :maps.to_list(map)
-    check_keys(pairs)
+    Keys.check(pairs)
     [map_header(map_size(map)) | pairs(pairs, depth)]
   end
 
   defp pairs([{key, value} | pairs], depth),
-    do: [value(key, depth), value(value, depth) | pairs(pairs, depth)]
+    do: [key(key, depth), value(value, depth) | pairs(pairs, depth)]
 
   defp pairs([], _depth), do: []
 
@@ -118,10 +147,10 @@ defmodule Slither.Protocol.Encoder do
   defp shaped(map, _depth) when map == %{}, do: {map_header(0), nil}
 
   defp shaped(map, depth) do
-    map |> :maps.to_list() |> check_keys()
+    map |> :maps.to_list() |> Keys.check()
     [first | others] = keys = :maps.keys(map)
-    first = IO.iodata_to_binary([map_header(map_size(map)), value(first, depth - 1)])
-    raws = [first | for(key <- others, do: IO.iodata_to_binary([value(key, depth - 1)]))]
+    first = IO.iodata_to_binary([map_header(map_size(map)), key(first, depth - 1)])
+    raws = [first | for(key <- others, do: IO.iodata_to_binary([key(key, depth - 1)]))]
     {pairs(raws, :maps.values(map), depth - 1), {keys, raws}}
   end
 
@@ -158,7 +187,7 @@ defmodule Slither.Protocol.Encoder do
       n < 0x10000 -> <<0xCD, n::16>>
       n < 0x100000000 -> <<0xCE, n::32>>
       n < 0x10000000000000000 -> <<0xCF, n::64>>
-      true -> extended(BigInteger.encode(n), BigInteger.code())
+      true -> extended(BigInteger.encode(n))
     end
   end
 
@@ -169,11 +198,11 @@ defmodule Slither.Protocol.Encoder do
       n >= -0x8000 -> <<0xD1, n::16>>
       n >= -0x80000000 -> <<0xD2, n::32>>
       n >= -0x8000000000000000 -> <<0xD3, n::64>>
-      true -> extended(BigInteger.encode(n), BigInteger.code())
+      true -> extended(BigInteger.encode(n))
     end
   end
 
-  defp wrapped(%Bytes{data: data}) when is_binary(data) do
+  defp wrapped(%Bytes{data: data}, _depth) when is_binary(data) do
     size = byte_size(data)
 
     cond do
@@ -183,17 +212,30 @@ defmodule Slither.Protocol.Encoder do
     end
   end
 
-  defp wrapped(%Encoded{data: data}) when is_binary(data), do: data
+  defp wrapped(%Encoded{data: data}, _depth) when is_binary(data), do: data
 
-  for type <- Types.all(), struct = type.struct() do
-    defp wrapped(%{__struct__: unquote(struct)} = value),
-      do: extended(unquote(type).encode(value), unquote(type.code()))
+  for type <- Types.all(), struct <- type.structs() do
+    defp wrapped(%{__struct__: unquote(struct)} = value, _depth),
+      do: extended(unquote(type).encode(value))
   end
 
-  defp wrapped(other), do: bad(advice(other))
+  defp wrapped(%MapSet{} = set, depth), do: set(@set, set, depth)
+  defp wrapped(%FrozenSet{set: %MapSet{} = set}, depth), do: set(@frozen_set, set, depth)
 
-  defp extended({:ok, data}, code), do: [extension_header(code, size(data)) | data]
-  defp extended({:error, why}, _code), do: bad(why)
+  defp wrapped(%Tagged{name: name, value: value}, depth) when is_binary(name) and depth > 0,
+    do: [array(3), @tagged, string(name), value(value, depth - 1)]
+
+  defp wrapped(%Tagged{name: name}, depth) when is_binary(name), do: value([], depth)
+
+  defp wrapped(other, depth) do
+    case StandIn.for(other) do
+      {:ok, term} -> value(term, depth)
+      {:error, why} -> bad(why)
+    end
+  end
+
+  defp extended({:ok, code, data}), do: [extension_header(code, size(data)) | data]
+  defp extended({:error, why}), do: bad(why)
 
   defp size(data) when is_binary(data), do: byte_size(data)
   defp size(data), do: IO.iodata_length(data)
@@ -206,52 +248,6 @@ defmodule Slither.Protocol.Encoder do
   defp extension_header(type, size) when size < 0x100, do: <<0xC7, size, type>>
   defp extension_header(type, size) when size < 0x10000, do: <<0xC8, size::16, type>>
   defp extension_header(type, size), do: <<0xC9, size::32, type>>
-
-  @doc false
-  # Throws as encoding does; the decoder asks too, since Python's keys are not BEAM's.
-  @spec check_keys([{term, term}]) :: :ok
-  def check_keys(pairs),
-    do: if(strings?(pairs) or plain_atoms?(pairs), do: :ok, else: mixed_keys(pairs))
-
-  defp strings?([{key, _} | rest]) when is_binary(key), do: strings?(rest)
-  defp strings?(rest), do: rest == []
-
-  defp plain_atoms?([{key, _} | rest]) when is_atom(key), do: plain_atoms?(rest)
-  defp plain_atoms?(rest), do: rest == []
-
-  defp mixed_keys(pairs) do
-    same = Enum.group_by(pairs, fn {key, _} -> as_python(key) end, &elem(&1, 0))
-
-    case Enum.find(same, fn {_, keys} -> length(keys) > 1 end) do
-      nil -> :ok
-      {_, keys} -> bad("keys #{Enum.map_join(keys, " and ", &inspect/1)} are one key in Python")
-    end
-  end
-
-  # A stand-in that is equal exactly where Python's dict takes two keys for one.
-  defp as_python(true), do: 1
-  defp as_python(false), do: 0
-  defp as_python(key) when key in [nil, :nan, :infinity, :neg_infinity], do: {:atom, key}
-  defp as_python(key) when is_atom(key), do: Atom.to_string(key)
-  defp as_python(key) when is_float(key), do: if(trunc(key) == key, do: trunc(key), else: key)
-
-  defp as_python(key) when is_list(key) do
-    _ = proper_length(key)
-    Enum.map(key, &as_python/1)
-  end
-
-  defp as_python(key) when is_tuple(key), do: key |> Tuple.to_list() |> as_python()
-  defp as_python(%Bytes{} = key), do: key
-
-  defp as_python(%{__struct__: struct} = key) when is_map_key(@types, struct) do
-    case @types[struct].key(key) do
-      {:ok, key} -> key
-      {:error, why} -> bad(why)
-    end
-  end
-
-  defp as_python(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
-  defp as_python(key), do: key
 
   defp proper_length(list) do
     length(list)
@@ -294,7 +290,17 @@ defmodule Slither.Protocol.Encoder do
     {:bad, why} -> why
   end
 
-  defp children(%{__struct__: _}), do: []
+  defp children(%MapSet{} = set), do: for(element <- set, do: {"{#{short(element)}}", element})
+  defp children(%FrozenSet{set: %MapSet{} = set}), do: children(set)
+  defp children(%Tagged{value: value}), do: [{".value", value}]
+
+  defp children(%{__struct__: _} = struct) do
+    case StandIn.for(struct) do
+      {:ok, ^struct} -> []
+      {:ok, term} -> children(term)
+      {:error, _why} -> []
+    end
+  end
 
   defp children(map) when is_map(map) do
     keys = for {key, _} <- map, do: {".key(#{short(key)})", key}
@@ -312,23 +318,6 @@ defmodule Slither.Protocol.Encoder do
   defp children(_leaf), do: []
 
   defp short(key), do: inspect(key, limit: 5, printable_limit: 40)
-
-  defp advice(%name{}) do
-    advice =
-      case name do
-        NaiveDateTime -> "make it a DateTime: DateTime.from_naive!(value, \"Etc/UTC\")"
-        Date -> "send Date.to_iso8601(value)"
-        Time -> "send Time.to_iso8601(value)"
-        MapSet -> "send MapSet.to_list(value)"
-        Range -> "send Enum.to_list(value)"
-        Decimal -> "send it as a string or a float"
-        _ -> "send a map: Map.from_struct(value)"
-      end
-
-    "%#{inspect(name)}{} can't be sent; " <> advice
-  end
-
-  defp advice(_map), do: "a map whose __struct__ is no module can't be sent"
 
   defp kind(term) when is_pid(term), do: "a pid"
   defp kind(term) when is_function(term), do: "a function"

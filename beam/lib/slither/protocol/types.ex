@@ -1,9 +1,28 @@
 defmodule Slither.Protocol.Types do
   @moduledoc false
-  # The extension types that the codec knows. It asks when it is compiled, and has a clause for each.
+  # The extension types that the codec and expressions know. They ask when they are compiled, and have
+  # a clause or a row for each.
 
-  alias Slither.Protocol.Types.{BigInteger, Datetime, TensorType}
+  alias Slither.Protocol.Types
 
   @spec all() :: [module]
-  def all, do: [BigInteger, Datetime, TensorType]
+  def all do
+    [
+      Types.BigInteger,
+      Types.Datetime,
+      Types.TensorType,
+      Types.DateType,
+      Types.TimeType,
+      Types.NaiveDatetime,
+      Types.Timedelta,
+      Types.DecimalType,
+      Types.UUIDType,
+      Types.ComplexType,
+      Types.ZonedDatetime,
+      Types.ArrayType,
+      Types.ArrowType,
+      Types.PickledType,
+      Types.PathType
+    ]
+  end
 end

@@ -11,14 +11,17 @@ defmodule Slither.Protocol.Types.BigInteger do
 
   # Which integers are so big, the encoder sees.
   @impl true
-  def struct, do: nil
+  def structs, do: []
+
+  @impl true
+  def name, do: :int
 
   @impl true
   def encode(n) do
     magnitude = :binary.encode_unsigned(abs(n))
 
     if byte_size(magnitude) <= @most_bytes,
-      do: {:ok, [if(n < 0, do: 1, else: 0) | magnitude]},
+      do: {:ok, code(), [if(n < 0, do: 1, else: 0) | magnitude]},
       else: {:error, "an integer of more than #{@most_bytes} bytes"}
   end
 

@@ -5,6 +5,8 @@ defmodule Slither.Protocol.Types.TensorType do
 
   @behaviour Slither.Protocol.Type
 
+  alias Slither.Protocol.Type
+  alias Slither.Protocol.Types.ArrayType
   alias Slither.Tensor
 
   @most_dimensions 32
@@ -14,16 +16,23 @@ defmodule Slither.Protocol.Types.TensorType do
   def code, do: 3
 
   @impl true
-  def struct, do: Tensor
+  def structs, do: [Tensor]
+
+  @impl true
+  def name, do: :tensor
 
   @impl true
   def encode(tensor) do
-    with :ok <- Tensor.check(tensor) do
-      name = Atom.to_string(tensor.dtype)
-      dims = for size <- Tuple.to_list(tensor.shape), into: <<>>, do: <<size::64>>
-      head = <<byte_size(name), name::binary, tuple_size(tensor.shape), dims::binary>>
-      {:ok, [head, <<0::size(padding(byte_size(head)))-unit(8)>> | tensor.data]}
-    end
+    with :ok <- Tensor.check(tensor), do: checked(tensor)
+  end
+
+  defp checked(%{dtype: {:numpy, _text, _size}} = tensor), do: ArrayType.encode(tensor)
+
+  defp checked(tensor) do
+    name = Atom.to_string(tensor.dtype)
+    dims = for size <- Tuple.to_list(tensor.shape), into: <<>>, do: <<size::64>>
+    head = <<byte_size(name), name::binary, tuple_size(tensor.shape), dims::binary>>
+    {:ok, code(), [head, <<0::size(padding(byte_size(head)))-unit(8)>> | tensor.data]}
   end
 
   @impl true
@@ -49,7 +58,7 @@ defmodule Slither.Protocol.Types.TensorType do
          do: {:error, "a tensor of unknown dtype #{inspect(name)}"}
   end
 
-  defp padding(head), do: rem(16 - rem(head, 16), 16)
+  defp padding(head), do: Type.padding(head, 16)
 
   @impl true
   def key(_tensor), do: {:error, "a tensor can't be a key of a map in Python"}
