@@ -17,7 +17,7 @@ defmodule Slither.HouseTest do
     run: [:ground, :protocol, :python, :pool],
     dispatch: [:ground, :protocol, :python, :pool, :run],
     gather: [:ground, :protocol, :python, :pool, :run],
-    expression: [:ground],
+    expression: [:ground, :protocol],
     store: [:ground],
     bridge: [:ground, :store],
     pipe: [:ground, :expression, :store, :pool, :run, :dispatch],

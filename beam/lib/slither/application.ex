@@ -14,6 +14,9 @@ defmodule Slither.Application do
   @impl true
   def start(_type, _args) do
     :ok = Slither.Protocol.Shapes.init()
+
+    # Where the library is there, decimals are its own. Until something has called it, it is not loaded.
+    _ = Code.ensure_loaded(Decimal)
     :ok = Slither.Telemetry.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)

@@ -8,6 +8,7 @@ defmodule Slither.Expression.Operations do
 
   @least -0x8000000000000000
   @most 0x7FFFFFFFFFFFFFFF
+  @sets [:set, :frozenset]
 
   @doc "The operation of a name for a count of operands, or the counts it takes."
   @spec find(String.t(), non_neg_integer) :: {:ok, fun} | {:counts, [pos_integer]}
@@ -96,12 +97,26 @@ defmodule Slither.Expression.Operations do
 
   defp within(part, of, at) do
     case {Value.type(of), Value.type(part)} do
-      {:list, _type} -> Enum.any?(of, &Value.equal?(&1, part))
-      {:dict, type} when type in [:str, :int] -> Value.fetch(of, part) != :error
-      {:dict, _type} -> failed(:type, at, "a key is a str or an int, got #{type(part)}")
-      {:str, :str} -> String.contains?(of, part)
-      {:str, _type} -> failed(:type, at, "a str holds a str, got #{type(part)}")
-      _other -> failed(:type, at, "only a list, a dict or a str holds parts, got #{type(of)}")
+      {:list, _type} ->
+        Enum.any?(of, &Value.equal?(&1, part))
+
+      {:dict, type} when type in [:str, :int] ->
+        Value.fetch(of, part) != :error
+
+      {:dict, _type} ->
+        failed(:type, at, "a key is a str or an int, got #{type(part)}")
+
+      {:str, :str} ->
+        String.contains?(of, part)
+
+      {:str, _type} ->
+        failed(:type, at, "a str holds a str, got #{type(part)}")
+
+      {set, _type} when set in @sets ->
+        Value.element?(of, part)
+
+      _other ->
+        failed(:type, at, "only a list, a dict, a set or a str holds parts, got #{type(of)}")
     end
   end
 
@@ -111,7 +126,8 @@ defmodule Slither.Expression.Operations do
       :list -> length(value)
       :dict -> map_size(value)
       :bytes -> byte_size(value.data)
-      _other -> failed(:type, at, "len takes a str, list, dict or bytes, got #{type(value)}")
+      set when set in @sets -> MapSet.size(Value.elements(value))
+      _other -> failed(:type, at, "len takes a str, list, dict, set or bytes, got #{type(value)}")
     end
   end
 

@@ -1,25 +1,23 @@
 defmodule Slither.Expression.Value do
   @moduledoc false
   # The law of values in expressions: types, equality and order, the same in both languages. Values
-  # are as Python would see them: atoms are their names, tuples are lists. Called by the functions
-  # of an expression, where they run.
+  # are as Python would see them: atoms are their names, tuples are lists, and a struct of the user's
+  # own is what it is sent as. Called by the functions of an expression, where they run.
 
-  alias Slither.{Bytes, Tensor}
+  alias Slither.{Bytes, FrozenSet, Number, Tagged, Tensor}
+  alias Slither.Protocol.{Keys, StandIn, Types}
 
   @numbers [:nan, :infinity, :neg_infinity]
 
-  @type type ::
-          :none
-          | :bool
-          | :int
-          | :float
-          | :str
-          | :bytes
-          | :list
-          | :dict
-          | :datetime
-          | :tensor
-          | :other
+  # The types of structs, by the modules of the protocol.
+  @types for type <- Types.all(), struct <- type.structs(), into: %{}, do: {struct, type}
+  @names Map.merge(
+           Map.new(@types, fn {struct, type} -> {struct, type.name()} end),
+           %{Bytes => :bytes, MapSet => :set, FrozenSet => :frozenset, Tagged => :tagged}
+         )
+
+  @typedoc "`:none`, `:bool`, `:int`, …, as the protocol names them; `:other` for what can't be sent."
+  @type type :: atom
 
   @doc "The value as Python sees it, as far as its outermost part goes."
   @spec seen(term) :: term
@@ -28,6 +26,14 @@ defmodule Slither.Expression.Value do
       do: Atom.to_string(value)
 
   def seen(value) when is_tuple(value), do: Tuple.to_list(value)
+
+  def seen(%{__struct__: name} = value) when not is_map_key(@names, name) do
+    case StandIn.for(value) do
+      {:ok, term} -> seen(term)
+      {:error, _why} -> value
+    end
+  end
+
   def seen(value), do: value
 
   @doc "The type of a value that was seen."
@@ -38,10 +44,8 @@ defmodule Slither.Expression.Value do
   def type(value) when is_float(value) or value in @numbers, do: :float
   def type(value) when is_binary(value), do: :str
   def type(value) when is_list(value), do: :list
-  def type(%Bytes{}), do: :bytes
-  def type(%DateTime{}), do: :datetime
-  def type(%Tensor{}), do: :tensor
-  def type(value) when is_map(value) and not is_struct(value), do: :dict
+  def type(%{__struct__: name}), do: Map.get(@names, name, :other)
+  def type(value) when is_map(value), do: :dict
   def type(_value), do: :other
 
   @doc "A type's name in errors."
@@ -49,6 +53,15 @@ defmodule Slither.Expression.Value do
   def name(:none), do: "None"
   def name(:other), do: "a value that can't be sent"
   def name(type), do: Atom.to_string(type)
+
+  @doc "Whether a set that was seen has an element that is the same as a value."
+  @spec element?(term, term) :: boolean
+  def element?(set, value), do: Enum.any?(elements(set), &equal?(&1, value))
+
+  @doc "The elements of a set that was seen."
+  @spec elements(term) :: MapSet.t()
+  def elements(%FrozenSet{set: set}), do: set
+  def elements(%MapSet{} = set), do: set
 
   @doc "Whether two values are the same; numbers by value, everything else within its type."
   @spec equal?(term, term) :: boolean
@@ -60,17 +73,51 @@ defmodule Slither.Expression.Value do
     same?(type(a), a, type(b), b)
   end
 
-  defp same?(:float, :nan, _type, _b), do: false
-  defp same?(_type, _a, :float, :nan), do: false
-
-  defp same?(type, a, other, b) when type in [:int, :float] and other in [:int, :float],
-    do: a == b
+  defp same?(type, a, other, b)
+       when type in [:int, :float, :decimal] and other in [:int, :float, :decimal],
+       do: Number.compare(a, b) == :eq
 
   defp same?(:list, a, :list, b), do: lists?(a, b)
   defp same?(:dict, a, :dict, b), do: map_size(a) == map_size(b) and dicts?(:maps.to_list(a), b)
-  defp same?(:datetime, a, :datetime, b), do: DateTime.compare(a, b) == :eq
+
+  defp same?(type, a, type, b) when type in [:set, :frozenset],
+    do: sets?(elements(a), elements(b))
+
+  defp same?(:tagged, a, :tagged, b), do: a.name == b.name and equal?(a.value, b.value)
+  defp same?(:complex, %{re: re, im: im}, :complex, b), do: equal?(re, b.re) and equal?(im, b.im)
+  defp same?(type, %Tensor{} = a, type, b), do: a == b
+
+  defp same?(type, %{__struct__: name} = a, type, b) when is_map_key(@types, name),
+    do: alike?(a, b)
+
   defp same?(type, a, type, b), do: a == b
   defp same?(_type, _a, _other, _b), do: false
+
+  # What Python would take for one key, where it may be any.
+  defp alike?(%{__struct__: name} = a, %{__struct__: other} = b) do
+    case {@types[name].key(a), @types[other].key(b)} do
+      {{:ok, key}, {:ok, key}} -> true
+      {{:ok, _key}, {:ok, _other}} -> false
+      _no_keys -> a == b
+    end
+  end
+
+  defp sets?(a, b) do
+    MapSet.size(a) == MapSet.size(b) and
+      every_one?(a, Map.new(b, &{Keys.form(&1), &1}))
+  catch
+    # An element that can't be any in Python.
+    {:bad, _why} -> false
+  end
+
+  defp every_one?(set, others) do
+    Enum.all?(set, fn element ->
+      case Map.fetch(others, Keys.form(element)) do
+        {:ok, other} -> equal?(element, other)
+        :error -> false
+      end
+    end)
+  end
 
   defp lists?([a | as], [b | bs]), do: equal?(a, b) and lists?(as, bs)
   defp lists?([], []), do: true
@@ -112,19 +159,18 @@ defmodule Slither.Expression.Value do
   def order(a, b) when is_number(a) and is_number(b), do: plain(a, b)
   def order(a, b), do: order(type(a), a, type(b), b)
 
-  defp order(type, a, other, b) when type in [:int, :float] and other in [:int, :float] do
-    cond do
-      a == :nan or b == :nan -> :none
-      a == b -> :eq
-      a == :infinity or b == :neg_infinity -> :gt
-      a == :neg_infinity or b == :infinity -> :lt
-      true -> plain(a, b)
-    end
-  end
+  defp order(type, a, other, b)
+       when type in [:int, :float, :decimal] and other in [:int, :float, :decimal],
+       do: Number.compare(a, b)
 
   defp order(:str, a, :str, b), do: plain(a, b)
   defp order(:bytes, a, :bytes, b), do: plain(a.data, b.data)
-  defp order(:datetime, a, :datetime, b), do: DateTime.compare(a, b)
+
+  for {name, type} <- @types, type.name() != :decimal, function_exported?(type, :order, 2) do
+    defp order(unquote(type.name()), %unquote(name){} = a, unquote(type.name()), b),
+      do: unquote(type).order(a, b)
+  end
+
   defp order(_type, _a, _other, _b), do: :error
 
   defp plain(a, b) when a < b, do: :lt
