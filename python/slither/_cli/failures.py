@@ -52,8 +52,7 @@ class BadRows:
                 continue
             self.refused += 1
             if self._stops:
-                place = f"{self._name}, line {row.line}, column {row.column}"
-                raise RowRefused(f"{place}: {row.reason}")
+                raise RowRefused(f"{self._name}, {row.place}: {row.reason}")
             if self._file is not None:
                 self._file.write({"file": self._name, **row._asdict()})
 

@@ -23,7 +23,7 @@ _STATUSES = """exit status:
        be written, a checkpoint was refused; or a check found something
   2    the command can't be used so: an unknown option, a file that is not there, an output that
        would be written over the input; nothing was run or written
-  3    something is not installed: Erlang, or the BEAM side of Slither
+  3    something is not installed: Erlang, the BEAM side of Slither, or pyarrow
   4    the run went to its end, and more failed than --max-errors allows
   130  interrupted by Ctrl-C
 """
@@ -72,9 +72,11 @@ def _run(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR",
         help="folder for a file per output; - (the default) is stdout, and all else that prints "
              "goes to stderr")  # fmt: skip
-    add("--from", dest="source", choices=["jsonl", "csv", "tsv", "lines"], metavar="FORMAT",
-        help="jsonl, csv, tsv or lines; by default as the input's name ends (.csv, .tsv, .txt, "
-             "each with .gz or without), else jsonl")  # fmt: skip
+    add("--from", dest="source", choices=["jsonl", "csv", "tsv", "lines", "parquet", "arrow"],
+        metavar="FORMAT",
+        help="jsonl, csv, tsv, lines, parquet or arrow; by default as the input's name ends "
+             "(.csv, .tsv, .txt, .arrow, .feather, each with .gz or without, .parquet), else "
+             "jsonl")  # fmt: skip
     add("--encoding", type=_encoding, default="utf-8", metavar="NAME",
         help="what the input is written in; utf-8 by default")  # fmt: skip
     add("--delimiter", type=_delimiter, metavar="C",
@@ -83,7 +85,8 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="what becomes of a row that is none: it stops the run (the default), is left out, "
              "or goes to a file of JSON lines, with its place and the reason")  # fmt: skip
     add("--to", choices=FORMATS, metavar="FORMAT",
-        help="jsonl (the default), csv or tsv, each with .gz or without")  # fmt: skip
+        help="jsonl (the default), csv or tsv, each with .gz or without, parquet or "
+             "arrow")  # fmt: skip
     add("--only", action="append", metavar="OUTPUT",
         help="on stdout, give the bare values of this output")  # fmt: skip
     add("--errors", metavar="FILE",

@@ -9,7 +9,9 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
+from slither._cli.columnar import FORMATS as IN_COLUMNS
 from slither._cli.writing import Lines, RowError
 from slither._types import Payload
 
@@ -26,28 +28,52 @@ def _refused() -> Iterator[None]:
         raise OutputRefused(f"{error.filename} can't be written: {error.strerror}") from None
 
 
+if TYPE_CHECKING:
+    from slither._cli.tables import Table
+
+    Rows: TypeAlias = Lines | Table
+
+
+def _rows(path: str, kind: str, descriptor: int | None = None) -> Rows:
+    if kind not in IN_COLUMNS:
+        return Lines(path, kind, descriptor)
+    from slither._cli.tables import Table
+
+    return Table(path, kind, descriptor)
+
+
 class Files:
     """The files of a run, each known by what it is rather than by one of its names."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], str] = {}
-        self._opened: list[Lines] = []
+        self._opened: list[Rows] = []
 
     def keep(self, what: str, file: int | str) -> None:
         """Keep a file, by descriptor or path, from being written over; a path may be free."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._claim(what, file)
 
-    def write(self, path: str, kind: str) -> Lines:
+    def write(self, path: str, kind: str) -> Rows:
         """Open a file to be written; what it holds stays for now.
 
         Raises :class:`OutputRefused`.
         """
         with _refused():
-            lines = Lines(path, kind)
-        self._opened.append(lines)
-        self._claim(f"the output {path}", lines.fileno(), path)
+            rows = _rows(path, kind)
+        self._add(rows)
+        return rows
+
+    def lines(self, path: str) -> Lines:
+        """Open a file of JSON lines beside the outputs, as :meth:`write` does."""
+        with _refused():
+            lines = Lines(path, "jsonl")
+        self._add(lines)
         return lines
+
+    def _add(self, rows: Rows) -> None:
+        self._opened.append(rows)
+        self._claim(f"the output {rows.path}", rows.fileno(), rows.path)
 
     def give_up(self) -> None:
         """Leave everything as it was."""
@@ -113,7 +139,7 @@ class Stdout:
     def __init__(self, only: list[str] | None, kind: str, descriptor: int) -> None:
         """Take the descriptor."""
         self._only = only
-        self._lines = Lines("stdout", kind, descriptor)
+        self._lines = _rows("stdout", kind, descriptor)
 
     def write(self, output: str, value: Payload) -> None:
         """Take a value."""

@@ -32,6 +32,11 @@ MARKS = "slither-marks"
 ZIPPED = b"\x1f\x8b"
 """What each gzip file begins with, and no text."""
 
+_ENDS = {
+    **{".csv": "csv", ".tsv": "tsv", ".txt": "lines"},
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".arrows", ".ipc", ".feather"), "arrow"),
+}
 _ODD = re.compile("[\0\udc00-\udcff]")
 # A row of JSON may hold half of a character, as an escape, or nest deeply. Only rows like that
 # are encoded in advance, to see whether they can be sent.
@@ -63,18 +68,22 @@ class RowFault(NamedTuple):
     reason: str
     text: str
 
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return f"line {self.line}, column {self.column}"
+
 
 def source_format(name: str, chosen: str | None) -> str:
     """Return the format of an input: the one chosen, or what its name ends in.
 
-    >>> [source_format(name, None) for name in ("a.csv", "a.tsv.gz", "a.txt", "-")]
-    ['csv', 'tsv', 'lines', 'jsonl']
+    >>> [source_format(name, None) for name in ("a.csv", "a.tsv.gz", "a.txt", "a.pq", "-")]
+    ['csv', 'tsv', 'lines', 'parquet', 'jsonl']
     """
     if chosen is not None:
         return chosen
     plain = name[:-3] if name.lower().endswith(".gz") else name
-    ends = {".csv": "csv", ".tsv": "tsv", ".txt": "lines"}
-    return ends.get(os.path.splitext(plain)[1].lower(), "jsonl")
+    return _ENDS.get(os.path.splitext(plain)[1].lower(), "jsonl")
 
 
 def opened(file: IO[bytes], encoding: str) -> IO[str]:

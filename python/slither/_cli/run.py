@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from slither._cli import live, reading
+from slither._cli import columnar, live, reading
 from slither._cli.check import FileRefused, load
 from slither._cli.failures import SKIPPED, BadRows, Failures, RowRefused, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
@@ -42,7 +42,7 @@ def command(options: argparse.Namespace) -> int:
                 return _run(pipe, file, stdout, options)
     except (_Usage, OutputRefused) as error:
         return _say(USAGE, error)
-    except BeamMissing as error:
+    except (BeamMissing, columnar.PackageMissing) as error:
         return _say(MISSING, error)
     except SlitherError as error:
         return _say(FAILED, error)
@@ -140,15 +140,21 @@ def _run(pipe: Pipe, file: io.BufferedReader, stdout: int, options: argparse.Nam
     kind = reading.source_format(options.input, options.source)
     if options.delimiter is not None and kind not in ("csv", "tsv"):
         raise _Usage(f"--delimiter goes with rows of CSV, not with {kind}")
+    if kind in columnar.FORMATS:
+        columnar.pyarrow_for(f"{name}: reading {kind}")
     terminal = sys.stderr is not None and sys.stderr.isatty()
     progress = terminal if options.progress is None else options.progress
     with (
         _sinks([*document["outputs"], "default"], file, stdout, options, name) as sinks,
         Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam,
-        _text(file, options.encoding) as text,
+        _text(file, options.encoding, kind) as text,
     ):
-        lines = reading.Lines(text, name, options.encoding)
-        rows = sinks.bad.through(reading.read(lines, kind, options.delimiter))
+        if text is None:
+            found = columnar.read(file, name, kind)
+        else:
+            lines = reading.Lines(text, name, options.encoding)
+            found = reading.read(lines, kind, options.delimiter)
+        rows = sinks.bad.through(found)
         for table in {store["table"] for store in document.get("stores", ())}:
             beam.table(table)
         run = PipeRun.over(
@@ -177,7 +183,10 @@ def _run(pipe: Pipe, file: io.BufferedReader, stdout: int, options: argparse.Nam
 
 
 @contextlib.contextmanager
-def _text(file: io.BufferedReader, encoding: str) -> Iterator[reading.Text]:
+def _text(file: io.BufferedReader, encoding: str, kind: str) -> Iterator[reading.Text | None]:
+    if kind in columnar.FORMATS:
+        yield None
+        return
     found = live.opened(file, encoding) if _may_pause(file) else None
     if found is None:
         yield reading.opened(file, encoding)
@@ -247,7 +256,7 @@ def _sinks(
         files.keep("the input", file.fileno())
         files.keep("the pipe's file", _file(options.pipe))
         out = _writer(outputs, stdout, files, options)
-        rejects, errors = (None if path is None else files.write(path, "jsonl") for path in paths)
+        rejects, errors = (None if path is None else files.lines(path) for path in paths)
         if options.checkpoint is not None:
             files.keep(f"the checkpoint {options.checkpoint}", options.checkpoint)
         aside = [lines for lines in (rejects, errors) if lines is not None]

@@ -15,10 +15,11 @@ import stat
 from bisect import bisect
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from slither._types import Payload
 
-FORMATS = ("jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "tsv.gz")
+FORMATS = ("jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "tsv.gz", "parquet", "arrow")
 _BUFFER = 65_536
 
 
@@ -55,21 +56,15 @@ class Lines:
     """
 
     def __init__(self, path: str, kind: str, descriptor: int | None = None) -> None:
-        """Open a file, or take a descriptor; ``kind`` is one of ``FORMATS``."""
+        """Open a file, or take a descriptor; ``kind`` is one of ``FORMATS`` that has lines."""
         self.path = path
-        self.made = False
-        """Whether the file was not there before."""
         plain = kind.removesuffix(".gz")
         self._encode: Callable[[Payload], str] = json_line
         if plain != "jsonl":
             self._encode = CsvLines("\t" if plain == "tsv" else ",")
         # Each write is a gzip file of its own; several, one after the other, are read as one.
         self._zip = kind.endswith(".gz")
-        self._descriptor = self._open() if descriptor is None else descriptor
-        self.begun = (
-            not stat.S_ISREG(os.fstat(self._descriptor).st_mode) or descriptor is not None
-        )
-        """Whether what it held is gone."""
+        self._descriptor, self.made, self.begun = opened(path, descriptor)
         self._buffer = bytearray()
         # Where each row in the buffer ends.
         self._ends: list[int] = []
@@ -136,15 +131,6 @@ class Lines:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _open(self) -> int:
-        try:
-            made = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            # The path may be a dangling link. Without O_EXCL, its target is created.
-            return os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
-        self.made = True
-        return made
-
     def _cut(self, ends: list[int], written: int) -> None:
         # Cuts half a row off, which a reader might take for a whole one, or for damage.
         rows = bisect(ends, written)
@@ -155,6 +141,27 @@ class Lines:
             os.lseek(self._descriptor, self._whole, os.SEEK_SET)
         except OSError:
             return
+
+
+class Opened(NamedTuple):
+    """A file to write: whether it was not there before, and whether what it held is gone."""
+
+    descriptor: int
+    made: bool
+    begun: bool
+
+
+def opened(path: str, descriptor: int | None) -> Opened:
+    """Open a file as it is, or take a descriptor."""
+    if descriptor is not None:
+        return Opened(descriptor, False, True)
+    made = True
+    try:
+        found = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        # The path may be a dangling link. Without O_EXCL, its target is created.
+        made, found = False, os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    return Opened(found, made, not stat.S_ISREG(os.fstat(found).st_mode))
 
 
 def json_line(value: Payload) -> str:
