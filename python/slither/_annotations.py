@@ -6,6 +6,7 @@ Pure; called by :mod:`slither._takes`, in the thread that names a function, and 
 from __future__ import annotations
 
 import ast
+import enum
 import functools
 import inspect
 import sys
@@ -44,17 +45,18 @@ def says(function: Callable[..., object]) -> Says:
     if isinstance(function, type):
         return nothing
     try:
-        parameters = list(_signature(function).parameters.values())
+        parameters = list(signature(function).parameters.values())
         if not parameters or parameters[0].kind not in _POSITIONAL:
             return nothing
-        hints = _hints(_annotated(function))
+        hints = _hints(annotated(function))
         name = parameters[0].name
         return Says(hints.get(name, NOTHING), hints.get("return", NOTHING), name)
     except Exception:  # noqa: BLE001 - anything may stand in an annotation
         return nothing
 
 
-def _signature(function: Callable[..., object]) -> inspect.Signature:
+def signature(function: Callable[..., object]) -> inspect.Signature:
+    """Return a function's parameters, where an annotation that can't be read does not matter."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -62,7 +64,7 @@ def _signature(function: Callable[..., object]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _annotated(function: object) -> object:
+def annotated(function: object) -> object:
     """Return the function that the annotations stand at."""
     while True:
         if isinstance(function, functools.partial):
@@ -152,13 +154,28 @@ def depth(annotation: object, left: int = DEEPEST) -> int:
     >>> depth(list[list[int]]), depth(list[dict])
     (2, 1)
     """
-    name, inner = _outer(annotation)
+    if _comes_as_list(annotation):
+        return DEEPEST
+    name, inner = _outer(getattr(annotation, "__supertype__", annotation))
     if left == 0 or not (name in _LISTS or name in _TUPLES or name == "Union"):
         return 0
     if name == "Union":
         # Each member may be an item, so what is certain is the least of them.
         return min((depth(one, left - 1) for one in inner if not _is_none(one)), default=0)
     return 1 + max((depth(one, left - 1) for one in inner), default=0)
+
+
+def _comes_as_list(annotation: object) -> bool:
+    """Tell whether what is of a type may be a list, or a tuple, once it was sent."""
+    kind = typing.get_origin(annotation) or annotation
+    if not isinstance(kind, type):
+        return False
+    is_array = getattr(getattr(kind, "__struct_config__", None), "array_like", False)
+    return (
+        is_array
+        or issubclass(kind, enum.Enum)
+        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    )
 
 
 def _is_none(annotation: object) -> bool:

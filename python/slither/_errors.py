@@ -6,6 +6,7 @@
     ├── ProtocolError          the other side broke the wire contract
     ├── EncodeError            a value can't be sent; ``path`` says which
     ├── DecodeError            bytes that are not a value of the protocol
+    ├── PayloadError           a value is not what an annotation says; also a TypeError
     ├── ViewError              a view gave no answer; ``view`` names it
     │   ├── UnknownView
     │   ├── ViewFailed
@@ -79,6 +80,21 @@ class EncodeError(_Reasoned):
 
 class DecodeError(SlitherError):
     """Bytes that are not one whole value of the protocol."""
+
+
+class PayloadError(_Reasoned, TypeError):
+    """A value is not of the type that the annotation of a handler says.
+
+    Arguments: ``path``, where the value sits (``payload["points"][3].x``), and ``reason``.
+
+    >>> str(PayloadError("payload.x", 'float expected, not the str "far"'))
+    'payload.x: float expected, not the str "far"'
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Keep the path and the reason."""
+        super().__init__(path, reason)
+        self.path = path
 
 
 class ViewError(_Reasoned):

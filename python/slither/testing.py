@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from slither import _takes
 from slither._driver.errors_in import to_error
-from slither._errors import SlitherError
+from slither._errors import PayloadError, SlitherError
 from slither._tables import FrameKind
 from slither._testing.fake import FakeBeam
+from slither._typed.functions import Typed, Way, of_result
 from slither._types import Payload
 from slither._version import MAX_FRAME
 from slither._wire import frames
@@ -83,7 +84,8 @@ def run_handler(
     State in :func:`slither.worker.session` stays from call to call of a session, or of a run.
     With ``many``, as of a stage with ``cardinality="many"``, each result is the list of an item's
     values; the exception of one that failed stands behind them. ``as_`` gives it the batch as one
-    frame, as the option of a stage does.
+    frame, as the option of a stage does. Results are what the handler's annotation says, as those
+    of a map are.
 
     >>> from slither.worker import Failure
     >>> run_handler(lambda row: 2 * row, [1, 2])
@@ -93,13 +95,60 @@ def run_handler(
     >>> run_handler(lambda text: iter(text), ["ab", ""], many=True)
     [['a', 'b'], []]
     """
-    context: Context = {
-        "run": run,
-        "pipe": pipe,
-        "stage": stage,
-        "session": session,
-        "trace": trace,
-    }
+    results = _as_data(
+        handler,
+        items,
+        each=each,
+        as_=as_,
+        run=run,
+        pipe=pipe,
+        stage=stage,
+        session=session,
+        trace=trace,
+        batch=batch,
+        attempt=attempt,
+        many=many,
+    )
+    if _takes.checked_frame(handler, as_, each) is not None:
+        return results
+    typed = of_result(handler, _way(handler, each, many))
+    if typed is None:
+        return results
+    if many:
+        return [[_restored(typed, value) for value in values] for values in results]
+    return [_restored(typed, value) for value in results]
+
+
+def _way(handler: Callable[..., object], each: bool | None, many: bool) -> Way:
+    way = _takes.given(handler, each).what
+    if many:
+        return "values" if way == "item" else "parts"
+    return way
+
+
+def _restored(typed: Typed, value: Payload) -> Payload:
+    if isinstance(value, Exception):
+        return value
+    try:
+        return typed(value)
+    except PayloadError as error:
+        return error
+
+
+def _as_data(
+    handler: Callable[..., object],
+    items: Iterable[Payload],
+    *,
+    each: bool | None = None,
+    as_: FrameKind | None = None,
+    batch: int = 0,
+    attempt: int = 1,
+    many: bool = False,
+    **names: str | None,
+) -> list[Payload]:
+    """Run a handler as :func:`run_handler` does, and return its results as BEAM has them."""
+    context: Context = {"run": "test", **dict.fromkeys(("pipe", "stage", "session", "trace"))}
+    context |= names
     if _takes.checked_frame(handler, as_, each) is None:
         _takes.given(handler, each)
     else:
@@ -121,7 +170,7 @@ def run_handler(
         return got
 
     if many:
-        if run is None and session is None:
+        if context["run"] is None and context["session"] is None:
             raise ValueError("many values belong to a run or to a session: give one of them")
         return _drawn(ask, target, {**context, "many": True}, list(items))
     got = ask(1, target, context, list(items))
@@ -156,7 +205,7 @@ def run_pipe(
     """
     from slither._testing.simulate import Simulation
 
-    return Simulation(pipe.document(), run_handler, functions or {}, handlers or {}).run(items)
+    return Simulation(pipe.document(), _as_data, functions or {}, handlers or {}).run(items)
 
 
 def _drawn(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from slither._driver.by_value import Reference
 from slither._driver.window import Arguments, Target
+from slither._typed.functions import Typed
 
 
 class Callee(NamedTuple):
@@ -21,15 +22,23 @@ class Callee(NamedTuple):
     before: tuple[str, str] | None = None
     """The arguments that go before its own there: its module and its name."""
     held: object = None
+    typed: Typed | None = None
+    """Makes a result what the function says that it gives."""
 
     @classmethod
-    def of(cls, found: Reference, timeout: int | None, session: str | None = None) -> Callee:
+    def of(
+        cls,
+        found: Reference,
+        timeout: int | None,
+        session: str | None = None,
+        typed: Typed | None = None,
+    ) -> Callee:
         """Return that of a function, whose calls may take ``timeout`` milliseconds."""
         module, name, held = found
         if session is None and held is None:
-            return cls(Target(module, name, timeout))
+            return cls(Target(module, name, timeout), typed=typed)
         target = Target.of_any(timeout, session)
-        return cls(target, f"{module}.{name}", (module, name), held)
+        return cls(target, f"{module}.{name}", (module, name), held, typed)
 
     def call(self, arguments: Sequence[object], named: dict[str, object]) -> Arguments:
         """Return one call as it is sent."""

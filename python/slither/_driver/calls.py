@@ -15,6 +15,7 @@ from slither._driver.connection import Connection
 from slither._driver.futures import CallFuture
 from slither._driver.turns import Turns
 from slither._driver.window import Arguments, Group, Job, Opens, Target, Window, encoded
+from slither._typed.functions import Typed
 from slither._types import Payload
 from slither._wire import frames
 from slither._wire.build import frame
@@ -51,12 +52,14 @@ class Calls:
         group: Group | None = None,
         called: str = "",
         held: object = None,
+        typed: Typed | None = None,
     ) -> CallFuture[Any]:
         """Queue calls that go to a worker together, and return their future.
 
         Its result is that of the one call, or with ``many`` the list of all outcomes. Arguments
         are encoded here and now: what becomes of them later, or what raises then, is not seen.
         ``held`` lives until the future is settled.
+        ``typed`` makes of a result what the function says that it gives.
         """
         body, failure = encoded(calls, target)
         return self.queue(
@@ -69,6 +72,7 @@ class Calls:
             group=group,
             called=called,
             held=held,
+            typed=typed,
         )
 
     def queue(
@@ -83,11 +87,12 @@ class Calls:
         group: Group | None = None,
         called: str = "",
         held: object = None,
+        typed: Typed | None = None,
         opens: Opens = Window,
     ) -> CallFuture[Any]:
         """Queue what is encoded, for a run that ``opens`` begins; or fail its future at once."""
         self._connection.check()
-        future: CallFuture[Any] = CallFuture(owner, self._connection)
+        future: CallFuture[Any] = CallFuture(owner, self._connection, typed)
         if failure is not None:
             future.set_exception(failure)
             return future

@@ -18,6 +18,7 @@ from slither._driver.callee import Callee
 from slither._driver.futures import CallFuture, Outcome
 from slither._driver.window import Group
 from slither._errors import BeamClosed
+from slither._typed.functions import of_result
 from slither._types import Payload
 
 R = TypeVar("R")
@@ -184,10 +185,12 @@ class Executor(concurrent.futures.Executor):
             group=self._group,
             called=callee.called,
             held=callee.held,
+            typed=callee.typed,
         )
 
     def _callee(self, fn: Callable[..., object]) -> Callee:
-        return Callee.of(self._beam._functions.reference(fn), self._timeout)
+        found = self._beam._functions.reference(fn)
+        return Callee.of(found, self._timeout, typed=of_result(fn, "item"))
 
     def _refuse(self) -> None:
         closed = isinstance(self._beam._link.death, BeamClosed)

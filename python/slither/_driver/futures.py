@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
-from slither._errors import SlitherError
+from slither._errors import PayloadError, SlitherError
+from slither._typed.functions import Typed
 from slither._wire import batches, frames
 
 R = TypeVar("R")
@@ -42,8 +43,8 @@ class Answer:
         """Whether a future of it has an exception."""
         return self._got is None or (not self._many and bool(self._got.errors))
 
-    def read(self) -> Outcome:
-        """Decode it."""
+    def read(self, typed: Typed | None = None) -> Outcome:
+        """Decode it; ``typed`` makes each result what its function says that it gives."""
         if self._got is None:
             assert self._error is not None
             return False, self._error()
@@ -51,6 +52,8 @@ class Answer:
             outcomes = _outcomes(self._got)
         except SlitherError as error:
             return False, error
+        if typed is not None:
+            outcomes = [_restored(typed, outcome) for outcome in outcomes]
         return (True, outcomes) if self._many else outcomes[0]
 
 
@@ -72,9 +75,10 @@ class Killable(Protocol):
 class CallFuture(Future[R]):
     """The future of a call. It keeps its Beam alive, and can end a call that runs."""
 
-    def __init__(self, owner: object, connection: Connection) -> None:
-        """Take who lives as long as it does."""
+    def __init__(self, owner: object, connection: Connection, typed: Typed | None = None) -> None:
+        """Take who lives as long as it does, and what makes a result what it is to be."""
         super().__init__()
+        self._typed = typed
         self._owner = owner
         self._connection = connection
         self.job: Killable | None = None
@@ -131,7 +135,7 @@ class CallFuture(Future[R]):
 
     def _made(self, answer: Answer) -> Outcome:
         # The first thread that asks makes the object, and all others get the same one.
-        made: Outcome = self.__dict__.setdefault("_read", answer.read())
+        made: Outcome = self.__dict__.setdefault("_read", answer.read(self._typed))
         return made
 
     def _invoke_callbacks(self) -> None:
@@ -189,6 +193,16 @@ class CallFuture(Future[R]):
             self.set_exception(_Unread(answer))
         else:
             self.set_result(answer)  # type: ignore[arg-type]
+
+
+def _restored(typed: Typed, outcome: Outcome) -> Outcome:
+    fine, value = outcome
+    if not fine:
+        return outcome
+    try:
+        return True, typed(value)
+    except PayloadError as error:
+        return False, error
 
 
 def _outcomes(got: frames.Outputs) -> list[Outcome]:

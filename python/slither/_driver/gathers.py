@@ -94,7 +94,7 @@ class Gather(Generic[T, R]):
         self._beam = beam
         self._calls = beam._calls
         taking = settings.taking(function, each, several=False)
-        self._doubts = taking.doubts
+        self._doubts, self._typed = taking.doubts, taking.typed
         self._key = key
         module, name, self._held = beam._functions.reference(function)
         asked = _Asked({"target": [taking.kind, module, name], **spec})
@@ -150,7 +150,9 @@ class Gather(Generic[T, R]):
             raise TypeError(doubt)
         key = None if self._key is None else self._key(item)
         body, failure = _encoded(key, item)
-        return self._calls.queue(self, self._target, body, failure, opens=_Items)
+        return self._calls.queue(
+            self, self._target, body, failure, typed=self._typed, opens=_Items
+        )
 
 
 class Gathers(Lifetime):

@@ -17,8 +17,9 @@ from slither._driver.errors_in import to_error
 from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
-from slither._errors import EncodeError
+from slither._errors import EncodeError, PayloadError
 from slither._summary import summarize
+from slither._typed.functions import Typed
 from slither._types import Payload
 from slither._wire import batches, frames
 
@@ -43,16 +44,16 @@ class MapRun(Run):
         *,
         batching: Batching,
         failures: str,
-        doubts: Callable[[list[Payload]], str | None] | None = None,
+        taking: settings.Taking,
     ) -> None:
         """Take all that the run is.
 
-        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``;
-        ``doubts`` says why items leave a doubt of what the function takes.
+        ``failures`` is what becomes of items that failed: ``halt``, ``skip`` or ``return``.
         """
         super().__init__(link, spec, owner, shows)
+        self._typed = taking.typed
         self._failures = failures
-        self._doubts = doubts
+        self._doubts = taking.doubts
         self._batching = batching
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
@@ -102,7 +103,7 @@ class MapRun(Run):
             shown,
             batching=batching,
             failures=failures,
-            doubts=taking.doubts,
+            taking=taking,
         )
         made.held = held
         return made
@@ -157,7 +158,7 @@ class MapRun(Run):
 
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
-        if self._refused:
+        if self._refused and self.stopped is None:
             self.input_error = self._refused[0][1]
         super().finish()
 
@@ -165,11 +166,14 @@ class MapRun(Run):
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
         self._batching.came(got.count)
-        failed = got.errors or {}
-        self.out += got.count - len(failed)
+        told = got.errors or {}
+        self.count(told.values())
+        failed = {index: to_error(fault) for index, fault in told.items()}
+        if self._typed is not None:
+            values, failed = self._restored(self._typed, values, failed)
+        self.out += len(values) - len(failed)
         if failed:
-            self.count(failed.values())
-            values = self._place(values, {i: to_error(f) for i, f in failed.items()})
+            values = self._place(values, failed)
         if self._refused and self._failures == "return":
             values = self._place_refused(values, got.first)
         return values
@@ -182,6 +186,23 @@ class MapRun(Run):
             self._refused.clear()
         self.summary = summarize(got.receipt, self.given(), self.errors, self.refused)
         return left
+
+    def _restored(
+        self, typed: Typed, values: list[Payload], failed: dict[int, Exception]
+    ) -> tuple[list[Payload], dict[int, Exception]]:
+        """Make values what the function says of them, and an error of each that is another."""
+        for index, value in enumerate(values):
+            if index in failed:
+                continue
+            try:
+                values[index] = typed(value)
+            except PayloadError as error:
+                self.count([{"kind": "PayloadError"}])
+                if self._failures == "halt":
+                    self.stop(error)
+                    return values[:index], failed
+                failed[index] = error
+        return values, failed
 
     def _place(self, values: list[Payload], failed: dict[int, Exception]) -> list[Payload]:
         if self._failures == "return":

@@ -91,6 +91,8 @@ class Run(ABC):
         """The error that ended the run."""
         self.errors: dict[str, int] = {}
         """Errors so far, by kind."""
+        self.stopped: Exception | None = None
+        """What ended the run on this side."""
         self.ended = False
         """Whether nothing more comes."""
         self._began = 0.0
@@ -242,8 +244,17 @@ class Run(ABC):
             self._took = self.so_far().seconds
         self.show()
 
+    def stop(self, error: Exception) -> None:
+        """Give the run up for an error of this side, which :meth:`finish` raises."""
+        self.stopped = error
+        if not self.ended:
+            self.ended = True
+            self.link.cancel(self.identity)
+
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
+        if self.stopped is not None:
+            raise self.stopped
         if self.error is not None:
             raise to_error(self.error)
         if self.input_error is not None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, Typ
 
 from slither import _options, _takes
 from slither._tables import KINDS, FrameKind
+from slither._typed import functions
+from slither._typed.functions import Typed, Way
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -84,10 +86,14 @@ class Asked(MapOptions):
 
 
 class Taking(NamedTuple):
-    """How a call names a function by what it takes, and why items may leave a doubt of that."""
+    """How a call names a function by what it takes, and why items may leave a doubt of that.
+
+    ``typed`` makes of a result what the function says that it gives.
+    """
 
     kind: str
     doubts: Callable[[list[Payload]], str | None] | None
+    typed: Typed | None
 
 
 def taking(
@@ -103,17 +109,18 @@ def taking(
     if _takes.checked_frame(function, as_, each) is not None:
         if several:
             raise TypeError("a frame is made of one iterable, whose items are dicts")
-        return Taking("function", None)
+        return Taking("function", None, None)
     if several:
         if each is False:
             raise TypeError("each=False is for a function of a list: it takes one iterable")
         if callable(function) and _takes.is_batch(function):
             raise TypeError(_takes.not_several(function))
-        return Taking("apply", None)
+        return Taking("apply", None, functions.of_result(function, "item"))
+    way: Way = "item"
     if callable(function):
-        _takes.given(function, each)
+        way = _takes.given(function, each).what
     kind = "each" if each is None else "item" if each else "function"
-    return Taking(kind, _doubts(function, each))
+    return Taking(kind, _doubts(function, each), functions.of_result(function, way))
 
 
 def _doubts(function: object, each: bool | None) -> Callable[[list[Payload]], str | None] | None:

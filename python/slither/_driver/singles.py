@@ -14,6 +14,7 @@ from slither._driver.callee import Callee
 from slither._driver.futures import CallFuture
 from slither._driver.lifetime import Lifetime
 from slither._driver.window import Group
+from slither._typed.functions import of_result
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,9 +42,9 @@ class Singles(Lifetime):
         until a worker has the call, and ended with ``kill()`` from then on. It keeps the Beam
         alive; done callbacks run in a thread of their own, one after the other.
         """
-        return self._submit(
-            Callee.of(self._functions.reference(function), None), arguments, named
-        )
+        found = self._functions.reference(function)
+        callee = Callee.of(found, None, typed=of_result(function, "item"))
+        return self._submit(callee, arguments, named)
 
     @overload
     def submit_with(
@@ -86,7 +87,7 @@ class Singles(Lifetime):
         found = self._functions.reference(function)
         if session is not None:
             _options.checked("session", session, _options.TEXT)
-        callee = Callee.of(found, limit, session)
+        callee = Callee.of(found, limit, session, of_result(function, "item"))
         return self._submit(callee, tuple(args), dict(kwargs or {}))
 
     def _submit(
@@ -96,6 +97,12 @@ class Singles(Lifetime):
         named: dict[str, object],
         group: Group | None = None,
     ) -> CallFuture[R]:
-        target, called, _before, held = callee
-        call = callee.call(arguments, named)
-        return self._calls.submit(self, target, [call], group=group, called=called, held=held)
+        return self._calls.submit(
+            self,
+            callee.target,
+            [callee.call(arguments, named)],
+            group=group,
+            called=callee.called,
+            held=callee.held,
+            typed=callee.typed,
+        )

@@ -15,6 +15,8 @@ from slither._driver.lifetime import Lifetime
 from slither._driver.results import AsyncResults, Results
 from slither._driver.run import Run
 from slither._driver.window import Target, encoded
+from slither._errors import PayloadError
+from slither._typed.functions import Typed, of_result
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
@@ -28,9 +30,10 @@ class ValuesRun(Run):
 
     kind = "values"
 
-    def __init__(self, beam: Lifetime, spec: dict[str, Payload]) -> None:
-        """Take all that the run is."""
+    def __init__(self, beam: Lifetime, spec: dict[str, Payload], typed: Typed | None) -> None:
+        """Take all that the run is; ``typed`` makes of a value what the function says of it."""
         super().__init__(beam._link, spec, beam)
+        self._typed = typed
         self.pulled = 1
         self._asked = False
         self._given = 0
@@ -60,7 +63,7 @@ class ValuesRun(Run):
         }
         if session is not None:
             spec["session"] = _options.checked("session", session, _options.TEXT)
-        made = cls(beam, spec)
+        made = cls(beam, spec, of_result(function, "values"))
         made.held = held
         return made
 
@@ -98,8 +101,21 @@ class ValuesRun(Run):
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the values."""
         self._asked = False
-        self._given += got.count
-        return batches.unpack(got.values, got.count)
+        values = batches.unpack(got.values, got.count)
+        if self._typed is not None:
+            values = self._restored(self._typed, values)
+        self._given += len(values)
+        return values
+
+    def _restored(self, typed: Typed, values: list[Payload]) -> list[Payload]:
+        made: list[Payload] = []
+        for value in values:
+            try:
+                made.append(typed(value))
+            except PayloadError as error:
+                self.stop(error)
+                break
+        return made
 
     def done(self, got: frames.Done) -> list[Payload]:
         """Take the end."""
@@ -108,6 +124,8 @@ class ValuesRun(Run):
 
     def finish(self) -> None:
         """Raise what ended the call, if anything did."""
+        if self.stopped is not None:
+            raise self.stopped
         if self.error is not None:
             raise to_error(self.error)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slither._wire.faults import describe
 from slither._worker import forked, signals
-from slither._worker.failure import Failure, Raised
+from slither._worker.failure import BatchError, Failure, Raised
 from slither._worker.yielded import GoneError
 
 if TYPE_CHECKING:
@@ -26,14 +26,6 @@ _Entry = tuple[int, "bytes | None", bool, "bytes | None"]
 
 _END = object()
 _open: dict[int, Cursor] = {}
-
-
-class BatchError(Exception):
-    """All items that are left fail; ``error`` is the error map."""
-
-    def __init__(self, error: dict[str, Payload]) -> None:
-        super().__init__(error["message"])
-        self.error = error
 
 
 class _Refused(Exception):

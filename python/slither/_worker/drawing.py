@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import cursors, forked, given, sessions, signals, tabular
+from slither._worker import cursors, fitted, forked, given, sessions, signals, tabular
 from slither._worker.chunk import Chunk, early
-from slither._worker.cursors import BatchError, Cursor
+from slither._worker.cursors import Cursor
 from slither._worker.errors_out import exception_error
+from slither._worker.failure import BatchError
 from slither._worker.targets import TargetError, resolve
 from slither._worker.yielded import GoneError
 
@@ -74,11 +75,16 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
         return found
     function = handler or resolve(call.target)
     if call.target[0] == "apply":
-        return Cursor(call, lambda item: function(*item[0], **item[1]), exception_error)
+        return Cursor(call, fitted.called(function), exception_error)
     tabular.refuse_many(call, function)
     if given.at_once(call, function):
-        return Cursor(call, function, given.teller(call, function))
-    return Cursor(call, function, lambda error: given.told_of_list(error, call, function), True)
+        return Cursor(call, fitted.one(function), given.teller(call, function))
+    return Cursor(
+        call,
+        fitted.several(function),
+        lambda error: given.told_of_list(error, call, function),
+        True,
+    )
 
 
 def _failed(

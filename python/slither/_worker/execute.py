@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import drawing, forked, given, registry, signals, tabular, timed
+from slither._worker import drawing, fitted, forked, given, registry, signals, tabular, timed
 from slither._worker.errors_out import exception_error
-from slither._worker.failure import Raised
+from slither._worker.failure import BatchError, Raised
 from slither._worker.results import encode_result
 from slither._worker.targets import TargetError, resolve
 from slither._worker.watcher import watching
@@ -61,7 +61,7 @@ def answer(
                 wrong["gave"] = "list"
             return (build.error(call.id, wrong),)
         return encode_result(call.id, results, decode_us, handler_us, max_frame)
-    except TargetError as error:
+    except (TargetError, BatchError) as error:
         return (build.error(call.id, error.error),)
     # A handler's sys.exit() fails its batch; only BEAM ends a worker.
     except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
@@ -71,12 +71,15 @@ def answer(
 
 def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payload:
     if call.target[0] == "apply":
-        return _run_items(lambda item: handler(*item[0], **item[1]), call, line)
+        return _run_items(fitted.called(handler), call, line)
     frame = tabular.kind_of(call, handler)
     if frame is not None:
         handler = tabular.of_items(handler, frame)
     elif at_once := given.at_once(call, handler):
-        return _run_items(handler, call, line, at_once, given.teller(call, handler))
+        tell = given.teller(call, handler)
+        return _run_items(fitted.one(handler), call, line, at_once, tell)
+    else:
+        handler = fitted.several(handler)
     if call.context.get("item_timeout"):
         timed.begin(timed.LIST, time.monotonic_ns())
     results = handler(call.items)

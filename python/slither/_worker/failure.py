@@ -1,4 +1,4 @@
-"""What stands in a result's place where an item has failed.
+"""What stands in a result's place where an item has failed, and what fails them all.
 
 Plain values: handlers make a :class:`Failure`, and the worker a :class:`Raised`.
 """
@@ -26,6 +26,14 @@ class Failure:
     def __repr__(self) -> str:
         """Show the reason."""
         return f"Failure({self.reason!r})"
+
+
+class BatchError(Exception):
+    """All items that are left fail; ``error`` is the error map."""
+
+    def __init__(self, error: dict[str, Payload]) -> None:
+        super().__init__(error["message"])
+        self.error = error
 
 
 class Raised(Failure):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slither._errors import NotImportable
+from slither._typed.functions import called
 from slither._types import Payload
 from slither._worker.targets import TargetError, resolve
 
@@ -21,4 +22,4 @@ def call(
         function = resolve(["apply", module, name])
     except TargetError as error:
         raise NotImportable(str(error)) from None
-    return function(*arguments, **named)
+    return called(function)(*arguments, **named)

@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 
 from slither._by_value import Kept, split
+from slither._typed.functions import called
 from slither._types import Payload
 from slither._wire.faults import clean, describe
 from slither._worker import current, cursors, registry, sessions
@@ -112,7 +113,7 @@ def load_first(preload: Sequence[str], initializer: list[Payload] | None) -> Non
         load_module(name)
     if initializer:
         module, name, arguments = initializer
-        find(module, name)(*arguments)
+        called(find(module, name))(*arguments)
     for hook in list(registry.start_hooks.values()):
         hook()
 

@@ -1,0 +1,253 @@
+"""What a function's annotations make of the values that it is called with, and of its results.
+
+Pure but for what it keeps. A worker's main thread asks for each call, and a program for each run
+and each single call, in the thread that begins it. A function without annotations, or with none
+that restores a type, costs a look-up.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from slither._errors import PayloadError
+
+if TYPE_CHECKING:
+    from slither._typed.hints import Signature
+
+T = TypeVar("T")
+Function: TypeAlias = Callable[..., object]
+Typed: TypeAlias = Callable[[Any], Any]
+"""Returns a value as what an annotation says, or raises :class:`slither.PayloadError`."""
+Way: TypeAlias = Literal["item", "list", "values", "parts"]
+"""What a result is: that of one item; one of a list; one of the values of an item, or of a call,
+that gives several; one of those where a list of items has several for each.
+"""
+
+MARK = "__slither_typed__"
+"""Is False on a function that is to get data as they come."""
+RESULT = "result"
+_DEEP = "it nests deeper than Python may recurse (sys.setrecursionlimit)"
+# Annotations that restore nothing, of functions for which nothing more is to be loaded.
+_PLAIN: frozenset[object] = frozenset(
+    {int, float, complex, str, bool, bytes, dict, list, object, None, Any}
+) | {"int", "float", "str", "bool", "bytes", "dict", "list", "object", "None", "Any", "Payload"}
+
+
+def mark(function: Function, typed: bool) -> None:
+    """Note that a function is to get data as they come, where ``typed`` is False."""
+    if typed is True:
+        return
+    if typed is not False:
+        raise TypeError(f"typed is True or False, not {typed!r:.80}")
+    try:
+        setattr(function, MARK, False)
+    except (AttributeError, TypeError):
+        raise TypeError(f"typed=False goes with a function of yours, not {function!r}") from None
+
+
+def of_item(function: Function) -> Typed | None:
+    """Return what makes one item what the first parameter says; None where it is as it is."""
+    return _kept(_of_item, function)
+
+
+def of_list(function: Function) -> Typed | None:
+    """Return what makes each of a list of items what the first parameter says a list of."""
+    return _kept(_of_list, function)
+
+
+def of_call(function: Function) -> Arguments | None:
+    """Return what makes arguments what the parameters say; None where all are as they are."""
+    return _kept(_of_call, function)
+
+
+def of_result(function: object, way: Way) -> Typed | None:
+    """Return what makes a result of a function what that says that it returns, if anything."""
+    if not callable(function):
+        return None
+    return _kept(_results[way], function)
+
+
+def called(function: Function) -> Function:
+    """Return the function, as one that takes data for its arguments."""
+    arguments = of_call(function)
+    if arguments is None:
+        return function
+    return lambda *given, **named: function(*arguments.listed(given), **arguments.named(named))
+
+
+class Arguments:
+    """What makes the arguments of one function what its parameters say."""
+
+    def __init__(
+        self, positional: Sequence[Typed | None], named: Mapping[str, Typed], others: _Others
+    ) -> None:
+        self._positional, self._named = positional, named
+        self._more, self._rest = others
+
+    def listed(self, given: Sequence[Any]) -> Sequence[Any]:
+        """Return the positional arguments, converted."""
+        made = []
+        for index, value in enumerate(given):
+            convert = self._positional[index] if index < len(self._positional) else self._more
+            made.append(value if convert is None else _rooted(convert, value, f"args[{index}]"))
+        return made
+
+    def named(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the named arguments, converted."""
+        made = {}
+        for name, value in given.items():
+            convert = self._named.get(name, self._rest)
+            root = f'kwargs["{name}"]'
+            made[name] = value if convert is None else _rooted(convert, value, root)
+        return made
+
+
+_Others: TypeAlias = "tuple[Typed | None, Typed | None]"
+
+
+def each(convert: Typed, values: Iterable[Any]) -> tuple[list[Any], dict[int, PayloadError]]:
+    """Convert values by themselves: those that fit, and why others don't, by their places."""
+    made: list[Any] = []
+    failed: dict[int, PayloadError] = {}
+    for index, value in enumerate(values):
+        try:
+            made.append(convert(value))
+        except PayloadError as error:
+            failed[index] = error
+    return made, failed
+
+
+def _kept(find: Callable[[Function], T], function: Function) -> T:
+    try:
+        return find(function)
+    except TypeError:
+        # It can't be hashed, so nothing is kept of it.
+        return find.__wrapped__(function)  # type: ignore[attr-defined,no-any-return]
+
+
+def _signature(function: Function) -> Signature | None:
+    """Return what a function says; None where it says nothing that restores a type."""
+    if getattr(function, MARK, True) is False:
+        return None
+    if inspect.isfunction(function) and not hasattr(function, "__wrapped__"):
+        # On Python 3.14 to look at them may raise, as that evaluates them.
+        try:
+            if all(_is_plain(one) for one in function.__annotations__.values()):
+                return None
+        except Exception:  # noqa: BLE001 - the user's annotations
+            pass
+    from slither._typed.hints import signature
+
+    return signature(function)
+
+
+def _is_plain(annotation: object) -> bool:
+    try:
+        return annotation in _PLAIN
+    except TypeError:
+        return False
+
+
+def _convert(annotation: object) -> Typed | None:
+    from slither._typed.build import form_of
+
+    form = form_of(annotation)
+    return form.convert if form.restores else None
+
+
+def _door(annotation: object, root: str) -> Typed | None:
+    convert = _convert(annotation)
+    return None if convert is None else functools.partial(_rooted, convert, root=root)
+
+
+def _rooted(convert: Typed, value: Any, root: str) -> Any:
+    from slither._typed.mismatch import Mismatch
+
+    try:
+        return convert(value)
+    except Mismatch as mismatch:
+        raise mismatch.told(root) from mismatch.__cause__
+    except RecursionError:
+        raise PayloadError(root, _DEEP) from None
+
+
+@functools.lru_cache(maxsize=1_024)
+def _of_item(function: Function) -> Typed | None:
+    said = _signature(function)
+    if said is None:
+        return None
+    from slither._typed.hints import first
+
+    parameter = first(said.parameters)
+    return None if parameter is None else _door(parameter.annotation, "payload")
+
+
+@functools.lru_cache(maxsize=1_024)
+def _of_list(function: Function) -> Typed | None:
+    said = _signature(function)
+    if said is None:
+        return None
+    from slither._typed.elements import of_rows
+    from slither._typed.hints import first
+
+    parameter = first(said.parameters)
+    return None if parameter is None else _door(of_rows(parameter.annotation), "payload")
+
+
+@functools.lru_cache(maxsize=1_024)
+def _of_call(function: Function) -> Arguments | None:
+    said = _signature(function)
+    if said is None:
+        return None
+    positional: list[Typed | None] = []
+    named: dict[str, Typed] = {}
+    more = rest = None
+    kinds = inspect.Parameter
+    for one in said.parameters:
+        convert = _convert(one.annotation)
+        if one.kind is kinds.VAR_POSITIONAL:
+            more = convert
+        elif one.kind is kinds.VAR_KEYWORD:
+            rest = convert
+        else:
+            if one.kind is not kinds.KEYWORD_ONLY:
+                positional.append(convert)
+            if convert is not None and one.kind is not kinds.POSITIONAL_ONLY:
+                named[one.name] = convert
+    found = any(positional) or bool(named) or more is not None or rest is not None
+    return Arguments(positional, named, (more, rest)) if found else None
+
+
+@functools.lru_cache(maxsize=1_024)
+def _result_of_item(function: Function) -> Typed | None:
+    from slither._typed.elements import of_awaited
+
+    said = _signature(function)
+    return None if said is None else _door(of_awaited(said.result), RESULT)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _result_of_list(function: Function) -> Typed | None:
+    from slither._typed.elements import of_awaited, of_rows
+
+    said = _signature(function)
+    return None if said is None else _door(of_rows(of_awaited(said.result)), RESULT)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _result_of_parts(function: Function) -> Typed | None:
+    from slither._typed.elements import of_awaited, of_rows
+
+    said = _signature(function)
+    return None if said is None else _door(of_rows(of_rows(of_awaited(said.result))), RESULT)
+
+
+_results: dict[Way, Callable[[Function], Typed | None]] = {
+    "item": _result_of_item,
+    "list": _result_of_list,
+    "values": _result_of_list,
+    "parts": _result_of_parts,
+}
