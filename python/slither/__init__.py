@@ -4,7 +4,7 @@ A program drives a BEAM of its own with :class:`Beam`. A handler is registered w
 :func:`slither.worker.batch_handler` and reads BEAM state through :mod:`slither.views` and
 :mod:`slither.store`. A pipe is described with :class:`Pipe`, and what BEAM computes in it with
 :data:`item` and :func:`when`; see :mod:`slither.pipe`. Beside these, this module holds what all
-need: the errors and :class:`Tensor`.
+need: the errors, and :func:`register`, :class:`Tagged` and :class:`Tensor` for values.
 """
 
 from slither._errors import (
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from slither._pipe.options import Policy
     from slither._summary import Summary
     from slither._wire.tensor import Tensor
+    from slither._wire.types.table import register
+    from slither._wire.types.tagged import Tagged
     from slither.pipe import Pipe
     from slither.store import Table
     from slither.worker import Context
@@ -99,6 +101,7 @@ __all__ = [
     "Table",
     "TableError",
     "TableRefused",
+    "Tagged",
     "Tensor",
     "UnknownTable",
     "UnknownView",
@@ -109,6 +112,7 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "item",
+    "register",
     "when",
 ]
 
@@ -128,8 +132,10 @@ _LAZY = {
     "Results": "slither._driver.results",
     "Summary": "slither._summary",
     "Table": "slither.store",
+    "Tagged": "slither._wire.types.tagged",
     "Tensor": "slither._wire.tensor",
     "item": "slither._pipe.expression",
+    "register": "slither._wire.types.table",
     "when": "slither._pipe.expression",
 }
 

@@ -67,8 +67,8 @@ class EncodeError(_Reasoned):
 
     Arguments: ``path``, where the value sits (``result["tags"][3]``), and ``reason``.
 
-    >>> str(EncodeError('result["tags"]', "a set cannot be sent; make it a list"))
-    'result["tags"]: a set cannot be sent; make it a list'
+    >>> str(EncodeError('result["tags"]', "a range cannot be sent; make it a list"))
+    'result["tags"]: a range cannot be sent; make it a list'
     """
 
     def __init__(self, path: str, reason: str) -> None:

@@ -13,9 +13,10 @@ __all__ = ["MAX_DEPTH", "MAX_FRAME", "VERSION", "Payload", "pack", "unpack"]
 def pack(value: Payload) -> bytes:
     """Encode one value.
 
-    ``value`` is anything of the protocol's table: None, booleans, integers of any size, floats,
-    str, bytes, lists, tuples (sent as lists), dicts, aware datetimes and NumPy arrays or
-    :class:`slither.Tensor`. Raises :class:`slither.EncodeError`, whose ``path`` names the
+    ``value`` is anything of the protocol's table: None, booleans, numbers, str, bytes, lists,
+    tuples, sets, dicts, dates and times, UUIDs, paths, NumPy arrays or :class:`slither.Tensor`,
+    objects that are sent as data, and those of a type that :func:`slither.register` knows.
+    Raises :class:`slither.EncodeError`, whose ``path`` names the
     offending part.
 
     >>> pack({"a": [1, True]}).hex()
@@ -31,6 +32,6 @@ def unpack(data: bytes | bytearray | memoryview) -> Payload:
     :class:`slither.DecodeError` for anything else than one whole value.
 
     >>> unpack(pack({"a": [1, 2.5, (b"x", None)]}))
-    {'a': [1, 2.5, [b'x', None]]}
+    {'a': [1, 2.5, (b'x', None)]}
     """
     return decode(data)

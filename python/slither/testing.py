@@ -90,8 +90,8 @@ def run_handler(
     >>> from slither.worker import Failure
     >>> run_handler(lambda row: 2 * row, [1, 2])
     [2, 4]
-    >>> run_handler(lambda rows: [Failure("no"), {1}], ["a", "b"], each=False)
-    [CallError('no', ...), EncodeError('result', 'a set cannot be sent; make it a list')]
+    >>> run_handler(lambda rows: [Failure("no"), range(1)], ["a", "b"], each=False)
+    [CallError('no', ...), EncodeError('result', 'a range cannot be sent; make it a list')]
     >>> run_handler(lambda text: iter(text), ["ab", ""], many=True)
     [['a', 'b'], []]
     """

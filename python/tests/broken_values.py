@@ -36,7 +36,7 @@ def value(item: str) -> Payload:
     if item == "zone":
         return datetime.datetime(2020, 1, 1, tzinfo=Zone())
     if item == "mapping":
-        return {"in": Mapping(a=1), "tags": {1}}
+        return {"in": Mapping(a=1), "tags": range(1)}
     if item == "deep reason":
         return Failure(deep(1_000))
     if item == "long reason":

@@ -77,8 +77,8 @@ def refuse(item: int) -> Payload:
     return Failure({"refused": item})
 
 
-def a_set(item: int) -> Payload:
-    return {"tags": {item}} if item == 1 else item
+def a_range(item: int) -> Payload:
+    return {"tags": range(item)} if item == 1 else item
 
 
 def die(item: int) -> int:

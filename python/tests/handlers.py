@@ -251,8 +251,8 @@ def wrong_kind(items: list[str]) -> Payload:
 @batch_handler
 def mixed(items: list[str]) -> list[Payload]:
     made = {
-        "set": {"tags": [1, 2, 3, {4}]},
-        "naive": datetime.datetime(2020, 1, 1),
+        "set": {"tags": [1, 2, 3, range(4)]},
+        "time": datetime.time(1, tzinfo=datetime.timezone.utc),
         "failure": Failure("not this one"),
         "facts": Failure({"code": 7}),
         "bad facts": Failure(object),
@@ -310,7 +310,7 @@ def try_view(items: list[Payload]) -> list[Payload]:
 @batch_handler
 def bad_params(items: list[Payload]) -> list[Payload]:
     try:
-        views.call("v", {"tags": {1}})
+        views.call("v", {"tags": range(1)})
     except SlitherError as error:
         return [[type(error).__name__, str(error)] for _ in items]
     return items
@@ -429,7 +429,7 @@ def table_setdefault(keys: list[Payload]) -> list[Payload]:
 
 @batch_handler
 def table_set_key(values: list[Payload]) -> list[Payload]:
-    return [store.table("features").get({value}) for value in values]
+    return [store.table("features").get(range(value)) for value in values]
 
 
 def is_loaded(names: list[str]) -> list[bool]:

@@ -61,7 +61,7 @@ def too_many(items: list[Payload]) -> Iterator[Payload]:
 
 def odd(items: list[Payload]) -> Iterator[Payload]:
     made: dict[str, Payload] = {
-        "set": {1},
+        "set": range(1),
         "failure": Failure("not this one"),
         "reason": Failure({"code": 7}),
         "coroutine": later(),

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import datetime
-import decimal
 import enum
 import math
 import struct
@@ -25,6 +23,7 @@ from slither._types import Payload
 from slither._wire import codec, frames
 from slither._wire.build import frame
 from slither._wire.codec import decode_frame
+from slither._wire.fast import Fast
 from slither._wire.walk import encode_slowly
 from slither._worker.failure import Failure
 from slither._worker.results import encode_result
@@ -60,6 +59,7 @@ def one_nan(value: dict[Payload, Payload]) -> bool:
     return sum(map(has_nan, value)) < 2
 
 
+NOTHING = object()
 values = st.recursive(
     leaves,
     lambda inner: (
@@ -97,12 +97,12 @@ def test_damaged_bytes_are_read_or_refused(row: dict[str, Payload], data: st.Dat
             continue
 
 
-@given(st.lists(values | st.just({1, 2}), max_size=5))
+@given(st.lists(values | st.just(NOTHING), max_size=5))
 def test_a_result_frame_always_parses(results: list[Payload]) -> None:
     got = frames.parse(b"".join(encode_result(7, results)))
     assert isinstance(got, frames.Result)
     assert len(got.results) == len(results)
-    bad = {index for index, result in enumerate(results) if isinstance(result, set)}
+    bad = {index for index, result in enumerate(results) if result is NOTHING}
     assert set(got.errors or ()) == bad
 
 
@@ -111,15 +111,6 @@ def test_plain_msgpack_agrees() -> None:
         assert pack(value) == msgpack.packb(value, use_bin_type=True)
     assert unpack(pack("x" * 65_535)) == "x" * 65_535
     assert pack(b"x" * 65_536)[:5] == b"\xc6\x00\x01\x00\x00"
-
-
-class Color(enum.Enum):
-    RED = 1
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
 
 
 class Weekday(enum.IntEnum):
@@ -136,24 +127,17 @@ def iter_nothing() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"tags": [1, 2, 3, {4}]}, 'value["tags"][3]: a set cannot be sent; make it a list'),
-        ([frozenset()], "value[0]: a frozenset cannot be sent; make it a list"),
-        (datetime.datetime(2020, 1, 1), "value: a naive datetime cannot be sent; give it"),
-        ({"d": datetime.date(2020, 1, 1)}, 'value["d"]: a date cannot be sent; send a datetime'),
-        (decimal.Decimal("1.5"), "value: a Decimal cannot be sent; send float() or str()"),
-        ([Point(1)], "value[0]: a Point cannot be sent; send dataclasses.asdict(value)"),
-        (Color.RED, "value: a Color cannot be sent; send .value"),
+        ({"tags": [1, 2, 3, NOTHING]}, 'value["tags"][3]: an object cannot be sent; send None,'),
+        ([(1, (NOTHING,))], "value[0][1][0]: an object cannot be sent"),
+        ([{NOTHING}], "value[0]: the element <object object"),
         ("\ud800", "value: a str with a lone surrogate cannot be sent"),
         ({"\ud800": 1}, 'value: the key "\\ud800": a str with a lone surrogate'),
-        (1j, "value: a complex cannot be sent; send [value.real, value.imag]"),
-        ({1: {(1, frozenset()): 2}}, "value[1]: the key"),
+        ({1: {(1, NOTHING): 2}}, "value[1]: the key"),
         ({NAN: 1, -NAN: 2}, "value: the key nan appears twice"),
         ([{(1, NAN): 1, (1, -NAN): 2}], "value[0]: the key (1, nan) appears twice"),
         (np.array([None]), "value: an array of dtype object cannot be sent; call .tolist()"),
-        (np.array(["a"]), "value: an array of dtype <U1 cannot be sent; call .tolist()"),
         (np.ma.array([1], mask=[True]), "value: a masked array cannot be sent"),
-        (np.complex128(1), "value: a numpy.complex128 cannot be sent"),
-        (np.datetime64("2020"), "value: a numpy.datetime64 cannot be sent"),
+        ({np.datetime64("2020"): 1}, "value: the key np.datetime64('2020'): a datetime64 can't"),
         (Tensor("int8", (2,), b"x"), "value: the tensor's data has 1 bytes instead of 2"),
         (Tensor("int7", (1,), b"x"), "value: no tensor has the dtype 'int7'"),
         (1 << (8 * 65_536), "value: an integer of 65537 bytes cannot be sent"),
@@ -203,8 +187,7 @@ def test_a_failure_whose_reason_breaks_fails_alone() -> None:
 def test_lossy_as_the_table_says() -> None:
     pair = collections.namedtuple("pair", "a b")
     odd: list[tuple[Payload, Payload]] = [
-        ((1, (2,)), [1, [2]]),
-        (pair(1, 2), [1, 2]),
+        (pair(1, 2), (1, 2)),
         (collections.OrderedDict(a=1), {"a": 1}),
         (bytearray(b"x"), b"x"),
         (memoryview(b"x"), b"x"),
@@ -219,16 +202,14 @@ def test_lossy_as_the_table_says() -> None:
         assert encode_slowly(value, "value") == pack(value)
 
 
-def test_a_zone_becomes_its_offset_even_where_time_is_ambiguous() -> None:
+def test_an_instant_is_one_key_even_where_time_is_ambiguous() -> None:
     zone = zoneinfo.ZoneInfo("Europe/Berlin")
     for fold in (0, 1):
         moment = datetime.datetime(2024, 10, 27, 2, 30, tzinfo=zone, fold=fold)
-        got = unpack(pack([moment]))[0]
-        assert got.timestamp() == moment.timestamp()
-        assert got.utcoffset() == moment.utcoffset()
         other = moment.astimezone(UTC)
         with pytest.raises(EncodeError, match="twice"):
             pack({moment: 1, other: 2})
+        assert unpack(pack({moment: 1})) == {moment: 1}
 
 
 @pytest.mark.parametrize(
@@ -290,11 +271,11 @@ def test_keys_that_nest_deep_are_sent_or_refused() -> None:
     for leaf in (1, math.nan):
         value = {nested(999, leaf): 1}
         data = pack(value)
-        assert data.startswith(b"\x81" + b"\x91" * 999)
+        assert data.startswith(b"\x81" + b"\x92\xd4\x10\x00" * 999)
         assert encode_slowly(value, "value") == data
         assert len(unpack(data)) == 1
-    with pytest.raises(EncodeError, match="a set cannot be sent"):
-        pack({nested(999, 1): {1}})
+    with pytest.raises(EncodeError, match="an object cannot be sent"):
+        pack({nested(999, 1): NOTHING})
     for levels in (1_000, 5_000):
         with pytest.raises(EncodeError, match="a key nests too many containers"):
             pack({nested(levels, 1): 1})
@@ -398,7 +379,7 @@ ROWS = [
 
 
 def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = codec._Fast()
+    fast = Fast()
     monkeypatch.setattr(codec, "_fast", fast)
     body = frame(frames.CALL, 1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
     call = frames.Call(1, ["function", "m", "f"], CONTEXT, 3, 2, ROWS)
@@ -412,7 +393,7 @@ def test_who_decodes_much_gets_the_faster_decoder(monkeypatch: pytest.MonkeyPatc
 def test_what_the_faster_decoder_refuses_is_left_to_msgpack_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fast = codec._Fast()
+    fast = Fast()
     monkeypatch.setattr(codec, "_fast", fast)
     fast.load()
     rows, other = pack(ROWS), pack([b"bytes", *ROWS])
@@ -425,7 +406,7 @@ def test_what_the_faster_decoder_refuses_is_left_to_msgpack_for_a_while(
 
 
 def test_without_msgspec_all_is_decoded_by_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = codec._Fast()
+    fast = Fast()
     monkeypatch.setattr(codec, "_fast", fast)
     monkeypatch.setitem(sys.modules, "msgspec.msgpack", None)
     fast.after = 1

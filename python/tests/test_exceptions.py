@@ -12,7 +12,6 @@ import threading
 import traceback
 import urllib.error
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import raising
@@ -192,11 +191,11 @@ def test_a_class_does_not_hang_on_the_length_of_a_message(size: int) -> None:
 
 
 def test_an_argument_that_cannot_be_sent_leaves_its_looks() -> None:
-    error = sent(ValueError("bad", Path("/x"), (1, 2), "\udc80"))
+    error = sent(ValueError("bad", range(2), (1, 2), "\udc80"))
     assert type(error) is ValueError
-    assert str(error) == r"('bad', PosixPath('/x'), (1, 2), '\\udc80')"
-    assert str(sent(ValueError(Path("/x")))) == "/x"
-    assert "Not sent: args[1] (PosixPath), args[3] (str)" in str(error.__cause__)
+    assert str(error) == r"('bad', range(0, 2), (1, 2), '\\udc80')"
+    assert str(sent(ValueError(range(2)))) == "range(0, 2)"
+    assert "Not sent: args[1] (range), args[3] (str)" in str(error.__cause__)
 
 
 def test_attributes_that_cannot_be_sent_are_left_out_and_named() -> None:

@@ -43,7 +43,7 @@ def test_a_walk_asks_for_parts_and_ends_what_it_leaves(worker: Worker) -> None:
     assert answer(worker, "scan", [7, [["a", 1], [["t", 2], 2]]]) == [None]
     assert answer(worker, "scan", [7, [["c", 3]]]) == [7]
     assert answer(worker, "scan_end", None) == [7]
-    assert results(worker) == [[["a", 1], [["t", 2], 2], ["c", 3]]]
+    assert results(worker) == [[("a", 1), (("t", 2), 2), ("c", 3)]]
 
 
 def test_values_come_by_parts(worker: Worker) -> None:
@@ -88,7 +88,7 @@ def test_a_key_that_cannot_be_sent_is_an_error_of_the_table(worker: Worker) -> N
     worker.call("table_set_key", [1])
     error = worker.expect(frames.Error).error
     assert error["type"].endswith("TableError")
-    assert "a set cannot be sent" in error["message"]
+    assert "a range cannot be sent" in error["message"]
 
 
 def test_a_table_is_of_no_use_outside_a_worker() -> None:

@@ -163,7 +163,7 @@ class TestFailures:
                 "too_large",
                 "c",
             ]
-            assert results[1]["message"] == "result: a set cannot be sent; make it a list"
+            assert results[1]["message"] == "result: a range cannot be sent; make it a list"
             assert results[4]["reason"] == {"code": 7}
 
     @pytest.mark.parametrize("name", ["raises_at", "async_raises_at"])

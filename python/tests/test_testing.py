@@ -19,7 +19,7 @@ from slither.worker import item_handler
 
 def test_a_handler_runs_as_in_a_worker() -> None:
     assert run_handler(driven.total, [1, 2]) == [3, 3]
-    assert run_handler(driven.echoes, [(1, [2])], each=False) == [[1, [2]]]
+    assert run_handler(driven.echoes, [(1, [2])], each=False) == [(1, [2])]
     assert run_handler(driven.echoes, [[1], [2]], each=True) == [[1], [2]]
     assert run_handler(driven.double, [1, 2]) == [2, 4]
     with pytest.raises(TypeError, match="say each=True"):
@@ -39,7 +39,7 @@ def test_what_fails_an_item_is_in_its_place_and_what_fails_a_batch_is_raised() -
     with pytest.raises(slither.CallError, match="2 results for 3 items"):
         run_handler(driven.short, [1, 2, 3])
     with pytest.raises(slither.EncodeError):
-        run_handler(driven.echoes, [{1}])
+        run_handler(driven.echoes, [range(1)])
 
 
 def test_handlers_that_yield_or_await_run_too() -> None:
@@ -88,14 +88,14 @@ def test_views_answer_what_the_test_says() -> None:
         return {"found": params["key"], "as": ("tuple",)}
 
     with FakeBeam(views={"lookup": lookup, "pair": lambda key: [key, key]}) as beam:
-        assert ask(["a"]) == [{"found": "a", "as": ["tuple"]}, ["a", "a"]]
+        assert ask(["a"]) == [{"found": "a", "as": ("tuple",)}, ["a", "a"]]
         assert beam.asked == [("lookup", {"key": "a"}), ("pair", "a")]
         with pytest.raises(slither.UnknownView, match="Known views: lookup, pair"):
             views.call("other")
         with pytest.raises(slither.ViewFailed, match="KeyError"):
             views.call("lookup", {})
-        with pytest.raises(slither.InvalidParams, match="a set cannot be sent"):
-            views.call("lookup", {1})
+        with pytest.raises(slither.InvalidParams, match="a range cannot be sent"):
+            views.call("lookup", range(1))
     with pytest.raises(slither.SlitherError, match="outside a worker"):
         views.call("lookup")
 

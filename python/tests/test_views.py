@@ -53,7 +53,7 @@ def test_each_failure_has_its_exception(worker: Worker, kind: str, name: str) ->
 
 
 def test_params_that_cannot_be_sent(worker: Worker) -> None:
-    text = "view 'v': params[\"tags\"]: a set cannot be sent; make it a list"
+    text = "view 'v': params[\"tags\"]: a range cannot be sent; make it a list"
     assert worker.results("bad_params", [1]) == [["InvalidParams", text]]
 
 

@@ -43,8 +43,8 @@ def one_less(items: list[Payload]) -> list[Payload]:
     return items[1:]
 
 
-def a_set(items: list[Payload]) -> list[Payload]:
-    return [{item} if item == 2 else item for item in items]
+def a_range(items: list[Payload]) -> list[Payload]:
+    return [range(item) if item == 2 else item for item in items]
 
 
 def totals(groups: list[list[int]]) -> list[int]:

@@ -391,7 +391,7 @@ defmodule Slither.DispatchTest do
 
       assert {:ok, items} = Dispatch.run(1..4, python("unsendable_items", on_error: :skip))
       assert [nil, nil, %DispatchError{reason: :not_encodable} = error, nil] = errors(items)
-      assert Exception.message(error) =~ "a set"
+      assert Exception.message(error) =~ "a range"
     end
 
     test "a result of another length, or no list, is an error with both counts" do

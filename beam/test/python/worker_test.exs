@@ -333,7 +333,7 @@ defmodule Slither.Python.WorkerTest do
       assert {a.payload, b.payload} == {"a", "b"}
       assert pid.meta.error.cause.message == "payload: a pid can't be sent"
       assert bytes.meta.error.cause.message =~ "Slither.Bytes.new/1"
-      assert bad.meta.error.cause.message =~ ~s(result["tags"][0]: a set cannot be sent)
+      assert bad.meta.error.cause.message =~ ~s(result["tags"][0]: a range cannot be sent)
       for item <- [pid, bad, bytes], do: assert(item.meta.error.reason == :not_encodable)
     end
 

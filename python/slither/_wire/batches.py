@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from slither._errors import EncodeError
+from slither._errors import DecodeError, EncodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire.build import Pieces, array_head, feed_head
 from slither._wire.codec import decode_frame, encode, encode_view
+from slither._wire.reading import is_mark
 
 Body = list[bytes | memoryview]
 Refused = dict[int, EncodeError]
@@ -63,7 +64,7 @@ def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
     """
     try:
         # One level more than an item may have, for the list around the items.
-        body = encode_view(items, "item", MAX_DEPTH + 1)
+        body = encode_view(list(items), "item", MAX_DEPTH + 1)
     except EncodeError:
         return _each(items, first)
     return [body[len(array_head(len(items))) :]], len(items), {}
@@ -76,6 +77,8 @@ def feed(identity: int, first: int, body: Body, count: int) -> Pieces:
 
 def unpack(values: bytes, count: int) -> list[Payload]:
     """Decode the values of an outputs frame."""
+    if is_mark(values):
+        raise DecodeError("a mark is no value by itself")
     decoded: list[Payload] = decode_frame(
         b"".join((_UNPACK_HEAD, count.to_bytes(4, "big"), values))
     )

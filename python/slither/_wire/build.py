@@ -59,18 +59,20 @@ def table_call(
     identity: int, call: int, table: str, op: str, arguments: tuple[Payload, ...]
 ) -> Pieces:
     """Build an operation on a table, or raise as :func:`view_call` does."""
-    fields = [frames.TABLE_CALL, identity, call, table, op, arguments]
+    # A tuple would be sent as one.
+    given = list(arguments)
+    fields = [frames.TABLE_CALL, identity, call, table, op, given]
     body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
     if body is not None:
         return (body,)
-    view = encode_view(arguments, op, MAX_DEPTH + 3)
+    view = encode_view(given, op, MAX_DEPTH + 3)
     return _joined(_TABLE_CALL, identity, call, clean(table), op), view
 
 
 def result_of(identity: int, results: Sequence[Payload]) -> Pieces | None:
     """Build a result frame up to its errors, in one pass; None where a result can't be sent."""
     # Two levels more than an item may have, for the frame and its list.
-    fields = [frames.RESULT, identity, results]
+    fields = [frames.RESULT, identity, list(results)]
     body = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
     # The caller appends errors and timing, so the head is that of a whole result frame.
     return None if body is None else (_RESULT[:1], memoryview(body)[1:])

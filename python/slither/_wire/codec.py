@@ -1,278 +1,256 @@
 """Values to msgpack bytes and back: one pass in C, and a slow walk only after a failure.
 
-Pure functions, but for packers that are kept for the next value; any thread calls them.
+Any thread calls a codec: it keeps packers for the next value, and else only what saves time.
+Which types there are is in :mod:`slither._wire.types.table`.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
-from typing import TypeAlias
 
 import msgpack
-from msgpack import Packer, Timestamp, unpackb
+from msgpack import ExtType, Packer, Timestamp, unpackb
 
 from slither._errors import DecodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH
-from slither._wire.extensions import RefusedError, from_wire, is_ambiguous, to_wire
-from slither._wire.walk import encode_slowly, with_leaves
+from slither._wire.fast import NOT_READ, Fast
+from slither._wire.reading import (
+    Marked,
+    Reading,
+    follows,
+    has_timestamp,
+    is_mark,
+    is_scalar,
+    pairs,
+)
+from slither._wire.types import keys, table
+from slither._wire.types.arrays import ARRAY
+from slither._wire.types.groups import MARK
+from slither._wire.types.row import Opaque, RefusedError
+from slither._wire.walk import encode_slowly
 
 # msgpack itself stops at this depth, both when it packs and when it unpacks. To enforce a lower
 # limit in C, a value is wrapped in as many lists as make up the difference.
 _MSGPACK_DEPTH = 1_024
 _SHORT = 4_096
-_MANY = 32
-_LEAVES = frozenset({int, float, str, bytes, bool, type(None), bytearray, memoryview, datetime})
+_LEAVES = frozenset({int, float, str, bytes, bool, type(None), bytearray, memoryview})
+_ROWS = table.ROWS
 
 
-def encode(value: object, root: str = "value") -> bytes:
-    """Encode one value; :class:`EncodeError` names what can't be sent, from ``root`` on."""
-    return bytes(encode_view(value, root))
+class Codec:
+    """Encodes and decodes, with ``opaque`` also what the table has no row for."""
 
+    def __init__(self, opaque: Opaque | None = None) -> None:
+        self.opaque = opaque
+        # Packings are kept, as making one costs more than packing most values.
+        self._idle: defaultdict[int, list[_Packing]] = defaultdict(list)
+        # Whether the last value that msgpack decoded had marks: the next one may have some, too.
+        self._marked = False
 
-def encode_head(value: object) -> bytes:
-    """Encode a few fields of a frame that are known to be sendable."""
-    packed = encode_once(value, MAX_DEPTH, small=True)
-    return bytes(packed) if packed is not None else encode(value)
+    def encode(self, value: object, root: str = "value") -> bytes:
+        """Encode one value; :class:`EncodeError` names what can't be sent, from ``root`` on."""
+        return bytes(self.encode_view(value, root))
 
+    def encode_head(self, value: object) -> bytes:
+        """Encode a few fields of a frame that are known to be sendable."""
+        packed = self.encode_once(value, MAX_DEPTH, small=True)
+        return bytes(packed) if packed is not None else self.encode(value)
 
-def encode_view(value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
-    """Encode as :func:`encode` does, without the last copy; at most ``depth`` containers."""
-    packed = encode_once(value, depth)
-    if packed is None:
-        return memoryview(encode_slowly(value, root, depth))
-    return memoryview(packed)
+    def encode_view(self, value: object, root: str, depth: int = MAX_DEPTH) -> memoryview:
+        """Encode as :meth:`encode` does, without the last copy; at most ``depth`` containers."""
+        packed = self.encode_once(value, depth)
+        if packed is None:
+            return memoryview(encode_slowly(value, root, depth, self._convert))
+        return memoryview(packed)
 
+    def encode_once(
+        self, value: object, depth: int, small: bool = False
+    ) -> bytes | memoryview | None:
+        """Encode in one pass, without the last copy; None for what needs the walk that says why.
 
-def encode_once(value: object, depth: int, small: bool = False) -> bytes | memoryview | None:
-    """Encode in one pass, without the last copy; None for what needs the walk that says why.
-
-    ``depth`` is less than what msgpack allows. ``small`` is a guess that saves time where it is
-    right.
-    """
-    spare = _MSGPACK_DEPTH - depth
-    idle = _idle[spare]
-    packing = idle.pop() if idle else _packing(spare)
-    pack, place, whole = packing
-    try:
+        ``depth`` is less than what msgpack allows. ``small`` is a guess that saves time where it
+        is right.
+        """
+        spare = _MSGPACK_DEPTH - depth
+        idle = self._idle[spare]
+        packing = idle.pop() if idle else _Packing(self, spare)
+        try:
+            if small:
+                packed = packing.pack(value)
+                # Each container takes at least one byte, so a value with no more bytes than
+                # levels can't nest too deep.
+                small = len(packed) <= depth
+            if not small:
+                packing.place[0] = value
+                packed = packing.pack(packing.whole)
+                packing.place[0] = None
+        except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
+            # A packer that has failed may hold the bytes it had packed: it is not used again.
+            return None
+        doubt, packing.doubt = packing.doubt, False
+        idle.append(packing)
+        # Python takes two NaNs for two keys, and BEAM for one. Other plain keys don't differ like
+        # that. And msgpack packs timestamps of its own.
+        if (
+            doubt
+            or follows(packed, b"\x7f", b"\xcb")
+            or follows(packed, b"\xff", b"\xcb\xd6\xd7\x0c")
+        ) and self._is_wrong(value):
+            return None
         if small:
-            packed = pack(value)
-            # Each container takes at least one byte, so a value with no more bytes than levels
-            # can't nest too deep.
-            small = len(packed) <= depth
-        if not small:
-            place[0] = value
-            packed = pack(whole)
-            place[0] = None
-    except (RefusedError, ValueError, TypeError, OverflowError, RuntimeError):
-        # A packer that has failed still holds the bytes it had packed, so it is not used again.
-        return None
-    idle.append(packing)
-    # Python takes two NaNs for two keys, and BEAM for
-    # one. Other plain keys don't differ like that.
-    nan = _follows(packed, b"\x7f", b"\xcb") or _follows(packed, b"\xff", b"\xcb")
-    if nan and _any_part(value, _repeats_nan):
-        return None
-    if small:
-        return packed
-    return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
+            return packed
+        return packed[spare:] if len(packed) < _SHORT else memoryview(packed)[spare:]
 
-
-# A packer, the list that the value goes into, and the outermost of the lists around that list,
-# which use up the depth that a value may not have. Packings are kept, as making one costs more
-# than packing most values.
-_Packing: TypeAlias = tuple[Callable[[object], bytes], list[object], list[object]]
-_idle: defaultdict[int, list[_Packing]] = defaultdict(list)
-
-
-def _packing(spare: int) -> _Packing:
-    place: list[object] = [None]
-    whole = place
-    for _ in range(spare - 1):
-        whole = [whole]
-    return Packer(use_bin_type=True, default=_default).pack, place, whole
-
-
-def _default(value: object) -> object:
-    if isinstance(value, datetime) and value.utcoffset() is not None and is_ambiguous(value):
-        # Two such datetimes may be the same instant and yet not be equal, so they could be two
-        # keys of a dict. Only the slow walk compares instants.
-        raise RefusedError("ambiguous")
-    return to_wire(value)
-
-
-def _any_part(value: object, test: Callable[[object], bool]) -> bool:
-    """Tell whether a value or one of its parts, but for plain leaves, passes a test."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if test(item):
-            return True
-        if isinstance(item, dict):
-            stack.extend([key for key in item if type(key) not in _LEAVES])
-            stack.extend([child for child in item.values() if type(child) not in _LEAVES])
-        elif isinstance(item, list | tuple):
-            stack.extend([child for child in item if type(child) not in _LEAVES])
-    return False
-
-
-def _repeats_nan(item: object) -> bool:
-    return isinstance(item, dict) and sum(map(_has_nan, item)) > 1
-
-
-def _has_nan(key: object) -> bool:
-    stack = [key]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, tuple):
-            stack.extend(part)
-        elif part != part:  # noqa: PLR0124 - only a NaN differs from itself
-            return True
-    return False
-
-
-def decode(data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payload:
-    """Decode exactly one value, or raise :class:`DecodeError`; at most ``depth`` containers.
-
-    ``depth`` is not less than what :class:`_Fast` takes.
-    """
-    value = _fast.read(data)
-    if value is not _NOT_READ:
-        return value
-    spare = _MSGPACK_DEPTH - depth
-    value = _decode_plainly(b"".join((b"\x91" * spare, data)))
-    for _ in range(spare):
-        value = value[0]
-    return value
-
-
-def decode_frame(data: bytes | bytearray) -> Payload:
-    """Decode as :func:`decode` does, of the depth that a frame may have."""
-    value = _fast.read(data)
-    return _decode_plainly(data) if value is _NOT_READ else value
-
-
-_NOT_READ: Payload = object()
-
-
-class _Fast:
-    """The decoder of msgspec, where it is installed: dictionaries take it half the time.
-
-    It recurses, and how deep it may is another number in each version of Python, and for each
-    stack and setting. So it gets a type that ends after a few levels. What is deeper, and all
-    that the type has no place for (bytes, extensions, keys that are no str), is left to msgpack,
-    which says what is wrong, too: what is taken does not depend on msgspec.
-    """
-
-    levels = 8
-    # Bytes that msgpack decodes before msgspec is imported, which does not pay in a process
-    # that decodes little.
-    after = 262_144
-    # Once msgspec has refused a value, msgpack decodes so many times its size: more values like
-    # it may follow.
-    pause = 8
-    decode: Callable[[bytes | bytearray | memoryview], Payload] | None = None
-
-    def read(self, data: bytes | bytearray | memoryview) -> Payload:
-        """Decode ``data``, or return ``_NOT_READ``."""
-        if self.after > 0:
-            self.after -= len(data)
-            if self.after <= 0 and self.decode is None:
-                self.load()
-        elif self.decode is not None:
+    def _convert(self, value: object) -> object:
+        """Return what a packer takes for a value that it does not take by itself."""
+        kind = type(value)
+        row = _ROWS.get(kind) or table.find(kind)
+        if self.opaque is None:
+            return row.encode(value)
+        if row.lossy or row is table.REFUSED:
             try:
-                return self.decode(data)
-            except Exception:  # noqa: BLE001 - msgpack says what is wrong, if anything is
-                self.after = len(data) * self.pause
-        return _NOT_READ
+                return ExtType(table.PICKLED, self.opaque.wrap(value))
+            except RefusedError:
+                if row is table.REFUSED:
+                    raise
+                return row.encode(value)
+        try:
+            return row.encode(value)
+        except RefusedError:
+            return ExtType(table.PICKLED, self.opaque.wrap(value))
 
-    def load(self) -> None:
-        """Take it from now on, if it is there."""
-        self.after = 0
-        with contextlib.suppress(ImportError):
-            from msgspec.msgpack import Decoder
+    def _is_wrong(self, value: object) -> bool:
+        """Tell whether a dict's keys, or a set's elements, can't be sent as they are."""
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, Timestamp):
+                return True
+            if isinstance(item, dict | set | frozenset):
+                if keys.repeats(item, self._convert):
+                    return True
+                stack += [key for key in item if type(key) not in _LEAVES]
+                if isinstance(item, dict):
+                    stack += [part for part in item.values() if type(part) not in _LEAVES]
+            elif isinstance(item, list | tuple):
+                stack += [part for part in item if type(part) not in _LEAVES]
+            elif type(item) not in _LEAVES and type(item) is not ExtType:
+                made = self._convert(item)
+                if type(made) is list or type(made) is dict:
+                    stack.append(made)
+        return False
 
-            self.decode = Decoder(_nested(self.levels)).decode
+    def decode(self, data: bytes | bytearray | memoryview, depth: int = MAX_DEPTH) -> Payload:
+        """Decode exactly one value, or raise :class:`DecodeError`; at most ``depth`` containers.
+
+        ``depth`` is not less than what :class:`slither._wire.fast.Fast` takes.
+        """
+        value = _fast.read(data)
+        if value is not NOT_READ:
+            return value
+        if is_mark(data):
+            raise DecodeError("a mark is no value by itself")
+        spare = _MSGPACK_DEPTH - depth
+        value = self._decode_plainly(b"".join((b"\x91" * spare, data)))
+        for _ in range(spare):
+            value = value[0]
+        return value
+
+    def decode_frame(self, data: bytes | bytearray) -> Payload:
+        """Decode as :meth:`decode` does, of the depth that a frame may have."""
+        value = _fast.read(data)
+        return self._decode_plainly(data) if value is NOT_READ else value
+
+    def _decode_plainly(self, data: bytes | bytearray) -> Payload:
+        try:
+            value = self._unpack(data)
+        except DecodeError:
+            raise
+        except msgpack.ExtraData:
+            raise DecodeError("bytes follow the value") from None
+        except (msgpack.StackError, RecursionError):
+            raise DecodeError("the value nests too many containers") from None
+        except msgpack.FormatError:
+            raise DecodeError("a byte that starts no value") from None
+        except UnicodeDecodeError as error:
+            raise DecodeError(f"a str is not UTF-8: {error.reason}") from None
+        except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
+            raise DecodeError(str(error) or "not msgpack") from None
+        # msgpack reads its own timestamps, which have the type -1, without asking the hook.
+        if follows(data, b"\xff", b"\xd6\xd7\x0c") and has_timestamp(data):
+            raise DecodeError("no extension has the type -1")
+        return value
+
+    def _unpack(self, data: bytes | bytearray) -> Payload:
+        if not self._marked:
+            try:
+                return unpackb(data, strict_map_key=False, ext_hook=_extension)
+            except Marked:
+                # Marks need a hook that costs every list; a list as a key, one for every dict.
+                pass
+            except TypeError:
+                return self._read(data, pairs)
+        try:
+            return self._read(data)
+        except TypeError:
+            return self._read(data, pairs)
+
+    def _read(self, data: bytes | bytearray, of_pairs: Payload = None) -> Payload:
+        reading = Reading(self.opaque)
+        value = unpackb(
+            data,
+            strict_map_key=False,
+            ext_hook=reading.extension,
+            list_hook=reading.array,
+            object_pairs_hook=of_pairs,
+        )
+        self._marked = reading.is_marked
+        return reading.checked(value)
 
 
-def _nested(levels: int) -> Payload:
-    """Return the type of plain values of so many levels of containers."""
-    kind: Payload = None | bool | int | float | str
-    for _ in range(levels):
-        # msgspec caches the keys of a dict only where all are str.
-        kind = None | bool | int | float | str | list[kind] | dict[str, kind]
-    return kind
+def _extension(code: int, data: bytes | bytearray) -> Payload:
+    decode = table.DECODERS.get(code)
+    if decode is not None:
+        value = decode(data)
+        if code == ARRAY and is_scalar(value):
+            raise Marked
+        return value
+    if code in (MARK, table.PICKLED):
+        raise Marked
+    return table.refuse_code(code, data)
 
 
-_fast = _Fast()
+class _Packing:
+    """A packer, the list that the value goes into, and the outermost of the lists around that.
 
-
-def _decode_plainly(data: bytes | bytearray) -> Payload:
-    try:
-        value = unpackb(data, strict_map_key=False, ext_hook=from_wire)
-    except TypeError:
-        value = _again_with_tuples(data)
-    except DecodeError:
-        raise
-    except msgpack.ExtraData:
-        raise DecodeError("bytes follow the value") from None
-    except (msgpack.StackError, RecursionError):
-        raise DecodeError("the value nests too many containers") from None
-    except msgpack.FormatError:
-        raise DecodeError("a byte that starts no value") from None
-    except UnicodeDecodeError as error:
-        raise DecodeError(f"a str is not UTF-8: {error.reason}") from None
-    except (ValueError, msgpack.UnpackException, OverflowError) as error:
-        raise DecodeError(str(error) or "not msgpack") from None
-    # msgpack reads its own timestamps, which have the type -1, without asking the hook.
-    if _follows(data, b"\xff", b"\xd6\xd7\x0c") and _any_part(
-        value, lambda item: isinstance(item, Timestamp)
-    ):
-        raise DecodeError("no extension has the type -1")
-    return value
-
-
-def _again_with_tuples(data: bytes | bytearray) -> Payload:
-    """Decode a value that has lists as keys, which a plain dict refuses."""
-    try:
-        return unpackb(data, strict_map_key=False, ext_hook=from_wire, object_pairs_hook=_pairs)
-    except DecodeError:
-        raise
-    except RecursionError:
-        raise DecodeError("a key nests too many containers") from None
-    except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
-        raise DecodeError(str(error) or "not msgpack") from None
-
-
-def _pairs(pairs: list[tuple[Payload, Payload]]) -> dict[Payload, Payload]:
-    return {_hashable(key): value for key, value in pairs}
-
-
-def _hashable(key: Payload) -> Payload:
-    return with_leaves(key, list, _hashable_leaf)
-
-
-def _hashable_leaf(leaf: Payload) -> Payload:
-    try:
-        hash(leaf)
-    except TypeError:
-        raise DecodeError(f"a {type(leaf).__name__} can't be a key") from None
-    return leaf
-
-
-def _follows(data: bytes | bytearray, last: bytes, firsts: bytes) -> bool:
-    """Tell whether ``last`` stands behind one of ``firsts`` somewhere.
-
-    To look for one byte takes a tenth of what two take; but not where it is frequent.
+    Those use up the depth that a value may not have. One thread at a time has it.
     """
-    at = data.find(last)
-    for _ in range(_MANY):
-        if at < 0:
-            return False
-        if at and data[at - 1] in firsts:
-            return True
-        at = data.find(last, at + 1)
-    return any(bytes((first,)) + last in data for first in firsts)
+
+    __slots__ = ("_codec", "doubt", "pack", "place", "whole")
+
+    def __init__(self, codec: Codec, spare: int) -> None:
+        self._codec = codec
+        self.doubt = False
+        self.place: list[object] = [None]
+        self.whole = self.place
+        for _ in range(spare - 1):
+            self.whole = [self.whole]
+        packer = Packer(use_bin_type=True, strict_types=True, default=self._default)
+        self.pack: Callable[[object], bytes] = packer.pack
+
+    def _default(self, value: object) -> object:
+        kind = type(value)
+        row = _ROWS.get(kind) or table.find(kind)
+        if row.doubt is not None and row.doubt(value):
+            # Two such values may be one key on BEAM, or no key.
+            self.doubt = True
+        return row.encode(value) if self._codec.opaque is None else self._codec._convert(value)
+
+
+_fast = Fast()
+_plain = Codec()
+encode, encode_head = _plain.encode, _plain.encode_head
+encode_view, encode_once = _plain.encode_view, _plain.encode_once
+decode, decode_frame = _plain.decode, _plain.decode_frame

@@ -1,14 +1,13 @@
 """Tensors: NumPy arrays where NumPy is installed, :class:`Tensor` where it is not.
 
-Pure functions; :mod:`slither._wire.extensions` calls them, and imports them when it first meets a
-tensor.
+Pure functions; :mod:`slither._wire.types.arrays` calls them, and imports them when it first meets
+a tensor. Arrays of other elements are in :mod:`slither._wire.types.dtypes`.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +39,12 @@ _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An n-dimensional array of numbers, for where NumPy is not installed.
+    """An n-dimensional array, for where NumPy is not installed.
 
-    Arguments: ``dtype``, a name such as ``"float32"``; ``shape``, a tuple of dimensions;
-    ``data``, the elements in C order, little-endian. Like an array it can't be hashed.
+    Arguments: ``dtype``, a name such as ``"float32"``, or a text of NumPy's such as
+    ``"<M8[ns]"``; ``shape``, a tuple of dimensions; ``data``, the elements in C order,
+    little-endian; ``itemsize``, the bytes of one element, where they do not follow from the
+    others. Like an array it can't be hashed.
 
     >>> Tensor("int16", (2,), b"\\x01\\x00\\x02\\x00").shape
     (2,)
@@ -52,6 +53,7 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+    itemsize: int | None = None
 
     # A NumPy array can't be a key: a map must mean the same with and without NumPy.
     __hash__ = None  # type: ignore[assignment]
@@ -85,43 +87,24 @@ def encode_tensor(tensor: Tensor) -> bytes:
 
 def encode_array(array: np.ndarray[Any, Any]) -> bytes:
     """Return the payload for a NumPy array; the elements are copied once, into the payload."""
-    numpy = sys.modules["numpy"]
     dtype = array.dtype
-    if isinstance(array, numpy.ma.MaskedArray):
-        raise BadTensorError("a masked array cannot be sent; call .filled(value) first")
-    name = _dtype_name(dtype)
+    name = dtype_name(dtype)
+    if name is None:
+        raise BadTensorError(f"no tensor has the dtype {dtype}")
     if array.ndim > MAX_RANK:
         raise BadTensorError(f"an array may have at most {MAX_RANK} dimensions")
     head = header(name, array.shape)
-    plain = array.astype(dtype.newbyteorder("<"), order="C", copy=False)
+    plain = array.astype(dtype.newbyteorder("<"), order="C", copy=False, subok=False)
     # memoryview refuses to cast an empty shape, and has no cast for complex numbers.
     body = plain.reshape(-1).view("u1").data if plain.nbytes else b""
     return b"".join((head, body))
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
+def dtype_name(dtype: np.dtype[Any]) -> str | None:
+    """Return the name that a tensor's dtype has on the way; None where it is no number's."""
     kind = _KINDS.get(dtype.kind)
     name = "bool" if kind == "bool" else f"{kind}{dtype.itemsize * 8}"
-    if name in SIZES:
-        return name
-    hint = {
-        "O": "call .tolist(), or give it a number type",
-        "U": "call .tolist()",
-        "S": "call .tolist()",
-        "M": "make it a list of aware datetimes, or .astype('int64')",
-        "m": ".astype('int64')",
-        "T": "call .tolist()",
-        "c": ".astype('complex128')",
-        "V": _hint_for_void(dtype),
-    }.get(dtype.kind, ".astype('float64')")
-    raise BadTensorError(f"an array of dtype {dtype} cannot be sent; {hint}")
-
-
-def _hint_for_void(dtype: np.dtype[Any]) -> str:
-    if dtype.names is not None:
-        return "send one array for each field"
-    # Types that other packages add, such as bfloat16, are of this kind, too.
-    return "call .tolist()" if dtype.type.__name__ == "void" else ".astype('float32')"
+    return name if name in SIZES else None
 
 
 def decode_tensor(data: bytes | bytearray) -> Tensor | np.ndarray[Any, Any]:

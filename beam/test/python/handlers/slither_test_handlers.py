@@ -99,7 +99,7 @@ def fails(items):
 
 
 def unsendable(items):
-    return [{"tags": [{1}]} if item == "bad" else item for item in items]
+    return [{"tags": [range(1)]} if item == "bad" else item for item in items]
 
 
 def fewer(items):

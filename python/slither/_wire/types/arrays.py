@@ -1,0 +1,118 @@
+"""Arrays and scalars of NumPy, and :class:`slither.Tensor` where there is no NumPy.
+
+Pure functions, called by the codec through the table of types; what builds and reads the bytes is
+:mod:`slither._wire.tensor` for numbers and :mod:`slither._wire.types.dtypes` for all else, which
+are imported when there is a first array.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from msgpack import ExtType
+
+from slither._wire.types.quantities import encode_complex
+from slither._wire.types.row import RefusedError, Row
+
+TENSOR, ARRAY = 3, 12
+
+
+def _encode_array(value: Any) -> ExtType:
+    from slither._wire import tensor
+
+    numpy = sys.modules["numpy"]
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise RefusedError("a masked array cannot be sent; call .filled(value) first")
+    try:
+        if tensor.dtype_name(value.dtype) is not None:
+            return ExtType(TENSOR, tensor.encode_array(value))
+        return ExtType(ARRAY, _dtypes().encode_array(value))
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _encode_tensor(value: Any) -> ExtType:
+    from slither._wire import tensor
+
+    try:
+        if value.dtype[:1] in ("<", "|", "["):
+            return ExtType(ARRAY, _dtypes().encode_tensor(value))
+        return ExtType(TENSOR, tensor.encode_tensor(value))
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _dtypes() -> Any:
+    from slither._wire.types import dtypes
+
+    return dtypes
+
+
+def _decode_tensor(data: bytes | bytearray) -> Any:
+    from slither._wire.tensor import decode_tensor
+
+    return decode_tensor(data)
+
+
+def _decode_array(data: bytes | bytearray) -> Any:
+    return _dtypes().decode_array(data)
+
+
+def _encode_scalar(value: Any) -> object:
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    if kind == "b":
+        return bool(value)
+    if kind in "iu":
+        return int(value)
+    if kind == "f" and size <= 8:
+        return float(value)
+    if kind == "c" and size <= 16:
+        return encode_complex(complex(value))
+    if kind == "U":
+        return str.__str__(value)
+    if kind == "S":
+        return bytes(value)
+    if kind == "V" and type(value).__name__ not in ("void", "record"):
+        # Types that other packages add, such as bfloat16, are of this kind, too.
+        raise RefusedError(f"a numpy.{type(value).__name__} cannot be sent; send float()")
+    return _encode_array(sys.modules["numpy"].asarray(value))
+
+
+def _is_odd(value: Any) -> bool:
+    # These can be hashed, but are no keys.
+    return value.dtype.kind in "MmV"
+
+
+def _as_list(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return {"dtype": value.dtype, "shape": list(value.shape), "data": value.data}
+
+
+ROWS = (
+    Row(
+        "tensor",
+        _encode_array,
+        later="numpy.ndarray",
+        code=TENSOR,
+        decode=_decode_tensor,
+        plain=_as_list,
+    ),
+    Row(
+        "tensor",
+        _encode_tensor,
+        later="slither._wire.tensor.Tensor",
+        code=ARRAY,
+        decode=_decode_array,
+        plain=_as_list,
+    ),
+    Row(
+        "tensor",
+        _encode_scalar,
+        later="numpy.generic",
+        lossy=True,
+        doubt=_is_odd,
+        plain=lambda value: value.item(),
+    ),
+)

@@ -1,0 +1,66 @@
+"""Why a value can't be sent, and what to send instead.
+
+Pure; the codec asks for what no row of the table of types takes.
+"""
+
+from __future__ import annotations
+
+# What to send instead, and the names of the types for which that is the advice.
+_INSTEAD = {
+    "make it a list": (
+        "generator range map filter zip enumerate reversed islice chain dict_keys dict_values "
+        "dict_items odict_keys odict_values odict_items deque array list_iterator set_iterator "
+        "tuple_iterator"
+    ),
+    "send float() or str()": "Fraction",
+    "make it a dict": "mappingproxy ChainMap UserDict",
+    "send .getvalue()": "BytesIO StringIO",
+    "send str()": (
+        "IPv4Address IPv6Address IPv4Network IPv6Network IPv4Interface IPv6Interface ZoneInfo "
+        "Period Interval"
+    ),
+    "send .pattern": "Pattern",
+    "it must stand in the place of a whole item": "Failure",
+    "await it first": "coroutine Task Future",
+    "wait for its .result() first": "CallFuture",
+    "send .tolist()": "Series Index RangeIndex DatetimeIndex MultiIndex Categorical",
+    "send .to_dict('records')": "DataFrame",
+    "send None": "NaTType NAType",
+    "send its path, and open it there": (
+        "TextIOWrapper BufferedReader BufferedWriter BufferedRandom FileIO"
+    ),
+    "the protocol has no such extension": "ExtType Timestamp",
+}
+_HINTS = {name: hint for hint, names in _INSTEAD.items() for name in names.split()}
+# The same names mean other things in these packages.
+_PACKAGES = {
+    ("torch", "Tensor"): "send .detach().cpu().numpy()",
+    ("torch", "Parameter"): "send .detach().cpu().numpy()",
+    ("polars", "DataFrame"): "send .to_dicts()",
+    ("polars", "LazyFrame"): "send .collect().to_dicts()",
+    ("polars", "Series"): "send .to_list()",
+    ("pyarrow", "ChunkedArray"): "send .to_pylist()",
+}
+_DATA = "None, numbers, str, bytes, lists, dicts, datetimes or arrays"
+
+
+def reason(value: object) -> str:
+    """Say why a value can't be sent, and what to send instead."""
+    kind = type(value)
+    name = kind.__name__
+    package = kind.__module__.partition(".")[0]
+    shown = f"{package}.{name}" if (package, name) in _PACKAGES else name
+    hint = _PACKAGES.get((package, name)) or _HINTS.get(name) or _of_kind(value, kind)
+    return f"{_article(name)} {shown} cannot be sent; {hint}"
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1] in "aeiouAEIO" else "a"
+
+
+def _of_kind(value: object, kind: type) -> str:
+    if isinstance(value, type):
+        return f"send its name, or slither.register the type {kind.__name__}"
+    if any(one.__name__ == "PurePath" for one in kind.__mro__):
+        return "send str()"
+    return f"send {_DATA}, or slither.register the type"
