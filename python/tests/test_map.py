@@ -45,9 +45,9 @@ class TestSeveralIterables:
 
     def test_an_error_is_its_items_own(self, beam: slither.Beam) -> None:
         got = list(beam.map(divmod, [4, 4, 4], [2, 0, 4], on_error="return", batch_size=3))
-        assert got[0] == [2, 0]
+        assert got[0] == (2, 0)
         assert isinstance(got[1], ZeroDivisionError)
-        assert got[2] == [1, 0]
+        assert got[2] == (1, 0)
 
     def test_what_an_iterable_raises_is_raised_after_the_results_before(
         self, beam: slither.Beam
