@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import itertools
 import os
 from collections import Counter
@@ -13,6 +14,8 @@ import pytest
 
 import slither
 from slither import Executor
+from slither._driver import callee
+from slither._types import Payload
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +180,55 @@ def test_an_executor_of_a_beam_leaves_it_open(beam: slither.Beam) -> None:
 
 def test_workers_are_other_processes(executor: Executor) -> None:
     assert executor.submit(driven.pid, None).result() != os.getpid()
+
+
+def test_a_partial_goes_by_its_function_and_its_arguments(escript: Path) -> None:
+    with Executor(max_workers=1, by_value=False) as executor:
+        keywords = functools.partial(driven.keywords, 1, two=2)
+        assert executor.submit(keywords).result() == [[1], {"two": 2}]
+        assert executor.submit(keywords, 3, two=4).result() == [[1, 3], {"two": 4}]
+        nested = functools.partial(keywords, 5, six=6)
+        assert list(executor.map(nested, [7, 8], chunksize=2)) == [
+            [[1, 5, 7], {"two": 2, "six": 6}],
+            [[1, 5, 8], {"two": 2, "six": 6}],
+        ]
+        with pytest.raises(slither.NotImportable, match="a lambda"):
+            executor.submit(functools.partial(lambda: 0))
+        bad = executor.submit(functools.partial(driven.keywords, driven.Box()))
+        assert str(bad.exception()).startswith("args[0]: a Box cannot be sent")
+
+
+def test_a_beam_calls_a_partial_and_maps_none(beam: slither.Beam) -> None:
+    assert beam.submit(functools.partial(driven.double, 4)).result() == 8
+    call = beam.submit_with(functools.partial(driven.keywords, 1), (2,), session="partial")
+    assert call.result() == [[1, 2], {}]
+    with pytest.raises(slither.NotImportable, match="a partial of double"):
+        list(beam.map(functools.partial(driven.double), [1]))
+
+
+def test_places_that_a_partial_leaves_free_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = object()
+    monkeypatch.setattr(callee, "_LATER", later)
+    assert callee.filled((1, later, 3, later), (2, 4, 5)) == (1, 2, 3, 4, 5)
+    with pytest.raises(TypeError, match="1 of their arguments"):
+        callee.filled((later, later), (1,))
+
+
+def test_an_executor_takes_what_the_standard_one_takes(escript: Path) -> None:
+    with Executor(1, None, driven.note, ("begun",)) as executor:
+        assert executor.submit(driven.noted, 0).result() == ["begun"]
+
+
+def test_a_map_submits_by_what_stands_in_for_submit(escript: Path) -> None:
+    seen: list[bool] = []
+    with Executor(max_workers=1) as executor:
+        submit = executor.submit
+
+        def watched(*arguments: Payload) -> concurrent.futures.Future[Payload]:
+            future = submit(*arguments)
+            future.add_done_callback(lambda future: seen.append(future.cancelled()))
+            return future
+
+        executor.submit = watched  # type: ignore[method-assign, assignment]
+        assert list(executor.map(driven.double, range(6), chunksize=2)) == [0, 2, 4, 6, 8, 10]
+        assert seen == [False] * 3

@@ -8,6 +8,7 @@ function runs this.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections import OrderedDict
@@ -48,6 +49,19 @@ class Reference(NamedTuple):
     """What BEAM has of it as long as this is held: where it goes by value."""
 
 
+class Bound(Reference):
+    """That of a partial's function: the arguments that it binds go with each call, as data."""
+
+    partial: functools.partial[object]
+
+    @classmethod
+    def of(cls, reference: Reference, partial: functools.partial[object]) -> Bound:
+        """Return that of a partial, by that of its function."""
+        bound = cls(*reference)
+        bound.partial = partial
+        return bound
+
+
 class Held:
     """A function that BEAM has for the workers."""
 
@@ -66,6 +80,12 @@ class Functions:
     def reference(self, function: object) -> Reference:
         """Return by what workers find a function, or raise :class:`slither.NotImportable`."""
         return Reference(*functions.reference(function))
+
+    def called(self, function: object) -> Reference:
+        """Return that of what single calls are of, which may be a partial."""
+        if isinstance(function, functools.partial):
+            return Bound.of(self.reference(function.func), function)
+        return self.reference(function)
 
     def initializer(
         self, function: Callable[..., object] | None, arguments: Sequence[object]
@@ -139,6 +159,10 @@ class ByValue(Functions):
         name = name_of(getattr(function, "func", function))
         data = self._pickled((function, tuple(arguments)), name)
         return [*_by_value.OPEN, [self.seal.closed(_by_value.START, data)]]
+
+    def called(self, function: object) -> Reference:
+        """Return that of what single calls are of; a partial goes once, not with each call."""
+        return self.reference(function)
 
     def _is_found(self, function: object) -> bool:
         return is_found(getattr(function, "__func__", function), self.pickles.script)

@@ -6,6 +6,7 @@ Any thread of the program uses it; ``shutdown(wait=False)`` has the writer end i
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -23,6 +24,9 @@ from slither._types import Payload
 
 R = TypeVar("R")
 
+# Seconds that the end of a map waits for callbacks of others.
+_CALLBACKS = 1.0
+
 
 class Executor(concurrent.futures.Executor):
     """A drop-in for :class:`concurrent.futures.ProcessPoolExecutor`.
@@ -39,9 +43,10 @@ class Executor(concurrent.futures.Executor):
     value. Exceptions are raised as what they were where their class is known here, with the
     worker's traceback as the cause.
 
-    Arguments: ``max_workers``, by default one for each core; ``initializer``, a function that
-    each worker calls first, with ``initargs``; ``max_tasks_per_child``, calls that a worker takes
-    at most, a chunk of :meth:`map` counting as one: it ends then, and another starts in its place
+    Arguments: ``max_workers``, by default one for each core; ``mp_context``, which says nothing
+    here, as BEAM starts the workers; ``initializer``, a function that each worker calls first,
+    with ``initargs``; ``max_tasks_per_child``, calls that a worker takes at most, a chunk of
+    :meth:`map` counting as one: it ends then, and another starts in its place
     (``pool={"spare": 1}`` has one ready); ``timeout``, seconds that a call may run, or None for
     ever; ``by_value``, whether functions that workers can't import go to them as pickles (see
     :class:`slither.Beam`): by default where ``cloudpickle`` is installed; ``beam``, a
@@ -52,9 +57,10 @@ class Executor(concurrent.futures.Executor):
     def __init__(
         self,
         max_workers: int | None = None,
-        *,
+        mp_context: object = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[object, ...] = (),
+        *,
         max_tasks_per_child: int | None = None,
         beam: Beam | None = None,
         timeout: float | None = None,
@@ -70,6 +76,7 @@ class Executor(concurrent.futures.Executor):
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         self._timeout = settings.milliseconds("timeout", timeout)
+        initializer = _needed(initializer)
         self._own = beam is None
         if by_value and beam is not None and not beam._functions.by_value:
             raise ValueError("by_value=True: the Beam that is given is not Beam(by_value=True)")
@@ -88,6 +95,8 @@ class Executor(concurrent.futures.Executor):
         RuntimeError after :meth:`shutdown`.
         """
         self._refuse()
+        if type(fn) is _Together:
+            return self._chunk(fn.callee, list(args))  # type: ignore[return-value]
         return self._beam._submit(self._callee(fn), args, kwargs, self._group)
 
     def kill(self, future: CallFuture[R]) -> bool:
@@ -119,7 +128,7 @@ class Executor(concurrent.futures.Executor):
         callee = self._callee(fn)
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
-        queued = [self._chunk(callee, part) for part in _chunks(calls, chunksize, buffersize)]
+        queued = [self._together(callee, part) for part in _chunks(calls, chunksize, buffersize)]
         rest = _chunks(calls, chunksize, None) if buffersize is not None else iter(())
         return self._results(callee, queued, rest, deadline)
 
@@ -138,11 +147,14 @@ class Executor(concurrent.futures.Executor):
                     None if deadline is None else max(0.0, deadline - time.monotonic())
                 )
                 for part in islice(rest, 1):
-                    queued.insert(0, self._chunk(callee, part))
+                    queued.insert(0, self._together(callee, part))
                 for fine, value in outcomes:
                     if not fine:
                         raise value
                     yield value
+            if "submit" in vars(self):
+                # What a library has added to futures is done when the results are there.
+                self._beam._link.relay.drain(_CALLBACKS)
         finally:
             for future in queued:
                 future.cancel()
@@ -173,10 +185,16 @@ class Executor(concurrent.futures.Executor):
         if self._own:
             self._beam.close()
 
+    def _together(
+        self, callee: Callee, calls: list[tuple[Payload, ...]]
+    ) -> CallFuture[list[Outcome]]:
+        # By ``submit``, as the standard executors do it: libraries put their own in its place,
+        # such as one that moves a progress bar.
+        return self.submit(_Together(callee), *calls)
+
     def _chunk(
         self, callee: Callee, calls: list[tuple[Payload, ...]]
     ) -> CallFuture[list[Outcome]]:
-        self._refuse()
         return self._beam._calls.submit(
             self._beam,
             callee.target,
@@ -189,7 +207,7 @@ class Executor(concurrent.futures.Executor):
         )
 
     def _callee(self, fn: Callable[..., object]) -> Callee:
-        found = self._beam._functions.reference(fn)
+        found = self._beam._functions.called(fn)
         return Callee.of(found, self._timeout, typed=of_result(fn, "item"))
 
     def _refuse(self) -> None:
@@ -197,6 +215,27 @@ class Executor(concurrent.futures.Executor):
         if self._shut or closed:
             what = "interpreter shutdown" if closed and not self._shut else "shutdown"
             raise RuntimeError(f"cannot schedule new futures after {what}")
+
+
+class _Together:
+    """Stands for a function whose calls go to a worker together."""
+
+    def __init__(self, callee: Callee) -> None:
+        self.callee = callee
+
+    def __call__(self, *calls: tuple[Payload, ...]) -> list[Outcome]:
+        raise TypeError("calls that go together are submitted, not called")
+
+
+def _needed(initializer: Callable[..., object] | None) -> Callable[..., object] | None:
+    # tqdm has each process share a lock for the terminal. What workers draw goes by way of this
+    # program, which keeps it in order; a lock can't be sent.
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    owner = getattr(initializer, "__self__", None)
+    is_lock = getattr(initializer, "__name__", "") == "set_lock"
+    if is_lock and bars is not None and isinstance(owner, type) and issubclass(owner, bars):
+        return None
+    return initializer
 
 
 def _tasks(count: object) -> int:

@@ -42,7 +42,7 @@ class Singles(Lifetime):
         until a worker has the call, and ended with ``kill()`` from then on. It keeps the Beam
         alive; done callbacks run in a thread of their own, one after the other.
         """
-        found = self._functions.reference(function)
+        found = self._functions.called(function)
         callee = Callee.of(found, None, typed=of_result(function, "item"))
         return self._submit(callee, arguments, named)
 
@@ -84,7 +84,7 @@ class Singles(Lifetime):
           When that worker has died, they fail until :meth:`end_session`.
         """
         limit = settings.milliseconds("timeout", timeout)
-        found = self._functions.reference(function)
+        found = self._functions.called(function)
         if session is not None:
             _options.checked("session", session, _options.TEXT)
         callee = Callee.of(found, limit, session, of_result(function, "item"))
