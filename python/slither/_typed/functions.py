@@ -65,6 +65,8 @@ def of_call(function: Function) -> Arguments | None:
 
 def of_result(function: object, way: Way) -> Typed | None:
     """Return what makes a result of a function what that says that it returns, if anything."""
+    if isinstance(function, functools.partial):
+        function = function.func
     if not callable(function):
         return None
     return _kept(_results[way], function)
