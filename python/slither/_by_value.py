@@ -17,6 +17,8 @@ START = "start"
 """What an initializer with its arguments is signed as."""
 VALUE = "value"
 """What an object within a value is signed as."""
+ERROR = "error"
+"""What an exception is signed as."""
 OPEN = ("slither._worker.by_value", "start")
 """The function that a worker starts with where its initializer is one by value."""
 

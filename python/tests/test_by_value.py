@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -227,6 +229,32 @@ class TestStart:
             executor.submit(lambda: 5)
 
 
+class TestDropIn:
+    """What programs expect of an executor that was a ProcessPoolExecutor."""
+
+    def test_a_death_is_what_they_catch(self, beam: slither.Beam) -> None:
+        from concurrent.futures.process import BrokenProcessPool
+
+        with slither.Executor(beam=beam) as executor:
+            died = executor.submit(_die)
+            with pytest.raises(BrokenProcessPool) as caught:
+                died.result(PATIENCE)
+            assert isinstance(caught.value, slither.WorkerDied)
+            again = pickle.loads(pickle.dumps(caught.value))
+            assert (type(again), str(again)) == (slither.WorkerDied, str(caught.value))
+            assert executor.submit(lambda: 1).result(PATIENCE) == 1
+
+    def test_arguments_come_in_their_order(self, escript: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        with slither.Executor(1, context, os.putenv, ("HERE", "1")) as executor:
+            assert executor._max_workers == 1
+            assert executor.submit(lambda: 1).result(PATIENCE) == 1
+
+
+def _die() -> None:
+    os.kill(os.getpid(), 9)
+
+
 class TestClosed:
     """What only this program and its workers open."""
 
@@ -373,3 +401,50 @@ def ran(how: list[str], typed: str = "") -> list[str]:
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr
     return done.stdout.splitlines()
+
+
+class TestExceptions:
+    def test_of_a_class_that_only_this_process_has_are_what_they_were(
+        self, beam: slither.Beam
+    ) -> None:
+        class LocalError(Exception):
+            def __init__(self, code: int, *, more: object) -> None:
+                super().__init__(code)
+                self.more = more
+
+        def go() -> None:
+            try:
+                raise KeyError("first")
+            except KeyError as first:
+                raise LocalError(5, more={1, (2, 3)}) from first
+
+        with pytest.raises(LocalError) as caught:
+            beam.submit(go).result(PATIENCE)
+        assert (caught.value.args, caught.value.more) == ((5,), {1, (2, 3)})
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert "raise LocalError(5" in str(caught.value.__cause__.__cause__)
+        [returned] = beam.map(lambda _item: go(), [1], on_error="return")
+        assert isinstance(returned, LocalError)
+        with pytest.raises(LocalError):
+            list(beam.map(lambda _item: go(), [1]))
+
+    def test_that_cannot_be_opened_are_told_of(self, beam: slither.Beam) -> None:
+        class LocalError(Exception):
+            def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+                return _refuse, ("on purpose",)
+
+        def go() -> None:
+            raise LocalError("what it says")
+
+        with pytest.raises(slither.HandlerError, match="LocalError: what it says"):
+            beam.submit(go).result(PATIENCE)
+
+    def test_that_end_an_iteration_do_not_end_a_map(self, beam: slither.Beam) -> None:
+        class LocalStop(StopIteration):
+            pass
+
+        def go(_item: int) -> None:
+            raise LocalStop
+
+        with pytest.raises(slither.HandlerError, match="LocalStop"):
+            list(beam.map(go, [1]))

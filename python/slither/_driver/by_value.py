@@ -25,11 +25,10 @@ from slither._references import name_of
 from slither._script import is_found
 from slither._types import Payload
 from slither._wire.codec import encode
+from slither._wire.objects import Objects
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
-    from slither._pickles import Pickles
-    from slither._seal import Seal
 
 # Pickles of functions that BEAM keeps though nobody holds them: most are used again at once.
 _RECENT, _RECENT_BYTES = 64, 1 << 24
@@ -119,8 +118,7 @@ class ByValue(Functions):
         from slither._seal import Seal
 
         self._secret = secret
-        self.seal: Seal = Seal(secret)
-        self.pickles: Pickles = Pickles(functions.main_module())
+        self.objects = Objects(Seal(secret), Pickles(functions.main_module()))
         self._link: Connection | None = None
         self._table = False
         self._numbers = itertools.count(1)
@@ -134,6 +132,7 @@ class ByValue(Functions):
     def use(self, link: Connection) -> None:
         """Take what functions go by."""
         self._link = link
+        link.objects = self.objects
 
     def reference(self, function: object) -> Reference:
         """Return by what workers find a function, once BEAM has it where it goes by value."""
@@ -158,19 +157,21 @@ class ByValue(Functions):
             return None
         name = name_of(getattr(function, "func", function))
         data = self._pickled((function, tuple(arguments)), name)
-        return [*_by_value.OPEN, [self.seal.closed(_by_value.START, data)]]
+        return [*_by_value.OPEN, [self.objects.seal.closed(_by_value.START, data)]]
 
     def called(self, function: object) -> Reference:
         """Return that of what single calls are of; a partial goes once, not with each call."""
         return self.reference(function)
 
     def _is_found(self, function: object) -> bool:
-        return is_found(getattr(function, "__func__", function), self.pickles.script)
+        return is_found(getattr(function, "__func__", function), self.objects.pickles.script)
 
     def _pickled(self, value: object, name: str) -> bytes:
         plain = isinstance(value, FunctionType)
         try:
-            return self.pickles.apart(value) if plain else self.pickles.dumps(value)
+            return (
+                self.objects.pickles.apart(value) if plain else self.objects.pickles.dumps(value)
+            )
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise NotImportable(f"{name} can't go to a worker by value: {why}") from error
@@ -192,7 +193,7 @@ class ByValue(Functions):
         if not self._table:
             link.request("table", {"name": _by_value.TABLE, "type": "set"})
             self._table = True
-        sealed = self.seal.closed(_by_value.FUNCTION + key, data)
+        sealed = self.objects.seal.closed(_by_value.FUNCTION + key, data)
         status, answer = link.ask_table(0, _by_value.TABLE, "put", ([[key, sealed]],))
         if status:
             raise BeamError(f"a function by value was refused: {answer['message']}")

@@ -35,6 +35,7 @@ from slither._types import Payload
 from slither._version import MAX_FRAME, PROTOCOL_VERSION
 from slither._wire import frames
 from slither._wire.build import frame, table_call
+from slither._wire.objects import Objects
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
 _STATUS_WAIT = 2.0
@@ -49,6 +50,8 @@ class Connection:
     def __init__(self, settings: dict[str, Payload], log: Callable[[frames.Log], None]) -> None:
         self.death: BeamError | None = None
         """Why BEAM is no more, or takes no more."""
+        self.objects: Objects | None = None
+        """What opens objects by value, where the Beam takes them."""
         self.facts: dict[str, Payload] = {}
         """What BEAM said about itself."""
         self.relay = Relay(log)
@@ -135,11 +138,12 @@ class Connection:
     def request(self, name: str, arguments: dict[str, Payload]) -> Payload:
         """Ask BEAM for something by name, and return its answer or raise its error."""
         identity = self.new_id()
-        return _value(self._ask(identity, frame(frames.REQUEST, identity, name, arguments)))
+        answer = self._ask(identity, frame(frames.REQUEST, identity, name, arguments))
+        return _value(answer, self.objects)
 
     def answer(self, body: bytes | None) -> Payload:
         """Return the answer to a request of which the body has come, or raise its error."""
-        return _value(self._answered(body))
+        return _value(self._answered(body), self.objects)
 
     def ask_table(
         self, call: int, table: str, op: str, arguments: tuple[Payload, ...]
@@ -322,11 +326,11 @@ def _refused(error: dict[str, Payload]) -> Exception:
     return BeamDied(f"BEAM could not start: {message}")
 
 
-def _value(answer: frames.Answer) -> Payload:
+def _value(answer: frames.Answer, objects: Objects | None) -> Payload:
     status, value = answer
     if status == 0:
         return value
-    raise to_error(value)
+    raise to_error(value, objects)
 
 
 def _how(status: int | None, fault: str) -> str:

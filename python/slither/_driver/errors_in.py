@@ -6,14 +6,23 @@ Pure; called by whatever hands results to the program, in the thread that asks f
 from __future__ import annotations
 
 import asyncio.exceptions
+import functools
 import sys
 from collections.abc import Callable
 from typing import cast
 
 from slither import _takes
 from slither._driver.rebuilt import left_out, rebuilt
-from slither._errors import CallError, CallKilled, CallTimeout, EncodeError, WorkerDied
+from slither._errors import (
+    CallError,
+    CallKilled,
+    CallTimeout,
+    EncodeError,
+    HandlerError,
+    WorkerDied,
+)
 from slither._types import Payload
+from slither._wire.objects import Objects
 
 # If these were raised in the program, they would end its iteration, generator or task.
 _STOPS = (StopIteration, StopAsyncIteration)
@@ -42,12 +51,12 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-def to_exception(fault: dict[str, Payload]) -> BaseException:
+def to_exception(fault: dict[str, Payload], objects: Objects | None = None) -> BaseException:
     """Make the exception of an error map, for a future: as the handler raised it."""
-    return _made(fault, lambda found: not issubclass(found, _IN_FUTURES))
+    return _made(fault, lambda found: not issubclass(found, _IN_FUTURES), objects)
 
 
-def to_error(fault: dict[str, Payload]) -> Exception:
+def to_error(fault: dict[str, Payload], objects: Objects | None = None) -> Exception:
     """Make the exception of an error map, where results are told from it by its type.
 
     What is no Exception, such as a handler's SystemExit, is a HandlerError: it would end the
@@ -57,15 +66,19 @@ def to_error(fault: dict[str, Payload]) -> Exception:
     def fits(found: type[BaseException]) -> bool:
         return issubclass(found, Exception) and not issubclass(found, _STOPS)
 
-    return cast("Exception", _made(fault, fits))
+    return cast("Exception", _made(fault, fits, objects))
 
 
 def _made(
-    fault: dict[str, Payload], fits: Callable[[type[BaseException]], bool]
+    fault: dict[str, Payload],
+    fits: Callable[[type[BaseException]], bool],
+    objects: Objects | None,
 ) -> BaseException:
     kind, message = fault["kind"], fault["message"]
     if kind == "python_exception":
         error = rebuilt(fault, fits)
+        if objects is not None and "pickled" in fault:
+            error = _itself(error, fault, fits, objects)
         _trace(error, fault)
         return error
     if kind == "not_encodable" and ": " in message:
@@ -75,10 +88,51 @@ def _made(
         return unsent
     if (gave := _GAVE.get(fault.get("gave"))) is not None:
         message = f"{message}; {gave}"
-    made = _KINDS.get(kind, CallError)(message, fault)
+    made = _kind(kind)(message, fault)
     if "traceback" in fault:
         _trace(made, fault)
     return made
+
+
+def _kind(kind: str) -> type[CallError]:
+    pools = sys.modules.get("concurrent.futures.process")
+    if kind == "worker_died" and pools is not None:
+        return _broken(pools.BrokenProcessPool)
+    return _KINDS.get(kind, CallError)
+
+
+@functools.cache
+def _broken(base: type[Exception]) -> type[CallError]:
+    """Return what takes the place of WorkerDied where a program may expect ``base``, too."""
+    space = {
+        "__module__": WorkerDied.__module__,
+        "__qualname__": WorkerDied.__qualname__,
+        "__doc__": WorkerDied.__doc__,
+        "__reduce__": lambda error: (WorkerDied, (str(error), error.facts)),
+    }
+    return type(WorkerDied.__name__, (WorkerDied, base), space)
+
+
+def _itself(
+    error: BaseException,
+    fault: dict[str, Payload],
+    fits: Callable[[type[BaseException]], bool],
+    objects: Objects,
+) -> BaseException:
+    """Return the exception itself, where what was made of it is not all that it was."""
+    if not isinstance(error, HandlerError) and not left_out(fault):
+        return error
+    try:
+        found = objects.error_of(fault["pickled"])
+    except Exception:  # noqa: BLE001 - what unpickling runs: then what was told of it has to do
+        return error
+    if not isinstance(found, BaseException) or not fits(type(found)):
+        return error
+    for name in ("__cause__", "__context__", "__suppress_context__"):
+        slot = vars(BaseException)[name]
+        slot.__set__(found, slot.__get__(error))
+    fault["raised"][0].pop("left_out", None)
+    return found
 
 
 def _trace(error: BaseException, fault: dict[str, Payload]) -> None:

@@ -37,10 +37,10 @@ class Executor(concurrent.futures.Executor):
             future = executor.submit(score, row)
             scores = list(executor.map(score, rows, chunksize=64))
 
-    What differs: arguments and results go as the protocol's values
-    (tuples come back as lists), and a worker that dies fails only the call that it ran: the pool
-    goes on. An argument or a result that can't be sent fails its own future, with the path to the
-    value. Exceptions are raised as what they were where their class is known here, with the
+    What differs: arguments and results go as the protocol's values, and a worker that dies fails
+    only the call that it ran: the pool goes on. An argument or a result that can't be sent fails its own future, with the path to the
+    value. A worker's death is a :class:`slither.WorkerDied`, which ``except BrokenProcessPool``
+    takes, too. Exceptions are raised as what they were where their class is known here, with the
     worker's traceback as the cause.
 
     Arguments: ``max_workers``, by default one for each core; ``mp_context``, which says nothing
@@ -98,6 +98,11 @@ class Executor(concurrent.futures.Executor):
         if type(fn) is _Together:
             return self._chunk(fn.callee, list(args))  # type: ignore[return-value]
         return self._beam._submit(self._callee(fn), args, kwargs, self._group)
+
+    @property
+    def _max_workers(self) -> int:
+        # Libraries read it of executors of the standard library.
+        return self._beam.workers
 
     def kill(self, future: CallFuture[R]) -> bool:
         """End the call of a future, with the worker that runs it: see ``future.kill()``."""

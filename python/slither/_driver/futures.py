@@ -16,6 +16,7 @@ from slither._driver.errors_in import to_exception
 from slither._errors import PayloadError, SlitherError
 from slither._typed.functions import Typed
 from slither._wire import batches, frames
+from slither._wire.objects import Objects
 
 R = TypeVar("R")
 
@@ -43,13 +44,16 @@ class Answer:
         """Whether a future of it has an exception."""
         return self._got is None or (not self._many and bool(self._got.errors))
 
-    def read(self, typed: Typed | None = None) -> Outcome:
-        """Decode it; ``typed`` makes each result what its function says that it gives."""
+    def read(self, objects: Objects | None, typed: Typed | None = None) -> Outcome:
+        """Decode it, and open what in it went by value.
+
+        ``typed`` makes each result what its function says that it gives.
+        """
         if self._got is None:
             assert self._error is not None
             return False, self._error()
         try:
-            outcomes = _outcomes(self._got)
+            outcomes = _outcomes(self._got, objects)
         except SlitherError as error:
             return False, error
         if typed is not None:
@@ -135,7 +139,9 @@ class CallFuture(Future[R]):
 
     def _made(self, answer: Answer) -> Outcome:
         # The first thread that asks makes the object, and all others get the same one.
-        made: Outcome = self.__dict__.setdefault("_read", answer.read(self._typed))
+        made: Outcome = self.__dict__.setdefault(
+            "_read", answer.read(self._connection.objects, self._typed)
+        )
         return made
 
     def _invoke_callbacks(self) -> None:
@@ -205,9 +211,9 @@ def _restored(typed: Typed, outcome: Outcome) -> Outcome:
         return False, error
 
 
-def _outcomes(got: frames.Outputs) -> list[Outcome]:
+def _outcomes(got: frames.Outputs, objects: Objects | None) -> list[Outcome]:
     values = batches.unpack(got.values, got.count)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, fault in (got.errors or {}).items():
-        outcomes[index] = (False, to_exception(fault))
+        outcomes[index] = (False, to_exception(fault, objects))
     return outcomes

@@ -166,9 +166,9 @@ class MapRun(Run):
         """Return the results, with failures left out or put in their places."""
         values = batches.unpack(got.values, got.count)
         self._batching.came(got.count)
-        told = got.errors or {}
+        told, objects = got.errors or {}, self.link.objects
         self.count(told.values())
-        failed = {index: to_error(fault) for index, fault in told.items()}
+        failed = {index: to_error(fault, objects) for index, fault in told.items()}
         if self._typed is not None:
             values, failed = self._restored(self._typed, values, failed)
         self.out += len(values) - len(failed)

@@ -143,7 +143,7 @@ class PipeRun(Run):
         output = got.output or "default"
         values = batches.unpack(got.values, got.count)
         for index, fault in (got.errors or {}).items():
-            error = to_error(fault)
+            error = to_error(fault, self.link.objects)
             if fault.get("lost"):
                 raise RunError(f"pipe {self.name!r}, output {output!r}: {error}") from error
             if self.failed is None:
@@ -167,7 +167,7 @@ class PipeRun(Run):
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
         if self.error is not None:
-            cause = to_error(self.error)
+            cause = to_error(self.error, self.link.objects)
             text = why(self.name, self.error.get("stage"), self.error.get("item"), cause)
             raise RunError(text, summary=self.summary) from cause
         if self.input_error is not None:

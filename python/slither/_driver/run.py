@@ -256,7 +256,7 @@ class Run(ABC):
         if self.stopped is not None:
             raise self.stopped
         if self.error is not None:
-            raise to_error(self.error)
+            raise to_error(self.error, self.link.objects)
         if self.input_error is not None:
             raise self.input_error
 

@@ -127,7 +127,7 @@ class ValuesRun(Run):
         if self.stopped is not None:
             raise self.stopped
         if self.error is not None:
-            raise to_error(self.error)
+            raise to_error(self.error, self.link.objects)
 
 
 class Streams(Lifetime):

@@ -219,7 +219,11 @@ class Window:
                 self._connection.writer.order(self.pump)
         elif isinstance(got, frames.Done):
             over = partial(BeamClosed, "the run has ended")
-            made = over if got.error is None else partial(to_exception, got.error)
+            made = (
+                over
+                if got.error is None
+                else partial(to_exception, got.error, self._connection.objects)
+            )
             self._connection.writer.order(self.fail, made)
 
     def fail(self, made: Callable[[], Exception]) -> None:

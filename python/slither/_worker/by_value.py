@@ -17,6 +17,7 @@ from slither._errors import NotImportable
 from slither._pickles import Pickles
 from slither._seal import Broken, Seal
 from slither._types import Payload
+from slither._wire.objects import Objects
 from slither._worker import current
 
 # How many functions are kept, and the bytes of their pickles.
@@ -32,7 +33,7 @@ class _Known:
 
     __slots__ = ("call", "data", "made")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         self.data = data
         self.made: Callable[..., Payload] | None = None
         self.call = -1
@@ -56,7 +57,7 @@ def function(kept: Kept) -> Callable[..., Payload]:
     _known.move_to_end(kept.key)
     now = current.running_id()
     if known.made is None or known.call not in (-1, now):
-        made: Payload = _pickles().loads(known.data)
+        made: Payload = _objects(kept.name).pickles.loads(known.data)
         lasts = isinstance(made, FunctionType | BuiltinFunctionType | type)
         known.made, known.call = made, -1 if lasts else now
     return known.made
@@ -64,43 +65,40 @@ def function(kept: Kept) -> Callable[..., Payload]:
 
 def start(sealed: bytes) -> None:
     """Call the program's initializer with its arguments."""
-    data = _opened(_by_value.START, sealed, "the initializer")
-    opened: Payload = _pickles().loads(data)
-    initializer, arguments = opened
+    objects = _objects("the initializer")
+    initializer, arguments = objects.unsealed(_by_value.START, sealed, "the initializer")
     initializer(*arguments)
 
 
-def _fetched(kept: Kept) -> bytes:
-    link = current.link
-    if current.secret is None or link is None:
-        raise Refused(_closed(kept.name))
-    answer = link.ask_table(current.call_id(), _by_value.TABLE, "get", (kept.key,))
+def objects(secret: bytes) -> Objects:
+    """Return what opens, in this worker, what its program has sealed, and seals for it."""
+    return Objects(Seal(secret), Pickles(current.main, _load))
+
+
+def _fetched(kept: Kept) -> memoryview:
+    link, objects = current.link, _objects(kept.name)
+    answer = None
+    if link is not None:
+        key = (kept.key,)
+        answer = link.ask_table(current.call_id(), _by_value.TABLE, "get", key)
     if answer is None:
         raise Refused(f"{kept.name} went by value, and BEAM is gone")
     status, found = answer
     if status or not found:
         raise Refused(f"{kept.name} went by value, and BEAM does not have it any more")
-    return _opened(_by_value.FUNCTION + kept.key, found[0], kept.name)
-
-
-def _opened(what: str, sealed: bytes, name: str) -> bytes:
-    if current.secret is None:
-        raise Refused(_closed(name))
     try:
-        return bytes(Seal(current.secret).opened(what, sealed))
+        return objects.seal.opened(_by_value.FUNCTION + kept.key, found[0])
     except Broken as broken:
-        raise Refused(f"{name} went by value, and {broken}") from None
+        raise Refused(f"{kept.name} went by value, and {broken}") from None
 
 
-def _closed(name: str) -> str:
-    return (
-        f"{name} went by value, which only the workers of the program take that sent it "
-        "(slither.Beam(by_value=True)); here, name a function of a module"
-    )
-
-
-def _pickles() -> Pickles:
-    return Pickles(current.main, _load)
+def _objects(name: str) -> Objects:
+    if current.objects is None:
+        raise Refused(
+            f"{name} went by value, which only the workers of the program take that sent it "
+            "(slither.Beam(by_value=True)); here, name a function of a module"
+        )
+    return current.objects
 
 
 def _load(main: str) -> object:

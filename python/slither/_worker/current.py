@@ -19,6 +19,7 @@ from slither._errors import SlitherError
 
 if TYPE_CHECKING:
     from slither._wire.frames import Call
+    from slither._wire.objects import Objects
     from slither._worker.ports import Connection
 
 _EXECUTORS = "concurrent.futures.thread"
@@ -46,8 +47,8 @@ class Context:
 
 main: str | None = None
 """The script, or the module, whose functions go by the module ``__main__``."""
-secret: bytes | None = None
-"""What code by value is signed with; None where none may come."""
+objects: Objects | None = None
+"""What opens code and objects by value; None where none may come."""
 link: Connection | None = None
 """BEAM, or what stands for it; None outside workers."""
 running: Call | None = None

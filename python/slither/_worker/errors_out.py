@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from slither._types import Payload
 from slither._wire.faults import MAX_TEXT, clean, describe
+from slither._worker import current
 from slither._worker.raised import raised, said
 
 observe: Callable[[BaseException], object] | None = None
@@ -43,7 +44,11 @@ def _describe(error: BaseException) -> dict[str, Payload]:
     except BaseException:  # noqa: BLE001 - the user's exception may break while it is shown
         text = message
     name = told[0]["type"].rpartition(".")[2]
-    return describe("exception", message, type=name, traceback=_ends(text), raised=told)
+    facts = describe("exception", message, type=name, traceback=_ends(text), raised=told)
+    objects = current.objects
+    if objects is not None and (data := objects.error(error)) is not None:
+        facts["pickled"] = data
+    return facts
 
 
 def _ends(text: str) -> str:

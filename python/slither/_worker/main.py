@@ -99,7 +99,11 @@ class Runtime:
         link.ahead = max(1, settings.ahead)
         self._marker.settle(settings.marker)
         self._stacks.settle(settings.stacks)
-        current.main, current.secret = settings.main, settings.secret
+        current.main = settings.main
+        if settings.secret is not None:
+            from slither._worker import by_value
+
+            current.objects = by_value.objects(settings.secret)
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link

@@ -1,0 +1,148 @@
+"""Objects by value, within values that go as data: sealed on the way, opened where they are used.
+
+A program with ``by_value`` and the workers that it started have an :class:`Objects` for their
+codec. To decode opens nothing, as whoever reads frames must run no code of the user's: it leaves
+a :class:`Sealed` in the place of each object, and :meth:`Objects.opened` makes the objects, in
+the thread that wants them, one value at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from slither import _by_value
+from slither._errors import DecodeError
+from slither._types import Payload
+from slither._wire.extensions import RefusedError
+
+if TYPE_CHECKING:
+    from slither._pickles import Pickles
+    from slither._seal import Seal
+
+
+# Bytes of an exception that go beside what is told of it.
+_LONGEST_ERROR = 1 << 18
+
+
+class Sealed:
+    """An object that nobody has opened yet."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealed) and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __repr__(self) -> str:
+        return f"<an object by value, {len(self.data)} bytes>"
+
+
+class _Seen(threading.local):
+    """Whether this thread has met something sealed since it last asked."""
+
+    any = False
+
+
+class Objects:
+    """What one process seals and opens: see :class:`slither._wire.codec.Opaque`."""
+
+    def __init__(self, seal: Seal, pickles: Pickles) -> None:
+        """Take what the other side has, too."""
+        self.seal, self.pickles = seal, pickles
+        self._seen = _Seen()
+
+    def wrap(self, value: object) -> bytes:
+        """Return a value as signed bytes, or raise :class:`RefusedError` with the reason."""
+        try:
+            return self.sealed(_by_value.VALUE, value)
+        # What pickles itself runs its own code, and may even exit.
+        except (Exception, SystemExit) as error:
+            why = f"{type(error).__name__}: {error}"
+            name = type(value).__name__
+            raise RefusedError(f"a {name} cannot be sent by value: {why}") from error
+
+    def unwrap(self, data: bytes) -> Sealed:
+        """Return what stands for the value until it is opened."""
+        self._seen.any = True
+        return Sealed(bytes(data))
+
+    def met(self) -> bool:
+        """Tell whether this thread has decoded something sealed since it last asked."""
+        any_met, self._seen.any = self._seen.any, False
+        return any_met
+
+    def opened(self, value: Payload) -> Payload:
+        """Return a value with all in it opened; raises what an object raises as it is made."""
+        if type(value) is Sealed:
+            return self._open(value)
+        if not has_sealed(value):
+            return value
+        if isinstance(value, dict):
+            return {self.opened(key): self.opened(part) for key, part in value.items()}
+        return type(value)(map(self.opened, value))
+
+    def _open(self, sealed: Sealed) -> Payload:
+        return self.unsealed(_by_value.VALUE, sealed.data, "an object")
+
+    def unsealed(self, what: str, data: bytes, name: str) -> Payload:
+        """Open what was sealed by :meth:`sealed` as the same ``what``; ``name`` is for errors."""
+        from slither._seal import Broken
+
+        try:
+            opened = self.seal.opened(what, data)
+        except Broken as broken:
+            raise DecodeError(f"{name} went by value, and {broken}") from None
+        return self.pickles.loads(opened)
+
+    def error(self, error: BaseException) -> bytes | None:
+        """Return an exception sealed; None where what is told of it must do."""
+        if type(error).__module__ == "builtins":
+            return None
+        try:
+            data = self.sealed(_by_value.ERROR, _parts(error))
+        except BaseException:  # noqa: BLE001 - the user's code
+            return None
+        return data if len(data) <= _LONGEST_ERROR else None
+
+    def error_of(self, data: bytes) -> Payload:
+        """Return what :meth:`error` has sealed; raises what it raises as it is made."""
+        found = self.unsealed(_by_value.ERROR, data, "an exception")
+        if type(found) is not tuple:
+            return found
+        kind, arguments, attributes = found
+        made = kind.__new__(kind, *arguments)
+        made.args = arguments
+        made.__dict__.update(attributes)
+        return made
+
+    def sealed(self, what: str, value: object) -> bytes:
+        """Return a value as signed bytes; raises what the value raises, or a pickler."""
+        return self.seal.closed(what, self.pickles.dumps(value))
+
+
+def _parts(error: BaseException) -> object:
+    # Pickle would call the class with the arguments, which many classes take in another way.
+    if type(error).__reduce__ is BaseException.__reduce__:
+        return type(error), error.args, dict(vars(error))
+    return error
+
+
+def has_sealed(value: Payload) -> bool:
+    """Tell whether something in a value is sealed."""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if type(part) is Sealed:
+            return True
+        if isinstance(part, dict):
+            stack += part
+            stack += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            stack += part
+    return False
