@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from slither import _by_value
 from slither._errors import DecodeError
 from slither._types import Payload
-from slither._wire.extensions import RefusedError
+from slither._wire.types.row import RefusedError
 
 if TYPE_CHECKING:
     from slither._pickles import Pickles
