@@ -38,10 +38,10 @@ class Executor(concurrent.futures.Executor):
             scores = list(executor.map(score, rows, chunksize=64))
 
     What differs: arguments and results go as the protocol's values, and a worker that dies fails
-    only the call that it ran: the pool goes on. An argument or a result that can't be sent fails its own future, with the path to the
-    value. A worker's death is a :class:`slither.WorkerDied`, which ``except BrokenProcessPool``
-    takes, too. Exceptions are raised as what they were where their class is known here, with the
-    worker's traceback as the cause.
+    only the call that it ran: the pool goes on. An argument or a result that can't be sent fails
+    its own future, with the path to the value. A worker's death is a :class:`slither.WorkerDied`,
+    which ``except BrokenProcessPool`` takes, too. Exceptions are raised as what they were, with
+    the worker's traceback as the cause.
 
     Arguments: ``max_workers``, by default one for each core; ``mp_context``, which says nothing
     here, as BEAM starts the workers; ``initializer``, a function that each worker calls first,
