@@ -7,10 +7,10 @@ import pytest
 from tagged import load, show, untag
 
 from slither import ExpressionError, SlitherError, item, when
-from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._pipe.expression import Expression, data
 from slither._pipe.operand import MAX_DEPTH, MAX_SIZE, expression_of
 from slither._pipe.render import render
+from slither._testing.evaluate import EvaluationError, SkipItem, evaluate
 from slither._types import Payload
 from slither.pipe import error, fail, skip
 

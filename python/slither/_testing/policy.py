@@ -6,7 +6,7 @@ Pure; called by :mod:`slither._testing.simulate`, in the thread of the test.
 from __future__ import annotations
 
 from slither._errors import CallError, EncodeError, HandlerError
-from slither._pipe.evaluate import EvaluationError
+from slither._testing.evaluate import EvaluationError
 from slither._types import Payload
 
 # The reasons that a second attempt can't mend.

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from slither._errors import CallError, RunError, SlitherError
 from slither._outputs import Outputs, why
-from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._takes import takes
+from slither._testing.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
 from slither._types import Payload
 from slither._wire.codec import decode, encode

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slither._pipe.evaluate import EvaluationError, SkipItem, evaluate
 from slither._pipe.render import render
+from slither._testing.evaluate import EvaluationError, SkipItem, evaluate
 from slither._types import Payload
 
 

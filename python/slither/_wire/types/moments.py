@@ -66,7 +66,8 @@ def is_ambiguous(value: datetime) -> bool:
     return value.utcoffset() != value.replace(fold=not value.fold).utcoffset()
 
 
-def _instant(value: datetime) -> object:
+def instant(value: datetime) -> datetime | timedelta:
+    """Return what two datetimes share that are the same instant; a naive one is no instant."""
     return value if value.utcoffset() is None else value - _EPOCH
 
 
@@ -74,10 +75,10 @@ def _decode_datetime(data: bytes | bytearray) -> datetime:
     if len(data) != _DATETIME.size:
         raise DecodeError(f"a datetime has {_DATETIME.size} bytes, not {len(data)}")
     seconds, micros, offset = _DATETIME.unpack(data)
-    instant = _read_instant(seconds, micros, offset)
+    moment = _read_instant(seconds, micros, offset)
     if offset == 0:
-        return instant
-    return instant.astimezone(timezone(timedelta(seconds=offset)))
+        return moment
+    return moment.astimezone(timezone(timedelta(seconds=offset)))
 
 
 def _read_instant(seconds: int, micros: int, offset: int) -> datetime:
@@ -168,7 +169,7 @@ ROWS = (
         code=DATETIME,
         decode=_decode_datetime,
         doubt=is_ambiguous,
-        key=_instant,
+        key=instant,
         plain=_iso,
         ordered=True,
     ),

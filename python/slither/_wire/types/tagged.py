@@ -60,6 +60,13 @@ def _encode_tagged(value: Tagged) -> list[Any]:
     return [TAGGED, _checked(value.name), value.value]
 
 
+def parts_of(value: Any) -> tuple[str, Any]:
+    """Return the name and the data of a value, which a row of this module encodes."""
+    row = next((row for row, _decode in _names.values() if row.types[0] is type(value)), ROW)
+    made: Any = row.encode(value)
+    return made[1], made[2]
+
+
 def _build(parts: list[Any]) -> Any:
     if len(parts) != 2 or type(parts[0]) is not str:
         raise DecodeError("a tagged value is a name and one value")

@@ -1,18 +1,18 @@
 """Expressions evaluated in Python, by the law of ``protocol/PROTOCOL.md``: for tests of pipes.
 
 Pure; called by :mod:`slither._testing.simulate`. BEAM has its own, which the same vectors check.
+What values are the same, and in what order, is in :mod:`slither._testing.law`.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from datetime import datetime
 
 from slither._errors import SlitherError
 from slither._pipe.operand import INT_BOUND
 from slither._pipe.render import render
+from slither._testing.law import equal, is_element, ordered, seen, type_of
 from slither._types import Payload
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -61,70 +61,10 @@ def evaluate(data: Payload, item: Payload, error: Payload = None) -> Payload:
         return item
     if name == "error":
         return error
-    return _OPERATIONS[name](data, *(_seen(evaluate(part, item, error)) for part in parts))
+    return _OPERATIONS[name](data, *(seen(evaluate(part, item, error)) for part in parts))
 
 
 _Run = Callable[["Payload"], "Payload"]
-
-
-def type_of(value: Payload) -> str:
-    """Name a value's type, as the law of expressions does."""
-    if value is None:
-        return "None"
-    kind = type(value)
-    if kind is bool:
-        return "bool"
-    for known in (int, float, str, bytes, list, dict):
-        if isinstance(value, known):
-            return known.__name__
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        return "datetime"
-    return "tensor" if hasattr(value, "dtype") else "other"
-
-
-def equal(a: Payload, b: Payload) -> bool:
-    """Tell whether two values are the same."""
-    a, b = _seen(a), _seen(b)
-    kind, other = type_of(a), type_of(b)
-    if kind in ("int", "float") and other in ("int", "float"):
-        return bool(a == b)
-    if kind != other:
-        return False
-    if kind == "list":
-        return len(a) == len(b) and all(map(equal, a, b))
-    if kind == "dict":
-        others = {_identity(key): value for key, value in b.items()}
-        return len(a) == len(b) and all(
-            _identity(key) in others and equal(value, others[_identity(key)])
-            for key, value in a.items()
-        )
-    if kind == "tensor":
-        return bool(_tensor(a) == _tensor(b))
-    return bool(a == b)
-
-
-def _seen(value: Payload) -> Payload:
-    # A value as it would be sent: a NumPy scalar as its number, a tuple as a list.
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "generic") and isinstance(value, numpy.generic):
-        return value.item()
-    return value
-
-
-def _identity(key: Payload) -> Payload:
-    if isinstance(key, tuple):
-        return ("tuple", *map(_identity, key))
-    return (type(key).__name__, key)
-
-
-def _tensor(value: Payload) -> Payload:
-    if hasattr(value, "tobytes"):
-        return (value.dtype.name, tuple(value.shape), value.tobytes())
-    return (value.dtype, tuple(value.shape), bytes(value.data))
 
 
 def _fail(kind: str, at: Payload, reason: str) -> EvaluationError:
@@ -141,7 +81,7 @@ def _truth(value: Payload, at: Payload, what: str) -> bool:
 
 
 def _get_or(data: Payload, parts: list[Payload], run: _Run) -> Payload:
-    of, key = _seen(run(parts[0])), _seen(run(parts[1]))
+    of, key = seen(run(parts[0])), seen(run(parts[1]))
     found = _find(data, of, key)
     if found:
         return found[0]
@@ -154,7 +94,7 @@ def _get_or(data: Payload, parts: list[Payload], run: _Run) -> Payload:
 
 def _when(data: Payload, parts: list[Payload], run: _Run) -> Payload:
     for condition, value in parts[0]:
-        if _truth(_seen(run(condition)), data, "when"):
+        if _truth(seen(run(condition)), data, "when"):
             return run(value)
     return run(parts[1])
 
@@ -170,8 +110,8 @@ def _fail_item(data: Payload, parts: list[Payload], run: _Run) -> Payload:
 
 _FORMS: dict[str, Callable[[Payload, list[Payload], _Run], Payload]] = {
     "get": _get_or,
-    "and": lambda data, parts, run: all(_truth(_seen(run(one)), data, "&") for one in parts),
-    "or": lambda data, parts, run: any(_truth(_seen(run(one)), data, "|") for one in parts),
+    "and": lambda data, parts, run: all(_truth(seen(run(one)), data, "&") for one in parts),
+    "or": lambda data, parts, run: any(_truth(seen(run(one)), data, "|") for one in parts),
     "when": _when,
     "dict": lambda data, parts, run: {key: run(value) for key, value in parts[0]},
     "list": lambda data, parts, run: [run(value) for value in parts[0]],
@@ -202,34 +142,37 @@ def _find(at: Payload, of: Payload, key: Payload) -> list[Payload]:
 
 def _in(at: Payload, part: Payload, of: Payload) -> bool:
     kind = type_of(of)
-    if kind == "list":
-        return any(equal(other, part) for other in of)
+    if kind in ("list", "set", "frozenset"):
+        return is_element(of, part)
     if kind == "dict":
         return bool(_find(at, of, part))
     if kind == "str":
         if type_of(part) != "str":
             raise _fail("type", at, f"a str holds a str, got {type_of(part)}")
         return part in of
-    raise _fail("type", at, f"only a list, a dict or a str holds parts, got {kind}")
+    raise _fail("type", at, f"only a list, a set, a dict or a str holds parts, got {kind}")
 
 
 def _len(at: Payload, value: Payload) -> int:
-    if type_of(value) not in ("str", "list", "dict", "bytes"):
-        raise _fail("type", at, f"len takes a str, list, dict or bytes, got {type_of(value)}")
+    if type_of(value) not in _SIZED:
+        raise _fail(
+            "type", at, f"len takes a str, list, dict, set or bytes, got {type_of(value)}"
+        )
     return len(value)
+
+
+_SIZED = ("str", "list", "dict", "set", "frozenset", "bytes")
 
 
 # --- comparison -------------------------------------------------------------------------------
 
-_ORDERED = ({"int", "float"}, {"str"}, {"bytes"}, {"datetime"})
-
 
 def _ordered(compare: Callable[[Payload, Payload], bool]) -> Callable[..., bool]:
     def run(at: Payload, a: Payload, b: Payload) -> bool:
-        kinds = {type_of(a), type_of(b)}
-        if not any(kinds <= group for group in _ORDERED):
+        is_so = ordered(a, b, compare)
+        if is_so is None:
             raise _fail("type", at, f"{type_of(a)} and {type_of(b)} have no order")
-        return bool(compare(a, b))
+        return is_so
 
     return run
 
