@@ -4,6 +4,7 @@ defmodule Slither.ArrowTest do
   use ExUnit.Case, async: false
 
   alias Slither.{Arrow, Error}
+  alias Slither.Test.Pools
 
   doctest Arrow
 
@@ -19,6 +20,42 @@ defmodule Slither.ArrowTest do
   test "inspect shows no data, and no wall of names" do
     table = Arrow.new(String.duplicate("x", 1_000), for(n <- 1..500, do: "column_#{n}"), 3)
     assert inspect(table) == "#Slither.Arrow<table of 3 rows: 500 columns, 1000 bytes>"
+  end
+
+  describe "Python" do
+    setup do
+      {:ok, pool: Pools.start!(:"arrow_test_#{System.unique_integer([:positive])}")}
+    end
+
+    test "makes tables, which go on as they are", %{pool: pool} do
+      columns = %{"name" => ["a", "b", nil], "n" => [1, 2, 3]}
+      {:ok, table} = Slither.call("pyarrow", "table", [columns], pool: pool)
+      assert %Arrow{kind: :table, columns: ["n", "name"], rows: 3} = table
+      {:ok, frame} = Slither.call("pandas", "DataFrame", [columns], pool: pool)
+      assert %Arrow{kind: :pandas, columns: ["n", "name"], rows: 3} = frame
+      {:ok, frame} = Slither.call("polars", "from_arrow", [table], pool: pool)
+      assert %Arrow{kind: :polars, rows: 3} = frame
+      rows = Slither.call("polars", "DataFrame.to_dicts", [frame], pool: pool)
+      assert {:ok, [%{"n" => 1, "name" => "a"}, _second, %{"name" => nil}]} = rows
+      assert {:ok, 3} = Slither.call("operator", "length_hint", [table], pool: pool)
+    end
+
+    test "makes one of bytes that come from elsewhere", %{pool: pool} do
+      {:ok, %Arrow{data: data}} = Slither.call("pyarrow", "table", [%{"n" => [1, 2]}], pool: pool)
+
+      frame = Arrow.new(data, ["n"], 2, :pandas)
+      assert {:ok, %{"n" => %{0 => 1, 1 => 2}}} = to_dict(frame, pool)
+    end
+
+    test "that can't read the data fails the call that needs it, and no more", %{pool: pool} do
+      odd = Arrow.new("no stream", ["n"], 2, :pandas)
+      assert {:ok, ^odd} = Slither.call("builtins", "max", [[odd]], pool: pool)
+      assert {:error, error} = Slither.call("pandas", "DataFrame.head", [odd], pool: pool)
+      assert Exception.message(error) =~ "'Arrow' object has no attribute"
+    end
+
+    defp to_dict(frame, pool),
+      do: Slither.call("pandas", "DataFrame.to_dict", [frame], pool: pool)
   end
 
   describe "Explorer" do

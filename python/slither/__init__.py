@@ -4,7 +4,8 @@ A program drives a BEAM of its own with :class:`Beam`. A handler is registered w
 :func:`slither.worker.batch_handler` and reads BEAM state through :mod:`slither.views` and
 :mod:`slither.store`. A pipe is described with :class:`Pipe`, and what BEAM computes in it with
 :data:`item` and :func:`when`; see :mod:`slither.pipe`. Beside these, this module holds what all
-need: the errors, and :func:`register`, :class:`Tagged` and :class:`Tensor` for values.
+need: the errors, and :func:`register`, :class:`Tagged`, :class:`Tensor` and :class:`Arrow` for
+values.
 """
 
 from slither._errors import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from slither._pipe.options import Policy
     from slither._summary import Summary
     from slither._wire.tensor import Tensor
+    from slither._wire.types.arrow import Arrow
     from slither._wire.types.table import register
     from slither._wire.types.tagged import Tagged
     from slither.pipe import Pipe
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from slither.worker import Context
 
 __all__ = [
+    "Arrow",
     "AsyncResults",
     "Beam",
     "BeamClosed",
@@ -117,6 +120,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Arrow": "slither._wire.types.arrow",
     "AsyncResults": "slither._driver.results",
     "Beam": "slither._driver.beam",
     "CallFuture": "slither._driver.futures",

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from uuid import UUID
 
-from slither import Tagged, Tensor
+from slither import Arrow, Tagged, Tensor
 from slither._types import Payload
 from slither._wire.tensor import SIZES
 from slither._wire.types import dtypes
@@ -80,6 +80,7 @@ UNTAG: dict[str, Callable[[Payload], Payload]] = {
     "tuple": lambda items: tuple(untag(item) for item in items),
     "set": lambda items: {freeze(untag(item)) for item in items},
     "frozenset": lambda items: frozenset(freeze(untag(item)) for item in items),
+    "arrow": lambda of: Arrow(of["kind"], of["columns"], of["rows"], bytes.fromhex(of["hex"])),
     "tagged": lambda parts: Tagged(parts[0], untag(parts[1])),
 }
 
@@ -105,6 +106,8 @@ def show(value: Payload) -> Payload:
             value.utcoffset(),
             getattr(value.tzinfo, "key", ""),
         ]
+    if isinstance(value, Arrow):
+        return ["arrow", value.kind, value.columns, value.rows, value.data]
     if isinstance(value, Tensor):
         return ["tensor", value.dtype, list(value.shape), value.data]
     if hasattr(value, "dtype"):

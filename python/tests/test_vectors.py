@@ -7,6 +7,7 @@ from slither import DecodeError, ProtocolError, SlitherError
 from slither._types import Payload
 from slither._wire import build, frames
 from slither._wire.build import frame
+from slither._wire.types import arrow
 from slither._wire.walk import encode_slowly
 from slither.protocol import pack, unpack
 
@@ -22,13 +23,20 @@ def names(rows: list[Row]) -> list[str]:
 
 # What Python has one type for, BEAM has two: a list as a key is a tuple here, and goes as one.
 LISTS_AS_KEYS = {"list key", "nested list key", "empty list key", "map within a list key map"}
-# What this machine has no library for in these tests, or only its maker opens.
-ELSEWHERE = ("arrow", "pickled")
+
+
+@pytest.fixture(autouse=True)
+def opaque_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Some machines of these tests have pyarrow, which writes bytes of its own.
+    def missing() -> None:
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(arrow, "_pyarrow", missing)
 
 
 @pytest.mark.parametrize("row", VALUES, ids=names(VALUES))
 def test_a_value_both_ways(row: Row) -> None:
-    if row["name"].startswith(ELSEWHERE):
+    if row["name"] == "pickled":
         return
     value = untag(row["value"])
     got = unpack(bytes.fromhex(row["hex"]))

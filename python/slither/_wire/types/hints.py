@@ -24,7 +24,6 @@ _INSTEAD = {
     "await it first": "coroutine Task Future",
     "wait for its .result() first": "CallFuture",
     "send .tolist()": "Series Index RangeIndex DatetimeIndex MultiIndex Categorical",
-    "send .to_dict('records')": "DataFrame",
     "send None": "NaTType NAType",
     "send its path, and open it there": (
         "TextIOWrapper BufferedReader BufferedWriter BufferedRandom FileIO"
@@ -36,10 +35,10 @@ _HINTS = {name: hint for hint, names in _INSTEAD.items() for name in names.split
 _PACKAGES = {
     ("torch", "Tensor"): "send .detach().cpu().numpy()",
     ("torch", "Parameter"): "send .detach().cpu().numpy()",
-    ("polars", "DataFrame"): "send .to_dicts()",
-    ("polars", "LazyFrame"): "send .collect().to_dicts()",
-    ("polars", "Series"): "send .to_list()",
-    ("pyarrow", "ChunkedArray"): "send .to_pylist()",
+    ("polars", "LazyFrame"): "send .collect()",
+    ("polars", "Series"): "send .to_frame(), or .to_list()",
+    ("pandas", "Series"): "send .to_frame(), or .tolist()",
+    ("pyarrow", "ChunkedArray"): "send it in a table, or .to_pylist()",
 }
 _DATA = "None, numbers, str, bytes, lists, dicts, datetimes or arrays"
 

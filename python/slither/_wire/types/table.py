@@ -16,6 +16,7 @@ from msgpack import ExtType
 from slither._errors import DecodeError
 from slither._wire.types import (
     arrays,
+    arrow,
     groups,
     moments,
     objects,
@@ -38,6 +39,7 @@ TABLE: tuple[Row, ...] = (
     *groups.ROWS,
     tagged.ROW,
     *arrays.ROWS,
+    *arrow.ROWS,
 )
 DECODERS: dict[int, Callable[[bytes | bytearray], Any]] = {
     row.code: row.decode for row in TABLE if row.decode is not None
