@@ -77,6 +77,14 @@ defmodule Slither.Tensor do
       [true, false]
   """
   @spec to_list(t) :: [number | boolean | :nan | :infinity | :neg_infinity]
+  def to_list(%__MODULE__{dtype: {:numpy, text, _size}}) do
+    raise Slither.Error,
+      reason: :invalid_tensor,
+      where: "Slither.Tensor.to_list/1",
+      message: "the elements of a tensor of NumPy's dtype #{text} are NumPy's to read",
+      hint: "have Python make them a list, or an array of numbers: array.tolist()"
+  end
+
   def to_list(%__MODULE__{dtype: dtype, data: data}) do
     size = @sizes[dtype]
     for <<element::binary-size(size) <- data>>, do: get(dtype, element)

@@ -4,6 +4,7 @@ defmodule Slither.ExpressionTest do
   import Slither.Test.JSON, only: [rows: 1, untag: 1]
 
   alias Slither.Expression
+  alias Slither.Test.Encodables.{Broken, Point}
 
   doctest Slither.Expression
 
@@ -21,6 +22,30 @@ defmodule Slither.ExpressionTest do
   end
 
   defp nested(depth), do: Enum.reduce(2..depth, ["item"], fn _, inner -> ["len", inner] end)
+
+  describe "structs of the user's own" do
+    test "are what Slither.Encodable sends of them" do
+      point = %Point{x: 1, y: %Point{x: 2, y: nil}}
+      assert value(["get", ["get", ["item"], "y"], "x"], point) == {:ok, 2}
+
+      assert value(["==", ["get", ["item"], "y"], ["dict", [["x", 2], ["y", nil]]]], point) ==
+               {:ok, true}
+
+      assert value(["len", ["item"]], point) == {:ok, 2}
+      assert value(["item"], point) == {:ok, point}
+    end
+
+    test "that can't be sent are values of no type" do
+      assert {:error, error} = value(["get", ["item"], "host"], %URI{})
+      assert error.message =~ "only a dict or a list has parts, got a value that can't be sent"
+      assert value(["==", ["item"], ["item"]], %Broken{why: "no"}) == {:ok, true}
+    end
+  end
+
+  defp value(data, item) do
+    {:ok, expression} = Expression.new(data)
+    Expression.eval(expression, item)
+  end
 
   describe "vectors" do
     for row <- rows("expressions") do

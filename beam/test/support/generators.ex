@@ -262,7 +262,9 @@ defmodule Slither.Test.Generators do
     end
   end
 
-  defp any_float do
+  @doc "A float of any bits."
+  @spec any_float() :: float | :nan
+  def any_float do
     case :rand.bytes(8) do
       <<f::float>> -> f
       _nan_or_infinity -> :nan

@@ -7,8 +7,8 @@ defmodule Slither.TimeDelta do
       iex> delta = Slither.TimeDelta.new(days: 1, seconds: -30)
       iex> delta.microseconds
       86_370_000_000
-      iex> NaiveDateTime.add(~N[2024-01-01 00:00:00], delta.microseconds, :microsecond)
-      ~N[2024-01-01 23:59:30.000000]
+      iex> DateTime.add(~U[2024-01-01 00:00:00.000000Z], delta.microseconds, :microsecond)
+      ~U[2024-01-01 23:59:30.000000Z]
   """
 
   @enforce_keys [:microseconds]
