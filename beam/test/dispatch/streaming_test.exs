@@ -333,6 +333,42 @@ defmodule Slither.Dispatch.StreamingTest do
     defp put_line(statement), do: Tuple.insert_at(statement, 1, 1)
   end
 
+  describe "a reader that rests" do
+    test "holds no worker, nor what it calls for each item" do
+      pool = ready_pool(size: 1, window: 1)
+      options = [module: "slither_test_handlers", function: "identity", pool: pool, batch_size: 7]
+
+      for ordering <- [:preserve, :as_completed] do
+        read =
+          1..200
+          |> Dispatch.stream([ordering: ordering] ++ options)
+          |> Enum.map(fn item ->
+            if rem(item.payload, 10) == 0, do: {:ok, 2.0} = sqrt(pool)
+            item.payload
+          end)
+
+        assert Enum.sort(read) == Enum.to_list(1..200)
+      end
+    end
+
+    test "takes no worker from another stream that is read in turn with it" do
+      pool = ready_pool(size: 1, window: 1)
+
+      # Of long batches and of short ones, of which a worker holds several.
+      for function <- ["identity", "sleep_a_little"] do
+        options = [module: "slither_test_handlers", function: function, pool: pool]
+
+        [one, other] =
+          for size <- [3, 5], do: Dispatch.stream(1..60, [batch_size: size] ++ options)
+
+        pairs = one |> Enum.zip(other) |> Enum.map(fn {a, b} -> {a.payload, b.payload} end)
+        assert pairs == for(n <- 1..60, do: {n, n})
+      end
+    end
+
+    defp sqrt(pool), do: Slither.call("math", "sqrt", [4], pool: pool, queue_timeout: patience())
+  end
+
   describe "what was yielded" do
     test "stands when the worker dies" do
       pool = ready_pool()

@@ -37,6 +37,7 @@ defmodule Slither.Dispatch.Run do
          :ok <- enumerable(items),
          {:ok, plan} <- Plan.new(options, context(options), bounded) do
       mailbox = Mailbox.open()
+      plan = %{plan | rests: bounded}
 
       run = %__MODULE__{
         mailbox: mailbox,
@@ -84,11 +85,11 @@ defmodule Slither.Dispatch.Run do
   @doc "The next results, waiting for them if need be: put before `results`, the last one first."
   @spec next(t, [Item.t()]) :: Reader.step(t, [Item.t()])
   def next(run, results) do
-    run = fill(run)
+    run = fill(%{run | flow: guard(run, fn -> Flow.go_on(run.flow) end)})
     {chunks, flow} = Flow.take(run.flow)
 
     cond do
-      chunks != [] -> unpack(chunks, results, %{run | flow: Flow.rest(flow)})
+      chunks != [] -> unpack(chunks, results, %{run | flow: Flow.pause(flow)})
       Flow.idle?(flow) and run.source == :done -> {:done, %{run | flow: flow}}
       true -> next(await(%{run | flow: flow |> Flow.draw() |> Flow.rest()}), results)
     end

@@ -68,6 +68,9 @@ defmodule Slither.Run.Carrier do
   @doc "Gives back places that are not needed at once."
   @callback rest(t) :: t
 
+  @doc "As `rest/1`, and takes back what it has asked for: nobody may take it before long."
+  @callback leave_queue(t) :: t
+
   @doc "Ends a batch, with the worker that runs it."
   @callback kill(t, reference) :: any
 

@@ -21,6 +21,7 @@ defmodule Slither.Run.Flow do
                 owed: %{},
                 whole?: false,
                 dry?: false,
+                paused?: false,
                 work: Account.no_work()
               ]
 
@@ -42,6 +43,7 @@ defmodule Slither.Run.Flow do
           owed: %{optional(reference) => pos_integer},
           whole?: boolean,
           dry?: boolean,
+          paused?: boolean,
           work: map
         }
 
@@ -170,6 +172,19 @@ defmodule Slither.Run.Flow do
   @doc "Gives back lanes that are not needed at once; called before the driver waits."
   @spec rest(t) :: t
   def rest(flow), do: %{flow | flight: InFlight.rest(flow.flight)}
+
+  @doc """
+  Called before results go to a reader who may rest: what the pool granted meanwhile, nobody would
+  take. Nothing is sent before `go_on/1`.
+  """
+  @spec pause(t) :: t
+  def pause(%__MODULE__{plan: %{rests: false}} = flow), do: rest(flow)
+  def pause(flow), do: %{flow | flight: InFlight.leave_queue(flow.flight), paused?: true}
+
+  @doc "The reader reads on."
+  @spec go_on(t) :: t
+  def go_on(%__MODULE__{paused?: false} = flow), do: flow
+  def go_on(flow), do: advance(%{flow | paused?: false})
 
   @doc "Ends everything that is still out."
   @spec close(t) :: :ok

@@ -317,6 +317,11 @@ defmodule Slither.Run.InFlight do
   def rest(%__MODULE__{carrier: %module{} = carrier} = flight),
     do: %{flight | carrier: module.rest(carrier)}
 
+  @doc "Neither holds places nor waits for any, until `send_next/1` asks anew."
+  @spec leave_queue(t) :: t
+  def leave_queue(%__MODULE__{carrier: %module{} = carrier} = flight),
+    do: %{flight | carrier: module.leave_queue(carrier)}
+
   @doc "The batches that wait and are of a later group are not sent."
   @spec drop_after(t, Order.id()) :: t
   def drop_after(flight, group) do

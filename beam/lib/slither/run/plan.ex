@@ -30,13 +30,15 @@ defmodule Slither.Run.Plan do
     :capture,
     :wire,
     raw: false,
-    many: false
+    many: false,
+    rests: false
   ]
 
   @typedoc """
   `mode` says where the flow's carrier runs batches: on a pool, with the head and the context of
   its calls as bytes, or with a function in processes on BEAM. At most `capacity` batches run at
-  once. With `bounded`, results that nobody has read count as in flight. The events of batches
+  once. With `bounded`, results that nobody has read count as in flight. Where the driver `rests`,
+  whoever reads its results may do so between two of them for as long as he likes. The events of batches
   carry `metadata`. A `timeout` of nil was not given. With `many`, each item has many values, and
   `wire` is the context of calls, for those that go on with one. The other fields are the options of
   the same names.
@@ -51,6 +53,7 @@ defmodule Slither.Run.Plan do
           max_bytes: pos_integer | nil,
           capacity: pos_integer,
           bounded: boolean,
+          rests: boolean,
           timeout: timeout | nil,
           item_timeout: timeout,
           queue_timeout: timeout,

@@ -46,6 +46,11 @@ def hold_and_fail_first(items):
     return items
 
 
+def sleep_a_little(items):
+    time.sleep(0.006)
+    return items
+
+
 def spin(items):
     progress(1)
     while True:

@@ -63,6 +63,9 @@ defmodule Slither.Run.Carrier.Local do
   def rest(local), do: local
 
   @impl true
+  def leave_queue(local), do: local
+
+  @impl true
   def run(local, place, batch) do
     ref = make_ref()
     hand = hand(place, local, ref, batch.entries)

@@ -156,12 +156,15 @@ defmodule Slither.Run.Carrier.Pool do
       raw: plan.raw,
       capture: plan.capture,
       many: many(plan, batch),
-      returns: plan.many,
+      returns: returns?(plan),
       payloads: payloads(batch)
     })
 
     {ref, pool}
   end
+
+  # Whoever reads the run may rest before it takes an answer: the lane then returns its lease itself.
+  defp returns?(%Plan{many: many, rests: rests}), do: many or rests
 
   defp head(pool, %Batch{cursor: nil}), do: pool.head
 
@@ -187,7 +190,7 @@ defmodule Slither.Run.Carrier.Pool do
   def done(%__MODULE__{handle: handle, plan: plan} = pool, ref, slot) do
     pool = %{pool | full?: false}
 
-    if slot != nil and not plan.many and Handle.keep?(handle, slot) do
+    if slot != nil and not returns?(plan) and Handle.keep?(handle, slot) do
       %{pool | idle: [ref | pool.idle]}
     else
       Scheduler.release(handle, ref)
@@ -240,6 +243,13 @@ defmodule Slither.Run.Carrier.Pool do
   def rest(%__MODULE__{idle: idle} = pool) do
     Enum.each(idle, &Scheduler.release(pool.handle, &1))
     %{pool | idle: [], lanes: Map.drop(pool.lanes, idle)}
+  end
+
+  @impl true
+  def leave_queue(pool) do
+    pool = rest(pool)
+    Enum.each(pool.requested, &Scheduler.release(pool.handle, &1))
+    %{pool | requested: MapSet.new(), full?: false}
   end
 
   @impl true
