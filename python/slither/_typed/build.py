@@ -13,7 +13,8 @@ from typing import Any
 from slither._typed import containers, foreign, leaves, records, union
 from slither._typed.form import Form, Later, anything
 from slither._typed.generic import bare, substituted
-from slither._typed.hints import NOTHING, Unread, kind_of
+from slither._typed.hints import NOTHING, Unread, kind_of, resolved
+from slither._typed.mismatch import said
 
 _MOST = 2_048
 
@@ -66,7 +67,11 @@ def _built(annotation: object) -> Form:
         unread.update(dict.fromkeys(form.unread))
         return form
 
-    form = _of(annotation, part)
+    try:
+        form = _of(annotation, part)
+    except Exception as error:  # noqa: BLE001 - anything may stand in an annotation
+        text = _shown(annotation)
+        form = anything(text, f"{text} can't be made of data ({said(error)})")
     form.unread = (*form.unread, *(why for why in unread if why not in form.unread))
     return form
 
@@ -97,20 +102,24 @@ def _of(annotation: Any, part: Any) -> Form:
         known = dict(zip(origin.__type_params__, inner, strict=False))
         return part(substituted(origin.__value__, known))  # type: ignore[no-any-return]
     kind = origin or annotation
-    found = containers.form_of(kind, inner, part)
-    if found is None and isinstance(kind, type):
-        found = (
-            leaves.form_of(kind)
-            or foreign.form_of(kind, annotation, part)
-            or records.form_of(kind, inner, part)
-        )
+    if not isinstance(kind, type):
+        return anything(_shown(annotation))
+    found = (
+        containers.form_of(kind, inner, part)
+        or leaves.form_of(kind)
+        or foreign.form_of(kind, annotation, part)
+        or records.form_of(kind, inner, part)
+    )
     return found or anything(_shown(annotation))
 
 
 def _of_variable(variable: Any, part: Any) -> Form:
     if variable.__constraints__:
         return union.form_of(tuple(part(one) for one in variable.__constraints__))
-    return part(Any if variable.__bound__ is None else variable.__bound__)  # type: ignore[no-any-return]
+    bound = variable.__bound__
+    if isinstance(bound, typing.ForwardRef):
+        bound = resolved(bound, variable)
+    return part(Any if bound is None else bound)  # type: ignore[no-any-return]
 
 
 def _is_record(annotation: object) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from slither._typed.hints import kind_of
 
+SELF = "Self"
+"""What the type Self is known by in what type variables stand for."""
 # What only wraps a type, and says nothing of the value.
 WRAPPERS = frozenset(
     {"Annotated", "Final", "ClassVar", "Required", "NotRequired", "ReadOnly", "Unpack"}
@@ -51,6 +53,8 @@ def substituted(annotation: object, known: Mapping[object, object]) -> object:
     """
     if not known:
         return annotation
+    if kind_of(annotation) == "Self":
+        return known.get(SELF, annotation)
     try:
         if annotation in known:
             return known[annotation]

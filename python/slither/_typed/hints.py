@@ -90,7 +90,7 @@ def _hints(owner: object, raw: Mapping[str, object]) -> dict[str, object]:
         with_extras = typing.get_type_hints(owner, include_extras=True)
         return {name: with_extras[name] for name in raw}
     except Exception:  # noqa: BLE001 - one of them can't be read
-        return {name: _read(owner, annotation) for name, annotation in raw.items()}
+        return {name: resolved(annotation, owner) for name, annotation in raw.items()}
 
 
 def of_class(owner: type) -> dict[str, object]:
@@ -101,11 +101,12 @@ def of_class(owner: type) -> dict[str, object]:
         found: dict[str, object] = {}
         for part in reversed(owner.__mro__):
             raw = _raw(part)
-            found.update((name, _read(part, annotation)) for name, annotation in raw.items())
+            found.update((name, resolved(annotation, part)) for name, annotation in raw.items())
         return found
 
 
-def _read(owner: object, annotation: object) -> object:
+def resolved(annotation: object, owner: object) -> object:
+    """Return an annotation that stands at a function, a class or a variable as an object."""
     if annotation is None:
         return type(None)
     alone = types.SimpleNamespace(__annotations__={"one": annotation})

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from slither._typed.form import LOST, NEVER, OWN, POOR, Build, Convert, Form
-from slither._typed.generic import bare, substituted, variables, wrappers
-from slither._typed.hints import kind_of, of_class
+from slither._typed.generic import SELF, substituted, variables, wrappers
+from slither._typed.hints import of_class
 from slither._typed.mismatch import Mismatch, expected, said, step_of
 
 _MISSING = object()
@@ -55,11 +55,8 @@ def _is_typed_dict(kind: object) -> bool:
 
 def _hints(kind: type, arguments: tuple[object, ...]) -> dict[str, object]:
     known = variables(kind, arguments)
-    hints = of_class(kind)
-    return {
-        name: kind if kind_of(bare(hint)) == "Self" else substituted(hint, known)
-        for name, hint in hints.items()
-    }
+    known[SELF] = kind[arguments] if arguments else kind  # type: ignore[index]
+    return {name: substituted(hint, known) for name, hint in of_class(kind).items()}
 
 
 def _of_dataclass(kind: type, arguments: tuple[object, ...], build: Build) -> list[Field]:
