@@ -6,8 +6,15 @@ import dataclasses
 import enum
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from uuid import UUID
+
+import attrs
+import msgspec
+import pydantic
 
 from slither import PayloadError
 from slither.worker import batch_handler, item_handler
@@ -173,3 +180,71 @@ def marked_some(points: list[Point]) -> list[Out]:
 
 def refuses(point: Point) -> Out:
     raise PayloadError("payload.x", f"refused by hand: {dataclasses.asdict(point)['x']}")
+
+
+@attrs.define
+class Stock:
+    _shelf: int
+    tags: frozenset[str] = frozenset()
+
+
+class Order(pydantic.BaseModel):
+    order_id: int = pydantic.Field(alias="orderId")
+    lines: list[Point] = []
+    due: date | None = None
+
+
+class Event(msgspec.Struct, rename="camel", tag="event"):
+    event_id: int
+    where: Point
+    at: datetime
+    tags: set[str] = msgspec.field(default_factory=set)
+
+
+@dataclass
+class Everything:
+    """A field of each kind."""
+
+    price: Decimal
+    id: UUID
+    day: date
+    at: datetime
+    took: timedelta
+    path: Path
+    colour: Colour
+    pair: Pair
+    stock: Stock
+    order: Order
+    event: Event
+    points: tuple[Point, ...]
+    by_key: dict[UUID, list[Point | None]]
+    some: set[int]
+    data: bytes
+    z: complex
+    shape: Shape | Point
+    row: Fields
+
+
+def everything(value: Everything) -> Everything:
+    assert type(value) is Everything
+    return value
+
+
+def each_of_them(values: list[Everything]) -> list[Everything]:
+    return [everything(value) for value in values]
+
+
+def stock(value: Stock) -> Stock:
+    return value
+
+
+def order(value: Order) -> Order:
+    return value
+
+
+def event(value: Event) -> Event:
+    return value
+
+
+def colour(value: Colour) -> Colour:
+    return value

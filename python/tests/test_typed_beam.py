@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import fitting as typed
 import pytest
-from fitting import Out
+from fitting import Colour, Out, Pair, Point
 
 import slither
 from slither import PayloadError, Pipe
 from slither._types import Payload
+from slither.testing import run_handler
 
 # They are called with data, which type checkers would not allow.
 fitting: Any = typed
@@ -33,6 +39,55 @@ one_or_some = pytest.mark.parametrize(
 def facts(results: Any) -> list[Any]:
     """Return what does not depend on how items came together."""
     return [one.x if isinstance(one, Out) else str(one) for one in results]
+
+
+EVERYTHING = typed.Everything(
+    price=Decimal("1.50"),
+    id=UUID(int=7),
+    day=date(2024, 1, 2),
+    at=datetime(2024, 1, 2, tzinfo=ZoneInfo("Europe/Berlin")),
+    took=timedelta(seconds=1.5),
+    path=Path("a/b"),
+    colour=Colour.BLUE,
+    pair=Pair(1, Point(1)),
+    stock=typed.Stock(1, frozenset({"a"})),
+    order=typed.Order(orderId=3, lines=[Point(2)], due=date(2024, 1, 2)),
+    event=typed.Event(1, Point(3), datetime(2024, 1, 2), {"b"}),
+    points=(Point(1), Point(2)),
+    by_key={UUID(int=1): [Point(1), None]},
+    some={1, 2},
+    data=b"\xff",
+    z=1j,
+    shape=typed.Shape("a", [Point(1)], Path("home")),
+    row={"n": 1, "point": Point(4)},
+)
+
+
+class TestObjects:
+    @pytest.mark.parametrize(
+        ("function", "value"),
+        [
+            (typed.everything, EVERYTHING),
+            (typed.each_of_them, EVERYTHING),
+            (typed.stock, EVERYTHING.stock),
+            (typed.order, EVERYTHING.order),
+            (typed.event, EVERYTHING.event),
+            (typed.pair, EVERYTHING.pair),
+            (typed.colour, Colour.RED),
+        ],
+    )
+    def test_there_and_back_are_the_same(
+        self, beam: slither.Beam, function: Callable[..., Any], value: Any
+    ) -> None:
+        for found in (
+            next(beam.map(function, [value])),
+            run_handler(function, [value])[0],
+            beam.gather(function)(value),
+        ):
+            assert found == value
+            assert type(found) is type(value)
+        if function is not typed.each_of_them:
+            assert beam.submit(function, value).result() == value
 
 
 class TestMap:
