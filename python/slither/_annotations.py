@@ -130,9 +130,13 @@ def no_list(annotation: object) -> bool:
     kind = typing.get_origin(annotation) or annotation
     if typing.is_typeddict(kind):
         return True
-    return isinstance(kind, type) and not (
-        issubclass(list, kind) or issubclass(kind, list | tuple)
-    )
+    try:
+        return isinstance(kind, type) and not (
+            issubclass(list, kind) or issubclass(kind, list | tuple)
+        )
+    except TypeError:
+        # A protocol that nobody can ask.
+        return False
 
 
 def shown(annotation: object) -> str:

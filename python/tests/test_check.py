@@ -227,3 +227,127 @@ def test_what_may_be_meant_so_is_told(tmp_path: Path, stage: str, says: str) -> 
     assert status == 0
     assert "perhaps a slip: pipe 'p', stage 's'" in errors
     assert says in errors
+
+
+TYPED = """
+from __future__ import annotations
+
+import enum
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from slither import Pipe
+from slither.worker import item_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from nowhere import Row
+
+class Own:
+    pass
+
+class Has(Protocol):
+    x: int
+
+class Colour(enum.Enum):
+    RED = 1
+
+@dataclass
+class Point:
+    x: float
+    own: Any = None
+
+@dataclass
+class Vector:
+    x: float
+    own: Any = None
+
+@dataclass
+class Scaled:
+    x: float
+    by: InitVar[int]
+
+@dataclass
+class Circle:
+    kind: Literal["circle"]
+
+@dataclass
+class Square:
+    kind: Literal["square"]
+
+@dataclass(init=False)
+class Made:
+    x: int
+    def __init__(self, other: str) -> None: ...
+
+@dataclass
+class Deep:
+    row: list[Row]
+
+def lost(row: Row) -> Point: ...
+def deep(rows: list[Deep]) -> list[Point]: ...
+def alike(row: Point | Vector) -> None: ...
+def told_apart(row: Circle | Square) -> Colour: ...
+def scaled(row: Scaled) -> None: ...
+def made(row: Made) -> None: ...
+def own(row: Own) -> Own: ...
+def owns(rows: list[dict[str, Any]]) -> Iterator[Own]: ...
+def fine(rows: list[Point]) -> Iterator[Point]: ...
+def has(row: Has) -> Has: ...
+def many(row: Point) -> Iterator[Own]: ...
+
+@item_handler(f"{__name__}.raw", typed=False)
+def raw(row: Row) -> Own: ...
+"""
+
+LOST = "can't be read when it runs (NameError: name 'Row' is not defined): data stay as they come"
+DATA = "says Own, which data don't become: make it a dataclass, or say slither.register(Own, …)"
+UNSENT = "it returns Own, which can't be sent: slither.register(Own, …) says how"
+TOLD = [
+    ("lost", [f"its parameter row: Row {LOST}"]),
+    ("deep", [f"its parameter rows: list[Row] {LOST}"]),
+    (
+        "alike",
+        [
+            "its parameter row: Point and Vector have the same fields, so Point is always taken: "
+            "give each a field with a Literal of its own"
+        ],
+    ),
+    ("told_apart", []),
+    (
+        "scaled",
+        [
+            "its parameter row: Scaled.by is an InitVar without a default, and is not sent with "
+            "the fields of Scaled: data of it can't become one"
+        ],
+    ),
+    (
+        "made",
+        [
+            "its parameter row: Made has an __init__ of its own that does not take its fields by "
+            "name"
+        ],
+    ),
+    ("own", [f"its parameter row {DATA}", UNSENT]),
+    ("owns", [UNSENT]),
+    ("fine", []),
+    ("has", []),
+    ("many", [UNSENT]),
+    ("raw", []),
+]
+
+
+@pytest.mark.parametrize(("function", "told"), TOLD)
+def test_annotations_that_can_not_be_honoured(
+    tmp_path: Path, function: str, told: list[str]
+) -> None:
+    options = ", cardinality='many'" if function == "many" else ""
+    name = f"check_typed_{function}"
+    (tmp_path / f"{name}.py").write_text(
+        f"{TYPED}\ntyped = Pipe('typed').python('stage', {function}{options})\n"
+    )
+    out, errors = io.StringIO(), io.StringIO()
+    assert check(str(tmp_path / f"{name}.py"), out=out, errors=errors) == 0
+    where = f"perhaps a slip: pipe 'typed', stage 'stage': {name}:{function}"
+    lines = errors.getvalue().replace(f"{tmp_path / name}.py: ", "").splitlines()
+    assert lines == [f"{where}: {one}" for one in told]

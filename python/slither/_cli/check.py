@@ -18,8 +18,10 @@ from slither._errors import PipeError
 from slither._pipe import draw
 from slither._pipe.definition import Pipe
 from slither._pipe.document import handlers
-from slither._takes import contradiction
+from slither._takes import contradiction, takes
+from slither._typed.doubts import doubts
 from slither._types import Payload
+from slither._wire.types.table import REFUSED, find
 from slither._worker.errors_out import exception_error
 from slither._worker.targets import TargetError, resolve
 
@@ -112,3 +114,13 @@ def _faults(document: dict[str, Payload]) -> Iterator[tuple[bool, str]]:
         ):
             certain, what = found
             yield certain, f"{where}: {handler.module}:{handler.name}: {what}"
+        elif not handler.frame:
+            taken = takes(function).what if handler.takes == "each" else handler.takes
+            for what in doubts(
+                function, one=taken == "item", many=handler.many, is_sent=_is_sent
+            ):
+                yield False, f"{where}: {handler.module}:{handler.name}: {what}"
+
+
+def _is_sent(kind: type) -> bool:
+    return find(kind) is not REFUSED

@@ -60,11 +60,13 @@ def _form(annotation: object) -> Form:
 
 def _built(annotation: object) -> Form:
     unread: dict[str, None] = {}
+    strange: dict[type, None] = {}
 
     def part(inner: object) -> Form:
         # Some ask while they convert, long after this was built.
         form = form_of(inner)
         unread.update(dict.fromkeys(form.unread))
+        strange.update(dict.fromkeys(form.strange))
         return form
 
     try:
@@ -72,7 +74,8 @@ def _built(annotation: object) -> Form:
     except Exception as error:  # noqa: BLE001 - anything may stand in an annotation
         text = _shown(annotation)
         form = anything(text, f"{text} can't be made of data ({said(error)})")
-    form.unread = (*form.unread, *(why for why in unread if why not in form.unread))
+    form.unread = tuple(dict.fromkeys((*form.unread, *unread)))
+    form.strange = tuple(dict.fromkeys((*form.strange, *strange)))
     return form
 
 
@@ -81,7 +84,7 @@ def _of(annotation: Any, part: Any) -> Form:
         annotation = type(None)
     if isinstance(annotation, Unread):
         why = f"{annotation.text} can't be read when it runs ({annotation.why})"
-        return anything(annotation.text, why)
+        return anything(annotation.text, f"{why}: data stay as they come")
     if annotation is NOTHING or annotation is Any or annotation is object:
         return anything()
     if type(annotation).__name__ == "TypeAliasType":
@@ -110,7 +113,7 @@ def _of(annotation: Any, part: Any) -> Form:
         or foreign.form_of(kind, annotation, part)
         or records.form_of(kind, inner, part)
     )
-    return found or anything(_shown(annotation))
+    return found or anything(_shown(annotation), strange=(kind,))
 
 
 def _of_variable(variable: Any, part: Any) -> Form:

@@ -67,7 +67,12 @@ def _of_msgspec(kind: Any, annotation: object, build: Build) -> Form:
             raise Mismatch(f"msgspec can't make a {kind.__name__}: {said(error)}") from error
 
     fields = msgspec.structs.fields(kind)
-    return _form(kind, make, frozenset(one.encode_name for one in fields if one.required))
+    form = _form(kind, make, frozenset(one.encode_name for one in fields if one.required))
+    try:
+        msgspec.msgpack.Decoder(annotation, dec_hook=hook)
+    except Exception as error:  # noqa: BLE001 - such as a union that msgspec does not tell apart
+        form.unread = (f"msgspec can't make a {kind.__name__}: {said(error)}",)
+    return form
 
 
 def _of_theirs(error: Exception) -> Mismatch:

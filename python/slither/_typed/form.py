@@ -28,7 +28,10 @@ whatever it is; what would be of the type if a part of it were another; nothing 
 class Form:
     """One annotation, as something to convert with."""
 
-    __slots__ = ("changes", "convert", "fit", "name", "restores", "unread")
+    __slots__ = (
+        *("changes", "convert", "fit", "has_literal", "keys", "name", "restores", "strange"),
+        "unread",
+    )
 
     def __init__(
         self,
@@ -49,8 +52,14 @@ class Form:
         self.fit = fit
         self.restores = restores
         self.changes = restores if changes is None else changes
+        self.keys: frozenset[str] | None = None
+        """The fields, where it is a record."""
+        self.has_literal = False
+        """Whether it is of a few values alone, or a record with a field that is."""
         self.unread: tuple[str, ...] = ()
         """What of it can't be honoured, in words."""
+        self.strange: tuple[type, ...] = ()
+        """The classes that it names and that nothing is known of."""
 
     @property
     def is_any(self) -> bool:
@@ -62,10 +71,10 @@ def _same(value: Any) -> Any:
     return value
 
 
-def anything(name: str = "object", *unread: str) -> Form:
+def anything(name: str = "object", *unread: str, strange: tuple[type, ...] = ()) -> Form:
     """Return the form of what is taken as it is; ``unread`` says why that is so."""
     form = Form(name, _same, lambda _value: ANY)
-    form.unread = unread
+    form.unread, form.strange = unread, strange
     return form
 
 

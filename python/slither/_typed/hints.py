@@ -7,6 +7,7 @@ costs its own annotation and no other.
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import sys
 import types
@@ -111,7 +112,9 @@ def resolved(annotation: object, owner: object) -> object:
         return type(None)
     alone = types.SimpleNamespace(__annotations__={"one": annotation})
     module = sys.modules.get(str(getattr(owner, "__module__", None)))
-    space = getattr(owner, "__globals__", None) or vars(module or typing)
+    # What is imported for type checkers alone is mostly one of these.
+    known = {**vars(typing), **vars(collections.abc)}
+    space = {**known, **(getattr(owner, "__globals__", None) or vars(module or typing))}
     names = {**_closed_over(owner), **_own_names(owner)}
     try:
         return typing.get_type_hints(alone, space, names, include_extras=True)["one"]

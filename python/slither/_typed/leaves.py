@@ -99,7 +99,9 @@ def literal(values: tuple[object, ...]) -> Form:
             return NEVER
         return LOST if members else EXACT
 
-    return Form(name, find, fit, restores=bool(members))
+    form = Form(name, find, fit, restores=bool(members))
+    form.has_literal = True
+    return form
 
 
 def _is_same(value: object, other: object) -> bool:

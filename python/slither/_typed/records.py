@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import sys
 import typing
 from collections.abc import Iterable, Sequence
@@ -42,10 +43,36 @@ def form_of(kind: type, arguments: tuple[object, ...], build: Build) -> Form | N
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _named_tuple(kind, arguments, build)
     if dataclasses.is_dataclass(kind):
-        return _record(kind, _of_dataclass(kind, arguments, build))
+        return _doubted(kind, _record(kind, _of_dataclass(kind, arguments, build)))
     if "__attrs_attrs__" in vars(kind) or hasattr(kind, "__attrs_attrs__"):
-        return _record(kind, _of_attrs(kind, arguments, build))
+        return _doubted(kind, _record(kind, _of_attrs(kind, arguments, build)))
     return None
+
+
+def _doubted(kind: Any, form: Form) -> Form:
+    """Note why a class can't be made of what is sent of it."""
+    name = kind.__name__
+    lost = [
+        one.name
+        for one in vars(kind).get("__dataclass_fields__", {}).values()
+        if getattr(one._field_type, "name", "") == "_FIELD_INITVAR"
+        and one.default is dataclasses.MISSING
+    ]
+    own = getattr(getattr(kind, "__dataclass_params__", None), "init", True)
+    if lost:
+        form.unread = (
+            f"{name}.{lost[0]} is an InitVar without a default, and is not sent with the fields "
+            f"of {name}: data of it can't become one",
+        )
+    elif not own and "__init__" in vars(kind):
+        names = inspect.signature(kind).parameters.values()
+        taken = {one.name for one in names}
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in names)
+        if not takes_any and taken != set(form.keys or ()):
+            form.unread = (
+                f"{name} has an __init__ of its own that does not take its fields by name",
+            )
+    return form
 
 
 def _is_typed_dict(kind: object) -> bool:
@@ -134,7 +161,13 @@ def _record(kind: type, fields: Sequence[Field]) -> Form:
             return NEVER
         return _fit(value, (one for one in fields if one.required), names)
 
-    return Form(name, convert, fit, restores=True)
+    return _with_fields(Form(name, convert, fit, restores=True), fields)
+
+
+def _with_fields(form: Form, fields: Sequence[Field]) -> Form:
+    form.keys = frozenset(one.name for one in fields)
+    form.has_literal = any(one.form.has_literal for one in fields)
+    return form
 
 
 def _of_field(field: Field) -> Convert:
@@ -203,7 +236,7 @@ def _typed_dict(kind: Any, arguments: tuple[object, ...], build: Build) -> Form:
             return NEVER
         return _fit(value, (one for one in fields if one.required), list(hints))
 
-    return Form(name, convert, fit, restores=True, changes=changes)
+    return _with_fields(Form(name, convert, fit, restores=True, changes=changes), fields)
 
 
 def _named_tuple(kind: Any, arguments: tuple[object, ...], build: Build) -> Form:

@@ -5,6 +5,7 @@ Pure; :mod:`slither._typed.build` asks, and a worker's main thread, or a program
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from slither._typed.form import NEVER, OWN, Form
@@ -53,7 +54,22 @@ def form_of(members: tuple[Form, ...]) -> Form:
     def fit(value: Any) -> float:
         return min(one.fit(value) for one in members)
 
-    return Form(name, convert, fit, restores=restores, changes=changes)
+    form = Form(name, convert, fit, restores=restores, changes=changes)
+    form.unread = tuple(_alike(others))
+    return form
+
+
+def _alike(members: tuple[Form, ...]) -> Iterator[str]:
+    """Tell of records that a dict can't be told to be of."""
+    known: dict[frozenset[str], str] = {}
+    for one in members:
+        if one.keys is None or one.has_literal:
+            continue
+        if (first := known.setdefault(one.keys, one.name)) != one.name:
+            yield (
+                f"{first} and {one.name} have the same fields, so {first} is always taken: give "
+                "each a field with a Literal of its own"
+            )
 
 
 def _optional(form: Form, name: str) -> Form:
