@@ -6,11 +6,9 @@ Pure; :mod:`slither._typed.build` asks, and a worker's main thread, or a program
 from __future__ import annotations
 
 import datetime
-import decimal
 import enum
 import os
-import pathlib
-import uuid
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -36,10 +34,10 @@ _TEXTS: dict[type, Callable[[str], Any]] = {
     datetime.date: datetime.date.fromisoformat,
     datetime.time: datetime.time.fromisoformat,
     datetime.datetime: lambda text: datetime.datetime.fromisoformat(_offset(text)),
-    uuid.UUID: uuid.UUID,
 }
-# Types that are known by their text alone, by module, so that nothing is imported for them.
+# Types that are made of their text, by module: who has no such annotation imports none of these.
 _BY_TEXT = {
+    "uuid": ("UUID",),
     "ipaddress": (
         *("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network"),
         *("IPv4Interface", "IPv6Interface"),
@@ -57,15 +55,16 @@ def form_of(kind: type) -> Form | None:
         return found
     if kind in _TEXTS:
         return _text(kind.__name__, (kind,), _TEXTS[kind])
-    if kind is decimal.Decimal:
-        return _decimal()
+    if (kind.__module__, kind.__name__) == ("decimal", "Decimal"):
+        return _decimal(kind)
     if kind in (bytearray, memoryview):
         return _of_bytes(kind)
     if issubclass(kind, enum.Enum):
         return _enum(kind)
     if kind is os.PathLike:
-        return _text("Path", (os.PathLike,), pathlib.Path)
-    if issubclass(kind, pathlib.PurePath):
+        return _text("Path", (os.PathLike,), _path)
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and issubclass(kind, pathlib.PurePath):
         # What crosses is a path of this machine, or a pure one: either is made to what is asked.
         return _text(kind.__name__, (kind,), kind, others=(pathlib.PurePath,))
     name = kind.__name__
@@ -142,11 +141,17 @@ def _offset(text: str) -> str:
     return f"{text[:-1]}+00:00" if text[-1:] in ("Z", "z") else text
 
 
-def _decimal() -> Form:
-    def make(value: Any) -> decimal.Decimal:
-        return decimal.Decimal(str(value) if isinstance(value, float) else value)
+def _path(text: str) -> object:
+    from pathlib import Path
 
-    return _text("Decimal", (decimal.Decimal,), make, others=(int, float))
+    return Path(text)
+
+
+def _decimal(kind: Any) -> Form:
+    def make(value: Any) -> Any:
+        return kind(str(value) if isinstance(value, float) else value)
+
+    return _text("Decimal", (kind,), make, others=(int, float))
 
 
 def _of_bytes(kind: type) -> Form:

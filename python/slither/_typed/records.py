@@ -7,7 +7,6 @@ asks, and a worker's main thread, or a program's, converts.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import sys
 import typing
@@ -301,6 +300,9 @@ def missing(name: str, value: dict[Any, Any], names: list[str], key: str) -> Mis
     """Say that a field is missing, and which other may be meant for it."""
     others = [one for one in value if type(one) is str and one not in names]
     near = [one for one in others if one.casefold() == key.casefold()]
-    near = near or difflib.get_close_matches(key, others, 1)
+    if others and not near:
+        from difflib import get_close_matches
+
+        near = get_close_matches(key, others, 1)
     hint = f'; is "{near[0]}" meant for it?' if near else ""
     return Mismatch(f"it is missing, and {name} needs it{hint}")
