@@ -9,6 +9,12 @@ a list of as many results, in the same order::
     def double(items: list[int]) -> list[int]:
         return [2 * item for item in items]
 
+**Typed items.** A handler gets what its annotations say: with ``points: list[Point]``, a
+dataclass, it gets points where dicts were sent. An item that is of another type fails alone, with
+the path to what is wrong (:class:`slither.PayloadError`). Records are checked as a whole; what
+restores no type (``int``, ``dict``, ``list[str]``) is not looked at. Results may be such objects,
+too. ``typed=False`` of a mark has the data come as they are.
+
 **Handlers that yield.** A handler may be a generator that yields one result for each item, in
 order. BEAM gets them while it works, and a consumer of ``Slither.Dispatch.stream/2`` sees them
 before the batch ends::
