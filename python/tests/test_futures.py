@@ -143,6 +143,22 @@ def test_a_call_that_runs_is_killed_and_costs_itself_alone(
             executor.kill(concurrent.futures.Future())  # type: ignore[arg-type]
 
 
+def test_calls_that_a_worker_holds_behind_one_that_runs_are_killed_with_it(
+    beam: slither.Beam,
+) -> None:
+    calls = [beam.submit(driven.hang, 600) for _ in range(10)]
+    # All but one of these are out, and each worker runs one.
+    while sum(call.running() for call in calls) < 9:
+        os.sched_yield()
+    # Those that run first, so that the others lose their worker before they are told.
+    for call in calls:
+        assert call.kill()
+    for call in calls:
+        with pytest.raises((slither.CallKilled, concurrent.futures.CancelledError)):
+            call.result(PATIENCE)
+    assert beam.submit(driven.double, 4).result(PATIENCE) == 8
+
+
 def test_calls_that_hold_up_others_are_named(escript: Path) -> None:
     with slither.Beam(workers=1, warn_after=0.2) as beam:
         told: SimpleQueue[logging.LogRecord] = SimpleQueue()

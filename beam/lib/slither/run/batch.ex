@@ -9,14 +9,15 @@ defmodule Slither.Run.Batch do
 
   @enforce_keys [:group, :number, :entries]
   defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, given_back: 0] ++
-              [early: 0, early_failed: 0, at: 0, drawn: 0, cursor: nil]
+              [early: 0, early_failed: 0, at: 0, drawn: 0, cursor: nil, killed?: false]
 
   @type entry :: {seq :: term, Item.t()}
 
   @typedoc """
   `entries` are those that are not decided yet; of a handler that yields, `early` others were decided
   already, `early_failed` of which failed. `group` is its place in the flow's order, `bytes` what it
-  counts for in the flow's limit, and `given_back` how often workers ended before they began it.
+  counts for in the flow's limit, and `given_back` how often workers ended before they began it. One
+  that is out and was `killed?` is not begun by another.
 
   Where items have many values, the first entry is number `at` of those that were sent. Once it has
   `drawn` values, its seq is that of the value to come next. The `cursor` is where the rest is: in
@@ -35,7 +36,8 @@ defmodule Slither.Run.Batch do
           early_failed: non_neg_integer,
           at: non_neg_integer,
           drawn: non_neg_integer,
-          cursor: {worker :: pid, call :: pos_integer} | nil
+          cursor: {worker :: pid, call :: pos_integer} | nil,
+          killed?: boolean
         }
 
   @doc """

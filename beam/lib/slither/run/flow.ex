@@ -8,7 +8,6 @@ defmodule Slither.Run.Flow do
   # `InFlight` holds the batches and sends them, `Returns` has what comes back of them judged and
   # carried out, and `Order` decides when outcomes may be taken. The flow ties the three together.
 
-  alias Slither.Error
   alias Slither.Python.Inbox
   alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, InFlight, Mailbox}
   alias Slither.Run.{Order, Plan, Returns}
@@ -194,8 +193,8 @@ defmodule Slither.Run.Flow do
   @spec kill(t, seq :: term) :: t
   def kill(flow, seq) do
     {batches, flight} = InFlight.kill(flow.flight, seq)
-    error = %Error{reason: :killed, message: "the call was killed before it began"}
-    batches |> Enum.reduce(%{flow | flight: flight}, &Returns.failed(&2, &1, error)) |> advance()
+    flow = %{flow | flight: flight}
+    batches |> Enum.reduce(flow, &Returns.failed(&2, &1, Returns.killed())) |> advance()
   end
 
   @doc "Takes a message of the flow's inbox."

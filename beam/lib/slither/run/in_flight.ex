@@ -333,9 +333,10 @@ defmodule Slither.Run.InFlight do
   @spec kill(t, seq :: term) :: {[Batch.t()], t}
   def kill(%__MODULE__{carrier: %module{} = carrier} = flight, seq) do
     case Enum.find(flight.out, fn {_ref, batch} -> Batch.begins?(batch, seq) end) do
-      {ref, _batch} ->
+      {ref, batch} ->
         module.kill(carrier, ref)
-        {[], flight}
+        # Its worker may end before it began it: at the end of another call that is killed, too.
+        {[], %{flight | out: Map.put(flight.out, ref, %{batch | killed?: true})}}
 
       nil ->
         take_out(flight, &Batch.begins?(&1, seq))

@@ -4,6 +4,7 @@ defmodule Slither.Run.Returns do
   # asks `Verdict`, or `Many` where items have many values, what that means, has `Enact` carry it
   # out, and keeps the account. Called by `Slither.Run.Flow`, in the process that drives it.
 
+  alias Slither.Error
   alias Slither.Pool.Errors
   alias Slither.Python.{Outcome, Part, Timing}
   alias Slither.Run.{Account, AutoSize, Batch, Enact, Fill, Flow, InFlight, Many}
@@ -85,6 +86,9 @@ defmodule Slither.Run.Returns do
         %Outcome{kind: :requeue} = outcome
       ),
       do: cut(flow, batch, outcome.error)
+
+  def answered(flow, _ref, %Batch{killed?: true} = batch, %Outcome{kind: :requeue}),
+    do: failed(flow, batch, killed())
 
   def answered(flow, _ref, batch, %Outcome{kind: :requeue, error: error}) do
     case Errors.given_back(error, batch.given_back) do
@@ -187,6 +191,10 @@ defmodule Slither.Run.Returns do
       flow
     end
   end
+
+  @doc "The error of a batch that was killed before a worker began it."
+  @spec killed() :: Error.t()
+  def killed, do: %Error{reason: :killed, message: "the call was killed before it began"}
 
   @doc "All that is left of a batch has failed."
   @spec failed(Flow.t(), Batch.t(), Exception.t()) :: Flow.t()
