@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "_worker": {"ground", "_typed", "_wire", "_io"},
     "_pipe": {"ground"},
     "_driver": {"ground", "_typed", "_wire", "_io", "_pipe"},
+    "_joblib": {"ground", "_driver"},
     "_testing": {"ground", "_wire", "_io", "_worker", "_pipe"},
     "_cli": {
         *("ground", "_typed", "_wire", "_io", "_worker", "_pipe", "_driver", "_testing"),
@@ -32,10 +33,12 @@ LAYERS: dict[str, set[str]] = {
     },
     "public": {
         *("ground", "_typed", "_wire", "_io", "_worker", "_pipe", "_driver", "_testing", "_cli"),
+        "_joblib",
     },
 }
 # Why a module knows another that its layer does not, for good.
 JUSTIFIED = {
+    ("slither._joblib.beams", "slither._worker.current"): "a worker has no workers of its own",
     ("slither._driver.beam", "slither._worker.current"): "a Beam is refused in a worker",
     ("slither._driver.beam", "slither.store"): "a Beam's table is the one that handlers have",
     ("slither._driver.tables", "slither.store"): "a Beam's table is the one that handlers have",

@@ -6,6 +6,7 @@ Run by the thread that forks: in the child, when it has been made, and by the mo
 from __future__ import annotations
 
 import os
+import re
 import threading
 import warnings
 import weakref
@@ -49,7 +50,16 @@ class OfOurThreads:
     """Matches the warning of a fork beside threads, where all of these are Slither's.
 
     A child takes no lock of theirs: it closes its end of the socket, and asks for nothing.
+
+    It stands where the module ``warnings`` has a regular expression, and who copies its filters
+    (as scikit-learn does, for what runs in parallel) takes it for one: that matches nothing.
     """
+
+    pattern = "(?!)"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Be pickled as that."""
+        return re.compile, (self.pattern,)
 
     def match(self, text: str) -> bool:
         """Tell whether nobody else has threads."""

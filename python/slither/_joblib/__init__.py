@@ -1,0 +1,1 @@
+"""joblib's jobs in the workers of a Beam: what :mod:`slither.joblib` registers."""
