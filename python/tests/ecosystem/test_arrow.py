@@ -150,10 +150,30 @@ def test_a_pandas_frame_comes_back(name: str) -> None:
     pd.testing.assert_frame_equal(found, frame, check_freq=False)
 
 
-def test_cells_of_a_pandas_frame_that_are_lists_come_as_arrays() -> None:
-    found = there_and_back(pd.DataFrame({"a": [[1, 2], None], "b": [{"c": 1}, None]}))
-    assert found["a"][0].tolist() == [1, 2]
-    assert found["b"][0] == {"c": 1}
+def test_what_pyarrow_alone_would_change_of_a_pandas_frame_stays() -> None:
+    frame = pd.DataFrame(
+        {
+            "lists": [[1, [2]][:1], None],
+            "deep": [[[1], []], None],
+            "arrays": [np.array([1, 2]), None],
+            "dicts": [{"c": 1, "d": None}, {"c": None, "d": [1.5]}],
+            "nan": pd.Series(["x", math.nan], dtype=object),
+            "na": pd.Series(["x", pd.NA], dtype=object),
+            "nat": pd.Series([date(2024, 1, 2), pd.NaT], dtype=object),
+            "all nan": pd.Series([math.nan, math.nan], dtype=object),
+            "numbers": pd.Series([1.5, math.nan], dtype=object),
+        },
+        index=pd.date_range("2024", periods=2, freq="2D"),
+    )
+    frame.attrs = {"of": [1]}
+    found = there_and_back(frame)
+    for name in frame:
+        cells, came = frame[name].tolist(), found[name].tolist()
+        assert list(map(type, came)) == list(map(type, cells)), name
+        assert repr(came) == repr(cells), name
+    assert found.index.freq == frame.index.freq
+    assert found.attrs == frame.attrs
+    assert found.dtypes.tolist() == frame.dtypes.tolist()
 
 
 def test_a_pandas_frame_that_came_can_be_written() -> None:
@@ -213,6 +233,19 @@ REFUSED: dict[str, Refused] = {
     "chunks": (lambda: pa.chunked_array([[1]]), r"a pyarrow.ChunkedArray.*in a table"),
     "objects in pandas": (lambda: pd.DataFrame({"a": [object()]}), r"column a"),
     "two types in a column": (lambda: pd.DataFrame({"a": [1, "x"]}), r"column a"),
+    "dicts of other keys": (
+        lambda: pd.DataFrame({"a": [{"x": 1}, {"y": 2}]}),
+        r"column 'a' of objects has \{'x': 1\}, which comes as \{'x': 1, 'y': None\}",
+    ),
+    "sets as cells": (
+        lambda: pd.DataFrame({"a": [{1}]}),
+        r"column 'a' of objects has cells of the type set, which come as lists",
+    ),
+    "tuples among lists": (lambda: pd.DataFrame({"a": [[1], (1,)]}), r"cells of the type tuple"),
+    "objects of two kinds of numbers": (
+        lambda: pd.DataFrame({"a": pd.Series([1, 2.5], dtype=object)}),
+        r"column 'a' of objects has 1, which comes as 1.0; give it one type",
+    ),
     "columns of one name": (
         lambda: pd.DataFrame([[1, 2]], columns=["a", "a"]),
         r"Duplicate column names",
@@ -297,7 +330,7 @@ def test_offsets_that_point_beyond_the_data_are_found_when_it_comes() -> None:
 
 
 MUTATED = """
-import random, sys
+import contextlib, random, sys
 import pandas, polars, pyarrow
 from slither import Arrow
 from slither._wire.codec import decode, encode
@@ -311,7 +344,9 @@ for _ in range(1_500):
         data[rng.randrange(len(data))] = rng.randrange(256)
     found = decode(encode(Arrow(kind, ["a"], 1, bytes(data))))
     if not isinstance(found, Arrow):
-        str(found)
+        # Years and names of columns may be none: that is an exception, and no crash.
+        with contextlib.suppress(Exception):
+            str(found)
 print("whole")
 """
 

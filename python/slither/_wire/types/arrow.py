@@ -91,7 +91,9 @@ def encode(value: Payload) -> ExtType:
             f"a pandas.DataFrame cannot be sent: {error}; or send .to_dict('records')"
         ) from None
     if "pandas" in bases:
-        payload = _encode_arrow(_of_pandas(value, pyarrow), 2, pyarrow)
+        from slither._wire.types.pandas_frames import of_pandas
+
+        payload = _encode_arrow(of_pandas(value, pyarrow), 2, pyarrow)
     else:
         payload = _encode_arrow(value, int(isinstance(value, pyarrow.RecordBatch)), pyarrow)
     # A packer takes a bytearray as well, which the class's own way would have copied once more.
@@ -184,14 +186,6 @@ def _write(table: Payload, out: Payload, pyarrow: Payload) -> None:
         writer.write(table)
 
 
-def _of_pandas(frame: Payload, pyarrow: Payload) -> Payload:
-    try:
-        return pyarrow.Table.from_pandas(frame)
-    except (pyarrow.ArrowException, ValueError, TypeError, NotImplementedError) as error:
-        why = _line(error)
-        raise RefusedError(f"a pandas.DataFrame cannot be sent: {why}") from None
-
-
 def _called(table: object) -> str:
     return f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
 
@@ -268,22 +262,11 @@ def _read(kind: int, data: bytes | bytearray, start: int) -> Payload:
         found = reader.read_next_batch() if one else reader.read_all()
     # What comes from elsewhere may point beyond its end, and would crash whoever looks there.
     found.validate(full=True)
-    return _to_pandas(found) if KINDS[kind] == "pandas" else found
+    if KINDS[kind] != "pandas":
+        return found
+    from slither._wire.types.pandas_frames import to_pandas
 
-
-def _to_pandas(table: Payload) -> Payload:
-    import pandas
-
-    frame = table.to_pandas()
-    # A column of Python objects that all have one type comes with that type, and its None as NaN.
-    kept = (table.schema.pandas_metadata or {}).get("columns", ())
-    for told in kept:
-        name, place = told["name"], told["field_name"]
-        if told["numpy_type"] != "object" or name not in frame or frame[name].dtype == object:
-            continue
-        objects = pandas.Series(table.column(place).to_pylist(), frame.index, dtype=object)
-        frame[name] = objects
-    return frame
+    return to_pandas(found)
 
 
 def _plain(value: Payload) -> Payload:
