@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import tagged
+
 from slither import store
 from slither._types import Payload
 from slither.worker import Failure, batch_handler, cancelled, context, item_handler, progress
@@ -44,6 +46,10 @@ def three(a: Payload, b: Payload, c: Payload) -> list[Payload]:
 
 def echo(item: Payload) -> Payload:
     return item
+
+
+def shown(item: Payload) -> str:
+    return repr(tagged.show(item))
 
 
 def pid(_item: Payload) -> int:

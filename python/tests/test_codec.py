@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from peer import CONTEXT
+from strategies import values
 from tagged import load, show
 
 from slither import DecodeError, EncodeError, ProtocolError, SlitherError, Tensor
@@ -32,41 +33,7 @@ from slither.protocol import pack, unpack
 pytestmark = pytest.mark.usefixtures("decoders")
 
 UTC = datetime.timezone.utc
-zones = st.integers(-86_399, 86_399).map(
-    lambda seconds: datetime.timezone(datetime.timedelta(seconds=seconds))
-)
-moments = st.datetimes(
-    datetime.datetime(2, 1, 1), datetime.datetime(9998, 12, 31), timezones=zones
-)
-leaves = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(st.characters(exclude_categories=["Cs"]))
-    | st.binary()
-    | moments
-)
-keys = st.recursive(leaves, lambda inner: st.tuples(inner, inner), max_leaves=3)
-
-
-def has_nan(key: Payload) -> bool:
-    return any(map(has_nan, key)) if isinstance(key, tuple) else key != key  # noqa: PLR0124
-
-
-def one_nan(value: dict[Payload, Payload]) -> bool:
-    return sum(map(has_nan, value)) < 2
-
-
 NOTHING = object()
-values = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, max_size=5) | st.dictionaries(keys, inner, max_size=5).filter(one_nan)
-    ),
-    max_leaves=20,
-)
 
 
 @given(values)

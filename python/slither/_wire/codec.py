@@ -136,7 +136,7 @@ class Codec:
                     stack += [part for part in item.values() if type(part) not in _LEAVES]
             elif isinstance(item, list | tuple):
                 stack += [part for part in item if type(part) not in _LEAVES]
-            elif type(item) not in _LEAVES and type(item) is not ExtType:
+            elif table.find(type(item)).holds and self.opaque is None:
                 made = self._convert(item)
                 if type(made) is list or type(made) is dict:
                     stack.append(made)

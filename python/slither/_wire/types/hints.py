@@ -5,19 +5,21 @@ Pure; the codec asks for what no row of the table of types takes.
 
 from __future__ import annotations
 
+from slither._wire.types.row import named
+
 # What to send instead, and the names of the types for which that is the advice.
 _INSTEAD = {
     "make it a list": (
         "generator range map filter zip enumerate reversed islice chain dict_keys dict_values "
         "dict_items odict_keys odict_values odict_items deque array list_iterator set_iterator "
-        "tuple_iterator"
+        "tuple_iterator UserList"
     ),
     "send float() or str()": "Fraction",
     "make it a dict": "mappingproxy ChainMap UserDict",
     "send .getvalue()": "BytesIO StringIO",
     "send str()": (
         "IPv4Address IPv6Address IPv4Network IPv6Network IPv4Interface IPv6Interface ZoneInfo "
-        "Period Interval"
+        "Period Interval UserString"
     ),
     "send .pattern": "Pattern",
     "it must stand in the place of a whole item": "Failure",
@@ -50,16 +52,12 @@ def reason(value: object) -> str:
     package = kind.__module__.partition(".")[0]
     shown = f"{package}.{name}" if (package, name) in _PACKAGES else name
     hint = _PACKAGES.get((package, name)) or _HINTS.get(name) or _of_kind(value, kind)
-    return f"{_article(name)} {shown} cannot be sent; {hint}"
-
-
-def _article(name: str) -> str:
-    return "an" if name[:1] in "aeiouAEIO" else "a"
+    return f"{named(value).partition(' ')[0]} {shown} cannot be sent; {hint}"
 
 
 def _of_kind(value: object, kind: type) -> str:
     if isinstance(value, type):
-        return f"send its name, or slither.register the type {kind.__name__}"
+        return "send its name"
     if any(one.__name__ == "PurePath" for one in kind.__mro__):
         return "send str()"
     return f"send {_DATA}, or slither.register the type"

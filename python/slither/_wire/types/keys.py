@@ -13,7 +13,7 @@ from msgpack import ExtType
 
 from slither._wire.types.arrays import ARRAY, TENSOR
 from slither._wire.types.groups import folded
-from slither._wire.types.row import RefusedError
+from slither._wire.types.row import RefusedError, named
 from slither._wire.types.table import PICKLED, ROWS, find
 
 Convert = Callable[[Any], Any]
@@ -77,10 +77,10 @@ def _leaf(part: Any, convert: Convert) -> Any:
     made = convert(part)
     if type(made) is ExtType:
         if made.code in _NO_KEYS:
-            raise RefusedError(f"a {type(part).__name__} can't be a key")
+            raise RefusedError(f"{named(part)} can't be a key")
         if row.key is not None and made.code != PICKLED:
             return row.key(part)
         return made
     if type(made) is dict:
-        raise RefusedError(f"a {type(part).__name__} can't be a key: it is sent as a dict")
+        raise RefusedError(f"{named(part)} can't be a key: it is sent as a dict")
     return _NAN if made != made else made  # noqa: PLR0124 - NaN

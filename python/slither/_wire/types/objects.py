@@ -79,11 +79,11 @@ def _fields_of_model(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names} | extra
 
 
-MEMBER = Row("member", _encode_member, lossy=True, doubt=always)
-_DATACLASS = Row("dict", _fields_of_dataclass, lossy=True, doubt=always)
-_ATTRS = Row("dict", _fields_of_attrs, lossy=True, doubt=always)
-_STRUCT = Row("dict", _fields_of_struct, lossy=True, doubt=always)
-_MODEL = Row("dict", _fields_of_model, lossy=True, doubt=always)
+MEMBER = Row("member", _encode_member, lossy=True, holds=True, doubt=always)
+_DATACLASS = Row("dict", _fields_of_dataclass, lossy=True, holds=True, doubt=always)
+_ATTRS = Row("dict", _fields_of_attrs, lossy=True, holds=True, doubt=always)
+_STRUCT = Row("dict", _fields_of_struct, lossy=True, holds=True, doubt=always)
+_MODEL = Row("dict", _fields_of_model, lossy=True, holds=True, doubt=always)
 
 
 def is_member(kind: type) -> bool:

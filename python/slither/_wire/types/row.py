@@ -47,6 +47,8 @@ class Row(NamedTuple):
     """Makes a value of such an array, whose mark is gone."""
     lossy: bool = False
     """Whether another type comes back."""
+    holds: bool = False
+    """Whether what is sent of it has parts that are any values; but for lists and their kin."""
     closed: bool = False
     """Whether subclasses are other types."""
     doubt: Callable[[Any], bool] | None = None
@@ -67,3 +69,9 @@ def always(_value: object) -> bool:
 def is_nan(value: Any) -> bool:
     """Tell whether a value is not equal to itself."""
     return bool(value != value)  # noqa: PLR0124 - only a NaN differs from itself
+
+
+def named(value: object) -> str:
+    """Name a value's type, with its article."""
+    name = type(value).__name__
+    return f"an {name}" if name[:1] in "aeiouAEIO" else f"a {name}"

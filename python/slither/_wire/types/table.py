@@ -25,7 +25,7 @@ from slither._wire.types import (
     uuids,
 )
 from slither._wire.types.hints import reason
-from slither._wire.types.row import RefusedError, Row
+from slither._wire.types.row import RefusedError, Row, always
 
 T = TypeVar("T")
 
@@ -63,13 +63,15 @@ def _refuse(value: object) -> object:
     raise RefusedError(reason(value))
 
 
-REFUSED = Row("other", _refuse)
+REFUSED = Row("other", _refuse, doubt=always)
 
 
 def _begin() -> None:
-    ROWS.clear()
-    ROWS.update({kind: row for row in TABLE for kind in row.types})
-    ROWS.update(_registered)
+    # Others read meanwhile: what stays is never missing.
+    known = {kind: row for row in TABLE for kind in row.types} | _registered
+    ROWS.update(known)
+    for kind in ROWS.keys() - known.keys():
+        ROWS.pop(kind, None)
 
 
 def register(

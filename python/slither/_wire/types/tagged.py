@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from slither._errors import DecodeError
 from slither._wire.types.groups import TAGGED
-from slither._wire.types.row import RefusedError, Row, always
+from slither._wire.types.row import RefusedError, Row, always, named
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _build(parts: list[Any]) -> Any:
 def _checked(name: object) -> str:
     if type(name) is str:
         return name
-    raise RefusedError(f"the name of a tagged value is a str, not a {type(name).__name__}")
+    raise RefusedError(f"the name of a tagged value is a str, not {named(name)}")
 
 
 ROW = Row(
@@ -94,6 +94,7 @@ ROW = Row(
     (Tagged,),
     mark=3,
     build=_build,
+    holds=True,
     doubt=always,
     plain=lambda tagged: tagged.value,
 )
@@ -126,7 +127,7 @@ def row_of(
             why = f"what {kind.__qualname__} is registered with could not encode it: "
             raise RefusedError(f"{why}{type(error).__name__}: {error}") from error
 
-    row = Row("tagged", encoded, (kind,), doubt=always)
+    row = Row("tagged", encoded, (kind,), holds=True, doubt=always)
     with _lock:
         other = _names.get(name)
         if other is not None and not _is_same(other[0].types[0], kind):

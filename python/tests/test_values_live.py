@@ -1,0 +1,82 @@
+"""The law over a live port: a value is the same in a worker, on BEAM, and when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import driven
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import keys, values
+from tagged import show
+
+import slither
+from slither import Pipe, item
+from slither._types import Payload
+
+LIVE = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def look(value: Payload) -> Payload:
+    """As `show`, but for the order of a dict, which BEAM does not keep."""
+    return in_order(show(value))
+
+
+def in_order(shown: Payload) -> Payload:
+    if not isinstance(shown, list):
+        return shown
+    parts = [in_order(part) for part in shown]
+    return (
+        ["map", sorted(parts[1], key=repr)] if parts[:1] == ["map"] and len(parts) == 2 else parts
+    )
+
+
+@pytest.fixture(scope="module")
+def beam() -> Iterator[slither.Beam]:
+    with slither.Beam(workers=1) as started:
+        yield started
+
+
+@LIVE
+@given(st.lists(values, min_size=1, max_size=12))
+def test_items_come_back_as_they_were(beam: slither.Beam, items: list[Payload]) -> None:
+    got = list(beam.map(driven.echo, items, on_error="return"))
+    assert [show(value) for value in got] == [show(value) for value in items]
+
+
+@LIVE
+@given(st.lists(values, min_size=1, max_size=12))
+def test_a_worker_sees_what_was_sent(beam: slither.Beam, items: list[Payload]) -> None:
+    assert list(beam.map(driven.shown, items)) == [repr(show(value)) for value in items]
+
+
+@LIVE
+@given(st.lists(values, min_size=1, max_size=10))
+def test_beam_passes_on_what_it_got(beam: slither.Beam, items: list[Payload]) -> None:
+    got = beam.run(Pipe("p").beam("echo", {"in": [item]}), items)["default"]
+    assert [look(value["in"][0]) for value in got] == [look(value) for value in items]
+
+
+@LIVE
+@given(keys, values)
+def test_a_table_has_what_was_put_by_the_key_it_was_put(
+    beam: slither.Beam, key: Payload, value: Payload
+) -> None:
+    table = beam.store("values")
+    # What an example that failed has left.
+    table.clear()
+    table[key] = value
+    assert look(table[key]) == look(value)
+    assert key in table
+    [[again, other]] = table.items()
+    assert (look(again), look(other)) == (look(key), look(value))
+    del table[key]
+    assert len(table) == 0
+
+
+@LIVE
+@given(st.dictionaries(st.text("abc"), values, max_size=4))
+def test_arguments_keep_their_types(beam: slither.Beam, named: dict[str, Payload]) -> None:
+    got = beam.submit(driven.keywords, *named.values(), **named).result()
+    assert show(got) == show([list(named.values()), named])
