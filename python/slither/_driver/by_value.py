@@ -24,7 +24,7 @@ from slither._errors import BeamError, NotImportable
 from slither._references import name_of
 from slither._script import is_found
 from slither._types import Payload
-from slither._wire.codec import encode
+from slither._wire.codec import Codec, encode
 from slither._wire.objects import Objects
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ByValue(Functions):
     def use(self, link: Connection) -> None:
         """Take what functions go by."""
         self._link = link
-        link.objects = self.objects
+        link.objects, link.codec = self.objects, Codec(self.objects)
 
     def reference(self, function: object) -> Reference:
         """Return by what workers find a function, once BEAM has it where it goes by value."""

@@ -61,7 +61,7 @@ class Calls:
         ``held`` lives until the future is settled.
         ``typed`` makes of a result what the function says that it gives.
         """
-        body, failure = encoded(calls, target)
+        body, failure = encoded(calls, target, self._connection.codec)
         return self.queue(
             owner,
             target,

@@ -35,6 +35,7 @@ from slither._types import Payload
 from slither._version import MAX_FRAME, PROTOCOL_VERSION
 from slither._wire import frames
 from slither._wire.build import frame, table_call
+from slither._wire.codec import PLAIN
 from slither._wire.objects import Objects
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
@@ -52,6 +53,8 @@ class Connection:
         """Why BEAM is no more, or takes no more."""
         self.objects: Objects | None = None
         """What opens objects by value, where the Beam takes them."""
+        self.codec = PLAIN
+        """What the program's values go by."""
         self.facts: dict[str, Payload] = {}
         """What BEAM said about itself."""
         self.relay = Relay(log)
@@ -150,12 +153,14 @@ class Connection:
     ) -> frames.Answer:
         """Run one operation on a table, as a worker's ``Link.ask_table`` does."""
         identity = self.new_id()
-        return self._ask(identity, *table_call(identity, call, table, op, arguments))
+        return self._ask(
+            identity, *table_call(identity, call, table, op, arguments, codec=self.codec)
+        )
 
     def tell_table(self, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
         """Have an operation run whose answer nobody waits for; it may be a finaliser's."""
         if not self._forked:
-            pieces = table_call(self.new_id(), 0, table, op, arguments)
+            pieces = table_call(self.new_id(), 0, table, op, arguments, codec=self.codec)
             self.writer.order(self._tell_now, pieces)
 
     def _ask(self, identity: int, *pieces: bytes | memoryview) -> frames.Answer:
@@ -167,7 +172,7 @@ class Connection:
     def _answered(self, body: bytes | None) -> frames.Answer:
         if body is None:
             raise self.gone()
-        reply = frames.parse_reply(body)
+        reply = frames.parse_reply(body, self.codec)
         if reply is None:
             raise BeamError("BEAM gave no answer")
         return reply[1:]

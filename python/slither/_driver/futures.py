@@ -16,7 +16,6 @@ from slither._driver.errors_in import to_exception
 from slither._errors import PayloadError, SlitherError
 from slither._typed.functions import Typed
 from slither._wire import batches, frames
-from slither._wire.objects import Objects
 
 R = TypeVar("R")
 
@@ -44,7 +43,7 @@ class Answer:
         """Whether a future of it has an exception."""
         return self._got is None or (not self._many and bool(self._got.errors))
 
-    def read(self, objects: Objects | None, typed: Typed | None = None) -> Outcome:
+    def read(self, link: Connection, typed: Typed | None = None) -> Outcome:
         """Decode it, and open what in it went by value.
 
         ``typed`` makes each result what its function says that it gives.
@@ -53,7 +52,7 @@ class Answer:
             assert self._error is not None
             return False, self._error()
         try:
-            outcomes = _outcomes(self._got, objects)
+            outcomes = _outcomes(self._got, link)
         except SlitherError as error:
             return False, error
         if typed is not None:
@@ -140,7 +139,7 @@ class CallFuture(Future[R]):
     def _made(self, answer: Answer) -> Outcome:
         # The first thread that asks makes the object, and all others get the same one.
         made: Outcome = self.__dict__.setdefault(
-            "_read", answer.read(self._connection.objects, self._typed)
+            "_read", answer.read(self._connection, self._typed)
         )
         return made
 
@@ -211,9 +210,13 @@ def _restored(typed: Typed, outcome: Outcome) -> Outcome:
         return False, error
 
 
-def _outcomes(got: frames.Outputs, objects: Objects | None) -> list[Outcome]:
-    values = batches.unpack(got.values, got.count)
+def _outcomes(got: frames.Outputs, link: Connection) -> list[Outcome]:
+    objects = link.objects
+    values = batches.unpack(got.values, got.count, link.codec)
+    closed = {} if objects is None else objects.each(values)
     outcomes: list[Outcome] = [(True, value) for value in values]
+    for index, error in closed.items():
+        outcomes[index] = (False, error)
     for index, fault in (got.errors or {}).items():
         outcomes[index] = (False, to_exception(fault, objects))
     return outcomes

@@ -25,7 +25,7 @@ from slither._errors import CallKilled, CallTimeout, EncodeError
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
-from slither._wire.codec import encode
+from slither._wire.codec import Codec, encode
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -149,7 +149,7 @@ class Gather(Generic[T, R]):
         if self._doubts is not None and (doubt := self._doubts([item])) is not None:
             raise TypeError(doubt)
         key = None if self._key is None else self._key(item)
-        body, failure = _encoded(key, item)
+        body, failure = _encoded(key, item, self._beam._link.codec)
         return self._calls.queue(
             self, self._target, body, failure, typed=self._typed, opens=_Items
         )
@@ -245,10 +245,10 @@ def _late(timeout: float | None) -> CallTimeout:
     )
 
 
-def _encoded(key: object, item: object) -> tuple[bytes, Exception | None]:
+def _encoded(key: object, item: object, codec: Codec) -> tuple[bytes, Exception | None]:
     """Encode an item with its key, or return why that can't be."""
     try:
-        body = b"".join((_PAIR, encode(key, "key"), encode(item, "item")))
+        body = b"".join((_PAIR, encode(key, "key"), codec.encode(item, "item")))
     except Exception as error:  # noqa: BLE001 - a value of the user's that raises when it is read
         return b"", error
     if len(body) > batches.LIMIT:

@@ -145,7 +145,7 @@ class MapRun(Run):
             # A policy could hide what a worker says of it.
             self.end(TypeError(doubt))
             return
-        for part in batches.parts(batch, self.pulled):
+        for part in batches.parts(batch, self.pulled, self.link.codec):
             self.pulled += part.taken
             body, count = part.body, part.count
             if part.refused:
@@ -164,11 +164,19 @@ class MapRun(Run):
 
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
-        values = batches.unpack(got.values, got.count)
+        values, closed = self.unpacked(got)
         self._batching.came(got.count)
         told, objects = got.errors or {}, self.link.objects
         self.count(told.values())
         failed = {index: to_error(fault, objects) for index, fault in told.items()}
+        if closed:
+            self.count([{"kind": "not_decodable"}] * len(closed))
+            if self._failures == "halt":
+                first = min(closed)
+                self.stop(closed[first])
+                values = values[:first]
+            else:
+                failed |= closed
         if self._typed is not None:
             values, failed = self._restored(self._typed, values, failed)
         self.out += len(values) - len(failed)

@@ -125,7 +125,7 @@ class PipeRun(Run):
 
     def feed(self, batch: list[Payload]) -> None:
         """Send items; one that can't be sent ends the input."""
-        for part in batches.parts(batch, self.pulled):
+        for part in batches.parts(batch, self.pulled, self.link.codec):
             self.pulled += part.taken
             body, count = part.body, part.count
             if part.refused:
@@ -141,7 +141,7 @@ class PipeRun(Run):
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the outputs, each with its name."""
         output = got.output or "default"
-        values = batches.unpack(got.values, got.count)
+        values = self.opened(got)
         for index, fault in (got.errors or {}).items():
             error = to_error(fault, self.link.objects)
             if fault.get("lost"):
@@ -166,6 +166,9 @@ class PipeRun(Run):
 
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
+        if self.stopped is not None:
+            text = f"pipe {self.name!r}: {self.stopped}"
+            raise RunError(text, summary=self.summary) from self.stopped
         if self.error is not None:
             cause = to_error(self.error, self.link.objects)
             text = why(self.name, self.error.get("stage"), self.error.get("item"), cause)

@@ -18,7 +18,7 @@ from slither._errors import ProtocolError
 from slither._summary import Summary
 from slither._types import Payload
 from slither._wire import frames
-from slither._wire.batches import Body, feed
+from slither._wire.batches import Body, feed, unpack
 from slither._wire.build import frame
 
 # Seconds that a slow input may keep results waiting.
@@ -264,6 +264,21 @@ class Run(ABC):
         """Send encoded items, which have numbers from ``first`` on."""
         if count:
             self.link.send(*feed(self.identity, first, body, count))
+
+    def unpacked(self, got: frames.Outputs) -> tuple[list[Payload], dict[int, Exception]]:
+        """Return values as they are here, and why some could not be opened, by their places."""
+        values = unpack(got.values, got.count, self.link.codec)
+        objects = self.link.objects
+        return values, {} if objects is None else objects.each(values)
+
+    def opened(self, got: frames.Outputs) -> list[Payload]:
+        """Return values, up to the first that can't be opened: that ends the run."""
+        values, closed = self.unpacked(got)
+        if closed:
+            first = min(closed)
+            self.stop(closed[first])
+            del values[first:]
+        return values
 
     def count(self, failed: Iterable[dict[str, Payload]]) -> None:
         """Count errors by kind; those of Python by the exception's class."""

@@ -57,4 +57,6 @@ class SharedTable(Table[Payload, Payload]):
         self._link.tell_table(self.name, op, arguments)
 
     def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
-        return self._link.ask_table(0, self.name, op, arguments)
+        status, value = self._link.ask_table(0, self.name, op, arguments)
+        objects = self._link.objects
+        return status, value if objects is None else objects.opened(value)

@@ -18,7 +18,7 @@ from slither._driver.window import Target, encoded
 from slither._errors import PayloadError
 from slither._typed.functions import Typed, of_result
 from slither._types import Payload
-from slither._wire import batches, frames
+from slither._wire import frames
 from slither._wire.build import frame
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ class ValuesRun(Run):
         """Return a call of which nothing has been sent yet; its arguments are read now."""
         module, name, held = beam._functions.reference(function)
         call = [(tuple(arguments), dict(named))]
-        body, failure = encoded(call, Target(module, name, None))
+        body, failure = encoded(call, Target(module, name, None), beam._link.codec)
         if failure is not None:
             raise failure
         spec: dict[str, Payload] = {
@@ -101,7 +101,7 @@ class ValuesRun(Run):
     def outputs(self, got: frames.Outputs) -> list[Payload]:
         """Return the values."""
         self._asked = False
-        values = batches.unpack(got.values, got.count)
+        values = self.opened(got)
         if self._typed is not None:
             values = self._restored(self._typed, values)
         self._given += len(values)

@@ -22,6 +22,7 @@ from slither._errors import BeamClosed, EncodeError
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
+from slither._wire.codec import Codec
 
 Arguments = tuple[Sequence[object], dict[str, object]]
 # The function in a worker that calls whichever it is given the name of.
@@ -248,10 +249,14 @@ Opens: TypeAlias = Callable[[Connection, Target, int, Callable[[Window], object]
 """What begins a run: a class of windows."""
 
 
-def encoded(calls: Sequence[Arguments], target: Target) -> tuple[bytes, Exception | None]:
+def encoded(
+    calls: Sequence[Arguments], target: Target, codec: Codec
+) -> tuple[bytes, Exception | None]:
     """Encode the arguments of calls that go together, or return why that can't be."""
     try:
-        body, _count, refused = batches.pack([[list(args), named] for args, named in calls])
+        body, _count, refused = batches.pack(
+            [[list(args), named] for args, named in calls], codec=codec
+        )
     except Exception as error:  # noqa: BLE001 - a value of the user's that raises when it is read
         return b"", error
     # A job is sent whole or not at all: an error says which argument could not be sent.

@@ -12,7 +12,7 @@ from slither._errors import DecodeError, EncodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire.build import Pieces, array_head, feed_head
-from slither._wire.codec import decode_frame, encode, encode_view
+from slither._wire.codec import PLAIN, Codec
 from slither._wire.reading import is_mark
 
 Body = list[bytes | memoryview]
@@ -38,9 +38,9 @@ class Part(NamedTuple):
     size: int
 
 
-def parts(items: Sequence[Payload], first: int = 0) -> Iterator[Part]:
+def parts(items: Sequence[Payload], first: int = 0, codec: Codec = PLAIN) -> Iterator[Part]:
     """Encode items as :func:`pack` does, in as many parts as fit a frame each."""
-    body, count, refused = pack(items, first)
+    body, count, refused = pack(items, first, codec)
     size = sum(map(len, body))
     if size <= LIMIT:
         yield Part(len(items), body, count, refused, size)
@@ -48,8 +48,8 @@ def parts(items: Sequence[Payload], first: int = 0) -> Iterator[Part]:
         yield Part(1, [], 0, {0: EncodeError(f"items[{first}]", too_large(size))}, 0)
     else:
         half = len(items) // 2
-        yield from parts(items[:half], first)
-        yield from parts(items[half:], first + half)
+        yield from parts(items[:half], first, codec)
+        yield from parts(items[half:], first + half, codec)
 
 
 def too_large(size: int) -> str:
@@ -57,16 +57,18 @@ def too_large(size: int) -> str:
     return f"{size} bytes cannot be sent at once; {LIMIT} can"
 
 
-def pack(items: Sequence[Payload], first: int = 0) -> tuple[Body, int, Refused]:
+def pack(
+    items: Sequence[Payload], first: int = 0, codec: Codec = PLAIN
+) -> tuple[Body, int, Refused]:
     """Encode items one after the other: the bytes, how many, and why others could not be.
 
     ``first`` is the position of the first item in the input, for errors to name.
     """
     try:
         # One level more than an item may have, for the list around the items.
-        body = encode_view(list(items), "item", MAX_DEPTH + 1)
+        body = codec.encode_view(list(items), "item", MAX_DEPTH + 1)
     except EncodeError:
-        return _each(items, first)
+        return _each(items, first, codec)
     return [body[len(array_head(len(items))) :]], len(items), {}
 
 
@@ -75,11 +77,11 @@ def feed(identity: int, first: int, body: Body, count: int) -> Pieces:
     return feed_head(identity, first, count, sum(map(len, body))), *body
 
 
-def unpack(values: bytes, count: int) -> list[Payload]:
+def unpack(values: bytes, count: int, codec: Codec = PLAIN) -> list[Payload]:
     """Decode the values of an outputs frame."""
     if is_mark(values):
         raise DecodeError("a mark is no value by itself")
-    decoded: list[Payload] = decode_frame(
+    decoded: list[Payload] = codec.decode_frame(
         b"".join((_UNPACK_HEAD, count.to_bytes(4, "big"), values))
     )
     for _ in range(_SPARE):
@@ -87,12 +89,12 @@ def unpack(values: bytes, count: int) -> list[Payload]:
     return decoded
 
 
-def _each(items: Sequence[Payload], first: int) -> tuple[Body, int, Refused]:
+def _each(items: Sequence[Payload], first: int, codec: Codec) -> tuple[Body, int, Refused]:
     body: Body = []
     refused: Refused = {}
     for index, item in enumerate(items):
         try:
-            body.append(encode(item, f"items[{first + index}]"))
+            body.append(codec.encode(item, f"items[{first + index}]"))
         except EncodeError as error:
             refused[index] = error
     return body, len(body), refused

@@ -13,7 +13,7 @@ from slither._errors import EncodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
 from slither._wire import frames
-from slither._wire.codec import encode, encode_head, encode_once, encode_view
+from slither._wire.codec import PLAIN, Codec, encode, encode_head, encode_view
 from slither._wire.faults import clean, lean
 
 Pieces = tuple[bytes | memoryview, ...]
@@ -44,36 +44,49 @@ def error(identity: int, fault: dict[str, Payload], max_frame: int = MAX_FRAME) 
 
 
 def view_call(
-    identity: int, call: int, name: str, mode: int, params: Payload, *, timeout: int | None
+    identity: int,
+    call: int,
+    name: str,
+    mode: int,
+    params: Payload,
+    *,
+    timeout: int | None,
+    codec: Codec = PLAIN,
 ) -> Pieces:
     """Build a question to a view, or raise :class:`EncodeError` with the path in ``params``."""
     fields = [frames.VIEW_CALL, identity, call, name, mode, params, timeout]
-    body = encode_once(fields, MAX_DEPTH + mode + 1, small=mode == 0)
+    body = codec.encode_once(fields, MAX_DEPTH + mode + 1, small=mode == 0)
     if body is not None:
         return (body,)
-    view = encode_view(params, "params", MAX_DEPTH + mode)
+    view = codec.encode_view(params, "params", MAX_DEPTH + mode)
     return _joined(_VIEW_CALL, identity, call, clean(name), mode), view, encode(timeout)
 
 
 def table_call(
-    identity: int, call: int, table: str, op: str, arguments: tuple[Payload, ...]
+    identity: int,
+    call: int,
+    table: str,
+    op: str,
+    arguments: tuple[Payload, ...],
+    *,
+    codec: Codec = PLAIN,
 ) -> Pieces:
     """Build an operation on a table, or raise as :func:`view_call` does."""
     # A tuple would be sent as one.
     given = list(arguments)
     fields = [frames.TABLE_CALL, identity, call, table, op, given]
-    body = encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
+    body = codec.encode_once(fields, MAX_DEPTH + 4, small=op not in _BULK)
     if body is not None:
         return (body,)
-    view = encode_view(given, op, MAX_DEPTH + 3)
+    view = codec.encode_view(given, op, MAX_DEPTH + 3)
     return _joined(_TABLE_CALL, identity, call, clean(table), op), view
 
 
-def result_of(identity: int, results: Sequence[Payload]) -> Pieces | None:
+def result_of(identity: int, results: Sequence[Payload], codec: Codec = PLAIN) -> Pieces | None:
     """Build a result frame up to its errors, in one pass; None where a result can't be sent."""
     # Two levels more than an item may have, for the frame and its list.
     fields = [frames.RESULT, identity, list(results)]
-    body = encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
+    body = codec.encode_once(fields, MAX_DEPTH + 2, small=len(results) == 1)
     # The caller appends errors and timing, so the head is that of a whole result frame.
     return None if body is None else (_RESULT[:1], memoryview(body)[1:])
 

@@ -250,7 +250,8 @@ class _Packing:
 
 
 _fast = Fast()
-_plain = Codec()
-encode, encode_head = _plain.encode, _plain.encode_head
-encode_view, encode_once = _plain.encode_view, _plain.encode_once
-decode, decode_frame = _plain.decode, _plain.decode_frame
+PLAIN = Codec()
+"""Carries no objects by value, and opens none."""
+encode, encode_head = PLAIN.encode, PLAIN.encode_head
+encode_view, encode_once = PLAIN.encode_view, PLAIN.encode_once
+decode, decode_frame = PLAIN.decode, PLAIN.decode_frame

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from slither._errors import ProtocolError
 from slither._types import Payload
 from slither._wire import checks as c
-from slither._wire.codec import decode_frame
+from slither._wire.codec import PLAIN, Codec, decode_frame
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
@@ -293,9 +293,9 @@ def head(kind: int) -> bytes:
 _CALL_HEAD, _REPLY_HEAD, _OUTPUTS_HEAD = head(CALL), head(VIEW_REPLY), head(OUTPUTS)
 
 
-def parse(body: bytes | bytearray) -> Frame:
+def parse(body: bytes | bytearray, codec: Codec = PLAIN) -> Frame:
     """Read a frame between a worker and BEAM, or raise DecodeError or ProtocolError."""
-    fields = decode_frame(body)
+    fields = codec.decode_frame(body)
     if body[:2] == _CALL_HEAD:
         # Calls are frequent: the same checks as in _build, without the loop.
         _, identity, target, context, batch, attempt, items = fields
@@ -346,21 +346,21 @@ def _refused(kind: int, why: str) -> ProtocolError:
     return ProtocolError(f"frame {RECORDS[kind].__name__.lower()} (kind {kind}){why}")
 
 
-def parse_reply(body: bytes | bytearray) -> tuple[int, int, Payload] | None:
+def parse_reply(body: bytes | bytearray, codec: Codec = PLAIN) -> tuple[int, int, Payload] | None:
     """Read a view reply's id, status and value; None for any other frame.
 
     The same checks as :func:`parse` makes, without what they cost there: a handler waits.
     """
     if body[:2] != _REPLY_HEAD:
         return None
-    _, identity, status, value = decode_frame(body)
+    _, identity, status, value = codec.decode_frame(body)
     if (
         type(identity) is not int
         or identity < 0
         or type(status) is not int
         or not 0 <= status <= 1
     ):
-        parse(body)
+        parse(body, codec)
     return identity, status, value
 
 

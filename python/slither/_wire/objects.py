@@ -52,13 +52,15 @@ class _Seen(threading.local):
 class Objects:
     """What one process seals and opens: see :class:`slither._wire.codec.Opaque`."""
 
-    def __init__(self, seal: Seal, pickles: Pickles) -> None:
-        """Take what the other side has, too."""
-        self.seal, self.pickles = seal, pickles
+    def __init__(self, seal: Seal, pickles: Pickles, never: tuple[type, ...] = ()) -> None:
+        """Take what the other side has, too; ``never`` are types that are no objects to send."""
+        self.seal, self.pickles, self._never = seal, pickles, never
         self._seen = _Seen()
 
     def wrap(self, value: object) -> bytes:
         """Return a value as signed bytes, or raise :class:`RefusedError` with the reason."""
+        if isinstance(value, self._never):
+            raise RefusedError(f"a {type(value).__name__} cannot be sent within a value")
         try:
             return self.sealed(_by_value.VALUE, value)
         # What pickles itself runs its own code, and may even exit.
@@ -99,6 +101,25 @@ class Objects:
         except Broken as broken:
             raise DecodeError(f"{name} went by value, and {broken}") from None
         return self.pickles.loads(opened)
+
+    def each(self, values: list[Payload]) -> dict[int, Exception]:
+        """Open values in their list, where this thread has decoded something sealed.
+
+        Returns why some could not be opened, by their places, which have None then.
+        """
+        failed: dict[int, Exception] = {}
+        if not self.met():
+            return failed
+        for index, value in enumerate(values):
+            try:
+                values[index] = self.opened(value)
+            # What unpickling runs may even exit.
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
+                why = f"{type(error).__name__}: {error}"
+                failed[index] = DecodeError(f"a value by value could not be opened: {why}")
+                failed[index].__cause__ = error
+                values[index] = None
+        return failed
 
     def error(self, error: BaseException) -> bytes | None:
         """Return an exception sealed; None where what is told of it must do."""

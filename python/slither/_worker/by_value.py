@@ -19,6 +19,7 @@ from slither._seal import Broken, Seal
 from slither._types import Payload
 from slither._wire.objects import Objects
 from slither._worker import current
+from slither._worker.failure import Failure, Raised
 
 # How many functions are kept, and the bytes of their pickles.
 _MOST, _MOST_BYTES = 256, 1 << 26
@@ -72,7 +73,7 @@ def start(sealed: bytes) -> None:
 
 def objects(secret: bytes) -> Objects:
     """Return what opens, in this worker, what its program has sealed, and seals for it."""
-    return Objects(Seal(secret), Pickles(current.main, _load))
+    return Objects(Seal(secret), Pickles(current.main, _load), (Failure, Raised))
 
 
 def _fetched(kept: Kept) -> memoryview:

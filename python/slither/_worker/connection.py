@@ -18,7 +18,7 @@ from slither._types import Payload
 from slither._wire import build, frames
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import signals
+from slither._worker import current, signals
 from slither._worker.patience import Patience
 from slither._worker.questions import Questions
 from slither._worker.reading import Reader
@@ -144,7 +144,9 @@ class Link:
     ) -> frames.Answer | None:
         """Send a view call and wait for its reply, None at the end of the connection."""
         identity = self._questions.new_id()
-        pieces = build.view_call(identity, call, name, mode, params, timeout=timeout)
+        pieces = build.view_call(
+            identity, call, name, mode, params, timeout=timeout, codec=current.codec
+        )
         return self._questions.ask(identity, pieces)
 
     @signals.whole
@@ -153,7 +155,7 @@ class Link:
     ) -> frames.Answer | None:
         """Send an operation on a table and wait for its reply, as :meth:`ask_view` does."""
         identity = self._questions.new_id()
-        pieces = build.table_call(identity, call, table, op, arguments)
+        pieces = build.table_call(identity, call, table, op, arguments, codec=current.codec)
         return self._questions.ask(identity, pieces)
 
     def tell_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> None:
@@ -162,7 +164,9 @@ class Link:
         It goes before what is sent next.
         """
         identity = self._questions.new_id()
-        self._questions.tell(build.table_call(identity, call, table, op, arguments))
+        self._questions.tell(
+            build.table_call(identity, call, table, op, arguments, codec=current.codec)
+        )
 
     @signals.whole
     def is_cancelled(self, call: int) -> bool:
@@ -176,8 +180,10 @@ class Link:
     def take(self, body: bytes | bytearray) -> None:
         """Take a frame other than a reply."""
         began = time.perf_counter_ns()
-        got = frames.parse(body)
+        got = frames.parse(body, current.codec)
         if isinstance(got, frames.Call):
+            if current.objects is not None and current.objects.met():
+                current.sealed.add(got.id)
             self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
         elif isinstance(got, frames.ViewReply):
             self.keep(got)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
+from slither._wire.codec import PLAIN, Codec
 
 if TYPE_CHECKING:
+    from slither._types import Payload
     from slither._wire.frames import Call
     from slither._wire.objects import Objects
     from slither._worker.ports import Connection
@@ -49,6 +51,10 @@ main: str | None = None
 """The script, or the module, whose functions go by the module ``__main__``."""
 objects: Objects | None = None
 """What opens code and objects by value; None where none may come."""
+codec: Codec = PLAIN
+"""What handlers' values go by."""
+sealed: set[int] = set()
+"""The calls that have objects in their items which nobody has opened yet."""
 link: Connection | None = None
 """BEAM, or what stands for it; None outside workers."""
 running: Call | None = None
@@ -86,6 +92,11 @@ def call(what: str) -> Call:
     if now is None or call_id() != now.id:
         raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
     return now
+
+
+def opener(asked: Call) -> Callable[[Payload], Payload] | None:
+    """Return what opens the items of a call; None where there is nothing to open."""
+    return objects.opened if objects is not None and asked.id in sealed else None
 
 
 def context(what: str = "context()") -> Context:

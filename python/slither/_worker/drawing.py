@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import cursors, fitted, forked, given, sessions, signals, tabular
+from slither._worker import current, cursors, fitted, forked, given, sessions, signals, tabular
 from slither._worker.chunk import Chunk, early
 from slither._worker.cursors import Cursor
 from slither._worker.errors_out import exception_error
@@ -73,15 +73,17 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
             message = f"no values are left of call {call.target[1]}: they were dropped, or given"
             raise TargetError(describe("cancelled", message))
         return found
-    function = handler or resolve(call.target)
+    function, opens = handler or resolve(call.target), current.opener(call)
     if call.target[0] == "apply":
-        return Cursor(call, fitted.called(function), exception_error)
+        return Cursor(call, fitted.opening(fitted.called(function), opens), exception_error)
     tabular.refuse_many(call, function)
     if given.at_once(call, function):
-        return Cursor(call, fitted.one(function), given.teller(call, function))
+        return Cursor(
+            call, fitted.opening(fitted.one(function), opens), given.teller(call, function)
+        )
     return Cursor(
         call,
-        fitted.several(function),
+        fitted.opening_all(fitted.several(function), opens),
         lambda error: given.told_of_list(error, call, function),
         True,
     )

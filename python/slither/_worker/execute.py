@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import drawing, fitted, forked, given, registry, signals, tabular, timed
+from slither._worker import (
+    current,
+    drawing,
+    fitted,
+    forked,
+    given,
+    registry,
+    signals,
+    tabular,
+    timed,
+)
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import BatchError, Raised
 from slither._worker.results import encode_result
@@ -70,16 +80,19 @@ def answer(
 
 
 def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payload:
+    opens = current.opener(call)
     if call.target[0] == "apply":
-        return _run_items(fitted.called(handler), call, line)
+        return _run_items(fitted.opening(fitted.called(handler), opens), call, line)
     frame = tabular.kind_of(call, handler)
     if frame is not None:
         handler = tabular.of_items(handler, frame)
     elif at_once := given.at_once(call, handler):
         tell = given.teller(call, handler)
-        return _run_items(fitted.one(handler), call, line, at_once, tell)
+        handler = fitted.opening(fitted.one(handler), opens)
+        return _run_items(handler, call, line, at_once, tell)
     else:
         handler = fitted.several(handler)
+    handler = fitted.opening_all(handler, opens)
     if call.context.get("item_timeout"):
         timed.begin(timed.LIST, time.monotonic_ns())
     results = handler(call.items)

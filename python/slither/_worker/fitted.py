@@ -11,11 +11,12 @@ The main thread wraps the handler of a call: :mod:`slither._worker.execute`, and
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slither._typed import functions
 from slither._wire.faults import describe
+from slither._worker import forked
 from slither._worker.errors_out import exception_error
 from slither._worker.failure import BatchError, Raised
 
@@ -47,16 +48,55 @@ def several(handler: Handler) -> Handler:
     if convert is None:
         return handler
 
-    def handle(items: list[Payload]) -> Payload:
-        fitting, wrong = functions.each(convert, items)
-        if not wrong:
-            return handler(fitting)
-        failed = {at: Raised(exception_error(error)) for at, error in wrong.items()}
-        if not fitting:
-            return [failed[at] for at in range(len(items))]
-        return _among(handler(fitting), failed, len(items))
+    return lambda items: _handled(handler, items, *functions.each(convert, items))
+
+
+def opening(handler: Handler, opens: Handler | None) -> Handler:
+    """Return a handler of one item that is opened first, where ``opens`` is given."""
+    if opens is None:
+        return handler
+    if not inspect.iscoroutinefunction(handler):
+        return lambda item: handler(opens(item))
+
+    async def handle(item: Payload) -> Payload:
+        return await handler(opens(item))
 
     return handle
+
+
+def opening_all(handler: Handler, opens: Handler | None) -> Handler:
+    """Return a handler of a list of items that are opened first, where ``opens`` is given."""
+    if opens is None:
+        return handler
+    return lambda items: _handled(handler, items, *_opened(items, opens))
+
+
+def _opened(
+    items: list[Payload], opens: Handler
+) -> tuple[list[Payload], dict[int, BaseException]]:
+    opened: list[Payload] = []
+    failed: dict[int, BaseException] = {}
+    for at, item in enumerate(items):
+        try:
+            opened.append(opens(item))
+        except BaseException as error:  # noqa: BLE001 - what unpickling runs is the user's code
+            forked.end(error)
+            failed[at] = error
+    return opened, failed
+
+
+def _handled(
+    handler: Handler,
+    items: list[Payload],
+    fitting: list[Payload],
+    wrong: Mapping[int, BaseException],
+) -> Payload:
+    if not wrong:
+        return handler(fitting)
+    failed = {at: Raised(exception_error(error)) for at, error in wrong.items()}
+    if not fitting:
+        return [failed[at] for at in range(len(items))]
+    return _among(handler(fitting), failed, len(items))
 
 
 def called(function: Handler) -> Handler:

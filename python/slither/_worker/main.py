@@ -21,6 +21,7 @@ from slither._types import Payload
 from slither._version import PROTOCOL_VERSION, __version__
 from slither._wire import build, frames
 from slither._wire.build import frame
+from slither._wire.codec import Codec
 from slither._wire.faults import clean, describe
 from slither._worker import current, execute, forked, registry, sessions, signals, targets, timed
 from slither._worker.connection import Incoming, Link
@@ -104,6 +105,7 @@ class Runtime:
             from slither._worker import by_value
 
             current.objects = by_value.objects(settings.secret)
+            current.codec = Codec(current.objects)
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link
@@ -153,6 +155,7 @@ class Runtime:
         finally:
             sessions.leave()
             current.running = None
+            current.sealed.discard(call.id)
         self._link.forget(call.id)
         try:
             self._link.send(answer)

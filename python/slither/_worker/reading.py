@@ -15,7 +15,7 @@ from slither._errors import DecodeError, ProtocolError, SlitherError
 from slither._io.port import Port
 from slither._types import Payload
 from slither._wire import frames
-from slither._worker import signals
+from slither._worker import current, signals
 
 Reply = tuple[int, int, Payload]
 """The id, the status and the value of a view reply."""
@@ -101,7 +101,7 @@ class Reader:
         body: bytes | bytearray = b""
         try:
             body = self._port.read_body()
-            reply = frames.parse_reply(body)
+            reply = frames.parse_reply(body, current.codec)
             if reply is None:
                 self._sorter.take(body)
             elif reply[0] == identity:

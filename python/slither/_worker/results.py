@@ -15,6 +15,7 @@ from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.codec import encode, encode_view
 from slither._wire.faults import clean, describe, lean, too_large
+from slither._worker import current
 from slither._worker.failure import Failure, Raised
 from slither._worker.raised import said
 
@@ -35,7 +36,7 @@ def encode_result(
     """
     began = time.perf_counter_ns()
     try:
-        whole = build.result_of(identity, results)
+        whole = build.result_of(identity, results, current.codec)
     except Exception:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
         whole = None
     size = 0
@@ -80,7 +81,7 @@ def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
         error = _failure(item)
     else:
         try:
-            value = encode(item, "result")
+            value = current.codec.encode(item, "result")
         except EncodeError as failure:
             error = describe("not_encodable", str(failure), path=clean(failure.path))
         except Exception as failure:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
