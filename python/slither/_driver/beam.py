@@ -69,9 +69,9 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``warn_after``: seconds after which a submitted call that runs while others wait for a
       worker is named in a warning of the logger ``slither``; None for never;
     - ``by_value``: whether functions that workers can't import, such as lambdas, closures,
-      partials, methods of objects and what is defined in a notebook, go to them as pickles,
-      signed with a secret that this program and its workers have; it needs ``cloudpickle``
-      (``pip install 'slither-beam[pickle]'``).
+      methods of objects and what is defined in a notebook, and objects of any kind, go to them
+      and come back as pickles, signed with a secret that this program and its workers have; it
+      needs ``cloudpickle`` (``pip install 'slither-beam[pickle]'``).
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
