@@ -33,7 +33,7 @@ def check(module: str, name: str) -> None:
         )
     raise NotImportable(
         f"{name} is defined in an interactive session, of which workers have no file; put it "
-        "into a module and import it"
+        "into a module and import it, or start slither.Beam(by_value=True)"
     )
 
 

@@ -163,7 +163,8 @@ class Maps(Lifetime):
           one frame, whose rows are the items, which are dicts. It gives a frame, a column or a
           list with a result for each row: a row of a frame is a dict again;
         - ``trace``: what the handlers find as ``slither.worker.context().trace``;
-        - ``progress``: whether to show on stderr how far it is, as a bar with ``rich`` installed.
+        - ``progress``: whether to show how far it is: in a notebook's cell, or else on stderr,
+          as a bar with ``rich`` installed.
 
         An exception of the function is raised as what it was where its class is known here, with
         the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
