@@ -60,6 +60,7 @@ defmodule Slither.Python.PeerTest do
                "log_level" => "warning",
                "main" => nil,
                "argv" => [],
+               "secret" => nil,
                "initializer" => nil,
                "marker" => false,
                "stacks" => false

@@ -89,8 +89,8 @@ def scripted(rows):
                 yield Failure("as told")
             elif act == "fail twice":
                 yield Failure("not yet") if context().attempt < 3 else row["n"]
-            elif act == "set":
-                yield {row["n"]}
+            elif act == "object":
+                yield object()
             else:
                 yield row["n"]
         if any(row["act"] == "over" for row in rows):

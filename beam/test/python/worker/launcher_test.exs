@@ -40,6 +40,7 @@ defmodule Slither.Python.Worker.LauncherTest do
         board: Board.new(1),
         bridge: Slither.Bridge,
         launcher: Launcher,
+        secret: nil,
         test: self(),
         listener: listener
       })
