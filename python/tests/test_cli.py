@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
-from slither._cli.writing import CsvLines, Lines, RowError
+from slither import Tagged
+from slither._cli.writing import CsvLines, Lines, RowError, to_json
 from slither._types import Payload
 
 PIPES = """
@@ -314,8 +320,48 @@ def test_lines_are_written_whole(tmp_path: Path) -> None:
         lines.write({"n": n})
     lines.close()
     assert len((tmp_path / "a").read_text().splitlines()) == 10_000
-    with pytest.raises(RowError, match=r"row 1: a set can't be written as JSON"):
-        Lines(str(tmp_path / "b"), "jsonl").write({1})
+    with pytest.raises(RowError, match=r"row 1: a range can't be written as JSON"):
+        Lines(str(tmp_path / "b"), "jsonl").write([range(1)])
+
+
+AS_JSON: list[tuple[Payload, Payload]] = [
+    (datetime.date(2024, 1, 2), "2024-01-02"),
+    (datetime.time(1, 2, 3), "01:02:03"),
+    (datetime.datetime(2024, 1, 2, 3), "2024-01-02T03:00:00"),
+    (datetime.datetime(2024, 1, 2, tzinfo=ZoneInfo("Asia/Tokyo")), "2024-01-02T00:00:00+09:00"),
+    (datetime.timedelta(days=1, milliseconds=5), 86400.005),
+    (Decimal("1.50"), "1.50"),
+    (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (Path("/a/é"), "/a/é"),
+    (1 - 2j, [1.0, -2.0]),
+    (b"ab", "YWI="),
+    ((1, ("a",)), [1, ["a"]]),
+    ({3, 1, 2}, [1, 2, 3]),
+    (frozenset({"b", "a"}), ["a", "b"]),
+    (Tagged("shop.Money", (5, Decimal(1))), [5, "1"]),
+    (np.array(["2024-01-02"], "M8[D]"), ["2024-01-02"]),
+    (np.array([b"ab"]), ["YWI="]),
+    (np.zeros(1, [("a", "i4"), ("b", "S1")]), [[0, ""]]),
+    (np.array([1j]), [[0.0, 1.0]]),
+    (np.longdouble(0.5), 0.5),
+    (np.timedelta64(3, "s"), 3.0),
+    (2**70, 2**70),
+]
+
+
+@pytest.mark.parametrize(("value", "written"), AS_JSON, ids=lambda one: repr(one)[:30])
+def test_all_values_have_a_form_in_json_and_csv(value: Payload, written: Payload) -> None:
+    assert json.loads(to_json({"a": [value]})) == {"a": [written]}
+    line = CsvLines()({"a": value})
+    text = written if isinstance(written, str) else json.dumps(written)
+    assert next(csv.DictReader(line.splitlines()))["a"] == text
+
+
+def test_all_keys_have_a_form_in_json() -> None:
+    value = {(1, "a"): 1, Decimal("1.50"): {datetime.date(2024, 1, 2): {b"x": [{None: 1}]}}, 2: 2}
+    assert json.loads(to_json([value])) == [
+        {'[1, "a"]': 1, "1.50": {"2024-01-02": {"eA==": [{"null": 1}]}}, "2": 2}
+    ]
 
 
 def test_csv_has_the_columns_of_its_first_row() -> None:

@@ -7,6 +7,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import functools
 import io
 import ipaddress
 import itertools
@@ -17,6 +18,7 @@ import zoneinfo
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -82,6 +84,12 @@ FOLLOWED: list[tuple[str, object, tuple[str, Way]]] = [
     ("UserDict", collections.UserDict(a=1), ("make it a dict", dict)),
     ("islice", itertools.islice([1], 1), AS_LIST),
     ("generator", letters(), AS_LIST),
+    ("a slice", slice(1), (r"\[start, stop, step\]", lambda _: [None, 1, None])),
+    ("SimpleNamespace", types.SimpleNamespace(a=1), (r"send vars\(\)", vars)),
+    ("a ValueError", ValueError(1), (r"send str\(\)", str)),
+    ("a ValueError", ValueError(1), (r"or \.args", lambda value: value.args)),
+    ("Int32DType|dtype", np.dtype("i4"), AS_STR),
+    ("a type", Mine, ("send its name", lambda value: value.__name__)),
     ("mappingproxy", types.MappingProxyType({1: 2}), ("make it a dict", dict)),
     ("ChainMap", collections.ChainMap({1: 2}), ("make it a dict", dict)),
     (
@@ -108,6 +116,11 @@ FOLLOWED: list[tuple[str, object, tuple[str, Way]]] = [
         "a payload",
         decimal.Decimal("NaN7"),
         (r"Decimal\('NaN'\)", lambda _: decimal.Decimal("NaN")),
+    ),
+    (
+        r"msgpack\.Timestamp",
+        msgpack.Timestamp(1, 5_000),
+        (r"send \.to_datetime\(\)", lambda value: value.to_datetime()),
     ),
     ("Fraction", fractions.Fraction(1, 2), (r"send float\(\) or str\(\)", float)),
     ("Fraction", fractions.Fraction(1, 2), (r"or str\(\)", str)),
@@ -158,6 +171,14 @@ def test_advice_that_is_given_works(named: str, value: object, advice: tuple[str
     assert re.search(named, str(refused.value))
     assert re.search(words, str(refused.value))
     decode(encode(follow(value)))
+
+
+@pytest.mark.parametrize("value", [letters, len, "".join, functools.partial(letters)])
+def test_code_is_refused_with_what_carries_it(value: object) -> None:
+    with pytest.raises(
+        EncodeError, match=r"only slither\.Beam\(by_value=True\) carries such obj"
+    ):
+        encode(value)
 
 
 def test_no_time_is_refused_with_its_path_as_a_key_and_as_a_value() -> None:

@@ -234,7 +234,7 @@ REFUSED: list[tuple[Payload, str]] = [
         Color,
         "value: an EnumType cannot be sent; send its name",
     ),
-    (slither.BeamDied("x"), "value: a BeamDied cannot be sent; send None, numbers, str, bytes"),
+    (slither.BeamDied("x"), "value: a BeamDied cannot be sent; send str() or .args"),
 ]
 
 

@@ -5,7 +5,6 @@ Called by ``slither run``, in the thread that takes outputs.
 
 from __future__ import annotations
 
-import base64
 import csv
 import gzip
 import io
@@ -14,13 +13,14 @@ import os
 import stat
 from bisect import bisect
 from collections.abc import Callable
-from datetime import datetime
 from typing import NamedTuple
 
 from slither._types import Payload
+from slither._wire.types.table import as_json
 
 FORMATS = ("jsonl", "csv", "tsv", "jsonl.gz", "csv.gz", "tsv.gz", "parquet", "arrow")
 _BUFFER = 65_536
+_IN_JSON = (str, int, float, type(None))
 
 
 class RowError(Exception):
@@ -30,22 +30,36 @@ class RowError(Exception):
 def to_json(value: Payload) -> str:
     """Return a value as JSON on one line.
 
-    What JSON has no type for: bytes are Base64, a datetime is ISO 8601, an array a list.
+    What JSON has no type for: dates and times are ISO 8601, a timedelta seconds, a decimal and a
+    UUID text, bytes are Base64; a tuple, a set, an array and a complex number are lists. A tagged
+    value is its data. A key is as a value is, and text.
 
-    >>> to_json({"when": datetime(2024, 1, 2), "data": b"ab", 1: None})
-    '{"when": "2024-01-02T00:00:00", "data": "YWI=", "1": null}'
+    >>> from datetime import datetime
+    >>> to_json({"when": datetime(2024, 1, 2), "data": b"ab", 1: {(1, 2)}})
+    '{"when": "2024-01-02T00:00:00", "data": "YWI=", "1": [[1, 2]]}'
     """
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=as_json)
+    except TypeError:
+        # Keys have no default. A value that has none either raises again.
+        return json.dumps(_with_keys(value), ensure_ascii=False, default=as_json)
 
 
-def _plain(value: Payload) -> Payload:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} can't be written as JSON")
+def _with_keys(value: Payload) -> Payload:
+    if isinstance(value, dict):
+        return {_key(key): _with_keys(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_keys(part) for part in value]
+    if isinstance(value, _IN_JSON):
+        return value
+    return _with_keys(as_json(value))
+
+
+def _key(key: Payload) -> Payload:
+    if isinstance(key, _IN_JSON):
+        return key
+    plain = as_json(key)
+    return plain if isinstance(plain, str) else to_json(plain)
 
 
 class Lines:
@@ -197,4 +211,6 @@ class CsvLines:
 
 
 def _cell(value: Payload) -> Payload:
-    return value if value is None or isinstance(value, str | int | float) else to_json(value)
+    if not isinstance(value, (dict, list, tuple, *_IN_JSON)):
+        value = as_json(value)
+    return value if isinstance(value, _IN_JSON) else to_json(value)

@@ -90,11 +90,17 @@ def _as_list(value: Any) -> Any:
     return {"dtype": value.dtype, "shape": list(value.shape), "data": value.data}
 
 
+def _as_item(value: Any) -> Any:
+    made = value.item()
+    # The widest floats have no type of Python's own.
+    return made if type(made) is not type(value) else complex(made) if made.imag else float(made)
+
+
 ROWS = (
     Row(
         "tensor",
         _encode_array,
-        later="numpy.ndarray",
+        later="numpy.ndarray numpy.memmap",
         code=TENSOR,
         decode=_decode_tensor,
         plain=_as_list,
@@ -113,6 +119,6 @@ ROWS = (
         later="numpy.generic",
         lossy=True,
         doubt=_is_odd,
-        plain=lambda value: value.item(),
+        plain=_as_item,
     ),
 )

@@ -30,11 +30,17 @@ _INSTEAD = {
     "send its path, and open it there": (
         "TextIOWrapper BufferedReader BufferedWriter BufferedRandom FileIO"
     ),
-    "the protocol has no such extension": "ExtType Timestamp",
+    "send .data": "ExtType",
+    "send [start, stop, step]": "slice",
+    "send vars()": "SimpleNamespace Namespace",
+    "only slither.Beam(by_value=True) carries such objects": (
+        "function builtin_function_or_method method partial partialmethod"
+    ),
 }
 _HINTS = {name: hint for hint, names in _INSTEAD.items() for name in names.split()}
 # The same names mean other things in these packages.
 _PACKAGES = {
+    ("msgpack", "Timestamp"): "send .to_datetime()",
     ("torch", "Tensor"): "send .detach().cpu().numpy()",
     ("torch", "Parameter"): "send .detach().cpu().numpy()",
     ("polars", "LazyFrame"): "send .collect()",
@@ -56,8 +62,13 @@ def reason(value: object) -> str:
 
 
 def _of_kind(value: object, kind: type) -> str:
+    package = kind.__module__.partition(".")[0]
     if isinstance(value, type):
         return "send its name"
-    if any(one.__name__ == "PurePath" for one in kind.__mro__):
+    if isinstance(value, BaseException):
+        return "send str() or .args"
+    if any(one.__name__ == "PurePath" for one in kind.__mro__) or kind.__name__.endswith("DType"):
         return "send str()"
+    if package in ("pandas", "numpy") and hasattr(kind, "tolist"):
+        return "send .tolist()"
     return f"send {_DATA}, or slither.register the type"

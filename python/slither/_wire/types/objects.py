@@ -21,6 +21,12 @@ def _encode_dict(value: dict[Any, Any]) -> dict[Any, Any]:
     return dict(value.items())
 
 
+def _as_base64(value: Any) -> str:
+    from base64 import b64encode
+
+    return b64encode(value).decode()
+
+
 # Subclasses of what a packer takes by itself go as their base.
 _BASES: tuple[tuple[type, Any], ...] = (
     (int, encode_int),
@@ -38,6 +44,7 @@ BASES = tuple(
         (base,),
         lossy=True,
         doubt=None if base in (list, dict) else always,
+        plain=_as_base64 if base in (bytes, bytearray) else None,
     )
     for base, encode in _BASES
 )

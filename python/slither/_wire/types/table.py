@@ -25,7 +25,7 @@ from slither._wire.types import (
     uuids,
 )
 from slither._wire.types.hints import reason
-from slither._wire.types.row import RefusedError, Row, always
+from slither._wire.types.row import RefusedError, Row, always, named
 
 T = TypeVar("T")
 
@@ -148,6 +148,23 @@ def plain(value: Any) -> Any:
     """Return what a packer takes for a value that it does not take by itself."""
     kind = type(value)
     return (ROWS.get(kind) or find(kind)).encode(value)
+
+
+def as_json(value: Any) -> Any:
+    """Return what JSON has a type for, in place of a value for which it has none.
+
+    It may have parts that are any values. Raises TypeError for what can't be sent.
+
+    >>> from datetime import timedelta
+    >>> as_json(timedelta(minutes=1)), as_json({3, 1}), as_json(b"ab")
+    (60.0, [1, 3], 'YWI=')
+    """
+    row = find(type(value))
+    if row is REFUSED:
+        raise TypeError(f"{named(value)} can't be written as JSON")
+    if row.plain is not None:
+        return row.plain(value)
+    return row.encode(value) if row.lossy and not row.code else str(value)
 
 
 def _settled(member: Any) -> Any:

@@ -127,7 +127,7 @@ def row_of(
             why = f"what {kind.__qualname__} is registered with could not encode it: "
             raise RefusedError(f"{why}{type(error).__name__}: {error}") from error
 
-    row = Row("tagged", encoded, (kind,), holds=True, doubt=always)
+    row = Row("tagged", encoded, (kind,), holds=True, doubt=always, plain=encode)
     with _lock:
         other = _names.get(name)
         if other is not None and not _is_same(other[0].types[0], kind):
