@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -276,3 +277,38 @@ class TestAPipe:
         assert [row["kind"] for row in outputs["default"]] == ["Point", "Point"]
         assert outputs.summary is not None
         assert outputs.summary.errors == {"PayloadError": 1}
+
+
+class TestByValue:
+    @pytest.fixture(scope="class")
+    def by_value(self, escript: Path) -> Iterator[slither.Beam]:
+        with slither.Beam(workers=1, by_value=True) as started:
+            yield started
+
+    def test_a_function_of_its_own_gets_and_gives_its_types(self, by_value: slither.Beam) -> None:
+        @dataclass
+        class Local:
+            x: float
+            points: list[Point]
+
+        def moved(local: Local) -> Local:
+            assert type(local) is Local, local
+            return Local(local.x + 1, local.points)
+
+        data: Any = {"x": 1, "points": [{"x": 2}]}
+        expected = Local(2, [Point(2)])
+        assert by_value.submit(moved, data).result() == expected
+        assert list(by_value.map(moved, [data, Local(1, [Point(2)])])) == [expected] * 2
+        data["points"][0]["x"] = "far"
+        [error] = by_value.map(moved, [data], on_error="return")
+        assert str(error) == 'payload.points[0].x: float expected, not the str "far"'
+
+    def test_an_object_that_only_looks_alike_is_taken(self, by_value: slither.Beam) -> None:
+        class Duck:
+            x = 5.0
+
+        duck: Any = Duck()
+        assert by_value.submit(typed.one, duck).result() == Out("Duck", 5.0)
+        with slither.Executor(beam=by_value) as executor:
+            assert executor.submit(typed.one, duck).result() == Out("Duck", 5.0)
+            assert list(executor.map(typed.one, [duck])) == [Out("Duck", 5.0)]

@@ -10,10 +10,12 @@ import contextlib
 import dataclasses
 import enum
 import fractions
+import gc
 import ipaddress
 import os
 import sys
 import typing
+import weakref
 from collections import abc
 from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
@@ -171,6 +173,13 @@ class Checked:
     n: pydantic.PositiveInt
 
 
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+    colour: Colour
+    keys: tuple[Key, ...] = ()
+    n: int = 0
+
+
 class Struct(msgspec.Struct, rename="camel"):
     my_x: float
     point: Point | None = None
@@ -234,6 +243,7 @@ FITS: list[tuple[Any, Any, Any]] = [
     (Model, {"my_x": 1, "points": [{"x": 1}], "inner": {"my_x": 2}}, None),
     (Model, {"myX": 1}, Model(myX=1)),
     (Checked, {"n": 1}, Checked(1)),
+    (Strict, {"colour": "red", "keys": [{"id": 1}]}, Strict(colour=Colour.RED, keys=(Key(1),))),
     (Struct, {"myX": 1, "point": {"x": 1}, "path": "a", "inner": {"myX": 2}}, None),
     (Row, ["row", 1, "b"], Row(1, "b")),
     (Colour, "red", Colour.RED),
@@ -341,14 +351,22 @@ def test_the_parts_of_records_are_of_their_types() -> None:
     assert (struct.point, struct.path, struct.array is array) == (P1, Path("a"), True)
     many = form_of(collections.defaultdict[str, list[Point]]).convert({"a": [{"x": 1}]})
     assert (many["a"], many["b"]) == ([P1], [])
-    assert list(form_of(abc.Iterator[Point]).convert([{"x": 1}])) == [P1]
+    assert form_of(abc.Iterator[Point]).convert([{"x": 1}]) == [P1]
 
 
 AS_IT_IS: list[Any] = [
     *(int, float, str, bool, bytes, complex, None, object, Any, dict, list),
     *(list[int], dict[str, list[float]], int | None, Optional[str], Union[int, str]),
     *(UserId, Literal["a", 1], T, Number, type[int], abc.Callable[[int], str], "nowhere.Type"),
-    *(np.ndarray, np.float64, Unknown, list[Unknown], abc.Hashable, abc.Sequence[int]),
+    *(
+        np.ndarray,
+        np.float64,
+        Unknown,
+        list[Unknown],
+        abc.Hashable,
+        abc.Sequence[int],
+        abc.Iterator[int],
+    ),
     *(Annotated[int, 3], typing.List, typing.Dict, ClassVar[int], list["Unknown"]),
     *(Odder, {"a": 1}, 3, ...),
 ]
@@ -391,6 +409,7 @@ FAILS: list[tuple[Any, Any, str]] = [
     (Pair, {"left": 1}, "payload.point: it is missing, and Pair needs it"),
     (Shop, {"_id": "a"}, 'payload._id: int expected, not the str "a"'),
     (Checked, {"n": 0}, "payload.n: Input should be greater than 0"),
+    (Strict, {"colour": "red", "n": "3"}, "payload.n: Input should be a valid integer"),
     (Struct, {"myX": 1, "point": {"x": "k"}}, "payload.point.x: Expected `float`, got `str`"),
     (Struct, {}, "payload: Object missing required field `myX`"),
     (date, "tomorrow", 'payload: a date expected, not the str "tomorrow"'),
@@ -483,6 +502,37 @@ def test_a_function_that_closes_over_its_types() -> None:
     convert = functions.of_item(function)
     assert convert is not None
     assert convert({"n": 1}) == Inner(1)
+
+
+class Duck:
+    x, y = 1.0, 2.0
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        *(Point, Colour, Path, date, Decimal, Pair, Fields, Model, Struct, Point | int, Name),
+        *(set[int], tuple[int, int], Literal[Colour.RED], bytearray, dict[str, Point]),
+        collections.Counter[str],
+    ],
+)
+def test_an_object_that_is_no_data_is_taken_as_it_is(annotation: Any) -> None:
+    duck = Duck()
+    assert form_of(annotation).convert(duck) is duck
+    assert form_of(list[annotation]).convert([duck]) == [duck]
+    assert form_of(annotation | None).convert(duck) is duck
+
+
+def test_a_function_that_nobody_has_any_more_is_not_kept() -> None:
+    def function(row: Any) -> None: ...
+
+    function.__annotations__ = {"row": Point, "return": Point}
+    assert functions.of_item(function) is not None
+    assert functions.of_result(function, "item") is not None
+    held = weakref.ref(function)
+    del function
+    gc.collect()
+    assert held() is None
 
 
 class Methods:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from slither._typed.form import EXACT, LOOSE, NEVER, POOR, Build, Form
 from slither._typed.hints import kind_of
-from slither._typed.mismatch import Mismatch, expected, said, step_of
+from slither._typed.mismatch import Mismatch, expected, refused, said, step_of
 
 _LISTED = (list, tuple)
 _ITERATED = (list, tuple, set, frozenset)
@@ -39,8 +39,8 @@ _KINDS: dict[object, _Kind] = {
     abc.Collection: _Kind("Collection", _ITERATED, _ITERATED, list, False),
     abc.Iterable: _Kind("Iterable", _ITERATED, _ITERATED, list, False),
     abc.Container: _Kind("Container", _ITERATED, _ITERATED, list, False),
-    abc.Iterator: _Kind("Iterator", _LISTED, (), iter),
-    abc.Generator: _Kind("Iterator", _LISTED, (), iter),
+    abc.Iterator: _Kind("Iterator", _LISTED, _LISTED, list, False),
+    abc.Generator: _Kind("Generator", _LISTED, _LISTED, list, False),
     collections.deque: _Kind(
         "deque", (*_LISTED, collections.deque), (collections.deque,), collections.deque
     ),
@@ -90,7 +90,7 @@ def _row(kind: _Kind, part: Form) -> Form:
             # A class derived from one of them, of an object that did not cross as data.
             own = next((one for one in takes if isinstance(value, one)), None)
             if own is None:
-                raise expected(name, value)
+                return refused(name, value)
         if not part.changes and own in keeps:
             if not part.is_any:
                 _check(part, value)
@@ -141,7 +141,9 @@ def _tuple(inner: tuple[object, ...], build: Build) -> Form:
     converts = [part.convert for part in parts]
 
     def convert(value: Any) -> Any:
-        if not isinstance(value, _LISTED) or len(value) != len(converts):
+        if not isinstance(value, _LISTED):
+            return refused(name, value)
+        if len(value) != len(converts):
             raise expected(name, value)
         made: list[Any] = []
         try:
@@ -183,7 +185,7 @@ def _mapping(
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise expected(shown, value)
+            return refused(shown, value)
         made = value if any_entry else _entries(keys, values, value)
         if make is not None:
             return value if isinstance(value, own) and not changes else _made(name, make, made)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from slither._typed.form import LOST, NEVER, OWN, POOR, Build, Form
-from slither._typed.mismatch import Mismatch, said, step_of
+from slither._typed.mismatch import Mismatch, is_data, said, step_of
 
 # What msgspec says of where a value was: behind the reason, with "$" for the outermost value.
 _WHERE = re.compile(r"(?P<reason>.*) - at `(?P<what>key in )?\$(?P<path>.*)`", re.DOTALL)
@@ -24,14 +24,14 @@ def form_of(kind: type, annotation: object, build: Build) -> Form | None:
     if hasattr(kind, "__struct_fields__") and "msgspec" in sys.modules:
         return _of_msgspec(kind, annotation, build)
     if hasattr(kind, "model_validate") and hasattr(kind, "__pydantic_validator__"):
-        return _of_pydantic(kind, kind.model_validate)
+        return _of_pydantic(kind, kind.model_validate, build)
     if hasattr(kind, "__pydantic_validator__"):
         from pydantic import TypeAdapter
 
-        return _of_pydantic(kind, TypeAdapter(kind).validate_python)
+        return _of_pydantic(kind, TypeAdapter(kind).validate_python, build)
     if hasattr(kind, "parse_obj") and hasattr(kind, "__fields__"):
         # A model of pydantic 1, or of pydantic.v1.
-        return _of_pydantic(kind, kind.parse_obj)
+        return _of_pydantic(kind, kind.parse_obj, build)
     return None
 
 
@@ -39,7 +39,7 @@ def _form(kind: Any, make: Callable[[Any], Any], needed: frozenset[str]) -> Form
     name = kind.__name__
 
     def convert(value: Any) -> Any:
-        return value if isinstance(value, kind) else make(value)
+        return value if isinstance(value, kind) or not is_data(value) else make(value)
 
     def fit(value: Any) -> float:
         if isinstance(value, kind):
@@ -84,19 +84,32 @@ def _of_theirs(error: Exception) -> Mismatch:
     return mismatch
 
 
-def _of_pydantic(kind: Any, validate: Callable[..., Any]) -> Form:
+def _of_pydantic(kind: Any, validate: Callable[..., Any], build: Build) -> Form:
     fields = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "__fields__", {})
     # What was a model goes by the names of its fields, and other data may go by their aliases.
     by_name = "by_name" in inspect.signature(validate).parameters
     options = {"by_name": True, "by_alias": True} if by_name else {}
 
+    config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", {})
+    is_strict = isinstance(config, dict) and config.get("strict") is True
+
     def make(value: Any) -> Any:
+        if is_strict and isinstance(value, dict):
+            # It takes no text for a member of an Enum, which is what such a member is sent as.
+            value = {key: _part(fields.get(key), item, build) for key, item in value.items()}
         try:
             return validate(value, **options)
         except Exception as error:  # noqa: BLE001 - theirs, or of a validator of the user's
             raise _refusal(kind.__name__, error) from error.__cause__
 
     return _form(kind, make, frozenset(_needed(fields)))
+
+
+def _part(field: Any, value: Any, build: Build) -> Any:
+    try:
+        return value if field is None else build(field.annotation).convert(value)
+    except Mismatch:
+        return value
 
 
 def _needed(fields: dict[str, Any]) -> Iterator[str]:

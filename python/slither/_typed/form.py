@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from slither._typed.mismatch import expected
+from slither._typed.mismatch import refused
 
 Convert = Callable[[Any], Any]
 """Returns the value as the type's own, or raises :class:`slither._typed.mismatch.Mismatch`."""
@@ -87,7 +87,7 @@ def leaf(
     def convert(value: Any) -> Any:
         if isinstance(value, known):
             return value
-        raise expected(name, value)
+        return refused(name, value)
 
     def fit(value: Any) -> float:
         if type(value) in exact:

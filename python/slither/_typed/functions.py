@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -122,12 +123,29 @@ def each(convert: Typed, values: Iterable[Any]) -> tuple[list[Any], dict[int, Pa
     return made, failed
 
 
+# What was found of each function, as long as that is there: in workers those that came by value
+# come and go, with all that they hold.
+_MOST = 4_096
+_found: weakref.WeakKeyDictionary[object, dict[object, Any]] = weakref.WeakKeyDictionary()
+
+
 def _kept(find: Callable[[Function], T], function: Function) -> T:
+    # A method is an object that is made anew each time, of a function that stays.
+    holder = getattr(function, "__func__", function)
+    key = find, holder is function
     try:
-        return find(function)
+        known = _found.get(holder)
+        if known is None:
+            if len(_found) >= _MOST:
+                _found.clear()
+            known = _found[holder] = {}
     except TypeError:
-        # It can't be hashed, so nothing is kept of it.
-        return find.__wrapped__(function)  # type: ignore[attr-defined,no-any-return]
+        # It can't be hashed, or referred to weakly: nothing is kept of it.
+        return find(function)
+    if key not in known:
+        known[key] = find(function)
+    found: T = known[key]
+    return found
 
 
 def _signature(function: Function) -> Signature | None:
@@ -176,7 +194,6 @@ def _rooted(convert: Typed, value: Any, root: str) -> Any:
         raise PayloadError(root, _DEEP) from None
 
 
-@functools.lru_cache(maxsize=1_024)
 def _of_item(function: Function) -> Typed | None:
     said = _signature(function)
     if said is None:
@@ -187,7 +204,6 @@ def _of_item(function: Function) -> Typed | None:
     return None if parameter is None else _door(parameter.annotation, "payload")
 
 
-@functools.lru_cache(maxsize=1_024)
 def _of_list(function: Function) -> Typed | None:
     said = _signature(function)
     if said is None:
@@ -199,7 +215,6 @@ def _of_list(function: Function) -> Typed | None:
     return None if parameter is None else _door(of_rows(parameter.annotation), "payload")
 
 
-@functools.lru_cache(maxsize=1_024)
 def _of_call(function: Function) -> Arguments | None:
     said = _signature(function)
     if said is None:
@@ -223,7 +238,6 @@ def _of_call(function: Function) -> Arguments | None:
     return Arguments(positional, named, (more, rest)) if found else None
 
 
-@functools.lru_cache(maxsize=1_024)
 def _result_of_item(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited
 
@@ -231,7 +245,6 @@ def _result_of_item(function: Function) -> Typed | None:
     return None if said is None else _door(of_awaited(said.result), RESULT)
 
 
-@functools.lru_cache(maxsize=1_024)
 def _result_of_list(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited, of_rows
 
@@ -239,7 +252,6 @@ def _result_of_list(function: Function) -> Typed | None:
     return None if said is None else _door(of_rows(of_awaited(said.result)), RESULT)
 
 
-@functools.lru_cache(maxsize=1_024)
 def _result_of_parts(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited, of_rows
 

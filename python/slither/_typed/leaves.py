@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slither._typed.form import EXACT, LOOSE, LOST, NEVER, OWN, TEXT, Form, leaf
-from slither._typed.mismatch import Mismatch, article, expected, listed
+from slither._typed.mismatch import Mismatch, article, expected, listed, refused
 
 # What stands for a type by the rules of typing: a bool is an int, an int a float.
 _NUMBERS: dict[type, tuple[type, ...]] = {
@@ -89,7 +89,7 @@ def literal(values: tuple[object, ...]) -> Form:
         for one in plain:
             if _is_same(value, one):
                 return one
-        raise expected(name, value)
+        return refused(name, value)
 
     def fit(value: Any) -> float:
         try:
@@ -124,7 +124,7 @@ def _text(
                 return make(value)
             except Exception as error:
                 raise expected(article(name), value) from error
-        raise expected(name, value)
+        return refused(name, value)
 
     def fit(value: Any) -> float:
         if isinstance(value, own):
@@ -162,7 +162,7 @@ def _of_bytes(kind: type) -> Form:
             return kind(value)
         if isinstance(value, kind):
             return value
-        raise expected(name, value)
+        return refused(name, value)
 
     def fit(value: Any) -> float:
         return OWN if isinstance(value, kind) else LOOSE if isinstance(value, bytes) else NEVER
@@ -183,8 +183,7 @@ def _enum(kind: type[enum.Enum]) -> Form:
         if type(value) is list and (found := _by_list(kind, value)) is not None:
             return found
         known = listed([member.value for member in kind])
-        fault = expected(article(kind.__name__), value)
-        raise Mismatch(f"{fault.reason}; there are {known}")
+        return refused(article(kind.__name__), value, f"; there are {known}")
 
     def fit(value: Any) -> float:
         if isinstance(value, kind):
@@ -219,7 +218,7 @@ def _subclass(kind: type, base: type) -> Form:
             return value
         if isinstance(value, base):
             return kind(value)
-        raise expected(name, value)
+        return refused(name, value)
 
     def fit(value: Any) -> float:
         return OWN if isinstance(value, kind) else LOST if type(value) is base else NEVER

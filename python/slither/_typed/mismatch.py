@@ -6,9 +6,15 @@ conversion, in a worker or in a program, makes a :class:`slither.PayloadError` o
 
 from __future__ import annotations
 
+from typing import Any
+
 from slither._errors import PayloadError
 
 _LONGEST = 60
+# The packages whose values cross as data.
+_DATA = frozenset(
+    {"builtins", "datetime", "decimal", "uuid", "pathlib", "zoneinfo", "numpy", "pandas"}
+) | {"pyarrow", "polars", "slither"}
 _SCALARS = (str, bytes, bool, int, float, complex)
 
 
@@ -49,6 +55,21 @@ def expected(what: str, value: object) -> Mismatch:
     ('int expected, not the str "three"', 'Point expected, not None')
     """
     return Mismatch(f"{what} expected, not {shown(value)}")
+
+
+def is_data(value: object) -> bool:
+    """Tell whether a value is one that crosses as data."""
+    return type(value).__module__.partition(".")[0] in _DATA
+
+
+def refused(what: str, value: Any, more: str = "") -> Any:
+    """Raise for data that are another than what was expected; return any other object as it is.
+
+    What came by value, or by a type that somebody has registered, is what its sender had.
+    """
+    if is_data(value):
+        raise Mismatch(f"{expected(what, value).reason}{more}")
+    return value
 
 
 def shown(value: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from slither._typed.form import LOST, NEVER, OWN, POOR, Build, Convert, Form
 from slither._typed.generic import SELF, substituted, variables, wrappers
 from slither._typed.hints import of_class
-from slither._typed.mismatch import Mismatch, expected, said, step_of
+from slither._typed.mismatch import Mismatch, refused, said, step_of
 
 _MISSING = object()
 
@@ -130,7 +130,7 @@ def _record(kind: type, fields: Sequence[Field]) -> Form:
         if type(value) is not dict:
             if isinstance(value, kind):
                 return value
-            raise expected(name, value)
+            return refused(name, value)
         given: dict[str, Any] = {}
         key = ""
         try:
@@ -212,7 +212,7 @@ def _typed_dict(kind: Any, arguments: tuple[object, ...], build: Build) -> Form:
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise expected(name, value)
+            return refused(name, value)
         made = dict(value) if changes else value
         key = ""
         try:
@@ -262,7 +262,7 @@ def _named_tuple(kind: Any, arguments: tuple[object, ...], build: Build) -> Form
         elif isinstance(value, list | tuple):
             raise Mismatch(f"{name} has {len(fields)} fields, not {len(value)}")
         else:
-            raise expected(name, value)
+            return refused(name, value)
         given: dict[str, Any] = {}
         for field, item in pairs:
             try:

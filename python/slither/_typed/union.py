@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from slither._typed.form import NEVER, OWN, Form
-from slither._typed.mismatch import Mismatch, expected
+from slither._typed.mismatch import Mismatch, refused
 
 _NONE = type(None)
 
@@ -45,7 +45,7 @@ def form_of(members: tuple[Form, ...]) -> Form:
                 mismatch.name = others[place].name
                 failed.append(mismatch)
         if not failed:
-            raise expected(name, value)
+            return refused(name, value)
         if len(failed) == 1:
             raise failed[0]
         told = "; ".join(f"{one.name}{one.path}: {one.reason}" for one in failed)
