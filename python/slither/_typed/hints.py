@@ -8,6 +8,8 @@ costs its own annotation and no other.
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import importlib
 import inspect
 import sys
 import types
@@ -111,7 +113,7 @@ def resolved(annotation: object, owner: object) -> object:
     if annotation is None:
         return type(None)
     alone = types.SimpleNamespace(__annotations__={"one": annotation})
-    module = sys.modules.get(str(getattr(owner, "__module__", None)))
+    module = _module(str(getattr(owner, "__module__", None)))
     # What is imported for type checkers alone is mostly one of these.
     known = {**vars(typing), **vars(collections.abc)}
     space = {**known, **(getattr(owner, "__globals__", None) or vars(module or typing))}
@@ -120,6 +122,14 @@ def resolved(annotation: object, owner: object) -> object:
         return typing.get_type_hints(alone, space, names, include_extras=True)["one"]
     except Exception as error:  # noqa: BLE001 - the user's own text
         return Unread(_annotations.shown(annotation), f"{type(error).__name__}: {error}")
+
+
+def _module(name: str) -> types.ModuleType | None:
+    # What came by value may be of a module that its worker has not imported yet.
+    if name not in sys.modules and name != "__main__":
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    return sys.modules.get(name)
 
 
 def _own_names(owner: object) -> dict[str, object]:
