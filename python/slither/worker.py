@@ -54,7 +54,7 @@ from slither._tables import KINDS, FrameKind
 from slither._takes import mark_batch, mark_frame
 from slither._typed.functions import mark as mark_typed
 from slither._types import Payload
-from slither._worker import current, registry, sessions
+from slither._worker import current, reads, registry, sessions
 from slither._worker.current import Context
 from slither._worker.failure import Failure
 
@@ -81,13 +81,25 @@ _LoadT = TypeVar("_LoadT", bound=Callable[[Payload], dict[str, Payload]])
 
 
 @overload
-def batch_handler(target: _F, /, *, as_: FrameKind | None = ..., typed: bool = ...) -> _F: ...
+def batch_handler(
+    target: _F, /, *, as_: FrameKind | None = ..., typed: bool = ..., writable: bool = ...
+) -> _F: ...
 @overload
 def batch_handler(
-    target: str | None = None, /, *, as_: FrameKind | None = ..., typed: bool = ...
+    target: str | None = None,
+    /,
+    *,
+    as_: FrameKind | None = ...,
+    typed: bool = ...,
+    writable: bool = ...,
 ) -> Callable[[_F], _F]: ...
 def batch_handler(
-    target: _F | str | None = None, /, *, as_: FrameKind | None = None, typed: bool = True
+    target: _F | str | None = None,
+    /,
+    *,
+    as_: FrameKind | None = None,
+    typed: bool = True,
+    writable: bool = True,
 ) -> _F | Callable[[_F], _F]:
     """Register a function of a list of items as a command, under its own name or the one given.
 
@@ -97,8 +109,10 @@ def batch_handler(
     is. It gets items as its annotations say, objects of dataclasses and the like in place of
     their data; with ``typed=False`` it gets the data. With ``as_``, ``"pandas"``, ``"polars"`` or
     ``"arrow"``, it gets the batch as one frame of that package, whose rows are the items, and
-    gives a frame, a column or a list with a result for each row. Raises ValueError when another
-    function has the name; the same function may be imported again.
+    gives a frame, a column or a list with a result for each row. It may write into the NumPy
+    arrays that it gets, which are copies of its own; with ``writable=False`` they can only be
+    read, and are not copied. Raises ValueError when another function has the name; the same
+    function may be imported again.
 
     >>> @batch_handler("score")
     ... def score(items: list[float]) -> list[float]:
@@ -115,29 +129,39 @@ def batch_handler(
         name = target
 
         def register(function: _F) -> _F:
-            return _batch(function, name, as_, typed)
+            return _batch(function, name, as_, typed, writable)
 
         return register
     if not callable(target):
         raise TypeError(f"batch_handler takes a function or a name, not {target!r}")
-    return _batch(target, None, as_, typed)
+    return _batch(target, None, as_, typed, writable)
 
 
-def _batch(function: _F, name: str | None, as_: FrameKind | None, typed: bool) -> _F:
+def _batch(
+    function: _F, name: str | None, as_: FrameKind | None, typed: bool, writable: bool
+) -> _F:
     if as_ is not None:
         mark_frame(function, as_)
+    mark_typed(function, typed)
+    reads.mark(function, writable)
     called = getattr(function, "__name__", type(function).__name__)
     registry.add_command(called if name is None else name, function)
     mark_batch(function)
-    mark_typed(function, typed)
     return function
 
 
 @overload
-def item_handler(target: _F, /, *, concurrency: int = ..., typed: bool = ...) -> _F: ...
+def item_handler(
+    target: _F, /, *, concurrency: int = ..., typed: bool = ..., writable: bool = ...
+) -> _F: ...
 @overload
 def item_handler(
-    target: str | None = None, /, *, concurrency: int = ..., typed: bool = ...
+    target: str | None = None,
+    /,
+    *,
+    concurrency: int = ...,
+    typed: bool = ...,
+    writable: bool = ...,
 ) -> Callable[[_F], _F]: ...
 def item_handler(
     target: _F | str | None = None,
@@ -145,6 +169,7 @@ def item_handler(
     *,
     concurrency: int = registry.CONCURRENCY,
     typed: bool = True,
+    writable: bool = True,
 ) -> _F | Callable[[_F], _F]:
     """Register a function of one item, whose exception fails that item and no other.
 
@@ -166,12 +191,12 @@ def item_handler(
     if concurrency < 1:
         raise ValueError(f"concurrency is 1 or more, not {concurrency!r}")
     if target is not None and not isinstance(target, str):
-        return batch_handler(_mark(target, concurrency), typed=typed)
+        return batch_handler(_mark(target, concurrency), typed=typed, writable=writable)
     name = target
 
     def register(function: _F) -> _F:
         marked = _mark(function, concurrency)
-        return batch_handler(name, typed=typed)(marked)
+        return batch_handler(name, typed=typed, writable=writable)(marked)
 
     return register
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +110,30 @@ def dtype_name(dtype: np.dtype[Any]) -> str | None:
     return name if name in SIZES else None
 
 
+class _Thread(threading.local):
+    copies = True
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def on_what_came() -> Iterator[None]:
+    """Have this thread make arrays of the bytes that came, which nobody may write into."""
+    _thread.copies = False
+    try:
+        yield
+    finally:
+        _thread.copies = True
+
+
+def base(data: bytes | bytearray) -> bytes | bytearray:
+    """Return what an array is to stand on: what came, or a copy into which one may write."""
+    return bytearray(data) if _thread.copies and not isinstance(data, bytearray) else data
+
+
 def decode_tensor(data: bytes | bytearray) -> Tensor | np.ndarray[Any, Any]:
-    """Read the payload of the tensor extension; an array is writable, and keeps a bytearray."""
+    """Read the payload of the tensor extension; an array can be written, and keeps a copy."""
     dtype, shape, start = _read_header(data)
     want = math.prod(shape) * SIZES[dtype]
     if len(data) - start != want:
@@ -121,7 +146,7 @@ def decode_tensor(data: bytes | bytearray) -> Tensor | np.ndarray[Any, Any]:
         kind = numpy.dtype(dtype).newbyteorder("<")
         if want == 0:
             return numpy.empty(shape, kind)
-        own = data if isinstance(data, bytearray) else bytearray(data)
+        own = base(data)
         return numpy.frombuffer(own, kind, offset=start).reshape(shape)
     except (ValueError, OverflowError) as error:
         raise DecodeError(f"the tensor's shape {shape} is too large: {error}") from None

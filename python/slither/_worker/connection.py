@@ -18,7 +18,7 @@ from slither._types import Payload
 from slither._wire import build, frames
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import current, signals
+from slither._worker import current, reads, signals
 from slither._worker.patience import Patience
 from slither._worker.questions import Questions
 from slither._worker.reading import Reader
@@ -180,7 +180,7 @@ class Link:
     def take(self, body: bytes | bytearray) -> None:
         """Take a frame other than a reply."""
         began = time.perf_counter_ns()
-        got = frames.parse(body, current.codec)
+        got = reads.parse(body, current.codec)
         if isinstance(got, frames.Call):
             if current.objects is not None and current.objects.met():
                 current.sealed.add(got.id)

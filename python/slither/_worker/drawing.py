@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from slither._wire import build
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
-from slither._worker import current, cursors, fitted, forked, given, sessions, signals, tabular
+from slither._worker import (
+    current,
+    cursors,
+    fitted,
+    forked,
+    given,
+    reads,
+    sessions,
+    signals,
+    tabular,
+)
 from slither._worker.chunk import Chunk, early
 from slither._worker.cursors import Cursor
 from slither._worker.errors_out import exception_error
@@ -74,6 +84,7 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
             raise TargetError(describe("cancelled", message))
         return found
     function, opens = handler or resolve(call.target), current.opener(call)
+    reads.settle(call, function)
     if call.target[0] == "apply":
         return Cursor(call, fitted.opening(fitted.called(function), opens), exception_error)
     tabular.refuse_many(call, function)

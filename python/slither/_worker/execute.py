@@ -20,6 +20,7 @@ from slither._worker import (
     fitted,
     forked,
     given,
+    reads,
     registry,
     signals,
     tabular,
@@ -58,6 +59,7 @@ def answer(
     try:
         with signals.Running():
             handler = handler or resolve(call.target)
+            reads.settle(call, handler)
             began = time.perf_counter_ns()
             results = _run(handler, call, line)
         if type(results) is not list and isinstance(results, Generator | AsyncGenerator):

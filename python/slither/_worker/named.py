@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from slither._errors import NotImportable
 from slither._typed.functions import called
 from slither._types import Payload
+from slither._worker import reads
 from slither._worker.targets import TargetError, resolve
 
 
@@ -22,4 +23,6 @@ def call(
         function = resolve(["apply", module, name])
     except TargetError as error:
         raise NotImportable(str(error)) from None
+    if reads.says(function):
+        reads.close([arguments, named])
     return called(function)(*arguments, **named)

@@ -15,7 +15,7 @@ import warnings
 from typing import Any
 
 from slither._errors import DecodeError
-from slither._wire.tensor import ALIGNMENT, MAX_RANK, BadTensorError, Tensor
+from slither._wire.tensor import ALIGNMENT, MAX_RANK, BadTensorError, Tensor, base
 
 _SIMPLE = re.compile(r"[<|][a-zA-Z][0-9]*(\[[0-9]*[a-zA-Z]+\])?")
 _LONGEST = 65_535
@@ -102,7 +102,7 @@ def _header(text: str, size: int, shape: tuple[int, ...]) -> bytes:
 
 
 def decode_array(data: bytes | bytearray) -> Any:
-    """Read it: an array, which is writable and keeps a bytearray, or a scalar of rank 0."""
+    """Read it: an array, which can be written and keeps a copy, or a scalar of rank 0."""
     text, size, shape, start = _read_header(data)
     if len(data) - start != math.prod(shape) * size:
         raise DecodeError(
@@ -119,8 +119,7 @@ def decode_array(data: bytes | bytearray) -> Any:
         if len(data) == start:
             made = numpy.empty(shape, dtype)
         else:
-            own = data if isinstance(data, bytearray) else bytearray(data)
-            made = numpy.frombuffer(own, dtype, offset=start).reshape(shape)
+            made = numpy.frombuffer(base(data), dtype, offset=start).reshape(shape)
     except (ValueError, OverflowError, MemoryError) as error:
         raise DecodeError(f"the array's shape {shape} is too large: {error}") from None
     return made[()] if not shape and dtype.kind in _SCALARS else made
