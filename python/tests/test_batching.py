@@ -57,6 +57,16 @@ def test_what_is_left_is_shared_out(workers: int, size: int, left: int) -> None:
         left -= batch
 
 
+def test_items_that_are_quick_make_no_crumbs() -> None:
+    made = settled(1_000, 2, 12_500)
+    left, batches = 1_903, []
+    while left:
+        batches.append(made.next(left, ended=True, paused=False))
+        made.went(batches[-1], 1)
+        left -= batches[-1]
+    assert batches == [952, 500, 451]
+
+
 def settled(most: int, workers: int, size: int) -> Batching:
     """Batches of a size that an answer has shown to be the right one."""
     made = Batching(None, most, workers)

@@ -32,8 +32,19 @@ defmodule Slither.Dispatch.AutoSizeTest do
 
   test "grows as far as answers show that items are quick" do
     assert AutoSize.measured(auto(), ms(10), 1).size == 2
-    assert AutoSize.measured(auto(), 1, 1).size == 8
-    assert AutoSize.measured(%{auto() | size: 8}, 1, 8).size == 64
+    # As far from the target in the next batch as that is from it.
+    assert AutoSize.measured(auto(), ms(2), 1).size == 5
+    assert AutoSize.measured(auto(), 1, 1).size == 64
+    assert AutoSize.measured(%{auto() | size: 8}, 1, 8).size == 512
+  end
+
+  test "says how many quick items take the time, beyond the largest batch" do
+    quick = auto(max_batch_size: 100)
+    assert AutoSize.whole(quick) == 1
+    found = Enum.reduce(1..9, quick, fn _, auto -> AutoSize.measured(auto, ms(1), 100, 1) end)
+    assert %{size: 100, growing?: false} = found
+    assert AutoSize.whole(found) == 5_000
+    assert AutoSize.whole(AutoSize.measured(auto(), ms(10), 1)) == 2
   end
 
   test "stays within its bounds" do
@@ -78,6 +89,8 @@ defmodule Slither.Dispatch.AutoSizeTest do
       executor_options: [fun: &{:ok, &1}],
       pool: pool,
       batch_size: :auto,
+      # So long that a busy machine is still quick.
+      batch_time: 60_000,
       max_batch_size: 16,
       max_in_flight: 1
     ]
@@ -86,7 +99,7 @@ defmodule Slither.Dispatch.AutoSizeTest do
     assert Enum.map(items, & &1.payload) == Enum.to_list(1..100)
 
     sizes = stops(pool)
-    assert Enum.take(sizes, 4) == [{1, 8}, {8, 16}, {16, 16}, {16, 16}]
+    assert Enum.take(sizes, 4) == [{1, 16}, {16, 16}, {16, 16}, {16, 16}]
   end
 
   defp stops(pool) do

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 # Bytes that may be out, beside the last batch.
 MOST_BYTES = 67_108_864
-# Where nothing more is to be had at once, no batch need be smaller than such a part of the size
-# that was found: workers end within as small a part of the time of a batch.
+# Items of a batch whose size is found, at most.
+_MOST_ITEMS = 1_000
+# Where nothing more is to be had at once, no batch need be smaller than such a part of what
+# takes the time of a batch: workers end within as small a part of the time of a batch.
 _CRUMB = 25
 
 
@@ -34,7 +36,7 @@ class Batching:
         self._finds = size is None
         self._grows = size is None
         self._mark = 0
-        self._size = size or 1
+        self._size = self._whole = size or 1
         self._most = most
         self._workers = workers
         self._out: deque[_Batch] = deque()
@@ -45,8 +47,9 @@ class Batching:
         """Items answered."""
 
     def found(self, size: int) -> None:
-        """Learn how large the next batches are to be."""
+        """Learn how many items take the time of a batch: the next have so many, or the most."""
         if self._finds:
+            self._whole, size = size, min(size, _MOST_ITEMS)
             if size >= 2 * self._size:
                 self._grows, self._mark = True, self.sent
             self._size = size
@@ -73,7 +76,7 @@ class Batching:
             return at_hand
         # No worker gets more than its share, unless that would not be worth a call.
         share = -(-at_hand // self._workers)
-        return min(max(share, self._size // _CRUMB), self._size, at_hand)
+        return min(max(share, self._whole // _CRUMB), self._size, at_hand)
 
     def went(self, count: int, size: int) -> None:
         """Note that a batch of so many items and bytes was sent."""

@@ -11,7 +11,7 @@ defmodule Slither.Driver.MapRun do
   alias Slither.{Context, Item}
   alias Slither.Protocol.{Block, Encoded, Frame}
   alias Slither.Python.Transport
-  alias Slither.Run.{Account, Flow, Mailbox, Plan, Policy}
+  alias Slither.Run.{Account, AutoSize, Flow, Mailbox, Plan, Policy}
 
   @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
   defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0, told: 1]
@@ -139,13 +139,12 @@ defmodule Slither.Driver.MapRun do
   # The driver makes the batches, and hears how large they should be where that is to be found. A
   # little more or less is not worth a frame.
   defp tell_size(%{told: told} = state) do
-    case Flow.found(state.flow) do
-      {%{size: size}, _workers} when abs(size - told) * @step > told ->
-        Transport.write(state.port, Frame.encode!({:more, state.id, size}))
-        %{state | told: size}
-
-      _none_or_near ->
-        state
+    with {auto, _workers} <- Flow.found(state.flow),
+         whole when abs(whole - told) * @step > told <- AutoSize.whole(auto) do
+      Transport.write(state.port, Frame.encode!({:more, state.id, whole}))
+      %{state | told: whole}
+    else
+      _none_or_near -> state
     end
   end
 

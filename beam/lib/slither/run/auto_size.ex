@@ -13,9 +13,8 @@ defmodule Slither.Run.AutoSize do
 
   # The weight of the newest answer in the moving averages.
   @weight 0.3
-  # How many times as large as a batch that was answered the next may be: while its time is known
-  # to stay far below the target, and else.
-  @leap 8
+  # How many times as large as a batch that was answered the next may be, at most and at least.
+  @leap 64
   @step 2
   # What a batch and its results may have together, so that large items make small batches.
   @most_bytes 4_194_304
@@ -76,18 +75,36 @@ defmodule Slither.Run.AutoSize do
     per_item = average(auto.per_item, time / count)
     each = average(auto.bytes, bytes / count)
     ideal = min(ideal(auto.target, per_item, auto.max), ideal(@most_bytes, each, auto.max))
-    growth = if time * @leap * @leap < auto.target, do: @leap, else: @step
     # Batches that were not full are no evidence for a much larger size.
+    growth = if count < auto.size, do: @step, else: growth(auto.target, time)
     shown = max(auto.size, growth * count)
     size = ideal |> min(shown) |> max(auto.min) |> min(auto.max)
     %{auto | per_item: per_item, bytes: each, size: size, growing?: shown < ideal}
   end
+
+  # As many times as large as its time is below what leaves it so far from the target once more: items
+  # may take that many times as long as those before, and are in time.
+  defp growth(target, time),
+    do: (target / max(time, 1)) |> :math.sqrt() |> trunc() |> max(@step) |> min(@leap)
 
   defp average(nil, now), do: now
   defp average(before, now), do: before + @weight * (now - before)
 
   defp ideal(target, per_item, most) when per_item * most <= target, do: most
   defp ideal(target, per_item, _most), do: trunc(target / per_item)
+
+  @doc """
+  How many items would take the target time: more than `size` once that is the largest that there may
+  be. Who makes the batches sees by it what is worth a call.
+  """
+  @spec whole(t) :: pos_integer
+  def whole(%__MODULE__{size: most, max: most, growing?: false, per_item: per_item} = auto)
+      when per_item != nil do
+    quick = min(auto.target / max(per_item, 1), @most_bytes / max(auto.bytes, 1))
+    quick |> trunc() |> max(most)
+  end
+
+  def whole(auto), do: auto.size
 
   @doc "How many items are so many that each worker can have a batch of the size that was found."
   @spec enough(t, pos_integer) :: pos_integer
