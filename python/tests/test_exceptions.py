@@ -302,7 +302,6 @@ TOLD = st.fixed_dictionaries(
         "args": st.lists(VALUES, max_size=3),
         "attributes": st.dictionaries(PATHS, VALUES),
         "notes": st.lists(st.text(max_size=3)),
-        "tuples": st.lists(PATHS),
         "left_out": st.dictionaries(PATHS, st.text(max_size=3)),
         "held": st.dictionaries(PATHS, PLACES),
         "cause": PLACES,

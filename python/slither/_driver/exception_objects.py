@@ -89,12 +89,11 @@ def filled(
     made = new(found, told["message"], parts)
     if made is None:
         return None
-    tuples = told.get("tuples", ())
     try:
         if "args" in told:
             BASE["args"].__set__(made, _arguments(found, told))
         for name, value in told.get("attributes", {}).items():
-            set_attribute(made, name, tuple(value) if name in tuples else value)
+            set_attribute(made, name, value)
         if (found.__module__, name_of(found)) == _HTTP_ERROR:
             _open_http_error(made)
         return made if _is_sound(made) else None
@@ -124,15 +123,13 @@ def _open_http_error(error: BaseException) -> None:
 
 
 def _arguments(found: type[BaseException], told: Told) -> tuple[object, ...]:
-    given, tuples, unsent = told["args"], told.get("tuples", ()), told.get("left_out", {})
+    given, unsent = told["args"], told.get("left_out", {})
     says = next(part for part in mro(found) if "__str__" in space(part))
     plain = len(given) == 1 and says is BaseException
     made: list[object] = []
     for index, value in enumerate(given):
         path = f"args[{index}]"
-        if path in tuples:
-            made.append(tuple(value))
-        elif unsent.get(path, "str") != "str" and isinstance(value, str):
+        if unsent.get(path, "str") != "str" and isinstance(value, str):
             made.append(NotSent(value, told["message"] if plain else value))
         else:
             made.append(value)

@@ -37,7 +37,7 @@ class Singles(Lifetime):
         """Call a function once, in a worker, and return a future for what it returns.
 
         The function is given by reference, as for :meth:`map`; arguments and result cross as all
-        values do, tuples as lists. A coroutine is awaited in the worker. Arguments are read
+        values do. A coroutine is awaited in the worker. Arguments are read
         before this returns; one that can't be sent fails the future. The future can be cancelled
         until a worker has the call, and ended with ``kill()`` from then on. It keeps the Beam
         alive; done callbacks run in a thread of their own, one after the other.

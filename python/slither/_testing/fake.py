@@ -25,7 +25,7 @@ class FakeBeam:
 
     Arguments: ``views``, functions of one argument by name; ``tables``, dicts by name, which
     handlers see as :func:`slither.store.table` and change in place. Keys and values cross as they
-    do to BEAM and back: what can't be sent fails, and tuples come back as lists.
+    do to BEAM and back: what can't be sent fails, and an object with fields comes as a dict.
 
     ``asked`` lists the view calls, ``reported`` the progress, ``logged`` what was logged, and
     ``held`` the runs that got state from :func:`slither.worker.session`; ``cancelled`` is what

@@ -174,6 +174,8 @@ def _plain(value: Payload) -> bytes:
         return b"{" + b"".join(key + part for key, part in pairs) + b"}"
     if isinstance(value, list | tuple):
         return b"[" + b"".join(map(_plain, value)) + b"]"
+    if isinstance(value, set | frozenset):
+        return b"(" + b"".join(sorted(map(_plain, value))) + b")"
     return encode(value)
 
 

@@ -89,7 +89,6 @@ def _is_exception(told: object, count: int) -> bool:
         "args": lambda value: type(value) is list,
         "attributes": lambda value: _is_map_of(value, _is_any),
         "notes": are_strs,
-        "tuples": are_strs,
         "left_out": lambda value: _is_map_of(value, _is_str),
         "held": lambda value: _is_map_of(value, is_place),
         "cause": is_place,

@@ -17,6 +17,7 @@ from slither._types import Payload
 from slither._wire.checks import MAX_EXCEPTIONS
 from slither._wire.codec import decode, encode_once
 from slither._wire.faults import clean
+from slither._wire.types.table import becomes_data
 
 MAX_VALUE = 65_536
 """Bytes of one argument or attribute."""
@@ -188,9 +189,11 @@ class _Parts:
             if place is not None:
                 self._told.setdefault("held", {})[path] = place
                 return _LEFT_OUT
-        elif (sent := self._telling.sent(_headers(value))) is not None:
-            if type(value) is tuple:
-                self._told.setdefault("tuples", []).append(path)
+        elif (
+            # An object that would come as data would have other looks.
+            not becomes_data(type(value))
+            and (sent := self._telling.sent(_headers(value))) is not None
+        ):
             return sent[0]
         self._leave_out(path, value)
         return _LEFT_OUT
@@ -241,7 +244,7 @@ def _is_small(value: object) -> bool:
             left -= len(item)
         elif isinstance(item, memoryview) or type(item).__module__ == "numpy":
             left -= int(getattr(item, "nbytes", 0))
-        elif isinstance(item, list | tuple | dict):
+        elif isinstance(item, list | tuple | dict | set | frozenset):
             left -= len(item)
             if left >= 0:
                 stack += [*item.keys(), *item.values()] if isinstance(item, dict) else item

@@ -28,7 +28,7 @@ defmodule Slither.Protocol.Raised do
 
   defp field?("args", value, _count), do: is_list(value)
   defp field?("attributes", value, _count), do: map?(value, fn _ -> true end)
-  defp field?(name, value, _count) when name in ~w(notes tuples), do: strings?(value)
+  defp field?("notes", value, _count), do: strings?(value)
   defp field?("left_out", value, _count), do: map?(value, &is_binary/1)
   defp field?("held", value, count), do: map?(value, &place?(&1, count))
   defp field?(name, value, count) when name in ~w(cause context), do: place?(value, count)

@@ -144,6 +144,12 @@ def _loaded() -> list[tuple[Row, type]]:
     return found
 
 
+def becomes_data(kind: type) -> bool:
+    """Tell whether objects of a type are sent as the data in them."""
+    row = find(kind)
+    return row.lossy and row.holds
+
+
 def plain(value: Any) -> Any:
     """Return what a packer takes for a value that it does not take by itself."""
     kind = type(value)
