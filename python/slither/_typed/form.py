@@ -29,8 +29,8 @@ class Form:
     """One annotation, as something to convert with."""
 
     __slots__ = (
-        *("changes", "convert", "fit", "has_literal", "keys", "name", "restores", "strange"),
-        "unread",
+        *("changes", "convert", "exact", "fit", "has_literal", "keys", "name", "restores"),
+        *("strange", "unread"),
     )
 
     def __init__(
@@ -52,6 +52,8 @@ class Form:
         self.fit = fit
         self.restores = restores
         self.changes = restores if changes is None else changes
+        self.exact: tuple[type, ...] = ()
+        """Types whose values it leaves as they are, so that nobody need ask it."""
         self.keys: frozenset[str] | None = None
         """The fields, where it is a record."""
         self.has_literal = False
@@ -94,7 +96,9 @@ def leaf(
             return EXACT
         return LOOSE if isinstance(value, known) else NEVER
 
-    return Form(name, convert, fit, restores=restores, changes=False)
+    form = Form(name, convert, fit, restores=restores, changes=False)
+    form.exact = known
+    return form
 
 
 class Later(Form):

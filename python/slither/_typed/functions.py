@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from slither._errors import PayloadError
 
 if TYPE_CHECKING:
+    from slither._typed.door import Arguments
     from slither._typed.hints import Signature
 
 T = TypeVar("T")
@@ -30,7 +31,6 @@ that gives several; one of those where a list of items has several for each.
 MARK = "__slither_typed__"
 """Is False on a function that is to get data as they come."""
 RESULT = "result"
-_DEEP = "it nests deeper than Python may recurse (sys.setrecursionlimit)"
 # Annotations that restore nothing, of functions for which nothing more is to be loaded.
 _PLAIN: frozenset[object] = frozenset(
     {int, float, complex, str, bool, bytes, dict, list, object, None, Any}
@@ -79,36 +79,6 @@ def called(function: Function) -> Function:
     if arguments is None:
         return function
     return lambda *given, **named: function(*arguments.listed(given), **arguments.named(named))
-
-
-class Arguments:
-    """What makes the arguments of one function what its parameters say."""
-
-    def __init__(
-        self, positional: Sequence[Typed | None], named: Mapping[str, Typed], others: _Others
-    ) -> None:
-        self._positional, self._named = positional, named
-        self._more, self._rest = others
-
-    def listed(self, given: Sequence[Any]) -> Sequence[Any]:
-        """Return the positional arguments, converted."""
-        made = []
-        for index, value in enumerate(given):
-            convert = self._positional[index] if index < len(self._positional) else self._more
-            made.append(value if convert is None else _rooted(convert, value, f"args[{index}]"))
-        return made
-
-    def named(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the named arguments, converted."""
-        made = {}
-        for name, value in given.items():
-            convert = self._named.get(name, self._rest)
-            root = f'kwargs["{name}"]'
-            made[name] = value if convert is None else _rooted(convert, value, root)
-        return made
-
-
-_Others: TypeAlias = "tuple[Typed | None, Typed | None]"
 
 
 def each(convert: Typed, values: Iterable[Any]) -> tuple[list[Any], dict[int, PayloadError]]:
@@ -180,18 +150,11 @@ def _convert(annotation: object) -> Typed | None:
 
 def _door(annotation: object, root: str) -> Typed | None:
     convert = _convert(annotation)
-    return None if convert is None else functools.partial(_rooted, convert, root=root)
+    if convert is None:
+        return None
+    from slither._typed.door import door
 
-
-def _rooted(convert: Typed, value: Any, root: str) -> Any:
-    from slither._typed.mismatch import Mismatch
-
-    try:
-        return convert(value)
-    except Mismatch as mismatch:
-        raise mismatch.told(root) from mismatch.__cause__
-    except RecursionError:
-        raise PayloadError(root, _DEEP) from None
+    return door(convert, root)
 
 
 def _of_item(function: Function) -> Typed | None:
@@ -234,8 +197,11 @@ def _of_call(function: Function) -> Arguments | None:
                 positional.append(convert)
             if convert is not None and one.kind is not kinds.POSITIONAL_ONLY:
                 named[one.name] = convert
-    found = any(positional) or bool(named) or more is not None or rest is not None
-    return Arguments(positional, named, (more, rest)) if found else None
+    if not (any(positional) or named or more or rest):
+        return None
+    from slither._typed.door import Arguments
+
+    return Arguments(positional, named, more, rest)
 
 
 def _result_of_item(function: Function) -> Typed | None:

@@ -133,7 +133,9 @@ def _text(
             return LOOSE
         return TEXT if isinstance(value, str) else NEVER
 
-    return Form(name, convert, fit, restores=True)
+    form = Form(name, convert, fit, restores=True)
+    form.exact = own
+    return form
 
 
 def _offset(text: str) -> str:

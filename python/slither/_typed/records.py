@@ -120,9 +120,7 @@ def _of_attrs(kind: type, arguments: tuple[object, ...], build: Build) -> list[F
 def _record(kind: type, fields: Sequence[Field]) -> Form:
     """Return the form of a class that is made of its fields by name."""
     name = kind.__name__
-    early = [
-        (one.name, one.argument, _of_field(one), one.required) for one in fields if not one.late
-    ]
+    early = [_step(one) for one in fields if not one.late]
     late = [(one.name, _of_field(one)) for one in fields if one.late]
     names = [one.name for one in fields]
 
@@ -134,11 +132,13 @@ def _record(kind: type, fields: Sequence[Field]) -> Form:
         given: dict[str, Any] = {}
         key = ""
         try:
-            for key, argument, make, required in early:
+            for key, argument, exact, make, required in early:
                 item = value.get(key, _MISSING)
                 if item is _MISSING:
                     item = value.get(argument, _MISSING)
-                if item is not _MISSING:
+                if type(item) in exact:
+                    given[argument] = item
+                elif item is not _MISSING:
                     given[argument] = make(item)
                 elif required:
                     raise missing(name, value, names, key)
@@ -167,6 +167,10 @@ def _with_fields(form: Form, fields: Sequence[Field]) -> Form:
     form.keys = frozenset(one.name for one in fields)
     form.has_literal = any(one.form.has_literal for one in fields)
     return form
+
+
+def _step(field: Field) -> tuple[str, str, tuple[type, ...], Convert, bool]:
+    return field.name, field.argument, field.form.exact, _of_field(field), field.required
 
 
 def _of_field(field: Field) -> Convert:
@@ -207,7 +211,10 @@ def _typed_dict(kind: Any, arguments: tuple[object, ...], build: Build) -> Form:
         elif "Required" in marks:
             required.add(key)
     fields = [Field(key, key, build(hint), key in required) for key, hint in hints.items()]
-    steps = [(one.name, one.form.convert, one.form.changes, one.required) for one in fields]
+    steps = [
+        (one.name, one.form.exact, one.form.convert, one.form.changes, one.required)
+        for one in fields
+    ]
     changes = any(one.form.changes for one in fields)
 
     def convert(value: Any) -> Any:
@@ -216,8 +223,10 @@ def _typed_dict(kind: Any, arguments: tuple[object, ...], build: Build) -> Form:
         made = dict(value) if changes else value
         key = ""
         try:
-            for key, make, is_new, needed in steps:
+            for key, exact, make, is_new, needed in steps:
                 item = value.get(key, _MISSING)
+                if type(item) in exact:
+                    continue
                 if item is not _MISSING:
                     if is_new:
                         made[key] = make(item)

@@ -88,4 +88,6 @@ def _optional(form: Form, name: str) -> Form:
     def fit(value: Any) -> float:
         return OWN if value is None else form.fit(value)
 
-    return Form(name, convert, fit, restores=form.restores, changes=form.changes)
+    made = Form(name, convert, fit, restores=form.restores, changes=form.changes)
+    made.exact = (*form.exact, type(None)) if form.exact else ()
+    return made
