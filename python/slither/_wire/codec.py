@@ -36,6 +36,8 @@ from slither._wire.walk import encode_slowly
 _MSGPACK_DEPTH = 1_024
 _SHORT = 4_096
 _LEAVES = frozenset({int, float, str, bytes, bool, type(None), bytearray, memoryview})
+# Made once: a union of types is an object, too.
+_KEYED, _LISTED = (dict, set, frozenset), (list, tuple)
 _ROWS = table.ROWS
 
 
@@ -126,16 +128,16 @@ class Codec:
         stack = [value]
         while stack:
             item = stack.pop()
-            if isinstance(item, Timestamp):
-                return True
-            if isinstance(item, dict | set | frozenset):
+            if isinstance(item, _KEYED):
                 if keys.repeats(item, self._convert):
                     return True
                 stack += [key for key in item if type(key) not in _LEAVES]
                 if isinstance(item, dict):
                     stack += [part for part in item.values() if type(part) not in _LEAVES]
-            elif isinstance(item, list | tuple):
+            elif isinstance(item, _LISTED):
                 stack += [part for part in item if type(part) not in _LEAVES]
+            elif isinstance(item, Timestamp):
+                return True
             elif table.find(type(item)).holds and self.opaque is None:
                 made = self._convert(item)
                 if type(made) is list or type(made) is dict:

@@ -6,6 +6,7 @@ where a type hint says what it was.
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -58,10 +59,12 @@ def _fields_of_dataclass(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in _names_of_dataclass(type(value))}
 
 
-def _names_of_dataclass(kind: Any) -> list[str]:
+@functools.lru_cache(maxsize=256)
+def _names_of_dataclass(kind: Any) -> tuple[str, ...]:
     # ClassVar and InitVar are among the fields, and no fields.
     field = sys.modules["dataclasses"]._FIELD
-    return [name for name, one in kind.__dataclass_fields__.items() if one._field_type is field]
+    fields = kind.__dataclass_fields__
+    return tuple(name for name, one in fields.items() if one._field_type is field)
 
 
 def _fields_of_attrs(value: Any) -> dict[str, Any]:
