@@ -56,7 +56,8 @@ def _encode_member(value: Any) -> Any:
 
 
 def _fields_of_dataclass(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in _names_of_dataclass(type(value))}
+    kind: Any = type(value)
+    return {name: getattr(value, name) for name in _names_of_dataclass(kind)}
 
 
 @functools.lru_cache(maxsize=256)
