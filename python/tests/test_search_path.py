@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import subprocess
 import sys
 import sysconfig
@@ -141,3 +142,20 @@ def test_another_environment_has_its_own_packages(tmp_path: Path) -> None:
 def test_what_is_no_text_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/a\udcff", Path("/b"), "/c", "/c", "/d/../c"])
     assert search.search_path(sys.executable) == ["/c"]
+
+
+def test_folders_of_packages_are_not_named_where_workers_have_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(search, "_PACKAGE", str(tmp_path / "slither"))
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
+    monkeypatch.setenv("PYTHONPATH", "/theirs")
+    assert search.environment({}, sys.executable) == {"PYTHONPATH": "/theirs"}
+    given = {"PYTHONPATH": None, "A": "b"}
+    assert search.environment(given, sys.executable) == given
+    # The system's are not those of another environment.
+    other = str(tmp_path / "python")
+    assert search.environment({}, other) == {"PYTHONPATH": f"{tmp_path}:/theirs"}
+    packages = sysconfig.get_path("purelib")
+    monkeypatch.setattr(search, "_PACKAGE", os.path.join(packages, "slither"))
+    assert search.environment({}, other) == {"PYTHONPATH": "/theirs"}

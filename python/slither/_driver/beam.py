@@ -112,7 +112,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "python": interpreter,
             "preload": list(preload),
             "paths": [*mine, *search.search_path(interpreter)],
-            "env": search.environment(variables),
+            "env": search.environment(variables, interpreter),
             "cd": None if cwd is None else os.fspath(cwd),
             "main": main_module(),
             "argv": settings.arguments(),

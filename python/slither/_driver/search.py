@@ -9,6 +9,7 @@ import os
 import shutil
 import site
 import sys
+import sysconfig
 
 from slither._wire.faults import clean
 
@@ -29,7 +30,7 @@ def search_path(python: str) -> list[str]:
     return _unique(entries)
 
 
-def environment(given: dict[str, str | None]) -> dict[str, str | None]:
+def environment(given: dict[str, str | None], python: str) -> dict[str, str | None]:
     """Return the workers' variables, with which they find this same package.
 
     Folders of a ``PYTHONPATH`` that is given stay behind the package's.
@@ -38,7 +39,8 @@ def environment(given: dict[str, str | None]) -> dict[str, str | None]:
     parent = os.path.dirname(_PACKAGE)
     # A worker has the packages' folders by itself. Named here they would come before its standard
     # library, and a system's before those of the environment that is to hide them.
-    kept = [] if os.path.realpath(parent) in _of_packages() else [parent]
+    # Another interpreter is to have its own, Slither among them.
+    kept = [] if os.path.realpath(parent) in _of_packages(python) else [parent]
     path = os.pathsep.join(kept + ([inherited] if inherited else []))
     return {**given, _VARIABLE: path or None}
 
@@ -78,8 +80,10 @@ def _environment(python: str) -> str | None:
     return None
 
 
-def _of_packages() -> set[str]:
-    folders = site.getsitepackages()
-    if site.ENABLE_USER_SITE:
-        folders.append(site.getusersitepackages())
+def _of_packages(python: str) -> set[str]:
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    if _is_this(python):
+        folders += site.getsitepackages()
+        if site.ENABLE_USER_SITE:
+            folders.append(site.getusersitepackages())
     return {os.path.realpath(folder) for folder in folders}

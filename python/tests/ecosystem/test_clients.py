@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pandas
 import pytest
 import rich.console
 import rich.progress
@@ -23,6 +24,7 @@ import tqdm
 import tqdm.asyncio
 import tqdm.contrib.concurrent
 import work
+from scipy.integrate import quad_vec
 from scipy.optimize import brute, differential_evolution
 
 import slither
@@ -219,3 +221,17 @@ def test_compileall_compiles(
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", slither.Executor)
     assert compileall.compile_dir(tmp_path, quiet=2, workers=2)
     assert len(list((tmp_path / "__pycache__").glob("*.pyc"))) == 5
+
+
+def test_scipy_integrates(executor: slither.Executor) -> None:
+    powers = numpy.arange(4)
+    found, _error = quad_vec(lambda x: x**powers, 0, 1, workers=executor.map)
+    assert found == pytest.approx(1 / (powers + 1))
+
+
+def test_pandas_has_its_groups_worked_on(executor: slither.Executor) -> None:
+    frame = pandas.DataFrame({"key": ["a", "b", "a", "b"], "n": [1, 2, 3, 6]})
+    parts = [part for _key, part in frame.groupby("key")]
+    found = pandas.concat(executor.map(work.summary, parts)).sort_index()
+    assert found["share"].tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert found["key"].tolist() == frame["key"].tolist()

@@ -112,6 +112,21 @@ def test_an_edited_cell_is_the_new_code_at_the_next_call(notebook: Notebook) -> 
     assert notebook.printed(call) == "1, in km 2, in km\n"
 
 
+def test_objects_of_classes_of_cells_come_back_as_what_they_were(notebook: Notebook) -> None:
+    notebook.run(
+        "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
+        "def moved(point):\n    return Point(point.x + 1)"
+    )
+    call = "print(*beam.map(moved, [Point(1)]), beam.submit(moved, Point(2)).result())"
+    assert notebook.printed(call) == "Point(x=2) Point(x=3)\n"
+    assert notebook.printed("print(type(beam.submit(moved, Point(1)).result()) is Point)") == (
+        "True\n"
+    )
+    notebook.run("class Point:\n    def __init__(self, x): self.x = x\n")
+    notebook.run("def moved(point):\n    return Point(-point.x)")
+    assert notebook.printed("print(beam.submit(moved, Point(5)).result().x)") == "-5\n"
+
+
 def test_a_module_beside_the_notebook_is_found(notebook: Notebook) -> None:
     (notebook.folder / "beside.py").write_text("def half(n):\n    return n / 2\n")
     assert notebook.printed("import beside\nprint(*beam.map(beside.half, [4]))") == "2.0\n"
