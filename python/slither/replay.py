@@ -99,6 +99,7 @@ def _run(recording: Recording) -> list[str]:
         _place(recording.facts)
         facts = recording.facts
         targets.load_first(facts.get("preload") or [], facts.get("initializer"))
+        current.sealed.add(call.id)
         with current.entered(call):
             answer = execute.answer(call, 0, MAX_FRAME)
     except targets.TargetError as error:

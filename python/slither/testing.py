@@ -34,7 +34,7 @@ from slither._testing.fake import FakeBeam
 from slither._typed.functions import Typed, Way, of_result
 from slither._types import Payload
 from slither._version import MAX_FRAME
-from slither._wire import frames
+from slither._wire import frames, late
 from slither._wire.build import frame
 from slither._worker import current, execute
 
@@ -161,8 +161,11 @@ def _as_data(
         body = frame(frames.CALL, number, target, context, batch, attempt, items)
         call = frames.parse(body)
         assert isinstance(call, frames.Call)
+        if late.met():
+            current.sealed.add(call.id)
         with current.entered(call):
             pieces = execute.answer(call, 0, MAX_FRAME, handler=handler)
+        current.sealed.discard(call.id)
         got = frames.parse(b"".join(pieces))
         if isinstance(got, frames.Error):
             raise to_error(_beams(got.error))
@@ -175,6 +178,8 @@ def _as_data(
         return _drawn(ask, target, {**context, "many": True}, list(items))
     got = ask(1, target, context, list(items))
     results = list(got.results)
+    for index, error in late.each(results).items():
+        results[index] = error
     for index, fault in (got.errors or {}).items():
         results[index] = to_error(_beams(fault, index))
     return results

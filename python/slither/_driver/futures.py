@@ -15,7 +15,7 @@ from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._errors import PayloadError, SlitherError
 from slither._typed.functions import Typed
-from slither._wire import batches, frames
+from slither._wire import batches, frames, late
 
 R = TypeVar("R")
 
@@ -214,6 +214,7 @@ def _outcomes(got: frames.Outputs, link: Connection) -> list[Outcome]:
     objects = link.objects
     values = batches.unpack(got.values, got.count, link.codec)
     closed = {} if objects is None else objects.each(values)
+    closed |= late.each(values)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, error in closed.items():
         outcomes[index] = (False, error)

@@ -17,7 +17,7 @@ from slither._driver.errors_in import to_error
 from slither._errors import ProtocolError
 from slither._summary import Summary
 from slither._types import Payload
-from slither._wire import frames
+from slither._wire import frames, late
 from slither._wire.batches import Body, feed, unpack
 from slither._wire.build import frame
 
@@ -269,7 +269,8 @@ class Run(ABC):
         """Return values as they are here, and why some could not be opened, by their places."""
         values = unpack(got.values, got.count, self.link.codec)
         objects = self.link.objects
-        return values, {} if objects is None else objects.each(values)
+        closed = {} if objects is None else objects.each(values)
+        return values, closed | late.each(values)
 
     def opened(self, got: frames.Outputs) -> list[Payload]:
         """Return values, up to the first that can't be opened: that ends the run."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from slither._driver import settings
 from slither._driver.connection import Connection
 from slither._types import Payload
+from slither._wire import late
 from slither._wire.frames import Answer
 from slither.store import Table
 
@@ -59,4 +60,5 @@ class SharedTable(Table[Payload, Payload]):
     def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
         status, value = self._link.ask_table(0, self.name, op, arguments)
         objects = self._link.objects
-        return status, value if objects is None else objects.opened(value)
+        value = value if objects is None else objects.opened(value)
+        return status, late.made(value) if late.ever() else value

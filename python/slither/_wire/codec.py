@@ -15,6 +15,7 @@ from msgpack import ExtType, Packer, Timestamp, unpackb
 from slither._errors import DecodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH
+from slither._wire import late
 from slither._wire.fast import NOT_READ, Fast
 from slither._wire.reading import (
     Marked,
@@ -158,10 +159,13 @@ class Codec:
         value = self._decode_plainly(b"".join((b"\x91" * spare, data)))
         for _ in range(spare):
             value = value[0]
-        return value
+        return late.made(value) if late.met() else value
 
     def decode_frame(self, data: bytes | bytearray) -> Payload:
-        """Decode as :meth:`decode` does, of the depth that a frame may have."""
+        """Decode as :meth:`decode` does, of the depth that a frame may have.
+
+        Values of registered types may be left unmade: see :mod:`slither._wire.late`.
+        """
         value = _fast.read(data)
         return self._decode_plainly(data) if value is NOT_READ else value
 

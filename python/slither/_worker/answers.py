@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from slither._errors import EncodeError, ProtocolError, SlitherError
+from slither._wire import late
 from slither._worker import current
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def value_of(ask: Callable[[], Answer | None], name: str, failures: Failures) ->
         raise failures.lost(name, "BEAM closed the connection")
     status, value = reply
     if status == 0:
-        return value if current.objects is None else current.objects.opened(value)
+        return current.opened(value) if current.objects is not None or late.ever() else value
     facts = value if isinstance(value, dict) else {}
     kind = failures.kinds.get(str(facts.get("kind")), failures.other)
     raise kind(name, str(facts.get("message", "no reason given")))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from slither._errors import DecodeError, ProtocolError, SlitherError
 from slither._io.port import Port
 from slither._types import Payload
-from slither._wire import build, frames
+from slither._wire import build, frames, late
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
 from slither._worker import current, reads, signals
@@ -182,7 +182,7 @@ class Link:
         began = time.perf_counter_ns()
         got = reads.parse(body, current.codec)
         if isinstance(got, frames.Call):
-            if current.objects is not None and current.objects.met():
+            if late.met() | (current.objects is not None and current.objects.met()):
                 current.sealed.add(got.id)
             self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
         elif isinstance(got, frames.ViewReply):

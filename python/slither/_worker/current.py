@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slither._errors import SlitherError
+from slither._wire import late
 from slither._wire.codec import PLAIN, Codec
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ objects: Objects | None = None
 codec: Codec = PLAIN
 """What handlers' values go by."""
 sealed: set[int] = set()
-"""The calls that have objects in their items which nobody has opened yet."""
+"""The calls that have something in their items which nobody has opened or made yet."""
 link: Connection | None = None
 """BEAM, or what stands for it; None outside workers."""
 running: Call | None = None
@@ -96,7 +97,12 @@ def call(what: str) -> Call:
 
 def opener(asked: Call) -> Callable[[Payload], Payload] | None:
     """Return what opens the items of a call; None where there is nothing to open."""
-    return objects.opened if objects is not None and asked.id in sealed else None
+    return opened if asked.id in sealed else None
+
+
+def opened(value: Payload) -> Payload:
+    """Return a value with all opened and made that is in it; raises why something can't be."""
+    return late.made(value if objects is None else objects.opened(value))
 
 
 def context(what: str = "context()") -> Context:

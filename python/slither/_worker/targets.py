@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from slither._by_value import Kept, split
 from slither._typed.functions import called
 from slither._types import Payload
+from slither._wire import late
 from slither._wire.faults import clean, describe
 from slither._worker import current, cursors, registry, sessions
 from slither._worker.errors_out import exception_error
@@ -166,7 +167,7 @@ def _load_session(items: list[Payload]) -> list[Payload]:
         load_module(module)
     if "load" not in registry.session_pair:
         raise _not_movable()
-    return sessions.load(items)
+    return sessions.load(late.made(items))
 
 
 def _not_movable() -> TargetError:

@@ -47,7 +47,11 @@ class Tagged:
         return self.name == other.name and bool(self.value == other.value)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.value))
+        try:
+            return hash((self.name, self.value))
+        except TypeError:
+            # An object that can be a key may go as data that can't.
+            return hash(self.name)
 
     def __reduce__(self) -> tuple[type[Tagged], tuple[str, Any]]:
         return Tagged, (self.name, self.value)
@@ -67,10 +71,38 @@ def parts_of(value: Any) -> tuple[str, Any]:
     return made[1], made[2]
 
 
+class _Unmade(threading.local):
+    """What this thread has read of names that nothing was registered for, or that failed."""
+
+    here = False
+    ever = False
+
+
+unmade = _Unmade()
+"""Looked at by :mod:`slither._wire.late`."""
+
+
 def _build(parts: list[Any]) -> Any:
     if len(parts) != 2 or type(parts[0]) is not str:
         raise DecodeError("a tagged value is a name and one value")
     name, value = parts
+    if name in _names:
+        try:
+            return restored(name, value)
+        except DecodeError:
+            # Told of once somebody uses the value: its frame has others, too.
+            pass
+    unmade.here = _Unmade.ever = True
+    return Tagged(name, value)
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a type is registered by that name."""
+    return name in _names
+
+
+def restored(name: str, value: Any) -> Any:
+    """Return what a name's type makes of its data, or raise :class:`DecodeError`."""
     known = _names.get(name)
     if known is None:
         return Tagged(name, value)
