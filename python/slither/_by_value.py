@@ -1,11 +1,13 @@
 """What code by value is called and where it is kept: what a program and its workers agree on.
 
-Pure; a program's thread writes the names, a worker's main thread reads them.
+A program's thread writes the names, a worker's main thread reads them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 SIZE = 32
 """Bytes of a secret, and of a signature."""
@@ -46,3 +48,19 @@ def split(name: str) -> Kept | None:
     """Return what such a name stands for; None for the name of a function by reference."""
     what, mark, key = name.rpartition(_MARK)
     return Kept(what, key) if mark else None
+
+
+classes: WeakValueDictionary[str, type] = WeakValueDictionary()
+"""The classes of this program that its workers fetch, by their keys."""
+find: Callable[[Kept], Any] | None = None
+"""What fetches one in a worker."""
+
+
+def fetch(name: str, key: str) -> Any:
+    """Return a class that an object by value is of: pickles of such objects call this."""
+    if find is not None:
+        return find(Kept(name, key))
+    found = classes.get(key)
+    if found is None:
+        raise LookupError(f"the class {name} went by value, and is gone here")
+    return found

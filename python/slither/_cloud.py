@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
+from slither import _by_value
+
 _NO_FILE = "<dynamic-code>"
 
 _code_of = cloudpickle.Pickler.dispatch_table[CodeType]
@@ -32,11 +34,18 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     )
 
     def __init__(
-        self, file: io.BytesIO, protocol: int, is_found: Callable[[object], bool]
+        self,
+        file: io.BytesIO,
+        protocol: int,
+        is_found: Callable[[object], bool],
+        shelf: Callable[[type], tuple[str, str] | None] | None,
     ) -> None:
-        """Take what says of a function or class of ``__main__`` that workers find it there."""
+        """Take what says of a function or class of ``__main__`` that workers find it there.
+
+        ``shelf`` names a class that they can fetch.
+        """
         super().__init__(file, protocol=protocol)
-        self._is_found = is_found
+        self._is_found, self._shelf = is_found, shelf
 
     def reducer_override(self, obj: object) -> object:
         """Name what is found in the script; the rest is as cloudpickle has it."""
@@ -46,11 +55,21 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             and self._is_found(obj)
         ):
             return NotImplemented
-        return super().reducer_override(obj)
+        found = super().reducer_override(obj)
+        if self._shelf is not None and isinstance(obj, type) and type(found) is tuple:
+            of_here = obj.__module__ == "__main__" or "<locals>" in obj.__qualname__
+            if of_here and (kept := self._shelf(obj)) is not None:
+                return _by_value.fetch, kept
+        return found
 
 
-def dumps(value: object, protocol: int, is_found: Callable[[object], bool]) -> bytes:
+def dumps(
+    value: object,
+    protocol: int,
+    is_found: Callable[[object], bool],
+    shelf: Callable[[type], tuple[str, str] | None] | None,
+) -> bytes:
     """Return a pickle."""
     file = io.BytesIO()
-    Pickler(file, protocol, is_found).dump(value)
+    Pickler(file, protocol, is_found, shelf).dump(value)
     return file.getvalue()

@@ -13,10 +13,13 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from slither._script import MAIN, is_found
+from slither._script import MAIN, is_found, is_whole
 
 PROTOCOL = 5
-_NAMED, _APART = b"\0", b"\1"
+_NAMED, _APART, _PROXIED = b"\0", b"\1", b"\2"
+# The proxies of a manager ask it with a key that their process has.
+_PROXY, _KEY = b"RebuildProxy", 32
+Shelf = Callable[[type], "tuple[str, str] | None"]
 _VERSION = bytes(sys.version_info[:2])
 
 
@@ -38,6 +41,8 @@ class Pickles:
     def __init__(self, script: str | None, load: Callable[[str], object] | None = None) -> None:
         """Take what the process knows of the main module."""
         self.script, self._load = script, load
+        self.shelf: Shelf | None = None
+        """Names a class that the other side has, or can fetch."""
 
     def dumps(self, value: object) -> bytes:
         """Return a value as bytes; raises what the value or a pickler raises."""
@@ -46,25 +51,30 @@ class Pickles:
         except RecursionError:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, cloudpickle may do it, or says why not
-            return self.apart(value)
+            return self._apart(value, self.shelf)
         # A name in the main module may be one that only this process has.
-        if MAIN.encode() in data or _registered():
-            return self.apart(value)
-        return _NAMED + data
+        if _registered() or (MAIN.encode() in data and not is_whole(self.script)):
+            return self._apart(value, self.shelf)
+        return _with_key(_NAMED + data)
 
     def apart(self, value: object) -> bytes:
-        """Do so with cloudpickle, which is slower where it is not needed."""
+        """Return one with all that is needed to make it, as cloudpickle does it."""
+        return self._apart(value, None)
+
+    def _apart(self, value: object, shelf: Shelf | None) -> bytes:
         from slither import _cloud
 
-        return (
-            _APART
-            + _VERSION
-            + _cloud.dumps(value, PROTOCOL, partial(is_found, script=self.script))
-        )
+        found = partial(is_found, script=self.script)
+        return _with_key(_APART + _VERSION + _cloud.dumps(value, PROTOCOL, found, shelf))
 
     def loads(self, data: bytes | memoryview) -> object:
         """Return the value; raises :class:`WrongVersion`, and what the value raises."""
         view = memoryview(data)
+        if view[:1] == _PROXIED:
+            import multiprocessing
+
+            multiprocessing.current_process().authkey = bytes(view[1 : 1 + _KEY])
+            view = view[1 + _KEY :]
         if view[:1] == _APART:
             if view[1:3] != _VERSION:
                 theirs, ours = (".".join(map(str, part)) for part in (view[1:3], _VERSION))
@@ -96,6 +106,17 @@ class _Unpickler(pickle.Unpickler):
         if module_name == MAIN:
             self._pickles.load_script()
         return super().find_class(module_name, global_name)
+
+
+def _with_key(data: bytes) -> bytes:
+    """Return a pickle with what proxies of a manager need where it is opened, if it has any."""
+    if _PROXY not in data:
+        return data
+    import multiprocessing
+
+    key = bytes(multiprocessing.current_process().authkey)
+    # One of another length is a program's own, which its workers set for themselves.
+    return _PROXIED + key + data if len(key) == _KEY else data
 
 
 def _registered() -> bool:

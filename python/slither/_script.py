@@ -32,6 +32,14 @@ def is_found(value: object, script: str | None) -> bool:
     return not _is_interactive() or _is_of(value, script)
 
 
+def is_whole(script: str | None) -> bool:
+    """Tell whether others find all that has a name in the main module."""
+    main = sys.modules.get(MAIN)
+    if script is None or main is None or _is_interactive():
+        return False
+    return not _guarded(getattr(main, "__file__", None))
+
+
 def _is_interactive() -> bool:
     """Tell whether somebody types more into the main module than its file has."""
     return bool(sys.flags.interactive) or hasattr(sys, "ps1") or hasattr(builtins, "get_ipython")

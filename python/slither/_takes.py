@@ -10,7 +10,6 @@ names a function: by pipes, the driver, tests and ``slither check``.
 
 from __future__ import annotations
 
-import functools
 import typing
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,6 +18,7 @@ from slither import _annotations
 from slither._annotations import NOTHING, says
 from slither._references import ITEM_MARK
 from slither._tables import FRAME_MARK, FrameKind
+from slither._weakly import weakly
 
 BATCH_MARK = "__slither_batch_handler__"
 """Marks a function that takes the list of a batch's items."""
@@ -115,10 +115,7 @@ def takes(function: Callable[..., object]) -> Takes:
         return Takes("item", "item_handler")
     if is_batch(function):
         return Takes("list", "batch_handler")
-    try:
-        return _by_annotations(function)
-    except Exception:  # noqa: BLE001 - it can't be hashed or compared: nothing is kept of it
-        return _by_annotations.__wrapped__(function)
+    return _by_annotations(function)
 
 
 def given(function: Callable[..., object], each: bool | None) -> Takes:
@@ -202,7 +199,7 @@ def _nesting(item: typing.Any) -> int:
     return deep
 
 
-@functools.lru_cache(maxsize=1_024)
+@weakly
 def _by_annotations(function: Callable[..., object]) -> Takes:
     said = says(function)
     if said.parameter is NOTHING:

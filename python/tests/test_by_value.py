@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -448,3 +449,38 @@ class TestExceptions:
 
         with pytest.raises(slither.HandlerError, match="LocalStop"):
             list(beam.map(go, [1]))
+
+
+class TestMemory:
+    def test_nobody_keeps_an_object_whose_method_was_called(self, beam: slither.Beam) -> None:
+        counter = Counter()
+        gone = weakref.ref(counter)
+        with slither.Executor(beam=beam) as executor:
+            assert executor.submit(counter.add, 1).result(PATIENCE) == 1
+            assert list(executor.map(counter.add, [1, 2])) == [1, 2]
+            assert list(beam.map(counter.add, [1], each=True)) == [1]
+        del counter
+        gc.collect()
+        assert gone() is None
+
+    def test_nobody_keeps_a_result_that_was_given(self, beam: slither.Beam) -> None:
+        with slither.Executor(beam=beam) as executor:
+            for made in executor.map(lambda _item: Counter(), range(6), chunksize=3):
+                gone = weakref.ref(made)
+                del made
+                gc.collect()
+                assert gone() is None
+
+
+def test_proxies_of_a_manager_work(beam: slither.Beam) -> None:
+    with multiprocessing.Manager() as manager:
+        event, queue = manager.Event(), manager.Queue()
+
+        def go() -> None:
+            queue.put(7)
+            event.set()
+
+        done = beam.submit(go)
+        assert event.wait(PATIENCE)
+        assert queue.get() == 7
+        done.result(PATIENCE)

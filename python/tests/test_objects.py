@@ -132,7 +132,6 @@ def test_objects_stand_wherever_values_do(beam: slither.Beam) -> None:
     assert list(beam.map(typed, [Point(1, 2)])) == [Point(2, 1)]
     with slither.Executor(beam=beam) as executor:
         assert list(executor.map(echo, [Point(1)] * 3, chunksize=2)) == [Point(1)] * 3
-    assert beam.run(slither.Pipe("p").python("echo", echo), [Point(1)])["default"] == [Point(1)]
 
 
 def test_what_is_one_object_stays_one(beam: slither.Beam) -> None:
@@ -287,3 +286,85 @@ def test_a_beam_without_it_says_how_to_get_it(escript: Path) -> None:
         pytest.raises(slither.EncodeError, match=r"a Node cannot be sent"),
     ):
         plain.submit(echo, Node("a")).result(PATIENCE)
+
+
+class TestClasses:
+    """Of classes that only the program has, the code goes once for the values of a frame."""
+
+    def test_objects_of_them_are_short(self, beam: slither.Beam) -> None:
+        @dataclasses.dataclass
+        class Local:
+            x: int
+
+        items = [Local(number) for number in range(2_000)]
+        assert len(beam._link.codec.encode(items)) < 250 * len(items)
+        assert list(beam.map(lambda item: item, items)) == items
+        assert (
+            beam.submit(lambda items: [Local(item.x) for item in items], items).result(PATIENCE)
+            == items
+        )
+
+    def test_their_code_is_that_of_the_moment(self, beam: slither.Beam) -> None:
+        space: dict[str, Payload] = {"__name__": "__main__"}
+        exec("def helper(): return 1\nclass Odd:\n    def get(self): return helper()", space)
+        odd = space["Odd"]()
+        assert beam.submit(lambda item: item.get(), odd).result(PATIENCE) == 1
+        exec("def helper(): return 2", space)
+        assert beam.submit(lambda item: item.get(), odd).result(PATIENCE) == 2
+        space["Odd"].get = lambda self: 3
+        assert list(beam.map(lambda item: item.get(), [odd] * 3)) == [3] * 3
+
+    def test_two_beams_do_not_mix_them_up(self, escript: Path) -> None:
+        def made(beam: slither.Beam, number: int) -> object:
+            class Local:
+                def get(self) -> int:
+                    return number
+
+            local = Local()
+            back = beam.submit(lambda item: item, local).result(PATIENCE)
+            assert type(back) is Local
+            return beam.submit(lambda item: item.get(), local).result(PATIENCE)
+
+        with slither.Beam(1, by_value=True) as one, slither.Beam(1, by_value=True) as other:
+            assert [made(one, 1), made(other, 2), made(one, 3)] == [1, 2, 3]
+
+    def test_they_reach_workers_that_start_later(self, beam: slither.Beam) -> None:
+        class Local:
+            pass
+
+        table = beam.table("kept")
+        table["a"] = Local()
+        beam.restart()
+        assert (
+            beam.submit(lambda: type(slither.store.table("kept")["a"])).result(PATIENCE) is Local
+        )
+
+
+class TestPipes:
+    """BEAM looks into the values of pipes: what can go as data does."""
+
+    def test_what_a_stage_gives_is_data_where_it_can_be(self, beam: slither.Beam) -> None:
+        pipe = (
+            slither.Pipe("points")
+            .python("point", point)
+            .beam("x", {"x": slither.item["x"], "color": slither.item["color"]})
+        )
+        assert beam.run(pipe, [1, 2])["default"] == [{"x": 1, "color": 1}, {"x": 2, "color": 1}]
+
+    def test_what_has_no_type_goes_through(self, beam: slither.Beam) -> None:
+        pipe = slither.Pipe("nodes").python("make", Node).python("name", name_of)
+        assert beam.run(pipe, ["a", "b"])["default"] == ["a", "b"]
+
+
+@dataclasses.dataclass
+class Colored:
+    x: int
+    color: Color
+
+
+def point(x: int) -> Colored:
+    return Colored(x, Color.RED)
+
+
+def name_of(node: Node) -> str:
+    return node.name

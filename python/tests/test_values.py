@@ -462,6 +462,9 @@ class Pickles:
     def __init__(self) -> None:
         self.wrapped: list[type] = []
 
+    def begin(self) -> None:
+        pass
+
     def wrap(self, value: object) -> bytes:
         self.wrapped.append(type(value))
         try:

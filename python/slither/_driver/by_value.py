@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,13 +27,15 @@ from slither._references import name_of
 from slither._script import is_found
 from slither._types import Payload
 from slither._wire.codec import Codec, encode
-from slither._wire.objects import Objects
+from slither._wire.objects import DataFirst, Objects
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
 
 # Pickles of functions that BEAM keeps though nobody holds them: most are used again at once.
 _RECENT, _RECENT_BYTES = 64, 1 << 24
+# Classes that it keeps for the workers.
+_CLASSES = 4_096
 
 
 def is_possible() -> bool:
@@ -122,8 +126,14 @@ class ByValue(Functions):
         self._link: Connection | None = None
         self._table = False
         self._numbers = itertools.count(1)
+        # Two Beams of a program have two functions of a number.
+        self._token = f".{os.urandom(3).hex()}"
         self._known: dict[bytes, weakref.ref[Held]] = {}
         self._recent: OrderedDict[bytes, Held] = OrderedDict()
+        self._shelf = _Shelf()
+        self._shelved: dict[bytes, Held] = {}
+        self.objects.pickles.shelf = self._shelve
+        self.objects.renew = self._shelf.renew
 
     def facts(self) -> dict[str, Payload]:
         """Return the secret."""
@@ -133,6 +143,7 @@ class ByValue(Functions):
         """Take what functions go by."""
         self._link = link
         link.objects, link.codec = self.objects, Codec(self.objects)
+        link.piped = Codec(DataFirst(self.objects))
 
     def reference(self, function: object) -> Reference:
         """Return by what workers find a function, once BEAM has it where it goes by value."""
@@ -177,7 +188,7 @@ class ByValue(Functions):
             raise NotImportable(f"{name} can't go to a worker by value: {why}") from error
 
     def _held(self, data: bytes) -> Held:
-        digest = blake2b(data, digest_size=16).digest()
+        digest = _digest(data)
         known = self._known.get(digest)
         held = None if known is None else known()
         if held is None:
@@ -187,7 +198,7 @@ class ByValue(Functions):
 
     def _given(self, digest: bytes, data: bytes) -> Held:
         # A key is never used again: what deletes the pickle of one may be late.
-        key = str(next(self._numbers))
+        key = f"{next(self._numbers)}{self._token}"
         link = self._link
         assert link is not None
         if not self._table:
@@ -203,6 +214,25 @@ class ByValue(Functions):
         self._known[digest] = weakref.ref(held)
         return held
 
+    def _shelve(self, kind: type) -> tuple[str, str] | None:
+        """Return the name and the key by which workers fetch a class; None where it goes along.
+
+        It is looked at once for all values of a frame, as what it refers to may change.
+        """
+        known = self._shelf.known.get(kind)
+        if known is None:
+            data = self.objects.pickles.apart(kind)
+            digest = _digest(data)
+            held = self._shelved.get(digest)
+            if held is None:
+                if len(self._shelved) >= _CLASSES:
+                    return None
+                # Objects of it may be anywhere for as long as the Beam lives.
+                held = self._shelved[digest] = self._given(digest, data)
+            known = self._shelf.known[kind] = (name_of(kind), held.key)
+        _by_value.classes[known[1]] = kind
+        return known
+
     def _remember(self, digest: bytes, held: Held) -> None:
         recent = self._recent
         recent[digest] = held
@@ -211,6 +241,20 @@ class ByValue(Functions):
             len(recent) > _RECENT or sum(one.size for one in [*recent.values()]) > _RECENT_BYTES
         ):
             recent.popitem(last=False)
+
+
+class _Shelf(threading.local):
+    """What a thread knows of the classes of the values that it encodes."""
+
+    def __init__(self) -> None:
+        self.known: dict[type, tuple[str, str]] = {}
+
+    def renew(self) -> None:
+        self.known.clear()
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
 
 
 def _forget(link: Connection, functions: weakref.ref[ByValue], digest: bytes, key: str) -> None:

@@ -55,6 +55,8 @@ class Connection:
         """What opens objects by value, where the Beam takes them."""
         self.codec = PLAIN
         """What the program's values go by."""
+        self.piped = PLAIN
+        """What the values of its pipes go by."""
         self.facts: dict[str, Payload] = {}
         """What BEAM said about itself."""
         self.relay = Relay(log)

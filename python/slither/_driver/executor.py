@@ -153,10 +153,13 @@ class Executor(concurrent.futures.Executor):
                 )
                 for part in islice(rest, 1):
                     queued.insert(0, self._together(callee, part))
-                for fine, value in outcomes:
-                    if not fine:
-                        raise value
-                    yield value
+                # Nothing here keeps a result that has been given.
+                del future
+                outcomes.reverse()
+                while outcomes:
+                    if not outcomes[-1][0]:
+                        raise outcomes[-1][1]
+                    yield outcomes.pop()[1]
             if "submit" in vars(self):
                 # What a library has added to futures is done when the results are there.
                 self._beam._link.relay.drain(_CALLBACKS)

@@ -247,6 +247,8 @@ def _late(timeout: float | None) -> CallTimeout:
 
 def _encoded(key: object, item: object, codec: Codec) -> tuple[bytes, Exception | None]:
     """Encode an item with its key, or return why that can't be."""
+    if codec.opaque is not None:
+        codec.opaque.begin()
     try:
         body = b"".join((_PAIR, encode(key, "key"), codec.encode(item, "item")))
     except Exception as error:  # noqa: BLE001 - a value of the user's that raises when it is read

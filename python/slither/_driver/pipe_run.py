@@ -125,7 +125,7 @@ class PipeRun(Run):
 
     def feed(self, batch: list[Payload]) -> None:
         """Send items; one that can't be sent ends the input."""
-        for part in batches.parts(batch, self.pulled, self.link.codec):
+        for part in batches.parts(batch, self.pulled, self.link.piped):
             self.pulled += part.taken
             body, count = part.body, part.count
             if part.refused:

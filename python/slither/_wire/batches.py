@@ -64,6 +64,8 @@ def pack(
 
     ``first`` is the position of the first item in the input, for errors to name.
     """
+    if codec.opaque is not None:
+        codec.opaque.begin()
     try:
         # One level more than an item may have, for the list around the items.
         body = codec.encode_view(list(items), "item", MAX_DEPTH + 1)

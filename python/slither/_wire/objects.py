@@ -9,11 +9,13 @@ the thread that wants them, one value at a time.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slither import _by_value
 from slither._errors import DecodeError
 from slither._types import Payload
+from slither._wire.types import table
 from slither._wire.types.row import RefusedError
 
 if TYPE_CHECKING:
@@ -43,6 +45,20 @@ class Sealed:
         return f"<an object by value, {len(self.data)} bytes>"
 
 
+class DataFirst:
+    """The same for values that BEAM may look into: what can go as data does, of whatever type."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.begin, self.unwrap = objects.begin, objects.unwrap
+
+    def wrap(self, value: object) -> bytes:
+        """Return a value as signed bytes, or refuse it, also where it can go as data."""
+        if table.find(type(value)).lossy:
+            raise RefusedError("it goes as data")
+        return self._objects.wrap(value)
+
+
 class _Seen(threading.local):
     """Whether this thread has met something sealed since it last asked."""
 
@@ -56,6 +72,13 @@ class Objects:
         """Take what the other side has, too; ``never`` are types that are no objects to send."""
         self.seal, self.pickles, self._never = seal, pickles, never
         self._seen = _Seen()
+        self.renew: Callable[[], None] | None = None
+        """Forgets what was known of classes."""
+
+    def begin(self) -> None:
+        """Note that the values of a frame are next: what they are of may have changed."""
+        if self.renew is not None:
+            self.renew()
 
     def wrap(self, value: object) -> bytes:
         """Return a value as signed bytes, or raise :class:`RefusedError` with the reason."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType
+from weakref import WeakKeyDictionary
 
 from slither import _by_value
 from slither._by_value import Kept
@@ -42,6 +43,7 @@ class _Known:
 
 
 _known: OrderedDict[str, _Known] = OrderedDict()
+_classes: WeakKeyDictionary[type, Kept] = WeakKeyDictionary()
 
 
 def function(kept: Kept) -> Callable[..., Payload]:
@@ -60,6 +62,8 @@ def function(kept: Kept) -> Callable[..., Payload]:
     if known.made is None or known.call not in (-1, now):
         made: Payload = _objects(kept.name).pickles.loads(known.data)
         lasts = isinstance(made, FunctionType | BuiltinFunctionType | type)
+        if isinstance(made, type):
+            _classes[made] = kept
         known.made, known.call = made, -1 if lasts else now
     return known.made
 
@@ -73,7 +77,10 @@ def start(sealed: bytes) -> None:
 
 def objects(secret: bytes) -> Objects:
     """Return what opens, in this worker, what its program has sealed, and seals for it."""
-    return Objects(Seal(secret), Pickles(current.main, _load), (Failure, Raised))
+    pickles = Pickles(current.main, _load)
+    pickles.shelf = _classes.get
+    _by_value.find = function
+    return Objects(Seal(secret), pickles, (Failure, Raised))
 
 
 def _fetched(kept: Kept) -> memoryview:

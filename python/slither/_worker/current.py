@@ -54,6 +54,8 @@ objects: Objects | None = None
 """What opens code and objects by value; None where none may come."""
 codec: Codec = PLAIN
 """What handlers' values go by."""
+piped: Codec = PLAIN
+"""What those go by that a stage of a pipe gives: BEAM may look into them."""
 sealed: set[int] = set()
 """The calls that have something in their items which nobody has opened or made yet."""
 link: Connection | None = None
@@ -93,6 +95,12 @@ def call(what: str) -> Call:
     if now is None or call_id() != now.id:
         raise SlitherError(f"{what} was called outside a call; only a handler that runs has one")
     return now
+
+
+def codec_of_results() -> Codec:
+    """Return what the results of the call that runs go by."""
+    is_of_pipe = running is not None and running.context.get("pipe") is not None
+    return piped if is_of_pipe else codec
 
 
 def opener(asked: Call) -> Callable[[Payload], Payload] | None:

@@ -23,6 +23,7 @@ from slither._wire import build, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 from slither._wire.faults import clean, describe
+from slither._wire.objects import DataFirst
 from slither._worker import current, execute, forked, registry, sessions, signals, targets, timed
 from slither._worker.connection import Incoming, Link
 from slither._worker.errors_out import exception_error
@@ -106,6 +107,7 @@ class Runtime:
 
             current.objects = by_value.objects(settings.secret)
             current.codec = Codec(current.objects)
+            current.piped = Codec(DataFirst(current.objects))
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link

@@ -36,7 +36,7 @@ def encode_result(
     """
     began = time.perf_counter_ns()
     try:
-        whole = build.result_of(identity, results, current.codec)
+        whole = build.result_of(identity, results, current.codec_of_results())
     except Exception:  # noqa: BLE001 - a subclass, or a timezone, is the user's code
         whole = None
     size = 0
@@ -81,7 +81,7 @@ def encode_one(item: Payload, max_frame: int) -> tuple[bytes, bytes | None]:
         error = _failure(item)
     else:
         try:
-            value = current.codec.encode(item, "result")
+            value = current.codec_of_results().encode(item, "result")
         except EncodeError as failure:
             error = describe("not_encodable", str(failure), path=clean(failure.path))
         except Exception as failure:  # noqa: BLE001 - a subclass, or a timezone, is the user's code

@@ -21,6 +21,9 @@ class RefusedError(Exception):
 class Opaque(Protocol):
     """What carries values that the protocol has no type for, as bytes that BEAM never opens."""
 
+    def begin(self) -> None:
+        """Note that the values of a frame are to be encoded."""
+
     def wrap(self, value: object) -> bytes:
         """Return the bytes, or raise :class:`RefusedError` with the reason."""
 
