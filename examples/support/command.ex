@@ -78,6 +78,7 @@ defmodule Slither.Examples.Command do
     end
 
     IO.puts("\nWithout Elixir: .venv/bin/python examples/python_first/python_first.py")
+    IO.puts("                .venv/bin/python examples/grid_search/grid_search.py")
     IO.puts("\nOptions: #{@usage_text}")
     @ok
   end
