@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -28,6 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--without-beam", action="store_true", help="only the tests that start no BEAM"
     )
+    parser.addoption(
+        "--share", metavar="FOLDER", help="leave out modules that another run has begun"
+    )
+    parser.addoption("--backwards", action="store_true", help="begin with the last module")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -37,11 +42,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--backwards"):
+        place = {path: n for n, path in enumerate(dict.fromkeys(item.path for item in items))}
+        items.sort(key=lambda item: -place[item.path])
     if not config.getoption("--without-beam"):
         return
     needs = [item for item in items if "escript" in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=needs)
     items[:] = [item for item in items if item not in needs]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    # Two runs with one folder, of which one goes backwards, share the tests out (`scripts/test`).
+    shared = item.config.getoption("--share")
+    if not shared or item.path in _mine:
+        return None
+    mark = Path(shared, str(item.path.relative_to(ROOT)).replace(os.sep, "+"))
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    _mine.add(item.path)
+    return None
+
+
+_mine: set[Path] = set()
 
 
 @pytest.fixture(scope="module", params=["msgpack", "msgspec"])
@@ -66,15 +92,28 @@ def worker() -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="session")
-def escript() -> Path:
-    """The BEAM side as it stands in this checkout."""
+def escript(request: pytest.FixtureRequest) -> Path:
+    """The BEAM side as it stands in this checkout; built once by runs that share."""
+    built = ROOT / "_build" / "slither.escript"
+    shared = request.config.getoption("--share")
+    if not shared:
+        build()
+        return built
+    with Path(shared, "escript").open("a+") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        if not note.tell():
+            build()
+            note.write("built")
+    return built
+
+
+def build() -> None:
     command = ["mix", "escript.build"]
     environment = {**os.environ, "MIX_ENV": "prod", "LANG": "C.UTF-8"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return ROOT / "_build" / "slither.escript"
 
 
 @pytest.fixture(scope="session")
