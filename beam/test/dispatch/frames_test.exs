@@ -73,6 +73,22 @@ defmodule Slither.Dispatch.FramesTest do
     assert payloads(outputs.bad) == ["no row"]
   end
 
+  test "is an option of a gather" do
+    options = [module: "frame_handlers", function: "rate_pandas", as: :pandas, pool: @pool]
+    start_supervised!({Slither.Gather, [name: {@pool, :rates}] ++ options})
+
+    answers =
+      for row <- @rows ++ ["no row"],
+          do: Task.async(fn -> Slither.Gather.call({@pool, :rates}, row) end)
+
+    assert [{:ok, one}, {:ok, two}, {:ok, three}, {:error, error}] = Task.await_many(answers)
+    assert [one, two, three] == @rated
+    assert Exception.message(error) =~ "an item is a dict of columns"
+
+    assert {:error, %Error{reason: :invalid_option}} =
+             Slither.Gather.start_link([name: :odd, each: true] ++ options)
+  end
+
   test "is checked where it is given" do
     assert {:error, %Error{reason: :invalid_option} = error, []} = run(@rows, "large", as: :numpy)
 

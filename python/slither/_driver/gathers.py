@@ -22,6 +22,7 @@ from slither._driver.lifetime import Lifetime
 from slither._driver.settings import Many, One
 from slither._driver.window import Job, Target, Window
 from slither._errors import CallKilled, CallTimeout, EncodeError
+from slither._tables import FrameKind
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
@@ -87,13 +88,12 @@ class Gather(Generic[T, R]):
         beam: Lifetime,
         function: Callable[..., object],
         key: Callable[[T], object] | None,
-        each: bool | None,
+        taking: settings.Taking,
         spec: dict[str, Payload],
     ) -> None:
         """Take what it calls; nothing is sent before the first item."""
         self._beam = beam
         self._calls = beam._calls
-        taking = settings.taking(function, each, several=False)
         self._doubts, self._typed = taking.doubts, taking.typed
         self._key = key
         module, name, self._held = beam._functions.reference(function)
@@ -191,6 +191,17 @@ class Gathers(Lifetime):
         key: Callable[[T], object] | None = None,
         timeout: float | None = None,
     ) -> Gather[T, R]: ...
+    @overload
+    def gather(
+        self,
+        function: Callable[..., object],
+        *,
+        as_: FrameKind,
+        max_batch: int = 64,
+        max_wait: float = 0.005,
+        key: Callable[[Payload], object] | None = None,
+        timeout: float | None = None,
+    ) -> Gather[Payload, Payload]: ...
     def gather(
         self,
         function: Callable[..., object],
@@ -200,6 +211,7 @@ class Gathers(Lifetime):
         key: Callable[[Payload], object] | None = None,
         each: bool | None = None,
         timeout: float | None = None,
+        as_: FrameKind | None = None,
     ) -> Gather[Payload, Payload]:
         """Return what many threads and tasks call with an item each, in batches.
 
@@ -221,7 +233,8 @@ class Gathers(Lifetime):
         - ``each``: whether the function takes one item, or a list, where its mark or its
           annotations don't say so;
         - ``timeout``: seconds a batch may run on its worker, which is killed then; None, the
-          default, for ever.
+          default, for ever;
+        - ``as_``: what frame the function takes a batch as, as for :meth:`map`.
 
         An item that fails fails its own caller: a batch that fails as a whole is split until the
         items at fault are alone. Raises :class:`slither.NotImportable` at once.
@@ -235,7 +248,10 @@ class Gathers(Lifetime):
             "max_wait": round(1_000 * _options.checked("max_wait", max_wait, _WAIT)),
             "timeout": settings.milliseconds("timeout", timeout),
         }
-        return Gather(self, function, key, each, spec)
+        if as_ is not None:
+            spec["as"] = as_
+        taking = settings.taking(function, each, several=False, as_=as_)
+        return Gather(self, function, key, taking, spec)
 
 
 def _late(timeout: float | None) -> CallTimeout:

@@ -197,6 +197,15 @@ def test_a_mark_is_enough_on_beam(beam: slither.Beam) -> None:
     assert beam.gather(framing.marked)(ROWS[0]) == RATED[0]
 
 
+@each_kind
+def test_a_gather_of_a_function_of_a_frame(beam: slither.Beam, kind: FrameKind) -> None:
+    rate = beam.gather(framing.RATES[kind], as_=kind)
+    futures = [rate.submit(row) for row in [*ROWS, "no row", *ROWS]]
+    assert [future.result() for future in (*futures[:3], *futures[4:])] == RATED * 2
+    with pytest.raises(TypeError, match="an item is a dict of columns"):
+        futures[3].result()
+
+
 def test_an_exception_of_the_handler_fails_its_batch(beam: slither.Beam) -> None:
     with pytest.raises(KeyError, match="no such column"):
         list(beam.map(framing.raising, ROWS, as_="pandas"))

@@ -21,6 +21,12 @@ defmodule Slither.Gather.Settings do
       default: false,
       doc: "Whether the function takes one item, rather than the list of a batch's items."
     ],
+    as: [
+      type: {:in, [:pandas, :polars, :arrow]},
+      doc:
+        "The function takes a batch as one frame of that package, whose rows are the items, and " <>
+          "gives a result for each row, as with `Slither.Dispatch`."
+    ],
     pool: [type: :atom, default: :default, doc: "The pool whose workers run it."],
     max_batch: [type: :pos_integer, default: 64, doc: "The most items in one call of Python."],
     max_wait: [
@@ -46,7 +52,7 @@ defmodule Slither.Gather.Settings do
   ]
 
   # What a driver says of its own; a target is as in a call frame.
-  @driven Keyword.take(@table, [:max_batch, :max_wait, :timeout, :pool]) ++
+  @driven Keyword.take(@table, [:max_batch, :max_wait, :timeout, :pool, :as]) ++
             [target: [type: {:list, :string}, required: true]]
 
   @doc "The table of options."
@@ -59,6 +65,7 @@ defmodule Slither.Gather.Settings do
     with {:ok, options} <- Options.validate(options, @table, @where),
          :ok <- named(options),
          :ok <- target_given(options),
+         :ok <- one_or_frame(options),
          do: {:ok, options}
   end
 
@@ -100,6 +107,15 @@ defmodule Slither.Gather.Settings do
   defp each_of_command do
     message = "each: goes with module: and function:; a command's own mark says what it takes"
     error(:invalid_option, message, %{option: :each})
+  end
+
+  defp one_or_frame(options) do
+    if options[:each] and options[:as] != nil do
+      message = "as: gives the function one frame of a batch, and each: true one item"
+      error(:invalid_option, message, %{option: :as})
+    else
+      :ok
+    end
   end
 
   defp error(reason, message, details),
