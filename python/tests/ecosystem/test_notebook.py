@@ -211,6 +211,22 @@ def test_without_code_by_value_an_error_says_how(notebook: Notebook) -> None:
     assert "by_value=True" in notebook.printed(source)
 
 
+def test_a_cell_that_starts_a_beam_again_ends_the_one_before(notebook: Notebook) -> None:
+    start = "again = slither.Beam(workers=1)\nprint(again._link.facts['pid'])"
+    first = notebook.printed(start).strip()
+    second = notebook.printed(start).strip()
+    await_gone([first], PATIENCE)
+    assert os.path.exists(f"/proc/{second}")
+    notebook.run("again.close()")
+
+
+def await_gone(pids: list[str], within: float) -> None:
+    until = time.monotonic() + within
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        assert time.monotonic() < until, pids
+        os.sched_yield()
+
+
 def test_nothing_is_left_when_the_kernel_is_restarted(tmp_path: Path, escript: Path) -> None:
     with Notebook(tmp_path) as notebook:
         notebook.run(START)
@@ -219,7 +235,4 @@ def test_nothing_is_left_when_the_kernel_is_restarted(tmp_path: Path, escript: P
             "print(beam._link.facts['pid'], *[w['pid'] for w in beam.status()['workers']])"
         ).split()
     assert len(pids) == 3
-    until = time.monotonic() + GONE_WITHIN
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
-        assert time.monotonic() < until, pids
-        os.sched_yield()
+    await_gone(pids, GONE_WITHIN)
