@@ -83,6 +83,7 @@ def _row(kind: _Kind, part: Form) -> Form:
     more = ", ..." if kind.make is tuple else ""
     name = kind.name if part.is_any else f"{kind.name}[{part.name}{more}]"
     takes, keeps, make = kind.takes, kind.keeps, kind.make
+    exact = frozenset(part.exact)
 
     def convert(value: Any) -> Any:
         own: type | None = type(value)
@@ -91,13 +92,15 @@ def _row(kind: _Kind, part: Form) -> Form:
             own = next((one for one in takes if isinstance(value, one)), None)
             if own is None:
                 return refused(name, value)
+        # Mostly all are what they are to be, and to see that takes no code of Python's.
+        is_so = part.is_any or (exact and exact.issuperset(map(type, value)))
         if not part.changes and own in keeps:
-            if not part.is_any:
+            if not is_so:
                 _check(part, value)
             return value
-        made = value if part.is_any else _each(part, value)
+        made = value if is_so else _each(part, value)
         if own in keeps:
-            return made if own is list else _made(name, own, made)
+            return made if type(made) is own else _made(name, own, made)
         return _made(name, make, made)
 
     def fit(value: Any) -> float:
@@ -182,11 +185,20 @@ def _mapping(
     changes = keys.changes or values.changes
     any_entry = keys.is_any and values.is_any
     shown = name if any_entry else f"{name}[{keys.name}, {values.name}]"
+    exact_keys, exact_values = frozenset(keys.exact), frozenset(values.exact)
 
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
             return refused(shown, value)
-        made = value if any_entry else _entries(keys, values, value)
+        made = value
+        if not (
+            any_entry
+            or (
+                (keys.is_any or exact_keys.issuperset(map(type, value)))
+                and (values.is_any or exact_values.issuperset(map(type, value.values())))
+            )
+        ):
+            made = _entries(keys, values, value)
         if make is not None:
             return value if isinstance(value, own) and not changes else _made(name, make, made)
         return made if changes else value

@@ -56,6 +56,8 @@ def form_of(members: tuple[Form, ...]) -> Form:
 
     form = Form(name, convert, fit, restores=restores, changes=changes)
     form.unread = tuple(_alike(others))
+    if not changes and all(one.exact for one in members):
+        form.exact = tuple(kind for one in members for kind in one.exact)
     return form
 
 
