@@ -25,15 +25,19 @@ def weakly(find: Callable[[Any], T]) -> Callable[[Any], T]:
     (6, 6)
     """
     known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+    of_methods: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     @functools.wraps(find)
     def found(function: Any) -> T:
+        # A bound method is made anew each time, of a function that stays.
+        owner = getattr(function, "__func__", None)
+        table, holder = (known, function) if owner is None else (of_methods, owner)
         try:
-            made = known.get(function, _NOTHING)
+            made = table.get(holder, _NOTHING)
         except Exception:  # noqa: BLE001 - it can't be hashed or compared, or referred to weakly
             return find(function)
         if made is _NOTHING:
-            made = known[function] = find(function)
+            made = table[holder] = find(function)
         return cast("T", made)
 
     return found

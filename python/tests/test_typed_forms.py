@@ -48,6 +48,7 @@ from hypothesis import strategies as st
 from typing_extensions import NotRequired, Required, Self, Unpack
 
 from slither import PayloadError
+from slither._takes import takes
 from slither._typed import functions
 from slither._typed.build import form_of
 from slither._typed.mismatch import Mismatch
@@ -529,6 +530,7 @@ def test_a_function_that_nobody_has_any_more_is_not_kept() -> None:
     function.__annotations__ = {"row": Point, "return": Point}
     assert functions.of_item(function) is not None
     assert functions.of_result(function, "item") is not None
+    assert takes(function).what == "item"
     held = weakref.ref(function)
     del function
     gc.collect()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from slither._errors import PayloadError
+from slither._weakly import weakly
 
 if TYPE_CHECKING:
     from slither._typed.door import Arguments
@@ -51,17 +51,17 @@ def mark(function: Function, typed: bool) -> None:
 
 def of_item(function: Function) -> Typed | None:
     """Return what makes one item what the first parameter says; None where it is as it is."""
-    return _kept(_of_item, function)
+    return _of_item(function)
 
 
 def of_list(function: Function) -> Typed | None:
     """Return what makes each of a list of items what the first parameter says a list of."""
-    return _kept(_of_list, function)
+    return _of_list(function)
 
 
 def of_call(function: Function) -> Arguments | None:
     """Return what makes arguments what the parameters say; None where all are as they are."""
-    return _kept(_of_call, function)
+    return _of_call(function)
 
 
 def of_result(function: object, way: Way) -> Typed | None:
@@ -70,7 +70,7 @@ def of_result(function: object, way: Way) -> Typed | None:
         function = function.func
     if not callable(function):
         return None
-    return _kept(_results[way], function)
+    return _results[way](function)
 
 
 def called(function: Function) -> Function:
@@ -91,31 +91,6 @@ def each(convert: Typed, values: Iterable[Any]) -> tuple[list[Any], dict[int, Pa
         except PayloadError as error:
             failed[index] = error
     return made, failed
-
-
-# What was found of each function, as long as that is there: in workers those that came by value
-# come and go, with all that they hold.
-_MOST = 4_096
-_found: weakref.WeakKeyDictionary[object, dict[object, Any]] = weakref.WeakKeyDictionary()
-
-
-def _kept(find: Callable[[Function], T], function: Function) -> T:
-    # A method is an object that is made anew each time, of a function that stays.
-    holder = getattr(function, "__func__", function)
-    key = find, holder is function
-    try:
-        known = _found.get(holder)
-        if known is None:
-            if len(_found) >= _MOST:
-                _found.clear()
-            known = _found[holder] = {}
-    except TypeError:
-        # It can't be hashed, or referred to weakly: nothing is kept of it.
-        return find(function)
-    if key not in known:
-        known[key] = find(function)
-    found: T = known[key]
-    return found
 
 
 def _signature(function: Function) -> Signature | None:
@@ -157,6 +132,7 @@ def _door(annotation: object, root: str) -> Typed | None:
     return door(convert, root)
 
 
+@weakly
 def _of_item(function: Function) -> Typed | None:
     said = _signature(function)
     if said is None:
@@ -167,6 +143,7 @@ def _of_item(function: Function) -> Typed | None:
     return None if parameter is None else _door(parameter.annotation, "payload")
 
 
+@weakly
 def _of_list(function: Function) -> Typed | None:
     said = _signature(function)
     if said is None:
@@ -178,6 +155,7 @@ def _of_list(function: Function) -> Typed | None:
     return None if parameter is None else _door(of_rows(parameter.annotation), "payload")
 
 
+@weakly
 def _of_call(function: Function) -> Arguments | None:
     said = _signature(function)
     if said is None:
@@ -204,6 +182,7 @@ def _of_call(function: Function) -> Arguments | None:
     return Arguments(positional, named, more, rest)
 
 
+@weakly
 def _result_of_item(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited
 
@@ -211,6 +190,7 @@ def _result_of_item(function: Function) -> Typed | None:
     return None if said is None else _door(of_awaited(said.result), RESULT)
 
 
+@weakly
 def _result_of_list(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited, of_rows
 
@@ -218,6 +198,7 @@ def _result_of_list(function: Function) -> Typed | None:
     return None if said is None else _door(of_rows(of_awaited(said.result)), RESULT)
 
 
+@weakly
 def _result_of_parts(function: Function) -> Typed | None:
     from slither._typed.elements import of_awaited, of_rows
 
