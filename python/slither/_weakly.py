@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -30,8 +31,9 @@ def weakly(find: Callable[[Any], T]) -> Callable[[Any], T]:
     @functools.wraps(find)
     def found(function: Any) -> T:
         # A bound method is made anew each time, of a function that stays.
-        owner = getattr(function, "__func__", None)
-        table, holder = (known, function) if owner is None else (of_methods, owner)
+        table, holder = known, function
+        if isinstance(function, MethodType):
+            table, holder = of_methods, function.__func__
         try:
             made = table.get(holder, _NOTHING)
         except Exception:  # noqa: BLE001 - it can't be hashed or compared, or referred to weakly

@@ -43,7 +43,7 @@ import numpy as np
 import pydantic
 import pydantic.dataclasses
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import NotRequired, Required, Self, Unpack
 
@@ -696,11 +696,13 @@ def as_data(value: Any) -> Any:
     return value
 
 
+@settings(deadline=None)
 @given(points | nodes)
 def test_a_record_there_and_back_is_the_same(value: Any) -> None:
     assert form_of(type(value)).convert(as_data(value)) == value
 
 
+@settings(deadline=None)
 @given(st.recursive(plain, lambda part: st.lists(part) | st.dictionaries(plain, part)))
 def test_any_data_fit_or_are_a_mismatch(value: Any) -> None:
     for annotation in (Point, Node, Shop, Struct, Model, Pair, Fields, Circle | Square | int):
