@@ -28,6 +28,19 @@ defmodule Slither.TestingPoolTest do
     assert Enum.map(tasks, &Slither.await/1) == [{:ok, 1}, {:ok, 4}, {:ok, 9}, {:ok, 16}]
   end
 
+  test "values are on each side what they would be with Python between" do
+    pool = pool(%{"m.same" => fn value -> value end, "m.inspect" => &inspect/1})
+    same = &Slither.call("m", "same", [&1], pool: pool)
+
+    assert same.({:ok, ~T[01:02:03], MapSet.new([{1}])}) ==
+             {:ok, {"ok", ~T[01:02:03.000000], MapSet.new([{1}])}}
+
+    assert same.(%Slither.Test.Encodables.Point{x: 1}) == {:ok, %{"x" => 1, "y" => nil}}
+    assert {:error, %Error{reason: :not_encodable}} = same.(%URI{})
+    said = Slither.call("m", "inspect", [%{MapSet.new([1]) => 2}], pool: pool)
+    assert said == {:ok, inspect(%{Slither.FrozenSet.new([1]) => 2})}
+  end
+
   test "streams of one call run functions that give an enumerable, and close what is read no further" do
     me = self()
 

@@ -98,8 +98,19 @@ defmodule Slither.Bridge.TablesTest do
   end
 
   test "BEAM's keys that have no like in Python are not found by what they look like there" do
-    Server.bulk_insert(Shared, :tables_test_odd, [{:atom, 1}, {{1, 2}, 2}])
-    assert [%{"error" => "KeyError"}] = call!("try_each", ["atom"])
+    Server.bulk_insert(Shared, :tables_test_odd, [{:atom, 1}, {[1, 2], 2}, {{3, 4}, 3}, {5.0, 5}])
+
+    assert [%{"error" => "KeyError"}, %{"error" => "KeyError"}, %{"value" => 3}, five] =
+             call!("try_each", ["atom", {1, 2}, {3, 4}, 5])
+
+    assert %{"error" => "KeyError"} = five
+  end
+
+  test "keys that Python wrote are terms of Elixir" do
+    key = {~D[2024-01-02], Slither.Decimal.new("1.10"), "a"}
+    assert call!("put_each", [[key, 1], [{MapSet.new([1])}, 2]]) == [nil, nil]
+    assert Server.get(Shared, :tables_test_odd, key) == 1
+    assert Server.get(Shared, :tables_test_odd, {Slither.FrozenSet.new([1])}) == 2
   end
 
   test "a value or an answer that is over the limit of a frame leaves the worker as it was" do

@@ -42,6 +42,17 @@ defmodule Slither.ExpressionTest do
     end
   end
 
+  test "a set within a set is a frozen one, as it is in Python" do
+    set = MapSet.new([1])
+    frozen = Slither.FrozenSet.new([1.0])
+    within = ["in", ["get", ["item"], 0], ["get", ["item"], 1]]
+    same = ["==", ["get", ["item"], 0], ["get", ["item"], 1]]
+    assert value(within, [set, MapSet.new([set])]) == {:ok, false}
+    assert value(within, [frozen, MapSet.new([set])]) == {:ok, true}
+    assert value(same, [MapSet.new([set]), MapSet.new([frozen])]) == {:ok, true}
+    assert value(same, [MapSet.new([{set}]), MapSet.new([[frozen]])]) == {:ok, true}
+  end
+
   defp value(data, item) do
     {:ok, expression} = Expression.new(data)
     Expression.eval(expression, item)

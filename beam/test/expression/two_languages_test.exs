@@ -4,7 +4,7 @@ defmodule Slither.Expression.TwoLanguagesTest do
 
   import Slither.Test.{Generators, Pools}
 
-  alias Slither.{Expression, Protocol}
+  alias Slither.{Complex, Decimal, Expression, FrozenSet, Protocol, Tagged, TimeDelta}
 
   @fields ~w(int small float num text word bool bytes time list dict any)
 
@@ -23,7 +23,7 @@ defmodule Slither.Expression.TwoLanguagesTest do
 
     pairs =
       many(600, fn ->
-        [one, other] = pick([[value(2), value(2)], alike()])
+        [one, other] = pick([[any_value(2), any_value(2)], alike(), alike(), timed()])
         [[pick(operations), ["get", ["item"], 0], ["get", ["item"], 1]], [one, other]]
       end)
 
@@ -94,9 +94,10 @@ defmodule Slither.Expression.TwoLanguagesTest do
       "bool" => one_in(2),
       "bytes" => bytes(),
       "time" => datetime(),
-      "list" => many(:rand.uniform(4) - 1, fn -> pick([1, 1.0, "a", nil, true, value(1)]) end),
-      "dict" => Map.new(many(:rand.uniform(3), fn -> {pick(["a", "b", 1]), value(1)} end)),
-      "any" => value(2)
+      "list" =>
+        many(:rand.uniform(4) - 1, fn -> pick([1, 1.0, "a", nil, true, any_value(1)]) end),
+      "dict" => Map.new(many(:rand.uniform(3), fn -> {pick(["a", "b", 1]), any_value(1)} end)),
+      "any" => any_value(2)
     }
     |> Map.drop(if one_in(4), do: [pick(@fields)], else: [])
   end
@@ -110,14 +111,34 @@ defmodule Slither.Expression.TwoLanguagesTest do
   defp alike do
     n = pick([0, 1, 2, 9_007_199_254_740_993, 1_000_000_000_000_000_000_000])
 
-    x =
-      pick([n, n * 1.0, n == 1, Integer.to_string(n), nil, %Slither.Bytes{data: "1"}, "1", :nan])
-
-    y =
-      pick([n, n * 1.0, n == 1, Integer.to_string(n), nil, %Slither.Bytes{data: "1"}, "1", :nan])
-
+    {x, y} = {like(n), like(n)}
     key = pick(["a", 1])
-    pick([[x, y], [[x], [y]], [%{key => x}, %{key => y}], [x, [y, x]], [key, %{"a" => y}]])
+    both = pick([[x, y], [[x], {y}], [%{key => x}, %{key => y}], [x, [y, x]], [key, %{"a" => y}]])
+    sets = [[set([x]), set([y])], [FrozenSet.new([{x}]), FrozenSet.new([{y}])], [x, set([y])]]
+    pick([both, both, pick(sets), [Tagged.new("t", x), Tagged.new("t", y)]])
+  end
+
+  defp set(elements), do: MapSet.new(elements)
+
+  defp like(n) do
+    text = Integer.to_string(n)
+
+    pick(
+      [n, n * 1.0, n == 1, text, nil, %Slither.Bytes{data: "1"}, "1", :nan, Complex.new(n)] ++
+        [Decimal.new(n), Decimal.new(text <> ".0"), Decimal.new("NaN"), {n}, set([n])]
+    )
+  end
+
+  # Two moments, or lengths of time, of the same type or not.
+  defp timed do
+    days = [~D[2024-01-01], ~D[2024-01-02]]
+    clocks = [~T[00:00:00], ~T[00:00:01]]
+    naive = for day <- days, clock <- clocks, do: NaiveDateTime.new!(day, clock)
+    moments = [datetime(0, 0, 0), datetime(0, 0, 3_600), datetime(1, 0, 0), zoned()]
+    lengths = [TimeDelta.new(days: 1), TimeDelta.new(seconds: -1), Decimal.new("0.5"), 0.5]
+    all = days ++ clocks ++ naive ++ moments ++ lengths
+    kind = pick([all, days, clocks, naive, moments, lengths])
+    [pick(kind), pick(kind)]
   end
 
   defp expression(type, 0), do: simple(type)

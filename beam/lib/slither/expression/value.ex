@@ -56,7 +56,7 @@ defmodule Slither.Expression.Value do
 
   @doc "Whether a set that was seen has an element that is the same as a value."
   @spec element?(term, term) :: boolean
-  def element?(set, value), do: Enum.any?(elements(set), &equal?(&1, value))
+  def element?(set, value), do: Enum.any?(elements(set), &equal?(frozen(&1), value))
 
   @doc "The elements of a set that was seen."
   @spec elements(term) :: MapSet.t()
@@ -110,10 +110,16 @@ defmodule Slither.Expression.Value do
     {:bad, _why} -> false
   end
 
+  # In a set Python has no sets and lists, only frozen sets and tuples, which are lists here.
+  defp frozen(%MapSet{} = set), do: %FrozenSet{set: set}
+  defp frozen([head | tail]), do: [frozen(head) | frozen(tail)]
+  defp frozen(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> frozen()
+  defp frozen(element), do: element
+
   defp every_one?(set, others) do
     Enum.all?(set, fn element ->
       case Map.fetch(others, Keys.form(element)) do
-        {:ok, other} -> equal?(element, other)
+        {:ok, other} -> equal?(frozen(element), frozen(other))
         :error -> false
       end
     end)

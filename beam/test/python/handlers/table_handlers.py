@@ -1,9 +1,16 @@
 """Handlers that use tables as mappings."""
 
 import math
+from datetime import datetime
+from decimal import Decimal
 from itertools import islice
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from slither import EncodeError, SlitherError, TableError, UnknownTable, store
+from slither import EncodeError, SlitherError, TableError, Tagged, UnknownTable, store
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 shared = store.table("tables_test_shared")
 mapping = store.table("tables_test_mapping")
@@ -77,7 +84,11 @@ def refused(attempts):
 def use_odd_keys(_):
     """Every kind of key comes back as it went."""
     keys = ["a", "", "\u00e9\n", b"", b"\x00\xff", 0, -1, 2**70, 1.5, math.inf, None, True]
-    keys += [(), (1, "x"), ((1,), (None, b"b")), math.nan]
+    keys += [(), (1, "x"), ((1,), (None, b"b"))]
+    day = datetime(2024, 1, 2, 3, 4, 5, 6)
+    keys += [day, day.date(), day.time(), day - datetime(1970, 1, 1), day.replace(tzinfo=BERLIN)]
+    keys += [Decimal("1.10"), 1 + 2j, UUID(int=5), Path("a/b"), frozenset({1, (2,)})]
+    keys += [(day.date(), Decimal("1.10")), Tagged("t", 1), math.nan]
     table = store.table("tables_test_odd")
     for number, key in enumerate(keys):
         table[key] = number
@@ -93,6 +104,15 @@ def use_odd_keys(_):
         del table[key]
     assert len(table) == 0
     return [None]
+
+
+def put_each(pairs):
+    table = store.table("tables_test_odd")
+    for key, value in pairs:
+        # A set can be no part of a key.
+        parts = [frozenset(part) if isinstance(part, set) else part for part in key]
+        table[tuple(parts)] = value
+    return [None for _ in pairs]
 
 
 def try_each(keys):
