@@ -23,13 +23,19 @@ def is_found(value: object, script: str | None) -> bool:
     main = sys.modules.get(MAIN)
     if script is None or main is None:
         return False
-    first, *others = str(getattr(value, "__qualname__", "")).split(".")
-    found: object = getattr(main, first, None)
-    for part in others:
-        found = getattr(found, part, None)
-    if found is not value or first in _guarded(getattr(main, "__file__", None)):
+    name = str(getattr(value, "__qualname__", ""))
+    guarded = _guarded(getattr(main, "__file__", None))
+    if found_in_main(name) is not value or name.partition(".")[0] in guarded:
         return False
     return not _is_interactive() or _is_of(value, script)
+
+
+def found_in_main(name: str) -> object:
+    """Return what the main module has under a dotted name; None where there is nothing."""
+    found: object = sys.modules.get(MAIN)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def is_whole(script: str | None) -> bool:

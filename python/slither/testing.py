@@ -210,7 +210,7 @@ def run_pipe(
     """
     from slither._testing.simulate import Simulation
 
-    return Simulation(pipe.document(), _as_data, functions or {}, handlers or {}).run(items)
+    return Simulation(pipe._whole(), _as_data, functions or {}, handlers or {}).run(items)
 
 
 def _drawn(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 import slither
+import slither.testing
 from slither._seal import secret
 from slither._types import Payload
 from slither._wire.codec import PLAIN, Codec
@@ -368,3 +369,29 @@ def point(x: int) -> Colored:
 
 def name_of(node: Node) -> str:
     return node.name
+
+
+class TestPipesByValue:
+    def test_stages_take_functions_by_value(self, beam: slither.Beam) -> None:
+        factor = 3
+        inner = slither.Pipe("inner", by_value=True).python("add", lambda item: item + 1)
+        pipe = (
+            slither.Pipe("outer", by_value=True)
+            .python("times", lambda item: item * factor)
+            .pipe("inner", inner)
+            .python("all", lambda items: [item * 10 for item in items], each=False)
+        )
+        assert beam.run(pipe, [1, 2])["default"] == [40, 70]
+        assert list(beam.stream(pipe, [3])) == [("default", 100)]
+        assert slither.testing.run_pipe(pipe, [1, 2])["default"] == [40, 70]
+
+    def test_others_refuse_them(self, escript: Path) -> None:
+        pipe = slither.Pipe("p", by_value=True).python("x", lambda item: item)
+        with pytest.raises(
+            slither.PipeError, match=r"test_objects.*only a slither.Beam\(by_value"
+        ):
+            pipe.document()
+        with slither.Beam(1) as plain, pytest.raises(slither.NotImportable, match="a lambda has"):
+            plain.run(pipe, [1])
+        with pytest.raises(slither.PipeError, match="a lambda has no name"):
+            slither.Pipe("p").python("x", lambda item: item)

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from slither import _by_value
 from slither._driver import functions
 from slither._errors import BeamError, NotImportable
+from slither._pipe.document import stages
 from slither._references import name_of
-from slither._script import is_found
+from slither._script import found_in_main, is_found
 from slither._types import Payload
 from slither._wire.codec import Codec, encode
 from slither._wire.objects import DataFirst, Objects
@@ -98,6 +99,20 @@ class Functions:
             return None
         encode(list(arguments), "initargs")
         return [*functions.reference(function), list(arguments)]
+
+    def put_in(self, document: dict[str, Payload]) -> list[Held]:
+        """Name the functions of a pipe's stages; return what BEAM has of those by value."""
+        held = []
+        for stage in stages(document):
+            named = stage["function"]
+            handler = getattr(named, "handler", None)
+            if handler is None and self.by_value and stage["module"] == "__main__":
+                handler = found_in_main(named)
+            if handler is not None:
+                found = self.reference(handler)
+                stage["module"], stage["function"] = found.module, found.name
+                held += [found.held] if found.held is not None else []
+        return held
 
     def facts(self) -> dict[str, Payload]:
         """Return what a pool is told for it."""

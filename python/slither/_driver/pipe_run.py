@@ -83,7 +83,8 @@ class PipeRun(Run):
 
         if not isinstance(pipe, Pipe):
             raise TypeError(f"a pipe is a slither.Pipe, not {pipe!r:.80}")
-        document = document or pipe.document()
+        document = document or pipe._whole()
+        held = beam._functions.put_in(document)
         for handler in handlers(document):
             check(handler.module, handler.name)
         spec: dict[str, Payload] = {"document": document}
@@ -95,7 +96,9 @@ class PipeRun(Run):
                 spec["resume"] = resume
         if trace is not None:
             spec["trace"] = str(trace)
-        return cls(beam._link, spec, beam, shows(pipe.name, items, progress))
+        made = cls(beam._link, spec, beam, shows(pipe.name, items, progress))
+        made.held = held
+        return made
 
     def begin(self) -> None:
         """Start the run, and give it leave for the first outputs."""

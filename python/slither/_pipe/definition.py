@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, overload
 from slither._errors import PipeError
 from slither._options import TEXT, nearest, wrong
 from slither._pipe import options as known
-from slither._pipe.document import lost_target
+from slither._pipe.document import handlers, lost_target
 from slither._pipe.expression import Expression, Operand
-from slither._pipe.handler import BatchHandler, ItemHandler, target
+from slither._pipe.handler import BatchHandler, ItemHandler, Local, target
 from slither._pipe.mistakes import caller, mistake
 from slither._pipe.mistakes import name as checked_name
 from slither._pipe.operand import expression_of
@@ -54,10 +54,24 @@ class Pipe:
     <slither.Pipe 'short': by_length>
     """
 
-    __slots__ = ("_lines", "_nesting", "_outputs", "_policies", "_stages", "_stores", "name")
+    __slots__ = (
+        "_by_value",
+        "_lines",
+        "_nesting",
+        "_outputs",
+        "_policies",
+        "_stages",
+        "_stores",
+        "name",
+    )
 
-    def __init__(self, name: str, /) -> None:
-        """Begin a pipe; ``name`` is what BEAM calls it."""
+    def __init__(self, name: str, /, *, by_value: bool = False) -> None:
+        """Begin a pipe; ``name`` is what BEAM calls it.
+
+        ``by_value``: whether its stages take functions that workers can't import, such as
+        lambdas; then only a ``slither.Beam(by_value=True)`` runs it.
+        """
+        self._by_value = by_value
         self.name = checked_name(name, "pipe")
         self._stages: dict[str, dict[str, Payload]] = {}
         self._outputs: tuple[str, ...] = ()
@@ -188,7 +202,7 @@ class Pipe:
         return self._stage(
             name,
             "python",
-            target(name, handler, each, command, options.get("as_")),
+            target(name, handler, each, command, options.get("as_"), by_value=self._by_value),
             known.in_ms(given),
         )
 
@@ -242,7 +256,7 @@ class Pipe:
         nesting = max(self._nesting, inner._nesting + 1)
         if nesting > _MAX_NESTING:
             raise mistake(f"pipes nest deeper than {_MAX_NESTING}")
-        made = self._stage(name, "pipe", {"pipe": inner.document(), "outputs": given})
+        made = self._stage(name, "pipe", {"pipe": inner._whole(), "outputs": given})
         return made._with(_nesting=nesting)
 
     def output(self, *names: str) -> Pipe:
@@ -283,6 +297,16 @@ class Pipe:
         >>> Pipe("p").batch("pairs", size=2).document()["stages"]
         [{'name': 'pairs', 'type': 'batch', 'options': {'size': 2, 'timeout': None}}]
         """
+        document = self._whole()
+        for handler in handlers(document):
+            if isinstance(handler.name, Local):
+                raise mistake(
+                    f"stage {handler.stage!r} runs {handler.name}, which goes by value: only a "
+                    "slither.Beam(by_value=True) runs this pipe"
+                )
+        return document
+
+    def _whole(self) -> dict[str, Payload]:
         if not self._stages:
             raise mistake(f"pipe {self.name!r} has no stages")
         document: dict[str, Payload] = {

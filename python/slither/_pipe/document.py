@@ -24,6 +24,15 @@ class Handler(NamedTuple):
     frame: bool
 
 
+def stages(document: dict[str, Payload]) -> Iterator[dict[str, Payload]]:
+    """Walk over the stages that run a function, those of inner pipes included."""
+    for stage in document["stages"]:
+        if stage["type"] == "pipe":
+            yield from stages(stage["pipe"])
+        elif "module" in stage:
+            yield stage
+
+
 def handlers(document: dict[str, Payload]) -> Iterator[Handler]:
     """Walk over the functions of all stages, those of inner pipes included."""
     for stage in document["stages"]:

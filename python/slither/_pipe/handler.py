@@ -13,7 +13,7 @@ from slither._errors import NotImportable
 from slither._options import TEXT
 from slither._pipe.expression import Expression
 from slither._pipe.mistakes import mistake
-from slither._references import reference
+from slither._references import name_of, reference
 from slither._tables import FrameKind
 from slither._types import Payload
 
@@ -28,12 +28,31 @@ ItemHandler: TypeAlias = Callable[[Payload], Payload]
 """A function of one item that gives its result."""
 
 
+class Local(str):
+    """The name of a function that goes by value, and the function."""
+
+    __slots__ = ("handler",)
+    handler: object
+
+    @classmethod
+    def of(cls, handler: object) -> Local:
+        """Return that of a function."""
+        made = cls(name_of(getattr(handler, "func", handler)))
+        made.handler = handler
+        return made
+
+    def __deepcopy__(self, _memo: object) -> Local:
+        return self
+
+
 def target(
     stage: str,
     handler: BatchHandler | ItemHandler | str | None,
     each: bool | None,
     command: str | None,
     as_: FrameKind | None = None,
+    *,
+    by_value: bool = False,
 ) -> dict[str, Payload]:
     """Return what the document says that a stage runs: a function, or a registered command."""
     if (handler is None) == (command is None):
@@ -49,13 +68,24 @@ def target(
     if isinstance(handler, Expression):
         raise mistake(f"stage {stage!r} runs in Python: an expression goes to .beam(…)")
     try:
-        module, function = reference(handler)
+        module, function = _found(handler, by_value)
         kind = _takes.checked_frame(handler, as_, each)
         takes = "list" if kind is not None else _takes.way(handler, each)
     except (NotImportable, TypeError) as refused:
         raise mistake(f"stage {stage!r}: {refused}") from None
     found = {"module": module, "function": function}
     return found if takes == "list" else {**found, "takes": takes}
+
+
+def _found(handler: object, by_value: bool) -> tuple[str, str]:
+    try:
+        return reference(handler)
+    except NotImportable:
+        if not by_value or isinstance(handler, str) or not callable(handler):
+            raise
+        return str(getattr(handler, "__module__", None) or type(handler).__module__), Local.of(
+            handler
+        )
 
 
 def _command(stage: str, command: str, each: bool | None) -> dict[str, Payload]:

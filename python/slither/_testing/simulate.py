@@ -7,10 +7,11 @@ The thread of the test runs it, stage by stage, each on all that has come to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from slither._errors import CallError, RunError, SlitherError
 from slither._outputs import Outputs, why
+from slither._pipe.handler import Local
 from slither._takes import takes
 from slither._testing.evaluate import EvaluationError, SkipItem, evaluate
 from slither._testing.policy import Policy, as_told, facts, is_splittable
@@ -330,6 +331,8 @@ def _handler(stage: Document, instead: Handler | None) -> tuple[Handler, bool | 
 
 def _own(stage: Document) -> tuple[Handler, bool]:
     # What a stage names, and whether that can't be found.
+    if isinstance(local := stage.get("function"), Local):
+        return cast("Handler", local.handler), False
     named = ["command", stage["command"]] if "command" in stage else None
     try:
         return resolve(named or ["function", stage["module"], stage["function"]]), False
