@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 import tagged
 
+import slither
 from slither import store
 from slither._types import Payload
 from slither.worker import Failure, batch_handler, cancelled, context, item_handler, progress
@@ -34,6 +36,57 @@ class OddError(Exception):
 
     def __init__(self) -> None:
         super().__init__("odd", "arguments")
+
+
+class Price:
+    """Comes back as what it was, as all who import this module have registered it."""
+
+    def __init__(self, cents: int) -> None:
+        if cents == 13:
+            raise ValueError("unlucky")
+        self.cents = cents
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Price) and self.cents == other.cents
+
+    def __hash__(self) -> int:
+        return hash(self.cents)
+
+
+slither.register(Price, lambda price: price.cents, Price, name="driven.Price")
+
+
+class Kind(enum.Enum):
+    BOOK = 1
+
+
+class Cart:
+    """Is made of what may go by value."""
+
+    def __init__(self, kinds: list[Kind]) -> None:
+        assert all(type(kind) is Kind for kind in kinds), kinds
+        self.kinds = kinds
+
+
+slither.register(Cart, lambda cart: cart.kinds, Cart, name="driven.Cart")
+
+
+def kinds(cart: Cart) -> Payload:
+    return [cart, cart.kinds]
+
+
+def dearer(price: Price) -> Price:
+    return Price(price.cents + 1)
+
+
+def spoilt(price: Price) -> Price:
+    """Give one that can be sent, and not be made again."""
+    price.cents += 2 * (price.cents == 11)
+    return price
+
+
+def dearest(prices: list[Price]) -> list[Payload]:
+    return [[max(prices, key=lambda price: price.cents)] for _ in prices]
 
 
 def double(item: int) -> int:

@@ -213,8 +213,7 @@ def _restored(typed: Typed, outcome: Outcome) -> Outcome:
 def _outcomes(got: frames.Outputs, link: Connection) -> list[Outcome]:
     objects = link.objects
     values = batches.unpack(got.values, got.count, link.codec)
-    closed = {} if objects is None else objects.each(values)
-    closed |= late.each(values)
+    closed = late.each(values)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, error in closed.items():
         outcomes[index] = (False, error)

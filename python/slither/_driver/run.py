@@ -268,9 +268,7 @@ class Run(ABC):
     def unpacked(self, got: frames.Outputs) -> tuple[list[Payload], dict[int, Exception]]:
         """Return values as they are here, and why some could not be opened, by their places."""
         values = unpack(got.values, got.count, self.link.codec)
-        objects = self.link.objects
-        closed = {} if objects is None else objects.each(values)
-        return values, closed | late.each(values)
+        return values, late.each(values)
 
     def opened(self, got: frames.Outputs) -> list[Payload]:
         """Return values, up to the first that can't be opened: that ends the run."""

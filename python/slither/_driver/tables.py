@@ -59,6 +59,4 @@ class SharedTable(Table[Payload, Payload]):
 
     def _send(self, op: str, arguments: tuple[object, ...]) -> Answer | None:
         status, value = self._link.ask_table(0, self.name, op, arguments)
-        objects = self._link.objects
-        value = value if objects is None else objects.opened(value)
         return status, late.made(value) if late.ever() else value

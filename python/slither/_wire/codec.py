@@ -159,7 +159,7 @@ class Codec:
         value = self._decode_plainly(b"".join((b"\x91" * spare, data)))
         for _ in range(spare):
             value = value[0]
-        return late.made(value) if late.met() else value
+        return late.made(value) if self.opaque is None and late.ever() else value
 
     def decode_frame(self, data: bytes | bytearray) -> Payload:
         """Decode as :meth:`decode` does, of the depth that a frame may have.

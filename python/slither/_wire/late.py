@@ -1,39 +1,100 @@
-"""Values of registered types that could not be made as they were read: what becomes of them.
+"""What is made of a value only once it is wanted, one value at a time.
 
-A call is read before the module of its handler is imported, which may register the types of what
-is in it. And what a type is registered with may fail, which fails the item that the value is in,
-and not all that came with it. Whoever reads frames asks :func:`met`, in the thread that has read;
-whoever uses values has them :func:`made`, in any thread.
+Whoever reads frames must run no code of the user's; what that code raises must fail its own item;
+and a call is read before the module of its handler is imported, which may register the types of
+what is in it. So to decode makes none of what such code makes: it leaves a :class:`Late` where a
+value goes by it, and a :class:`slither.Tagged` where its type has a name. Whoever reads asks
+:func:`met`, in the thread that has read; whoever uses values has them :func:`made`, in any.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from slither._types import Payload
-from slither._wire.types import tagged
+from slither._errors import DecodeError
 from slither._wire.types.groups import folded, hashable
-from slither._wire.types.tagged import Tagged
 
 
-def met() -> bool:
-    """Tell whether this thread has read something unmade since it last asked."""
-    any_met, tagged.unmade.here = tagged.unmade.here, False
-    return any_met
+class Whole:
+    """A value that has others in it, and is no list or dict."""
+
+    __slots__ = ()
+
+    def _parts(self) -> tuple[Any, ...]:
+        """Return the values that it has."""
+        return ()
+
+    def _made(self, parts: list[Any]) -> Any:
+        """Return what it is, or becomes, with others in their places."""
+        raise NotImplementedError
+
+    def _is_late(self) -> bool:
+        """Tell whether it becomes something else."""
+        return False
+
+
+class Late(Whole):
+    """Stands for a value that is not made yet: to make it may run code of the user's."""
+
+    __slots__ = ()
+
+    def _is_late(self) -> bool:
+        return True
+
+
+_used = False
+
+
+def use() -> None:
+    """Note that this process may meet what is not made yet."""
+    global _used
+    _used = True
 
 
 def ever() -> bool:
-    """Tell whether any thread of this process has read something unmade so far."""
-    return tagged.unmade.ever
+    """Tell whether it may."""
+    return _used
 
 
-def made(value: Payload) -> Payload:
-    """Return a value with all in it made; raises DecodeError, which names the type, where not."""
-    return folded(value, _parts, _whole, lambda leaf: leaf) if _has_some(value) else value
+class _Met(threading.local):
+    any = False
 
 
-def each(values: list[Payload]) -> dict[int, Exception]:
-    """Make values in their list, where this thread has read something unmade.
+_met = _Met()
+
+
+def meet() -> None:
+    """Note that this thread has decoded something that is not made yet."""
+    _met.any = True
+
+
+def met() -> bool:
+    """Tell whether this thread has done so since it last asked."""
+    any_met, _met.any = _met.any, False
+    return any_met
+
+
+def has_late(value: Any) -> bool:
+    """Tell whether something in a value is not made yet."""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Whole) and part._is_late():
+            return True
+        inner = _parts(part)
+        if inner is not None:
+            stack += inner
+    return False
+
+
+def made(value: Any) -> Any:
+    """Return a value with all in it made; raises what code of the user's raises."""
+    return folded(value, _parts, _whole, _same) if has_late(value) else value
+
+
+def each(values: list[Any]) -> dict[int, Exception]:
+    """Make values in their list, where this thread has decoded something that is not made yet.
 
     Returns why some could not be made, by their places, which have None then.
     """
@@ -43,41 +104,35 @@ def each(values: list[Payload]) -> dict[int, Exception]:
     for index, value in enumerate(values):
         try:
             values[index] = made(value)
-        # What types are registered with is the user's code.
-        except Exception as error:  # noqa: BLE001 - it fails this value
+        except DecodeError as error:
             failed[index] = error
+        # What unpickling runs may even exit.
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
+            why = f"{type(error).__name__}: {error}"
+            failed[index] = DecodeError(f"a value by value could not be opened: {why}")
+            failed[index].__cause__ = error
+        if index in failed:
             values[index] = None
     return failed
 
 
-def _has_some(value: Payload) -> bool:
-    stack = [value]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Tagged):
-            if tagged.is_known(part.name):
-                return True
-            stack.append(part.value)
-        elif isinstance(part, dict):
-            stack += part
-            stack += part.values()
-        elif isinstance(part, list | tuple | set | frozenset):
-            stack += part
-    return False
-
-
 def _parts(value: Any) -> Any:
     if isinstance(value, dict):
-        return [part for pair in value.items() for part in pair]
-    if isinstance(value, Tagged):
-        return (value.value,)
-    return value if type(value) in (list, tuple, set, frozenset) else None
+        return [*value.keys(), *value.values()]
+    if type(value) in (list, tuple, set, frozenset):
+        return value
+    return value._parts() if isinstance(value, Whole) else None
 
 
 def _whole(value: Any, parts: list[Any]) -> Any:
     if isinstance(value, dict):
-        return dict(zip(map(hashable, parts[::2]), parts[1::2], strict=True))
-    if isinstance(value, Tagged):
-        return tagged.restored(value.name, parts[0])
+        keys = map(hashable, parts[: len(value)])
+        return dict(zip(keys, parts[len(value) :], strict=True))
+    if isinstance(value, Whole):
+        return value._made(parts)
     kind = type(value)
     return kind(parts if kind in (list, tuple) else map(hashable, parts))
+
+
+def _same(value: Any) -> Any:
+    return value

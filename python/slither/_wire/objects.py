@@ -2,19 +2,20 @@
 
 A program with ``by_value`` and the workers that it started have an :class:`Objects` for their
 codec. To decode opens nothing, as whoever reads frames must run no code of the user's: it leaves
-a :class:`Sealed` in the place of each object, and :meth:`Objects.opened` makes the objects, in
+a :class:`Sealed` in the place of each object. From these :mod:`slither._wire.late` makes them, in
 the thread that wants them, one value at a time.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slither import _by_value
 from slither._errors import DecodeError
 from slither._types import Payload
+from slither._wire import late
+from slither._wire.late import Late
 from slither._wire.types import table
 from slither._wire.types.row import RefusedError
 
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 _LONGEST_ERROR = 1 << 18
 
 
-class Sealed:
+class Sealed(Late):
     """An object that nobody has opened yet."""
 
-    __slots__ = ("data",)
+    __slots__ = ("_objects", "data")
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self, data: bytes, objects: Objects) -> None:
+        self.data, self._objects = data, objects
+
+    def _made(self, _parts: list[Payload]) -> Payload:
+        return self._objects.unsealed(_by_value.VALUE, self.data, "an object")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sealed) and self.data == other.data
@@ -59,19 +63,13 @@ class DataFirst:
         return self._objects.wrap(value)
 
 
-class _Seen(threading.local):
-    """Whether this thread has met something sealed since it last asked."""
-
-    any = False
-
-
 class Objects:
     """What one process seals and opens: see :class:`slither._wire.codec.Opaque`."""
 
     def __init__(self, seal: Seal, pickles: Pickles, never: tuple[type, ...] = ()) -> None:
         """Take what the other side has, too; ``never`` are types that are no objects to send."""
         self.seal, self.pickles, self._never = seal, pickles, never
-        self._seen = _Seen()
+        late.use()
         self.renew: Callable[[], None] | None = None
         """Forgets what was known of classes."""
 
@@ -94,26 +92,8 @@ class Objects:
 
     def unwrap(self, data: bytes) -> Sealed:
         """Return what stands for the value until it is opened."""
-        self._seen.any = True
-        return Sealed(bytes(data))
-
-    def met(self) -> bool:
-        """Tell whether this thread has decoded something sealed since it last asked."""
-        any_met, self._seen.any = self._seen.any, False
-        return any_met
-
-    def opened(self, value: Payload) -> Payload:
-        """Return a value with all in it opened; raises what an object raises as it is made."""
-        if type(value) is Sealed:
-            return self._open(value)
-        if not has_sealed(value):
-            return value
-        if isinstance(value, dict):
-            return {self.opened(key): self.opened(part) for key, part in value.items()}
-        return type(value)(map(self.opened, value))
-
-    def _open(self, sealed: Sealed) -> Payload:
-        return self.unsealed(_by_value.VALUE, sealed.data, "an object")
+        late.meet()
+        return Sealed(bytes(data), self)
 
     def unsealed(self, what: str, data: bytes, name: str) -> Payload:
         """Open what was sealed by :meth:`sealed` as the same ``what``; ``name`` is for errors."""
@@ -124,25 +104,6 @@ class Objects:
         except Broken as broken:
             raise DecodeError(f"{name} went by value, and {broken}") from None
         return self.pickles.loads(opened)
-
-    def each(self, values: list[Payload]) -> dict[int, Exception]:
-        """Open values in their list, where this thread has decoded something sealed.
-
-        Returns why some could not be opened, by their places, which have None then.
-        """
-        failed: dict[int, Exception] = {}
-        if not self.met():
-            return failed
-        for index, value in enumerate(values):
-            try:
-                values[index] = self.opened(value)
-            # What unpickling runs may even exit.
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
-                why = f"{type(error).__name__}: {error}"
-                failed[index] = DecodeError(f"a value by value could not be opened: {why}")
-                failed[index].__cause__ = error
-                values[index] = None
-        return failed
 
     def error(self, error: BaseException) -> bytes | None:
         """Return an exception sealed; None where what is told of it must do."""
@@ -175,18 +136,3 @@ def _parts(error: BaseException) -> object:
     if type(error).__reduce__ is BaseException.__reduce__:
         return type(error), error.args, dict(vars(error))
     return error
-
-
-def has_sealed(value: Payload) -> bool:
-    """Tell whether something in a value is sealed."""
-    stack = [value]
-    while stack:
-        part = stack.pop()
-        if type(part) is Sealed:
-            return True
-        if isinstance(part, dict):
-            stack += part
-            stack += part.values()
-        elif isinstance(part, list | tuple | set | frozenset):
-            stack += part
-    return False

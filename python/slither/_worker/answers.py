@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slither._errors import EncodeError, ProtocolError, SlitherError
 from slither._wire import late
-from slither._worker import current
 
 if TYPE_CHECKING:
     from slither._types import Payload
@@ -42,7 +41,7 @@ def value_of(ask: Callable[[], Answer | None], name: str, failures: Failures) ->
         raise failures.lost(name, "BEAM closed the connection")
     status, value = reply
     if status == 0:
-        return current.opened(value) if current.objects is not None or late.ever() else value
+        return late.made(value) if late.ever() else value
     facts = value if isinstance(value, dict) else {}
     kind = failures.kinds.get(str(facts.get("kind")), failures.other)
     raise kind(name, str(facts.get("message", "no reason given")))

@@ -182,7 +182,7 @@ class Link:
         began = time.perf_counter_ns()
         got = reads.parse(body, current.codec)
         if isinstance(got, frames.Call):
-            if late.met() | (current.objects is not None and current.objects.met()):
+            if late.met():
                 current.sealed.add(got.id)
             self._calls.append(Incoming(got, (time.perf_counter_ns() - began) // 1_000))
         elif isinstance(got, frames.ViewReply):

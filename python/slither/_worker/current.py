@@ -105,12 +105,7 @@ def codec_of_results() -> Codec:
 
 def opener(asked: Call) -> Callable[[Payload], Payload] | None:
     """Return what opens the items of a call; None where there is nothing to open."""
-    return opened if asked.id in sealed else None
-
-
-def opened(value: Payload) -> Payload:
-    """Return a value with all opened and made that is in it; raises why something can't be."""
-    return late.made(value if objects is None else objects.opened(value))
+    return late.made if asked.id in sealed else None
 
 
 def context(what: str = "context()") -> Context:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from slither._errors import DecodeError
+from slither._wire import late
 from slither._wire.types.groups import TAGGED
 from slither._wire.types.row import RefusedError, Row, always, named
 
 T = TypeVar("T")
 
 
-class Tagged:
+class Tagged(late.Whole):
     """A value that goes by a name, where nothing is registered that would restore its type.
 
     Arguments: ``name``, a str; ``value``, anything that can be sent.
@@ -53,6 +54,15 @@ class Tagged:
             # An object that can be a key may go as data that can't.
             return hash(self.name)
 
+    def _parts(self) -> tuple[Any, ...]:
+        return (self.value,)
+
+    def _made(self, parts: list[Any]) -> Any:
+        return _restored(self.name, parts[0])
+
+    def _is_late(self) -> bool:
+        return self.name in _names
+
     def __reduce__(self) -> tuple[type[Tagged], tuple[str, Any]]:
         return Tagged, (self.name, self.value)
 
@@ -71,38 +81,14 @@ def parts_of(value: Any) -> tuple[str, Any]:
     return made[1], made[2]
 
 
-class _Unmade(threading.local):
-    """What this thread has read of names that nothing was registered for, or that failed."""
-
-    here = False
-    ever = False
-
-
-unmade = _Unmade()
-"""Looked at by :mod:`slither._wire.late`."""
-
-
 def _build(parts: list[Any]) -> Any:
     if len(parts) != 2 or type(parts[0]) is not str:
         raise DecodeError("a tagged value is a name and one value")
-    name, value = parts
-    if name in _names:
-        try:
-            return restored(name, value)
-        except DecodeError:
-            # Told of once somebody uses the value: its frame has others, too.
-            pass
-    unmade.here = _Unmade.ever = True
-    return Tagged(name, value)
+    late.meet()
+    return Tagged(*parts)
 
 
-def is_known(name: str) -> bool:
-    """Tell whether a type is registered by that name."""
-    return name in _names
-
-
-def restored(name: str, value: Any) -> Any:
-    """Return what a name's type makes of its data, or raise :class:`DecodeError`."""
+def _restored(name: str, value: Any) -> Any:
     known = _names.get(name)
     if known is None:
         return Tagged(name, value)
@@ -160,6 +146,7 @@ def row_of(
             raise RefusedError(f"{why}{type(error).__name__}: {error}") from error
 
     row = Row("tagged", encoded, (kind,), holds=True, doubt=always, plain=encode)
+    late.use()
     with _lock:
         other = _names.get(name)
         if other is not None and not _is_same(other[0].types[0], kind):
