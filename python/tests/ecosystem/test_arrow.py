@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import framing
 import numpy as np
@@ -17,6 +18,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import slither
 from slither import Arrow, EncodeError
@@ -425,3 +428,75 @@ def test_what_is_refused_fails_its_item(beam: slither.Beam) -> None:
     pd.testing.assert_frame_equal(good["frame"], FRAMES["numbers"])
     assert isinstance(bad, EncodeError)
     assert ".collect()" in str(bad)
+
+
+def test_what_arrow_would_change_goes_by_value_where_that_is_allowed(escript: Path) -> None:
+    odd = pd.DataFrame({"sets": [{1, 2}, {3}], "mixed": [1, "x"]})
+    with slither.Beam(workers=1, by_value=True) as beam:
+        assert beam.submit(lambda frame: frame, odd).result().equals(odd)
+        assert beam.submit(lambda column: column * 2, pd.Series([1, 2])).result().tolist() == [
+            2,
+            4,
+        ]
+        rows = [{"n": 1}, {"n": 2}]
+        doubled = beam.map(lambda frame: frame.assign(n=frame["n"] * 2), rows, as_="pandas")
+        assert list(doubled) == [{"n": 2}, {"n": 4}]
+
+
+## Any table
+
+TYPES: dict[pa.DataType, st.SearchStrategy[Payload]] = {
+    pa.int64(): st.integers(-(1 << 63), (1 << 63) - 1),
+    pa.uint8(): st.integers(0, 255),
+    pa.float64(): st.floats(),
+    pa.bool_(): st.booleans(),
+    pa.string(): st.text(max_size=5),
+    pa.large_binary(): st.binary(max_size=5),
+    pa.list_(pa.string()): st.lists(st.none() | st.text(max_size=3), max_size=3),
+    pa.timestamp("us", "UTC"): st.datetimes(timezones=st.just(timezone.utc)),
+    pa.duration("s"): st.timedeltas().map(lambda span: timedelta(span.days)),
+    pa.decimal128(38, 5): st.decimals(-(10**9), 10**9, places=5),
+    pa.null(): st.none(),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    rows = draw(st.integers(0, 5))
+    types = draw(st.lists(st.sampled_from(list(TYPES)), min_size=1, max_size=4))
+    names = draw(
+        st.lists(st.text(max_size=4), min_size=len(types), max_size=len(types), unique=True)
+    )
+    columns = [
+        pa.array(draw(st.lists(st.none() | TYPES[kind], min_size=rows, max_size=rows)), kind)
+        for kind in types
+    ]
+    return pa.table(columns, names=names)
+
+
+def is_one(one: pa.Table, other: pa.Table) -> bool:
+    # A NaN is not equal to itself.
+    return bool(one.schema.equals(other.schema)) and repr(one.to_pydict()) == repr(
+        other.to_pydict()
+    )
+
+
+@settings(deadline=None)
+@given(tables())
+def test_any_table_comes_back(table: pa.Table) -> None:
+    assert is_one(there_and_back(table), table)
+    sent = Arrow("table", table.schema.names, table.num_rows, stream(table))
+    assert is_one(there_and_back(sent), table)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    assert there_and_back(frame).equals(frame)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(tables(), min_size=1, max_size=4))
+def test_any_tables_come_back_from_a_live_beam(
+    beam: slither.Beam, values: list[pa.Table]
+) -> None:
+    assert all(map(is_one, beam.map(framing.same, values), values))

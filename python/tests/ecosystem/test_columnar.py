@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import polars as pl
@@ -288,11 +289,17 @@ def test_rows_are_written_in_groups(
 
 
 def test_cells_that_arrow_has_no_type_for_are_as_in_json(tmp_path: Path) -> None:
-    pytest_array = pa.array([1.5, 2.5]).to_numpy()
     table = Table(str(tmp_path / "a"), "arrow")
-    table.write({"list": (1, 2), "array": pytest_array, 3: "key"})
+    array = pa.array([1.5, 2.5]).to_numpy()
+    odd = {"uuid": UUID(int=5), "set": {1}, "path": Path("/x"), "complex": 1 + 2j}
+    table.write(
+        {"list": (1, 2), "array": array, 3: "key", "frame": pl.DataFrame({"a": [1]}), **odd}
+    )
     table.close()
-    row = {"list": [1, 2], "array": [1.5, 2.5], "3": "key"}
+    row = {
+        **{"list": [1, 2], "array": [1.5, 2.5], "3": "key", "frame": [{"a": 1}]},
+        **{"uuid": str(odd["uuid"]), "set": [1], "path": "/x", "complex": [1.0, 2.0]},
+    }
     assert read((tmp_path / "a").read_bytes()) == [row]
 
 
