@@ -303,3 +303,13 @@ class TestByValue:
         data["points"][0]["x"] = "far"
         [error] = by_value.map(moved, [data], on_error="return")
         assert str(error) == 'payload.points[0].x: float expected, not the str "far"'
+
+    def test_an_object_that_only_looks_alike_is_taken(self, by_value: slither.Beam) -> None:
+        class Duck:
+            x = 5.0
+
+        duck: Any = Duck()
+        assert by_value.submit(typed.one, duck).result() == Out("Duck", 5.0)
+        with slither.Executor(beam=by_value) as executor:
+            assert executor.submit(typed.one, duck).result() == Out("Duck", 5.0)
+            assert list(executor.map(typed.one, [duck])) == [Out("Duck", 5.0)]
