@@ -166,6 +166,10 @@ class Maps(Lifetime):
         - ``progress``: whether to show how far it is: in a notebook's cell, or else on stderr,
           as a bar with ``rich`` installed.
 
+        The function gets what its annotations say, objects of a dataclass in place of dicts, and
+        results are what it says that it returns; an item or a result that is something else
+        fails with a :class:`slither.PayloadError`.
+
         An exception of the function is raised as what it was where its class is known here, with
         the worker's traceback as its cause. Raises :class:`slither.NotImportable` at once.
         """
