@@ -48,6 +48,7 @@ class TestAHandler:
         assert told(results) == [Out("Point", 1), WRONG, Out("Point", 1)]
         assert isinstance(results[1], PayloadError)
         assert (results[1].path, isinstance(results[1], TypeError)) == ("payload.x", True)
+        assert results[1].__context__ is None
 
     @pytest.mark.parametrize("handler", OF_SOME)
     @pytest.mark.parametrize(

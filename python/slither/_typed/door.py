@@ -25,7 +25,9 @@ def door(convert: Convert, root: str) -> Convert:
         try:
             return convert(value)
         except (Mismatch, RecursionError) as error:
-            raise _told(error, root) from error.__cause__
+            failure = _told(error, root)
+        # Raised here, it does not have the other for its context, which says the same.
+        raise failure
 
     return enter
 
@@ -56,9 +58,10 @@ class Arguments:
                 of_own = index < len(self._positional)
                 convert = self._positional[index] if of_own else self._more
                 made.append(value if convert is None else convert(value))
+            return made
         except (Mismatch, RecursionError) as error:
-            raise _told(error, f"args[{len(made)}]") from error.__cause__
-        return made
+            failure = _told(error, f"args[{len(made)}]")
+        raise failure
 
     def named(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the named arguments, converted."""
@@ -68,6 +71,7 @@ class Arguments:
             for name, value in given.items():
                 convert = self._named.get(name, self._rest)
                 made[name] = value if convert is None else convert(value)
+            return made
         except (Mismatch, RecursionError) as error:
-            raise _told(error, f'kwargs["{name}"]') from error.__cause__
-        return made
+            failure = _told(error, f'kwargs["{name}"]')
+        raise failure
