@@ -18,6 +18,9 @@ from slither._joblib.folder import Folder
 
 Reduced = tuple[Any, ...]
 
+# Smaller arrays are sent; those up to the limit of a call are, the first time.
+_SMALL = 64 << 10
+
 # The files that this worker maps for a job. What a result has of them is sent, as they will go.
 _borrowed: set[str] = set()
 
@@ -46,23 +49,39 @@ class Arrays:
         self._files: dict[str, _File] = {}
         # Another array may have the id of one that is gone, whose file is still in use.
         self._of: dict[int, _File] = {}
+        self._seen: dict[int, weakref.ref[Any]] = {}
 
     def reduced(self, array: Any, used: set[str]) -> Reduced | None:
         """Return how an array is pickled, None for as usual; add the file to those ``used``."""
         if (mapped := by_file(array)) is not None:
             return mapped
         limit = self._limit
-        if limit is None or self._mode is None or array.nbytes <= limit or array.dtype.hasobject:
+        if limit is None or self._mode is None or array.dtype.hasobject or array.nbytes < _SMALL:
             return None
+        plain = array.nbytes <= limit
         with self._lock:
             file = self._of.get(id(array))
-            if file is None or file.array() is not array:
+            known = file is not None and file.array() is array
+            if plain and not known:
+                # Most are sent once. The file is written when the same one comes again.
+                seen = self._seen.get(id(array))
+                if seen is None or seen() is not array:
+                    self._note(array)
+                    return None
+            if file is None or not known:
                 file = self._write(array)
+            elif plain and not _same(array, file.path):
+                return None
             if file.path not in used:
                 used.add(file.path)
                 file.uses += 1
         order = "C" if array.flags.c_contiguous or not array.flags.f_contiguous else "F"
-        return _map, (file.path, array.dtype, self._mode, array.shape, order)
+        arguments = (file.path, array.dtype, self._mode, array.shape, order)
+        return (_own, arguments) if plain else (_map, arguments)
+
+    def _note(self, array: Any) -> None:
+        key = id(array)
+        self._seen[key] = weakref.ref(array, lambda _ref: self._seen.pop(key, None))
 
     def release(self, used: Iterable[str]) -> None:
         """Take note that a job which used these files has ended."""
@@ -75,10 +94,8 @@ class Arrays:
 
     def _write(self, array: Any) -> _File:
         path = os.path.join(self._folder.path(), uuid.uuid4().hex)
-        numpy = sys.modules["numpy"]
-        flat = array.T if array.flags.f_contiguous else numpy.ascontiguousarray(array)
         with open(path, "xb", opener=_private) as opened:
-            opened.write(flat.reshape(-1).view(numpy.uint8).data)
+            opened.write(_bytes(array).data)
         file = _File(path, weakref.ref(array, lambda _ref: self._died(path)))
         self._files[path] = self._of[id(array)] = file
         return file
@@ -99,6 +116,18 @@ class Arrays:
                 self._of.pop(key, None)
         with contextlib.suppress(OSError):
             os.unlink(file.path)
+
+
+def _bytes(array: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    flat = array.T if array.flags.f_contiguous else numpy.ascontiguousarray(array)
+    return flat.reshape(-1).view(numpy.uint8)
+
+
+def _same(array: Any, path: str) -> bool:
+    """Whether an array holds what it did when its file was written."""
+    numpy = sys.modules["numpy"]
+    return bool((_bytes(array) == numpy.memmap(path, numpy.uint8, "r")).all())
 
 
 def by_file(array: Any) -> Reduced | None:
@@ -163,6 +192,13 @@ def _map(  # noqa: PLR0917 - as it is pickled
     if offset is None:
         _borrowed.add(path)
     return numpy.memmap(path, dtype, mode, offset or 0, shape, order)
+
+
+def _own(path: str, dtype: Any, _mode: Any, shape: tuple[int, ...], order: Any) -> Any:
+    """Return an array that a job may write into, as if it had been sent."""
+    import numpy
+
+    return numpy.asarray(_map(path, dtype, "c", shape, order))
 
 
 def _map_strided(  # noqa: PLR0917 - as it is pickled

@@ -21,8 +21,9 @@ from slither._errors import DecodeError
 from slither._joblib.arrays import Arrays, by_file, copied
 
 _SIZE = 32
-# What takes more bytes goes through a file: BEAM has no use for it, and a frame has a limit.
-SPILL = 32 << 20
+# What takes more bytes goes through a file: BEAM has no use for it, and a frame has a limit. Only
+# the name is signed: who can write into the folder is who runs the program.
+SPILL = 1 << 20
 _HERE, _FILE = b"\0", b"\1"
 
 

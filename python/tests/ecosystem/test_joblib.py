@@ -221,6 +221,26 @@ def test_large_arrays_are_mapped_and_gone_after_the_call(tmp_path: Path) -> None
     assert [kind for kind, _sum in small] == ["ndarray", "ndarray"]
 
 
+def test_an_array_that_comes_again_is_mapped_and_still_ones_own(tmp_path: Path) -> None:
+    array = np.zeros(20_000)
+
+    def changed(given: np.ndarray[Any, Any]) -> tuple[str, float, bool]:
+        before = float(given.sum())
+        given += 1
+        return type(given).__name__, before, isinstance(given.base, np.memmap)
+
+    with Parallel(temp_folder=str(tmp_path), batch_size=1) as parallel:
+        found = parallel(delayed(changed)(array) for _ in range(6))
+        assert [(kind, before) for kind, before, _mapped in found] == [("ndarray", 0.0)] * 6
+        assert [mapped for *_, mapped in found] == [False] + [True] * 5
+        assert len(list(tmp_path.glob("*/*"))) == 1
+
+        # One that has changed since is sent as it is now.
+        array[:] = 3
+        found = parallel(delayed(changed)(array) for _ in range(2))
+        assert [before for _kind, before, _mapped in found] == [60_000.0] * 2
+
+
 def test_files_of_arrays_that_nobody_has_go_during_the_call(tmp_path: Path) -> None:
     most = 0
 
@@ -228,11 +248,11 @@ def test_files_of_arrays_that_nobody_has_go_during_the_call(tmp_path: Path) -> N
         nonlocal most
         for n in range(60):
             most = max(most, sum(1 for _ in tmp_path.glob("*/*")))
-            yield np.full(1_000, n)
+            yield np.full(10_000, n)
 
     parallel = Parallel(temp_folder=str(tmp_path), max_nbytes=1, batch_size=1)
     assert [n for _kind, n in parallel(delayed(kind_of)(a) for a in arrays())] == [
-        1_000.0 * n for n in range(60)
+        10_000.0 * n for n in range(60)
     ]
     assert 0 < most < 40
 
