@@ -5,6 +5,7 @@ A program's thread writes the names, a worker's main thread reads them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -26,6 +27,7 @@ OPEN = ("slither._worker.by_value", "start")
 
 # No name of Python's has it.
 _MARK = "@"
+_KEYS = re.compile(r"@\d+\.[0-9a-f]{6}\b")
 
 
 class Kept(NamedTuple):
@@ -48,6 +50,15 @@ def split(name: str) -> Kept | None:
     """Return what such a name stands for; None for the name of a function by reference."""
     what, mark, key = name.rpartition(_MARK)
     return Kept(what, key) if mark else None
+
+
+def plain(text: str) -> str:
+    """Return a text without the keys of functions by value: for people.
+
+    >>> plain("__main__.<lambda>@3.0f1a2b, batch 1")
+    '__main__.<lambda>, batch 1'
+    """
+    return _KEYS.sub("", text)
 
 
 classes: WeakValueDictionary[str, type] = WeakValueDictionary()

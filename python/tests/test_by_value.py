@@ -19,6 +19,7 @@ import pytest
 from peer import Worker
 
 import slither
+import slither.store
 from slither import _by_value
 from slither._pickles import Pickles, WrongVersion
 from slither._seal import Broken, Seal, secret
@@ -347,6 +348,7 @@ if __name__ == "__main__":
 """
 TYPED = """
 import slither
+import slither.store
 beam = slither.Beam(1, by_value=True)
 def helper(item): return item + 1
 
@@ -484,3 +486,35 @@ def test_proxies_of_a_manager_work(beam: slither.Beam) -> None:
         assert event.wait(PATIENCE)
         assert queue.get() == 7
         done.result(PATIENCE)
+
+
+def test_people_read_a_functions_name_without_its_key(
+    escript: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with slither.Beam(1, by_value=True) as beam:
+        gate = beam.table("gate")
+
+        def wait() -> None:
+            table = slither.store.table("gate")
+            table["begun"] = 1
+            while "go" not in table:
+                pass
+
+        running = beam.submit(wait)
+        while "begun" not in gate:
+            pass
+        [worker] = beam.stacks()
+        assert worker[
+            "call"
+        ] == "test_by_value.test_people_read_a_functions_name_without_its_key" + (
+            ".<locals>.wait"
+        )
+        gate["go"] = 1
+        running.result(PATIENCE)
+        with pytest.raises(slither.WorkerDied):
+            list(beam.map(lambda _item: _die(), [1]))
+        beam.submit(len, "a").result(PATIENCE)
+    died = [record.getMessage() for record in caplog.records if "died" in record.getMessage()]
+    assert died
+    assert all("@" not in message for message in died)
+    assert "it ran test_by_value.test_people" in died[0]

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from slither._by_value import plain
 from slither._driver.by_value import Bound, Reference
 from slither._driver.window import Arguments, Target
 from slither._typed.functions import Typed
@@ -42,7 +43,7 @@ class Callee(NamedTuple):
         if session is None and held is None:
             return cls(Target(module, name, timeout), typed=typed, bound=bound)
         target = Target.of_any(timeout, session)
-        return cls(target, f"{module}.{name}", (module, name), held, typed, bound)
+        return cls(target, plain(f"{module}.{name}"), (module, name), held, typed, bound)
 
     def call(self, arguments: Sequence[object], named: dict[str, object]) -> Arguments:
         """Return one call as it is sent."""

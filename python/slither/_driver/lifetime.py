@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from slither import _options
+from slither._by_value import plain
 from slither._driver import logs, settings
 from slither._driver.by_value import Functions
 from slither._driver.calls import Calls
@@ -122,6 +123,8 @@ class Lifetime:
         as if nobody had asked.
         """
         found: list[dict[str, Payload]] = self._link.request("stacks", {})
+        for one in found:
+            one["call"] = one["call"] and plain(one["call"])
         return found
 
     def restart(self) -> None:

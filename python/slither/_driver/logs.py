@@ -11,6 +11,7 @@ import sys
 import traceback
 from contextlib import suppress
 
+from slither._by_value import plain
 from slither._wire.checks import RECORD_NAMES
 from slither._wire.frames import Log
 
@@ -45,6 +46,8 @@ def show(got: Log) -> None:
 
 
 def _log(got: Log) -> None:
+    if got.logger.startswith("slither"):
+        got = got._replace(message=plain(got.message))
     record = _record(got)
     logger = logging.getLogger(got.logger)
     if logger.isEnabledFor(record.levelno):
