@@ -138,13 +138,24 @@ class Mutator:
         if draw == 7:
             return bytes((self.random.choice((0xC0, 0xC2, 0xC3)),))
         if draw == 8:
-            return bytes((0xC7, 16, self.random.randint(1, 3))) + self.random.randbytes(16)
+            return self._extension(depth)
         if draw == 9:
             word = self.random.choice(WORDS).encode()
             return bytes((0xA0 + len(word),)) + word
         if draw == 10:
             return b"\x92" + self._value(depth - 1) + self._value(depth - 1)
         return b"\x81" + self._value(0) + self._value(depth - 1)
+
+    def _extension(self, depth: int) -> bytes:
+        code = self.random.randint(1, 17)
+        if code < 16:
+            size = self.random.choice((4, 8, 12, 16, 20, 25))
+            return bytes((0xC7, size, code)) + self.random.randbytes(size)
+        # A mark, mostly where one belongs.
+        parts = [self._value(depth - 1) for _ in range(self.random.randrange(4))]
+        parts.insert(self.random.choice((0, 0, 0, len(parts))), bytes((0xD4, 16, code % 5)))
+        parts[0] = parts[0][:2] + bytes((self.random.randrange(5),)) + parts[0][3:]
+        return bytes((0x90 + len(parts),)) + b"".join(parts)
 
 
 class Tally:

@@ -48,35 +48,43 @@ class Reading:
         self._made = 0
         self._used = 0
         self._scalars = False
-        self.is_marked = False
+        self._opened = False
 
     def extension(self, code: int, data: bytes) -> Payload:
         """Read an extension; a mark among them."""
-        decode = table.DECODERS.get(code)
-        if decode is not None:
-            value = decode(data)
-            if code == ARRAY and is_scalar(value):
-                self.is_marked = self._scalars = True
-            return value
-        self.is_marked = True
         if code == MARK:
             mark = _MARKS.get(data)
             if mark is None:
                 raise DecodeError("no mark is like that")
             self._made += 1
             return mark
+        decode = table.DECODERS.get(code)
+        if decode is not None:
+            value = decode(data)
+            if code == ARRAY and is_scalar(value):
+                self._scalars = True
+            return value
         if code != table.PICKLED:
             return table.refuse_code(code, data)
         if self._opaque is None:
             raise DecodeError(CLOSED)
+        self._opened = True
         return self._opaque.unwrap(data)
 
     def array(self, items: list[Payload]) -> Payload:
         """Return a list, or what its mark makes of it."""
-        if items and type(items[0]) is _Mark:
-            self._used += 1
-            return items[0].build(items[1:])
+        if items:
+            mark = items[0]
+            if type(mark) is _Mark:
+                self._used += 1
+                del items[0]
+                return mark.build(items)
         return items
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there was what takes such a reading."""
+        return self._made > 0 or self._scalars or self._opened
 
     def checked(self, value: Payload) -> Payload:
         """Return the value, unless there is what no value has: a mark on its own, a wrong key."""
