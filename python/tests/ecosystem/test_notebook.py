@@ -183,6 +183,17 @@ def test_an_interrupt_ends_the_cell_and_the_beam_goes_on(notebook: Notebook) -> 
     assert notebook.printed("print(beam._link.facts['pid'])") == before
 
 
+def test_an_interrupt_ends_a_cell_that_awaits_results(notebook: Notebook) -> None:
+    # The kernel looks for an interrupt when its event loop wakes, as it does for each result.
+    source = (
+        "import itertools\n"
+        "async for _ in beam.amap(time.sleep, itertools.repeat(0.02), batch_size=1):\n"
+        "    open('marker', 'w').close()"
+    )
+    assert notebook.interrupt(source) == "CancelledError"
+    assert notebook.printed("print(*beam.map(abs, [-1, 2]))") == "1 2\n"
+
+
 def test_an_interrupt_leaves_a_call_that_can_be_waited_for_again(notebook: Notebook) -> None:
     notebook.run(
         "def wait_for(path):\n"
