@@ -31,6 +31,7 @@ defmodule Slither.ArrowTest do
       columns = %{"name" => ["a", "b", nil], "n" => [1, 2, 3]}
       {:ok, table} = Slither.call("pyarrow", "table", [columns], pool: pool)
       assert %Arrow{kind: :table, columns: ["n", "name"], rows: 3} = table
+      assert {:ok, ^table} = Slither.call("builtins", "max", [[table]], pool: pool)
       {:ok, frame} = Slither.call("pandas", "DataFrame", [columns], pool: pool)
       assert %Arrow{kind: :pandas, columns: ["n", "name"], rows: 3} = frame
       {:ok, frame} = Slither.call("polars", "from_arrow", [table], pool: pool)
