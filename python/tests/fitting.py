@@ -81,6 +81,10 @@ async def later(point: Point) -> Out:
     return Out(kind_of(point), point.x)
 
 
+async def both_later(point: Point, by: int) -> Out:
+    return Out(kind_of(point), point.x * by)
+
+
 async def some_later(points: list[Point]) -> list[Out]:
     return some(points)
 

@@ -126,6 +126,17 @@ class TestMap:
             'args[0].x: float expected, not the str "far"',
         ]
 
+    @pytest.mark.parametrize("timeout", [None, 30.0])
+    def test_of_several_arguments_of_a_coroutine(
+        self, beam: slither.Beam, timeout: float | None
+    ) -> None:
+        rows = [BAD, GOOD, BAD, GOOD]
+        results = beam.map(
+            fitting.both_later, rows, range(4), on_error="return", item_timeout=timeout
+        )
+        wrong = WRONG.replace("payload", "args[0]")
+        assert facts(results) == [wrong, 1, wrong, 3]
+
     def test_of_an_asynchronous_loop(self, beam: slither.Beam) -> None:
         async def read(**options: Any) -> list[Any]:
             return [one async for one in beam.amap(fitting.liar, range(1, 5), **options)]

@@ -101,8 +101,15 @@ def _handled(
 
 def called(function: Handler) -> Handler:
     """Return a function as one of an item that is its arguments, and its named ones."""
-    typed = functions.called(function)
-    return lambda item: typed(*item[0], **item[1])
+    typed: Handler = functions.called(function)
+    if typed is function or not inspect.iscoroutinefunction(function):
+        return lambda item: typed(*item[0], **item[1])
+
+    # As in :func:`one`.
+    async def handle(item: Payload) -> Payload:
+        return await typed(*item[0], **item[1])
+
+    return handle
 
 
 def _among(results: Any, failed: _Failed, count: int) -> Payload:
