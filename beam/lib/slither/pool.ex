@@ -22,7 +22,7 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Leftovers, Options}
   alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status}
-  alias Slither.Python.{Secret, Worker}
+  alias Slither.Python.{Obituary, Secret, Worker}
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -213,8 +213,8 @@ defmodule Slither.Python.Pool do
   @spec kill_busy(name) :: :ok | {:error, Error.t()}
   def kill_busy(name) do
     with {:ok, handle} <- handle(name),
-         {:ok, owners} <- Scheduler.owners(handle),
-         do: Enum.each(owners, &Worker.kill_busy/1)
+         {:ok, owners} <- Scheduler.busy(handle),
+         do: Enum.each(owners, &Worker.kill(&1, Obituary.stopped()))
   end
 
   ## For runs

@@ -72,6 +72,10 @@ defmodule Slither.Pool.Scheduler do
   @spec owners(Handle.t()) :: {:ok, [pid]} | {:error, Error.t()}
   def owners(handle), do: ask(handle, :owners, @answer)
 
+  @doc "Those of them whose workers hold calls."
+  @spec busy(Handle.t()) :: {:ok, [pid]} | {:error, Error.t()}
+  def busy(handle), do: ask(handle, :busy, @answer)
+
   @doc "The pool's sessions."
   @spec sessions(Handle.t()) :: {:ok, [map]} | {:error, Error.t()}
   def sessions(handle), do: ask(handle, :sessions, @answer)
@@ -140,6 +144,7 @@ defmodule Slither.Pool.Scheduler do
   @impl true
   def handle_call(:status, _from, state), do: {:reply, Status.of(state), state}
   def handle_call(:owners, _from, state), do: {:reply, Status.owners(state), state}
+  def handle_call(:busy, _from, state), do: {:reply, Status.busy(state), state}
   def handle_call(:sessions, _from, state), do: {:reply, Status.sessions(state), state}
 
   def handle_call({:roomiest, except}, _from, state),

@@ -30,6 +30,14 @@ defmodule Slither.Pool.Status do
   def owners(state),
     do: for({_slot, %{pid: pid}} <- Enum.sort(state.staff.members), pid != nil, do: pid)
 
+  @doc "Those of them whose workers hold calls, begun or not."
+  @spec busy(State.t()) :: [pid]
+  def busy(state) do
+    for {slot, %{pid: pid}} <- state.staff.members,
+        pid != nil and calls(state.ledger.workers[slot]) > 0,
+        do: pid
+  end
+
   @doc """
   What each worker does, as its owner tells: `Slither.Python.Pool.stacks/1` says more. One that ends
   meanwhile is left out.

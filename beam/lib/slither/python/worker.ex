@@ -44,10 +44,6 @@ defmodule Slither.Python.Worker do
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
 
-  @doc "The same, if a call is out; nobody waits for it any more."
-  @spec kill_busy(pid) :: :ok
-  def kill_busy(worker), do: GenServer.cast(worker, :kill_busy)
-
   @doc "Asks what a worker does; `await_stack/2` takes the answer."
   @spec ask_stack(pid) :: :gen_server.request_id()
   def ask_stack(worker), do: :gen_server.send_request(worker, :stack)
@@ -218,8 +214,6 @@ defmodule Slither.Python.Worker do
   def handle_cast({:stop_idle, reason}, state),
     do: {:noreply, if(state.calls.queue == [], do: leave(state, reason), else: state)}
 
-  def handle_cast(:kill_busy, %State{calls: %{queue: []}} = state), do: {:noreply, state}
-  def handle_cast(:kill_busy, state), do: {:noreply, kill_process(state, Obituary.stopped())}
   def handle_cast({:kill, error}, state), do: {:noreply, kill_process(state, error)}
 
   # A process that lives on is killed by the guard.
