@@ -185,7 +185,7 @@ class Codec:
         except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
             raise DecodeError(str(error) or "not msgpack") from None
         # msgpack reads its own timestamps, which have the type -1, without asking the hook.
-        if follows(data, b"\xff", b"\xd6\xd7\x0c") and has_timestamp(data):
+        if follows(data, b"\xff", b"\xd6\xd7\x04\x08\x0c") and has_timestamp(data):
             raise DecodeError("no extension has the type -1")
         return value
 

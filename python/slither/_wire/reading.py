@@ -18,6 +18,16 @@ from slither._wire.types.row import Opaque
 from slither._wire.types.tagged import Tagged
 
 _MANY = 32
+# How msgpack's own extension, a timestamp of 4, 8 or 12 bytes, may begin.
+_TIMESTAMPS = (
+    b"\xd6\xff",
+    b"\xd7\xff",
+    *(
+        head + bytes((size, 0xFF))
+        for head in (b"\xc7", b"\xc8\x00", b"\xc9\x00\x00\x00")
+        for size in (4, 8, 12)
+    ),
+)
 CLOSED = (
     "a pickled value came, which only a program with by_value=True and the workers that it has "
     "started itself open; send data, or start the pool from such a program"
@@ -133,6 +143,8 @@ def pairs(items: list[tuple[Payload, Payload]]) -> dict[Payload, Payload]:
 
 def has_timestamp(data: bytes | bytearray) -> bool:
     """Tell whether there is an extension of msgpack's own in what could be decoded."""
+    if not any(head in data for head in _TIMESTAMPS):
+        return False
     # All extensions are left out, and marks are as well: a container is a list of its parts.
     stack = [
         unpackb(
