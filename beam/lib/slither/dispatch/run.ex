@@ -37,7 +37,8 @@ defmodule Slither.Dispatch.Run do
          :ok <- enumerable(items),
          {:ok, plan} <- Plan.new(options, context(options), bounded) do
       mailbox = Mailbox.open()
-      plan = %{plan | rests: bounded}
+      # A session stays with its reader, who could end it between two items else.
+      plan = %{plan | rests: bounded and plan.session == nil}
 
       run = %__MODULE__{
         mailbox: mailbox,
