@@ -18,7 +18,7 @@ from slither._joblib.folder import Folder
 
 Reduced = tuple[Any, ...]
 
-# Smaller arrays are sent; those up to the limit of a call are, the first time.
+# Of arrays up to the limit of a call, smaller ones are always sent, and others the first time.
 _SMALL = 64 << 10
 
 # The files that this worker maps for a job. What a result has of them is sent, as they will go.
@@ -56,9 +56,11 @@ class Arrays:
         if (mapped := by_file(array)) is not None:
             return mapped
         limit = self._limit
-        if limit is None or self._mode is None or array.dtype.hasobject or array.nbytes < _SMALL:
+        if limit is None or self._mode is None or array.dtype.hasobject:
             return None
         plain = array.nbytes <= limit
+        if plain and array.nbytes < _SMALL:
+            return None
         with self._lock:
             file = self._of.get(id(array))
             known = file is not None and file.array() is array

@@ -15,6 +15,7 @@ from joblib.parallel import (
     FallbackToBackend,
     ParallelBackendBase,
     SequentialBackend,
+    ThreadingBackend,
     cpu_count,
     register_parallel_backend,
 )
@@ -79,6 +80,9 @@ class SlitherBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         n_jobs = self.effective_n_jobs(n_jobs)
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if beams.in_worker():
+            # A backend of another name, of a class derived from this one.
+            raise FallbackToBackend(ThreadingBackend(nesting_level=self.nesting_level))
         memory = Memory(*(given.pop(name, None) for name in _MEMORY))
         for name in _JOBLIB:
             given.pop(name, None)

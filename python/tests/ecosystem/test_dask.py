@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from dask import delayed
 from dask.callbacks import Callback
 
@@ -144,3 +148,13 @@ def test_a_worker_that_dies_is_named(executor: slither.Executor) -> None:
     with pytest.raises(slither.WorkerDied, match="signal 9"):
         delayed(lambda: os.kill(os.getpid(), signal.SIGKILL))().compute(scheduler=executor)
     assert delayed(abs)(-1).compute(scheduler=executor) == 1
+
+
+def test_the_guides_program_runs(escript: Path, tmp_path: Path) -> None:
+    text = (ROOT / "guides" / "values.md").read_text()
+    found = re.search(r"^```python\n(# sums\.py\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    (tmp_path / "sums.py").write_text(found[1])
+    command = [sys.executable, "sums.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "499999500000\n", done.stderr

@@ -217,6 +217,8 @@ def test_large_arrays_are_mapped_and_gone_after_the_call(tmp_path: Path) -> None
             (mapped,) = parallel([delayed(kind_of)(other)])
             assert mapped[1] == float(other.sum())
     assert list(tmp_path.iterdir()) == []
+    tiny = Parallel(max_nbytes=1)(delayed(kind_of)(np.ones(3)) for _ in range(2))
+    assert tiny == [("memmap", 3.0)] * 2
     small = Parallel(max_nbytes=None)(delayed(kind_of)(array) for _ in range(2))
     assert [kind for kind, _sum in small] == ["ndarray", "ndarray"]
 
