@@ -275,6 +275,8 @@ defmodule Slither.Python.WorkerTest do
       options = options(pool, "hold", batch_size: 1, timeout: :infinity)
       task = Task.async(fn -> Slither.dispatch([go], options) end)
       await_running(pool)
+      # The call may have run for a while by now.
+      quick!(pool)
       behind = Task.async(fn -> call(pool, "identity", 1, timeout: 1_000) end)
       assert_receive {:start, ^pool, _metadata}, patience()
       assert_receive {:start, ^pool, _metadata}, patience()
