@@ -117,12 +117,14 @@ defmodule Slither.Python.HeadOfLineTest do
       assert Board.long?(board, 0, 3)
     end
 
-    test "is long while a call takes longer than those before it" do
-      board = Board.new(1)
+    test "is long while a call takes longer than those before it, where there is another worker" do
+      board = Board.new(2)
       Board.took(board, 0, 100)
       Board.run(board, 0, -1_000)
       assert Board.short?(board, 0, 1, -996)
       refute Board.short?(board, 0, 1, -994)
+      Board.put_size(board, 1)
+      assert Board.short?(board, 0, 1, -994)
       Board.run(board, 0, nil)
       assert Board.short?(board, 0, 1, -994)
     end
