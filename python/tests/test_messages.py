@@ -104,7 +104,9 @@ def of_runs(beam: slither.Beam) -> Iterator[tuple[str, Ask]]:
     yield "arun(7)", lambda: asyncio.run(beam.arun(7, [1]))  # type: ignore[arg-type]
     yield "arun(resume='no')", lambda: asyncio.run(beam.arun(pipe, [1], resume="no"))
     for name, function in FUNCTIONS.items():
-        yield f"submit({name})", call(beam.submit, function)
+        # A single call of a partial is one of its function.
+        if name != "partial":
+            yield f"submit({name})", call(beam.submit, function)
     yield "submit_with(timeout=0)", call(beam.submit_with, driven.double, timeout=0)
     for value in (0, -2.5):
         yield f"wait_ready({value!r})", call(beam.wait_ready, value)

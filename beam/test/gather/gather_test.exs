@@ -92,7 +92,8 @@ defmodule Slither.GatherTest do
     end
 
     test "after max_wait an item goes to the pool's queue" do
-      held = held(lanes: :all, max_wait: 1)
+      # A worker that is at a long call gets no other while it runs.
+      held = held(lanes: :all, pool_options: [size: 2], max_wait: 1)
       task = call(held.gather, [held.gate, 1])
       until(held.gather, waiting: 0, out: 2)
       open(held)
