@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer import CONTEXT
 from strategies import values
@@ -34,9 +34,12 @@ pytestmark = pytest.mark.usefixtures("decoders")
 
 UTC = datetime.timezone.utc
 NOTHING = object()
+# A machine at work takes longer for some.
+PATIENT = settings(deadline=None)
 DAMAGED = [row for row in load("frames") + load("values") if len(row["hex"]) < 1_000]
 
 
+@PATIENT
 @given(values)
 def test_the_law(value: Payload) -> None:
     packed = pack(value)
@@ -44,6 +47,7 @@ def test_the_law(value: Payload) -> None:
     assert encode_slowly(value, "value") == packed
 
 
+@PATIENT
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (unpack, frames.parse):
@@ -53,6 +57,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             continue
 
 
+@PATIENT
 @given(st.sampled_from(DAMAGED), st.data())
 def test_damaged_bytes_are_read_or_refused(row: dict[str, Payload], data: st.DataObject) -> None:
     body = bytearray.fromhex(row["hex"])
@@ -65,6 +70,7 @@ def test_damaged_bytes_are_read_or_refused(row: dict[str, Payload], data: st.Dat
             continue
 
 
+@PATIENT
 @given(st.lists(values | st.just(NOTHING), max_size=5))
 def test_a_result_frame_always_parses(results: list[Payload]) -> None:
     got = frames.parse(b"".join(encode_result(7, results)))
