@@ -149,6 +149,27 @@ class TestFunctions:
         with pytest.raises(slither.NotImportable, match="names no handler"):
             beam.submit("no handler")  # type: ignore[call-overload]
 
+    def test_that_are_too_large_are_refused_with_what_to_do(
+        self, beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("slither._driver.by_value._MOST", 50_000)
+        held = os.urandom(50_000)
+        with pytest.raises(
+            slither.NotImportable,
+            match=r"<lambda> can't go .* it has 5\d{4} bytes.* as arguments",
+        ):
+            beam.submit(length_of(held))
+        assert beam.submit(length_of(held[:40_000])).result(PATIENCE) == 40_000
+
+    @pytest.mark.parametrize("wrong", ["no", 1, "False"])
+    def test_are_asked_for_by_true_or_false(self, wrong: bool) -> None:
+        with pytest.raises(ValueError, match=f"by_value is True or False, not {wrong!r}"):
+            slither.Beam(1, by_value=wrong)
+        with pytest.raises(ValueError, match=f"by_value is True or False, not {wrong!r}"):
+            slither.Executor(1, by_value=wrong)
+        with pytest.raises(slither.PipeError, match=f"by_value is True or False, not {wrong!r}"):
+            slither.Pipe("odd", by_value=wrong)
+
     def test_that_cannot_be_opened_fail_their_own_call(self, beam: slither.Beam) -> None:
         with pytest.raises(
             slither.SlitherError, match=r"Unopened.*could not be opened.*RuntimeError: on purpose"
@@ -334,17 +355,22 @@ class Here:
 
 def here(item): return [item, __name__]
 
+def twice(item): return "of all"
+
 counted = 1
 
 if __name__ == "__main__":
     counted = 2
     class Guarded(Here): pass
+    def twice(item): return "of the program alone"
+    exec("def made(item): return ['made', item]")
     def guarded(item): return ["guarded", item]
     with slither.Beam(1, by_value=True) as beam:
         print(*beam.map(here, [1]), *beam.map(guarded, [1]), *beam.map(Guarded(4).get, [0]))
         print(*beam.map(lambda item: here(item) + [counted, Here(5).get()], [1]))
         print(*beam.map(Here(3).get, [0]))
         print(beam.submit(lambda: sys.modules["__main__"].__dict__.get("counted")).result())
+        print(*beam.map(made, [1]), *beam.map(twice, [1]), beam.submit(lambda: twice(1)).result())
 """
 TYPED = """
 import slither
@@ -377,6 +403,7 @@ class TestMain:
             "[1, '__main__', 2, 5]",
             "3",
             "1",
+            "['made', 1] of the program alone of the program alone",
         ]
 
     @pytest.mark.parametrize("how", [["-"], ["-i"], ["-c", TYPED]])

@@ -154,6 +154,20 @@ def test_classes_that_only_this_process_has_come_back_as_themselves(beam: slithe
     assert beam.submit(lambda item: isinstance(item, Local), Local(1)).result(PATIENCE) is True
 
 
+def test_objects_that_a_class_makes_which_is_the_function_are_of_that_class(
+    beam: slither.Beam,
+) -> None:
+    class Local:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    [first, second] = beam.map(Local, [1, 2])
+    made = beam.submit(Local, 3).result(PATIENCE)
+    assert [type(one) for one in (first, second, made)] == [Local] * 3
+    assert (first.x, second.x, made.x) == (1, 2, 3)
+    assert beam.submit(lambda item: item.x, made).result(PATIENCE) == 3
+
+
 def test_data_goes_as_data(beam: slither.Beam) -> None:
     """BEAM sees what it knows: only what the protocol has no type for is opaque."""
     table = beam.table("seen")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from slither import _options
 from slither._driver import search, settings
 from slither._driver.by_value import ByValue, Functions
 from slither._driver.functions import main_module
@@ -104,6 +105,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         interpreter = sys.executable if python is None else os.fspath(python)
         if cwd is not None and not os.path.isdir(cwd):
             raise ValueError(f"cwd is a folder that is there, not {os.fspath(cwd)!r}")
+        _options.checked("by_value", by_value, _options.BOOL)
         functions = ByValue(secret()) if by_value else Functions()
         variables = dict(env or {})
         mine = [*(os.fspath(path) for path in paths), *search.given_path(variables)]

@@ -27,6 +27,7 @@ from slither._pipe.document import stages
 from slither._references import name_of
 from slither._script import found_in_main, is_found
 from slither._types import Payload
+from slither._wire.batches import LIMIT
 from slither._wire.codec import Codec, encode
 from slither._wire.objects import DataFirst, Objects
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # Pickles of functions that BEAM keeps though nobody holds them: most are used again at once.
 _RECENT, _RECENT_BYTES = 64, 1 << 24
+# Bytes of a pickle, which stands in a frame with what names it.
+_MOST = LIMIT - 1_024
 # Classes that it keeps for the workers.
 _CLASSES = 4_096
 
@@ -172,7 +175,11 @@ class ByValue(Functions):
                 return Reference(module, name)
         module = str(getattr(function, "__module__", None) or type(function).__module__)
         name = name_of(getattr(function, "func", function))
-        held = self._held(self._pickled(function, name))
+        data = self._pickled(function, name)
+        if isinstance(function, type) and (kept := self._shelve(function)) is not None:
+            # Objects that it makes come back by this key, as those do that were sent.
+            return Reference(module, _by_value.named(*kept))
+        held = self._held(data)
         return Reference(module, _by_value.named(name, held.key), held)
 
     def initializer(
@@ -194,13 +201,20 @@ class ByValue(Functions):
 
     def _pickled(self, value: object, name: str) -> bytes:
         plain = isinstance(value, FunctionType)
+        self._shelf.renew()
+        pickles = self.objects.pickles
         try:
-            return (
-                self.objects.pickles.apart(value) if plain else self.objects.pickles.dumps(value)
-            )
+            data = pickles.apart(value) if plain else pickles.dumps(value)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise NotImportable(f"{name} can't go to a worker by value: {why}") from error
+        if len(data) > _MOST:
+            raise NotImportable(
+                f"{name} can't go to a worker by value: with all that it refers to it has "
+                f"{len(data)} bytes, and {_MOST} can be sent at once; have it read large data "
+                "from a file or a table, or take that in parts, as arguments"
+            )
+        return data
 
     def _held(self, data: bytes) -> Held:
         digest = _digest(data)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from slither import _options
 from slither._driver import settings
 from slither._driver.beam import Beam
 from slither._driver.by_value import is_possible
@@ -78,6 +79,8 @@ class Executor(concurrent.futures.Executor):
         self._timeout = settings.milliseconds("timeout", timeout)
         initializer = _needed(initializer)
         self._own = beam is None
+        if by_value is not None:
+            _options.checked("by_value", by_value, _options.BOOL)
         if by_value and beam is not None and not beam._functions.by_value:
             raise ValueError("by_value=True: the Beam that is given is not Beam(by_value=True)")
         if by_value is None:

@@ -71,6 +71,8 @@ class Pipe:
         ``by_value``: whether its stages take functions that workers can't import, such as
         lambdas; then only a ``slither.Beam(by_value=True)`` runs it.
         """
+        if type(by_value) is not bool:
+            raise mistake(f"by_value is True or False, not {by_value!r:.80}")
         self._by_value = by_value
         self.name = checked_name(name, "pipe")
         self._stages: dict[str, dict[str, Payload]] = {}

@@ -17,7 +17,7 @@ from slither._types import Payload
 from slither._wire import late
 from slither._wire.late import Late
 from slither._wire.types import table
-from slither._wire.types.row import RefusedError
+from slither._wire.types.row import RefusedError, named
 
 if TYPE_CHECKING:
     from slither._pickles import Pickles
@@ -87,8 +87,7 @@ class Objects:
         # What pickles itself runs its own code, and may even exit.
         except (Exception, SystemExit) as error:
             why = f"{type(error).__name__}: {error}"
-            name = type(value).__name__
-            raise RefusedError(f"a {name} cannot be sent by value: {why}") from error
+            raise RefusedError(f"{named(value)} cannot be sent by value: {why}") from error
 
     def unwrap(self, data: bytes) -> Sealed:
         """Return what stands for the value until it is opened."""
