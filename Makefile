@@ -21,7 +21,7 @@ setup: ## Install what is missing: Elixir (apt), .venv, the Python package and i
 	@scripts/setup
 
 example: setup ## Run all examples and their baselines, or EXAMPLE=name
-	@$(VENV) mix slither.example $(EXAMPLE)
+	@$(VENV) scripts/example $(EXAMPLE)
 
 test: setup ## Run both test suites, ExUnit and pytest
 	@$(VENV) scripts/test

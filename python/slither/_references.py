@@ -74,7 +74,8 @@ def _found(handler: Callable[..., object]) -> tuple[str, str]:
         )
     if "<lambda>" in name:
         raise NotImportable(
-            "a lambda has no name by which a worker could find it; define a function with def"
+            "a lambda has no name by which a worker could find it; define a function with def, "
+            "or use by_value=True"
         )
     if "<locals>" in name:
         raise NotImportable(_local(handler, name))
@@ -90,7 +91,8 @@ def _local(handler: Callable[..., object], name: str) -> str:
     what = "a closure" if getattr(handler, "__closure__", None) else "defined within a function"
     return (
         f"{short} is {what} ({name}), and exists in this process alone; define it at the top "
-        "of a module. If a decorator made it, the decorator needs functools.wraps"
+        "of a module, or use by_value=True. If a decorator made it, the decorator needs "
+        "functools.wraps"
     )
 
 

@@ -384,6 +384,10 @@ def test_a_checkpoint_of_another_input_is_refused_unless_anyway(
         (["--delimiter", "ab"], "one character, or tab, not 'ab'"),
         (["--delimiter", ";"], "--delimiter goes with rows of CSV, not with jsonl"),
         (["--max-errors", "x"], "a number such as 10, or a percentage such as 2%, not 'x'"),
+        (
+            ["--output", "o.csv.gz"],
+            "it is a folder, with a file for each output; write --output o --to csv.gz",
+        ),
         (["--errors", "nowhere/e"], "nowhere/e can't be written: No such file"),
     ],
 )

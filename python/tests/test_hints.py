@@ -13,6 +13,8 @@ import ipaddress
 import itertools
 import pathlib
 import re
+import sqlite3
+import threading
 import types
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -44,6 +46,11 @@ class Stamp(datetime.datetime):
 
 class Mine:
     pass
+
+
+DB = sqlite3.connect(":memory:")
+DB.row_factory = sqlite3.Row
+ROW = DB.execute("select 1 as a").fetchone()
 
 
 class Bucket(pathlib.PurePosixPath):
@@ -132,7 +139,8 @@ FOLLOWED: list[tuple[str, object, tuple[str, Way]]] = [
     ("ZoneInfo", zoneinfo.ZoneInfo("UTC"), AS_STR),
     ("Bucket", Bucket("/a"), AS_STR),
     ("NaTType", NaTType(2020, 1, 1), ("send None", lambda _value: None)),
-    ("Mine", Mine(), (r"slither\.register the type", registered)),
+    ("Mine", Mine(), (r"slither\.register its type", registered)),
+    ("Row", ROW, ("make it a dict", dict)),
     ("object", np.array([1, "a"], object), TOLIST),
     (
         "object",
@@ -186,3 +194,9 @@ def test_no_time_is_refused_with_its_path_as_a_key_and_as_a_value() -> None:
     for value, path in (([{"b": none}], r'value\[0\]\["b"\]: '), ({none: 1}, "value: the key ")):
         with pytest.raises(EncodeError, match=path + ".*send None"):
             encode(value)
+
+
+@pytest.mark.parametrize("value", [DB, threading.Lock()])
+def test_what_is_of_one_process_is_to_be_made_in_the_worker(value: object) -> None:
+    with pytest.raises(EncodeError, match=r"make one in the worker, .*slither\.worker\.on_start"):
+        encode(value)

@@ -92,7 +92,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     add("--errors", metavar="FILE",
         help="write each item that failed there, as JSON lines: payload, error (kind, type, "
              "message), stage, traceback, and the output it was sent to")  # fmt: skip
-    add("--max-errors", type=_limit, metavar="N|P%%",
+    add("--max-errors", type=_limit, metavar="N|P%",
         help="end with 4 where more rows and items failed than that")  # fmt: skip
     add("--workers", type=_count, metavar="N", help="Python processes; one per core by default")
     add("--checkpoint", metavar="FILE",

@@ -20,7 +20,7 @@ from slither._cli.check import FileRefused, load
 from slither._cli.failures import SKIPPED, BadRows, Failures, RowRefused, limit, told, without
 from slither._cli.main import FAILED, MISSING, OK, TOO_MANY, USAGE
 from slither._cli.outputs import Files, Folder, OutputRefused, Stdout
-from slither._cli.writing import Lines, RowError
+from slither._cli.writing import FORMATS, Lines, RowError
 from slither._driver.beam import Beam
 from slither._driver.pipe_run import PipeRun
 from slither._driver.run import results
@@ -278,6 +278,13 @@ def _writer(
     if options.output not in (None, "-"):
         if options.only:
             raise _Usage("--only goes without --output")
+        ending = next((one for one in FORMATS if options.output.endswith(f".{one}")), None)
+        if ending and not os.path.isdir(options.output):
+            instead = options.output.removesuffix(f".{ending}") or "out"
+            raise _Usage(
+                f"--output {options.output}: it is a folder, with a file for each output; "
+                f"write --output {instead} --to {ending}"
+            )
         return Folder(options.output, outputs, kind, files)
     if not kind.startswith("jsonl") and (options.only is None or len(options.only) > 1):
         raise _Usage(f"--to {kind} on stdout goes with one --only OUTPUT")

@@ -30,6 +30,10 @@ _INSTEAD = {
     "send its path, and open it there": (
         "TextIOWrapper BufferedReader BufferedWriter BufferedRandom FileIO"
     ),
+    "make one in the worker, by a function of slither.worker.on_start": (
+        "lock RLock socket SSLSocket SSLContext Connection connection Cursor cursor Engine "
+        "Thread Popen"
+    ),
     "send .data": "ExtType",
     "send [start, stop, step]": "slice",
     "send vars()": "SimpleNamespace Namespace",
@@ -48,7 +52,9 @@ _PACKAGES = {
     ("pandas", "Series"): "send .to_frame(), or .tolist()",
     ("pyarrow", "ChunkedArray"): "send it in a table, or .to_pylist()",
 }
-_DATA = "None, numbers, str, bytes, lists, dicts, datetimes or arrays"
+_ANY = (
+    "make it a dataclass or a dict, slither.register its type, or use slither.Beam(by_value=True)"
+)
 
 
 def reason(value: object) -> str:
@@ -71,4 +77,6 @@ def _of_kind(value: object, kind: type) -> str:
         return "send str()"
     if package in ("pandas", "numpy") and hasattr(kind, "tolist"):
         return "send .tolist()"
-    return f"send {_DATA}, or slither.register the type"
+    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
+        return "make it a dict"  # a row of sqlite3 or asyncpg, a mapping of somebody's own
+    return _ANY
