@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from slither._takes import FrameKind
 from slither._types import Payload
-
-FRAME_MARK = "__slither_frame__"
-"""Marks a function that takes its batch as a frame, and holds its kind."""
-
-FrameKind: TypeAlias = Literal["pandas", "polars", "arrow"]
-KINDS: tuple[FrameKind, ...] = ("pandas", "polars", "arrow")
 
 _PACKAGES = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow"}
 _Builder: TypeAlias = Callable[[list[dict[Payload, Payload]]], Payload]

@@ -17,11 +17,15 @@ from typing import Literal, NamedTuple, TypeAlias
 from slither import _annotations
 from slither._annotations import NOTHING, says
 from slither._references import ITEM_MARK
-from slither._tables import FRAME_MARK, FrameKind
 from slither._weakly import weakly
 
 BATCH_MARK = "__slither_batch_handler__"
 """Marks a function that takes the list of a batch's items."""
+FRAME_MARK = "__slither_frame__"
+"""Marks a function that takes its batch as a frame, and holds its kind."""
+
+FrameKind: TypeAlias = Literal["pandas", "polars", "arrow"]
+KINDS: tuple[FrameKind, ...] = ("pandas", "polars", "arrow")
 
 ONE = (
     "the function was given the list of a batch's items; one that takes a single item is marked "

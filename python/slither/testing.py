@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from slither import _takes
 from slither._driver.errors_in import to_error
 from slither._errors import PayloadError, SlitherError
-from slither._tables import FrameKind
+from slither._takes import FrameKind
 from slither._testing.fake import FakeBeam
 from slither._typed.functions import Typed, Way, of_result
 from slither._types import Payload

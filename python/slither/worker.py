@@ -50,8 +50,7 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
-from slither._tables import KINDS, FrameKind
-from slither._takes import mark_batch, mark_frame
+from slither._takes import KINDS, FrameKind, mark_batch, mark_frame
 from slither._typed.functions import mark as mark_typed
 from slither._types import Payload
 from slither._worker import current, reads, registry, sessions

@@ -22,7 +22,7 @@ from slither._driver.lifetime import Lifetime
 from slither._driver.settings import Many, One
 from slither._driver.window import Job, Target, Window
 from slither._errors import CallKilled, CallTimeout, EncodeError
-from slither._tables import FrameKind
+from slither._takes import FrameKind
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame

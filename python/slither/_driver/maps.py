@@ -14,7 +14,7 @@ from slither._driver.map_run import MapRun
 from slither._driver.results import AsyncResults, Results
 from slither._driver.settings import InFrames, Keeps, Many, One, Returns
 from slither._driver.several import together, together_async
-from slither._tables import FrameKind
+from slither._takes import FrameKind
 from slither._types import Payload
 
 if TYPE_CHECKING:

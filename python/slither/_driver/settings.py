@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 from slither import _options, _takes
-from slither._tables import KINDS, FrameKind
+from slither._takes import KINDS, FrameKind
 from slither._typed import functions
 from slither._typed.functions import Typed, Way
 from slither._types import Payload

@@ -14,7 +14,7 @@ from slither._options import TEXT
 from slither._pipe.expression import Expression
 from slither._pipe.mistakes import mistake
 from slither._references import name_of, reference
-from slither._tables import FrameKind
+from slither._takes import FrameKind
 from slither._types import Payload
 
 BatchHandler: TypeAlias = (

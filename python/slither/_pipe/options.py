@@ -22,7 +22,7 @@ from slither._options import (
 )
 from slither._pipe.document import routed
 from slither._pipe.expression import Expression, Operand, data
-from slither._tables import KINDS, FrameKind
+from slither._takes import KINDS, FrameKind
 from slither._types import Payload
 
 if TYPE_CHECKING:

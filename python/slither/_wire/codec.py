@@ -30,7 +30,6 @@ from slither._wire.types import keys, table
 from slither._wire.types.arrays import ARRAY
 from slither._wire.types.groups import MARK
 from slither._wire.types.row import Opaque, RefusedError
-from slither._wire.walk import encode_slowly
 
 # msgpack itself stops at this depth, both when it packs and when it unpacks. To enforce a lower
 # limit in C, a value is wrapped in as many lists as make up the difference.
@@ -65,6 +64,8 @@ class Codec:
         """Encode as :meth:`encode` does, without the last copy; at most ``depth`` containers."""
         packed = self.encode_once(value, depth)
         if packed is None:
+            from slither._wire.walk import encode_slowly
+
             return memoryview(encode_slowly(value, root, depth, self._convert))
         return memoryview(packed)
 

@@ -14,7 +14,7 @@ NOT_READ: Payload = object()
 
 
 class Fast:
-    """The decoder of msgspec, where it is installed: dictionaries take it half the time.
+    """What is read by it, and when.
 
     It recurses, and how deep it may is another number in each version of Python, and for each
     stack and setting. So it gets a type that ends after a few levels. What is deeper, and all

@@ -20,7 +20,6 @@ from slither._worker import (
     reads,
     sessions,
     signals,
-    tabular,
 )
 from slither._worker.chunk import Chunk, early
 from slither._worker.cursors import Cursor
@@ -87,7 +86,7 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
     reads.settle(call, function)
     if call.target[0] == "apply":
         return Cursor(call, fitted.opening(fitted.called(function), opens), exception_error)
-    tabular.refuse_many(call, function)
+    given.refuse_frame(call, function)
     if given.at_once(call, function):
         return Cursor(
             call, fitted.opening(fitted.one(function), opens), given.teller(call, function)

@@ -23,7 +23,6 @@ from slither._worker import (
     reads,
     registry,
     signals,
-    tabular,
     timed,
 )
 from slither._worker.errors_out import exception_error
@@ -85,8 +84,11 @@ def _run(handler: Callable[..., Payload], call: Call, line: Line | None) -> Payl
     opens = current.opener(call)
     if call.target[0] == "apply":
         return _run_items(fitted.opening(fitted.called(handler), opens), call, line)
-    frame = tabular.kind_of(call, handler)
+    frame = given.frame(call, handler)
     if frame is not None:
+        # Imported late, as most workers get no frames, and are to start soon.
+        from slither._worker import tabular
+
         handler = tabular.of_items(handler, frame)
     elif at_once := given.at_once(call, handler):
         tell = given.teller(call, handler)

@@ -29,17 +29,7 @@ _Failed: TypeAlias = dict[int, Raised]
 
 def one(handler: Handler) -> Handler:
     """Return a handler of one item, as one that takes it as it came."""
-    convert = functions.of_item(handler)
-    if convert is None:
-        return handler
-    if not inspect.iscoroutinefunction(handler):
-        return lambda item: handler(convert(item))
-
-    # What is wrong with its item a coroutine raises when it runs, as what is wrong in itself.
-    async def handle(item: Payload) -> Payload:
-        return await handler(convert(item))
-
-    return handle
+    return opening(handler, functions.of_item(handler))
 
 
 def several(handler: Handler) -> Handler:
@@ -48,7 +38,7 @@ def several(handler: Handler) -> Handler:
     if convert is None:
         return handler
 
-    return lambda items: _handled(handler, items, *functions.each(convert, items))
+    return lambda items: handled(handler, items, *functions.each(convert, items))
 
 
 def opening(handler: Handler, opens: Handler | None) -> Handler:
@@ -58,6 +48,7 @@ def opening(handler: Handler, opens: Handler | None) -> Handler:
     if not inspect.iscoroutinefunction(handler):
         return lambda item: handler(opens(item))
 
+    # What is wrong with its item a coroutine raises when it runs, as what is wrong in itself.
     async def handle(item: Payload) -> Payload:
         return await handler(opens(item))
 
@@ -68,7 +59,7 @@ def opening_all(handler: Handler, opens: Handler | None) -> Handler:
     """Return a handler of a list of items that are opened first, where ``opens`` is given."""
     if opens is None:
         return handler
-    return lambda items: _handled(handler, items, *_opened(items, opens))
+    return lambda items: handled(handler, items, *_opened(items, opens))
 
 
 def _opened(
@@ -85,12 +76,13 @@ def _opened(
     return opened, failed
 
 
-def _handled(
+def handled(
     handler: Handler,
     items: list[Payload],
     fitting: list[Payload],
     wrong: Mapping[int, BaseException],
 ) -> Payload:
+    """Return what a handler makes of the items that fit; why others don't is in their places."""
     if not wrong:
         return handler(fitting)
     failed = {at: Raised(exception_error(error)) for at, error in wrong.items()}
@@ -105,7 +97,7 @@ def called(function: Handler) -> Handler:
     if typed is function or not inspect.iscoroutinefunction(function):
         return lambda item: typed(*item[0], **item[1])
 
-    # As in :func:`one`.
+    # As in :func:`opening`.
     async def handle(item: Payload) -> Payload:
         return await typed(*item[0], **item[1])
 

@@ -1,4 +1,4 @@
-"""How a call's function is given its items: one by one, or as the list that they are.
+"""How a call's function is given its items: one by one, as the list that they are, or as a frame.
 
 Pure; :mod:`slither._worker.execute` asks for each call, in the main thread. What gave the wrong
 one is told as a fact, ``gave``: BEAM and the driver have the words, each for its language.
@@ -47,6 +47,23 @@ def at_once(call: Call, handler: Callable[..., Payload]) -> int:
     if wrong := _takes.doubt(handler, found, call.items):
         raise TypeError(wrong)
     return registry.CONCURRENCY if found.what == "item" else 0
+
+
+def frame(call: Call, handler: Callable[..., Payload]) -> _takes.FrameKind | None:
+    """Return as what frame a function gets the items, None where it gets them as they are.
+
+    Raises TypeError where the call says one thing, and the function's mark another.
+    """
+    return _takes.checked_frame(handler, call.context.get("as"))
+
+
+def refuse_frame(call: Call, handler: Callable[..., Payload]) -> None:
+    """Raise TypeError where a function that gets a frame is to give many values for each item."""
+    if frame(call, handler) is not None:
+        raise TypeError(
+            "a handler that gets its batch as a frame gives one result for each row: it does not "
+            "go with many values"
+        )
 
 
 def told_of_list(

@@ -23,7 +23,6 @@ from slither._wire import build, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 from slither._wire.faults import clean, describe
-from slither._wire.objects import DataFirst
 from slither._worker import current, execute, forked, registry, sessions, signals, targets, timed
 from slither._worker.connection import Incoming, Link
 from slither._worker.errors_out import exception_error
@@ -103,6 +102,7 @@ class Runtime:
         self._stacks.settle(settings.stacks)
         current.main = settings.main
         if settings.secret is not None:
+            from slither._wire.objects import DataFirst
             from slither._worker import by_value
 
             current.objects = by_value.objects(settings.secret)

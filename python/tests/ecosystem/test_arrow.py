@@ -377,7 +377,7 @@ def test_a_table_is_copied_once_on_its_way_out_and_not_at_all_on_its_way_in() ->
     table = pa.table({"a": np.arange(4_000_000), "b": np.random.rand(4_000_000)})
     size = table.nbytes
     before = pa.total_allocated_bytes()
-    payload = arrow.encode(table).data
+    payload = arrow.encode(table)
     assert size < len(payload) < size + 10_000
     data = bytes(payload)
     del payload

@@ -15,7 +15,7 @@ import pytest
 import slither
 from slither import Pipe, item
 from slither._cli.check import check
-from slither._tables import KINDS, FrameKind
+from slither._takes import KINDS, FrameKind
 from slither.testing import run_handler, run_pipe
 from slither.worker import batch_handler
 
@@ -231,7 +231,7 @@ def test_check_takes_a_frame_for_what_it_is(
 @each_kind
 def test_decimals_come_back(kind: FrameKind) -> None:
     items = [{"price": Decimal("1.50")}, {"price": Decimal("22.75")}]
-    from slither._tables import framed, results_of
+    from slither._dataframes import framed, results_of
 
     made = framed(items, kind)
     assert results_of(made.frame, 2, made.frame) == items

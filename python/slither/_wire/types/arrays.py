@@ -1,8 +1,9 @@
-"""Arrays and scalars of NumPy, and :class:`slither.Tensor` where there is no NumPy.
+"""Arrays and scalars of NumPy, or :class:`slither.Tensor` without it, and tables of data.
 
-Pure functions, called by the codec through the table of types; what builds and reads the bytes is
-:mod:`slither._wire.tensor` for numbers and :mod:`slither._wire.types.dtypes` for all else, which
-are imported when there is a first array.
+Pure functions, called by the codec through the table of types. What builds and reads the bytes is
+:mod:`slither._wire.tensor` for numbers, :mod:`slither._wire.types.dtypes` for other arrays, and
+:mod:`slither._wire.types.arrow` for tables. Each is imported when there is a first one, for
+workers to start soon.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgpack import ExtType
 from slither._wire.types.quantities import encode_complex
 from slither._wire.types.row import RefusedError, Row
 
-TENSOR, ARRAY = 3, 12
+TENSOR, ARRAY, ARROW = 3, 12, 13
 
 
 def _encode_array(value: Any) -> ExtType:
@@ -57,6 +58,26 @@ def _decode_tensor(data: bytes | bytearray) -> Any:
 
 def _decode_array(data: bytes | bytearray) -> Any:
     return _dtypes().decode_array(data)
+
+
+def _arrow() -> Any:
+    from slither._wire.types import arrow
+
+    return arrow
+
+
+def _encode_table(value: Any) -> ExtType:
+    # A packer takes a bytearray as well, which the class's own way would have copied once more.
+    extension: ExtType = tuple.__new__(ExtType, (ARROW, _arrow().encode(value)))
+    return extension
+
+
+def _decode_table(data: bytes | bytearray) -> Any:
+    return _arrow().decode(data)
+
+
+def _table_as_rows(value: Any) -> Any:
+    return _arrow().plain(value)
 
 
 def _encode_scalar(value: Any) -> object:
@@ -120,5 +141,16 @@ ROWS = (
         lossy=True,
         doubt=_is_odd,
         plain=_as_item,
+    ),
+    Row(
+        "arrow",
+        _encode_table,
+        later=(
+            "slither._wire.types.arrow.Arrow pyarrow.Table pyarrow.RecordBatch pandas.DataFrame "
+            "polars.DataFrame"
+        ),
+        code=ARROW,
+        decode=_decode_table,
+        plain=_table_as_rows,
     ),
 )

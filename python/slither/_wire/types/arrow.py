@@ -1,8 +1,9 @@
 """Tables of data as Arrow IPC streams: those of pyarrow, and frames of pandas and polars.
 
-Pure functions, called by the codec through the table of types, in any thread. None of the three
-packages is imported before a value needs it. What can't be read here, for want of a
-package or because the bytes are no table, is an :class:`Arrow`: it never fails its frame.
+Pure functions, called by the codec in any thread: :mod:`slither._wire.types.arrays` has their
+row, and imports this module when there is a first one. None of the three packages is imported
+before a value needs it. What can't be read here, for want of a package or because the bytes are
+no table, is an :class:`Arrow`: it never fails its frame.
 """
 
 from __future__ import annotations
@@ -11,13 +12,10 @@ import io
 import struct
 from collections.abc import Iterable
 
-from msgpack import ExtType
-
 from slither._errors import DecodeError
 from slither._types import Payload
-from slither._wire.types.row import RefusedError, Row
+from slither._wire.types.row import RefusedError
 
-ARROW = 13
 KINDS = ("table", "record_batch", "pandas", "polars")
 """What a table is in Python, each at its number on the wire."""
 ALIGNMENT = 64
@@ -76,14 +74,14 @@ class Arrow:
             raise _unreadable(error) from None
 
 
-def encode(value: Payload) -> ExtType:
-    """Return the extension of a table, a frame or an :class:`Arrow`; its data is copied once."""
+def encode(value: Payload) -> bytes | bytearray:
+    """Return the payload of a table, a frame or an :class:`Arrow`; its data is copied once."""
     if isinstance(value, Arrow):
-        return ExtType(ARROW, _encode_opaque(value))
+        return _encode_opaque(value)
     # A subclass goes as its base.
     bases = {base.__module__.partition(".")[0] for base in type(value).__mro__}
     if "polars" in bases:
-        return ExtType(ARROW, _encode_polars(value))
+        return _encode_polars(value)
     try:
         pyarrow = _pyarrow()
     except ImportError as error:
@@ -93,12 +91,8 @@ def encode(value: Payload) -> ExtType:
     if "pandas" in bases:
         from slither._wire.types.pandas_frames import of_pandas
 
-        payload = _encode_arrow(of_pandas(value, pyarrow), 2, pyarrow)
-    else:
-        payload = _encode_arrow(value, int(isinstance(value, pyarrow.RecordBatch)), pyarrow)
-    # A packer takes a bytearray as well, which the class's own way would have copied once more.
-    extension: ExtType = tuple.__new__(ExtType, (ARROW, payload))
-    return extension
+        return _encode_arrow(of_pandas(value, pyarrow), 2, pyarrow)
+    return _encode_arrow(value, int(isinstance(value, pyarrow.RecordBatch)), pyarrow)
 
 
 def decode(data: bytes | bytearray) -> Payload:
@@ -269,22 +263,10 @@ def _read(kind: int, data: bytes | bytearray, start: int) -> Payload:
     return to_pandas(found)
 
 
-def _plain(value: Payload) -> Payload:
+def plain(value: Payload) -> Payload:
+    """Return what JSON has a type for: the rows, or what an :class:`Arrow` says of itself."""
     if isinstance(value, Arrow):
         return {"kind": value.kind, "columns": list(value.columns), "rows": value.rows}
     if hasattr(value, "to_pylist"):
         return value.to_pylist()
     return value.to_dicts() if hasattr(value, "to_dicts") else value.to_dict("records")
-
-
-ROWS = (
-    Row(
-        "arrow",
-        encode,
-        (Arrow,),
-        later="pyarrow.Table pyarrow.RecordBatch pandas.DataFrame polars.DataFrame",
-        code=ARROW,
-        decode=decode,
-        plain=_plain,
-    ),
-)

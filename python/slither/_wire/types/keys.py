@@ -11,7 +11,7 @@ from typing import Any
 
 from msgpack import ExtType
 
-from slither._wire.types.arrays import ARRAY, TENSOR
+from slither._wire.types.arrays import ARRAY, ARROW, TENSOR
 from slither._wire.types.groups import folded
 from slither._wire.types.row import RefusedError, named
 from slither._wire.types.table import PICKLED, ROWS, find
@@ -22,7 +22,7 @@ Convert = Callable[[Any], Any]
 _NAN = object()
 # Equal values of these are one key on both sides, and others are none: but for NaN.
 _SIMPLE = frozenset({str, int, bool, type(None), bytes})
-_NO_KEYS = frozenset({TENSOR, ARRAY, 13})
+_NO_KEYS = frozenset({TENSOR, ARRAY, ARROW})
 
 
 def repeats(keys: Iterable[Any], convert: Convert) -> bool:

@@ -16,7 +16,6 @@ from msgpack import ExtType
 from slither._errors import DecodeError
 from slither._wire.types import (
     arrays,
-    arrow,
     groups,
     moments,
     objects,
@@ -24,7 +23,6 @@ from slither._wire.types import (
     tagged,
     uuids,
 )
-from slither._wire.types.hints import reason
 from slither._wire.types.row import RefusedError, Row, always, named
 
 T = TypeVar("T")
@@ -39,7 +37,6 @@ TABLE: tuple[Row, ...] = (
     *groups.ROWS,
     tagged.ROW,
     *arrays.ROWS,
-    *arrow.ROWS,
 )
 DECODERS: dict[int, Callable[[bytes | bytearray], Any]] = {
     row.code: row.decode for row in TABLE if row.decode is not None
@@ -60,6 +57,8 @@ _NONE = frozenset({"NaTType", "NAType"})
 
 
 def _refuse(value: object) -> object:
+    from slither._wire.types.hints import reason
+
     raise RefusedError(reason(value))
 
 
