@@ -110,7 +110,7 @@ defmodule Slither.Arrow do
       kind not in @kinds ->
         {:error, "a table's kind is one of #{inspect(@kinds)}, got #{inspect(kind)}"}
 
-      not (is_list(columns) and length(columns) <= @most_columns and Enum.all?(columns, &name?/1)) ->
+      not (names?(columns) and length(columns) <= @most_columns) ->
         {:error, "a table's columns are a list of at most #{@most_columns} names in UTF-8"}
 
       not (is_integer(rows) and rows in 0..@most_rows) ->
@@ -123,6 +123,10 @@ defmodule Slither.Arrow do
         :ok
     end
   end
+
+  # A list that is improper ends in what is none.
+  defp names?([name | names]), do: name?(name) and names?(names)
+  defp names?(names), do: names == []
 
   defp name?(name),
     do: is_binary(name) and byte_size(name) <= @longest_name and String.valid?(name)

@@ -48,12 +48,11 @@ defimpl Slither.Encodable, for: Any do
 
   defp fields(module, struct, options) do
     known = struct |> Map.from_struct() |> Map.keys()
-    options = if is_list(options), do: options, else: []
 
-    case Keyword.keys(options) do
+    case options do
       [] -> known
-      [:only] -> known!(options[:only], known, module, :only)
-      [:except] -> known -- known!(options[:except], known, module, :except)
+      [only: fields] -> known!(fields, known, module, :only)
+      [except: fields] -> known -- known!(fields, known, module, :except)
       _ -> raise ArgumentError, wrong(module, "takes only: or except:, got #{inspect(options)}")
     end
   end

@@ -6,7 +6,7 @@ defmodule Slither.Protocol.CodecTest do
 
   alias Slither.{Bytes, Complex, Decimal, Error, FrozenSet, Protocol, Tagged, Tensor}
   alias Slither.Protocol.{Decoder, Encoder}
-  alias Slither.Test.Encodables.{Account, Broken, Money, Point, Twin, User}
+  alias Slither.Test.Encodables.{Account, Broken, Money, Nest, Point, Twin, User}
 
   doctest Slither.Protocol
   doctest Slither.Bytes
@@ -161,11 +161,28 @@ defmodule Slither.Protocol.CodecTest do
       assert fault([%Point{x: [self()]}]) == "payload[0][:x][0]: a pid can't be sent"
     end
 
+    test "that gives a struct within itself without end is an error, wherever that stands" do
+      for as <- [&[&1], &[1, %{"a" => &1, "b" => &1}], &{&1}, &Slither.Tagged.new("n", &1)] do
+        nest = %Nest{as: as}
+        assert fault([1, nest]) == "payload[1]: nests more than 1000 containers"
+        assert fault(%{"a" => {nest}}) == "payload[\"a\"][0]: nests more than 1000 containers"
+        # Checking keys comes to no end of it either.
+        for keyed <- [%{nest => 1}, MapSet.new([{nest}])],
+            do: assert(fault(keyed) =~ "nests more than 1000 containers")
+      end
+
+      for as <- [&MapSet.new([&1]), &Slither.FrozenSet.new([[&1]])],
+          do: assert(fault([%Nest{as: as}]) == "payload[0]: nests more than 1000 containers")
+    end
+
     test "that is derived with what the struct has not is an error of the compiler's" do
       for {options, words} <- [
             {[only: [:z]], "only: no field :z"},
             {[except: :x], "except: takes a list, got :x"},
-            {[just: [:x]], "takes only: or except:"}
+            {[just: [:x]], "takes only: or except:"},
+            # No field that the author meant to leave out is sent by mistake.
+            {:x, "takes only: or except:, got :x"},
+            {[:x], "takes only: or except:"}
           ] do
         code =
           quote do
@@ -367,6 +384,24 @@ defmodule Slither.Protocol.CodecTest do
       assert fault(%{ok | data: [1]}) =~ "takes 1 bytes"
     end
 
+    test "a struct whose fields were given by hand is no key or element either" do
+      for bad <- [
+            %Slither.Complex{re: "x", im: 1.0},
+            %Slither.Complex{re: 1.0, im: nil},
+            %Slither.Path{data: nil},
+            %Slither.Path{data: 1, flavour: :pure_windows},
+            %Slither.Arrow{kind: :table, columns: ["a" | "b"], rows: 1, data: ""}
+          ],
+          value <- [bad, %{bad => 1, 2 => 3}, MapSet.new([bad, 1])],
+          do: assert(fault(value) =~ ~r/no floats|a binary, got|names in UTF-8/)
+    end
+
+    test "a moment of an hour that no clock has is not sent as one of the next day" do
+      for moment <- [~N[2024-01-01 00:00:00], ~U[2024-01-01 00:00:00Z]],
+          odd <- [%{hour: 24}, %{minute: 60}, %{second: 60}, %{microsecond: {1_000_000, 6}}],
+          do: assert(fault(Map.merge(moment, odd)) =~ "whose time no clock shows")
+    end
+
     test "a value at fault within a key has its own path" do
       assert fault(%{[self()] => 1}) =~ ~r/\Apayload\.key\(\[#PID<.*>\]\)\[0\]: a pid/
     end
@@ -447,6 +482,7 @@ defmodule Slither.Protocol.CodecTest do
             %{0.1 => 1, Decimal.new("0.1") => 2, Decimal.new("NaN") => 3, nan: 4},
             %{~D[2024-01-01] => 1, ~N[2024-01-01 00:00:00.000000] => 2},
             %{Complex.new(1, 1) => 1, 1 => 2},
+            %{Complex.new(:nan, 0) => 1, Complex.new(:nan, 1) => 2, :nan => 3},
             %{Slither.Path.new("a") => 1, "a" => 2, Slither.Path.new("/a") => 3}
           ],
           do: assert_round_trip(map)

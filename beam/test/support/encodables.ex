@@ -46,4 +46,14 @@ defmodule Slither.Test.Encodables do
       def encode(broken), do: raise(ArgumentError, broken.why)
     end
   end
+
+  defmodule Nest do
+    @moduledoc false
+    defstruct [:as]
+
+    # What it is sent as has it within.
+    defimpl Slither.Encodable do
+      def encode(nest), do: nest.as.(nest)
+    end
+  end
 end

@@ -57,7 +57,7 @@ defmodule Slither.ValuesTest do
     end
 
     test "refuses what is no number" do
-      for text <- ["", ".", "1,5", "1 ", "0x1", "e5", "1e", "--1", "sNaN"],
+      for text <- ["", ".", "1,5", "1 ", "0x1", "e5", "1e", "--1", "sNaN", "--inf", "-+NaN"],
           do: assert_raise(Error, ~r/no decimal number/, fn -> Decimal.new(text) end)
     end
 

@@ -13,6 +13,7 @@ defmodule Slither.Protocol.Encoder do
   alias Slither.Protocol.Types.BigInteger
 
   @max_depth 1_000
+  @too_deep "nests more than #{@max_depth} containers"
   @ascii 0x80808080
   # What an array begins with that is no list.
   @tuple <<0xD4, 16, 0>>
@@ -69,7 +70,7 @@ defmodule Slither.Protocol.Encoder do
   defp value(:neg_infinity, _depth), do: <<0xCB, 0xFFF0000000000000::64>>
   defp value(atom, _depth) when is_atom(atom), do: text(Atom.to_string(atom))
   defp value(%{__struct__: _} = struct, depth), do: wrapped(struct, depth)
-  defp value(_container, 0), do: bad("nests more than #{@max_depth} containers")
+  defp value(_container, 0), do: bad(@too_deep)
   defp value(list, depth) when is_list(list), do: list(list, depth)
   defp value(map, depth) when is_map(map), do: map(map, depth - 1)
 
@@ -98,7 +99,7 @@ defmodule Slither.Protocol.Encoder do
 
   defp key(key, depth), do: value(key, depth)
 
-  defp set(_mark, _set, 0), do: bad("nests more than #{@max_depth} containers")
+  defp set(_mark, _set, 0), do: bad(@too_deep)
 
   defp set(mark, set, depth) do
     elements = MapSet.to_list(set)
@@ -283,6 +284,9 @@ defmodule Slither.Protocol.Encoder do
     end
   end
 
+  # What a struct is sent as may have that struct in it, and again, without end.
+  defp endless?(struct), do: fault(struct) == @too_deep
+
   defp fault(term) do
     _ = value(term, @max_depth)
     nil
@@ -297,7 +301,7 @@ defmodule Slither.Protocol.Encoder do
   defp children(%{__struct__: _} = struct) do
     case StandIn.for(struct) do
       {:ok, ^struct} -> []
-      {:ok, term} -> children(term)
+      {:ok, term} -> if endless?(struct), do: [], else: children(term)
       {:error, _why} -> []
     end
   end

@@ -11,6 +11,9 @@ defmodule Slither.Protocol.Keys do
 
   @types for type <- Types.all(), struct <- type.structs(), into: %{}, do: {struct, type}
   @specials [:nan, :infinity, :neg_infinity]
+  # What a struct of the user's own is sent as may have another within, or itself, without end. No
+  # key that can be sent has more of them in each other.
+  @most_within 1_000
 
   @doc "Throws where the keys of these pairs can't share a map in Python."
   @spec check([{term, term}]) :: :ok
@@ -57,35 +60,43 @@ defmodule Slither.Protocol.Keys do
 
   @doc "A stand-in for a key that is equal exactly where Python's dict takes two keys for one."
   @spec form(term) :: term
-  def form(key) when is_binary(key), do: key
-  def form(true), do: 1
-  def form(false), do: 0
-  def form(nil), do: {:special, nil}
-  def form(key) when is_number(key) or key in @specials, do: Number.key(key)
-  def form(key) when is_atom(key), do: Atom.to_string(key)
-  def form(key) when is_list(key), do: listed(key, &form/1)
-  def form(key) when is_tuple(key), do: key |> Tuple.to_list() |> form()
-  def form(%Bytes{} = key), do: key
-  def form(%MapSet{} = set), do: {:set, MapSet.new(set, &form/1)}
-  def form(%FrozenSet{set: %MapSet{} = set}), do: form(set)
-  def form(%Tagged{name: name, value: value}), do: {:tagged, name, form(value)}
+  def form(key), do: form(key, @most_within)
 
-  def form(%{__struct__: struct} = key) when is_map_key(@types, struct) do
+  defp form(key, _left) when is_binary(key), do: key
+  defp form(true, _left), do: 1
+  defp form(false, _left), do: 0
+  defp form(nil, _left), do: {:special, nil}
+  defp form(key, _left) when is_number(key) or key in @specials, do: Number.key(key)
+  defp form(key, _left) when is_atom(key), do: Atom.to_string(key)
+  defp form(key, left) when is_list(key), do: listed(key, &form(&1, left))
+  defp form(key, left) when is_tuple(key), do: key |> Tuple.to_list() |> form(left)
+  defp form(%Bytes{} = key, _left), do: key
+  defp form(%MapSet{} = set, left), do: {:set, MapSet.new(set, &form(&1, left))}
+  defp form(%FrozenSet{set: %MapSet{} = set}, left), do: form(set, left)
+  defp form(%Tagged{name: name, value: value}, left), do: {:tagged, name, form(value, left)}
+
+  defp form(%{__struct__: struct} = key, _left) when is_map_key(@types, struct) do
     case @types[struct].key(key) do
       {:ok, key} -> key
       {:error, why} -> bad(why)
     end
   end
 
-  def form(%{__struct__: _} = struct) do
+  defp form(%{__struct__: _} = struct, left) do
     case StandIn.for(struct) do
-      {:ok, term} -> form(term)
-      {:error, why} -> bad(why)
+      {:ok, _term} when left == 0 ->
+        bad("nests more than #{@most_within} containers")
+
+      {:ok, term} ->
+        form(term, left - 1)
+
+      {:error, why} ->
+        bad(why)
     end
   end
 
-  def form(key) when is_map(key), do: bad("a map can't be a key of a map in Python")
-  def form(key), do: key
+  defp form(key, _left) when is_map(key), do: bad("a map can't be a key of a map in Python")
+  defp form(key, _left), do: key
 
   # As `form/1`, but for the clocks of zones.
   defp wall_form(%DateTime{} = key) do

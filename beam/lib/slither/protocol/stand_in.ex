@@ -52,6 +52,7 @@ defmodule Slither.Protocol.StandIn do
       Bytes -> "make it by Slither.Bytes.new/1"
       FrozenSet -> "make it by Slither.FrozenSet.new/1"
       Tagged -> "its name is no text"
+      Encoded -> "as a key or in a set; send what Slither.Protocol.unpack/1 makes of its data"
       _ -> "implement Slither.Encodable for it, or send a map: Map.from_struct(value)"
     end
   end

@@ -48,7 +48,7 @@ defmodule Slither.Decimal do
   def new(n) when is_integer(n), do: %__MODULE__{sign: if(n < 0, do: -1, else: 1), coef: abs(n)}
 
   def new(text) when is_binary(text) do
-    case {Regex.run(@form, text), text |> String.trim_leading("-") |> String.downcase()} do
+    case {Regex.run(@form, text), text |> String.replace_prefix("-", "") |> String.downcase()} do
       {nil, special} when special in ["inf", "infinity"] ->
         %__MODULE__{sign: sign(text), coef: :infinity}
 

@@ -43,11 +43,13 @@ defmodule Slither.Protocol.Types.ComplexType do
   defp float(<<1::1, 0x7FF::11, 0::52>>), do: :neg_infinity
   defp float(_nan), do: :nan
 
-  # Python takes a number without an imaginary part for the real one.
+  # Python takes a number without an imaginary part for the real one, and no NaN for another.
   @impl true
   def key(%{re: re, im: im}) do
-    if im == 0,
-      do: {:ok, Number.key(re)},
-      else: {:ok, {:complex, Number.key(re), Number.key(im)}}
+    with {:ok, _re} <- part(re), {:ok, _im} <- part(im) do
+      if im == 0 and re != :nan,
+        do: {:ok, Number.key(re)},
+        else: {:ok, {:complex, Number.key(re), Number.key(im)}}
+    end
   end
 end

@@ -15,12 +15,22 @@ defmodule Slither.Protocol.Types.Moment do
     {microsecond, _precision} = datetime.microsecond
     offset = datetime.utc_offset + datetime.std_offset
 
-    if microsecond in 0..999_999 and in_years?(seconds, offset),
-      do: {:ok, {seconds, microsecond, offset}},
-      else: {:error, @none}
+    cond do
+      not clock?(datetime) -> {:error, "a DateTime whose time no clock shows"}
+      in_years?(seconds, offset) -> {:ok, {seconds, microsecond, offset}}
+      true -> {:error, @none}
+    end
   rescue
     _ -> {:error, @none}
   end
+
+  @doc """
+  Whether the calendar of a DateTime or a NaiveDateTime has its time of day: of an hour 25, given to
+  the struct by hand, it would make one of the next day.
+  """
+  @spec clock?(DateTime.t() | NaiveDateTime.t()) :: boolean
+  def clock?(%{calendar: calendar, hour: hour, minute: minute, second: second} = moment),
+    do: calendar.valid_time?(hour, minute, second, moment.microsecond)
 
   @doc "The DateTime of an instant at an offset, by which its zone is named; `:error` for none."
   @spec new(integer, integer, integer) :: {:ok, DateTime.t()} | :error

@@ -5,6 +5,8 @@ defmodule Slither.Protocol.Types.NaiveDatetime do
 
   @behaviour Slither.Protocol.Type
 
+  alias Slither.Protocol.Types.Moment
+
   @first -62_135_596_800_000_000
   @last 253_402_300_799_999_999
   @none "a NaiveDateTime outside the years 1 to 9999"
@@ -30,9 +32,11 @@ defmodule Slither.Protocol.Types.NaiveDatetime do
   defp microseconds(naive) do
     microseconds = naive |> DateTime.from_naive!("Etc/UTC") |> DateTime.to_unix(:microsecond)
 
-    if microseconds >= @first and microseconds <= @last,
-      do: {:ok, microseconds},
-      else: {:error, @none}
+    cond do
+      not Moment.clock?(naive) -> {:error, "a NaiveDateTime whose time no clock shows"}
+      microseconds in @first..@last -> {:ok, microseconds}
+      true -> {:error, @none}
+    end
   rescue
     _ -> {:error, @none}
   end

@@ -52,5 +52,6 @@ defmodule Slither.Protocol.Types.PathType do
   for {flavour, number} <- @flavours, do: defp(flavour(unquote(number)), do: unquote(flavour))
 
   @impl true
-  def key(path), do: {:ok, {:path, Path.plain(path)}}
+  def key(path),
+    do: with({:ok, _code, _data} <- encode(path), do: {:ok, {:path, Path.plain(path)}})
 end
