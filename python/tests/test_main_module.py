@@ -123,3 +123,23 @@ if __name__ == "__main__":
         list(beam.map(work, [7]))
 """
     assert sorted(run(tmp_path, main)) == ["apart 7", "not sent 7", "sent 7"]
+
+
+def test_a_type_that_the_script_registers_has_one_name_on_both_sides(tmp_path: Path) -> None:
+    main = """
+class Money:
+    def __init__(self, cents):
+        self.cents = cents
+
+slither.register(Money, lambda money: money.cents, Money)
+
+def twice(money):
+    return Money(2 * money.cents)
+
+if __name__ == "__main__":
+    with slither.Beam(workers=1) as beam:
+        print([type(one) is Money and one.cents for one in beam.map(twice, [Money(1), Money(2)])])
+        print(beam.submit(twice, Money(3)).result().cents)
+"""
+    assert run(tmp_path, main) == ["[2, 4]", "6"]
+    assert run(tmp_path, main, module=True) == ["[2, 4]", "6"]

@@ -361,7 +361,7 @@ class TestRegister:
 
     def test_a_subclass_is_another_type(self) -> None:
         with pytest.raises(
-            EncodeError, match=r"a Cents cannot be sent; .* slither\.register the"
+            EncodeError, match=r"a Cents cannot be sent; .* slither\.register its"
         ):
             pack(Cents(1))
 
@@ -439,6 +439,10 @@ class TestRegister:
         kind, encode, decode, *name = arguments
         with pytest.raises(TypeError, match=message):
             slither.register(kind, encode, decode, **({"name": name[0]} if name else {}))
+
+    def test_what_goes_as_it_is_can_not_be_registered(self) -> None:
+        with pytest.raises(ValueError, match="int goes as it is; register a class derived"):
+            slither.register(int, str, int)
 
 
 def test_a_tagged_value_is_a_value() -> None:

@@ -90,7 +90,8 @@ def register(
     Both sides must have registered it: what has a name that nobody has registered comes as
     :class:`slither.Tagged`, as it does on BEAM (``%Slither.Tagged{}``). In a module that programs
     and workers import, a call at the top is enough. What either function raises fails the item
-    that the value is in. Raises ValueError where another type has the name.
+    that the value is in. Raises ValueError where another type has the name, and for int, str,
+    list and the like, which go as they are.
 
     >>> class Money:
     ...     def __init__(self, cents): self.cents = cents

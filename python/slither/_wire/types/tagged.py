@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from slither._errors import DecodeError
+from slither._references import SCRIPT
 from slither._wire import late
 from slither._wire.types.groups import TAGGED
 from slither._wire.types.row import RefusedError, Row, always, named
@@ -121,6 +122,10 @@ _names: dict[str, tuple[Row, Callable[[Any], Any]]] = {}
 _lock = threading.Lock()
 
 
+# What the packer takes by itself, and never asks for.
+_OWN = (bool, int, float, str, bytes, list, dict, type(None))
+
+
 def row_of(
     kind: type[T],
     encode: Callable[[T], Any],
@@ -130,11 +135,17 @@ def row_of(
     """Keep what restores a type by its name, and return its row."""
     if not isinstance(kind, type):
         raise TypeError(f"slither.register takes a type first, not {kind!r}")
+    if kind in _OWN:
+        raise ValueError(
+            f"slither.register: {kind.__name__} goes as it is; register a class derived from it"
+        )
     for what, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
             raise TypeError(f"slither.register: {what} is a function of one value")
     if name is None:
-        name = f"{kind.__module__}.{kind.__qualname__}"
+        # A worker runs the script under another name; it is __main__ there once it is loaded.
+        module = "__main__" if kind.__module__ == SCRIPT else kind.__module__
+        name = f"{module}.{kind.__qualname__}"
     if type(name) is not str or not name:
         raise TypeError(f"slither.register: name is a str that is not empty, not {name!r}")
 
