@@ -133,7 +133,7 @@ defmodule Slither.Examples.BatchStats do
              Enum.all?(run.lost, &is_exception(&1.meta[:error]))
          end)},
         {"the merged mean and variance are those of one process",
-         every(runs, &same?(&1.total, List.to_tuple(expected)))},
+         every(runs, &same?(&1.total, expected))},
         {"the receipts add up: in = out + skipped",
          every(runs, fn %{receipt: receipt} ->
            {receipt.in, receipt.skipped} == {length(sets), length(poison)} and

@@ -122,8 +122,8 @@ defmodule Slither.Examples.TextAnalysis do
 
   defp merge(indexes) do
     Enum.reduce(indexes, %{}, fn %{"index" => index}, merged ->
-      Map.merge(merged, index, fn _word, [count, documents], [more, others] ->
-        [count + more, documents + others]
+      Map.merge(merged, index, fn _word, {count, documents}, {more, others} ->
+        {count + more, documents + others}
       end)
     end)
   end
@@ -167,7 +167,7 @@ defmodule Slither.Examples.TextAnalysis do
   end
 
   defp parts(outputs, indexes) do
-    words = indexes |> merge() |> Enum.sort_by(fn {word, [count, _]} -> {-count, word} end)
+    words = indexes |> merge() |> Enum.sort_by(fn {word, {count, _}} -> {-count, word} end)
 
     [
       {:table, "Documents by output", ["output", "documents", "such as", "its phrases"],
@@ -176,10 +176,10 @@ defmodule Slither.Examples.TextAnalysis do
          [output, length(analyses), first["name"], Enum.join(first["phrases"], "; ")]
        end},
       {:table, "Words of #{length(words)}", ["word", "occurs", "in documents"],
-       for({word, [count, documents]} <- Enum.take(words, 4), do: [word, count, documents])},
+       for({word, {count, documents}} <- Enum.take(words, 4), do: [word, count, documents])},
       {:lines,
        for %{"pid" => pid, "index" => index} <- indexes do
-         "worker #{pid} indexed #{index |> Map.values() |> Enum.map(&hd/1) |> Enum.sum()} words"
+         "worker #{pid} indexed #{index |> Map.values() |> Enum.map(&elem(&1, 0)) |> Enum.sum()} words"
        end}
     ]
   end

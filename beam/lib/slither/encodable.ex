@@ -44,6 +44,8 @@ defimpl Slither.Encodable, for: Any do
     end
   end
 
+  # It is only there to raise.
+  @dialyzer {:nowarn_function, encode: 1}
   def encode(struct), do: raise(Protocol.UndefinedError, protocol: @protocol, value: struct)
 
   defp fields(module, struct, options) do
