@@ -95,3 +95,29 @@ def test_they_are_made_however_deep_they_are() -> None:
     for _ in range(900):
         [made] = made
     assert made == Coin(5)
+
+
+class Mute(Exception):
+    """An exception that can't say anything."""
+
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+class Stone:
+    """What can be neither sent nor made."""
+
+
+def _mute(_value: object) -> Any:
+    raise Mute
+
+
+def test_an_exception_without_a_text_fails_its_own_value() -> None:
+    slither.register(Stone, _mute, _mute, name="tests.Stone")
+    with pytest.raises(slither.EncodeError, match=r"value\[1\]: .*: Mute: its str\(\) failed"):
+        codec.encode([1, Stone()])
+    late.met()
+    values = [codec.decode_frame(codec.encode(value)) for value in (1, Tagged("tests.Stone", 2))]
+    failed = late.each(values)
+    assert values == [1, None]
+    assert "could not decode a tests.Stone: Mute: its str() failed" in str(failed[1])

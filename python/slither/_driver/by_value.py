@@ -30,6 +30,7 @@ from slither._types import Payload
 from slither._wire.batches import LIMIT
 from slither._wire.codec import Codec, encode
 from slither._wire.objects import DataFirst, Objects
+from slither._words import said
 
 if TYPE_CHECKING:
     from slither._driver.connection import Connection
@@ -206,8 +207,8 @@ class ByValue(Functions):
         try:
             data = pickles.apart(value) if plain else pickles.dumps(value)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            raise NotImportable(f"{name} can't go to a worker by value: {why}") from error
+            why = f"{name} can't go to a worker by value: {said(error)}"
+            raise NotImportable(why) from error
         if len(data) > _MOST:
             raise NotImportable(
                 f"{name} can't go to a worker by value: with all that it refers to it has "

@@ -37,6 +37,7 @@ from slither._wire import frames
 from slither._wire.build import frame, table_call
 from slither._wire.codec import PLAIN
 from slither._wire.objects import Objects
+from slither._words import said
 
 # Seconds that BEAM may take to end by itself after it has closed its side.
 _STATUS_WAIT = 2.0
@@ -290,7 +291,7 @@ class Connection:
         self.on_end()
 
     def _order_failed(self, error: Exception) -> None:
-        what = f"an order of the connection to BEAM has failed: {type(error).__name__}: {error}"
+        what = f"an order of the connection to BEAM has failed: {said(error)}"
         self.relay.say(frames.Log(0, "error", "slither", what, 0))
 
     def _all_ended(self) -> None:

@@ -25,6 +25,7 @@ from slither._summary import summarize
 from slither._types import Payload
 from slither._wire import batches, frames
 from slither._wire.build import frame
+from slither._words import said
 
 if TYPE_CHECKING:
     from slither._pipe.definition import Pipe
@@ -208,7 +209,7 @@ def _stopped(error: Exception, run: PipeRun) -> RunError:
         return error
     what = str(error)
     if not isinstance(error, BeamError):
-        what = f"the input failed after {run.pulled} items: {type(error).__name__}: {error}"
+        what = f"the input failed after {run.pulled} items: {said(error)}"
     made = RunError(f"pipe {run.name!r}: {what}")
     made.__cause__ = error
     return made

@@ -12,6 +12,7 @@ from slither._errors import SlitherError
 from slither._types import Payload
 from slither._wire.codec import decode, encode
 from slither._wire.frames import Answer
+from slither._words import said
 from slither._worker import current
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class FakeBeam:
             answers = [view(one) for one in calls]
             value = decode(encode(answers if mode else answers[0], "the answer"))
         except Exception as error:  # noqa: BLE001 - the test's own code, as BEAM would tell of it
-            return _fault("view_failed", f"view {name!r} failed: {type(error).__name__}: {error}")
+            return _fault("view_failed", f"view {name!r} failed: {said(error)}")
         return 0, value
 
     def ask_table(self, call: int, table: str, op: str, arguments: tuple[Payload, ...]) -> Answer:

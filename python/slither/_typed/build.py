@@ -14,7 +14,7 @@ from slither._typed import containers, foreign, leaves, records, union
 from slither._typed.form import Form, Later, anything
 from slither._typed.generic import bare, substituted
 from slither._typed.hints import NOTHING, Unread, kind_of, resolved
-from slither._typed.mismatch import said
+from slither._words import said
 
 _MOST = 2_048
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from slither._typed.form import EXACT, LOOSE, NEVER, POOR, Build, Form
 from slither._typed.hints import kind_of
-from slither._typed.mismatch import Mismatch, expected, refused, said, step_of
+from slither._typed.mismatch import Mismatch, expected, refused, step_of
+from slither._words import said
 
 _LISTED = (list, tuple)
 _ITERATED = (list, tuple, set, frozenset)

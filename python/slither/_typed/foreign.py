@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from slither._typed.form import LOST, NEVER, OWN, POOR, Build, Form
-from slither._typed.mismatch import Mismatch, is_data, said, step_of
+from slither._typed.mismatch import Mismatch, is_data, step_of
+from slither._words import said
 
 # What msgspec says of where a value was: behind the reason, with "$" for the outermost value.
 _WHERE = re.compile(r"(?P<reason>.*) - at `(?P<what>key in )?\$(?P<path>.*)`", re.DOTALL)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from slither import _annotations
+from slither._words import said
 
 NOTHING = _annotations.NOTHING
 """Stands for an annotation that is not there."""
@@ -121,7 +122,7 @@ def resolved(annotation: object, owner: object) -> object:
     try:
         return typing.get_type_hints(alone, space, names, include_extras=True)["one"]
     except Exception as error:  # noqa: BLE001 - the user's own text
-        return Unread(_annotations.shown(annotation), f"{type(error).__name__}: {error}")
+        return Unread(_annotations.shown(annotation), said(error))
 
 
 def _module(name: str) -> types.ModuleType | None:

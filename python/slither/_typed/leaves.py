@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from slither._typed.form import EXACT, LOOSE, LOST, NEVER, OWN, TEXT, Form, leaf
-from slither._typed.mismatch import Mismatch, article, expected, listed, refused
+from slither._typed.mismatch import Mismatch, expected, listed, refused
+from slither._words import article
 
 # What stands for a type by the rules of typing: a bool is an int, an int a float.
 _NUMBERS: dict[type, tuple[type, ...]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from slither._errors import PayloadError
+from slither._words import article
 
 _LONGEST = 60
 # The packages whose values cross as data.
@@ -108,21 +109,6 @@ def step_of(key: object) -> str:
     ('["a"]', '[3]')
     """
     return f"[{_short(key)}]"
-
-
-def article(name: str) -> str:
-    """Put "a" or "an" before a name."""
-    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
-
-
-def said(error: BaseException) -> str:
-    """Return what an exception says, behind its name."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - __str__ is the user's code
-        text = "its str() failed"
-    return f"{name}: {text}" if text else name
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from slither._typed.form import LOST, NEVER, OWN, POOR, Build, Convert, Form
 from slither._typed.generic import SELF, substituted, variables, wrappers
 from slither._typed.hints import of_class
-from slither._typed.mismatch import Mismatch, refused, said, step_of
+from slither._typed.mismatch import Mismatch, refused, step_of
+from slither._words import said
 
 _MISSING = object()
 

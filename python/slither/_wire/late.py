@@ -14,6 +14,7 @@ from typing import Any
 
 from slither._errors import DecodeError
 from slither._wire.types.groups import folded, hashable
+from slither._words import said
 
 
 class Whole:
@@ -108,8 +109,8 @@ def each(values: list[Any]) -> dict[int, Exception]:
             failed[index] = error
         # What unpickling runs may even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
-            why = f"{type(error).__name__}: {error}"
-            failed[index] = DecodeError(f"a value by value could not be opened: {why}")
+            why = f"a value by value could not be opened: {said(error)}"
+            failed[index] = DecodeError(why)
             failed[index].__cause__ = error
         if index in failed:
             values[index] = None

@@ -18,6 +18,7 @@ from slither._wire import late
 from slither._wire.late import Late
 from slither._wire.types import table
 from slither._wire.types.row import RefusedError, named
+from slither._words import said
 
 if TYPE_CHECKING:
     from slither._pickles import Pickles
@@ -86,8 +87,8 @@ class Objects:
             return self.sealed(_by_value.VALUE, value)
         # What pickles itself runs its own code, and may even exit.
         except (Exception, SystemExit) as error:
-            why = f"{type(error).__name__}: {error}"
-            raise RefusedError(f"{named(value)} cannot be sent by value: {why}") from error
+            why = f"{named(value)} cannot be sent by value: {said(error)}"
+            raise RefusedError(why) from error
 
     def unwrap(self, data: bytes) -> Sealed:
         """Return what stands for the value until it is opened."""

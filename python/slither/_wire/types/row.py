@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from slither._words import article
+
 Encoded = object
 """What a packer takes by itself: an extension, a plain number or text, a list or a dict whose
 parts are still values."""
@@ -76,5 +78,4 @@ def is_nan(value: Any) -> bool:
 
 def named(value: object) -> str:
     """Name a value's type, with its article."""
-    name = type(value).__name__
-    return f"an {name}" if name[:1] in "aeiouAEIO" else f"a {name}"
+    return article(type(value).__name__)

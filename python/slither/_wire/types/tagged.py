@@ -14,6 +14,7 @@ from slither._references import SCRIPT
 from slither._wire import late
 from slither._wire.types.groups import TAGGED
 from slither._wire.types.row import RefusedError, Row, always, named
+from slither._words import said
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ def _restored(name: str, value: Any) -> Any:
         return decode(value)
     except Exception as error:
         why = f"what {row.types[0].__qualname__} is registered with could not decode a {name}: "
-        raise DecodeError(f"{why}{type(error).__name__}: {error}") from error
+        raise DecodeError(f"{why}{said(error)}") from error
 
 
 def _checked(name: object) -> str:
@@ -154,7 +155,7 @@ def row_of(
             return [TAGGED, name, encode(value)]
         except Exception as error:
             why = f"what {kind.__qualname__} is registered with could not encode it: "
-            raise RefusedError(f"{why}{type(error).__name__}: {error}") from error
+            raise RefusedError(f"{why}{said(error)}") from error
 
     row = Row("tagged", encoded, (kind,), holds=True, doubt=always, plain=encode)
     late.use()
