@@ -73,6 +73,35 @@ defmodule Slither.Bridge.TablesTest do
     assert call!("use_odd_keys", [nil]) == [nil]
   end
 
+  test "a value that this Python makes nothing of is the error of its reader alone" do
+    array = fn text, size, shape ->
+      data = :binary.copy(<<0>>, Tuple.product(shape) * size)
+      %Slither.Tensor{dtype: {:numpy, text, size}, shape: shape, data: data}
+    end
+
+    odd = %{
+      "pickled" => %Slither.Pickled{data: :binary.copy("x", 64)},
+      "objects" => array.("|O", 8, {2}),
+      "nonsense" => array.("<nonsense", 1, {1}),
+      "huge" => array.("<U0", 0, {0xFFFFFFFFFFFF}),
+      "within" => %{"a" => [{1, %Slither.Pickled{data: :binary.copy("x", 64)}}]}
+    }
+
+    Server.bulk_insert(Shared, :tables_test_odd, Map.to_list(odd))
+    Server.put(Shared, :tables_test_odd, "good", 1)
+    {:ok, %{died: died}} = Slither.Python.Pool.status(@pool)
+    asked = Map.keys(odd) ++ ["good"]
+    answers = call!("try_each", asked)
+    assert {%{"value" => 1}, answers} = List.pop_at(answers, -1)
+
+    for answer <- answers do
+      assert %{"error" => "TableError", "message" => message} = answer
+      assert message =~ ~r/^table 'tables_test_odd': the answer: (a pickled|no array|the array)/
+    end
+
+    assert {:ok, %{died: ^died}} = Slither.Python.Pool.status(@pool)
+  end
+
   test "a value that Python can't have is the error of its reader alone" do
     bad = %{
       "improper" => [1 | 2],

@@ -9,7 +9,7 @@ field is its check; ``protocol/PROTOCOL.md`` says who sends which frame, and whe
 from collections.abc import Container
 from typing import NamedTuple, TypeAlias
 
-from slither._errors import ProtocolError
+from slither._errors import DecodeError, ProtocolError
 from slither._types import Payload
 from slither._wire import checks as c
 from slither._wire.codec import PLAIN, Codec, decode_frame
@@ -349,11 +349,19 @@ def _refused(kind: int, why: str) -> ProtocolError:
 def parse_reply(body: bytes | bytearray, codec: Codec = PLAIN) -> tuple[int, int, Payload] | None:
     """Read a view reply's id, status and value; None for any other frame.
 
-    The same checks as :func:`parse` makes, without what they cost there: a handler waits.
+    The same checks as :func:`parse` makes, without what they cost there: a handler waits. Of one
+    whose value is none for this process, such as an object by value, it makes an error for
+    whoever asked.
     """
     if body[:2] != _REPLY_HEAD:
         return None
-    _, identity, status, value = codec.decode_frame(body)
+    try:
+        _, identity, status, value = codec.decode_frame(body)
+    except DecodeError as error:
+        identity = kind_and_id(body)[1]
+        if not identity:
+            raise
+        return identity, 1, {"kind": "not_decodable", "message": f"the answer: {error}"}
     if (
         type(identity) is not int
         or identity < 0
