@@ -13,6 +13,7 @@ import traceback
 import urllib.error
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import raising
 from hypothesis import HealthCheck, given, settings
@@ -212,6 +213,13 @@ def test_attributes_that_cannot_be_sent_are_left_out_and_named() -> None:
         "large": "list",
         "loop": "list",
     }
+
+
+def test_an_exception_that_can_not_say_what_it_is_here_says_it_in_another_class() -> None:
+    error = sent(caught(lambda _: np.array(["a"]) + np.array([1])))
+    assert isinstance(error, slither.HandlerError)
+    assert isinstance(error, TypeError)
+    assert "ufunc 'add' did not contain a loop" in str(error)
 
 
 def test_an_error_is_bounded_in_bytes() -> None:

@@ -88,7 +88,7 @@ class _Making:
         error = None
         if found is not None and (place > 0 or self._fits(found)):
             error = filled(found, told, cast("list[BaseException]", parts))
-        if error is None:
+        if error is None or (told.get("left_out") and not _says(error)):
             error = self._unknown(place, cast("list[BaseException]", parts))
         if notes := told.get("notes"):
             own(error)["__notes__"] = list(notes)
@@ -122,6 +122,15 @@ class _Making:
             elif (index := int(argument[1])) < len(arguments):
                 arguments[index] = self._at(held)
         BASE["args"].__set__(error, tuple(arguments))
+
+
+def _says(error: BaseException) -> bool:
+    """Tell whether str() works without what could not be sent: NumPy's name their ufunc there."""
+    try:
+        str(error)
+    except Exception:  # noqa: BLE001 - __str__ is the user's code
+        return False
+    return True
 
 
 def handler_error(
