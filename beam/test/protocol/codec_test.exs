@@ -313,6 +313,10 @@ defmodule Slither.Protocol.CodecTest do
       {"a lone surrogate", quote(do: <<0xED, 0xA0, 0x80>>),
        "a binary that is not UTF-8; wrap it with Slither.Bytes.new/1 to send bytes"},
       {"a range", quote(do: 1..2), "%Range{} can't be sent; send Enum.to_list(value)"},
+      {"a range of dates", quote(do: Date.range(~D[2026-01-01], ~D[2026-01-02])),
+       "%Date.Range{} can't be sent; send Enum.to_list(value)"},
+      {"a stream", quote(do: Stream.map([1], & &1)),
+       "%Stream{} can't be sent; send Enum.to_list(value)"},
       {"a URI", quote(do: %URI{}), "%URI{} can't be sent; send URI.to_string(value)"},
       {"another struct", quote(do: %Slither.Context{}),
        "%Slither.Context{} can't be sent; implement Slither.Encodable for it, or send a map: " <>

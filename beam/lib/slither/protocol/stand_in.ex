@@ -45,7 +45,7 @@ defmodule Slither.Protocol.StandIn do
 
   defp advice(name) do
     case name do
-      Range -> "send Enum.to_list(value)"
+      _ when name in [Range, Date.Range, Stream, File.Stream] -> "send Enum.to_list(value)"
       URI -> "send URI.to_string(value)"
       Regex -> "send Regex.source(value)"
       Version -> "send to_string(value)"
