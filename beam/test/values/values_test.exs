@@ -190,6 +190,9 @@ defmodule Slither.ValuesTest do
   test "a complex number is made of floats" do
     assert Complex.new(1) == %Complex{re: 1.0, im: 0.0}
     assert Complex.new(:nan, 2) == %Complex{re: :nan, im: 2.0}
+
+    for part <- ["1", nil, :inf, {1}],
+        do: assert_raise(FunctionClauseError, fn -> Complex.new(1, part) end)
   end
 
   test "a tensor of NumPy's dtypes alone says that its elements are not for BEAM" do
