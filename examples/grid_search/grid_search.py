@@ -98,7 +98,7 @@ def compare(arguments: argparse.Namespace) -> int:
         else:
             if process.returncode and words:
                 errors = re.findall(r"^[\w.]+Error: .*", words, re.MULTILINE)
-                print(f"all results are lost: {(errors or [words])[-1][:200]}")
+                print(f"all results are lost: {(errors or words.splitlines())[-1][:200]}")
             if backend == "slither":
                 status = process.returncode
         print(flush=True)
