@@ -68,10 +68,25 @@ def mark_batch(function: Callable[..., object]) -> None:
 
 def mark_frame(function: Callable[..., object], kind: FrameKind) -> None:
     """Mark a function as one of a frame; TypeError for what has no place for a mark."""
+    _mark(function, FRAME_MARK, kind, f"as_={kind!r} marks")
+
+
+def mark_off(function: Callable[..., object], mark: str, option: str, value: bool) -> None:
+    """Have a mark of a function be False where an option of its decorator is.
+
+    TypeError for what has no place for a mark, and for another ``value`` than True or False.
+    """
+    if value is False:
+        _mark(function, mark, False, f"{option}=False goes with")
+    elif value is not True:
+        raise TypeError(f"{option} is True or False, not {value!r:.80}")
+
+
+def _mark(function: Callable[..., object], mark: str, value: object, what: str) -> None:
     try:
-        setattr(function, FRAME_MARK, kind)
+        setattr(function, mark, value)
     except (AttributeError, TypeError):
-        raise TypeError(f"as_={kind!r} marks a function of yours, not {function!r}") from None
+        raise TypeError(f"{what} a function of yours, not {function!r}") from None
 
 
 def frame(function: object) -> FrameKind | None:

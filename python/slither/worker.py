@@ -50,8 +50,8 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar, overload
 
-from slither._takes import KINDS, FrameKind, mark_batch, mark_frame
-from slither._typed.functions import mark as mark_typed
+from slither._takes import KINDS, FrameKind, mark_batch, mark_frame, mark_off
+from slither._typed import functions
 from slither._types import Payload
 from slither._worker import current, reads, registry, sessions
 from slither._worker.current import Context
@@ -141,8 +141,8 @@ def _batch(
 ) -> _F:
     if as_ is not None:
         mark_frame(function, as_)
-    mark_typed(function, typed)
-    reads.mark(function, writable)
+    mark_off(function, functions.MARK, "typed", typed)
+    mark_off(function, reads.MARK, "writable", writable)
     called = getattr(function, "__name__", type(function).__name__)
     registry.add_command(called if name is None else name, function)
     mark_batch(function)

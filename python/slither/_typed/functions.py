@@ -37,18 +37,6 @@ _PLAIN: frozenset[object] = frozenset(
 ) | {"int", "float", "str", "bool", "bytes", "dict", "list", "object", "None", "Any", "Payload"}
 
 
-def mark(function: Function, typed: bool) -> None:
-    """Note that a function is to get data as they come, where ``typed`` is False."""
-    if typed is True:
-        return
-    if typed is not False:
-        raise TypeError(f"typed is True or False, not {typed!r:.80}")
-    try:
-        setattr(function, MARK, False)
-    except (AttributeError, TypeError):
-        raise TypeError(f"typed=False goes with a function of yours, not {function!r}") from None
-
-
 def of_item(function: Function) -> Typed | None:
     """Return what makes one item what the first parameter says; None where it is as it is."""
     return _of_item(function)

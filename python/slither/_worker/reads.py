@@ -31,19 +31,6 @@ _targets: set[tuple[str, ...]] = set()
 _parsed: set[int] = set()
 
 
-def mark(function: Callable[..., object], writable: bool) -> None:
-    """Note that a function only reads its arrays, where ``writable`` is False."""
-    if writable is True:
-        return
-    if writable is not False:
-        raise TypeError(f"writable is True or False, not {writable!r:.80}")
-    try:
-        setattr(function, MARK, False)
-    except (AttributeError, TypeError):
-        message = f"writable=False goes with a function of yours, not {function!r}"
-        raise TypeError(message) from None
-
-
 def parse(body: bytes | bytearray, codec: Codec) -> Frame:
     """Parse a frame, a call of such a handler without the copy that makes arrays writable."""
     if not _targets or (target := target_of(body)) is None or target not in _targets:
