@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from slither import SlitherError
+from slither import SlitherError, Tagged
 from slither._types import Payload
 from slither._wire import build, frames
+from slither._worker import current
 from slither._worker.connection import Link
 from slither.erlport import Port
 
@@ -94,6 +95,17 @@ def test_calls_and_cancels_come_while_a_handler_asks(
     assert found == [(7, True), (8, False)]
     assert ends.link.is_gone(9)
     assert ends.link.news == 2
+
+
+def test_nothing_is_kept_of_a_call_that_was_cancelled_before_it_began(ends: Ends) -> None:
+    *head, _items = call(7)
+    ends.tell(*head, [Tagged("tests.Unknown", 1)])
+    ends.tell(frames.CANCEL, 7)
+    incoming = ends.link.next_call()
+    assert incoming is not None
+    assert 7 in current.sealed
+    ends.link.forget(7)
+    assert 7 not in current.sealed
 
 
 def test_the_end_is_told_to_all_who_wait(ends: Ends, threads: ThreadPoolExecutor) -> None:

@@ -111,7 +111,9 @@ class Link:
         return call in self._cancelled
 
     def forget(self, call: int) -> None:
-        """Drop what is known about a call that is answered."""
+        """Drop what is known about a call that is answered, be it that it never began."""
+        current.sealed.discard(call)
+        reads.forget(call)
         if self._cancelled:
             self._cancelled = {other for other in self._cancelled if other > call}
 

@@ -157,7 +157,6 @@ class Runtime:
         finally:
             sessions.leave()
             current.running = None
-            current.sealed.discard(call.id)
         self._link.forget(call.id)
         try:
             self._link.send(answer)

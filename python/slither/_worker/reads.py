@@ -68,11 +68,14 @@ def settle(call: Call, handler: Callable[..., Payload]) -> None:
     if not says(handler):
         return
     _targets.add(tuple(call.target))
-    if call.id in _parsed:
-        _parsed.discard(call.id)
-    else:
-        # Nobody knew the handler when the call was parsed.
+    # Unless nobody knew the handler when the call was parsed.
+    if call.id not in _parsed:
         close(call.items)
+
+
+def forget(call: int) -> None:
+    """Drop what is known about a call."""
+    _parsed.discard(call)
 
 
 def says(handler: Callable[..., Payload]) -> bool:
