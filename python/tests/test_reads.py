@@ -12,6 +12,9 @@ import reading
 
 import slither
 from slither import Pipe
+from slither._wire import frames
+from slither._wire.build import frame
+from slither._worker import reads
 from slither.testing import run_handler
 from slither.worker import batch_handler, item_handler
 
@@ -85,3 +88,8 @@ def test_a_mark_says_true_or_false_of_a_function_of_ones_own() -> None:
     with pytest.raises(TypeError, match="writable=False goes with a function of yours"):
         batch_handler("reading_partial_of_len", writable=False)(len)
     assert partial(reading.one).func is reading.one
+
+
+def test_a_frame_whose_target_is_none_is_no_call_of_a_reader() -> None:
+    odd = frame(frames.CALL, 1, ["function", "m", {}], {}, 0, 1, [])
+    assert reads.target_of(odd) is None

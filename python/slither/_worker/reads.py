@@ -58,9 +58,10 @@ def target_of(body: bytes | bytearray) -> tuple[str, ...] | None:
         unpacker.read_array_header()
         unpacker.skip()
         unpacker.skip()
-        return tuple(unpacker.unpack())
+        target = tuple(unpacker.unpack())
     except (OutOfData, ValueError, TypeError):
         return None
+    return target if all(type(part) is str for part in target) else None
 
 
 def settle(call: Call, handler: Callable[..., Payload]) -> None:
