@@ -1,10 +1,12 @@
 """What code by value is called and where it is kept: what a program and its workers agree on.
 
-A program's thread writes the names, a worker's main thread reads them.
+And how exceptions are taken apart for a pickle, those of joblib's calls as well. A program's
+thread writes the names, a worker's main thread reads them.
 """
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -75,3 +77,32 @@ def fetch(name: str, key: str) -> Any:
     if find is not None:
         return find(Kept(name, key))
     raise LookupError(f"the class {name} went by value, and is gone here")
+
+
+def apart(error: BaseException) -> Any:
+    """Return what an exception is pickled as, of which :func:`together` makes it again.
+
+    Pickle would call the class with the arguments, which many classes take in another way.
+
+    >>> together(apart(KeyError("a")))
+    KeyError('a')
+    """
+    kind = type(error)
+    if kind.__reduce__ is not BaseException.__reduce__:
+        return error
+    names = [name for name in copyreg._slotnames(kind) if hasattr(error, name)]  # type: ignore[attr-defined]
+    slots = {name: getattr(error, name) for name in names}
+    return kind, error.args, dict(vars(error)), slots
+
+
+def together(found: Any) -> Any:
+    """Return an exception that :func:`apart` has taken apart."""
+    if type(found) is not tuple:
+        return found
+    kind, arguments, attributes, slots = found
+    made = kind.__new__(kind, *arguments)
+    made.args = arguments
+    made.__dict__.update(attributes)
+    for name, value in slots.items():
+        object.__setattr__(made, name, value)
+    return made

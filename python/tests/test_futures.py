@@ -232,6 +232,23 @@ def test_waiting_calls_are_cancelled_with_their_executor(beam: slither.Beam) -> 
     assert beam.submit(driven.double, 1).result() == 2
 
 
+def test_a_future_that_somebody_else_has_set_holds_up_nothing(
+    beam: slither.Beam, tmp_path: Path
+) -> None:
+    let = tmp_path / "let"
+    with slither.Executor(beam=beam) as executor:
+        paths = [str(tmp_path / "begun"), str(let)]
+        running = executor.submit(driven.wait_for, paths)
+        waiting = [executor.submit(driven.wait_for, paths) for _ in range(100)]
+        waiting[-1].set_result("1")
+        while not (tmp_path / "begun").exists():
+            os.sched_yield()
+        running.set_result("2")
+        let.touch()
+        assert executor.submit(driven.double, 3).result(PATIENCE) == 6
+    assert (running.result(0), waiting[-1].result(0)) == ("2", "1")
+
+
 def test_futures_work_with_what_the_standard_library_has_for_them(beam: slither.Beam) -> None:
     futures = [beam.submit(driven.no_fives, n) for n in range(10)]
     done = concurrent.futures.wait(futures, PATIENCE, concurrent.futures.FIRST_EXCEPTION)[0]

@@ -154,6 +154,21 @@ def test_classes_that_only_this_process_has_come_back_as_themselves(beam: slithe
     assert beam.submit(lambda item: isinstance(item, Local), Local(1)).result(PATIENCE) is True
 
 
+def test_exceptions_have_what_is_in_their_slots(beam: slither.Beam) -> None:
+    class SlottedError(Exception):
+        __slots__ = ("code",)
+
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+    def fails() -> None:
+        raise SlottedError(4)
+
+    with pytest.raises(SlottedError) as caught:
+        beam.submit(fails).result(PATIENCE)
+    assert caught.value.code == 4
+
+
 def test_objects_that_a_class_makes_which_is_the_function_are_of_that_class(
     beam: slither.Beam,
 ) -> None:

@@ -166,6 +166,9 @@ class CallFuture(Future[R]):
     def begin(self) -> bool:
         """Note that its call goes out; False where it was cancelled. In the writer."""
         with self._unlocked():
+            if self.done() and not self.cancelled():
+                # Somebody else has set its result: nobody waits for the call.
+                return False
             return self.set_running_or_notify_cancel()
 
     def give_up(self) -> bool:
@@ -194,6 +197,9 @@ class CallFuture(Future[R]):
     def _set(self, answer: Answer) -> None:
         # A future that has its answer no longer keeps its Beam alive.
         self._owner = None
+        if self.done():
+            # Somebody else has set its result.
+            return
         if answer.failed:
             self.set_exception(_Unread(answer))
         else:

@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
+from slither._by_value import together
 from slither._driver.errors_in import RemoteTraceback
 from slither._driver.futures import CallFuture
 from slither._errors import CallError, CallKilled, CallTimeout, WorkerDied
@@ -88,6 +89,7 @@ class Jobs:
         try:
             self._arrays.release(used)
             fine, found, trace = crossing.opened(future.result(), self._kept.key)
+            found = found if fine else together(found)
         except CancelledError:
             return False, CallKilled("the call of joblib was aborted", {"kind": "killed"})
         except CallTimeout as error:

@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import traceback
 
+from slither._by_value import apart
 from slither._errors import DecodeError
 from slither._joblib import crossing, nested
 
@@ -46,7 +47,8 @@ def run(sealed: bytes, folder: str | None) -> bytes:
     try:
         outcome: object = (True, job(), None)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised in the program
-        outcome = (False, error, traceback.format_exc())
+        trace = traceback.format_exc()
         error.__traceback__ = None
+        outcome = (False, apart(error), trace)
     data, _used = crossing.dumps(outcome)
     return crossing.seal(data, _key, folder)

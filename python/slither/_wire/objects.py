@@ -110,7 +110,7 @@ class Objects:
         if type(error).__module__ == "builtins":
             return None
         try:
-            data = self.sealed(_by_value.ERROR, _parts(error))
+            data = self.sealed(_by_value.ERROR, _by_value.apart(error))
         except BaseException:  # noqa: BLE001 - the user's code
             return None
         return data if len(data) <= _LONGEST_ERROR else None
@@ -118,21 +118,8 @@ class Objects:
     def error_of(self, data: bytes) -> Payload:
         """Return what :meth:`error` has sealed; raises what it raises as it is made."""
         found = self.unsealed(_by_value.ERROR, data, "an exception")
-        if type(found) is not tuple:
-            return found
-        kind, arguments, attributes = found
-        made = kind.__new__(kind, *arguments)
-        made.args = arguments
-        made.__dict__.update(attributes)
-        return made
+        return _by_value.together(found)
 
     def sealed(self, what: str, value: object) -> bytes:
         """Return a value as signed bytes; raises what the value raises, or a pickler."""
         return self.seal.closed(what, self.pickles.dumps(value))
-
-
-def _parts(error: BaseException) -> object:
-    # Pickle would call the class with the arguments, which many classes take in another way.
-    if type(error).__reduce__ is BaseException.__reduce__:
-        return type(error), error.args, dict(vars(error))
-    return error

@@ -152,6 +152,20 @@ def test_an_exception_is_what_it_was_and_ends_the_other_calls_alone() -> None:
     assert Parallel()(delayed(abs)(-n) for n in range(4)) == [0, 1, 2, 3]
 
 
+def test_an_exception_may_take_what_its_arguments_do_not_say() -> None:
+    class NamedError(Exception):
+        def __init__(self, code: int, *, where: str) -> None:
+            super().__init__(f"{code} in {where}")
+            self.code, self.where = code, where
+
+    def fails(item: int) -> None:
+        raise NamedError(item, where="here")
+
+    with pytest.raises(NamedError, match="7 in here") as caught:
+        Parallel()(delayed(fails)(7) for _ in range(2))
+    assert (caught.value.code, caught.value.where) == (7, "here")
+
+
 def test_what_is_raised_may_be_no_exception() -> None:
     def stop() -> None:
         raise KeyboardInterrupt("enough")
