@@ -427,7 +427,6 @@ class TestRegister:
         ("arguments", "message"),
         [
             ((1, vars, vars), "slither.register takes a type first, not 1"),
-            ((dict, vars, vars), "slither.register: values of dict always go as they are"),
             ((Cents, 1, vars), "slither.register: encode is a function of one value"),
             ((Cents, vars, None), "slither.register: decode is a function of one value"),
             (

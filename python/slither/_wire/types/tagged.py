@@ -18,9 +18,6 @@ from slither._words import said
 
 T = TypeVar("T")
 
-# What the packer knows itself, and asks nobody about.
-_PLAIN = (type(None), bool, int, float, str, bytes, list, dict)
-
 
 class Tagged(late.Whole):
     """A value that goes by a name, where nothing is registered that would restore its type.
@@ -139,11 +136,6 @@ def row_of(
     """Keep what restores a type by its name, and return its row."""
     if not isinstance(kind, type):
         raise TypeError(f"slither.register takes a type first, not {kind!r}")
-    if kind in _PLAIN:
-        raise TypeError(
-            f"slither.register: values of {kind.__name__} always go as they are; register a "
-            "class of your own"
-        )
     if kind in _OWN:
         raise ValueError(
             f"slither.register: {kind.__name__} goes as it is; register a class derived from it"
