@@ -176,7 +176,7 @@ if __name__ == "__main__":
     )
     command = [sys.executable, "-m", "some_package.tool"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "[8, '__main__']\n", done.stderr
+    assert done.stdout == "(8, '__main__')\n", done.stderr
 
 
 BUSY = """
