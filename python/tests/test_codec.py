@@ -101,7 +101,10 @@ def iter_nothing() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"tags": [1, 2, 3, NOTHING]}, 'value["tags"][3]: an object cannot be sent; send None,'),
+        (
+            {"tags": [1, 2, 3, NOTHING]},
+            'value["tags"][3]: an object cannot be sent; make it a dataclass',
+        ),
         ([(1, (NOTHING,))], "value[0][1][0]: an object cannot be sent"),
         ([{NOTHING}], "value[0]: the element <object object"),
         ("\ud800", "value: a str with a lone surrogate cannot be sent"),
