@@ -27,7 +27,7 @@ from warden import Warden
 STEADY = {"solver": ["steady"], "C": [0.001, 0.01, 0.1, 1.0]}
 BAD = {"endless": {"solver": ["endless"]}, "greedy": {"solver": ["greedy"]}}
 # Seconds after which a search that does not end is given up.
-DEADLINE = 120
+DEADLINE = 45
 
 
 def search(bad: list[str]) -> GridSearchCV:
