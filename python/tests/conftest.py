@@ -35,10 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backwards", action="store_true", help="begin with the last module")
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+def pytest_configure(config: pytest.Config) -> None:
     # What is used beside Slither is not installed where only the part without BEAM runs.
-    beside = Path(__file__).parent / "ecosystem"
-    return True if config.getoption("--without-beam") and collection_path == beside else None
+    if config.getoption("--without-beam"):
+        names = ("tests/ecosystem", "slither/_joblib", "slither/joblib.py")
+        beside = [ROOT / "python" / name for name in names]
+        config.option.ignore = [*(config.option.ignore or []), *map(str, beside)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,7 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: -place[item.path])
     if not config.getoption("--without-beam"):
         return
-    needs = [item for item in items if "escript" in getattr(item, "fixturenames", ())]
+    beam = {"escript", "slither_beam"}
+    needs = [item for item in items if beam.intersection(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=needs)
     items[:] = [item for item in items if item not in needs]
 
