@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import coins
@@ -15,7 +16,7 @@ from slither._wire import codec, late
 
 
 @pytest.fixture
-def beam() -> Iterator[slither.Beam]:
+def beam(escript: Path) -> Iterator[slither.Beam]:
     """A Beam whose worker has not imported the module that registers the type."""
     with slither.Beam(workers=1) as started:
         yield started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import driven
 import pytest
@@ -34,7 +35,7 @@ def in_order(shown: Payload) -> Payload:
 
 
 @pytest.fixture(scope="module")
-def beam() -> Iterator[slither.Beam]:
+def beam(escript: Path) -> Iterator[slither.Beam]:
     with slither.Beam(workers=1) as started:
         yield started
 
@@ -112,7 +113,7 @@ class TestRegistered:
         tagged = slither.Tagged("driven.Unknown", (1, driven.Price(2)))
         assert list(beam.map(driven.echo, [tagged])) == [tagged]
 
-    def test_what_is_in_one_by_value_is_there_when_it_is_made(self) -> None:
+    def test_what_is_in_one_by_value_is_there_when_it_is_made(self, escript: Path) -> None:
         with slither.Beam(workers=1, by_value=True) as beam:
             cart = driven.Cart([driven.Kind.BOOK])
             [[back, kinds]] = beam.map(driven.kinds, [cart])

@@ -27,10 +27,9 @@ defmodule Slither.Protocol.Types.ArrayType do
 
     head = <<byte_size(text)::16, text::binary, size::32, tuple_size(shape), dims::binary>>
 
-    {:ok, code(), [head, <<0::size(padding(head))-unit(8)>> | data]}
+    padding = Type.padding(byte_size(head), 16)
+    {:ok, code(), [head, <<0::size(padding)-unit(8)>> | data]}
   end
-
-  defp padding(head), do: Type.padding(byte_size(head), 16)
 
   @impl true
   def decode(<<length::16, text::binary-size(length), size::32, rank, rest::binary>>)
