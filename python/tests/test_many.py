@@ -23,6 +23,14 @@ def function(name: str) -> list[str]:
     return ["function", "many_handlers", name]
 
 
+def after_parts(worker: Worker, kind: type[frames.Frame]) -> Any:
+    """The next frame that is no part: one goes early where a value takes its time."""
+    while isinstance(got := worker.read(), frames.Part):
+        pass
+    assert isinstance(got, kind), got
+    return got
+
+
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     with Worker(preload=["many_handlers"]) as started:
@@ -317,11 +325,11 @@ class TestEnds:
                 got = worker.read()
         worker.results(["session", "end"], [None])
         worker.call(each("count"), [2_000], many=True)
-        worker.expect(frames.Session)
+        after_parts(worker, frames.Session)
 
     def test_a_session_with_values_left_stays(self, worker: Worker) -> None:
         worker.call(each("count"), [2_000], many=True, run=None, session="s1")
-        worker.expect(frames.Result)
+        after_parts(worker, frames.Result)
         got = worker.run(["session", "dump"], [None], run=None, session="s1")
         assert got.error["kind"] == "not_movable"
 
@@ -347,7 +355,7 @@ class TestEnds:
         drawn = Drawn(worker, each("breaks_as_it_closes"), [2_000])
         drop = worker.call(["drop", str(drawn.first)], [None])
         assert "as it was closed" in worker.expect(frames.Log).message
-        assert worker.expect(frames.Result)[:2] == (drop, [True])
+        assert after_parts(worker, frames.Result)[:2] == (drop, [True])
 
 
 def test_values_that_are_left_need_an_owner() -> None:
