@@ -29,14 +29,21 @@ defmodule Slither.HouseTest do
   # Files that stand beside the folders. Any other is its folder's, as `pool.ex` is `pool/`'s.
   @stand_alone %{
     ground:
-      ~w(arrow encodable error item context json options guarded bytes tensor receipt lock leftovers reader telemetry telemetry/events),
+      ~w(arrow encodable error item context json options guarded bytes tensor receipt lock leftovers quantiles reader telemetry),
     pool: ~w(session),
     dispatch: ~w(call stream_call),
     pipe: ~w(stage),
     tools: ~w(doctor testing),
     top: ~w(application)
   }
-  @folders %{"stage" => :pipe, "testing" => :tools, "values" => :ground}
+  @folders %{
+    "metrics" => :ground,
+    "stage" => :pipe,
+    "telemetry" => :ground,
+    "testing" => :tools,
+    "trace" => :ground,
+    "values" => :ground
+  }
 
   # Who knows a room above or beside its own.
   @edges []

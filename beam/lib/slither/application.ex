@@ -18,6 +18,7 @@ defmodule Slither.Application do
     # Where the library is there, decimals are its own. Until something has called it, it is not loaded.
     _ = Code.ensure_loaded(Decimal)
     :ok = Slither.Telemetry.start_table()
+    :ok = Slither.Metrics.Series.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 

@@ -9,11 +9,12 @@ defmodule Slither.Dispatch.Run do
   alias Slither.Telemetry.Events
 
   @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started, :seq]
-  defstruct @enforce_keys ++ [:pause, next: 0, account: %Account{}]
+  defstruct @enforce_keys ++ [:pause, :place, next: 0, account: %Account{}]
 
   @typedoc """
   `next` is the number of the next item, of which `seq` makes its seq; `owner` is the process that
-  began the run. While the input is slow, nothing is pulled until `pause`.
+  began the run. While the input is slow, nothing is pulled until `pause`. What becomes of items is
+  counted in `place`.
   """
   @type t :: %__MODULE__{
           mailbox: Mailbox.t(),
@@ -26,6 +27,7 @@ defmodule Slither.Dispatch.Run do
           started: integer,
           seq: (non_neg_integer -> term),
           pause: integer | nil,
+          place: Slither.Metrics.Series.place(),
           next: non_neg_integer,
           account: Account.t()
         }
@@ -49,6 +51,7 @@ defmodule Slither.Dispatch.Run do
         facts: %{run: plan.context.runtime.run, pool: options[:pool]},
         receipt?: options[:receipt],
         started: System.monotonic_time(),
+        place: Events.place(plan.metadata),
         # The seqs of many values begin with that of their item.
         seq: if(plan.many, do: &[&1], else: & &1)
       }
@@ -102,6 +105,7 @@ defmodule Slither.Dispatch.Run do
     Reader.close(run.owner, fn -> Flow.close(run.flow) end)
     Source.close(run.source)
     Mailbox.close(run.mailbox)
+    Events.settled(run.place, failed: run.next - decided(run.account))
     heard? = Events.run_end_heard?(:dispatch, error)
 
     if heard? or run.receipt? do
@@ -204,16 +208,38 @@ defmodule Slither.Dispatch.Run do
           {[item | results], account(account, outcome, item)}
       end)
 
+    counted(run, account)
+    for {_seq, _outcome, %{meta: %{error: error}}} <- outcomes, do: failed(run, error)
     unpack(chunks, results, %{run | account: account})
   end
 
-  defp unpack([{:halt, _seq, error} | _chunks], results, run), do: {:halted, results, error, run}
+  defp unpack([{:halt, _seq, error} | _chunks], results, run) do
+    failed(run, error)
+    {:halted, results, error, run}
+  end
+
   defp unpack([], results, run), do: {:more, results, run}
 
   defp push([{_seq, item} | entries], results), do: push(entries, [item | results])
   defp push([], results), do: results
 
-  defp out(run, count), do: %{run | account: Account.add(run.account, :out, count)}
+  defp out(run, count) do
+    Events.settled(run.place, ok: count)
+    %{run | account: Account.add(run.account, :out, count)}
+  end
+
+  # Each item once: what was made of it counts for nothing.
+  defp counted(%__MODULE__{account: before} = run, account) do
+    skipped = account.skipped - before.skipped
+    routed = account.routed - before.routed
+    ok = decided(account) - decided(before) - skipped - routed
+    Events.settled(run.place, ok: ok, skipped: skipped, routed: routed)
+  end
+
+  defp decided(account),
+    do: account.out + account.skipped + account.routed - account.expanded
+
+  defp failed(run, error), do: Events.item_failed(error, run.flow.plan.metadata)
 
   defp account(account, :ok, _item), do: Account.add(account, :out, 1)
 

@@ -12,18 +12,21 @@ defmodule Slither.Driver.MapOutputs do
   @most_together 65_536
   @nothing <<0xC0>>
 
-  defstruct spans: [], out: 0, skipped: 0, halt: nil
+  defstruct spans: [], out: 0, skipped: 0, failures: [], halt: nil
 
   @typedoc "Where results begin, how many they are, their bytes, and errors by their places."
   @type span ::
           {first :: non_neg_integer, count :: pos_integer, iodata,
            %{non_neg_integer => map} | nil}
 
-  @typedoc "The spans in order, what they hold, and the error that ends the run."
+  @typedoc """
+  The spans in order, what they hold, the errors of items that failed, and the one that ends the run.
+  """
   @type t :: %__MODULE__{
           spans: [span],
           out: non_neg_integer,
           skipped: non_neg_integer,
+          failures: [Exception.t()],
           halt: Exception.t() | nil
         }
 
@@ -88,6 +91,7 @@ defmodule Slither.Driver.MapOutputs do
 
   defp failed(first, block, errors, rest, %{halt?: false} = how, result) do
     wire = Map.new(errors, fn {index, error} -> {index, Faults.to_wire(error)} end)
+    result = %{result | failures: Map.values(errors) ++ result.failures}
     read(rest, how, span(result, first, block.count, block.data, wire))
   end
 
@@ -126,6 +130,8 @@ defmodule Slither.Driver.MapOutputs do
           into: %{},
           do: {index, Faults.to_wire(item.meta.error)}
 
+    failures = for {_seq, kind, item} <- outcomes, kind != :ok, do: item.meta.error
+    result = %{result | failures: failures ++ result.failures}
     span(result, first, length(outcomes), values, if(errors == %{}, do: nil, else: errors))
   end
 

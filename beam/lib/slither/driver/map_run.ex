@@ -12,15 +12,17 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Protocol.{Block, Encoded, Frame}
   alias Slither.Python.Transport
   alias Slither.Run.{Account, AutoSize, Flow, Mailbox, Plan, Policy}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
-  defstruct @enforce_keys ++ [next: 0, ended: false, out: 0, skipped: 0, told: 1]
+  defstruct @enforce_keys ++ [:place, next: 0, ended: false, out: 0, skipped: 0, told: 1]
 
   @typedoc """
   A map that runs:
 
     * `blocks?`: whether a batch goes as one block of bytes; `halt?`: whether a failure ends the
       run; `ordered?`: whether results keep the input's order;
+    * `place`: where what becomes of items is counted;
     * `next`: the number that the next item must have; `ended`: whether there is no more input;
     * `out`, `skipped`: how many results and how many failures have gone out; `told`: the size of
       batches that the driver was told of.
@@ -34,6 +36,7 @@ defmodule Slither.Driver.MapRun do
           halt?: boolean,
           ordered?: boolean,
           started: integer,
+          place: Slither.Metrics.Series.place(),
           next: non_neg_integer,
           ended: boolean,
           out: non_neg_integer,
@@ -65,6 +68,7 @@ defmodule Slither.Driver.MapRun do
           blocks?: blocks?,
           halt?: plan.policy.action == :halt,
           ordered?: plan.ordering == :preserve,
+          place: Events.place(plan.metadata),
           started: started
         })
 
@@ -180,12 +184,16 @@ defmodule Slither.Driver.MapRun do
         do:
           Transport.write(state.port, Frame.outputs(state.id, nil, first, count, values, errors))
 
+    Events.settled(state.place, ok: outputs.out, skipped: outputs.skipped)
+    errors = if outputs.halt, do: [outputs.halt], else: outputs.failures
+    for error <- errors, do: Events.item_failed(error, state.flow.plan.metadata)
     state = %{state | out: state.out + outputs.out, skipped: state.skipped + outputs.skipped}
     if outputs.halt, do: {:halt, outputs.halt, state}, else: {:ok, state}
   end
 
   defp finish(state, error) do
     Flow.close(state.flow)
+    Events.settled(state.place, failed: state.next - state.out - state.skipped)
     duration = System.monotonic_time() - state.started
     account = %Account{in: state.next, out: state.out, skipped: state.skipped}
     receipt = Account.receipt(account, Flow.work(state.flow), duration, nil)

@@ -381,13 +381,11 @@ defmodule Slither.Gather.Batches do
   ## Events
 
   defp tell_stopped(batches, batch, outcome, failed) do
-    if Events.gather_heard?(:stop) do
-      timing = outcome.timing || %Timing{}
-      measurements = timing |> Timing.measurements() |> Map.delete(:worker)
-      sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
-      facts = Map.put(batches.facts, :worker, timing.worker)
-      Events.gather_stopped(Map.merge(measurements, sizes), batch.queued, batch.sent, facts)
-    end
+    timing = outcome.timing || %Timing{}
+    measurements = timing |> Timing.measurements() |> Map.delete(:worker)
+    sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
+    facts = Map.put(batches.facts, :worker, timing.worker)
+    Events.gather_stopped(Map.merge(measurements, sizes), batch.queued, batch.sent, facts)
   end
 
   defp tell_failed(batches, batch, error),

@@ -5,6 +5,7 @@ defmodule Slither.Run.Enact do
   # messages; called by `Slither.Run.Flow`, in the process that drives it.
 
   alias Slither.Run.{Batch, Flow, InFlight, Order, Verdict}
+  alias Slither.Telemetry.Events
 
   @doc "Carries out verdicts on a batch."
   @spec verdicts(Flow.t(), Batch.t(), [Verdict.t()]) :: Flow.t()
@@ -70,5 +71,8 @@ defmodule Slither.Run.Enact do
 
   @doc "Counts one of a kind; see `Slither.Run.Account`."
   @spec count(Flow.t(), atom) :: Flow.t()
-  def count(flow, kind), do: %{flow | work: Map.update!(flow.work, kind, &(&1 + 1))}
+  def count(flow, kind) do
+    if kind in [:retries, :splits, :requeues], do: Events.batch_again(kind, flow.plan.metadata)
+    %{flow | work: Map.update!(flow.work, kind, &(&1 + 1))}
+  end
 end

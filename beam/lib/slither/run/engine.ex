@@ -19,11 +19,11 @@ defmodule Slither.Run.Engine do
   @handful 64
 
   @enforce_keys [:facts, :mailbox, :source, :chain, :started]
-  defstruct @enforce_keys ++ [:pause, next: 0]
+  defstruct @enforce_keys ++ [:pause, :place, next: 0]
 
   @typedoc """
   `facts` are the metadata of the run's events, `next` is the position of the next input. While the
-  input is slow, nothing is pulled until `pause`.
+  input is slow, nothing is pulled until `pause`. When it last gave outputs is noted in `place`.
   """
   @type t :: %__MODULE__{
           facts: %{run: String.t(), pipe: term},
@@ -32,6 +32,7 @@ defmodule Slither.Run.Engine do
           chain: Chain.t(),
           started: integer,
           pause: integer | nil,
+          place: Slither.Metrics.Series.place(),
           next: non_neg_integer
         }
   @type step ::
@@ -51,6 +52,7 @@ defmodule Slither.Run.Engine do
       mailbox: mailbox,
       source: Source.new(input),
       chain: chain,
+      place: Events.output_place(facts),
       started: System.monotonic_time()
     }
   end
@@ -73,6 +75,7 @@ defmodule Slither.Run.Engine do
 
     case engine.chain do
       %{halted: nil, emitted: [_ | _]} = chain ->
+        Events.output(engine.place)
         {outputs, chain} = Chain.outputs(chain)
         {:outputs, outputs, %{engine | chain: Chain.rest(chain)}}
 

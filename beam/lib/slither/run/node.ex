@@ -16,18 +16,24 @@ defmodule Slither.Run.Node do
   @most_beside 1_000
 
   @enforce_keys [:index, :facts, :module, :state]
-  defstruct [:index, :facts, :module, :state, :started, bypass: %Bypass{}, account: %Account{}]
+  defstruct [:index, :facts, :module, :state, :started, :place] ++
+              [bypass: %Bypass{}, account: %Account{}, decided: 0]
 
   @type state :: struct
-  @typedoc "`facts` are the metadata of its events: the run, the pipe, the stage and its type."
+  @typedoc """
+  `facts` are the metadata of its events: the run, the pipe, the stage and its type. What becomes of
+  its entries is counted in its `place`; `decided` says of how many that is known.
+  """
   @type t :: %__MODULE__{
           index: non_neg_integer,
           facts: %{run: String.t(), pipe: term, stage: term, type: atom},
           module: module,
           state: state,
           started: integer | nil,
+          place: Slither.Metrics.Series.place(),
           bypass: Bypass.t(),
-          account: Account.t()
+          account: Account.t(),
+          decided: non_neg_integer
         }
   @type entry :: {Result.seq(), Slither.Item.t()}
 
@@ -105,7 +111,16 @@ defmodule Slither.Run.Node do
   @spec new(non_neg_integer, map, state, boolean) :: t
   def new(index, facts, %module{} = state, ordered? \\ true) do
     bypass = Bypass.new(ordered?)
-    %__MODULE__{index: index, facts: facts, module: module, state: state, bypass: bypass}
+    place = Events.place(facts)
+
+    %__MODULE__{
+      index: index,
+      facts: facts,
+      module: module,
+      state: state,
+      place: place,
+      bypass: bypass
+    }
   end
 
   ## Entries
@@ -161,16 +176,33 @@ defmodule Slither.Run.Node do
   @spec settle(t, Result.t()) :: {[Result.entry()], Result.t(), t}
   def settle(node, result) do
     {by, bypass} = Bypass.leave(node.bypass, result.took)
-    account = Account.settle(node.account, result, length(result.on) - result.routed)
-    node = %{node | bypass: bypass, account: account}
+    out = length(result.on) - result.routed
+    account = Account.settle(node.account, result, out)
+    node = count(%{node | bypass: bypass, account: account}, result, out)
     {merge(result.on, by), halt(result, node), node}
+  end
+
+  # Each entry once: what was made of it counts for nothing.
+  defp count(node, result, out) do
+    for error <- result.errors, do: Events.item_failed(error, node.facts)
+    ok = out - result.expanded - result.rerouted
+    routed = result.routed + result.rerouted
+    Events.settled(node.place, ok: ok, skipped: result.skipped, routed: routed)
+    %{node | decided: node.decided + ok + result.skipped + routed}
   end
 
   defp merge(entries, []), do: entries
   defp merge([], entries), do: entries
   defp merge(one, other), do: :lists.merge(&(elem(&1, 0) <= elem(&2, 0)), one, other)
 
-  defp halt(%Result{halt: {seq, %DispatchError{} = error}} = result, %{facts: facts}) do
+  defp halt(%Result{halt: {_seq, error}} = result, node) do
+    Events.item_failed(error, node.facts)
+    halted(result, node)
+  end
+
+  defp halt(result, _node), do: result
+
+  defp halted(%Result{halt: {seq, %DispatchError{} = error}} = result, %{facts: facts}) do
     error = %PipeError{
       pipe: facts.pipe,
       stage: facts.stage,
@@ -182,7 +214,7 @@ defmodule Slither.Run.Node do
     %{result | halt: {seq, error}}
   end
 
-  defp halt(result, _node), do: result
+  defp halted(result, _node), do: result
 
   ## What it is at
 
@@ -224,12 +256,14 @@ defmodule Slither.Run.Node do
      Account.receipt(node.account, work, duration, if(own?(node, error), do: error))}
   end
 
-  @doc "Tells that the stage has ended, if it had begun."
+  @doc "Tells that the stage has ended, if it had begun. What is left in it has failed."
   @spec ended(t, Receipt.t(), Exception.t() | nil) :: :ok
   def ended(%__MODULE__{started: nil}, _receipt, _error), do: :ok
 
-  def ended(node, receipt, error),
-    do: Events.stage_ended(receipt, node.facts, if(own?(node, error), do: error))
+  def ended(node, receipt, error) do
+    Events.settled(node.place, failed: node.account.in - node.decided)
+    Events.stage_ended(receipt, node.facts, if(own?(node, error), do: error))
+  end
 
   defp own?(_node, nil), do: false
   defp own?(node, error), do: Map.get(error, :stage) == node.facts.stage

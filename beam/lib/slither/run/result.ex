@@ -13,7 +13,7 @@ defmodule Slither.Run.Result do
   `of` has the entries that were decided, and `took` says how many of the node's those were
   (`:all` once it holds none). `on` has the entries that go on, in order; a policy has sent
   `routed` of them
-  away, and a handler `out`. With `fill`, their values are not in the items yet. `gone` says why
+  away and `rerouted` others to a later stage, and a handler `out`. With `fill`, their values are not in the items yet. `gone` says why
   those that were `skipped` were, and `merged` has the seqs of the entries that became one, by its
   seq, the last of all first.
   """
@@ -29,6 +29,7 @@ defmodule Slither.Run.Result do
           skipped: non_neg_integer,
           expanded: integer,
           routed: non_neg_integer,
+          rerouted: non_neg_integer,
           errors: [Exception.t()],
           halt: {seq, Exception.t()} | nil
         }
@@ -49,6 +50,7 @@ defmodule Slither.Run.Result do
             skipped: 0,
             expanded: 0,
             routed: 0,
+            rerouted: 0,
             errors: [],
             halt: nil
 
@@ -99,6 +101,7 @@ defmodule Slither.Run.Result do
             exit_at(%{result | routed: result.routed + 1}, seq, name, item)
 
           {:stage, index} ->
+            result = %{result | rerouted: result.rerouted + 1}
             jump(result, seq, index, %{item | route: nil})
         end
     end

@@ -269,21 +269,18 @@ defmodule Slither.Run.Returns do
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
   defp stopped(flow, batch, timing, failed) do
-    if Events.batch_heard?(:stop) do
-      size = Batch.size(batch)
+    size = Batch.size(batch)
 
-      timing
-      |> Timing.measurements()
-      |> Map.merge(%{
-        held_bytes: flow.bytes,
-        batch_size:
-          if(flow.auto, do: flow.auto.size, else: flow.plan.options[:batch_size] || size),
-        duration: System.monotonic_time() - batch.sent,
-        queue: batch.sent - batch.queued,
-        size: size,
-        failed: batch.early_failed + failed
-      })
-      |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
-    end
+    timing
+    |> Timing.measurements()
+    |> Map.merge(%{
+      held_bytes: flow.bytes,
+      batch_size: if(flow.auto, do: flow.auto.size, else: flow.plan.options[:batch_size] || size),
+      duration: System.monotonic_time() - batch.sent,
+      queue: batch.sent - batch.queued,
+      size: size,
+      failed: batch.early_failed + failed
+    })
+    |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
   end
 end

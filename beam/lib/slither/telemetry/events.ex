@@ -4,7 +4,11 @@ defmodule Slither.Telemetry.Events do
   # its function, and the handlers run in that process: the caller of a run, a long-running pipe,
   # a worker's process, the caller of a store, the process of a view call. `Slither.Telemetry`
   # documents the events, and a test holds what they carry.
+  #
+  # What is told here is counted here, too, whether somebody listens or not, for `Slither.Metrics`.
+  # Some functions only count: what they tell comes too often to be an event.
 
+  alias Slither.Metrics.{Batches, Series}
   alias Slither.{Receipt, Telemetry}
 
   @type facts :: %{optional(atom) => term}
@@ -41,10 +45,24 @@ defmodule Slither.Telemetry.Events do
   defp phase(nil), do: :stop
   defp phase(_error), do: :exception
 
+  ## Items
+
+  @doc "Where the outcomes of a stage's items are counted, or of a target's, by the facts of a run."
+  @spec place(facts) :: Batches.place()
+  def place(facts), do: Batches.place(facts)
+
+  @doc "Items of a stage or a target were decided, each once: how many ended how. Only counted."
+  @spec settled(Batches.place(), [{:ok | :failed | :skipped | :routed, integer}]) :: :ok
+  def settled(place, outcomes), do: Batches.items(place, outcomes)
+
+  @doc "An item failed, and no attempt is left; the error policy has its say. Only counted."
+  @spec item_failed(Exception.t(), facts) :: :ok
+  def item_failed(error, facts), do: Batches.error(facts, Map.get(error, :reason, :raised))
+
   ## Batches
 
-  @doc "Whether somebody hears of batches that start or stop: else a run need not gather facts."
-  @spec batch_heard?(:start | :stop) :: boolean
+  @doc "Whether somebody hears of batches that start: else a run need not gather facts."
+  @spec batch_heard?(:start) :: boolean
   def batch_heard?(phase), do: Telemetry.heard?([:slither, :dispatch, :batch, phase])
 
   @spec batch_started(pos_integer, facts) :: :ok
@@ -54,63 +72,93 @@ defmodule Slither.Telemetry.Events do
   end
 
   @spec batch_stopped(map, facts) :: :ok
-  def batch_stopped(measurements, facts),
-    do: emit([:slither, :dispatch, :batch, :stop], measurements, facts)
+  def batch_stopped(measurements, facts) do
+    Batches.answered(measurements, facts)
+    emit([:slither, :dispatch, :batch, :stop], measurements, facts)
+  end
+
+  @doc "A batch goes out again, and why. Only counted."
+  @spec batch_again(:retries | :splits | :requeues, facts) :: :ok
+  def batch_again(why, facts), do: Batches.again(why, facts)
 
   @doc "A batch failed as a whole; `sent` is when it was sent, nil if it never was."
   @spec batch_failed(integer | nil, pos_integer, facts, Exception.t()) :: :ok
   def batch_failed(sent, size, facts, error) do
     measurements = %{duration: if(sent, do: since(sent), else: 0), size: size}
+    Batches.failed(facts, error.reason)
     facts = Map.merge(facts, %{reason: error.reason, error: error})
     emit([:slither, :dispatch, :batch, :exception], measurements, facts)
   end
 
   ## Gathers
 
-  @doc "Whether somebody hears of a gather's batches that stop."
-  @spec gather_heard?(:stop) :: boolean
-  def gather_heard?(phase), do: Telemetry.heard?([:slither, :gather, :batch, phase])
-
   @doc "A gather's batch is answered; its first item came at `since`, and it was sent at `sent`."
   @spec gather_stopped(map, integer, integer, facts) :: :ok
   def gather_stopped(measurements, since, sent, facts) do
     times = %{duration: since(sent), queue: sent - since}
-    emit([:slither, :gather, :batch, :stop], Map.merge(measurements, times), facts)
+    measurements = Map.merge(measurements, times)
+    Batches.answered(measurements, facts)
+    emit([:slither, :gather, :batch, :stop], measurements, facts)
   end
 
   @doc "A gather's batch failed as a whole; `sent` is when it was sent, nil if it never was."
   @spec gather_failed(integer | nil, pos_integer, facts, Exception.t()) :: :ok
   def gather_failed(sent, size, facts, error) do
     measurements = %{duration: if(sent, do: since(sent), else: 0), size: size}
+    Batches.failed(facts, error.reason)
     facts = Map.merge(facts, %{reason: error.reason, error: error})
     emit([:slither, :gather, :batch, :exception], measurements, facts)
   end
 
   ## Long-running pipes
 
+  @doc "Where it is kept when a pipe last gave an output."
+  @spec output_place(facts) :: Series.place()
+  def output_place(facts),
+    do: Series.place(:pipe_last_output_timestamp_seconds, {facts.pipe})
+
+  @doc "A pipe gives outputs. Only noted."
+  @spec output(Series.place()) :: :ok
+  def output(nil), do: :ok
+  def output(place), do: :counters.put(place, 1, System.system_time(:millisecond))
+
   @spec pipe_restarted(non_neg_integer, facts) :: :ok
-  def pipe_restarted(lost, facts), do: emit([:slither, :pipe, :restart], %{lost: lost}, facts)
+  def pipe_restarted(lost, facts) do
+    Series.add(:pipe_restarts_total, {facts.pipe}, 1)
+    Series.add(:pipe_lost_items_total, {facts.pipe}, lost)
+    emit([:slither, :pipe, :restart], %{lost: lost}, facts)
+  end
 
   @spec sink_failed(facts) :: :ok
-  def sink_failed(facts), do: emit([:slither, :pipe, :sink, :exception], %{count: 1}, facts)
+  def sink_failed(facts) do
+    Series.add(:sink_failures_total, {facts.pipe}, 1)
+    emit([:slither, :pipe, :sink, :exception], %{count: 1}, facts)
+  end
 
   ## Stores
 
   @doc "A write changed `count` keys; one that changed none is no event."
   @spec written(non_neg_integer, facts) :: :ok
   def written(0, _facts), do: :ok
-  def written(count, facts), do: emit([:slither, :store, :write], %{count: count}, facts)
+
+  def written(count, facts) do
+    Series.add(:store_writes_total, {facts.store, facts.table}, count)
+    emit([:slither, :store, :write], %{count: count}, facts)
+  end
 
   @spec load_started(:load | :reload, facts) :: :ok
   def load_started(kind, facts), do: emit([:slither, :store, kind, :start], now(), facts)
 
   @spec loaded(:load | :reload, integer, non_neg_integer, facts) :: :ok
-  def loaded(kind, started, rows, facts),
-    do: emit([:slither, :store, kind, :stop], %{duration: since(started), rows: rows}, facts)
+  def loaded(kind, started, rows, facts) do
+    Series.add(:store_loads_total, {facts.store, :ok}, 1)
+    emit([:slither, :store, kind, :stop], %{duration: since(started), rows: rows}, facts)
+  end
 
   @spec load_failed(:load | :reload, integer, term, facts) :: :ok
   def load_failed(kind, started, reason, facts) do
     measurements = %{duration: since(started), rows: 0}
+    Series.add(:store_loads_total, {facts.store, :failed}, 1)
     emit([:slither, :store, kind, :exception], measurements, Map.put(facts, :reason, reason))
   end
 
@@ -122,27 +170,41 @@ defmodule Slither.Telemetry.Events do
 
   @spec view_stopped(integer, pos_integer, facts) :: :ok
   def view_stopped(started, count, facts) do
-    emit([:slither, :bridge, :view, :stop], %{duration: since(started), count: count}, facts)
+    measurements = %{duration: since(started), count: count}
+    answered(measurements, facts, :ok)
+    emit([:slither, :bridge, :view, :stop], measurements, facts)
   end
 
   @doc "A view failed; `message` is what Python is told."
   @spec view_failed(integer, pos_integer, facts, :view_failed | :view_timeout, String.t()) :: :ok
   def view_failed(started, count, facts, reason, message) do
     measurements = %{duration: since(started), count: count}
+    answered(measurements, facts, reason)
     facts = Map.merge(facts, %{reason: reason, error: message})
     emit([:slither, :bridge, :view, :exception], measurements, facts)
+  end
+
+  defp answered(%{duration: duration}, %{store: store, view: view}, outcome) do
+    Series.add(:view_calls_total, {store, view, outcome}, 1)
+    Series.observe(:view_duration_seconds, {store, view}, duration)
   end
 
   ## Workers and sessions
 
   @doc "A worker is ready; `began` is when its start began."
   @spec worker_up(integer, facts) :: :ok
-  def worker_up(began, facts),
-    do: emit([:slither, :pool, :worker, :up], %{start_time: since(began)}, facts)
+  def worker_up(began, facts) do
+    took = since(began)
+    Series.add(:worker_starts_total, {facts.pool}, 1)
+    Series.observe(:worker_start_seconds, {facts.pool}, took)
+    emit([:slither, :pool, :worker, :up], %{start_time: took}, facts)
+  end
 
   @spec worker_down(integer, facts) :: :ok
-  def worker_down(began, facts),
-    do: emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
+  def worker_down(began, facts) do
+    Series.add(:worker_ends_total, {facts.pool, facts.reason}, 1)
+    emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
+  end
 
   @doc "A handler says how far it is."
   @spec progress(non_neg_integer, non_neg_integer | nil, facts) :: :ok

@@ -1,0 +1,75 @@
+defmodule Slither.Metrics.Batches do
+  @moduledoc false
+  # Counts what happens to batches, calls and their items, by where they run: a stage of a pipe, or
+  # the target of a dispatch, a call or a gather. Called by `Slither.Telemetry.Events`, in the process
+  # that drives them.
+
+  alias Slither.Metrics.{Definitions, Series}
+
+  @of_batch [:batch_duration_seconds, :batch_phase_seconds_total, :handler_seconds]
+  @phases Enum.with_index(Definitions.phases(), 1)
+  @ok 1
+  @failed 2
+  @skipped 3
+  @routed 4
+  [:ok, :failed, :skipped, :routed] = Definitions.outcomes()
+
+  @typedoc "Where the outcomes of a stage's items are counted."
+  @opaque place :: Series.place()
+
+  @doc "Where the items of a stage or a target are counted, by the facts of its events."
+  @spec place(map) :: place
+  def place(facts), do: Series.place(:items_total, {facts[:pipe] || "", stage(facts)})
+
+  @doc "Items have been decided."
+  @spec items(place, [{:ok | :failed | :skipped | :routed, integer}]) :: :ok
+  def items(place, outcomes) do
+    for {outcome, count} <- outcomes, count != 0, do: Series.bump(place, slot(outcome), count)
+    :ok
+  end
+
+  defp slot(:ok), do: @ok
+  defp slot(:failed), do: @failed
+  defp slot(:skipped), do: @skipped
+  defp slot(:routed), do: @routed
+
+  @doc "A batch was answered."
+  @spec answered(map, map) :: :ok
+  def answered(times, facts) do
+    [duration, phases, handler] = Series.places(@of_batch, labels(facts))
+    Series.observed(duration, times.duration)
+    Series.sketched(handler, times.handler)
+
+    for {phase, slot} <- @phases,
+        time = Map.get(times, phase, 0),
+        time > 0,
+        do: Series.bump(phases, slot, time)
+
+    :ok
+  end
+
+  @doc "A batch failed as a whole."
+  @spec failed(map, atom) :: :ok
+  def failed(facts, reason) do
+    {pool, pipe, stage} = labels(facts)
+    Series.add(:batch_failures_total, {pool, pipe, stage, reason}, 1)
+  end
+
+  @doc "A batch goes out again."
+  @spec again(:retries | :splits | :requeues, map) :: :ok
+  def again(:retries, facts), do: Series.add(:retries_total, labels(facts), 1)
+  def again(:splits, facts), do: Series.add(:splits_total, labels(facts), 1)
+  def again(:requeues, facts), do: Series.add(:requeues_total, labels(facts), 1)
+
+  @doc "An item failed, and is not tried again."
+  @spec error(map, atom) :: :ok
+  def error(facts, reason),
+    do: Series.add(:item_errors_total, {facts[:pipe] || "", stage(facts), reason}, 1)
+
+  defp labels(facts), do: {facts[:pool] || "", facts[:pipe] || "", stage(facts)}
+
+  # Other runs than those of pipes have the target for a stage, where there is one.
+  defp stage(%{stage: stage}) when stage != nil, do: stage
+  defp stage(%{target: target}) when target != nil, do: target
+  defp stage(_facts), do: ""
+end
