@@ -19,10 +19,12 @@ defmodule Slither.Receipt do
   `short` (not one result for each item).
 
   `times` are summed over batches, in native units, and do not overlap: `queue` (waiting for a
-  worker), `encode`, `wire` (to the worker and back,
-  and handlers that wait for their reader), `handler`, `decode`, `reorder` (waiting for
-  the turn of its batch). `duration` is the run's. `stages` holds the same by stage, in order;
-  a stage's `in` counts what reached it.
+  worker, and there behind other calls), `encode` and `decode` (by both sides), `wire` (to the worker
+  and back), `handler` (and all of a call that failed), `reorder` (waiting for the turn of its batch,
+  and handlers that wait for whoever reads their results). `p50` and `p95` are what half of the calls,
+  and 95 in 100, took of the handler's time at most; on BEAM they are of items, where these are handled
+  one by one. They are nil where nothing ran. `duration` is the run's. `stages` holds the same by stage,
+  in order; a stage's `in` counts what reached it.
 
   `errors` counts the errors that met an error policy, those of retries that mended it left out,
   and the one that stopped the run, by kind: the class of an exception, else the error's reason.
@@ -48,6 +50,8 @@ defmodule Slither.Receipt do
             short: 0,
             duration: 0,
             times: @no_time,
+            p50: nil,
+            p95: nil,
             errors: %{},
             stages: []
 
@@ -69,6 +73,8 @@ defmodule Slither.Receipt do
           short: non_neg_integer,
           duration: non_neg_integer,
           times: %{optional(atom) => non_neg_integer},
+          p50: non_neg_integer | nil,
+          p95: non_neg_integer | nil,
           errors: errors,
           stages: [{atom | String.t(), t}]
         }
@@ -79,7 +85,7 @@ defmodule Slither.Receipt do
   def measurements(receipt) do
     receipt
     |> Map.from_struct()
-    |> Map.drop([:times, :errors, :stages])
+    |> Map.drop([:times, :errors, :stages, :p50, :p95])
     |> Map.merge(receipt.times)
   end
 end

@@ -11,14 +11,14 @@ defmodule Slither.Telemetry do
 
   | event | measurements | metadata |
   | --- | --- | --- |
-  | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `batch`, `attempt` |
+  | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `module`, `function`, `target`, `batch`, `attempt` |
   | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `batch_size` (the one asked for, or found by `:auto`), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
   | `[:slither, :dispatch, :batch, :exception]` | `duration`, `size` | the same, `reason`, `error` |
   | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
   | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |
   | `[:slither, :dispatch, :run, :exception]` | as `:stop` | `run`, `pool`, `reason`, `error` |
-  | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `worker` |
-  | `[:slither, :gather, :batch, :exception]` | `duration`, `size` | `gather`, `run`, `pool`, `reason`, `error` |
+  | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `module`, `function`, `target`, `worker` |
+  | `[:slither, :gather, :batch, :exception]` | `duration`, `size` | as `:stop` but for `worker`, `reason`, `error` |
   | `[:slither, :pipe, :run, :start]` | `system_time` | `run`, `pipe` |
   | `[:slither, :pipe, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pipe` |
   | `[:slither, :pipe, :run, :exception]` | as `:stop` | `run`, `pipe`, `reason`, `error` |
@@ -38,6 +38,13 @@ defmodule Slither.Telemetry do
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |
+
+  `target` names what a batch or a call runs, `"module.function"` or a command; it is nil for a handler
+  on BEAM. `module` and `function` are its parts, nil for a command.
+
+  The times of a batch, a gather's batch or a call do not overlap: `queue` (until a worker was free,
+  and behind other calls there), `encode` and `decode` (by both sides), `wire` (to the worker and back)
+  and `handler`. `duration` is from when it was sent.
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
   where it was told to leave, `:max_requests`, `:max_calls`, `:max_rss`, `:max_age`, `:restart`,

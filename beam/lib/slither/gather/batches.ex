@@ -57,7 +57,7 @@ defmodule Slither.Gather.Batches do
 
   @doc """
   Nothing, for a plan. `message/2` takes what the inbox is told. Options: `max_batch` and `max_wait`
-  (ms), as in `Slither.Gather`; events carry `facts`.
+  (ms), as in `Slither.Gather`; events carry `facts`, and what the plan says of its calls.
   """
   @spec new(Plan.t(), Inbox.t(), keyword, map) :: t
   def new(plan, inbox, options, facts) do
@@ -66,7 +66,7 @@ defmodule Slither.Gather.Batches do
       carrier: Carrier.open(plan, inbox),
       max_wait: System.convert_time_unit(options[:max_wait], :millisecond, :native),
       waiting: Waiting.new(options[:max_batch]),
-      facts: facts,
+      facts: Map.merge(facts, Map.take(plan.metadata, [:module, :function, :target])),
       answered: now()
     }
   end
@@ -382,10 +382,12 @@ defmodule Slither.Gather.Batches do
 
   defp tell_stopped(batches, batch, outcome, failed) do
     timing = outcome.timing || %Timing{}
-    measurements = timing |> Timing.measurements() |> Map.delete(:worker)
     sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
-    facts = Map.put(batches.facts, :worker, timing.worker)
-    Events.gather_stopped(Map.merge(measurements, sizes), batch.queued, batch.sent, facts)
+
+    timing
+    |> Timing.measurements(batch.sent - batch.queued)
+    |> Map.merge(sizes)
+    |> Events.gather_stopped(batch.sent, Map.put(batches.facts, :worker, timing.worker))
   end
 
   defp tell_failed(batches, batch, error),

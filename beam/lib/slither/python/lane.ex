@@ -97,9 +97,12 @@ defmodule Slither.Python.Lane do
   @spec run_on(pid, pos_integer) :: term
   def run_on(lane, id), do: send(lane, {:run_on, id})
 
-  @doc "Hands over the body of an answer to call `id`."
-  @spec reply(pid, pos_integer, binary) :: term
-  def reply(lane, id, body), do: send(lane, {:reply, id, body})
+  @doc """
+  Hands over the body of an answer to call `id`; the answer before it came at `before`, in native time,
+  nil for none.
+  """
+  @spec reply(pid, pos_integer, binary, integer | nil) :: term
+  def reply(lane, id, body, before), do: send(lane, {:reply, id, body, before})
 
   @doc "Hands over the body of a part of its results."
   @spec part(pid, pos_integer, binary) :: term
@@ -109,9 +112,12 @@ defmodule Slither.Python.Lane do
   @spec tape(pid, pos_integer, {list, boolean}) :: term
   def tape(lane, id, tape), do: send(lane, {:tape, id, tape})
 
-  @doc "The worker is gone, and executed call `executing` then, nil for none."
-  @spec worker_down(pid, Error.t(), pos_integer | nil) :: term
-  def worker_down(lane, error, executing), do: send(lane, {:worker_down, error, executing})
+  @doc """
+  The worker is gone, and executed call `executing` then, nil for none; its last answer came at `before`.
+  """
+  @spec worker_down(pid, Error.t(), pos_integer | nil, integer | nil) :: term
+  def worker_down(lane, error, executing, before),
+    do: send(lane, {:worker_down, error, executing, before})
 
   @doc "The index of the lane that made call `id`."
   @spec index(pos_integer, pos_integer) :: non_neg_integer
@@ -138,8 +144,8 @@ defmodule Slither.Python.Lane do
 
   defp handle(message, lane), do: always(message, lane)
 
-  defp during({:reply, id, body}, %Exchange{id: id} = exchange, lane) do
-    case Exchange.answer(exchange, body) do
+  defp during({:reply, id, body, before}, %Exchange{id: id} = exchange, lane) do
+    case Exchange.answer(exchange, body, before) do
       {:done, outcome, pace} ->
         if pace, do: Board.took(lane.board, lane.slot, pace)
         finish(give_back(exchange, outcome, lane), exchange, lane)
@@ -193,10 +199,11 @@ defmodule Slither.Python.Lane do
     lane
   end
 
-  defp always({:worker_down, error, executing}, lane), do: retire(lane, error, executing)
+  defp always({:worker_down, error, executing, before}, lane),
+    do: retire(lane, error, executing, before)
 
   defp always({:DOWN, monitor, :process, _worker, reason}, %__MODULE__{monitor: monitor} = lane),
-    do: retire(lane, Obituary.crashed(reason), :crashed)
+    do: retire(lane, Obituary.crashed(reason), :crashed, nil)
 
   defp always({:DOWN, pool, :process, _scheduler, _reason}, %__MODULE__{pool: pool} = lane),
     do: %{lane | last?: true}
@@ -217,7 +224,7 @@ defmodule Slither.Python.Lane do
           finish(Outcome.error(abandoned(), exchange.timing), %{exchange | asked: asked}, lane)
         else
           Owner.sent(lane.worker, Exchange.call(exchange))
-          # If the transport has closed, no answer comes: `{:worker_down, …}` then ends the job.
+          # If the transport has closed, no answer comes: `worker_down/4` then ends the job.
           Transport.write(lane.transport, frame)
           busy(lane, exchange)
         end
@@ -261,15 +268,15 @@ defmodule Slither.Python.Lane do
     finish(Outcome.error(error, exchange.timing), exchange, lane)
   end
 
-  defp retire(%__MODULE__{state: {:busy, exchange}} = lane, error, executing) do
-    lane = finish(Exchange.down(exchange, error, executing), exchange, lane)
+  defp retire(%__MODULE__{state: {:busy, exchange}} = lane, error, executing, before) do
+    lane = finish(Exchange.down(exchange, error, executing, before), exchange, lane)
     %{lane | state: {:retired, error}}
   end
 
-  defp retire(%__MODULE__{state: :idle} = lane, error, _executing),
+  defp retire(%__MODULE__{state: :idle} = lane, error, _executing, _before),
     do: %{lane | state: {:retired, error}}
 
-  defp retire(lane, _error, _executing), do: lane
+  defp retire(lane, _error, _executing, _before), do: lane
 
   defp finish(outcome, %Exchange{job: job} = exchange, lane) do
     outcome = outcome |> Exchange.told(exchange) |> written(exchange, lane)

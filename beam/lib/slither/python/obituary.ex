@@ -5,7 +5,7 @@ defmodule Slither.Python.Obituary do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Call, Limit, OSProcess}
+  alias Slither.Python.{Call, Limit, OSProcess, Target}
   alias Slither.Python.Obituary.Stack
 
   @fatal ~r/^Fatal Python error: (.+)$/m
@@ -54,15 +54,7 @@ defmodule Slither.Python.Obituary do
   def line(error, nil), do: "#{Exception.message(error)}; it ran no call"
 
   def line(error, %Call{batch: batch} = call),
-    do: "#{Exception.message(error)}; it ran #{target(Call.target(call))}, batch #{batch}"
-
-  @doc "What a call is of, as a sentence names it."
-  @spec target([term]) :: String.t()
-  def target([kind, module, name]) when kind in ["function", "item", "each", "apply"],
-    do: "#{module}.#{name}"
-
-  def target(["command", name]), do: name
-  def target(target), do: Enum.join(target, " ")
+    do: "#{Exception.message(error)}; it ran #{Target.name(Call.target(call))}, batch #{batch}"
 
   @doc """
   The status of an end that Python's report tells of, for where the port closed before it was known:

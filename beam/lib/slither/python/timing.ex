@@ -1,35 +1,51 @@
 defmodule Slither.Python.Timing do
   @moduledoc false
   # Where the time of one call went, and how many bytes it took. The lane or process that runs the
-  # call fills it in; receipts add timings up, and the event of a batch carries one.
+  # call fills it in; receipts add timings up, and the events of batches and of single calls carry one.
 
-  defstruct encode: 0,
+  defstruct queue: 0,
+            encode: 0,
             wire: 0,
             decode: 0,
             handler: 0,
+            reader: 0,
             bytes: 0,
             result_bytes: 0,
             worker: nil,
             given_back?: false
 
   @typedoc """
-  Times are in native units; `wire` is from the frame's last byte written to the answer's last
-  byte read, and holds the handler's. `worker` is the slot that ran the call, nil on BEAM.
+  Times are in native units, and none holds another. `queue` is the time behind other calls of the same
+  worker; what the call waited for a worker is added by who waited. `encode` and `decode` are both sides',
+  `handler` is the handler's, and `wire` what is left of the time from when the worker could begin it
+  until the answer was read. `reader` is the part of that in which a handler that yields had to wait for
+  whoever reads its results. `worker` is the slot that ran the call, nil on BEAM.
   `given_back?` says that the lane has returned its lease already.
   """
   @type t :: %__MODULE__{
-          encode: integer,
-          wire: integer,
-          decode: integer,
-          handler: integer,
+          queue: non_neg_integer,
+          encode: non_neg_integer,
+          wire: non_neg_integer,
+          decode: non_neg_integer,
+          handler: non_neg_integer,
+          reader: non_neg_integer,
           bytes: non_neg_integer,
           result_bytes: non_neg_integer,
           worker: non_neg_integer | nil,
           given_back?: boolean
         }
 
-  @doc "As measurements of an event."
-  @spec measurements(t) :: map
-  def measurements(%__MODULE__{} = timing),
-    do: timing |> Map.from_struct() |> Map.delete(:given_back?)
+  @doc "As measurements of an event, of a call that waited so long for a worker."
+  @spec measurements(t, integer) :: map
+  def measurements(%__MODULE__{} = timing, waited) do
+    %{
+      queue: waited + timing.queue,
+      encode: timing.encode,
+      wire: timing.wire,
+      decode: timing.decode,
+      handler: timing.handler,
+      bytes: timing.bytes,
+      result_bytes: timing.result_bytes
+    }
+  end
 end

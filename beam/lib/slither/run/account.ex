@@ -5,12 +5,13 @@ defmodule Slither.Run.Account do
   # by the drivers of runs, and by each node. Batches are counted by their flow, as a map: how
   # many there were of each kind, and where their time went.
 
-  alias Slither.{DispatchError, Error, PipeError, Receipt}
+  alias Slither.{DispatchError, Error, PipeError, Quantiles, Receipt}
+  alias Slither.Python.Timing
   alias Slither.Run.Result
 
   @times Map.keys(%Receipt{}.times)
   @kinds [:batches, :retries, :splits, :requeues, :late, :duplicate, :short]
-  @no_work Map.new(@kinds ++ @times, &{&1, 0})
+  @no_work Map.put(Map.new(@kinds ++ @times, &{&1, 0}), :calls, Quantiles.new())
 
   defstruct in: 0, expanded: 0, out: 0, skipped: 0, routed: 0, errors: %{}
 
@@ -22,8 +23,11 @@ defmodule Slither.Run.Account do
           routed: non_neg_integer,
           errors: Receipt.errors()
         }
-  @typedoc "What batches add to an account: counts, and times in native units."
-  @type work :: %{optional(atom) => non_neg_integer}
+  @typedoc """
+  What batches add to an account: counts, times in native units, and under `:calls` how long the
+  handler took for each call.
+  """
+  @type work :: %{optional(atom) => non_neg_integer | Quantiles.t()}
 
   @doc "Adds to one of the counts."
   @spec add(t, :in | :expanded | :out | :skipped | :routed, integer) :: t
@@ -56,6 +60,7 @@ defmodule Slither.Run.Account do
   @doc "The receipt, with the work that batches added and the error that stopped the run."
   @spec receipt(t, work, integer, Exception.t() | nil) :: Receipt.t()
   def receipt(account, work, duration, stop) do
+    {calls, work} = Map.pop(work, :calls, Quantiles.new())
     {times, work} = Map.split(work, @times)
     ended = account.out + account.skipped + account.routed
 
@@ -66,6 +71,8 @@ defmodule Slither.Run.Account do
       failed: account.in + account.expanded - ended,
       errors: if(stop, do: count_error(stop, account.errors), else: account.errors),
       times: times,
+      p50: Quantiles.at(calls, 0.5),
+      p95: Quantiles.at(calls, 0.95),
       duration: duration
     })
     |> then(&struct!(Receipt, &1))
@@ -79,20 +86,25 @@ defmodule Slither.Run.Account do
 
   @doc "The work of two."
   @spec add_work(work, work) :: work
-  def add_work(work, more), do: Map.merge(work, more, fn _key, a, b -> a + b end)
+  def add_work(work, more), do: Map.merge(work, more, &sum/3)
 
-  @doc "Adds the times of one answer; the handler's is part of what a lane sees on the wire."
-  @spec add_times(map, integer, map | nil) :: map
-  def add_times(work, queue, nil), do: %{work | queue: work.queue + queue}
+  defp sum(:calls, one, other), do: Quantiles.merge(one, other)
+  defp sum(_count_or_time, one, other), do: one + other
 
-  def add_times(work, queue, times) do
+  @doc "Adds the times of one answer, of a batch that waited so long for a worker."
+  @spec add_times(work, integer, Timing.t() | nil) :: work
+  def add_times(work, waited, nil), do: %{work | queue: work.queue + waited}
+
+  def add_times(work, waited, timing) do
     %{
       work
-      | queue: work.queue + queue,
-        encode: work.encode + times.encode,
-        wire: work.wire + max(times.wire - times.handler, 0),
-        handler: work.handler + times.handler,
-        decode: work.decode + times.decode
+      | queue: work.queue + waited + timing.queue,
+        encode: work.encode + timing.encode,
+        wire: work.wire + timing.wire,
+        handler: work.handler + timing.handler,
+        decode: work.decode + timing.decode,
+        reorder: work.reorder + timing.reader,
+        calls: Quantiles.add(work.calls, timing.handler)
     }
   end
 

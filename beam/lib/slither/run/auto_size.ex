@@ -61,8 +61,7 @@ defmodule Slither.Run.AutoSize do
   def answered(auto, _batch, %Timing{handler: 0}), do: auto
 
   def answered(auto, batch, timing) do
-    # Python encodes and decodes what BEAM does, and takes about as long for it.
-    time = timing.handler + 2 * (timing.encode + timing.decode)
+    time = timing.handler + timing.encode + timing.decode
     measured(auto, time, items(batch), timing.bytes + timing.result_bytes)
   end
 

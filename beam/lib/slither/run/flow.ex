@@ -117,7 +117,8 @@ defmodule Slither.Run.Flow do
 
   @doc "What it did, for a receipt."
   @spec work(t) :: map
-  def work(%__MODULE__{work: work, order: order}), do: %{work | reorder: order.waited}
+  def work(%__MODULE__{work: work, order: order}),
+    do: %{work | reorder: work.reorder + order.waited}
 
   ## What a driver does
 

@@ -6,7 +6,7 @@ defmodule Slither.Run.Plan do
   alias Slither.{Context, Error, Guarded}
   alias Slither.Run.{Execute, Policy}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Capture, Outcome, Pool}
+  alias Slither.Python.{Capture, Outcome, Pool, Target}
 
   @enforce_keys [:mode, :policy, :context]
   defstruct [
@@ -73,7 +73,7 @@ defmodule Slither.Run.Plan do
   def new(options, %Context{} = context, bounded) do
     many? = options[:cardinality] == :many
 
-    with {:ok, mode} <- mode(options, context) do
+    with {:ok, mode, target} <- mode(options, context) do
       {:ok,
        %__MODULE__{
          mode: mode,
@@ -96,21 +96,21 @@ defmodule Slither.Run.Plan do
          wire: if(many?, do: wire(options, context)),
          capture: Capture.new(options[:capture_failures]),
          options: options,
-         metadata: metadata(context, options[:pool])
+         metadata: metadata(context, options[:pool], target)
        }}
     end
   end
 
   # The flow adds the number and the attempt of each batch.
-  defp metadata(context, pool) do
-    %{
+  defp metadata(context, pool, target) do
+    Map.merge(Target.facts(target), %{
       run: context.runtime[:run],
       pipe: context.pipe,
       stage: context.stage,
       pool: pool,
       batch: 0,
       attempt: 1
-    }
+    })
   end
 
   @doc "The plan of a function that runs batches in `hands` processes on BEAM."
@@ -129,7 +129,7 @@ defmodule Slither.Run.Plan do
       item_timeout: :infinity,
       queue_timeout: :infinity,
       options: [],
-      metadata: metadata(context, nil)
+      metadata: metadata(context, nil, nil)
     }
   end
 
@@ -138,7 +138,7 @@ defmodule Slither.Run.Plan do
 
     case target(executor, options) do
       {:ok, target} -> pool(options[:pool], target, options, context)
-      :external -> {:ok, {:local, &Execute.run(executor, &1, context, options)}}
+      :external -> {:ok, {:local, &Execute.run(executor, &1, context, options)}, nil}
       {:error, error} -> {:error, error}
     end
   end
@@ -178,7 +178,8 @@ defmodule Slither.Run.Plan do
       wire = options |> wire(context) |> limited(options[:item_timeout]) |> framed(options[:as])
 
       # The context is encoded once: messages to lanes share a binary, but would copy the term.
-      {:ok, {:pool, handle, Frame.call_head(target, wire), :erlang.term_to_binary(context)}}
+      head = Frame.call_head(target, wire)
+      {:ok, {:pool, handle, head, :erlang.term_to_binary(context)}, target}
     end
   end
 

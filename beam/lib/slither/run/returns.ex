@@ -35,13 +35,18 @@ defmodule Slither.Run.Returns do
       {:ok, verdicts, failed, %Batch{entries: left} = rest} ->
         # How long one chunk of a batch takes says nothing of its size.
         whole? = left == [] and not Many.begun?(batch)
-        flow = if whole?, do: spent(flow, batch, outcome.timing), else: took(flow, batch, outcome)
+
+        flow =
+          if whole?,
+            do: spent(flow, batch, outcome.timing),
+            else: took(flow, batch, outcome.timing)
+
         stopped(flow, batch, outcome.timing, failed)
         kept = if left != [], do: {ref, Many.cursor(rest, outcome)}
         decided(flow, batch, verdicts, outcome, kept)
 
       {:error, error} ->
-        failed(took(flow, batch, outcome), batch, error)
+        failed(took(flow, batch, outcome.timing), batch, error)
     end
   end
 
@@ -102,7 +107,7 @@ defmodule Slither.Run.Returns do
   end
 
   def answered(%{plan: %{many: true}} = flow, _ref, batch, %Outcome{kind: :died} = outcome),
-    do: flow |> took(batch, outcome) |> cut(batch, outcome.error)
+    do: flow |> took(batch, outcome.timing) |> cut(batch, outcome.error)
 
   # An item was over its time, and its worker was ended for that. It fails alone.
   def answered(flow, _ref, batch, %Outcome{at: at, error: error, timing: timing})
@@ -110,7 +115,7 @@ defmodule Slither.Run.Returns do
     {verdicts, left} = Verdict.apart(flow.plan, batch, error, at)
 
     flow
-    |> spent(batch, timing)
+    |> took(batch, timing)
     |> told(batch, error)
     |> Enact.verdicts(batch, verdicts)
     |> again(batch, left)
@@ -118,7 +123,7 @@ defmodule Slither.Run.Returns do
   end
 
   def answered(flow, _ref, batch, %Outcome{error: error, timing: timing}),
-    do: flow |> spent(batch, timing) |> failed(batch, error)
+    do: flow |> took(batch, timing) |> failed(batch, error)
 
   # What a chunk decides of a batch whose items have many values; `rest` is what a worker keeps.
   defp decided(flow, batch, verdicts, %Outcome{timing: timing}, rest) do
@@ -257,30 +262,34 @@ defmodule Slither.Run.Returns do
   ## The account
 
   defp spent(flow, batch, timing) do
-    work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
-    %{flow | work: work, auto: AutoSize.answered(flow.auto, batch, timing)}
+    flow = took(flow, batch, timing)
+    %{flow | auto: AutoSize.answered(flow.auto, batch, timing)}
   end
 
   # What a call took that says nothing of how many items a batch should have.
-  defp took(flow, batch, %Outcome{timing: timing}),
+  defp took(flow, batch, timing),
     do: %{flow | work: Account.add_times(flow.work, batch.sent - batch.queued, timing)}
 
   defp facts(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
+  # Always told, as it is counted. A carrier that measured nothing has no timing.
   defp stopped(flow, batch, timing, failed) do
+    timing = timing || %Timing{}
     size = Batch.size(batch)
 
     timing
-    |> Timing.measurements()
+    |> Timing.measurements(batch.sent - batch.queued)
     |> Map.merge(%{
       held_bytes: flow.bytes,
-      batch_size: if(flow.auto, do: flow.auto.size, else: flow.plan.options[:batch_size] || size),
+      batch_size: batch_size(flow, size),
       duration: System.monotonic_time() - batch.sent,
-      queue: batch.sent - batch.queued,
       size: size,
       failed: batch.early_failed + failed
     })
     |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
   end
+
+  defp batch_size(%{auto: nil, plan: plan}, size), do: plan.options[:batch_size] || size
+  defp batch_size(%{auto: auto}, _size), do: auto.size
 end

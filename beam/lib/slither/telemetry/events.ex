@@ -92,11 +92,10 @@ defmodule Slither.Telemetry.Events do
 
   ## Gathers
 
-  @doc "A gather's batch is answered; its first item came at `since`, and it was sent at `sent`."
-  @spec gather_stopped(map, integer, integer, facts) :: :ok
-  def gather_stopped(measurements, since, sent, facts) do
-    times = %{duration: since(sent), queue: sent - since}
-    measurements = Map.merge(measurements, times)
+  @doc "A gather's batch is answered, which was sent at `sent`."
+  @spec gather_stopped(map, integer, facts) :: :ok
+  def gather_stopped(measurements, sent, facts) do
+    measurements = Map.put(measurements, :duration, since(sent))
     Batches.answered(measurements, facts)
     emit([:slither, :gather, :batch, :stop], measurements, facts)
   end

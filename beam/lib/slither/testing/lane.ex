@@ -5,7 +5,8 @@ defmodule Slither.Testing.Lane do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports, Timing}
+  alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports}
+  alias Slither.Python.{Target, Timing}
   alias Slither.Testing
   alias Slither.Testing.{Drawing, Functions}
 
@@ -70,7 +71,7 @@ defmodule Slither.Testing.Lane do
     time = System.monotonic_time() - started
     Board.serve(lane.board, lane.slot)
     Board.took(lane.board, lane.slot, System.convert_time_unit(time, :native, :microsecond))
-    tell(job, outcome, %Timing{worker: lane.slot, handler: time, wire: time}, lane)
+    tell(job, outcome, %Timing{worker: lane.slot, handler: time}, lane)
     if asked, do: Reports.lane_idle(asked, job.ref)
     %{lane | cursors: cursors}
   end
@@ -123,7 +124,7 @@ defmodule Slither.Testing.Lane do
         put_elem(stopped(runner, error, lane), 1, scheduler)
 
       {:stack, from} ->
-        call = Obituary.target(Frame.call_target(job.head))
+        call = Target.name(Frame.call_target(job.head))
         told = %{worker: lane.slot, os_pid: nil, call: call, stack: stack(runner)}
         GenServer.reply(from, told)
         await(running, limit, lane)

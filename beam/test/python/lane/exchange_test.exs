@@ -76,6 +76,76 @@ defmodule Slither.Python.Lane.ExchangeTest do
     assert outcome.timing.result_bytes > 0
   end
 
+  # As if it had been sent some ms ago; gives when, too.
+  defp sent_ago(exchange, ms) do
+    sent = System.monotonic_time() - ms(ms)
+    {%{exchange | sent: sent, timing: %Timing{}}, sent}
+  end
+
+  defp ms(ms), do: System.convert_time_unit(ms, :millisecond, :native)
+
+  describe "the time of a call" do
+    test "is parted: no part holds another, and all together are no more than it took" do
+      {exchange, sent} = sent_ago(exchange([1]), 100)
+      body = body({:result, 7, ["a"], nil, [5_000, 20_000, 3_000]})
+      assert {:done, %Outcome{timing: timing}, _} = Exchange.answer(exchange, body, sent + ms(40))
+      took = System.monotonic_time() - sent
+      assert timing.queue == ms(40)
+      assert timing.handler == ms(20)
+      assert timing.encode == ms(3)
+      assert timing.decode >= ms(5)
+      # 100 ms, of which 40 behind another call, and 28 that Python tells of.
+      assert timing.wire >= ms(32) and timing.reader == 0
+      sum = timing.queue + timing.encode + timing.wire + timing.decode + timing.handler
+      assert sum <= took
+    end
+
+    test "is not behind an answer that came before it was sent" do
+      {exchange, sent} = sent_ago(exchange([1]), 10)
+      assert {:done, outcome, _} = Exchange.answer(exchange, result(["a"]), sent - ms(40))
+      assert outcome.timing.queue == 0
+      assert {:done, outcome, _} = Exchange.answer(exchange, result(["a"]), nil)
+      assert outcome.timing.queue == 0
+    end
+
+    test "leaves the wire nothing where clocks disagree" do
+      {exchange, sent} = sent_ago(exchange([1]), 1)
+      body = body({:result, 7, ["a"], nil, [0, 20_000, 0]})
+      assert {:done, %Outcome{timing: %{wire: 0}}, _} = Exchange.answer(exchange, body, sent)
+    end
+
+    test "has the waits for the reader of its results apart" do
+      {:part, _part, exchange} =
+        Exchange.part(exchange([1, 2, 3]), body({:part, 7, 0, [1, 2], nil}))
+
+      waits = %{exchange | stalled: exchange.stalled - ms(50), sent: exchange.sent - ms(50)}
+      {_frame, goes_on} = Exchange.allow(waits, 1)
+      assert goes_on.stalled == nil
+      {:done, %Outcome{timing: timing}, _pace} = Exchange.answer(goes_on, result([3]))
+      assert timing.reader >= ms(50) and timing.wire < ms(50)
+      # It is answered while it waits: nobody reads, and a cancel has ended it.
+      {:done, %Outcome{timing: timing}, _pace} = Exchange.answer(waits, result([3]))
+      assert timing.reader >= ms(50) and timing.wire < ms(50)
+    end
+
+    test "is the handler's where it failed, or its worker ended meanwhile" do
+      {exchange, sent} = sent_ago(exchange([1]), 100)
+      body = body({:error, 7, %{"kind" => "exception", "message" => "m"}})
+
+      assert {:done, %Outcome{timing: timing}, nil} =
+               Exchange.answer(exchange, body, sent + ms(40))
+
+      assert timing.queue == ms(40) and timing.handler >= ms(60) and timing.wire == 0
+
+      error = %Error{reason: :worker_died, message: "m"}
+
+      assert %Outcome{kind: :died, timing: timing} =
+               Exchange.down(exchange, error, 7, sent + ms(40))
+
+      assert timing.queue == ms(40) and timing.handler >= ms(60)
+    end
+  end
+
   test "has an outcome of an error, and none of what is no answer" do
     body = body({:error, 7, %{"kind" => "exception", "message" => "m"}})
     assert {:done, %Outcome{kind: :error} = outcome, nil} = Exchange.answer(exchange([1]), body)

@@ -74,7 +74,7 @@ defmodule Slither.Python.LaneTest do
   defp body(frame), do: frame |> Frame.encode!() |> IO.iodata_to_binary()
 
   defp reply(lane, values),
-    do: Lane.reply(lane, id(), body({:result, id(), values, nil, [0, 7, 0]}))
+    do: Lane.reply(lane, id(), body({:result, id(), values, nil, [0, 7, 0]}), nil)
 
   test "notes a call, hands on its answer, and how long it took", context do
     %{lane: lane, peer: peer, board: board} = context
@@ -119,7 +119,7 @@ defmodule Slither.Python.LaneTest do
     Lane.kill(lane, ref)
     assert {Inbox, :kill_call, {2, %Error{reason: :killed}}} = next()
     fault = %{"kind" => "cancelled", "message" => "m"}
-    Lane.reply(lane, id(), body({:error, id(), fault}))
+    Lane.reply(lane, id(), body({:error, id(), fault}), nil)
     assert {{_test, :job}, {:done, ^ref, %Outcome{error: %{reason: :killed}}}} = next()
   end
 
@@ -134,7 +134,7 @@ defmodule Slither.Python.LaneTest do
        context do
     %{lane: lane, peer: peer} = context
     ref = run(lane, peer, 1)
-    Lane.worker_down(lane, @error, id())
+    Lane.worker_down(lane, @error, id(), nil)
     assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :died, error: died}}} = next()
     assert %{reason: :worker_died, details: %{target: ["f"], batch: 0, attempt: 1}} = died
 
@@ -146,7 +146,7 @@ defmodule Slither.Python.LaneTest do
 
   test "gives back a call that its worker had not begun", %{lane: lane, peer: peer} do
     ref = run(lane, peer, 1)
-    Lane.worker_down(lane, @error, 1)
+    Lane.worker_down(lane, @error, 1, nil)
     assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :requeue, error: @error}}} = next()
   end
 
@@ -165,7 +165,7 @@ defmodule Slither.Python.LaneTest do
     Lane.run_on(lane, 8)
     Lane.part(lane, 8, <<>>)
     Lane.tape(lane, 8, {[], false})
-    Lane.reply(lane, 8, <<>>)
+    Lane.reply(lane, 8, <<>>, nil)
     ref = run(lane, peer, 1)
     reply(lane, ["a"])
     assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :ok, values: ["a"]}}} = next()

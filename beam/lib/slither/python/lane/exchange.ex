@@ -10,13 +10,14 @@ defmodule Slither.Python.Lane.Exchange do
 
   @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
   defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :worker, :capture, :frame] ++
-              [:asked, :named, items: 1, tape: {[], false}, killed?: false]
+              [:asked, :named, :stalled, items: 1, tape: {[], false}, killed?: false]
 
   @typedoc """
   Call `id` of a job for a `worker`, written at `sent` with so many `items`; its results are decoded
   in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
   what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
   `killed?` says that the caller had the call killed, and `named` what it calls, where its head does not.
+  `stalled` is since when the handler waits for whoever reads its results.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -31,6 +32,7 @@ defmodule Slither.Python.Lane.Exchange do
           frame: iodata | nil,
           asked: pid | nil,
           named: [String.t()] | nil,
+          stalled: integer | nil,
           items: pos_integer,
           tape: {list, boolean},
           killed?: boolean
@@ -120,7 +122,7 @@ defmodule Slither.Python.Lane.Exchange do
       decode = timing.decode + System.monotonic_time() - received
       timing = %{timing | decode: decode, result_bytes: timing.result_bytes + size}
       part = %Part{values: values, errors: errors, bytes: size}
-      {:part, part, %{exchange | results: results, timing: timing}}
+      {:part, part, waiting(%{exchange | results: results, timing: timing}, received)}
     else
       {:kept, count, results} ->
         {frame, exchange} = allow(%{exchange | results: results}, count)
@@ -133,52 +135,81 @@ defmodule Slither.Python.Lane.Exchange do
 
   @doc """
   The body of the answer: the outcome, and the µs that the call has held up others; nil for an error.
+
+  The worker answered the call before it at `before`: it can't have begun this one earlier.
   """
-  @spec answer(t, binary) ::
+  @spec answer(t, binary, integer | nil) ::
           {:done, Outcome.t(), non_neg_integer | nil} | {:broken, Error.t(), t}
-  def answer(%__MODULE__{timing: timing} = exchange, body) do
+  def answer(exchange, body, before \\ nil) do
     received = System.monotonic_time()
+    exchange = %{goes_on(exchange, received) | stalled: nil}
     decoded = decode(exchange, body)
-    wire = received - exchange.sent - timing.decode
-    decode = timing.decode + System.monotonic_time() - received
-    bytes = timing.result_bytes + byte_size(body)
-    timing = %{timing | wire: wire, decode: decode, result_bytes: bytes}
+    bytes = exchange.timing.result_bytes + byte_size(body)
+    taken = System.monotonic_time() - received
+    {ran, timing} = ran(exchange, before, received)
 
     case decoded do
-      {:ok, values, errors, handler} ->
+      {:ok, values, errors, [_decode, micros, _encode] = times} ->
         # A handler that yields also waits for the reader of its results, and others wait behind
         # it for all of that time, not for the handler's alone.
-        pace = if exchange.results.got > 0, do: micros(wire), else: handler
-        timing = %{timing | handler: System.convert_time_unit(handler, :microsecond, :native)}
+        pace = if exchange.results.got > 0, do: micros(ran), else: micros
+        [decode, handler, encode] = Enum.map(times, &native/1)
+        rest = ran - timing.decode - timing.reader - decode - handler - encode
+
+        timing = %{
+          timing
+          | decode: timing.decode + taken + decode,
+            encode: timing.encode + encode,
+            handler: handler,
+            wire: max(rest, 0),
+            result_bytes: bytes
+        }
+
         {:done, Outcome.ok(values, errors, timing), pace}
 
+      # An error does not say what its handler took: all of it, as far as anybody knows.
       {:error, error} ->
+        handler = max(ran - timing.decode - timing.reader, 0)
+        decode = timing.decode + taken
+        timing = %{timing | decode: decode, handler: handler, result_bytes: bytes}
         {:done, Outcome.error(error, timing), nil}
 
       {:broken, why, details} ->
         error = %{broken(exchange.slot, why) | details: details}
-        {:broken, error, %{exchange | timing: timing}}
+        {:broken, error, %{exchange | timing: %{timing | result_bytes: bytes}}}
     end
   end
 
+  # How long the worker had the call for itself, until `now`, and its timing with the time before that.
+  defp ran(%__MODULE__{timing: timing, sent: sent}, before, now) do
+    began = if before, do: before |> max(sent) |> min(now), else: sent
+    {now - began, %{timing | queue: began - sent}}
+  end
+
   defp micros(time), do: System.convert_time_unit(time, :native, :microsecond)
+  defp native(time), do: System.convert_time_unit(time, :microsecond, :native)
 
   @doc """
   The outcome where the worker is gone; `details.at` is the item that it was ended for, if it was: another may run the call unless it was `executing`, or may
-  have been, as its owner has crashed.
+  have been, as its owner has crashed. The worker's last answer came at `before`.
   """
-  @spec down(t, Error.t(), pos_integer | nil | :crashed) :: Outcome.t()
-  def down(exchange, error, :crashed), do: Outcome.died(error, exchange.timing)
+  @spec down(t, Error.t(), pos_integer | nil | :crashed, integer | nil) :: Outcome.t()
+  def down(exchange, error, executing, before \\ nil)
+  def down(exchange, error, :crashed, _before), do: Outcome.died(error, exchange.timing)
 
-  def down(%__MODULE__{id: id, job: job} = exchange, error, id) do
+  def down(%__MODULE__{id: id, job: job} = exchange, error, id, before) do
+    now = System.monotonic_time()
+    exchange = goes_on(exchange, now)
+    {ran, timing} = ran(exchange, before, now)
+    timing = %{timing | handler: max(ran - timing.decode - timing.reader, 0)}
     target = exchange.named || Frame.call_target(job.head)
     facts = %{target: target, batch: job.batch, attempt: job.attempt}
     {at, details} = Map.pop(error.details, :at)
-    outcome = Outcome.died(%{error | details: Map.merge(details, facts)}, exchange.timing)
+    outcome = Outcome.died(%{error | details: Map.merge(details, facts)}, timing)
     if at, do: %{outcome | at: Results.place(exchange.results, at)}, else: outcome
   end
 
-  def down(_exchange, error, _other), do: Outcome.requeue(error)
+  def down(_exchange, error, _other, _before), do: Outcome.requeue(error)
 
   @doc """
   The outcome as its caller knows it: a call that it had killed was cancelled in its place, and one
@@ -200,13 +231,28 @@ defmodule Slither.Python.Lane.Exchange do
   def allow(%__MODULE__{results: results} = exchange, :all) do
     %module{} = results
     frame = Frame.encode!({:credit, exchange.id, module.left(results)})
-    {frame, %{exchange | results: module.run_on(results)}}
+    {frame, waiting(%{exchange | results: module.run_on(results)}, System.monotonic_time())}
   end
 
   def allow(%__MODULE__{results: %module{} = results} = exchange, count) do
     frame = Frame.encode!({:credit, exchange.id, count})
-    {frame, %{exchange | results: module.allow(results, count)}}
+    exchange = %{exchange | results: module.allow(results, count)}
+    {frame, waiting(exchange, System.monotonic_time())}
   end
+
+  # Counts the time in which a handler without credit waits.
+  defp waiting(%__MODULE__{stalled: since} = exchange, now) do
+    case {stalled?(exchange), since} do
+      {true, nil} -> %{exchange | stalled: now}
+      {false, since} when since != nil -> %{goes_on(exchange, now) | stalled: nil}
+      _as_before -> exchange
+    end
+  end
+
+  defp goes_on(%__MODULE__{stalled: nil} = exchange, _now), do: exchange
+
+  defp goes_on(%__MODULE__{stalled: since, timing: timing} = exchange, now),
+    do: %{exchange | timing: %{timing | reader: timing.reader + max(now - since, 0)}}
 
   @doc "Whether the handler has to wait for credit."
   @spec stalled?(t) :: boolean
@@ -236,11 +282,11 @@ defmodule Slither.Python.Lane.Exchange do
 
   defp decode(exchange, body) do
     case read(exchange.form, body) do
-      {:ok, {:result, _id, values, faults, [_decode, handler, _encode]}} ->
+      {:ok, {:result, _id, values, faults, times}} ->
         %module{} = results = exchange.results
 
         case module.rest(results, values, faults) do
-          {:ok, values, errors} -> {:ok, values, errors, handler}
+          {:ok, values, errors} -> {:ok, values, errors, times}
           {:error, why} -> {:broken, why, %{short: true}}
         end
 

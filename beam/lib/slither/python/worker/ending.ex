@@ -27,7 +27,7 @@ defmodule Slither.Python.Worker.Ending do
     # the lease, and the scheduler must not grant that lane again.
     report(state, {if(lanes == {}, do: :failed, else: :down), error})
     state = hand_tape(state, executing)
-    for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing)
+    for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing, state.answered)
     if state.calls.stall, do: Board.go_on(state.settings.board)
     facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
     Events.worker_down(state.born, facts)

@@ -47,16 +47,21 @@ defmodule Slither.Python.Worker.Frames do
   end
 
   defp answer(state, id, body) do
+    came = System.monotonic_time()
+
     case Calls.answered(state.calls, id, now()) do
       :unknown ->
         broken(state, refused(body))
 
       {effects, calls} ->
         state = hand_tape(state, id)
-        Lane.reply(lane(state, id), id, body)
+        Lane.reply(lane(state, id), id, body, state.answered)
 
         state =
-          life(state, Life.served(state.life, Board.serve(state.settings.board, state.slot)))
+          life(
+            %{state | answered: came},
+            Life.served(state.life, Board.serve(state.settings.board, state.slot))
+          )
 
         calls(state, {effects, calls})
     end

@@ -7,7 +7,7 @@ defmodule Slither.Python.Worker.Stacks do
   import Slither.Python.Worker.Effects
 
   alias Slither.Error
-  alias Slither.Python.{Call, Obituary, OSProcess}
+  alias Slither.Python.{Call, Obituary, OSProcess, Target}
   alias Slither.Python.Obituary.{Marker, Stack, StackMemory}
   alias Slither.Python.Worker.{Asking, Calls, Life, State}
 
@@ -127,7 +127,7 @@ defmodule Slither.Python.Worker.Stacks do
     answer = %{
       worker: state.slot,
       os_pid: State.identity(state).os_pid,
-      call: with(%Call{} = call <- call, do: Obituary.target(Call.target(call))),
+      call: with(%Call{} = call <- call, do: Target.name(Call.target(call))),
       stack: with(%Stack{text: text} <- stack, do: text)
     }
 

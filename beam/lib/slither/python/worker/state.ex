@@ -23,6 +23,7 @@ defmodule Slither.Python.Worker.State do
     :stacks,
     :asking,
     :holder,
+    :answered,
     :startup,
     :timer,
     lanes: {},
@@ -38,7 +39,7 @@ defmodule Slither.Python.Worker.State do
   `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
   hello with; `marker` and `words` are read after its death, `stacks`
   while it lives: `asking` says that it has been asked where it is. `holder` is the last call that told of
-  state it keeps. `startup` and `timer` are timers, of the start and of the deadline. `owed` are log
+  state it keeps, and the last answer came at `answered`, in native time. `startup` and `timer` are timers, of the start and of the deadline. `owed` are log
   credits. `unheard?` says that the process is gone, and the transport does not tell.
   """
   @type t :: %__MODULE__{
@@ -56,6 +57,7 @@ defmodule Slither.Python.Worker.State do
           stacks: StackMemory.t() | nil,
           asking: Asking.t() | nil,
           holder: pos_integer | nil,
+          answered: integer | nil,
           startup: reference | nil,
           timer: reference | nil,
           lanes: tuple,

@@ -4,12 +4,14 @@ defmodule Slither.Run.Node.Inline do
 
   use Slither.Run.Node
 
+  alias Slither.Quantiles
   alias Slither.Run.{Account, Answer, Handler, Result}
 
   @enforce_keys [:handler]
-  defstruct [:handler, time: 0]
+  defstruct [:handler, time: 0, calls: Quantiles.new()]
 
-  @type t :: %__MODULE__{handler: Handler.t(), time: integer}
+  @typedoc "`calls` counts what items took, one by one where they came together: then each an equal part."
+  @type t :: %__MODULE__{handler: Handler.t(), time: integer, calls: Quantiles.t()}
 
   @impl true
   def instant?(_node), do: true
@@ -19,7 +21,8 @@ defmodule Slither.Run.Node.Inline do
     started = System.monotonic_time()
     result = if handler.batch?, do: batch(handler, entries), else: each(handler, entries)
     time = System.monotonic_time() - started
-    {Result.in_order(result), %{node | time: node.time + time}}
+    calls = Quantiles.add(node.calls, div(time, length(entries)))
+    {Result.in_order(result), %{node | time: node.time + time, calls: calls}}
   end
 
   # What comes after an item that halts the run is not handled.
@@ -45,7 +48,7 @@ defmodule Slither.Run.Node.Inline do
   defp unless_halted(result), do: {:halt, result}
 
   @impl true
-  def work(node), do: %{Account.no_work() | handler: node.time}
+  def work(node), do: %{Account.no_work() | handler: node.time, calls: node.calls}
 
   @impl true
   def shutdown(node), do: Handler.shutdown(node.handler)
