@@ -101,22 +101,42 @@ defmodule Slither.Python.Pool do
   @doc """
   What the pool does now.
 
-  A map of `name`, `size` and `spare`, `queue` (calls that wait), `started` and `died` (workers
-  so far; those that were told to stop are not counted as died), `error` (why none can start)
-  and `workers`, each a map of
+  A map of
 
-    * `worker`: its number, which another gets when it is gone;
-    * `status`: `:starting`, `:spare` (it waits to take a place), `:ready`, `:draining` (another
-      has its place; it finishes what it has) or `:stopping`;
-    * `os_pid`, and `rss` in bytes (nil where it can't be told);
-    * `calls` that it holds, `served` calls that it has answered, and `sessions`;
-    * `age` in ms since it was ready.
+    * `name`, `size` and `spare`; how many workers are `ready`, and how many of all are `busy` (at a
+      call);
+    * `busy_share`: the share of about the last 10 s that the pool's places were at calls, from 0
+      to 1; `busy_time`: the time that its workers so far were, in native units;
+    * `queue`: calls that wait for a worker, of at most `max_queue`; `oldest_wait`: ms that the
+      first of them has waited, nil where none does;
+    * `since_free`: ms since a worker was free, nil while one is;
+    * `started` and `died`: workers so far; those that were told to stop are not counted as died;
+    * `error`: why no worker can start;
+    * `workers`, each a map of
+      * `worker`: its number, which another gets when it is gone;
+      * `status`: `:starting`, `:spare` (it waits to take a place), `:ready`, `:draining` (another
+        has its place; it finishes what it has) or `:stopping`;
+      * `os_pid`; `rss` in bytes; `cpu`: ms of its cores that it has had; all nil where they can't
+        be told;
+      * `calls` that it holds, `served` calls that it has answered, and `sessions`;
+      * `age` in ms since it was ready;
+      * `runs`: the call that runs, nil between calls: a map of `call` (`"module.function"`),
+        `pipe`, `stage`, `run` and `session` (nil where that does not apply), `batch`, `attempt`,
+        `items`, `since` (ms that it has run), `deadline` (ms that it has left, nil without a limit)
+        and `stalled` (it waits for the reader of its results, which uses up none of that);
+      * `said`: the last 20 lines that it has logged or printed, the oldest first, each a map of
+        `level` and `text`. `log_level` says what is sent at all.
+
+  Workers that say nothing within a second are shown without `runs` and `said`.
+
+      {:ok, %{workers: workers}} = Slither.Python.Pool.status(:default)
+      for %{runs: %{call: call, since: ms}} <- workers, do: IO.puts("\#{call} runs since \#{ms} ms")
   """
   @spec status(name) :: {:ok, map} | {:error, Error.t()}
   def status(name) do
     with {:ok, handle} <- handle(name),
          {:ok, status} <- Scheduler.status(handle),
-         do: {:ok, Status.with_rss(status)}
+         do: {:ok, Status.whole(status, handle)}
   end
 
   @doc """

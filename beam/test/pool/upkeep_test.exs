@@ -91,7 +91,7 @@ defmodule Slither.Pool.UpkeepTest do
 
   test "a worker that dies is followed by another, and its free lanes are stopped" do
     state = full(size: 1)
-    {[{:watch, _}, {:tell, _, {:granted, :a, lane}}], state} = request(state, :a)
+    {[{:watch, _}, {:grant, %{ref: :a}, lane}], state} = request(state, :a)
     [free] = lanes(0) -- [lane]
     assert {[{:stop_lane, ^free}, {:start, 0}], state} = down(state, 0, :worker_died)
     assert state.died == 1
@@ -131,7 +131,7 @@ defmodule Slither.Pool.UpkeepTest do
   end
 
   test "a session that waits for a worker to come takes another where that one does not" do
-    granted = fn effects -> for {:tell, _, {:granted, ref, _lane}} <- effects, do: ref end
+    granted = fn effects -> for {:grant, %{ref: ref}, _lane} <- effects, do: ref end
 
     for ends <- [
           &failed(&1, 1),
@@ -247,8 +247,7 @@ defmodule Slither.Pool.UpkeepTest do
     state = full(size: 1, session_idle: 1_000)
     {effects, state} = request(state, :a, session: "s")
 
-    assert [{:note, "s"}, {:after, 100, :age}, {:watch, _}, {:tell, _, {:granted, :a, _}}] =
-             effects
+    assert [{:note, "s"}, {:after, 100, :age}, {:watch, _}, {:grant, %{ref: :a}, _}] = effects
 
     {_effects, state} = state |> Requests.release(:a) |> after_event()
     {looks, state} = Enum.map_reduce(1..11, state, fn _, s -> after_event(Lifetimes.age(s)) end)

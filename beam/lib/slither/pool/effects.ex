@@ -7,6 +7,7 @@ defmodule Slither.Pool.Effects do
 
   alias Slither.Pool.{Settings, Staff, State}
   alias Slither.Python.{Board, Inbox, Lane, Worker}
+  alias Slither.Telemetry.Events
 
   # ms within which a worker's owner sees the end of a process that it has killed.
   @slack 2_000
@@ -17,6 +18,15 @@ defmodule Slither.Pool.Effects do
     do: effects |> Enum.reverse() |> Enum.reduce(%{state | effects: []}, &perform/2)
 
   defp perform({:tell, inbox, message}, state), do: done(state, Inbox.tell(inbox, message))
+
+  defp perform({:grant, waiter, lane}, state) do
+    Inbox.tell(waiter.inbox, {:granted, waiter.ref, lane})
+    # What is done for a session or a run is no call of anybody's.
+    if waiter.service in [nil, :more],
+      do: Events.lane_granted(state.settings.name, System.monotonic_time() - waiter.asked)
+
+    state
+  end
 
   # A handler that yields waits while nobody reads its results. Once callers wait for a worker,
   # such handlers run on, so that their lanes come free.
@@ -63,6 +73,9 @@ defmodule Slither.Pool.Effects do
     Worker.run_on(pid)
     log(state, :info, ": worker #{slot} (pid #{os_pid}) leaves after #{calls} calls: #{reason}")
   end
+
+  defp perform({:left, slot}, state),
+    do: done(state, Board.leave(state.settings.board, slot, System.monotonic_time()))
 
   defp perform({:kill, worker, error}, state), do: done(state, Worker.kill(worker, error))
   defp perform({:stop_lane, lane}, state), do: done(state, Lane.stop(lane))

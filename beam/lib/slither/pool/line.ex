@@ -63,6 +63,13 @@ defmodule Slither.Pool.Line do
   @spec count(t) :: non_neg_integer
   def count(line), do: map_size(line.waiters)
 
+  @doc "When the one asked who waits the longest, in native time; nil where nobody waits."
+  @spec asked(t) :: integer | nil
+  def asked(%__MODULE__{waiters: waiters}) when waiters == %{}, do: nil
+
+  def asked(%__MODULE__{waiters: waiters}),
+    do: waiters |> Enum.map(fn {_ref, waiter} -> waiter.asked end) |> Enum.min()
+
   @doc "Whether somebody waits in a queue."
   @spec waits?(t, key) :: boolean
   def waits?(line, key), do: is_map_key(line.queues, key)

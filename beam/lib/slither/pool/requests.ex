@@ -149,7 +149,7 @@ defmodule Slither.Pool.Requests do
     do: State.effect(%{state | waiting: waiting}, {:waiting, waiting})
 
   defp answer({:grant, waiter, lane}, state),
-    do: State.effect(state, {:tell, waiter.inbox, {:granted, waiter.ref, lane}})
+    do: State.effect(state, {:grant, waiter, lane})
 
   defp answer({:lost_session, waiter}, state),
     do: deny(state, waiter, Errors.session_lost(state.settings.name, waiter.session))

@@ -36,7 +36,8 @@ defmodule Slither.Pool.Scheduler do
   @doc "Asks for a lane: the inbox is told that `ref` is granted or denied."
   @spec request(Handle.t(), Inbox.t(), reference, keyword) :: :ok
   def request(handle, inbox, ref, options) do
-    waiter = struct!(%Waiter{ref: ref, owner: self(), inbox: inbox}, options)
+    asked = System.monotonic_time()
+    waiter = struct!(%Waiter{ref: ref, owner: self(), inbox: inbox, asked: asked}, options)
     GenServer.cast(handle.scheduler, {:request, waiter})
   end
 

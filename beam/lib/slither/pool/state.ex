@@ -5,7 +5,7 @@ defmodule Slither.Pool.State do
   # return another. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
-  alias Slither.Pool.{Handle, Ledger, Sessions, Settings, Staff}
+  alias Slither.Pool.{Handle, Ledger, Sessions, Settings, Staff, Waiter}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.{Board, Inbox}
 
@@ -21,6 +21,7 @@ defmodule Slither.Pool.State do
   """
   @type effect ::
           {:tell, Inbox.t(), Inbox.message()}
+          | {:grant, Waiter.t(), lane :: pid}
           | {:waiting, non_neg_integer}
           | {:at, integer, message :: term}
           | {:reply, GenServer.from(), term}
@@ -30,6 +31,7 @@ defmodule Slither.Pool.State do
           | {:stop_idle, Staff.slot(), atom}
           | {:leaves, Staff.slot(), atom}
           | {:kill, worker :: pid, Error.t()}
+          | {:left, Staff.slot()}
           | {:stop_lane, lane :: pid}
           | {:idle?, lane :: pid, reference}
           | {:size, pos_integer}

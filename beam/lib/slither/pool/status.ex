@@ -1,29 +1,80 @@
 defmodule Slither.Pool.Status do
   @moduledoc false
   # What a pool does now, read from the scheduler's state in the scheduler's process. The process
-  # that asks reads the memory of workers itself, so that the scheduler waits for no file.
+  # that asks reads the memory of workers and asks their owners itself, so that the scheduler waits
+  # for nothing.
 
-  alias Slither.Pool.{Line, Sessions, State}
-  alias Slither.Python.{Board, Rss, Worker}
+  alias Slither.Pool.{Handle, Line, Sessions, State}
+  alias Slither.Python.{Board, OSProcess, Rss, Worker}
 
-  # ms within which the owners of workers answer; they never block.
-  @patience 5_000
+  # ms within which the owners of workers answer; they never block. Where a worker's code is takes
+  # longer to tell than what it runs.
+  @patience_of_stacks 5_000
+  @patience 1_000
 
-  @doc "What the pool and its workers do, as `Slither.Python.Pool.status/1` returns it, without `rss`."
+  @doc "What the scheduler knows of the pool and its workers: `whole/2` adds the rest."
   @spec of(State.t()) :: map
   def of(state) do
+    workers =
+      for {slot, member} <- Enum.sort(state.staff.members), do: worker(state, slot, member)
+
     %{
       name: state.settings.name,
       size: state.staff.size,
       spare: state.staff.spare,
-      workers:
-        for({slot, member} <- Enum.sort(state.staff.members), do: worker(state, slot, member)),
+      ready: Enum.count(workers, &(&1.status == :ready)),
+      workers: workers,
       queue: Line.count(state.ledger.line),
+      max_queue: state.settings.max_queue,
+      asked: Line.asked(state.ledger.line),
       started: state.started,
       died: state.died,
       error: state.error
     }
   end
+
+  @doc "Adds what the workers' owners and the system tell: `Slither.Python.Pool.status/1` returns it."
+  @spec whole(map, Handle.t()) :: map
+  def whole(%{workers: workers, asked: asked} = status, %Handle{board: board}) do
+    owners = for %{owner: owner} when owner != nil <- workers, do: owner
+    told = owners |> ask(&Worker.ask_runs/1, @patience) |> Map.new(&{&1.worker, &1})
+    rss = Rss.read_all(for %{os_pid: os_pid} when os_pid != nil <- workers, do: os_pid)
+    ready = for %{status: :ready, worker: slot} <- workers, do: slot
+    now = System.monotonic_time()
+
+    status
+    |> Map.delete(:asked)
+    |> Map.merge(%{
+      workers: for(worker <- workers, do: complete(worker, told[worker.worker], rss)),
+      busy: Enum.count(workers, &busy?(told[&1.worker], board, &1.worker)),
+      busy_share: Board.busy_share(board),
+      busy_time: Board.busy_time(board),
+      oldest_wait: ms_since(asked, now),
+      since_free: ms_since(Board.last_free(board, ready, status.queue, now), now)
+    })
+  end
+
+  defp complete(worker, told, rss) do
+    os_pid = worker.os_pid
+
+    worker
+    |> Map.delete(:owner)
+    |> Map.merge(%{
+      rss: rss[os_pid],
+      cpu: if(os_pid, do: OSProcess.used(os_pid)),
+      runs: told && told.runs,
+      said: if(told, do: told.said, else: [])
+    })
+  end
+
+  # Of a worker whose owner has no time to answer, the board knows whether it is at a call.
+  defp busy?(nil, board, slot), do: Board.at_call?(board, slot)
+  defp busy?(told, _board, _slot), do: told.runs != nil
+
+  defp ms_since(nil, _now), do: nil
+
+  defp ms_since(at, now),
+    do: System.convert_time_unit(max(now - at, 0), :native, :millisecond)
 
   @doc "The processes that own the workers, by the workers' numbers."
   @spec owners(State.t()) :: [pid]
@@ -43,13 +94,16 @@ defmodule Slither.Pool.Status do
   meanwhile is left out.
   """
   @spec stacks([pid]) :: [map]
-  def stacks(owners) do
-    asked = Enum.map(owners, &Worker.ask_stack/1)
-    until = System.monotonic_time(:millisecond) + @patience
+  def stacks(owners), do: ask(owners, &Worker.ask_stack/1, @patience_of_stacks)
+
+  # All at once; what has answered by then.
+  defp ask(owners, question, patience) do
+    asked = Enum.map(owners, question)
+    until = System.monotonic_time(:millisecond) + patience
 
     for request <- asked,
         left = max(until - System.monotonic_time(:millisecond), 0),
-        answer = Worker.await_stack(request, left),
+        answer = Worker.await(request, left),
         do: answer
   end
 
@@ -66,13 +120,6 @@ defmodule Slither.Pool.Status do
     end
   end
 
-  @doc "Adds the memory of each worker."
-  @spec with_rss(map) :: map
-  def with_rss(status) do
-    rss = Rss.read_all(for %{os_pid: os_pid} when os_pid != nil <- status.workers, do: os_pid)
-    %{status | workers: for(worker <- status.workers, do: %{worker | rss: rss[worker.os_pid]})}
-  end
-
   defp worker(state, slot, member) do
     %{
       worker: slot,
@@ -82,7 +129,7 @@ defmodule Slither.Pool.Status do
       sessions: Sessions.load(state.ledger.sessions, member.pid),
       served: Board.served(state.settings.board, slot),
       age: member.since && System.monotonic_time(:millisecond) - member.since,
-      rss: nil
+      owner: member.pid
     }
   end
 

@@ -109,7 +109,7 @@ defmodule Slither.Pool.Upkeep do
     case Staff.member(state.staff, slot, pid) do
       nil -> state
       %{since: nil} = member -> failed(state, slot, member, Errors.crashed(reason))
-      member -> down(state, slot, member, :crashed, now)
+      member -> state |> State.effect({:left, slot}) |> down(slot, member, :crashed, now)
     end
   end
 

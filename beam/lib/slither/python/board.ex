@@ -2,14 +2,16 @@ defmodule Slither.Python.Board do
   @moduledoc false
   # The facts of a pool and its workers that any process may read without a message, in one array
   # of atomics. The scheduler writes the pool's size, how many calls wait, and which workers are
-  # to leave. A worker's owner writes how many calls it has answered, since when it is at one, and
-  # whether its handler stands still. Lanes write how long calls took. Runs, lanes and owners read
+  # to leave. A worker's owner writes how many calls it has answered, since when it is at one, how
+  # much of its time it is at calls, and whether its handler stands still. Lanes write how long calls took. Runs, lanes and owners read
   # the board once or twice for each batch.
   #
   # A handler may wait for the reader of its results only while no call
   # waits for a worker, as that reader may need a worker itself before it
   # reads on. The scheduler and the owner each write their own count before
   # they read the other's, so that at least one of them sees that both wait.
+
+  alias Slither.Python.Usage
 
   # The most workers of a pool. The array has room for as many again that are about to leave.
   @workers 1_000
@@ -20,11 +22,14 @@ defmodule Slither.Python.Board do
   @size 1
   @waiting 2
   @stalled 3
+  @free 4
   @head 8
-  @of_slot 4
+  @of_slot 8
 
   # µs of handler time that a call may have ahead of it at a busy worker.
   @short 5_000
+  # ms between two calls that are no pause: a worker whose next call comes so soon was not free.
+  @pause 50
   # In place of a time, which may be any number.
   @never -0x8000_0000_0000_0000
 
@@ -35,6 +40,7 @@ defmodule Slither.Python.Board do
   @spec new(pos_integer) :: t
   def new(size) do
     board = :atomics.new(@head + @of_slot * @slots, signed: true)
+    :atomics.put(board, @free, System.monotonic_time())
     put_size(board, size)
     board
   end
@@ -84,6 +90,8 @@ defmodule Slither.Python.Board do
     :atomics.put(board, served_at(slot), 0)
     :atomics.put(board, recalled_at(slot), 0)
     :atomics.put(board, pace_at(slot), 0)
+    rest(board, slot, System.monotonic_time())
+    :atomics.put(board, ended_at(slot), @never)
     run(board, slot, nil)
   end
 
@@ -142,8 +150,113 @@ defmodule Slither.Python.Board do
   @spec long?(t, slot, pos_integer) :: boolean
   def long?(board, slot, calls), do: calls * :atomics.get(board, pace_at(slot)) >= @short
 
+  ## How much workers are at calls
+  # In native time, as all here. What a slot's workers did goes on when another has the slot.
+
+  @doc "A worker begins a call after it was at none."
+  @spec begin(t, slot, integer) :: :ok
+  def begin(board, slot, now) do
+    ended = :atomics.get(board, ended_at(slot))
+    if ended == @never or now - ended >= pause(), do: :atomics.put(board, free_at(slot), now)
+    turn(board, slot, true, now)
+  end
+
+  @doc "It is at no call any more."
+  @spec rest(t, slot, integer) :: :ok
+  def rest(board, slot, now) do
+    if at_call?(board, slot) do
+      :atomics.put(board, ended_at(slot), now)
+      turn(board, slot, false, now)
+    end
+
+    :ok
+  end
+
+  defp turn(board, slot, busy?, now) do
+    share = Usage.turn_share(:atomics.get(board, share_at(slot)), busy?, now)
+    time = Usage.turn_time(:atomics.get(board, time_at(slot)), busy?, now)
+    :atomics.put(board, share_at(slot), share)
+    :atomics.put(board, time_at(slot), time)
+  end
+
+  @doc "A worker that could take calls is gone."
+  @spec leave(t, slot, integer) :: :ok
+  def leave(board, slot, now) do
+    free = if at_call?(board, slot), do: :atomics.get(board, free_at(slot)), else: now
+    rest(board, slot, now)
+    note_free(board, free, :atomics.get(board, @free))
+  end
+
+  defp note_free(_board, free, known) when free <= known, do: :ok
+
+  defp note_free(board, free, known) do
+    case :atomics.compare_exchange(board, @free, known, free) do
+      :ok -> :ok
+      other -> note_free(board, free, other)
+    end
+  end
+
+  @doc "Whether a worker is at a call."
+  @spec at_call?(t, slot) :: boolean
+  def at_call?(board, slot), do: Usage.busy?(:atomics.get(board, time_at(slot)))
+
+  @doc "The time that all workers so far were at calls: it never becomes less."
+  @spec busy_time(t) :: non_neg_integer
+  def busy_time(board), do: Enum.reduce(0..(@slots - 1), 0, &(time(board, &1) + &2))
+
+  # The clock is read while the number stays as it is: the sum would else go back by a little.
+  defp time(board, slot) do
+    case :atomics.get(board, time_at(slot)) do
+      0 ->
+        0
+
+      number ->
+        now = System.monotonic_time()
+        same? = :atomics.get(board, time_at(slot)) == number
+        if same?, do: Usage.time(number, now), else: time(board, slot)
+    end
+  end
+
+  @doc "The share of about the last 10 s that the pool's workers were at calls, from 0 to 1."
+  @spec busy_share(t) :: float
+  def busy_share(board) do
+    now = System.monotonic_time()
+
+    shares =
+      Enum.reduce(0..(@slots - 1), 0.0, fn slot, shares ->
+        shares + Usage.share(:atomics.get(board, share_at(slot)), now)
+      end)
+
+    # While workers are replaced there are more than `size`.
+    min(shares / size(board), 1.0)
+  end
+
+  @doc """
+  When one of the workers of these slots was free last; nil while one is. Behind a call that has just
+  ended, one is free if no call waits.
+  """
+  @spec last_free(t, [slot], non_neg_integer, integer) :: integer | nil
+  def last_free(board, slots, waiting, now) do
+    unless Enum.any?(slots, &free?(board, &1, waiting, now)) do
+      slots
+      |> Enum.map(&:atomics.get(board, free_at(&1)))
+      |> Enum.reduce(:atomics.get(board, @free), &max/2)
+    end
+  end
+
+  defp free?(board, slot, waiting, now) do
+    ended = :atomics.get(board, ended_at(slot))
+    not at_call?(board, slot) and (waiting == 0 or ended == @never or now - ended >= pause())
+  end
+
+  defp pause, do: System.convert_time_unit(@pause, :millisecond, :native)
+
   defp served_at(slot), do: @head + @of_slot * slot + 1
   defp recalled_at(slot), do: @head + @of_slot * slot + 2
   defp pace_at(slot), do: @head + @of_slot * slot + 3
   defp since_at(slot), do: @head + @of_slot * slot + 4
+  defp time_at(slot), do: @head + @of_slot * slot + 5
+  defp share_at(slot), do: @head + @of_slot * slot + 6
+  defp free_at(slot), do: @head + @of_slot * slot + 7
+  defp ended_at(slot), do: @head + @of_slot * slot + 8
 end

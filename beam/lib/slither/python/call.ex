@@ -7,7 +7,7 @@ defmodule Slither.Python.Call do
 
   @enforce_keys [:id, :timeout, :batch, :head]
   defstruct [:id, :timeout, :batch, :head, :context, :named, :record, items: 1, given?: true] ++
-              [item_timeout: :infinity]
+              [attempt: 1, item_timeout: :infinity]
 
   @typedoc """
   `timeout` is the ms that it may run, `given?` whether somebody has said so; it is sent with so many
@@ -25,6 +25,7 @@ defmodule Slither.Python.Call do
           record: non_neg_integer | nil,
           items: pos_integer,
           given?: boolean,
+          attempt: pos_integer,
           item_timeout: timeout
         }
 

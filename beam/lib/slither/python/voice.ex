@@ -1,15 +1,17 @@
 defmodule Slither.Python.Voice do
   @moduledoc false
   # What a worker says: its log frames become Logger's events, with the pool and the worker from
-  # the metadata of the worker's owner, which runs this, and with the call and its batch.
+  # the metadata of the worker's owner, which runs this, and with the call and its batch. The last
+  # lines are kept for whoever asks what the worker does.
 
   require Logger
 
   alias Slither.Context
   alias Slither.Protocol.Facts
   alias Slither.Python.Call
+  alias Slither.Python.Voice.Lines
 
-  defstruct [:call, facts: []]
+  defstruct [:call, facts: [], lines: %Lines{}]
 
   @type t :: %__MODULE__{}
 
@@ -27,17 +29,29 @@ defmodule Slither.Python.Voice do
       do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
 
     # A frame without a message tells only of dropped lines.
-    if message != "" or facts != nil or dropped == 0, do: say(level, message, facts, metadata)
-    voice
+    if message != "" or facts != nil or dropped == 0,
+      do: said(voice, level, say(level, message, facts, metadata)),
+      else: voice
   end
 
+  defp said(voice, level, text), do: %{voice | lines: Lines.put(voice.lines, level, text)}
+
+  @doc "The last lines that it has said, the oldest first."
+  @spec said(t) :: [Lines.line()]
+  def said(voice), do: Lines.all(voice.lines)
+
   # A state of a progress bar, which the next state overwrites.
-  defp say(level, "\r" <> state, nil, metadata),
-    do: write(level, state, [{:python_bar, true} | metadata])
+  defp say(level, "\r" <> state = bar, nil, metadata) do
+    write(level, state, [{:python_bar, true} | metadata])
+    bar
+  end
 
   # Logger would name this module as the source, so the metadata names the line of Python's code.
-  defp say(level, message, facts, metadata),
-    do: write(level, message <> Facts.below(facts), Facts.metadata(facts) ++ metadata)
+  defp say(level, message, facts, metadata) do
+    text = message <> Facts.below(facts)
+    write(level, text, Facts.metadata(facts) ++ metadata)
+    text
+  end
 
   @doc "What is known of a call: `call` and, where it is out or was the last to speak, its batch."
   @spec facts(t, non_neg_integer, [Call.t()]) :: {map, t}

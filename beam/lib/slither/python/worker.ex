@@ -6,8 +6,9 @@ defmodule Slither.Python.Worker do
   # `Worker.Inbox`.
   #
   # `Worker.Calls` and `Worker.Life` decide, `Worker.Effects` does what they say; `Worker.Frames` reads
-  # what Python says, `Worker.Stacks` asks where it is, `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes
-  # a batch, or waits for a full pipe: deadlines could not be enforced meanwhile.
+  # what Python says, `Worker.Stacks` asks where it is, `Worker.Busy` tells what it runs, and
+  # `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes a batch, or waits
+  # for a full pipe: deadlines could not be enforced meanwhile.
 
   use GenServer, restart: :temporary
 
@@ -18,7 +19,7 @@ defmodule Slither.Python.Worker do
   alias Slither.Error
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
   alias Slither.Python.Obituary.Marker
-  alias Slither.Python.Worker.{Calls, Ending, Frames, Inbox, Life, Stacks, State}
+  alias Slither.Python.Worker.{Busy, Calls, Ending, Frames, Inbox, Life, Stacks, State}
 
   # ms within which the transport should report the end of a process that is gone.
   @unheard 1_000
@@ -44,13 +45,17 @@ defmodule Slither.Python.Worker do
   @spec kill(pid, Error.t()) :: :ok
   def kill(worker, error), do: GenServer.cast(worker, {:kill, error})
 
-  @doc "Asks what a worker does; `await_stack/2` takes the answer."
+  @doc "Asks where a worker's code is; `await/2` takes the answer, of `Stacks`."
   @spec ask_stack(pid) :: :gen_server.request_id()
   def ask_stack(worker), do: :gen_server.send_request(worker, :stack)
 
-  @doc "What it does, or nil where it has not answered within so many ms, or has ended."
-  @spec await_stack(:gen_server.request_id(), timeout) :: Stacks.answer() | nil
-  def await_stack(request, timeout) do
+  @doc "Asks what a worker runs; `await/2` takes the answer, of `Busy`."
+  @spec ask_runs(pid) :: :gen_server.request_id()
+  def ask_runs(worker), do: :gen_server.send_request(worker, :runs)
+
+  @doc "Its answer, or nil where it has not answered within so many ms, or has ended."
+  @spec await(:gen_server.request_id(), timeout) :: Stacks.answer() | Busy.answer() | nil
+  def await(request, timeout) do
     case :gen_server.receive_response(request, timeout) do
       {:reply, answer} -> answer
       _none -> nil
@@ -207,6 +212,7 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def handle_call(:stack, from, state), do: {:noreply, Stacks.tell(state, from)}
+  def handle_call(:runs, _from, state), do: {:reply, Busy.tell(state, now()), state}
 
   @impl true
   def handle_cast({:stop, reason}, state), do: {:noreply, leave(state, reason)}

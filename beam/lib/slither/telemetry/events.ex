@@ -205,6 +205,14 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
   end
 
+  @doc "A pool has given a caller a lane, for which that has waited. Only counted."
+  @spec lane_granted(atom, integer) :: :ok
+  def lane_granted(pool, waited), do: Series.observe(:pool_wait_seconds, {pool}, waited)
+
+  @doc "A worker was at a call for so long. Only counted."
+  @spec worker_busy(atom, integer) :: :ok
+  def worker_busy(pool, time), do: Series.add(:pool_busy_seconds_total, {pool}, time)
+
   @doc "A handler says how far it is."
   @spec progress(non_neg_integer, non_neg_integer | nil, facts) :: :ok
   def progress(done, total, facts),

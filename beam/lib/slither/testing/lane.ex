@@ -7,6 +7,8 @@ defmodule Slither.Testing.Lane do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports}
   alias Slither.Python.{Target, Timing}
+  alias Slither.Python.Worker.Busy
+  alias Slither.Telemetry.Events
   alias Slither.Testing
   alias Slither.Testing.{Drawing, Functions}
 
@@ -36,7 +38,15 @@ defmodule Slither.Testing.Lane do
     :ok
   end
 
-  # The messages are those of `Slither.Python.Lane`, whose functions send them, but for `:stack`.
+  @doc "Has it tell what it runs, as `Slither.Python.Worker` does."
+  @spec tell_runs(pid, GenServer.from()) :: :ok
+  def tell_runs(lane, from) do
+    send(lane, {:runs, from})
+    :ok
+  end
+
+  # The messages are those of `Slither.Python.Lane`, whose functions send them, but for `:stack` and
+  # `:runs`.
   defp idle(lane) do
     receive do
       %Job{} = job ->
@@ -48,6 +58,10 @@ defmodule Slither.Testing.Lane do
 
       {:stack, from} ->
         GenServer.reply(from, %{worker: lane.slot, os_pid: nil, call: nil, stack: ""})
+        idle(lane)
+
+      {:runs, from} ->
+        GenServer.reply(from, %{worker: lane.slot, runs: nil, said: []})
         idle(lane)
 
       :stop ->
@@ -64,11 +78,15 @@ defmodule Slither.Testing.Lane do
     call = fn -> Functions.run(lane.functions, job, lane.number, lane.cursors) end
     # The outcome is why the process ends: one message for that and for any other end of it.
     {runner, monitor} = spawn_monitor(__MODULE__, :perform, [answer, call])
-    running = {job, answer, runner, monitor}
+    running = {job, answer, runner, monitor, started}
+    Board.begin(lane.board, lane.slot, started)
     {{outcome, cursors}, asked} = await(running, timer(job), lane)
+    ended = System.monotonic_time()
+    Board.rest(lane.board, lane.slot, ended)
+    time = ended - started
+    Events.worker_busy(lane.pool, time)
     Process.demonitor(monitor, [:flush])
     if map_size(cursors) > map_size(lane.cursors), do: keeps(job, lane)
-    time = System.monotonic_time() - started
     Board.serve(lane.board, lane.slot)
     Board.took(lane.board, lane.slot, System.convert_time_unit(time, :native, :microsecond))
     tell(job, outcome, %Timing{worker: lane.slot, handler: time}, lane)
@@ -99,7 +117,7 @@ defmodule Slither.Testing.Lane do
          do: {:erlang.start_timer(time, self(), :over), facts}
   end
 
-  defp await({job, answer, runner, monitor} = running, limit, lane) do
+  defp await({job, answer, runner, monitor, started} = running, limit, lane) do
     ref = job.ref
     {timer, facts} = limit || {nil, nil}
 
@@ -129,11 +147,20 @@ defmodule Slither.Testing.Lane do
         GenServer.reply(from, told)
         await(running, limit, lane)
 
+      {:runs, from} ->
+        facts = %{items: length(job.payloads), deadline: left(timer), stalled: false}
+        runs = Busy.run(job, Frame.call_target(job.head), started, facts)
+        GenServer.reply(from, %{worker: lane.slot, runs: runs, said: []})
+        await(running, limit, lane)
+
       :stop ->
         Process.exit(runner, :kill)
         exit(:shutdown)
     end
   end
+
+  defp left(nil), do: nil
+  defp left(timer), do: with(false <- :erlang.read_timer(timer), do: 0)
 
   # Where the function is, without what runs it; nil where it has just ended.
   defp stack(runner) do

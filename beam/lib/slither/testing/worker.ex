@@ -7,7 +7,7 @@ defmodule Slither.Testing.Worker do
   use GenServer, restart: :temporary
 
   alias Slither.Error
-  alias Slither.Python.Reports
+  alias Slither.Python.{Board, Reports}
   alias Slither.Testing.{Inbox, Lane}
 
   @spec start_link({map, non_neg_integer, pid}) :: GenServer.on_start()
@@ -28,7 +28,7 @@ defmodule Slither.Testing.Worker do
 
     lane = Lane.start_link(lane)
     Reports.worker(scheduler, slot, {:ready, [lane], nil})
-    {:ok, {scheduler, slot, lane}}
+    {:ok, {scheduler, slot, lane, settings.board}}
   end
 
   # Sent by `Slither.Python.Worker`, for whoever stops or kills a worker.
@@ -39,14 +39,19 @@ defmodule Slither.Testing.Worker do
   def handle_cast(_unknown, state), do: {:noreply, state}
 
   @impl true
-  def handle_call({Inbox, :keeps, lane, run}, _from, {scheduler, slot, _lane} = state) do
+  def handle_call({Inbox, :keeps, lane, run}, _from, {scheduler, slot, _lane, _board} = state) do
     Reports.worker(scheduler, slot, {:session, lane, run})
     {:reply, :ok, state}
   end
 
   # As `Slither.Python.Worker` asks it; the lane answers, which knows what runs.
-  def handle_call(:stack, from, {_scheduler, _slot, lane} = state) do
+  def handle_call(:stack, from, {_scheduler, _slot, lane, _board} = state) do
     Lane.tell_stack(lane, from)
+    {:noreply, state}
+  end
+
+  def handle_call(:runs, from, {_scheduler, _slot, lane, _board} = state) do
+    Lane.tell_runs(lane, from)
     {:noreply, state}
   end
 
@@ -55,7 +60,8 @@ defmodule Slither.Testing.Worker do
   @impl true
   def handle_info(_run_on, state), do: {:noreply, state}
 
-  defp leave({scheduler, slot, _lane} = state, reason) do
+  defp leave({scheduler, slot, _lane, board} = state, reason) do
+    Board.leave(board, slot, System.monotonic_time())
     error = %Error{reason: reason, message: "the worker was stopped"}
     Reports.worker(scheduler, slot, {:down, error})
     {:stop, :shutdown, state}

@@ -101,6 +101,7 @@ defmodule Slither.Python.Lane.Exchange do
       items: exchange.items,
       context: job.context,
       batch: job.batch,
+      attempt: job.attempt,
       head: job.head,
       named: exchange.named,
       record: record

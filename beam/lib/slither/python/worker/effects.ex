@@ -5,7 +5,7 @@ defmodule Slither.Python.Worker.Effects do
 
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Reports, Rss, Transport}
-  alias Slither.Python.Worker.{Calls, Life, State}
+  alias Slither.Python.Worker.{Busy, Calls, Life, State}
 
   # ms after which a killed process counts as gone, even if the system has not said so.
   @kill_wait 2_000
@@ -72,6 +72,7 @@ defmodule Slither.Python.Worker.Effects do
   @spec calls(State.t(), {[Calls.effect()], Calls.t()}) :: State.t()
   def calls(state, {effects, calls}) do
     Board.run(state.settings.board, state.slot, Calls.since(calls))
+    state = Busy.turn(state, calls)
     effects(%{state | calls: calls}, effects)
   end
 

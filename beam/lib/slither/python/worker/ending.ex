@@ -11,7 +11,7 @@ defmodule Slither.Python.Worker.Ending do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
-  alias Slither.Python.Worker.{Calls, Life, Stacks, State}
+  alias Slither.Python.Worker.{Busy, Calls, Life, Stacks, State}
   alias Slither.Telemetry.Events
 
   @doc "The process is gone, with an exit status if that is known."
@@ -22,6 +22,7 @@ defmodule Slither.Python.Worker.Ending do
     status = status || Obituary.told(Marker.report(state.marker))
     error = account(state, state.life.reason || ended(state, status), executing)
     log(state, error, executing)
+    state = Busy.over(state)
 
     # The scheduler hears of the end before the lanes do. A lane's answer makes its holder return
     # the lease, and the scheduler must not grant that lane again.

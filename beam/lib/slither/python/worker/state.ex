@@ -26,6 +26,7 @@ defmodule Slither.Python.Worker.State do
     :answered,
     :startup,
     :timer,
+    :busy,
     lanes: {},
     calls: %Calls{},
     life: %Life{},
@@ -39,8 +40,10 @@ defmodule Slither.Python.Worker.State do
   `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
   hello with; `marker` and `words` are read after its death, `stacks`
   while it lives: `asking` says that it has been asked where it is. `holder` is the last call that told of
-  state it keeps, and the last answer came at `answered`, in native time. `startup` and `timer` are timers, of the start and of the deadline. `owed` are log
-  credits. `unheard?` says that the process is gone, and the transport does not tell.
+  state it keeps, and the last answer came at `answered`, in native time. `startup` and `timer` are
+  timers, of the start and of the deadline. `busy` is the call that runs and since when, in native
+  time. `owed` are log credits. `unheard?` says that the process is gone, and the transport does not
+  tell.
   """
   @type t :: %__MODULE__{
           settings: map,
@@ -60,6 +63,7 @@ defmodule Slither.Python.Worker.State do
           answered: integer | nil,
           startup: reference | nil,
           timer: reference | nil,
+          busy: {pos_integer, integer} | nil,
           lanes: tuple,
           calls: Calls.t(),
           life: Life.t(),
