@@ -21,9 +21,18 @@ defmodule Slither.HouseTest do
     store: [:ground],
     bridge: [:ground, :store],
     pipe: [:ground, :expression, :store, :pool, :run, :dispatch],
-    driver: [:ground, :protocol, :store, :python, :pool, :run, :dispatch, :gather, :pipe],
+    # They look at all that runs, and nothing that runs knows them.
+    watch: [:ground, :protocol, :python, :pool, :run, :dispatch, :gather, :store, :bridge, :pipe],
+    dashboard:
+      [:ground, :protocol, :python, :pool, :run, :dispatch, :gather] ++
+        [:store, :bridge, :pipe, :watch],
+    driver:
+      [:ground, :protocol, :store, :python, :pool, :run, :dispatch, :gather, :pipe] ++
+        [:watch, :dashboard],
     tools: [:ground, :protocol, :python, :pool, :dispatch, :pipe],
-    top: [:ground, :protocol, :store, :python, :pool, :dispatch, :gather, :pipe, :tools]
+    top:
+      [:ground, :protocol, :store, :python, :pool, :dispatch, :gather, :pipe] ++
+        [:watch, :dashboard, :tools]
   ]
 
   # Files that stand beside the folders. Any other is its folder's, as `pool.ex` is `pool/`'s.

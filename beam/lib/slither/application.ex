@@ -1,13 +1,13 @@
 defmodule Slither.Application do
   @moduledoc false
-  # Starts Slither's own processes, in three parts that fail apart from each other: what one can't
+  # Starts Slither's own processes, in parts that fail apart from each other: what one can't
   # mend costs none of the others. Stores start first, as no handler may run before the state it
   # reads is there; pools start before long-running pipes, so that pipes, which stop first, can
   # finish what is in them.
 
   use Application
 
-  alias Slither.Gather
+  alias Slither.{Dashboard, Gather}
   alias Slither.Pool.Configured
   alias Slither.Python.{Guard, Pool}
 
@@ -33,7 +33,8 @@ defmodule Slither.Application do
         part(:pools, :one_for_one, pools()),
         part(:gathers, :one_for_one, gathers())
       ]),
-      part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor])
+      part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor]),
+      part(:dashboard, :one_for_one, dashboard())
     ]
 
     Supervisor.start_link(children, strategy: :one_for_one, name: Slither.Supervisor)
@@ -51,6 +52,13 @@ defmodule Slither.Application do
 
       {:error, error} ->
         raise error
+    end
+  end
+
+  defp dashboard do
+    case Application.get_env(:slither, :dashboard, false) do
+      off when off in [nil, false] -> []
+      options -> [{Dashboard, options}]
     end
   end
 
