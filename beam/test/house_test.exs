@@ -47,6 +47,7 @@ defmodule Slither.HouseTest do
   }
   @folders %{
     "metrics" => :ground,
+    "receipt" => :ground,
     "stage" => :pipe,
     "telemetry" => :ground,
     "testing" => :tools,

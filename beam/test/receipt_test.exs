@@ -9,6 +9,8 @@ defmodule Slither.ReceiptTest do
 
   @pool __MODULE__
 
+  doctest Slither.Receipt
+
   setup_all do
     {:ok, pool: Pools.start!(@pool, preload: ["flow_handlers"])}
   end
@@ -91,6 +93,17 @@ defmodule Slither.ReceiptTest do
       options = python("slow_first", batch_size: 5, max_in_flight: 4)
       assert {:ok, _items, receipt} = dispatch(1..60, options)
       assert receipt.times.reorder > 0
+    end
+
+    test "has a name, what half of its calls took, and prints as a table" do
+      assert {:ok, _items, receipt} = dispatch(1..100, python("double", batch_size: 10))
+      assert %{name: "flow_handlers.double", p50: p50, p95: p95} = receipt
+      assert 0 < p50 and p50 <= p95
+      assert Enum.sum(Map.values(Receipt.shares(receipt.times))) |> round() == 1
+      text = to_string(receipt)
+      assert text =~ ~r/^flow_handlers.double: 100 items in .*, 100 out\n/
+      assert text =~ ~r/^flow_handlers.double +100 +0 +10 /m
+      assert text =~ ~r/\nbottleneck: .*; try .*\z/
     end
 
     test "is what the run's stop event says" do

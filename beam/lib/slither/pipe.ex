@@ -249,7 +249,9 @@ defmodule Slither.Pipe do
       on their way to the sinks;
     * `stages`: each with `name`, `type`, its counts since the last restart, and `waiting`: how
       many items are `batching` (in a batch that is not full), `queued`, `running`, `retrying`
-      (waiting for their next attempt) and `finished` (waiting for their turn or for room).
+      (waiting for their next attempt) and `finished` (waiting for their turn or for room); and where
+      its time went, as a `Slither.Receipt` has it: `times`, the `shares` that these have of their sum,
+      and `p50` and `p95` of its handler.
 
   It is answered between two calls of the pipe's BEAM handlers.
   """

@@ -23,8 +23,13 @@ defmodule Slither.Receipt do
   and back), `handler` (and all of a call that failed), `reorder` (waiting for the turn of its batch,
   and handlers that wait for whoever reads their results). `p50` and `p95` are what half of the calls,
   and 95 in 100, took of the handler's time at most; on BEAM they are of items, where these are handled
-  one by one. They are nil where nothing ran. `duration` is the run's. `stages` holds the same by stage,
+  one by one. They are nil where nothing ran. `duration` is the run's, and `name` is the pipe's, or what a
+  dispatch calls. `stages` holds the same by stage,
   in order; a stage's `in` counts what reached it.
+
+  A receipt prints as a table, whose last line names what holds the run up, and what to try:
+
+      IO.puts(receipt)
 
   `errors` counts the errors that met an error policy, those of retries that mended it left out,
   and the one that stopped the run, by kind: the class of an exception, else the error's reason.
@@ -32,10 +37,13 @@ defmodule Slither.Receipt do
       %{"ValueError" => 3, "timeout" => 1} = receipt.errors
   """
 
+  alias Slither.Receipt.Table
+
   @times [:queue, :encode, :wire, :handler, :decode, :reorder]
   @no_time Map.new(@times, &{&1, 0})
 
-  defstruct in: 0,
+  defstruct name: nil,
+            in: 0,
             expanded: 0,
             out: 0,
             skipped: 0,
@@ -58,6 +66,7 @@ defmodule Slither.Receipt do
   @type errors :: %{optional(String.t()) => pos_integer}
 
   @type t :: %__MODULE__{
+          name: atom | String.t() | nil,
           in: non_neg_integer,
           expanded: integer,
           out: non_neg_integer,
@@ -79,13 +88,44 @@ defmodule Slither.Receipt do
           stages: [{atom | String.t(), t}]
         }
 
+  @doc """
+  The receipt as a table: a row for each stage, with how many of its items failed, its calls, the handler's time in half of
+  them (`p50`) and in 95 of 100 (`p95`), and the share that each phase has of its time. The last line
+  names the bottleneck.
+
+      {:ok, _items, receipt} = Slither.dispatch(items, options ++ [receipt: true])
+      IO.puts(Slither.Receipt.table(receipt))
+
+  As a receipt prints like this by itself, `IO.puts(receipt)` does the same.
+
+      iex> Slither.Receipt.table(%Slither.Receipt{in: 3, out: 3})
+      ...> |> String.split("\\n")
+      ...> |> hd()
+      "3 items in 0 µs, 3 out"
+  """
+  @spec table(t) :: String.t()
+  def table(%__MODULE__{} = receipt), do: Table.of(receipt)
+
+  @doc """
+  The share that each of the `times` has, from 0 to 1.
+
+      iex> Slither.Receipt.shares(%{handler: 30, wire: 10})
+      %{queue: 0.0, encode: 0.0, wire: 0.25, handler: 0.75, decode: 0.0, reorder: 0.0}
+  """
+  @spec shares(%{optional(atom) => non_neg_integer}) :: %{atom => float}
+  def shares(times), do: Table.shares(times)
+
+  defimpl String.Chars do
+    def to_string(receipt), do: Slither.Receipt.table(receipt)
+  end
+
   @doc false
   # As the measurements of an event.
   @spec measurements(t) :: map
   def measurements(receipt) do
     receipt
     |> Map.from_struct()
-    |> Map.drop([:times, :errors, :stages, :p50, :p95])
+    |> Map.drop([:name, :times, :errors, :stages, :p50, :p95])
     |> Map.merge(receipt.times)
   end
 end

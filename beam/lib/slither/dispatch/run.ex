@@ -112,6 +112,7 @@ defmodule Slither.Dispatch.Run do
       duration = System.monotonic_time() - run.started
       account = Account.add(run.account, :in, run.next)
       receipt = Account.receipt(account, Flow.work(run.flow), duration, error)
+      receipt = %{receipt | name: run.flow.plan.metadata.target}
       if heard?, do: Events.run_ended(:dispatch, receipt, run.facts, error)
       receipt
     end

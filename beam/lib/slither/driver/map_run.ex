@@ -197,6 +197,7 @@ defmodule Slither.Driver.MapRun do
     duration = System.monotonic_time() - state.started
     account = %Account{in: state.next, out: state.out, skipped: state.skipped}
     receipt = Account.receipt(account, Flow.work(state.flow), duration, nil)
+    receipt = %{receipt | name: state.flow.plan.metadata.target}
     Transport.write(state.port, Done.frame(state.id, receipt, error))
   end
 end

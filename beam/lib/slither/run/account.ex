@@ -67,12 +67,11 @@ defmodule Slither.Run.Account do
     account
     |> Map.from_struct()
     |> Map.merge(work)
+    |> Map.merge(quantiles(calls))
     |> Map.merge(%{
       failed: account.in + account.expanded - ended,
       errors: if(stop, do: count_error(stop, account.errors), else: account.errors),
       times: times,
-      p50: Quantiles.at(calls, 0.5),
-      p95: Quantiles.at(calls, 0.95),
       duration: duration
     })
     |> then(&struct!(Receipt, &1))
@@ -107,6 +106,16 @@ defmodule Slither.Run.Account do
         calls: Quantiles.add(work.calls, timing.handler)
     }
   end
+
+  @doc "Where the time went that work tells of, as `Slither.Pipe.status/1` says it."
+  @spec spent(work) :: %{times: map, shares: map, p50: integer | nil, p95: integer | nil}
+  def spent(%{calls: calls} = work) do
+    times = Map.take(work, @times)
+    shares = Receipt.shares(times)
+    Map.merge(quantiles(calls), %{times: times, shares: shares})
+  end
+
+  defp quantiles(calls), do: %{p50: Quantiles.at(calls, 0.5), p95: Quantiles.at(calls, 0.95)}
 
   ## Errors
 

@@ -134,6 +134,7 @@ defmodule Slither.Run.Engine do
     Source.close(engine.source)
     Mailbox.close(engine.mailbox)
     receipt = Chain.receipt(chain, engine.started, System.monotonic_time(), error)
+    receipt = %{receipt | name: engine.facts.pipe}
 
     for {node, {_name, part}} <- Enum.zip(Chain.nodes(chain), receipt.stages),
         do: Node.ended(node, part, error)

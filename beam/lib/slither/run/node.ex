@@ -230,14 +230,17 @@ defmodule Slither.Run.Node do
   @spec partial?(t) :: boolean
   def partial?(%__MODULE__{module: module, state: state}), do: module.partial?(state)
 
-  @doc "What has passed it, and what waits where."
+  @doc "What has passed it, where its time has gone, and what waits where."
   @spec status(t) :: map
   def status(node) do
     nothing = %{batching: 0, queued: 0, running: 0, retrying: 0}
     waiting = Map.merge(nothing, node.module.waiting(node.state))
     finished = Bypass.inside(node.bypass) - (waiting |> Map.values() |> Enum.sum())
 
-    Map.merge(Account.counts(node.account), %{
+    node.account
+    |> Account.counts()
+    |> Map.merge(Account.spent(node.module.work(node.state)))
+    |> Map.merge(%{
       name: node.facts.stage,
       type: node.facts.type,
       waiting: Map.put(waiting, :finished, finished)
@@ -252,8 +255,8 @@ defmodule Slither.Run.Node do
     work = node.module.work(node.state)
     duration = now - (node.started || now)
 
-    {node.facts.stage,
-     Account.receipt(node.account, work, duration, if(own?(node, error), do: error))}
+    receipt = Account.receipt(node.account, work, duration, if(own?(node, error), do: error))
+    {node.facts.stage, %{receipt | name: node.facts.stage}}
   end
 
   @doc "Tells that the stage has ended, if it had begun. What is left in it has failed."
