@@ -1,11 +1,159 @@
-"use strict";
+// The page: asks for a snapshot each second while somebody looks, and shows it. The verdict is here;
+// the other sections have a file each.
 
-async function look() {
-  const answer = await fetch("/snapshot");
-  const snapshot = await answer.json();
-  if (snapshot.verdict) document.getElementById("verdict").textContent = snapshot.verdict.text;
-  document.getElementById("snapshot").textContent = JSON.stringify(snapshot, null, 2);
+import { attr, byId, el, list, show, text } from "./dom.js";
+import { fillFlow } from "./flow.js";
+import { fillEvents, fillFailing, fillState, fillWaiting } from "./tables.js";
+import { clock, count, isKnown, percent, rate, time } from "./words.js";
+import { fillWorkers } from "./workers.js";
+
+// ms between two snapshots, and for one.
+const EACH = 1_000;
+const PATIENCE = 5_000;
+// Findings under the verdict.
+const FINDINGS = 2;
+
+// A shape for each verdict, so that colour is not what tells them apart.
+const SHAPES = {
+  flowing: ["ok", "M24 3a21 21 0 1 0 0 42a21 21 0 1 0 0-42z", "M13 25l8 8l14-17"],
+  working: ["ok", "M24 3a21 21 0 1 0 0 42a21 21 0 1 0 0-42z", "M19 15l14 9l-14 9z"],
+  waiting: ["warn", "M24 4L46 43H2z", "M24 18v12M24 36v1"],
+  failing: ["bad", "M15 3h18l12 12v18l-12 12h-18l-12-12v-18z", "M16 16l16 16M32 16l-16 16"],
+  idle: ["quiet", "M24 5a19 19 0 1 0 0 38a19 19 0 1 0 0-38z", "M16 24h16"],
+  lost: ["lost", "M5 5h38v38h-38z", "M18 18a6 6 0 1 1 8 6q-2 1-2 5M24 35v1"],
+};
+
+// --- the verdict ----------------------------------------------------------------------------------
+
+let state = null;
+let wide = false;
+const fillEvidence = list(byId("evidence"), makeFinding);
+
+function fillVerdict(verdict, totals) {
+  showVerdict(verdict.state, verdict.text);
+  const findings = (verdict.evidence ?? []).filter(it => it.text && !verdict.text.includes(it.text));
+  const more = findings.length - FINDINGS;
+  fillEvidence(findings.slice(0, wide ? findings.length : FINDINGS), it => [it.rule, it.pool, it.stage].join(" "));
+  show(byId("evidence-more"), more > 0);
+  text(byId("evidence-more"), wide ? "Show fewer" : `and ${count(more)} more`);
+  text(byId("figure-busy"), isKnown(totals.workers) ? `${count(totals.busy)} of ${count(totals.workers)}` : "–");
+  text(byId("figure-wait"), isKnown(totals.oldest_wait) ? time(totals.oldest_wait) : "nothing");
+  text(byId("figure-wait-word"), isKnown(totals.oldest_wait) ? "oldest waits" : "waits");
+  text(byId("figure-rate"), rate(totals.rate));
+  text(byId("figure-failed"), percent(totals.failed_share ?? 0));
 }
 
-look();
-setInterval(look, 1000);
+function showVerdict(now, sentence) {
+  const [tone, shape, mark] = SHAPES[now] ?? SHAPES.idle;
+  const [, word, rest] = /^([^:]{1,40}):\s*(.*)$/s.exec(sentence) ?? [null, sentence, ""];
+  attr(byId("verdict"), "data-tone", tone);
+  attr(byId("verdict"), "data-state", now);
+  byId("shape").setAttribute("d", shape);
+  byId("mark").setAttribute("d", mark);
+  text(byId("word"), word);
+  text(byId("rest"), rest);
+  attr(byId("rest").parentNode, "data-long", sentence.length > 110 ? "" : null);
+  attr(byId("rest").parentNode, "title", sentence.length > 110 ? sentence : null);
+  document.title = `${word} – ${byId("name").textContent}`;
+  // It is read out when it turns, not at each second's new numbers.
+  if (now !== state) text(byId("told"), sentence);
+  state = now;
+}
+
+function makeFinding() {
+  const root = el("li");
+  return { root, fill: finding => text(root, finding.text) };
+}
+
+byId("evidence-more").addEventListener("click", event => {
+  wide = !wide;
+  attr(event.currentTarget, "aria-expanded", String(wide));
+  if (latest) fillVerdict(latest.verdict, latest.totals ?? {});
+});
+
+// --- a snapshot -----------------------------------------------------------------------------------
+
+let latest = null;
+
+function fill(snapshot) {
+  const focused = document.activeElement;
+  latest = snapshot;
+  text(byId("name"), snapshot.name ?? "Slither");
+  text(byId("program"), program(snapshot));
+  text(byId("clock"), clock(snapshot.at));
+  fillVerdict(snapshot.verdict, snapshot.totals ?? {});
+  fillFlow(snapshot);
+  fillWaiting(snapshot);
+  fillWorkers(snapshot);
+  fillFailing(snapshot);
+  fillState(snapshot);
+  fillEvents(snapshot);
+  // What moved to another place lost the focus by it.
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+}
+
+function program(snapshot) {
+  const words = [];
+  if (snapshot.os_pid) words.push(`process ${snapshot.os_pid}`);
+  if (isKnown(snapshot.uptime)) words.push(`up ${time(snapshot.uptime)}`);
+  if (snapshot.version) words.push(`Slither ${snapshot.version}`);
+  if (snapshot.otp) words.push(`OTP ${snapshot.otp}`);
+  return words.join(", ");
+}
+
+// --- asking ---------------------------------------------------------------------------------------
+
+let timer = null;
+let asking = false;
+let lostSince = null;
+let paused = false;
+
+async function ask() {
+  if (asking || paused || document.hidden) return;
+  asking = true;
+  clearTimeout(timer);
+  try {
+    const response = await fetch("snapshot", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (!response.ok) throw new Refused(response.status);
+    const snapshot = await response.json();
+    lostSince = null;
+    attr(document.body, "data-lost", null);
+    fill(snapshot);
+  } catch (error) {
+    lose(error);
+  }
+  asking = false;
+  timer = setTimeout(ask, EACH);
+}
+
+class Refused extends Error {
+  constructor(status) {
+    super(`status ${status}`);
+    this.status = status;
+  }
+}
+
+// What was seen stays, grey, and the verdict says that it is old.
+function lose(error) {
+  lostSince ??= Date.now();
+  attr(document.body, "data-lost", "");
+  const old = latest ? ` What you see is from ${clock(latest.at)}.` : "";
+  const since = time(Date.now() - lostSince);
+  if (error instanceof Refused && [401, 403].includes(error.status))
+    showVerdict("lost", `Not let in: open the address with its token again.${old}`);
+  else if (error instanceof Refused) showVerdict("lost", `No answer: the dashboard says ${error.message} since ${since}.${old}`);
+  else if (error instanceof TypeError || error.name === "TimeoutError")
+    showVerdict("lost", `No connection: the program has not answered for ${since}.${old}`);
+  else showVerdict("lost", `Not shown: this page cannot read the snapshot (${error.message}).${old}`);
+  fillEvidence([], () => "");
+}
+
+byId("pause").addEventListener("click", event => {
+  paused = !paused;
+  attr(event.currentTarget, "aria-pressed", String(paused));
+  text(event.currentTarget, paused ? "Go on" : "Pause");
+  attr(document.body, "data-paused", paused ? "" : null);
+  ask();
+});
+document.addEventListener("visibilitychange", ask);
+ask();
