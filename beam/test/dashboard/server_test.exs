@@ -34,6 +34,16 @@ defmodule Slither.Dashboard.ServerTest do
     assert page =~ "<!doctype html>"
     assert {200, %{"content-type" => "text/javascript" <> _}, _code} = Browser.get(url, "/app.js")
     assert {200, %{"content-type" => "text/css" <> _}, _css} = Browser.get(url, "/style.css")
+
+    # What the code imports is there as well.
+    for file <- Path.wildcard("beam/lib/slither/dashboard/page/*.js"),
+        [_all, name] <- Regex.scan(~r{from "\./(\w+\.js)"}, File.read!(file)),
+        do:
+          assert(
+            {200, %{"content-type" => "text/javascript" <> _}, _code} =
+              Browser.get(url, "/" <> name)
+          )
+
     assert {204, _headers, ""} = Browser.get(url, "/favicon.ico")
     assert {200, _headers, "ok\n"} = Browser.get(url, "/health")
 

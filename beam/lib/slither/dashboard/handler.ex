@@ -49,9 +49,6 @@ defmodule Slither.Dashboard.Handler do
 
   defp again(headers), do: text(303, "", [{"location", "/"} | headers])
 
-  defp route(%{path: "/"}, _facts), do: file("index.html")
-  defp route(%{path: "/app.js"}, _facts), do: file("app.js")
-  defp route(%{path: "/style.css"}, _facts), do: file("style.css")
   # Browsers ask for it by themselves.
   defp route(%{path: "/favicon.ico"}, _facts), do: text(204, "")
 
@@ -68,18 +65,19 @@ defmodule Slither.Dashboard.Handler do
   end
 
   defp route(%{path: "/stack"}, _facts), do: text(400, "Name one: /stack?pool=default&worker=0")
-  defp route(_request, _facts), do: text(404, "There is no such page.")
+
+  defp route(%{path: path}, _facts) do
+    case Page.fetch(path) do
+      {:ok, {type, bytes}} -> {200, type, [], bytes}
+      :error -> text(404, "There is no such page.")
+    end
+  end
 
   defp made(facts, key, type) do
     case Server.get(facts.server, key) do
       {:ok, body} -> {200, type, [], body}
       {:error, {status, why}} -> text(status, why)
     end
-  end
-
-  defp file(name) do
-    {type, bytes} = Page.file(name)
-    {200, type, [], bytes}
   end
 
   defp text(status, text, headers \\ []),

@@ -1,21 +1,27 @@
 defmodule Slither.Dashboard.Page do
   @moduledoc false
-  # The page's three files, as they stood when this was compiled: an escript has no others.
+  # The files of the page, as they stood when this was compiled: an escript has no others.
 
   @folder Path.join(__DIR__, "page")
   @types %{
-    "index.html" => "text/html; charset=utf-8",
-    "app.js" => "text/javascript; charset=utf-8",
-    "style.css" => "text/css; charset=utf-8"
+    ".html" => "text/html; charset=utf-8",
+    ".js" => "text/javascript; charset=utf-8",
+    ".css" => "text/css; charset=utf-8"
   }
+  @names @folder |> File.ls!() |> Enum.sort()
 
-  for name <- Map.keys(@types), do: @external_resource(Path.join(@folder, name))
+  for name <- @names, do: @external_resource(Path.join(@folder, name))
 
-  @files Map.new(@types, fn {name, type} ->
-           {name, {type, File.read!(Path.join(@folder, name))}}
+  @files Map.new(@names, fn name ->
+           path = if name == "index.html", do: "/", else: "/" <> name
+           {path, {Map.fetch!(@types, Path.extname(name)), File.read!(Path.join(@folder, name))}}
          end)
 
-  @doc "The content type and the bytes of a file."
-  @spec file(String.t()) :: {String.t(), binary}
-  def file(name), do: Map.fetch!(@files, name)
+  # Mix asks: a file that is new has this compiled anew, as one that has changed does.
+  @doc false
+  def __mix_recompile__?, do: Enum.sort(File.ls!(@folder)) != @names
+
+  @doc "The content type and the bytes of what stands at a path."
+  @spec fetch(String.t()) :: {:ok, {String.t(), binary}} | :error
+  def fetch(path), do: Map.fetch(@files, path)
 end

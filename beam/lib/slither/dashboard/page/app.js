@@ -23,6 +23,8 @@ const SHAPES = {
   lost: ["lost", "M5 5h38v38h-38z", "M18 18a6 6 0 1 1 8 6q-2 1-2 5M24 35v1"],
 };
 
+const NO_VERDICT = { state: "idle", text: "Nothing is told yet", evidence: [] };
+
 // --- the verdict ----------------------------------------------------------------------------------
 
 let state = null;
@@ -68,7 +70,7 @@ function makeFinding() {
 byId("evidence-more").addEventListener("click", event => {
   wide = !wide;
   attr(event.currentTarget, "aria-expanded", String(wide));
-  if (latest) fillVerdict(latest.verdict, latest.totals ?? {});
+  if (latest) fillVerdict(latest.verdict ?? NO_VERDICT, latest.totals ?? {});
 });
 
 // --- a snapshot -----------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ function fill(snapshot) {
   text(byId("name"), snapshot.name ?? "Slither");
   text(byId("program"), program(snapshot));
   text(byId("clock"), clock(snapshot.at));
-  fillVerdict(snapshot.verdict, snapshot.totals ?? {});
+  fillVerdict(snapshot.verdict ?? NO_VERDICT, snapshot.totals ?? {});
   fillFlow(snapshot);
   fillWaiting(snapshot);
   fillWorkers(snapshot);
