@@ -1,0 +1,101 @@
+defmodule Slither.Watch.Counters do
+  @moduledoc false
+  # How the counters stand that a snapshot tells of, as one map: read from the metrics and from the
+  # accounts of long-running pipes, in the process of `Slither.Watch.Server`.
+
+  alias Slither.Metrics.{Definitions, Series}
+  alias Slither.Pipe.{Counts, Names}
+  alias Slither.Quantiles
+  alias Slither.Watch.{Samples, Words}
+
+  @outcomes Enum.with_index(Definitions.outcomes(), 1)
+  @phases Enum.with_index(Definitions.phases(), 1)
+
+  @typedoc "A stage: its pipe's name, nil for none, and its own, or what was called."
+  @type place :: {String.t() | nil, String.t()}
+
+  @doc "How they stand now."
+  @spec read() :: Samples.counts()
+  def read do
+    counts = sum(items() ++ errors() ++ phases() ++ writes() ++ outputs())
+    Map.put(counts, :items, counts |> Map.get(:ends, 0))
+  end
+
+  defp items do
+    for {{pipe, stage}, counter} <- Series.of(:items_total),
+        place = place(pipe, stage),
+        {outcome, slot} <- @outcomes,
+        count = :counters.get(counter, slot),
+        key <- [{place, outcome}, {place, :items}],
+        do: {key, count}
+  end
+
+  defp errors do
+    for {{pipe, stage, _reason}, counter} <- Series.of(:item_errors_total),
+        do: {{place(pipe, stage), :errors}, :counters.get(counter, 1)}
+  end
+
+  defp phases do
+    for {{_pool, pipe, stage}, counter} <- Series.of(:batch_phase_seconds_total),
+        {phase, slot} <- @phases,
+        do: {{place(pipe, stage), phase}, :counters.get(counter, slot)}
+  end
+
+  defp writes do
+    for {{store, _table}, counter} <- Series.of(:store_writes_total),
+        do: {{:writes, Words.name(store)}, :counters.get(counter, 1)}
+  end
+
+  defp outputs do
+    for {name, counts} <- Names.running(),
+        {output, count} <- Counts.outputs(counts),
+        do: {{:output, Words.name(name), Words.name(output)}, count}
+  end
+
+  # Pools and pipes may share what they run.
+  defp sum(counts),
+    do: Enum.reduce(counts, %{}, fn {key, n}, sum -> Map.update(sum, key, n, &(&1 + n)) end)
+
+  @doc "A stage as the metrics name it."
+  @spec place(term, term) :: place
+  def place(pipe, stage) when pipe in ["", nil], do: {nil, Words.name(stage)}
+  def place(pipe, stage), do: {Words.name(pipe), Words.name(stage)}
+
+  @doc "The stages that there are counters of."
+  @spec places(Samples.counts()) :: [place]
+  def places(counts), do: for({{{_pipe, _stage} = place, :items}, _count} <- counts, do: place)
+
+  @doc "How long handlers of each stage take, in ms: what half of the calls and what most take."
+  @spec handlers() :: %{optional(place) => %{p50: float, p95: float}}
+  def handlers do
+    sketches =
+      for {{_pool, pipe, stage} = labels, _counter} <- Series.of(:handler_seconds),
+          do: {place(pipe, stage), Series.quantiles(:handler_seconds, labels)}
+
+    for {place, found} <- Enum.group_by(sketches, &elem(&1, 0), &elem(&1, 1)),
+        sketch = Enum.reduce(found, &Quantiles.merge/2),
+        sketch != Quantiles.new(),
+        into: %{},
+        do: {place, %{p50: ms(Quantiles.at(sketch, 0.5)), p95: ms(Quantiles.at(sketch, 0.95))}}
+  end
+
+  defp ms(native), do: System.convert_time_unit(round(native), :native, :microsecond) / 1_000
+
+  @doc "Where the time of a stage's calls goes, as shares; nil where none is known."
+  @spec shares(Samples.t(), integer, Samples.counts(), place) :: map | nil
+  def shares(samples, now, counts, place) do
+    lately = fn phase -> elem(Samples.grown(samples, now, counts, {place, phase}, 30_000), 0) end
+    phases = Definitions.phases()
+    times = for phase <- phases, do: {phase, lately.(phase)}
+
+    times =
+      if Enum.all?(times, &(elem(&1, 1) == 0)),
+        do: for(phase <- phases, do: {phase, Map.get(counts, {place, phase}, 0)}),
+        else: times
+
+    case Enum.sum(Keyword.values(times)) do
+      0 -> nil
+      all -> Map.new(times, fn {phase, time} -> {phase, Float.round(time / all, 4)} end)
+    end
+  end
+end
