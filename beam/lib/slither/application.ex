@@ -19,6 +19,8 @@ defmodule Slither.Application do
     _ = Code.ensure_loaded(Decimal)
     :ok = Slither.Telemetry.start_table()
     :ok = Slither.Metrics.Series.start_table()
+    :ok = Slither.Telemetry.Failures.start_table()
+    :ok = Slither.Telemetry.Happenings.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 

@@ -19,7 +19,11 @@ defmodule Slither.Metrics.Batches do
 
   @doc "Where the items of a stage or a target are counted, by the facts of its events."
   @spec place(map) :: place
-  def place(facts), do: Series.place(:items_total, {facts[:pipe] || "", stage(facts)})
+  def place(facts), do: Series.place(:items_total, where(facts))
+
+  @doc "The names of a pipe, empty for none, and of its stage or the target, by the same facts."
+  @spec where(map) :: {pipe :: term, stage :: term}
+  def where(facts), do: {facts[:pipe] || "", stage(facts)}
 
   @doc "Items have been decided."
   @spec items(place, [{:ok | :failed | :skipped | :routed, integer}]) :: :ok
@@ -64,7 +68,7 @@ defmodule Slither.Metrics.Batches do
   @doc "An item failed, and is not tried again."
   @spec error(map, atom) :: :ok
   def error(facts, reason),
-    do: Series.add(:item_errors_total, {facts[:pipe] || "", stage(facts), reason}, 1)
+    do: Series.add(:item_errors_total, Tuple.append(where(facts), reason), 1)
 
   defp labels(facts), do: {facts[:pool] || "", facts[:pipe] || "", stage(facts)}
 

@@ -9,24 +9,27 @@ defmodule Slither.Pipe.Counts do
 
   alias Slither.Pipe.Definition
 
-  @names ~w(in expanded out skipped routed failed lost sink_errors starts capacity free)a
+  @names ~w(in expanded out skipped routed failed lost sink_errors starts capacity free
+            delivering blocked)a
   @ends [:out, :skipped, :routed, :failed, :lost]
   @slots @names |> Enum.with_index(1) |> Map.new()
   @fixed length(@names)
 
   @enforce_keys [:ref, :outputs]
-  defstruct [:ref, :outputs]
+  defstruct [:ref, :outputs, :pipe]
 
   @type t :: %__MODULE__{
           ref: :counters.counters_ref(),
-          outputs: %{Definition.name() => pos_integer}
+          outputs: %{Definition.name() => pos_integer},
+          pipe: Definition.name()
         }
 
-  @doc "An account with nothing in it."
-  @spec new([Definition.name()]) :: t
-  def new(outputs) do
+  @doc "An account of a pipe with nothing in it."
+  @spec new(Definition.t()) :: t
+  def new(%Definition{name: pipe, outputs: outputs}) do
     slots = outputs |> Enum.with_index(@fixed + 1) |> Map.new()
-    %__MODULE__{ref: :counters.new(@fixed + map_size(slots), []), outputs: slots}
+    ref = :counters.new(@fixed + map_size(slots), [])
+    %__MODULE__{ref: ref, outputs: slots, pipe: pipe}
   end
 
   @spec add(t, atom, integer) :: :ok

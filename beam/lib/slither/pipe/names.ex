@@ -36,6 +36,23 @@ defmodule Slither.Pipe.Names do
     end
   end
 
+  @doc "The long-running pipes, with the counts of each; one that is just restarting is left out."
+  @spec running() :: [{term, Counts.t()}]
+  def running do
+    Registry.select(@registry, [{{{:server, :"$1"}, :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
+  rescue
+    # Without a registry no pipe was ever started.
+    ArgumentError -> []
+  end
+
+  @doc "The paths of checkpoints that are in use."
+  @spec checkpoints() :: [String.t()]
+  def checkpoints do
+    Registry.select(@registry, [{{{:checkpoint, :"$1"}, :_, :_}, [], [:"$1"]}])
+  rescue
+    ArgumentError -> []
+  end
+
   @doc "Takes a name for the calling process until it ends or `release/1`s it."
   @spec claim(term) :: :ok | {:error, pid}
   def claim(name) do

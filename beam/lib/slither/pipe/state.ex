@@ -308,10 +308,12 @@ defmodule Slither.Pipe.State do
     if answer != :gone, do: GenServer.reply(push.from, answer)
   end
 
-  @doc "Sets what a push with `timeout: 0` looks at without asking."
+  @doc "Sets what a push with `timeout: 0`, and whoever watches, look at without asking."
   @spec gauge(t) :: t
   def gauge(state) do
     Counts.put(state.counts, :free, Entry.free(state.entry))
+    Counts.put(state.counts, :delivering, Outbox.count(state.outbox))
+    Counts.put(state.counts, :blocked, Entry.waiting(state.entry))
     state
   end
 

@@ -10,6 +10,7 @@ defmodule Slither.Telemetry.Events do
 
   alias Slither.Metrics.{Batches, Series}
   alias Slither.{Receipt, Telemetry}
+  alias Slither.Telemetry.{Failures, Happenings}
 
   @type facts :: %{optional(atom) => term}
   @type kind :: :dispatch | :pipe
@@ -55,9 +56,12 @@ defmodule Slither.Telemetry.Events do
   @spec settled(Batches.place(), [{:ok | :failed | :skipped | :routed, integer}]) :: :ok
   def settled(place, outcomes), do: Batches.items(place, outcomes)
 
-  @doc "An item failed, and no attempt is left; the error policy has its say. Only counted."
+  @doc "An item failed, and no attempt is left; the error policy has its say. Counted, and noted."
   @spec item_failed(Exception.t(), facts) :: :ok
-  def item_failed(error, facts), do: Batches.error(facts, Map.get(error, :reason, :raised))
+  def item_failed(error, facts) do
+    Batches.error(facts, Map.get(error, :reason, :raised))
+    Failures.note(Batches.where(facts), error)
+  end
 
   ## Batches
 
@@ -125,6 +129,7 @@ defmodule Slither.Telemetry.Events do
   def pipe_restarted(lost, facts) do
     Series.add(:pipe_restarts_total, {facts.pipe}, 1)
     Series.add(:pipe_lost_items_total, {facts.pipe}, lost)
+    Happenings.note(:restart, Map.put(facts, :lost, lost))
     emit([:slither, :pipe, :restart], %{lost: lost}, facts)
   end
 
@@ -151,6 +156,7 @@ defmodule Slither.Telemetry.Events do
   @spec loaded(:load | :reload, integer, non_neg_integer, facts) :: :ok
   def loaded(kind, started, rows, facts) do
     Series.add(:store_loads_total, {facts.store, :ok}, 1)
+    if kind == :reload, do: Happenings.note(:reload, %{store: facts.store, rows: rows})
     emit([:slither, :store, kind, :stop], %{duration: since(started), rows: rows}, facts)
   end
 
@@ -158,6 +164,7 @@ defmodule Slither.Telemetry.Events do
   def load_failed(kind, started, reason, facts) do
     measurements = %{duration: since(started), rows: 0}
     Series.add(:store_loads_total, {facts.store, :failed}, 1)
+    if kind == :reload, do: Happenings.note(:reload, %{store: facts.store, reason: reason})
     emit([:slither, :store, kind, :exception], measurements, Map.put(facts, :reason, reason))
   end
 
@@ -196,12 +203,14 @@ defmodule Slither.Telemetry.Events do
     took = since(began)
     Series.add(:worker_starts_total, {facts.pool}, 1)
     Series.observe(:worker_start_seconds, {facts.pool}, took)
+    Happenings.note(:start, facts)
     emit([:slither, :pool, :worker, :up], %{start_time: took}, facts)
   end
 
   @spec worker_down(integer, facts) :: :ok
   def worker_down(began, facts) do
     Series.add(:worker_ends_total, {facts.pool, facts.reason}, 1)
+    Happenings.note(Happenings.ended(facts.reason), facts)
     emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
   end
 

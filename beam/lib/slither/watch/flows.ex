@@ -1,0 +1,244 @@
+defmodule Slither.Watch.Flows do
+  @moduledoc false
+  # The pipes of a snapshot with their stages, and what runs beside pipes: made of the board of runs,
+  # of the counters, and of what long-running pipes say of themselves. Called by
+  # `Slither.Watch.Server`, in its process.
+
+  alias Slither.Pipe
+  alias Slither.Pipe.{Counts, Names}
+  alias Slither.Watch.{Asked, Counters, Samples, Words}
+
+  # ms for which rates are, and for which failed items are an alarm.
+  @rate 10_000
+  @failed 30_000
+  # ms for which long-running pipes are waited for: each is busy while its handlers on BEAM run.
+  @patience 500
+  @nowhere %{waiting: 0, queued: 0, running: 0, retrying: 0}
+
+  @doc "Pipes, and the stages that are of none: those that run, or did within five minutes."
+  @spec all(map) :: {pipes :: [map], stages :: [map]}
+  def all(seen) do
+    seen = Map.put(seen, :handlers, Counters.handlers())
+    runs = Slither.Metrics.Runs.all()
+    {plain, piped} = Enum.split_with(runs, &(&1.kind == :dispatch))
+    servers = servers()
+    {known, others} = seen.counts |> Counters.places() |> Enum.split_with(&(elem(&1, 0) != nil))
+
+    pipes =
+      for name <- names(piped, servers, known),
+          pipe = pipe(name, seen, pick(piped, name), pick(servers, name), pick(known, name)),
+          pipe != nil,
+          do: pipe
+
+    {pipes, stages(seen, plain, Enum.map(others, &elem(&1, 1)))}
+  end
+
+  defp names(piped, servers, known) do
+    names = Enum.map(piped, &Words.name(&1.pipe)) ++ Enum.map(servers, & &1.pipe)
+    Enum.uniq(names ++ Enum.map(known, &elem(&1, 0))) |> Enum.sort()
+  end
+
+  defp pick(all, name), do: Enum.filter(all, &(pipe_of(&1) == name))
+
+  defp pipe_of({pipe, _stage}), do: pipe
+  defp pipe_of(%{pipe: pipe}), do: Words.name(pipe)
+
+  ## Long-running pipes
+
+  defp servers do
+    running = Names.running()
+    questions = for {name, _counts} <- running, do: {name, fn -> Pipe.status(name) end}
+    said = Asked.all(questions, @patience)
+
+    for {name, counts} <- running do
+      status = with {:ok, status} <- said[name], do: status, else: (_none -> %{})
+      inside = Counts.inside(counts)
+
+      %{
+        pipe: Words.name(counts.pipe),
+        # Who does not answer runs a handler of its own.
+        state: Words.name(status[:state] || :running),
+        error: status[:error] && Exception.message(status.error),
+        inside: inside,
+        delivering: Counts.get(counts, :delivering),
+        blocked: Counts.get(counts, :blocked),
+        outputs: counts |> Counts.outputs() |> Map.keys() |> Enum.map(&Words.name/1),
+        stages: for(stage <- status[:stages] || [], do: served(stage))
+      }
+    end
+  end
+
+  defp served(%{name: name, type: type, waiting: waiting}) do
+    where = Map.take(waiting, [:queued, :running, :retrying])
+    Map.merge(%{name: Words.name(name), type: type, waiting: waiting.batching}, where)
+  end
+
+  ## Pipes
+
+  defp pipe(name, seen, runs, servers, known) do
+    stages = drawn(runs, servers, known)
+    stages = Enum.map(stages, &stage(&1, {name, &1.name}, seen)) |> narrowest()
+    at_work? = runs != [] or servers != []
+
+    if at_work? or Enum.any?(stages, &lately?/1) do
+      %{
+        name: name,
+        runs: max(length(runs), length(servers)),
+        kind: if(servers != [], do: "server", else: "run"),
+        state: state(runs, servers),
+        error: Enum.find_value(servers, & &1.error),
+        in_rate: first_rate(stages),
+        out_rate: out_rate(name, servers, stages, seen),
+        last_output: last_output(name, servers, seen),
+        held: held(name, seen),
+        blocked: Enum.sum(Enum.map(servers, & &1.blocked)),
+        delivering: Enum.sum(Enum.map(servers, & &1.delivering)),
+        stages: stages,
+        edges: edges(runs, servers, stages, name, seen)
+      }
+    end
+  end
+
+  defp state(_runs, [_ | _] = servers) do
+    states = Enum.map(servers, & &1.state)
+    Enum.find(states, hd(states), &(&1 != "running"))
+  end
+
+  defp state([], _servers), do: "ended"
+  defp state(_runs, _servers), do: "running"
+
+  # The stages as they are drawn: as an open run has them, or as a server says, or as were counted.
+  defp drawn([run | _] = runs, _servers, _known) do
+    for stage <- run.stages do
+      inside = for one <- runs, where = one.inside[stage.name], where != nil, do: where
+      where = Enum.reduce(inside, @nowhere, &Map.merge(&1, &2, fn _place, a, b -> a + b end))
+      %{stage | name: Words.name(stage.name)} |> Map.take([:name, :type, :pool, :bound]) |> Map.merge(where)
+    end
+  end
+
+  defp drawn([], [%{stages: [_ | _] = stages} | _], _known), do: stages
+  defp drawn([], _servers, known), do: for({_pipe, stage} <- known, do: %{name: stage})
+
+  ## Stages
+
+  defp stages(seen, plain, counted) do
+    inside =
+      for %{stages: [stage]} = run <- plain, reduce: %{} do
+        inside ->
+          where = Map.merge(@nowhere, run.inside[stage.name] || %{})
+          drawn = stage |> Map.take([:type, :pool, :bound]) |> Map.merge(where)
+          Map.update(inside, Words.name(stage.name), drawn, &add(&1, where))
+      end
+
+    for name <- Enum.sort(Enum.uniq(Map.keys(inside) ++ counted)),
+        name not in [nil, ""],
+        stage = inside |> Map.get(name, %{}) |> Map.put(:name, name) |> stage({nil, name}, seen),
+        is_map_key(inside, name) or lately?(stage),
+        do: stage
+  end
+
+  defp add(stage, where) do
+    Map.merge(stage, where, fn place, a, b -> if is_map_key(@nowhere, place), do: a + b, else: a end)
+  end
+
+  defp stage(drawn, place, seen) do
+    %{samples: samples, counts: counts, now: now} = seen
+    handlers = Map.get(seen.handlers, place, %{p50: nil, p95: nil})
+    count = &Map.get(counts, {place, &1}, 0)
+    {failed, _time} = Samples.grown(samples, now, counts, {place, :errors}, @failed)
+    {items, _time} = Samples.grown(samples, now, counts, {place, :items}, @failed)
+
+    @nowhere
+    |> Map.merge(Map.drop(drawn, [:type, :pool]))
+    |> Map.merge(%{
+      type: Words.name(drawn[:type] || :python),
+      pool: Words.name(drawn[:pool]),
+      bound: drawn[:bound],
+      rate: Samples.rate(samples, now, counts, {place, :items}, @rate),
+      spark: Samples.spark(samples, now, counts, {place, :items}),
+      p50: handlers.p50,
+      p95: handlers.p95,
+      shares: Counters.shares(samples, now, counts, place),
+      items: count.(:items),
+      failed: count.(:errors),
+      skipped: count.(:skipped),
+      routed: count.(:routed),
+      failed_share: share(failed, items),
+      last_failed: seen.last_failed[place],
+      narrowest: false
+    })
+  end
+
+  # An item whose failure ended its run is counted as decided a moment later.
+  defp share(0, _items), do: 0
+  defp share(failed, items), do: Float.round(min(failed / max(items, failed), 1.0), 5)
+
+  defp lately?(stage), do: Enum.any?(stage.spark, &(&1 > 0))
+
+  # The stage that holds the others up: of those with work in them, the one whose workers have most
+  # left to do.
+  defp narrowest(stages) do
+    left = fn stage -> (stage.queued + stage.running + stage.retrying) * (stage.p50 || 0) end
+    busy = Enum.filter(stages, &(left.(&1) > 0))
+
+    if length(stages) > 1 and busy != [] do
+      name = Enum.max_by(busy, left).name
+      Enum.map(stages, &%{&1 | narrowest: &1.name == name})
+    else
+      stages
+    end
+  end
+
+  ## What flows between them
+
+  defp first_rate([stage | _]), do: stage.rate
+  defp first_rate([]), do: 0
+
+  defp out_rate(_name, [], stages, _seen), do: if(stages == [], do: 0, else: List.last(stages).rate)
+
+  defp out_rate(name, servers, _stages, seen) do
+    outputs = servers |> Enum.flat_map(& &1.outputs) |> Enum.uniq()
+    Enum.sum(for output <- outputs, do: rate({:output, name, output}, seen))
+  end
+
+  defp rate(key, seen), do: Samples.rate(seen.samples, seen.now, seen.counts, key, @rate)
+  defp spark(key, seen), do: Samples.spark(seen.samples, seen.now, seen.counts, key)
+
+  defp last_output(name, _servers, _seen) do
+    case Slither.Metrics.Series.get(:pipe_last_output_timestamp_seconds, {name}) do
+      0 -> nil
+      at -> max(System.system_time(:millisecond) - at, 0)
+    end
+  end
+
+  # For how long outputs have waited of which no sink has taken one.
+  defp held(name, seen) do
+    with {_taken, since} when since != nil <- seen.held[name], do: seen.now - since, else: (_ -> nil)
+  end
+
+  defp edges(runs, servers, stages, name, seen) do
+    outputs = servers |> Enum.flat_map(& &1.outputs) |> Enum.uniq()
+
+    for {from, to} <- drawn_edges(runs, stages, outputs) do
+      stage = Enum.find(stages, &(&1.name == to))
+      output = {:output, name, to}
+      edge = %{from: from, to: to, output: stage == nil}
+
+      cond do
+        stage != nil -> Map.merge(edge, %{rate: stage.rate, spark: stage.spark})
+        to in outputs -> Map.merge(edge, %{rate: rate(output, seen), spark: spark(output, seen)})
+        true -> Map.merge(edge, %{rate: nil, spark: nil})
+      end
+    end
+  end
+
+  defp drawn_edges([%{edges: [_ | _] = edges} | _], _stages, _outputs),
+    do: for({from, to} <- edges, do: {Words.name(from), Words.name(to)})
+
+  # Where nobody has drawn it, a pipe is a line.
+  defp drawn_edges(_runs, stages, outputs) do
+    names = ["in" | Enum.map(stages, & &1.name)]
+    line = Enum.zip(names, tl(names))
+    line ++ for output <- outputs, do: {List.last(names), output}
+  end
+end

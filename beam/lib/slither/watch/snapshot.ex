@@ -1,0 +1,95 @@
+defmodule Slither.Watch.Snapshot do
+  @moduledoc false
+  # Makes a snapshot, as `Slither.Watch.snapshot/0` gives it, of what the modules beside it read.
+  # Called by `Slither.Watch.Server`, in its process.
+
+  alias Slither.Pipe.{Counts, Names}
+  alias Slither.Watch.{Counters, Flows, Pools, Samples, Stores, Troubles, Verdict, Words}
+
+  # ms within which items count as flowing: longer while something is at work, whose next results
+  # are still to come.
+  @busy 10_000
+  @quiet 3_000
+
+  @typedoc """
+  Since when long-running pipes have had outputs that no sink has taken, nil where they have none,
+  with how many they had taken then.
+  """
+  @type held :: %{optional(Words.t()) => {taken :: integer, since :: integer | nil}}
+
+  @doc "Notes what the sinks of long-running pipes have taken."
+  @spec held(held, integer) :: held
+  def held(held, now) do
+    counts = for {_name, counts} <- Names.running(), do: counts
+
+    for {pipe, counts} <- Enum.group_by(counts, &Words.name(&1.pipe)), into: %{} do
+      taken = Enum.sum(for one <- counts, {_output, n} <- Counts.outputs(one), do: n)
+      some? = Enum.any?(counts, &(Counts.get(&1, :delivering) > 0))
+
+      case held do
+        %{^pipe => {^taken, since}} when some? and since != nil -> {pipe, {taken, since}}
+        _moved_or_new -> {pipe, {taken, if(some?, do: now)}}
+      end
+    end
+  end
+
+  @doc "Makes one, with what the server knows of before."
+  @spec make(%{began: integer, samples: Samples.t(), held: held}) :: map
+  def make(%{began: began, samples: samples, held: held}) do
+    now = System.monotonic_time(:millisecond)
+    counts = Counters.read()
+    seen = %{samples: samples, counts: counts, now: now, held: held(held, now)}
+    {pools, sessions} = Pools.all()
+    failures = Troubles.failures(counts, now)
+    {pipes, stages} = Flows.all(Map.put(seen, :last_failed, Troubles.last_failed(failures)))
+
+    snapshot = %{
+      version: Words.name(Application.spec(:slither, :vsn) |> to_string()),
+      name: program(),
+      os_pid: System.pid() |> String.to_integer(),
+      otp: System.otp_release(),
+      at: System.system_time(:millisecond),
+      uptime: now - began,
+      totals: totals(seen, pools, pipes ++ [%{stages: stages}]),
+      pipes: pipes,
+      stages: stages,
+      pools: pools,
+      failures: failures,
+      stores: Stores.all(samples, now, counts),
+      sessions: sessions,
+      checkpoints: Stores.checkpoints(),
+      events: Troubles.events()
+    }
+
+    Map.put(snapshot, :verdict, Verdict.of(snapshot))
+  end
+
+  defp totals(seen, pools, flows) do
+    busy = Enum.sum(Enum.map(pools, & &1.busy))
+    waits = for %{oldest_wait: wait} when wait != nil <- pools, do: wait
+    stages = Enum.flat_map(flows, & &1.stages)
+    inside? = Enum.any?(stages, &(&1.queued + &1.running + &1.retrying > 0))
+    window = if busy > 0 or waits != [] or inside?, do: @busy, else: @quiet
+    grown = fn key -> elem(grown(seen, key, 30_000), 0) end
+    items = grown.(:items)
+
+    %{
+      rate: Samples.rate(seen.samples, seen.now, seen.counts, :items, window),
+      oldest_wait: Enum.max(waits, fn -> nil end),
+      workers: Enum.sum(Enum.map(pools, & &1.ready)),
+      busy: busy,
+      failed_share: if(items > 0, do: Float.round(min(grown.(:errors) / items, 1.0), 5), else: 0)
+    }
+  end
+
+  defp grown(%{samples: samples, now: now, counts: counts}, key, window),
+    do: Samples.grown(samples, now, counts, key, window)
+
+  # What the program is called: that of a release, or else of the folder that it runs in.
+  defp program do
+    System.get_env("RELEASE_NAME") || Path.basename(File.cwd!())
+  rescue
+    # The folder is gone.
+    File.Error -> "slither"
+  end
+end
