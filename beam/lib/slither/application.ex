@@ -36,6 +36,8 @@ defmodule Slither.Application do
         part(:gathers, :one_for_one, gathers())
       ]),
       part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor]),
+      # Who only looks, whose end costs nobody anything.
+      part(Slither.Watch, :one_for_one, [Slither.Watch.Server]),
       part(:dashboard, :one_for_one, dashboard())
     ]
 

@@ -35,7 +35,7 @@ defmodule Slither.Run.QuietTest do
 
   describe "Counts" do
     test "what has not ended is inside, and lost with who held it" do
-      counts = Counts.new([:a, :default])
+      counts = Counts.new(%Slither.Pipe.Definition{name: :p, outputs: [:a, :default]})
       Counts.add(counts, :in, 5)
       Counts.add(counts, :expanded, 2)
       Counts.reached(counts, :a, :out)

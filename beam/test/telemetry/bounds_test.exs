@@ -6,7 +6,9 @@ defmodule Slither.Telemetry.BoundsTest do
   alias Slither.Telemetry.{Failures, Happenings}
 
   test "the two hundred groups are kept that failed last" do
-    for n <- 1..250, do: Failures.note({:bounds, "stage #{n}"}, %Error{reason: :timeout, message: ""})
+    for n <- 1..250,
+        do: Failures.note({:bounds, "stage #{n}"}, %Error{reason: :timeout, message: ""})
+
     assert length(Failures.all()) <= 200
     kept = for %{pipe: :bounds, stage: stage} <- Failures.all(), do: stage
     assert "stage 250" in kept

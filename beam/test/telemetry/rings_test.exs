@@ -58,7 +58,13 @@ defmodule Slither.Telemetry.RingsTest do
 
     test "of handlers on BEAM are told by their exception" do
       pipe = unique(:failing)
-      error = %PipeError{pipe: pipe, reason: :handler_raised, cause: %KeyError{key: :a, term: %{}}}
+
+      error = %PipeError{
+        pipe: pipe,
+        reason: :handler_raised,
+        cause: %KeyError{key: :a, term: %{}}
+      }
+
       Failures.note({pipe, :split}, error)
 
       assert [%{exception: "KeyError", reason: :handler_raised, message: message}] = groups(pipe)
@@ -69,7 +75,10 @@ defmodule Slither.Telemetry.RingsTest do
       pipe = unique(:failing)
       details = %{stack: "Thread main\n  score.py:3 in spin", capture: "failures/a b.slither"}
       Failures.note({pipe, :score}, %Error{reason: :timeout, message: "late", details: details})
-      assert [%{reason: :timeout, exception: nil, traceback: "Thread" <> _} = group] = groups(pipe)
+
+      assert [%{reason: :timeout, exception: nil, traceback: "Thread" <> _} = group] =
+               groups(pipe)
+
       assert group.replay == "python -m slither.replay 'failures/a b.slither'"
     end
 

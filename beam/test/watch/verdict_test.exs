@@ -7,7 +7,7 @@ defmodule Slither.Watch.VerdictTest do
 
   @at 1_800_000_000_000
 
-  defp snapshot(parts \\ []) do
+  defp snapshot(parts) do
     totals = %{rate: 0, oldest_wait: nil, workers: 0, busy: 0, failed_share: 0}
     empty = %{at: @at, totals: totals, pipes: [], stages: [], pools: [], failures: [], events: []}
     Map.merge(empty, Map.new(parts))
@@ -34,7 +34,7 @@ defmodule Slither.Watch.VerdictTest do
   defp busy(call, since, place \\ []),
     do: %{status: "ready", runs: Map.merge(%{call: call, since: since}, Map.new(place))}
 
-  defp stage(name, facts \\ []),
+  defp stage(name, facts),
     do: Map.merge(%{name: name, running: 0, p95: nil, failed_share: 0}, Map.new(facts))
 
   defp pipe(name, facts) do
@@ -198,7 +198,7 @@ defmodule Slither.Watch.VerdictTest do
     end
 
     test "for a sink" do
-      blocked = pipe("score", delivering: 5, blocked: 2, last_output: 6_000)
+      blocked = pipe("score", delivering: 5, blocked: 2, held: 6_000)
 
       assert told(pipes: [blocked]) ==
                %{
@@ -209,8 +209,8 @@ defmodule Slither.Watch.VerdictTest do
                  exit: 1
                }
 
-      assert %{state: "idle"} = told(pipes: [%{blocked | last_output: 900}])
-      assert %{state: "idle"} = told(pipes: [%{blocked | delivering: 0}])
+      assert %{state: "idle"} = told(pipes: [%{blocked | held: 900}])
+      assert %{state: "idle"} = told(pipes: [%{blocked | held: nil}])
     end
 
     test "for a pool that is not there" do

@@ -79,7 +79,7 @@ defmodule Slither.Pipe.Instance do
          {:ok, checked} <- Options.validate(options, @options, @where),
          :ok <- sinks(checked[:sinks], definition),
          :ok <- Run.check(definition, checked) do
-      counts = Counts.new(definition.outputs)
+      counts = Counts.new(definition)
       Counts.put(counts, :capacity, checked[:max_waiting])
 
       own = [name: name(pipe, checked), definition: definition, counts: counts]

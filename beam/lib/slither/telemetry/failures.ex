@@ -136,7 +136,8 @@ defmodule Slither.Telemetry.Failures do
     do: {reason, copy(type), frame(traceback)}
 
   defp key(%module{reason: reason} = error) when is_atom(reason),
-    do: {reason, if(module in [Error, DispatchError, PipeError], do: nil, else: class(error)), nil}
+    do:
+      {reason, if(module in [Error, DispatchError, PipeError], do: nil, else: class(error)), nil}
 
   defp key(error) when is_exception(error), do: {:handler_raised, class(error), nil}
   defp key(_other), do: {:handler_error, nil, nil}

@@ -15,7 +15,11 @@ defmodule Slither.Watch.Asked do
       end
 
     until = System.monotonic_time(:millisecond) + timeout
-    for {name, pid, monitor} <- asked, {:ok, answer} <- [await(pid, monitor, until)], into: %{}, do: {name, answer}
+
+    for {name, pid, monitor} <- asked,
+        {:ok, answer} <- [await(pid, monitor, until)],
+        into: %{},
+        do: {name, answer}
   end
 
   defp await(pid, monitor, until) do

@@ -4,6 +4,7 @@ defmodule Slither.Watch.Flows do
   # of the counters, and of what long-running pipes say of themselves. Called by
   # `Slither.Watch.Server`, in its process.
 
+  alias Slither.Metrics.{Runs, Series}
   alias Slither.Pipe
   alias Slither.Pipe.{Counts, Names}
   alias Slither.Watch.{Asked, Counters, Samples, Words}
@@ -19,8 +20,7 @@ defmodule Slither.Watch.Flows do
   @spec all(map) :: {pipes :: [map], stages :: [map]}
   def all(seen) do
     seen = Map.put(seen, :handlers, Counters.handlers())
-    runs = Slither.Metrics.Runs.all()
-    {plain, piped} = Enum.split_with(runs, &(&1.kind == :dispatch))
+    {plain, piped} = Enum.split_with(runs(), &(&1.kind == :dispatch))
     servers = servers()
     {known, others} = seen.counts |> Counters.places() |> Enum.split_with(&(elem(&1, 0) != nil))
 
@@ -42,6 +42,14 @@ defmodule Slither.Watch.Flows do
 
   defp pipe_of({pipe, _stage}), do: pipe
   defp pipe_of(%{pipe: pipe}), do: Words.name(pipe)
+
+  # Runs that are open, each stage with how many items are where in it.
+  defp runs do
+    for %{facts: facts, inside: inside} <- Runs.all() do
+      stages = for {stage, where} <- Enum.zip(facts.stages, inside), do: Map.merge(stage, where)
+      %{facts | stages: stages}
+    end
+  end
 
   ## Long-running pipes
 
@@ -110,35 +118,36 @@ defmodule Slither.Watch.Flows do
   # The stages as they are drawn: as an open run has them, or as a server says, or as were counted.
   defp drawn([run | _] = runs, _servers, _known) do
     for stage <- run.stages do
-      inside = for one <- runs, where = one.inside[stage.name], where != nil, do: where
-      where = Enum.reduce(inside, @nowhere, &Map.merge(&1, &2, fn _place, a, b -> a + b end))
-      %{stage | name: Words.name(stage.name)} |> Map.take([:name, :type, :pool, :bound]) |> Map.merge(where)
+      same = for one <- runs, other <- one.stages, other.name == stage.name, do: other
+      drawn(%{stage | name: Words.name(stage.name)}, same)
     end
   end
 
   defp drawn([], [%{stages: [_ | _] = stages} | _], _known), do: stages
   defp drawn([], _servers, known), do: for({_pipe, stage} <- known, do: %{name: stage})
 
+  # A stage with what is inside of it in all runs that have it.
+  defp drawn(stage, same) do
+    where =
+      for {place, none} <- @nowhere, do: {place, Enum.sum(Enum.map(same, &(&1[place] || none)))}
+
+    stage |> Map.take([:name, :type, :pool, :bound]) |> Map.merge(Map.new(where))
+  end
+
   ## Stages
 
   defp stages(seen, plain, counted) do
     inside =
-      for %{stages: [stage]} = run <- plain, reduce: %{} do
-        inside ->
-          where = Map.merge(@nowhere, run.inside[stage.name] || %{})
-          drawn = stage |> Map.take([:type, :pool, :bound]) |> Map.merge(where)
-          Map.update(inside, Words.name(stage.name), drawn, &add(&1, where))
-      end
+      for {name, [stage | _] = same} <-
+            plain |> Enum.flat_map(& &1.stages) |> Enum.group_by(&Words.name(&1.name)),
+          into: %{},
+          do: {name, drawn(stage, same)}
 
     for name <- Enum.sort(Enum.uniq(Map.keys(inside) ++ counted)),
         name not in [nil, ""],
         stage = inside |> Map.get(name, %{}) |> Map.put(:name, name) |> stage({nil, name}, seen),
         is_map_key(inside, name) or lately?(stage),
         do: stage
-  end
-
-  defp add(stage, where) do
-    Map.merge(stage, where, fn place, a, b -> if is_map_key(@nowhere, place), do: a + b, else: a end)
   end
 
   defp stage(drawn, place, seen) do
@@ -194,7 +203,8 @@ defmodule Slither.Watch.Flows do
   defp first_rate([stage | _]), do: stage.rate
   defp first_rate([]), do: 0
 
-  defp out_rate(_name, [], stages, _seen), do: if(stages == [], do: 0, else: List.last(stages).rate)
+  defp out_rate(_name, [], stages, _seen),
+    do: if(stages == [], do: 0, else: List.last(stages).rate)
 
   defp out_rate(name, servers, _stages, seen) do
     outputs = servers |> Enum.flat_map(& &1.outputs) |> Enum.uniq()
@@ -205,7 +215,7 @@ defmodule Slither.Watch.Flows do
   defp spark(key, seen), do: Samples.spark(seen.samples, seen.now, seen.counts, key)
 
   defp last_output(name, _servers, _seen) do
-    case Slither.Metrics.Series.get(:pipe_last_output_timestamp_seconds, {name}) do
+    case Series.get(:pipe_last_output_timestamp_seconds, {name}) do
       0 -> nil
       at -> max(System.system_time(:millisecond) - at, 0)
     end
@@ -213,7 +223,9 @@ defmodule Slither.Watch.Flows do
 
   # For how long outputs have waited of which no sink has taken one.
   defp held(name, seen) do
-    with {_taken, since} when since != nil <- seen.held[name], do: seen.now - since, else: (_ -> nil)
+    with {_taken, since} when since != nil <- seen.held[name],
+         do: seen.now - since,
+         else: (_ -> nil)
   end
 
   defp edges(runs, servers, stages, name, seen) do

@@ -27,7 +27,6 @@ defmodule Slither.Watch.Server do
 
   @impl true
   def init(nil) do
-    Slither.Watch.label()
     {:ok, sample(%__MODULE__{began: now()})}
   end
 

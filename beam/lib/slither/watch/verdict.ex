@@ -153,17 +153,15 @@ defmodule Slither.Watch.Verdict do
   end
 
   defp find(snapshot, :blocked) do
-    for %{delivering: delivering, last_output: last} = pipe
-        when is_integer(delivering) and delivering > 0 and last != nil and last >= @blocked <-
-          snapshot.pipes do
+    for %{held: held} = pipe when held != nil and held >= @blocked <- snapshot.pipes do
       pushes =
         if pipe.blocked > 0, do: "; #{Words.count(pipe.blocked, "caller")} wait to push", else: ""
 
       text =
-        "pipe #{pipe.name} is held up by its sink: #{Words.count(delivering, "item")} to be " <>
-          "taken, none taken for #{Words.time(last)}#{pushes}"
+        "pipe #{pipe.name} is held up by its sink: #{Words.count(pipe.delivering, "item")} to be " <>
+          "taken, none taken for #{Words.time(held)}#{pushes}"
 
-      %{text: text, pipe: pipe.name, since: last}
+      %{text: text, pipe: pipe.name, since: held}
     end
   end
 
