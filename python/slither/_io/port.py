@@ -165,10 +165,22 @@ class Port:
         over the limit, and OSError when the other side is gone.
         """
         size = len(message[0]) if len(message) == 1 else sum(map(len, message))
+        self._write(size, (self._headed(size), *message))
+        return size
+
+    def write_two(self, first: bytes, *message: bytes | memoryview) -> None:
+        """Send two messages at once, the second one given as to :meth:`write`, or neither."""
+        size = sum(map(len, message))
+        pieces = (self._headed(len(first)), first, self._headed(size), *message)
+        self._write(len(first) + size, pieces)
+
+    def _headed(self, size: int) -> bytes:
         if not 0 < size <= self.max_frame or size > self._longest:
             limit = min(self.max_frame, self._longest)
             raise ProtocolError(f"a message of {size} bytes; the limits are 1 and {limit}")
-        pieces = (self._header.pack(size), *message)
+        return self._header.pack(size)
+
+    def _write(self, size: int, pieces: tuple[bytes | memoryview, ...]) -> None:
         with self._lock:
             if self._closed or self._torn:
                 raise BrokenPipeError("the port is closed")
@@ -185,7 +197,6 @@ class Port:
                 self._send_pieces(list(pieces))
             self._torn = False
             self._writer = 0
-        return size
 
     def close(self) -> None:
         """Close both descriptors; a second call does nothing."""

@@ -13,7 +13,7 @@ from slither._types import Payload
 from slither._wire.codec import decode, encode
 from slither._wire.frames import Answer
 from slither._words import said
-from slither._worker import current
+from slither._worker import counting, current
 
 if TYPE_CHECKING:
     from slither._worker.ports import Connection
@@ -30,7 +30,8 @@ class FakeBeam:
 
     ``asked`` lists the view calls, ``reported`` the progress, ``logged`` what was logged, and
     ``held`` the runs that got state from :func:`slither.worker.session`; ``cancelled`` is what
-    :func:`slither.worker.cancelled` says.
+    :func:`slither.worker.cancelled` says. ``metrics`` is what was counted with
+    :mod:`slither.metrics`, as its ``read()`` gives it.
 
     >>> from slither import store, views
     >>> with FakeBeam(views={"double": lambda n: 2 * n}, tables={"features": {"a": 1}}) as beam:
@@ -53,16 +54,24 @@ class FakeBeam:
         self.logged: list[tuple[str, str]] = []
         self.cancelled = False
         self._before: Connection | None = None
+        self._book = counting.Book()
 
     def __enter__(self) -> FakeBeam:
         """Take BEAM's place."""
         self._before = current.link
         current.link = self
+        self._book, counting.book = counting.book, self._book
         return self
 
     def __exit__(self, *_error: object) -> None:
         """Give the place back."""
         current.link = self._before
+        self._book, counting.book = counting.book, self._book
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What was counted while it was entered."""
+        return counting.shown(counting.book if current.link is self else self._book)
 
     ## What a worker's connection offers
 

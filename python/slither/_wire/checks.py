@@ -17,6 +17,8 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TEXTS = ("levelname", "pathname", "funcName", "processName", "threadName", "taskName")
 COUNTS = ("levelno", "lineno", "process", "thread")
 LONG_TEXTS = ("exc_text", "stack_info")
+METRICS = frozenset({"counter", "gauge", "histogram", "refused"})
+"""The kinds of rows in a frame of metrics."""
 RECORD_NAMES = (*TEXTS, *COUNTS, *LONG_TEXTS, "created")
 """The attributes of a log record that a frame tells of, the program's own aside."""
 
@@ -159,6 +161,45 @@ def _is_facts(value: object) -> bool:
     )
 
 
+def _is_metrics(value: object) -> bool:
+    return type(value) is list and all(map(_is_row, value))
+
+
+def _is_row(row: object) -> bool:
+    if type(row) is not list or len(row) != 6:
+        return False
+    kind, name, text, labels, bounds, series = row
+    return (
+        _is_str(kind)
+        and kind in METRICS
+        and (_is_str(name) and _is_str(text) and are_strs(labels))
+        and (type(bounds) is list and all(map(_is_finite, bounds)))
+        and type(series) is list
+        and all(_is_series(kind, one, len(labels), len(bounds)) for one in series)
+    )
+
+
+def _is_series(kind: object, series: object, labels: int, bounds: int) -> bool:
+    if type(series) is not list or len(series) != 2:
+        return False
+    values, value = series
+    if not are_strs(values) or len(values) != labels:
+        return False
+    if kind == "gauge":
+        return type(value) in (int, float)
+    if kind != "histogram":
+        return _is_finite(value) and value >= 0
+    if type(value) is not list or len(value) != 2:
+        return False
+    counts, total = value
+    fits = type(counts) is list and len(counts) == bounds + 1
+    return fits and all(map(is_count, counts)) and _is_finite(total)
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
 def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(is_count, value))
 
@@ -192,6 +233,7 @@ List = Annotated[list[Payload], of("list", list)]
 Map = Annotated[_Map, of("map", dict)]
 MaybeCount = Annotated[int | None, either(_COUNT, "int of 0 or more, or nil")]
 MaybeError = Annotated[_Map | None, either(_ERROR, "error, or nil")]
+Metrics = Annotated[list[list[Payload]], Rule("list of metrics", _is_metrics)]
 MaybeStr = Annotated[str | None, either(_STR, "str, or nil")]
 Str = Annotated[str, _STR]
 Target = Annotated[list[str], Rule("target", is_target)]

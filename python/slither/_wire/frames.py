@@ -1,7 +1,7 @@
 """Every frame of the protocol as a record, and the strict parser of what comes.
 
 Pure: a worker, a program and tests parse with it in whatever thread reads, and
-:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 19 go between a worker and BEAM;
+:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 20 go between a worker and BEAM;
 between a program and BEAM go those of 32 and more, and some of the others. The annotation of a
 field is its check; ``protocol/PROTOCOL.md`` says who sends which frame, and when.
 """
@@ -16,7 +16,7 @@ from slither._wire.codec import PLAIN, Codec, decode_frame
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
-SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION = range(15, 20)
+SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION, METRICS = range(15, 21)
 START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL = range(32, 41)
 
 Frame: TypeAlias = tuple[Payload, ...]
@@ -173,6 +173,13 @@ class Session(NamedTuple):
     run: c.Str
 
 
+class Metrics(NamedTuple):
+    """What handlers have counted since that was last told."""
+
+    call: c.Count
+    rows: c.Metrics
+
+
 class Start(NamedTuple):
     """Begin a run of a kind."""
 
@@ -264,6 +271,7 @@ RECORDS: dict[int, type[Frame]] = {
     CANCEL: Cancel,
     TABLE_CALL: TableCall,
     SESSION: Session,
+    METRICS: Metrics,
     START: Start,
     FEED: Feed,
     MORE: More,

@@ -117,10 +117,31 @@ class Link:
         if self._cancelled:
             self._cancelled = {other for other in self._cancelled if other > call}
 
-    def send(self, pieces: Pieces) -> None:
-        """Send one frame."""
+    def send(self, pieces: Pieces, call: int | None = None) -> None:
+        """Send a frame, of the ``call`` that runs or has run, and before it what was counted."""
         self._questions.send_later()
-        self._port.write(*pieces)
+        counted = self._counted(call)
+        if counted is None:
+            self._port.write(*pieces)
+            return
+        try:
+            self._port.write_two(counted, *pieces)
+        except ProtocolError:
+            # The answer is too long; another is sent in its place.
+            self._port.write(counted)
+            raise
+
+    def send_counted(self) -> None:
+        """Send what handlers have counted since the last answer."""
+        if (counted := self._counted(0)) is not None:
+            self._port.write(counted)
+
+    def _counted(self, call: int | None) -> bytes | None:
+        if current.counted is None or current.link is not self:
+            return None
+        counted = current.counted(current.running_id() if call is None else call)
+        # Counts are lost where frames may only be so short, rather than an answer.
+        return None if counted is None or len(counted) > self._port.max_frame else counted
 
     ## For the call that runs
 

@@ -60,6 +60,9 @@ sealed: set[int] = set()
 """The calls that have something in their items which nobody has opened or made yet."""
 link: Connection | None = None
 """BEAM, or what stands for it; None outside workers."""
+counted: Callable[[int], bytes | None] | None = None
+"""What gives a frame of what handlers have counted, by the id of a call, or None where nothing
+has changed. It is None itself where they count nothing."""
 running: Call | None = None
 """The call that runs, whichever thread asks: for what a thread does not say of itself."""
 _main_thread = threading.main_thread().ident

@@ -159,9 +159,10 @@ class Runtime:
             current.running = None
         self._link.forget(call.id)
         try:
-            self._link.send(answer)
+            self._link.send(answer, call.id)
         except ProtocolError as error:
-            self._link.send((build.error(call.id, describe("too_large", str(error))),))
+            fault = describe("too_large", str(error))
+            self._link.send((build.error(call.id, fault),), call.id)
         # The marker is cleared only after the answer is sent, so that a worker that dies as it
         # sends still counts as having run this call.
         self._marker.set(0)
@@ -183,6 +184,8 @@ class Runtime:
                 logging.getLogger("slither").exception("a stop hook failed")
         self._flush()
         self._link.reports.tell_dropped(without_credit=True)
+        with contextlib.suppress(OSError, ProtocolError):
+            self._link.send_counted()
         _exit_soon(0)
 
     def _leave_to_parent(self) -> None:

@@ -172,6 +172,10 @@ defmodule Slither.Metrics.Definitions do
       counter(:metrics_refused_total, [:metric], """
       What was not counted, as its metric has too many series already.
       """),
+      counter(:handler_metrics_refused_total, [:pool, :reason], """
+      Values of handlers' own metrics that were not taken: the pool has too many series, or the name \
+      is of another type elsewhere.
+      """),
       scraped(:build_info, [:version, :elixir, :otp], """
       1; its labels say what runs.
       """)

@@ -3,7 +3,7 @@ defmodule Slither.Protocol.Frame do
   # The frames of `protocol/PROTOCOL.md`, each a tuple `{name, field, …}`. One table drives encoding,
   # decoding and the checks. Whatever process writes to a transport or reads from it calls this. Pure.
 
-  alias Slither.Protocol.{Block, Decoder, Encoded, Encoder, Facts, Raised, Splitter}
+  alias Slither.Protocol.{Block, Counted, Decoder, Encoded, Encoder, Facts, Raised, Splitter}
 
   @version 2
   @max_frame 268_435_456
@@ -30,6 +30,7 @@ defmodule Slither.Protocol.Frame do
     {17, :cancel, [:int]},
     {18, :table_call, [:int, :int, :string, :string, :list]},
     {19, :session, [:int, :string]},
+    {20, :metrics, [:int, :counts]},
     # Between BEAM and a driver: a Python program that has started it.
     {32, :start, [:int, :string, :map]},
     {33, :feed, [:int, :int, :int, :bytes]},
@@ -253,6 +254,8 @@ defmodule Slither.Protocol.Frame do
 
   defp type?(:facts, value), do: plain_map?(value) and Facts.valid?(value)
 
+  defp type?(:counts, value), do: Counted.valid?(value)
+
   defp type?(:timing, [_, _, _] = value), do: Enum.all?(value, &type?(:int, &1))
   defp type?(:timing, _value), do: false
 
@@ -273,6 +276,7 @@ defmodule Slither.Protocol.Frame do
   defp describe(:facts), do: "a map of what is known of a log record"
   defp describe(:mode), do: "0 or 1"
   defp describe(:level), do: "one of #{Enum.join(@levels, ", ")}"
+  defp describe(:counts), do: "a list of metrics"
   defp describe(:timing), do: "a list of three integers"
   defp describe(type), do: "a #{type}"
 end

@@ -8,6 +8,7 @@ defmodule Slither.Python.Worker.Ending do
   require Logger
 
   alias Slither.Error
+  alias Slither.Metrics.Handlers
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
@@ -23,6 +24,7 @@ defmodule Slither.Python.Worker.Ending do
     error = account(state, state.life.reason || ended(state, status), executing)
     log(state, error, executing)
     state = Busy.over(state)
+    Handlers.forget()
 
     # The scheduler hears of the end before the lanes do. A lane's answer makes its holder return
     # the lease, and the scheduler must not grant that lane again.
@@ -43,6 +45,7 @@ defmodule Slither.Python.Worker.Ending do
   @spec left(State.t()) :: term
   def left(state) do
     if state.life.phase != :down do
+      Handlers.forget()
       Marker.close(state.marker)
       StackMemory.close(state.stacks)
       if state.calls.stall, do: Board.go_on(state.settings.board)

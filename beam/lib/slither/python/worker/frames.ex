@@ -7,6 +7,7 @@ defmodule Slither.Python.Worker.Frames do
 
   require Logger
 
+  alias Slither.Metrics.Handlers
   alias Slither.Protocol.Frame
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Voice}
@@ -26,7 +27,8 @@ defmodule Slither.Python.Worker.Frames do
     case Frame.peek(body) do
       # A process that is being killed may have answered
       # a call before. The owner ignores the rest.
-      {name, _id} when state.life.phase == :killed and name not in [:result, :error, :part] ->
+      {name, _id}
+      when state.life.phase == :killed and name not in [:result, :error, :part, :metrics] ->
         state
 
       {name, id} when name in [:result, :error] ->
@@ -34,6 +36,9 @@ defmodule Slither.Python.Worker.Frames do
 
       {:part, id} ->
         part(state, id, body)
+
+      {:metrics, _call} ->
+        metrics(state, body)
 
       {:view_call, id} ->
         asked(state, view(state, id, body))
@@ -84,6 +89,18 @@ defmodule Slither.Python.Worker.Frames do
       part ->
         Lane.part(lane(state, id), id, body)
         calls(state, part)
+    end
+  end
+
+  # They come before an answer, and whoever has that is to find them counted.
+  defp metrics(state, body) do
+    case Frame.decode(body) do
+      {:ok, {:metrics, _call, rows}} ->
+        Handlers.take(state.settings.name, state.slot, rows)
+        state
+
+      {:error, why} ->
+        broken(state, why)
     end
   end
 
