@@ -40,7 +40,10 @@ defmodule Slither.Metrics.Handlers do
 
   @doc "Adds what a worker tells, in the process of its owner. What can't be taken is counted."
   @spec take(term, non_neg_integer, [list]) :: :ok
-  def take(pool, worker, rows), do: Enum.each(rows, &row(&1, "#{pool}", worker))
+  def take(pool, worker, rows) do
+    [{_label, pool}] = Series.texts(%{labels: [:pool]}, {pool})
+    Enum.each(rows, &row(&1, pool, worker))
+  end
 
   @doc "The worker of this process has ended: its gauges go."
   @spec forget() :: :ok
@@ -55,7 +58,7 @@ defmodule Slither.Metrics.Handlers do
     definitions =
       for {{:definition, name}, kind, help, bounds} <- rows, do: {name, kind, help, bounds}
 
-    sums = for {{:sum, key}, whole, part} <- rows, into: %{}, do: {key, whole + part}
+    sums = for {{:sum, key}, whole, part} <- rows, into: %{}, do: {key, number(whole, part)}
     series = Enum.group_by(rows, &name/1)
 
     for {name, kind, help, bounds} <- definitions,
@@ -69,7 +72,7 @@ defmodule Slither.Metrics.Handlers do
   defp name(_other), do: nil
 
   defp series({{:counter, name, pool, labels, values}, whole, part}, kind, help, _bounds, _sums),
-    do: shown(name, kind, help, labels(pool, labels, values), %{value: whole + part})
+    do: shown(name, kind, help, labels(pool, labels, values), %{value: number(whole, part)})
 
   defp series(
          {{:gauge, name, pool, labels, values, worker}, value, _},
@@ -89,6 +92,8 @@ defmodule Slither.Metrics.Handlers do
     shown(name, kind, help, labels(pool, labels, values), facts)
   end
 
+  defp number(whole, part), do: if(part == 0.0, do: whole, else: whole + part)
+
   defp labels(pool, labels, values), do: [{"pool", pool} | Enum.zip(labels, values)]
 
   defp shown(name, type, help, labels, facts),
@@ -102,10 +107,13 @@ defmodule Slither.Metrics.Handlers do
   defp row([kind, name, help, labels, bounds, series], pool, worker) do
     kind = kind(kind)
 
-    if defined?(name, kind, help, bounds),
-      do:
-        for([values, value] <- series, do: add(kind, {name, pool, labels, values}, value, worker)),
-      else: refuse(pool, :type, length(series))
+    case define(name, kind, help, bounds, pool) do
+      :ok ->
+        for [values, value] <- series, do: add(kind, {name, pool, labels, values}, value, worker)
+
+      why ->
+        refuse(pool, why, length(series))
+    end
   end
 
   defp kind("counter"), do: :counter
@@ -113,19 +121,24 @@ defmodule Slither.Metrics.Handlers do
   defp kind("histogram"), do: :histogram
 
   # The first worker that tells of a name says what it is: in what is shown, it has one type.
-  defp defined?("slither_" <> _name, _kind, _help, _bounds), do: false
+  defp define("slither_" <> _name, _kind, _help, _bounds, _pool), do: :type
 
-  defp defined?(name, kind, help, bounds) do
+  defp define(name, kind, help, bounds, pool) do
     case :ets.lookup(@table, {:definition, name}) do
       [{_key, ^kind, _help, ^bounds}] ->
-        true
+        :ok
 
       [_another] ->
-        false
+        :type
 
       [] ->
-        :ets.insert_new(@table, {{:definition, name}, kind, help, bounds}) or
-          defined?(name, kind, help, bounds)
+        # Names are not to fill the memory either.
+        if room(pool, 0) < @most do
+          :ets.insert_new(@table, {{:definition, name}, kind, help, bounds})
+          define(name, kind, help, bounds, pool)
+        else
+          :series
+        end
     end
   end
 

@@ -273,7 +273,7 @@ defmodule Slither.Metrics.Series do
     do: %{name: "slither_#{metric}", type: type, help: help, labels: labels}
 
   @doc "The labels of a metric with their values as texts, which are short and valid."
-  @spec texts(Definitions.t(), labels) :: [{atom, String.t()}]
+  @spec texts(%{:labels => [atom], optional(atom) => term}, labels) :: [{atom, String.t()}]
   def texts(%{labels: names}, values),
     do: Enum.zip_with(names, Tuple.to_list(values), &{&1, text(&2)})
 
