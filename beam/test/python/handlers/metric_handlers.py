@@ -44,4 +44,3 @@ def many(items):
     for item in items:
         halves.inc(kind=str(item))
     return items
-
