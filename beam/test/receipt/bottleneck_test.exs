@@ -77,15 +77,28 @@ defmodule Slither.Receipt.BottleneckTest do
   test "of a pipe's stages it is the one that its batches are at for longest, waits among that" do
     stages = [a: [handler: 8], b: [handler: 5, queue: 9], c: [wire: 6]]
     assert %{what: :handler, stage: :b} = Bottleneck.of(pipe(stages))
-    assert Bottleneck.narrowest(for {name, times} <- stages, do: {name, times(times)}) == :b
+    assert Bottleneck.narrowest(pipe(stages).stages, 10 * @second) == :b
+  end
+
+  test "a stage on BEAM is narrow once such stages have the run's own process busy" do
+    stages = fn own ->
+      receipt = pipe(clean: [handler: 1], own: [handler: own], score: [handler: 15, queue: 30])
+
+      for {name, stage} <- receipt.stages,
+          do: {name, if(name == :score, do: stage, else: %{stage | batches: 0})}
+    end
+
+    assert Bottleneck.narrowest(stages.(3), 10 * @second) == :score
+    assert Bottleneck.narrowest(stages.(5), 10 * @second) == :own
   end
 
   test "where nothing was measured there is none" do
     assert Bottleneck.of(%Receipt{}) == nil
     assert Bottleneck.of(one([])) == nil
     assert Bottleneck.sentence(nil) == "bottleneck: nothing was measured"
-    assert Bottleneck.narrowest([]) == nil
-    assert Bottleneck.narrowest(a: times([])) == nil
+    assert Bottleneck.narrowest([], @second) == nil
+    assert Bottleneck.narrowest(pipe(a: []).stages, @second) == nil
+    assert Bottleneck.narrowest(pipe(a: [handler: 1]).stages, 10 * @second) == nil
   end
 
   describe "the table" do

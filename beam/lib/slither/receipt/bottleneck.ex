@@ -3,14 +3,17 @@ defmodule Slither.Receipt.Bottleneck do
   # What holds a run up, by where its time went. The one rule of it, for receipts in both languages and
   # for whoever looks at a run that goes on. Pure; it takes receipts, or plain maps that have as much.
   #
-  # The narrowest stage is the one that its batches are at for longest, waits for its workers among
-  # that. What its calls take most of says what to do. If all stages together have next to nothing to
-  # do, none of them is narrow.
+  # Stages on BEAM run in the run's own process, one after another: where they take most of the run's
+  # time, the longest of them is the narrowest stage. Else it is the one that its batches are at for
+  # longest, waits for its workers among that. What its calls take most of says what to do. If all
+  # stages together have next to nothing to do, none of them is narrow.
 
   alias Slither.Receipt.Words
 
-  # Calls that go on at once, on average, below which nothing but the input can hold a run up.
+  # Calls that go on at once, on average, below which nothing but the input can hold a run up; and the
+  # share of a run's time that its own process may spend on handlers before these hold it up.
   @idle 0.5
+  @own 0.5
 
   @enforce_keys [:what, :share]
   defstruct [:what, :share, :stage, :waits, beam?: false]
@@ -48,17 +51,21 @@ defmodule Slither.Receipt.Bottleneck do
     cond do
       duration <= 0 or working <= 0 -> nil
       working + waiting < @idle * duration -> %__MODULE__{what: :input, share: working / duration}
-      true -> stages |> Enum.max_by(fn {_name, stage} -> at(stage.times) end) |> stage(duration)
+      true -> stages |> narrow(duration) |> stage(duration)
     end
   end
 
-  @doc "The stage that its batches are at for longest; nil where none is at any."
-  @spec narrowest([{name, times}]) :: name | nil when name: term
-  def narrowest(stages) do
-    case Enum.max_by(stages, fn {_name, times} -> at(times) end, fn -> nil end) do
-      {name, times} -> if at(times) > 0, do: name
-      nil -> nil
-    end
+  defp narrow(stages, duration) do
+    {own, others} = Enum.split_with(stages, fn {_name, stage} -> stage.batches == 0 end)
+    spent = own |> Enum.map(fn {_name, stage} -> work(stage.times) end) |> Enum.sum()
+    stages = if others == [] or spent >= @own * duration, do: own, else: others
+    Enum.max_by(stages, fn {_name, stage} -> at(stage.times) end)
+  end
+
+  @doc "The stage that holds a run up; nil where it is the input, or nothing was measured."
+  @spec narrowest([{name, map}], number) :: name | nil when name: term
+  def narrowest(stages, duration) do
+    with %__MODULE__{stage: name} <- among(stages, duration), do: name
   end
 
   defp stage({name, %{times: times} = stage}, duration) do
