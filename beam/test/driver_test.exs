@@ -110,6 +110,17 @@ defmodule Slither.DriverTest do
     receipt = %Receipt{in: 3, out: 3, duration: second, stages: [{"a", %Receipt{in: 2}}]}
     wire = Done.receipt(receipt)
     assert %{"in" => 3, "duration" => 1_000_000, "stages" => [["a", %{"in" => 2}]]} = wire
+    assert %{"name" => nil, "p50" => nil, "bottleneck" => nil} = wire
+    assert {:ok, _bytes} = Slither.Protocol.pack(wire)
+
+    times = %{receipt.times | handler: 2 * second, queue: 3 * second}
+    stage = %Receipt{in: 2, name: :a, batches: 1, times: times, p50: second, p95: second}
+    wire = Done.receipt(%{receipt | name: :p, stages: [a: stage]})
+    assert %{"name" => "p", "stages" => [["a", %{"p50" => 1_000_000, "name" => "a"}]]} = wire
+
+    assert wire["bottleneck"] ==
+             %{"what" => "handler", "stage" => "a", "share" => 1.0, "waits" => 1.5}
+
     assert {:ok, _bytes} = Slither.Protocol.pack(wire)
   end
 end

@@ -6,6 +6,24 @@ from dataclasses import dataclass, field
 
 from slither._types import Payload
 
+PHASES = ("queue", "encode", "wire", "decode", "handler", "reorder")
+
+# What is narrow, and what to try, by BEAM's word for it.
+_NARROW = {
+    "handler": ("the handler", "a faster function, or more batches at once (max_in_flight=)"),
+    "values": ("encoding and decoding", "less data in each item, or arrays and tables of Arrow"),
+    "wire": ("the way to the worker and back", 'larger batches (batch_size="auto")'),
+    "turn": (
+        "the wait for the turn of a batch",
+        'smaller batches, or ordering="as_completed"',
+    ),
+    "workers": (
+        "the wait for a worker",
+        "more workers or cores: other calls have them, or a session's go one by one",
+    ),
+}
+_MORE_WORKERS = "more workers, up to the cores, or a faster function"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -14,8 +32,14 @@ class Summary:
     ``items`` were taken from the input; ``outputs`` counts what came out, by output (a map's is
     called ``results``); ``skipped`` and ``routed`` were dropped or sent away after an error, and
     ``failed`` reached no end because the run stopped. ``errors`` counts the errors by kind.
-    ``batches``, ``retries`` and ``splits`` count calls; ``seconds`` is the run's time and
-    ``times`` its parts in seconds, summed over batches. ``stages`` holds the same by stage.
+    ``batches``, ``retries`` and ``splits`` count calls; ``seconds`` is the run's time.
+
+    ``times`` are its parts in seconds, summed over batches, and do not overlap: ``queue`` (until
+    a worker was free), ``encode`` and ``decode``, ``wire`` (to the worker and back), ``handler``,
+    and ``reorder`` (until the turn of the batch). Half of the handler's calls took no longer than
+    ``p50`` seconds, and 95 of 100 no longer than ``p95``; None where there were none.
+    ``stages`` holds the same by stage, and ``bottleneck`` says what held the run up. ``name`` is
+    the pipe's, or what was called. A summary prints as a table.
     """
 
     items: int = 0
@@ -30,19 +54,106 @@ class Summary:
     seconds: float = 0.0
     times: dict[str, float] = field(default_factory=dict)
     stages: dict[str, Summary] = field(default_factory=dict)
+    p50: float | None = None
+    p95: float | None = None
+    name: str = ""
+    bottleneck: str = ""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share that each of the times has of all, from 0 to 1."""
+        all_of_it = sum(self.times.values()) or 1.0
+        return {phase: time / all_of_it for phase, time in self.times.items()}
 
     def __str__(self) -> str:
-        """Show the account on a few lines."""
-        lines = [f"{self.items} items in {self.seconds:.2f} s"]
-        for name, count in self.outputs.items():
-            lines.append(f"  {name:<12} {count}")
+        """Show the account as a table, with what held the run up in its last line."""
+        name = f"{self.name}: " if self.name else ""
+        lines = [f"{name}{self.items:,} items in {_time(self.seconds)}"]
+        lines += [f"  {output:<12} {count:,}" for output, count in self.outputs.items()]
         for word in ("skipped", "routed", "failed"):
             if count := getattr(self, word):
-                lines.append(f"  {word:<12} {count}")
-        lines += [f"  error: {kind} {count}" for kind, count in self.errors.items()]
+                lines.append(f"  {word:<12} {count:,}")
+        lines += [f"  error: {kind} {count:,}" for kind, count in self.errors.items()]
         if self.batches:
-            lines.append(f"  {self.batches} calls, {self.retries} retries")
+            lines.append(f"  {self.batches:,} calls, {self.retries:,} retries")
+        if self.times:
+            rows = self.stages or {self.name or "all": self}
+            lines += ["", *_aligned([_HEAD, *(_row(*row) for row in rows.items())])]
+        if self.bottleneck:
+            lines += ["", f"bottleneck: {self.bottleneck}"]
         return "\n".join(lines)
+
+
+_HEAD = ("stage", "items", "failed", "calls", "p50", "p95", *PHASES)
+
+
+def _row(name: str, part: Summary) -> tuple[str, ...]:
+    shares = part.shares
+    return (
+        name,
+        f"{part.items:,}",
+        f"{sum(part.errors.values()):,}",
+        f"{part.batches:,}" if part.batches else "-",
+        _time(part.p50),
+        _time(part.p95),
+        *(_share(shares.get(phase, 0.0)) if shares.get(phase) else "-" for phase in PHASES),
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join(
+            (name.ljust(first), *(cell.rjust(to) for cell, to in zip(cells, others, strict=True)))
+        )
+        for name, *cells in rows
+    ]
+
+
+def _share(share: float) -> str:
+    if 0 < share < 0.01:
+        return "< 1 %"
+    return f"{round(share * 100) if share >= 1 else min(round(share * 100), 99)} %"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds >= 60:
+        minutes, rest = divmod(int(seconds), 60)
+        return (
+            f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        )
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_number(seconds / size)} {unit}"
+    return f"{_number(seconds * 1e6)} µs" if seconds else "0 µs"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def _bottleneck(found: dict[str, Payload] | None) -> str:
+    if found is None:
+        return ""
+    share = _share(found["share"])
+    if found["what"] == "input":
+        hint = "a faster input, or read the results faster"
+        return f"no stage, as a call went on for {share} of the time; try {hint}"
+    what, hint = _NARROW[found["what"]]
+    stage = _shown(found["stage"])
+    where = f"{what} of {stage}" if stage else what
+    waits = ""
+    if found["what"] in ("handler", "values", "wire") and found["waits"] >= 1:
+        waits = f", and batches wait {_number(found['waits'])} times as long for a worker"
+        hint = _MORE_WORKERS if found["what"] == "handler" else hint
+    return f"{where} ({share} of its time){waits}; try {hint}"
+
+
+def _shown(name: str | None) -> str:
+    # What stands for a function that went to the workers by value is none of the user's names.
+    return "" if name is None or name.startswith("slither._") else name
 
 
 def summarize(
@@ -54,6 +165,7 @@ def summarize(
     """Make the summary of a receipt; ``refused`` items never reached BEAM."""
     times = {name: time / 1e6 for name, time in receipt.get("times", {}).items()}
     counts = ("routed", "failed", "batches", "retries", "splits")
+    p50, p95 = (receipt.get(name) for name in ("p50", "p95"))
     return Summary(
         items=receipt.get("in", 0) + refused,
         outputs=dict(outputs),
@@ -66,4 +178,8 @@ def summarize(
             name: summarize(part, {}, part.get("errors", {}))
             for name, part in receipt.get("stages", ())
         },
+        p50=None if p50 is None else p50 / 1e6,
+        p95=None if p95 is None else p95 / 1e6,
+        name=_shown(receipt.get("name")),
+        bottleneck=_bottleneck(receipt.get("bottleneck")),
     )

@@ -136,5 +136,6 @@ defmodule Slither.Receipt.Bottleneck do
   defp hint(%{what: :turn}), do: "smaller batches, or ordering: :as_completed"
 
   defp hint(%{what: :workers}),
-    do: "more workers, or a pool of its own: others use this one, or a session goes one by one"
+    do:
+      "more workers or cores, or a pool of its own: others have them, or a session goes one by one"
 end
