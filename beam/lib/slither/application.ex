@@ -22,6 +22,7 @@ defmodule Slither.Application do
     :ok = Slither.Telemetry.Failures.start_table()
     :ok = Slither.Telemetry.Happenings.start_table()
     :ok = Slither.Metrics.Handlers.start_table()
+    :ok = Slither.Metrics.Runs.start_table()
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 

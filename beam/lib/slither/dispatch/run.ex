@@ -5,16 +5,18 @@ defmodule Slither.Dispatch.Run do
 
   alias Slither.{Context, Error, Item, Receipt}
   alias Slither.Dispatch.Settings
+  alias Slither.Metrics.Runs
   alias Slither.Run.{Account, Batcher, Fill, Flow, Mailbox, Plan, Reader, Source}
   alias Slither.Telemetry.Events
 
-  @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started, :seq]
+  @enforce_keys [:mailbox, :owner, :source, :batcher, :flow, :facts, :receipt?, :started, :seq] ++
+                  [:board]
   defstruct @enforce_keys ++ [:pause, :place, next: 0, account: %Account{}]
 
   @typedoc """
   `next` is the number of the next item, of which `seq` makes its seq; `owner` is the process that
   began the run. While the input is slow, nothing is pulled until `pause`. What becomes of items is
-  counted in `place`.
+  counted in `place`, and what is inside shown on the `board`.
   """
   @type t :: %__MODULE__{
           mailbox: Mailbox.t(),
@@ -26,6 +28,7 @@ defmodule Slither.Dispatch.Run do
           receipt?: boolean,
           started: integer,
           seq: (non_neg_integer -> term),
+          board: Runs.t(),
           pause: integer | nil,
           place: Slither.Metrics.Series.place(),
           next: non_neg_integer,
@@ -52,6 +55,7 @@ defmodule Slither.Dispatch.Run do
         receipt?: options[:receipt],
         started: System.monotonic_time(),
         place: Events.place(plan.metadata),
+        board: Runs.open(seen(plan, options, bounded)),
         # The seqs of many values begin with that of their item.
         seq: if(plan.many, do: &[&1], else: & &1)
       }
@@ -59,6 +63,29 @@ defmodule Slither.Dispatch.Run do
       Events.run_started(:dispatch, run.facts)
       {:ok, run}
     end
+  end
+
+  # What the board of runs has of it: a dispatch is a graph of one stage.
+  defp seen(plan, options, bounded) do
+    %{target: target, run: run, pool: pool} = plan.metadata
+    size = options[:batch_size]
+
+    %{
+      kind: if(bounded, do: :stream, else: :dispatch),
+      run: run,
+      pipe: nil,
+      name: nil,
+      started: System.system_time(:millisecond),
+      stages: [
+        %{
+          name: target || "",
+          type: if(target, do: :python, else: :beam),
+          pool: pool,
+          bound: if(is_integer(size), do: size * plan.max_in_flight)
+        }
+      ],
+      edges: []
+    }
   end
 
   defp context(options) do
@@ -93,9 +120,9 @@ defmodule Slither.Dispatch.Run do
     {chunks, flow} = Flow.take(run.flow)
 
     cond do
-      chunks != [] -> unpack(chunks, results, %{run | flow: Flow.pause(flow)})
+      chunks != [] -> unpack(chunks, results, noted(%{run | flow: Flow.pause(flow)}))
       Flow.idle?(flow) and run.source == :done -> {:done, %{run | flow: flow}}
-      true -> next(await(%{run | flow: flow |> Flow.draw() |> Flow.rest()}), results)
+      true -> next(await(noted(%{run | flow: flow |> Flow.draw() |> Flow.rest()})), results)
     end
   end
 
@@ -106,6 +133,7 @@ defmodule Slither.Dispatch.Run do
     Source.close(run.source)
     Mailbox.close(run.mailbox)
     Events.settled(run.place, failed: run.next - decided(run.account))
+    Runs.close(run.board)
     heard? = Events.run_end_heard?(:dispatch, error)
 
     if heard? or run.receipt? do
@@ -147,7 +175,9 @@ defmodule Slither.Dispatch.Run do
     count = Batcher.want(batcher)
     {entries, next, source} = Source.entries(run.source, count, run.next, run.seq)
     {groups, batcher} = Batcher.add(batcher, entries)
-    {groups, length(entries), %{run | source: source, next: next, batcher: batcher}}
+    count = length(entries)
+    Runs.entered(Runs.place(run.board, 0), count)
+    {groups, count, %{run | source: source, next: next, batcher: batcher}}
   end
 
   defp cut(run) do
@@ -166,13 +196,20 @@ defmodule Slither.Dispatch.Run do
     do: %{run | flow: Enum.reduce(groups, run.flow, &Flow.submit(&2, &1))}
 
   defp await(run) do
-    case Mailbox.await(run.mailbox, patience(run.pause)) do
+    case Mailbox.await(run.mailbox, min(patience(run.pause), Runs.due(run.board))) do
       {:dispatch, message} ->
         %{run | flow: guard(run, fn -> Flow.message(run.flow, message) end)}
 
       :timeout ->
-        %{run | pause: nil}
+        if patience(run.pause) == 0, do: %{run | pause: nil}, else: run
     end
+  end
+
+  # Whoever reads results may wait, too.
+  defp noted(run) do
+    %{batcher: batcher, flow: flow} = run
+    inside = fn -> [Map.put(Flow.where(flow), :waiting, Batcher.inside(batcher))] end
+    %{run | board: Runs.note(run.board, inside)}
   end
 
   defp patience(nil), do: :infinity
@@ -226,6 +263,7 @@ defmodule Slither.Dispatch.Run do
 
   defp out(run, count) do
     Events.settled(run.place, ok: count)
+    Runs.decided(Runs.place(run.board, 0), count)
     %{run | account: Account.add(run.account, :out, count)}
   end
 
@@ -235,6 +273,7 @@ defmodule Slither.Dispatch.Run do
     routed = account.routed - before.routed
     ok = decided(account) - decided(before) - skipped - routed
     Events.settled(run.place, ok: ok, skipped: skipped, routed: routed)
+    Runs.decided(Runs.place(run.board, 0), ok + skipped + routed)
   end
 
   defp decided(account),

@@ -9,12 +9,13 @@ defmodule Slither.Driver.MapRun do
 
   alias Slither.Driver.{Done, MapOutputs, Options, Run}
   alias Slither.{Context, Item}
+  alias Slither.Metrics.Runs
   alias Slither.Protocol.{Block, Encoded, Frame}
   alias Slither.Python.Transport
   alias Slither.Run.{Account, AutoSize, Flow, Mailbox, Plan, Policy}
   alias Slither.Telemetry.Events
 
-  @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started]
+  @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started, :board]
   defstruct @enforce_keys ++ [:place, next: 0, ended: false, out: 0, skipped: 0, told: 1]
 
   @typedoc """
@@ -22,7 +23,7 @@ defmodule Slither.Driver.MapRun do
 
     * `blocks?`: whether a batch goes as one block of bytes; `halt?`: whether a failure ends the
       run; `ordered?`: whether results keep the input's order;
-    * `place`: where what becomes of items is counted;
+    * `place`: where what becomes of items is counted; `board`: where what is inside is shown;
     * `next`: the number that the next item must have; `ended`: whether there is no more input;
     * `out`, `skipped`: how many results and how many failures have gone out; `told`: the size of
       batches that the driver was told of.
@@ -36,6 +37,7 @@ defmodule Slither.Driver.MapRun do
           halt?: boolean,
           ordered?: boolean,
           started: integer,
+          board: Runs.t(),
           place: Slither.Metrics.Series.place(),
           next: non_neg_integer,
           ended: boolean,
@@ -69,12 +71,26 @@ defmodule Slither.Driver.MapRun do
           halt?: plan.policy.action == :halt,
           ordered?: plan.ordering == :preserve,
           place: Events.place(plan.metadata),
+          board: Runs.open(seen(plan)),
           started: started
         })
 
       {:error, error} ->
         Transport.write(port, Done.frame(id, nil, error))
     end
+  end
+
+  # What the board of runs has of it: a map is a graph of one stage. The driver makes its batches.
+  defp seen(%{metadata: %{target: target, run: run, pool: pool}}) do
+    %{
+      kind: :dispatch,
+      run: run,
+      pipe: nil,
+      name: nil,
+      started: System.system_time(:millisecond),
+      stages: [%{name: target || "", type: :python, pool: pool, bound: nil}],
+      edges: []
+    }
   end
 
   defp plan(id, spec) do
@@ -96,7 +112,7 @@ defmodule Slither.Driver.MapRun do
   defp loop(state) do
     {chunks, flow} = Flow.take(state.flow)
 
-    case emit(%{state | flow: Flow.rest(flow)}, chunks) do
+    case emit(noted(%{state | flow: Flow.rest(flow)}), chunks) do
       {:ok, state} ->
         if state.ended and Flow.idle?(state.flow),
           do: finish(state, nil),
@@ -110,8 +126,13 @@ defmodule Slither.Driver.MapRun do
   defp await(state) do
     receive do
       message -> message(message, state)
+    after
+      Runs.due(state.board) -> state
     end
   end
+
+  defp noted(%{flow: flow} = state),
+    do: %{state | board: Runs.note(state.board, fn -> [Flow.where(flow)] end)}
 
   # Takes what has come meanwhile, so that its results go out together.
   defp drain(state, 0), do: state
@@ -156,6 +177,7 @@ defmodule Slither.Driver.MapRun do
   # another's.
   defp feed(%{next: next} = state, body) do
     {:ok, {:feed, _id, ^next, count, %{data: data}}} = Frame.decode(body)
+    Runs.entered(Runs.place(state.board, 0), count)
     entries = entries(state, count, data)
     %{state | next: state.next + count, flow: Flow.submit(state.flow, [entries])}
   end
@@ -185,6 +207,7 @@ defmodule Slither.Driver.MapRun do
           Transport.write(state.port, Frame.outputs(state.id, nil, first, count, values, errors))
 
     Events.settled(state.place, ok: outputs.out, skipped: outputs.skipped)
+    Runs.decided(Runs.place(state.board, 0), outputs.out + outputs.skipped)
     errors = if outputs.halt, do: [outputs.halt], else: outputs.failures
     for error <- errors, do: Events.item_failed(error, state.flow.plan.metadata)
     state = %{state | out: state.out + outputs.out, skipped: state.skipped + outputs.skipped}
@@ -194,6 +217,7 @@ defmodule Slither.Driver.MapRun do
   defp finish(state, error) do
     Flow.close(state.flow)
     Events.settled(state.place, failed: state.next - state.out - state.skipped)
+    Runs.close(state.board)
     duration = System.monotonic_time() - state.started
     account = %Account{in: state.next, out: state.out, skipped: state.skipped}
     receipt = Account.receipt(account, Flow.work(state.flow), duration, nil)

@@ -68,7 +68,7 @@ defmodule Slither.Driver.PipeRun do
 
   defp open(definition, options) do
     options = Keyword.put_new(options, :metadata, %{})
-    Run.open(definition, :fed, options, true)
+    Run.open(definition, :fed, [kind: :pipe] ++ options, true)
   end
 
   defp loop(%{credit: credit} = state) when credit <= 0,
@@ -130,7 +130,7 @@ defmodule Slither.Driver.PipeRun do
     receive do
       message -> state |> message(message) |> loop()
     after
-      pause(state) -> state |> send_partial() |> loop()
+      min(pause(state), Run.ask(state.run, &Engine.due/1)) -> state |> send_partial() |> loop()
     end
   end
 

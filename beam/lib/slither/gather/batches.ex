@@ -8,10 +8,10 @@ defmodule Slither.Gather.Batches do
   # A batch is formed only when there is a place for it to run, of the items that wait by then. So
   # items that come while the pool is busy still join those that wait for a worker.
 
-  alias Slither.Gather.{Answers, Waiting}
+  alias Slither.Gather.{Answers, Told, Waiting}
   alias Slither.Item
   alias Slither.Pool.Handle
-  alias Slither.Python.{Inbox, Outcome, Part, Timing}
+  alias Slither.Python.{Inbox, Outcome, Part}
   alias Slither.Run.{Batch, Mailbox, Plan}
   alias Slither.Run.Carrier.Pool, as: Carrier
   alias Slither.Telemetry.Events
@@ -22,7 +22,7 @@ defmodule Slither.Gather.Batches do
   # The longest time that a timer takes.
   @longest 0xFFFFFFFF
 
-  @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts, :answered]
+  @enforce_keys [:plan, :carrier, :max_wait, :waiting, :facts, :place, :answered]
   defstruct @enforce_keys ++
               [again: :queue.new(), out: %{}, gone: MapSet.new(), number: 0] ++
               [answers: [], timer: nil, sent: 0, unrested?: false]
@@ -36,7 +36,7 @@ defmodule Slither.Gather.Batches do
   them that nobody waits for. `answers` are to be taken, the last one first; `sent` counts batches.
   `timer` is set for when the oldest item will have waited for long enough: for `max_wait`, which is
   in native units, as all times are. `unrested?` says that the carrier may hold places that are not
-  needed; the last answer came at `answered`.
+  needed; the last answer came at `answered`. What becomes of items is counted in `place`.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
@@ -44,6 +44,7 @@ defmodule Slither.Gather.Batches do
           max_wait: non_neg_integer,
           waiting: Waiting.t(),
           facts: map,
+          place: Slither.Metrics.Series.place(),
           again: :queue.queue(Batch.t()),
           out: %{optional(reference) => Batch.t()},
           gone: MapSet.t(seq),
@@ -61,12 +62,15 @@ defmodule Slither.Gather.Batches do
   """
   @spec new(Plan.t(), Inbox.t(), keyword, map) :: t
   def new(plan, inbox, options, facts) do
+    facts = Map.merge(facts, Map.take(plan.metadata, [:module, :function, :target]))
+
     %__MODULE__{
       plan: plan,
       carrier: Carrier.open(plan, inbox),
       max_wait: System.convert_time_unit(options[:max_wait], :millisecond, :native),
       waiting: Waiting.new(options[:max_batch]),
-      facts: Map.merge(facts, Map.take(plan.metadata, [:module, :function, :target])),
+      facts: facts,
+      place: Events.place(facts),
       answered: now()
     }
   end
@@ -108,6 +112,8 @@ defmodule Slither.Gather.Batches do
   """
   @spec forget(t, seq) :: t
   def forget(batches, seq) do
+    Told.given_up(batches.place, 1)
+
     case Waiting.delete(batches.waiting, seq) do
       {:ok, waiting} -> %{batches | waiting: waiting}
       :error -> give_up(batches, seq)
@@ -160,6 +166,10 @@ defmodule Slither.Gather.Batches do
   @doc "Ends everything that is out."
   @spec close(t) :: :ok
   def close(%__MODULE__{carrier: carrier} = batches) do
+    again = for batch <- :queue.to_list(batches.again), do: length(batch.entries)
+    {_batches, running} = out(batches)
+    left = waiting(batches) + running + Enum.sum(again) - MapSet.size(batches.gone)
+    Told.given_up(batches.place, left)
     carrier |> Carrier.close(Map.keys(batches.out)) |> Carrier.end_run()
   end
 
@@ -307,10 +317,11 @@ defmodule Slither.Gather.Batches do
   defp answered(batches, batch, outcome) do
     case Answers.of(batches.plan, batch, outcome) do
       {:answers, answers, failed} ->
-        tell_stopped(batches, batch, outcome, failed)
+        Told.stopped(batches.facts, batch, outcome, failed)
         answer(batches, answers)
 
       {:again, batch} ->
+        Events.batch_again(:requeues, batches.facts)
         again(batches, batch)
 
       {:failed, error} ->
@@ -338,11 +349,15 @@ defmodule Slither.Gather.Batches do
   end
 
   defp failed(batches, batch, error) do
-    tell_failed(batches, batch, error)
+    Told.failed(batches.facts, batch, error)
 
     case Answers.failed(batches.plan, batch, error) do
-      {:again, halves} -> Enum.reduce(halves, batches, &again(&2, &1))
-      {:answers, answers} -> answer(batches, answers)
+      {:again, halves} ->
+        Events.batch_again(:splits, batches.facts)
+        Enum.reduce(halves, batches, &again(&2, &1))
+
+      {:answers, answers} ->
+        answer(batches, answers)
     end
   end
 
@@ -362,36 +377,24 @@ defmodule Slither.Gather.Batches do
 
   defp answer(batches, answers), do: Enum.reduce(answers, batches, &answer_one/2)
 
-  defp answer_one({seq, _answer} = answered, batches) do
-    if MapSet.member?(batches.gone, seq),
-      do: %{batches | gone: MapSet.delete(batches.gone, seq)},
-      else: %{batches | answers: [answered | batches.answers]}
+  defp answer_one({seq, answer} = answered, batches) do
+    if MapSet.member?(batches.gone, seq) do
+      %{batches | gone: MapSet.delete(batches.gone, seq)}
+    else
+      Told.answered(batches.place, batches.facts, answer)
+      %{batches | answers: [answered | batches.answers]}
+    end
   end
 
   # The pool is no more. It may come again, but nobody knows when.
   defp fail_all(batches, error) do
     tried = Map.values(batches.out) ++ :queue.to_list(batches.again)
     {seqs, waiting} = Waiting.empty(batches.waiting)
-    for batch <- Map.values(batches.out), do: tell_failed(batches, batch, error)
+    for batch <- Map.values(batches.out), do: Told.failed(batches.facts, batch, error)
     seqs = for(batch <- tried, {seq, _item} <- batch.entries, do: seq) ++ seqs
     batches = disarm(%{batches | out: %{}, again: :queue.new(), waiting: waiting})
     answer(batches, for(seq <- seqs, do: {seq, {:error, error}}))
   end
-
-  ## Events
-
-  defp tell_stopped(batches, batch, outcome, failed) do
-    timing = outcome.timing || %Timing{}
-    sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
-
-    timing
-    |> Timing.measurements(batch.sent - batch.queued)
-    |> Map.merge(sizes)
-    |> Events.gather_stopped(batch.sent, Map.put(batches.facts, :worker, timing.worker))
-  end
-
-  defp tell_failed(batches, batch, error),
-    do: Events.gather_failed(batch.sent, length(batch.entries), batches.facts, error)
 
   defp now, do: System.monotonic_time()
 end

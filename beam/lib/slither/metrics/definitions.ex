@@ -52,6 +52,9 @@ defmodule Slither.Metrics.Definitions do
       counter(:item_errors_total, [:pipe, :stage, :reason], """
       Errors of items that no further attempt mended, whatever the error policy made of the items.
       """),
+      counter(:outputs_total, [:pipe, :output], """
+      Items that have reached an output of a pipe.
+      """),
       scraped(:items_inside, [:pipe, :stage, :place], """
       Items inside of runs that are open: waiting for a batch, queued for a worker, running, or \
       pausing before the next attempt.

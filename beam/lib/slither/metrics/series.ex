@@ -8,6 +8,7 @@ defmodule Slither.Metrics.Series do
   # A metric has at most 1,000 series. What would be one more is refused, and counted as that.
 
   alias Slither.Metrics.Definitions
+  alias Slither.Quantiles
 
   @table __MODULE__
   @most 1_000
@@ -19,8 +20,8 @@ defmodule Slither.Metrics.Series do
   @sum length(@bounds) + 2
   # Letters of a label's value.
   @longest 120
-  # A sketch has eight places for each power of two, up to 2^50 native units: some 13 days.
-  @fine 8 * 50
+  # The classes of a sketch: up to 2^50 native units, some 13 days.
+  @fine 400
 
   @typedoc "The values of a metric's labels in their order: names, of whatever kind they are."
   @type labels :: tuple
@@ -94,8 +95,7 @@ defmodule Slither.Metrics.Series do
   def sketched(nil, _time), do: :ok
   def sketched(place, time), do: :counters.add(place, fine(time), 1)
 
-  defp fine(time) when time < 1, do: 1
-  defp fine(time), do: min(trunc(:math.log2(time) * 8) + 1, @fine)
+  defp fine(time), do: min(Quantiles.index(time) + 1, @fine)
 
   @doc "Adds to a slot of a place, from 1 on."
   @spec bump(place, pos_integer, integer) :: :ok
@@ -200,8 +200,8 @@ defmodule Slither.Metrics.Series do
     end
   end
 
-  @doc "How often each index of a sketch was counted."
-  @spec quantiles(atom, labels) :: %{optional(non_neg_integer) => pos_integer}
+  @doc "What a sketch has counted."
+  @spec quantiles(atom, labels) :: Quantiles.t()
   def quantiles(metric, labels) do
     case :ets.lookup(@table, {metric, labels}) do
       [{_key, place}] ->

@@ -5,7 +5,7 @@ defmodule Slither.Pipe.Run do
   # an engine over the definition's nodes, or with a checkpoint a `Resume` around that.
 
   alias Slither.{Context, Receipt}
-  alias Slither.Pipe.{Definition, Nodes, Resume}
+  alias Slither.Pipe.{Definition, Graph, Nodes, Resume}
   alias Slither.Run.{Chain, Engine, Mailbox}
 
   @type t :: Engine.t() | Resume.t()
@@ -16,7 +16,8 @@ defmodule Slither.Pipe.Run do
 
   @doc """
   A run that is ready to begin. Of the options of `Slither.Pipe.Runner.run/3` it takes those that
-  are not about its answer; with `bounded?` results that nobody has read count as in flight.
+  are not about its answer; with `bounded?` results that nobody has read count as in flight. Drivers
+  say with `kind` and `name` what the run is, where it is no run of a caller's.
   """
   @spec open(Definition.t(), Enumerable.t() | :fed, keyword, boolean) ::
           {:ok, t} | {:error, Exception.t()}
@@ -42,13 +43,28 @@ defmodule Slither.Pipe.Run do
 
     case Nodes.build(nodes) do
       {:ok, nodes} ->
-        facts = %{run: context.runtime.run, pipe: definition.name}
-        {:ok, Engine.new(Chain.new(nodes, definition.default), mailbox, input, facts)}
+        seen = seen(definition, context, kind(options, bounded?), options[:name])
+        {:ok, Engine.new(Chain.new(nodes, definition.default), mailbox, input, seen)}
 
       {:error, error} ->
         Mailbox.close(mailbox)
         {:error, error}
     end
+  end
+
+  defp kind(options, bounded?), do: options[:kind] || if(bounded?, do: :stream, else: :pipe)
+
+  # What the board of runs has of it.
+  defp seen(definition, context, kind, name) do
+    %{
+      kind: kind,
+      run: context.runtime.run,
+      pipe: definition.name,
+      name: name,
+      started: System.system_time(:millisecond),
+      stages: Graph.stages(definition),
+      edges: Graph.edges(definition)
+    }
   end
 
   defp resume(definition, engine, path, options) do

@@ -109,7 +109,8 @@ defmodule Slither.Pipe.Server do
     proceed(%{State.refuse(state, {:error, :draining}) | closer: from})
   end
 
-  def handle_call(:status, _from, state), do: {:reply, {:ok, State.report(state)}, state}
+  def handle_call(:status, _from, state),
+    do: {:reply, {:ok, State.report(state)}, state, State.due(state)}
 
   @impl true
   def handle_cast(:give_up, state), do: {:noreply, %{state | given_up?: true}}
@@ -181,7 +182,7 @@ defmodule Slither.Pipe.Server do
 
     if state.ending != nil and Outbox.empty?(state.outbox),
       do: {:stop, {:shutdown, state.ending}, state},
-      else: {:noreply, state}
+      else: {:noreply, state, State.due(state)}
   end
 
   defp report_lost(state) do

@@ -176,9 +176,9 @@ defmodule Slither.Pipe.State do
   @doc "Has it begin; where it can't, a message `:open` says when to try again."
   @spec open(t) :: t
   def open(%__MODULE__{setup: setup} = state) do
-    options = Map.to_list(Map.take(setup, [:session_id, :metadata]))
+    options = Map.to_list(Map.take(setup, [:session_id, :metadata, :name]))
 
-    case Run.open(setup.definition, :fed, options, true) do
+    case Run.open(setup.definition, :fed, [kind: :server] ++ options, true) do
       {:ok, engine} ->
         engine = Engine.put_fates(engine, state.fates)
         %{state | engine: engine, error: nil, delay: 0, fates: nil}
@@ -318,6 +318,11 @@ defmodule Slither.Pipe.State do
   end
 
   ## Status
+
+  @doc "ms after which its process is to go on though no message has come: see `Engine.due/1`."
+  @spec due(t) :: timeout
+  def due(%__MODULE__{engine: nil}), do: :infinity
+  def due(%__MODULE__{engine: engine}), do: Engine.due(engine)
 
   @doc "What the pipe is at, as `Slither.Pipe.status/1` says it."
   @spec report(t) :: map

@@ -5,6 +5,7 @@ defmodule Slither.Run.Batch do
   # carriers pass them on.
 
   alias Slither.Item
+  alias Slither.Protocol.Block
   alias Slither.Python.Outcome
 
   @enforce_keys [:group, :number, :entries]
@@ -55,6 +56,11 @@ defmodule Slither.Run.Batch do
   @doc "The items it was sent with."
   @spec size(t) :: non_neg_integer
   def size(batch), do: batch.early + length(batch.entries)
+
+  @doc "How many items are not decided yet; a block of a driver's is one entry and has many."
+  @spec items(t) :: non_neg_integer
+  def items(%__MODULE__{entries: [{_seq, %Item{payload: %Block{count: count}}}]}), do: count
+  def items(%__MODULE__{entries: entries}), do: length(entries)
 
   @doc "A batch of some of its entries, which goes out as if it never had."
   @spec anew(t, [entry]) :: t

@@ -11,11 +11,13 @@ defmodule Slither.Run.Chain do
   # gives entries on in the order in which it got them, and they reach the end in order.
 
   alias Slither.{Item, PipeError, Receipt}
+  alias Slither.Metrics.Runs
   alias Slither.Run.{Account, Fates, Fill, Finished, Mailbox, Node, Result, Unfinished}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:nodes, :count, :holding, :bounded, :default]
   defstruct @enforce_keys ++
-              [:halted, :unfinished, :fates, account: %Account{}, emitted: []] ++
+              [:pipe, :place, :halted, :unfinished, :fates, account: %Account{}, emitted: []] ++
               [passing?: false, grouped?: false]
 
   @typedoc """
@@ -23,7 +25,8 @@ defmodule Slither.Run.Chain do
   of nodes that take only so many. `default` is the output of what no route took. Nobody looks for
   entries that pass nodes by before there are any (`passing?`). Which inputs are finished is seen
   only where the run is tracked (`unfinished`), and what becomes of them only where somebody follows
-  them (`fates`). `emitted` has the last output first.
+  them (`fates`). `emitted` has the last output first. What comes out of the `pipe` by default is
+  counted in `place`.
   """
   @type t :: %__MODULE__{
           nodes: tuple,
@@ -31,6 +34,8 @@ defmodule Slither.Run.Chain do
           holding: [non_neg_integer],
           bounded: [non_neg_integer],
           default: output_name,
+          pipe: term,
+          place: Slither.Metrics.Series.place(),
           halted: {Result.seq(), index :: non_neg_integer, Exception.t()} | nil,
           unfinished: Unfinished.t(),
           fates: Fates.t(),
@@ -69,6 +74,14 @@ defmodule Slither.Run.Chain do
   @doc "Has it follow the inputs, and leave out those that are `done`; see `Unfinished`."
   @spec track(t, Finished.t(), boolean) :: t
   def track(chain, done, compare), do: %{chain | unfinished: Unfinished.new(done, compare)}
+
+  @doc "Has it show what is inside on the board, and count what comes out of a pipe."
+  @spec seen(t, Runs.t(), pipe :: term) :: t
+  def seen(chain, board, pipe) do
+    nodes = for node <- nodes(chain), do: %{node | seen: Runs.place(board, node.index)}
+    place = Events.output_place(pipe, chain.default)
+    %{chain | nodes: List.to_tuple(nodes), pipe: pipe, place: place}
+  end
 
   ## Down
 
@@ -223,6 +236,7 @@ defmodule Slither.Run.Chain do
 
   defp emit(chain, entries) do
     plain = Enum.count(entries, &match?({_seq, %Item{}}, &1))
+    for {_seq, {:exit, output, _item}} <- entries, do: Events.output(chain.pipe, output)
     chain = out(%{chain | unfinished: Unfinished.ended(chain.unfinished, entries)}, plain)
     onto(chain, entries)
   end
@@ -242,7 +256,10 @@ defmodule Slither.Run.Chain do
     %{chain | fates: fates, emitted: Enum.reverse(followed, chain.emitted)}
   end
 
-  defp out(chain, count), do: %{chain | account: Account.add(chain.account, :out, count)}
+  defp out(chain, count) do
+    Events.outputs(chain.place, count)
+    %{chain | account: Account.add(chain.account, :out, count)}
+  end
 
   defp shape(chain, {seq, {:exit, output, item}}), do: shape(chain, seq, output, item)
   defp shape(chain, {seq, item}), do: shape(chain, seq, chain.default, item)

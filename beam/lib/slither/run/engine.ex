@@ -9,6 +9,7 @@ defmodule Slither.Run.Engine do
   # nothing is pulled: the driver gives `feed/2` as many items as `want/1` asks for. The drivers
   # are `Slither.Pipe.Run`, for the caller of a pipe, and the servers of long-running pipes.
 
+  alias Slither.Metrics.Runs
   alias Slither.Receipt
   alias Slither.Run.{Account, Chain, Fates, Finished, Mailbox, Node, Source, Unfinished}
   alias Slither.Telemetry.Events
@@ -18,12 +19,13 @@ defmodule Slither.Run.Engine do
   # Items that a fed run without batches takes at once, before its driver reads its next message.
   @handful 64
 
-  @enforce_keys [:facts, :mailbox, :source, :chain, :started]
+  @enforce_keys [:facts, :mailbox, :source, :chain, :started, :board]
   defstruct @enforce_keys ++ [:pause, :place, next: 0]
 
   @typedoc """
   `facts` are the metadata of the run's events, `next` is the position of the next input. While the
-  input is slow, nothing is pulled until `pause`. When it last gave outputs is noted in `place`.
+  input is slow, nothing is pulled until `pause`. When it last gave outputs is noted in `place`, and
+  what is inside on the `board`.
   """
   @type t :: %__MODULE__{
           facts: %{run: String.t(), pipe: term},
@@ -31,6 +33,7 @@ defmodule Slither.Run.Engine do
           source: Source.t(),
           chain: Chain.t(),
           started: integer,
+          board: Runs.t(),
           pause: integer | nil,
           place: Slither.Metrics.Series.place(),
           next: non_neg_integer
@@ -42,17 +45,20 @@ defmodule Slither.Run.Engine do
           | [Chain.tracked()]
           | [Chain.output() | Chain.followed()]
 
-  @doc "A run of a chain of nodes, ready to begin."
-  @spec new(Chain.t(), Mailbox.t(), Enumerable.t() | :fed, map) :: t
-  def new(chain, mailbox, input, facts) do
+  @doc "A run of a chain of nodes, ready to begin; `seen` says what it is, for the board of runs."
+  @spec new(Chain.t(), Mailbox.t(), Enumerable.t() | :fed, Runs.facts()) :: t
+  def new(chain, mailbox, input, seen) do
+    facts = Map.take(seen, [:run, :pipe])
     Events.run_started(:pipe, facts)
+    board = Runs.open(seen)
 
     %__MODULE__{
       facts: facts,
       mailbox: mailbox,
       source: Source.new(input),
-      chain: chain,
-      place: Events.output_place(facts),
+      chain: Chain.seen(chain, board, facts.pipe),
+      board: board,
+      place: Events.last_place(facts),
       started: System.monotonic_time()
     }
   end
@@ -75,9 +81,9 @@ defmodule Slither.Run.Engine do
 
     case engine.chain do
       %{halted: nil, emitted: [_ | _]} = chain ->
-        Events.output(engine.place)
+        Events.gave(engine.place)
         {outputs, chain} = Chain.outputs(chain)
-        {:outputs, outputs, %{engine | chain: Chain.rest(chain)}}
+        {:outputs, outputs, noted(%{engine | chain: Chain.rest(chain)})}
 
       %{halted: nil} = chain ->
         if engine.source == :done and Chain.clear?(chain), do: {:done, engine}, else: wait(engine)
@@ -93,7 +99,19 @@ defmodule Slither.Run.Engine do
     end
   end
 
-  defp wait(engine), do: {:wait, %{engine | chain: engine.chain |> Chain.draw() |> Chain.rest()}}
+  defp wait(engine) do
+    {:wait, noted(%{engine | chain: engine.chain |> Chain.draw() |> Chain.rest()})}
+  end
+
+  # Whoever takes outputs may wait, too.
+  defp noted(%__MODULE__{chain: chain} = engine) do
+    inside = fn -> Enum.map(Chain.nodes(chain), &Node.inside/1) end
+    %{engine | board: Runs.note(engine.board, inside)}
+  end
+
+  @doc "ms after which a driver that waits is to step again, to note what is inside."
+  @spec due(t) :: timeout
+  def due(engine), do: Runs.due(engine.board)
 
   # While the input pauses, what is there goes to workers that have nothing to do.
   defp pump(engine) do
@@ -104,13 +122,13 @@ defmodule Slither.Run.Engine do
   @doc "Waits for a message of the run and takes it in."
   @spec await(t) :: t
   def await(engine) do
-    case Mailbox.await(engine.mailbox, patience(engine.pause)) do
+    case Mailbox.await(engine.mailbox, min(patience(engine.pause), due(engine))) do
       {index, message} ->
         {_ok_or_pool_down, chain} = Chain.message(engine.chain, index, message)
         %{engine | chain: chain}
 
       :timeout ->
-        %{engine | pause: nil}
+        if patience(engine.pause) == 0, do: %{engine | pause: nil}, else: engine
     end
   end
 
@@ -139,6 +157,7 @@ defmodule Slither.Run.Engine do
     for {node, {_name, part}} <- Enum.zip(Chain.nodes(chain), receipt.stages),
         do: Node.ended(node, part, error)
 
+    Runs.close(engine.board)
     Events.run_ended(:pipe, receipt, engine.facts, error)
     receipt
   end

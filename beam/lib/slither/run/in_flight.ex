@@ -84,7 +84,7 @@ defmodule Slither.Run.InFlight do
     }
   end
 
-  defp items_of(batches), do: batches |> Enum.map(&length(&1.entries)) |> Enum.sum()
+  defp items_of(batches), do: batches |> Enum.map(&Batch.items/1) |> Enum.sum()
 
   @doc "The lowest seq of a group that is not decided; nil where all are."
   @spec first_open(t, Order.id()) :: term

@@ -8,6 +8,7 @@ defmodule Slither.Run.Node do
   # Held by `Slither.Run.Engine`, and run in the process that drives it.
 
   alias Slither.{DispatchError, PipeError, Receipt}
+  alias Slither.Metrics.Runs
   alias Slither.Run.{Account, Bypass, Mailbox, Result}
   alias Slither.Telemetry.Events
 
@@ -16,13 +17,14 @@ defmodule Slither.Run.Node do
   @most_beside 1_000
 
   @enforce_keys [:index, :facts, :module, :state]
-  defstruct [:index, :facts, :module, :state, :started, :place] ++
+  defstruct [:index, :facts, :module, :state, :started, :place, :seen] ++
               [bypass: %Bypass{}, account: %Account{}, decided: 0]
 
   @type state :: struct
   @typedoc """
   `facts` are the metadata of its events: the run, the pipe, the stage and its type. What becomes of
-  its entries is counted in its `place`; `decided` says of how many that is known.
+  its entries is counted in its `place`, and those inside are `seen`, where its run is, on the board;
+  `decided` says of how many it is known.
   """
   @type t :: %__MODULE__{
           index: non_neg_integer,
@@ -31,6 +33,7 @@ defmodule Slither.Run.Node do
           state: state,
           started: integer | nil,
           place: Slither.Metrics.Series.place(),
+          seen: Runs.place(),
           bypass: Bypass.t(),
           account: Account.t(),
           decided: non_neg_integer
@@ -145,6 +148,7 @@ defmodule Slither.Run.Node do
   defp handle(node, entries, count) do
     node = begun(node)
     {result, node} = ask(node, :push, [entries])
+    Runs.entered(node.seen, count)
     settle(%{node | account: Account.add(node.account, :in, count)}, result || %Result{})
   end
 
@@ -188,7 +192,9 @@ defmodule Slither.Run.Node do
     ok = out - result.expanded - result.rerouted
     routed = result.routed + result.rerouted
     Events.settled(node.place, ok: ok, skipped: result.skipped, routed: routed)
-    %{node | decided: node.decided + ok + result.skipped + routed}
+    decided = ok + result.skipped + routed
+    Runs.decided(node.seen, decided)
+    %{node | decided: node.decided + decided}
   end
 
   defp merge(entries, []), do: entries
@@ -229,6 +235,13 @@ defmodule Slither.Run.Node do
   @doc "Whether it could send a batch that is not full to a worker that has nothing to do."
   @spec partial?(t) :: boolean
   def partial?(%__MODULE__{module: module, state: state}), do: module.partial?(state)
+
+  @doc "What is inside of it, for the board of runs."
+  @spec inside(t) :: Runs.inside()
+  def inside(node) do
+    waiting = node.module.waiting(node.state)
+    Map.put(waiting, :waiting, Map.get(waiting, :batching, 0))
+  end
 
   @doc "What has passed it, where its time has gone, and what waits where."
   @spec status(t) :: map

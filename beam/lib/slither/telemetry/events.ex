@@ -116,14 +116,25 @@ defmodule Slither.Telemetry.Events do
   ## Long-running pipes
 
   @doc "Where it is kept when a pipe last gave an output."
-  @spec output_place(facts) :: Series.place()
-  def output_place(facts),
-    do: Series.place(:pipe_last_output_timestamp_seconds, {facts.pipe})
+  @spec last_place(facts) :: Series.place()
+  def last_place(facts), do: Series.place(:pipe_last_output_timestamp_seconds, {facts.pipe})
 
-  @doc "A pipe gives outputs. Only noted."
-  @spec output(Series.place()) :: :ok
-  def output(nil), do: :ok
-  def output(place), do: :counters.put(place, 1, System.system_time(:millisecond))
+  @doc "A pipe gives outputs now. Only noted."
+  @spec gave(Series.place()) :: :ok
+  def gave(nil), do: :ok
+  def gave(place), do: :counters.put(place, 1, System.system_time(:millisecond))
+
+  @doc "Where the items that reach an output are counted."
+  @spec output_place(pipe :: term, output :: term) :: Series.place()
+  def output_place(pipe, output), do: Series.place(:outputs_total, {pipe, output})
+
+  @doc "Items have reached the output of a place. Only counted."
+  @spec outputs(Series.place(), non_neg_integer) :: :ok
+  def outputs(place, count), do: Series.bump(place, 1, count)
+
+  @doc "An item has reached an output. Only counted."
+  @spec output(pipe :: term, output :: term) :: :ok
+  def output(pipe, output), do: Series.add(:outputs_total, {pipe, output}, 1)
 
   @spec pipe_restarted(non_neg_integer, facts) :: :ok
   def pipe_restarted(lost, facts) do
