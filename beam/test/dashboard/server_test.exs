@@ -10,7 +10,7 @@ defmodule Slither.Dashboard.ServerTest do
   defp start(options \\ []) do
     name = :"dashboard_#{System.unique_integer([:positive])}"
     pid = start_supervised!({Dashboard, [name: name, port: 0] ++ options}, id: name)
-    %{pid: pid, url: Dashboard.url(name)}
+    %{name: name, pid: pid, url: Dashboard.url(name)}
   end
 
   # Something to show that waits for `release/1`, and says who makes it.
@@ -304,7 +304,7 @@ defmodule Slither.Dashboard.ServerTest do
   end
 
   test "its end closes what it listens on, at once, with viewers in it" do
-    %{url: url, pid: pid} = start(snapshot: slow(self()))
+    %{url: url, name: name} = start(snapshot: slow(self()))
 
     viewer =
       later(fn ->
@@ -315,7 +315,7 @@ defmodule Slither.Dashboard.ServerTest do
       end)
 
     assert_receive {:making, _maker}, 5_000
-    :ok = GenServer.stop(pid, :shutdown)
+    :ok = stop_supervised(name)
     answer = Task.await(viewer)
     assert answer == nil or match?({503, _headers, _body}, answer)
     assert_raise MatchError, fn -> Browser.open(url) end

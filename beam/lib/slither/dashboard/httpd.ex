@@ -12,6 +12,8 @@ defmodule Slither.Dashboard.Httpd do
   @headers 16_384
   # Seconds that a request may take to come in. With less than a byte in a second it is dropped before.
   @seconds 10
+  # ms that its end may take.
+  @ending 3_000
 
   @doc """
   Listens on the first of the ports that is free. `handler` is the module that answers, and `facts`
@@ -23,11 +25,18 @@ defmodule Slither.Dashboard.Httpd do
     if found?(), do: first(options.ports, options, {handler, facts}), else: {:error, missing()}
   end
 
-  @doc "Stops it."
+  @doc "Stops it, and with it all connections; it listens no more then."
   @spec stop(pid) :: :ok
   def stop(pid) do
+    monitor = Process.monitor(pid)
+    # It tells it to end, and waits for nothing.
     :inets.stop(:stand_alone, pid)
-    :ok
+
+    receive do
+      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
+    after
+      @ending -> Process.exit(pid, :kill) && :ok
+    end
   end
 
   @doc "What the dashboard told `start/2`, for whoever serves a request of it."
