@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from slither import views as views
     from slither import worker as worker
     from slither._driver.beam import Beam
+    from slither._driver.dashboards import DashboardOptions
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
     from slither._driver.gathers import Gather
@@ -80,6 +81,7 @@ __all__ = [
     "CallKilled",
     "CallTimeout",
     "Context",
+    "DashboardOptions",
     "DecodeError",
     "EncodeError",
     "Executor",
@@ -126,6 +128,7 @@ _LAZY = {
     "Beam": "slither._driver.beam",
     "CallFuture": "slither._driver.futures",
     "Context": "slither.worker",
+    "DashboardOptions": "slither._driver.dashboards",
     "Executor": "slither._driver.executor",
     "Expression": "slither._pipe.expression",
     "MapOptions": "slither._driver.settings",

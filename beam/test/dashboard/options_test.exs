@@ -46,8 +46,11 @@ defmodule Slither.Dashboard.OptionsTest do
   end
 
   test "a map of strings is read as options are" do
-    assert Options.from_wire(%{"port" => 1, "ip" => "::1"}) == Options.check(port: 1, ip: "::1")
-    assert Options.from_wire(true) == Options.check(true)
+    quiet = &Options.check([tell: false] ++ &1)
+    assert Options.from_wire(%{"port" => 1, "ip" => "::1"}) == quiet.(port: 1, ip: "::1")
+    assert Options.from_wire(true) == quiet.([])
+    assert Options.from_wire(4041) == quiet.(port: 4041)
+    assert {:error, _error} = Options.from_wire("yes")
     assert {:error, error} = Options.from_wire(%{"prot" => 1})
     assert Exception.message(error) =~ ~s(no option is called "prot". Did you mean "port"?)
   end

@@ -102,6 +102,11 @@ def _run(parser: argparse.ArgumentParser) -> None:
     add("--progress", action=argparse.BooleanOptionalAction, default=None,
         help="show how far it is, on stderr; by default on a terminal")  # fmt: skip
     add("--quiet", action="store_true", help="no summary at the end")
+    add("--dashboard", action="store_true",
+        help="have a page, while it runs, on which one sees what flows, waits and fails; stderr "
+             "says where")  # fmt: skip
+    add("--dashboard-port", type=_port, metavar="PORT",
+        help="have it there; else on 4040 or the next port that is free")  # fmt: skip
 
 
 def _count(text: str) -> int:
@@ -112,6 +117,12 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"a whole number of 1 or more, not {text!r}")
     return count
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _encoding(text: str) -> str:

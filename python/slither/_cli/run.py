@@ -146,7 +146,7 @@ def _run(pipe: Pipe, file: io.BufferedReader, stdout: int, options: argparse.Nam
     progress = terminal if options.progress is None else options.progress
     with (
         _sinks([*document["outputs"], "default"], file, stdout, options, name) as sinks,
-        Beam(workers=options.workers, paths=[os.path.dirname(_file(options.pipe))]) as beam,
+        _beam(options) as beam,
         _text(file, options.encoding, kind) as text,
     ):
         if text is None:
@@ -180,6 +180,15 @@ def _run(pipe: Pipe, file: io.BufferedReader, stdout: int, options: argparse.Nam
             what = f"{failed} of {of} rows failed"
             return _say(TOO_MANY, f"{what}, more than --max-errors {options.max_errors}")
     return status
+
+
+def _beam(options: argparse.Namespace) -> Beam:
+    port = options.dashboard_port
+    return Beam(
+        workers=options.workers,
+        paths=[os.path.dirname(_file(options.pipe))],
+        dashboard=options.dashboard if port is None else {"port": port},
+    )
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from slither import _options
-from slither._driver import search, settings
+from slither._driver import dashboards, search, settings
 from slither._driver.by_value import ByValue, Functions
+from slither._driver.dashboards import Dashboard
 from slither._driver.functions import main_module
 from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
@@ -72,7 +73,11 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``by_value``: whether functions that workers can't import, such as lambdas, closures,
       methods of objects and what is defined in a notebook, and objects of any kind, go to them
       and come back as pickles, signed with a secret that this program and its workers have; it
-      needs ``cloudpickle`` (``pip install 'slither-beam[pickle]'``).
+      needs ``cloudpickle`` (``pip install 'slither-beam[pickle]'``);
+    - ``dashboard``: True for a page on which one sees what flows, what waits and what fails, on
+      port 4040 of this machine or the next that is free; or a port, which must be free; or a dict
+      of options, see :class:`slither.DashboardOptions`. ``beam.dashboard`` is its address, told
+      on stderr, or in the log where the logger ``slither`` shows ``INFO``.
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -93,6 +98,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         shutdown_timeout: float = 5.0,
         warn_after: float | None = 30.0,
         by_value: bool = False,
+        dashboard: Dashboard = False,
     ) -> None:
         """Start BEAM, and have it start the workers."""
         if current.link is not None:
@@ -124,8 +130,11 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
             **functions.facts(),
             **pool_options(pool),
+            **dashboards.dashboard(dashboard),
         }
         super().__init__(facts, size, shutdown_timeout, warn_after, functions)
+        if self.dashboard is not None:
+            dashboards.tell(self.dashboard)
         self._tables = Tables(self._link)
 
     def table(

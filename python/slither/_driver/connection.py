@@ -60,6 +60,8 @@ class Connection:
         """What the values of its pipes go by."""
         self.facts: dict[str, Payload] = {}
         """What BEAM said about itself."""
+        self.settled: dict[str, Payload] = {}
+        """What came of the settings."""
         self.relay = Relay(log)
         self.new_id = itertools.count(1).__next__
         """Returns a number that no other run or question has."""
@@ -92,7 +94,9 @@ class Connection:
         if isinstance(hello, frames.Hello):
             self.facts = {**hello.facts, "protocol": hello.version}
         self.send(frame(frames.WELCOME, PROTOCOL_VERSION, settings))
-        self._greeting()
+        ready = self._greeting()
+        if isinstance(ready, frames.Ready):
+            self.settled = ready.facts
 
     def _greeting(self) -> frames.Frame | None:
         got = self._greetings.get()
@@ -331,6 +335,8 @@ def _refused(error: dict[str, Payload]) -> Exception:
         return TypeError(message)
     if kind in ("invalid_option", "invalid_options", "missing_option"):
         return ValueError(message)
+    if kind == "dashboard_unavailable":
+        return BeamError(str(message))
     return BeamDied(f"BEAM could not start: {message}")
 
 

@@ -105,6 +105,12 @@ class Lifetime:
         """How many workers the pool has."""
         return self._workers
 
+    @property
+    def dashboard(self) -> str | None:
+        """The address of its page, with the token if one was made; None where it has none."""
+        found: str | None = self._link.settled.get("dashboard")
+        return found
+
     def status(self) -> dict[str, Payload]:
         """Return what the pool does now.
 

@@ -108,7 +108,7 @@ defmodule Slither.Dashboard.Httpd do
 
         {:eaddrinuse, false} ->
           range = "#{hd(options.ports)} to #{List.last(options.ports)}"
-          {"the ports #{range} are all taken", "name one: port: 0 takes any that is free"}
+          {"the ports #{range} are all taken", "name another; port 0 is any that is free"}
 
         {:eacces, _named} ->
           {"this user may not listen on #{place}", "ports from 1024 on are free for all"}

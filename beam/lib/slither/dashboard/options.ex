@@ -53,7 +53,9 @@ defmodule Slither.Dashboard.Options do
     metrics: [type: {:fun, 0}],
     stack: [type: {:fun, 2}],
     fresh: [type: :pos_integer, default: 900],
-    patience: [type: :pos_integer, default: 10_000]
+    patience: [type: :pos_integer, default: 10_000],
+    # Whether the log tells where it is.
+    tell: [type: :boolean, default: true]
   ]
 
   @typedoc "Checked options; `ports` are tried one after the other."
@@ -69,7 +71,8 @@ defmodule Slither.Dashboard.Options do
           name: atom | nil,
           makers: %{snapshot: fun | nil, metrics: fun | nil, stack: fun | nil},
           fresh: pos_integer,
-          patience: pos_integer
+          patience: pos_integer,
+          tell: boolean
         }
 
   @doc "The options, for docs."
@@ -97,13 +100,14 @@ defmodule Slither.Dashboard.Options do
   end
 
   @doc """
-  Reads what came as data: a map with strings for names, in place of a keyword list.
+  Reads what came as data: true, a port, or a map with strings for names. Who sends it tells where
+  the page is.
   """
   @spec from_wire(term) :: {:ok, t} | {:error, Error.t()}
   def from_wire(%{} = values) do
     case Options.from_wire(values, @table) do
       {:ok, options} ->
-        check(options)
+        check([tell: false] ++ options)
 
       {:unknown, name} ->
         names = @table |> Keyword.delete(:name) |> Keyword.keys() |> Enum.map(&Atom.to_string/1)
@@ -118,6 +122,8 @@ defmodule Slither.Dashboard.Options do
     end
   end
 
+  def from_wire(true), do: check(tell: false)
+  def from_wire(port) when is_integer(port), do: check(port: port, tell: false)
   def from_wire(value), do: check(value)
 
   defp settled(options) do
@@ -143,7 +149,8 @@ defmodule Slither.Dashboard.Options do
         stack: options[:stack]
       },
       fresh: options.fresh,
-      patience: options.patience
+      patience: options.patience,
+      tell: options.tell
     }
   end
 

@@ -60,6 +60,8 @@ defmodule Slither.Dashboard.Server do
   end
 
   # A token that was made stands nowhere else.
+  defp tell(%State{options: %{tell: false}}), do: :ok
+
   defp tell(state) do
     level = if state.options.made, do: :warning, else: :notice
     Logger.log(level, ["dashboard: ", address(state)])

@@ -4,6 +4,7 @@ defmodule Slither.Driver.Options do
   # and of a pipe's run. Names come from data: they are looked up in tables, and none becomes an
   # atom. The server and the runs call it, each in its own process.
 
+  alias Slither.Dashboard
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
   alias Slither.{Error, Gather, Options, Protocol}
@@ -33,6 +34,18 @@ defmodule Slither.Driver.Options do
     timeout: [type: :timeout, default: :infinity],
     session: [type: :string]
   ]
+
+  @doc "The options of the dashboard, nil where none is asked for, and the other settings."
+  @spec dashboard(map) :: {:ok, Dashboard.Options.t() | nil, map} | {:error, Error.t()}
+  def dashboard(settings) do
+    case Map.pop(settings, "dashboard") do
+      {off, settings} when off in [nil, false] ->
+        {:ok, nil, settings}
+
+      {asked, settings} ->
+        with {:ok, options} <- Dashboard.Options.from_wire(asked), do: {:ok, options, settings}
+    end
+  end
 
   @doc "The options of the pool `:default`, and the Logger's level."
   @spec pool(map) :: {:ok, keyword, Logger.level()} | {:error, Error.t()}

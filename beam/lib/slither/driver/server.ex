@@ -11,6 +11,7 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
   alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
+  alias Slither.{Dashboard, Error}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Handshake, Pool, Secret, Transport}
 
@@ -104,8 +105,8 @@ defmodule Slither.Driver.Server do
 
   defp frame({:ok, {:welcome, version, settings}}, %State{phase: :greeting} = state) do
     case welcome(version, settings, state.port) do
-      {:ok, pools} ->
-        send_frame(state.port, {:ready, %{}})
+      {:ok, pools, facts} ->
+        send_frame(state.port, {:ready, facts})
         {:noreply, %{state | phase: :ready, pools: pools}}
 
       {:error, error} ->
@@ -147,16 +148,39 @@ defmodule Slither.Driver.Server do
     if Handshake.understood?(version) do
       {secret, settings} = Map.pop(settings, "secret")
 
-      with {:ok, pool, level} <- Options.pool(settings) do
+      with {:ok, dashboard, settings} <- Options.dashboard(settings),
+           {:ok, pool, level} <- Options.pool(settings) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
         start = {Pool, :start_driven, [pool, Secret.new(secret)]}
         pool = %{Pool.child_spec(pool) | start: start}
-        Supervisor.start_link([Tables.supervisor(), pool], strategy: :one_for_one)
+        start([Tables.supervisor(), pool | dashboard(dashboard)], dashboard)
       end
     else
       {:error, Faults.version_mismatch(version)}
     end
+  end
+
+  defp start(children, dashboard) do
+    case Supervisor.start_link(children, strategy: :one_for_one) do
+      {:ok, pools} ->
+        {:ok, pools, if(dashboard, do: %{"dashboard" => Dashboard.url()}, else: %{})}
+
+      # Of its own, not of the supervisor's.
+      {:error, {:shutdown, {:failed_to_start_child, _id, %Error{} = error}}} ->
+        {:error, error}
+
+      {:error, _reason} = error ->
+        error
+    end
+  end
+
+  # Its end would be a fault of ours, and costs the program nothing but the page.
+  defp dashboard(nil), do: []
+
+  defp dashboard(options) do
+    start = {Dashboard, :start, [options]}
+    [%{id: Dashboard, start: start, restart: :temporary}]
   end
 
   ## Runs
