@@ -84,6 +84,23 @@ defmodule Slither.Telemetry.EventsTest do
       end)
   end
 
+  defp calls do
+    pool = ready_pool()
+
+    record("a call", &own/2, fn ->
+      {:ok, 3.0} = Slither.call("math", "sqrt", [9], pool: pool)
+      [:slither, :call, :stop]
+    end) ++
+      record("a call of an item that fails", &own/2, fn ->
+        {:error, %{reason: :python_exception}} = Slither.call("math", "sqrt", [-1], pool: pool)
+        [:slither, :call, :stop]
+      end) ++
+      record("a call that fails", &own/2, fn ->
+        {:error, %{reason: :import_failed}} = Slither.call("no_module", "f", [], pool: pool)
+        [:slither, :call, :exception]
+      end)
+  end
+
   defmodule Sample do
     use Slither.Pipe
 
@@ -220,7 +237,8 @@ defmodule Slither.Telemetry.EventsTest do
   @tag :capture_log
   test "events come as often, and carry what, they are documented to" do
     told =
-      dispatches() ++ gathers() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
+      dispatches() ++
+        calls() ++ gathers() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
 
     Snapshot.assert_same(told, @expected)
 

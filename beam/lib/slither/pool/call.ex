@@ -7,7 +7,8 @@ defmodule Slither.Pool.Call do
   alias Slither.Error
   alias Slither.Pool.{Errors, Handle, Scheduler}
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Job, Lane, Outcome, Part}
+  alias Slither.Python.{Job, Lane, Outcome, Part, Target, Timing}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:handle, :alias, :ref]
   defstruct [:handle, :alias, :ref, :lane]
@@ -23,9 +24,32 @@ defmodule Slither.Pool.Call do
   @doc "Runs one call on a lane of a pool; see `Slither.Python.Pool.call/4`."
   @spec run(Handle.t(), [String.t()], [term], keyword) ::
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
-  def run(handle, target, payloads, options),
-    do: attempt(handle, target, payloads, options, 0)
+  def run(handle, target, payloads, options) do
+    asked = System.monotonic_time()
+    {sent, outcome} = attempt(handle, target, payloads, options, 0)
+    session = options[:session_id]
+    facts = Map.merge(Target.facts(target), %{pool: handle.name, session: session})
+    told(outcome, asked, sent, length(payloads), facts)
+  end
 
+  defp told(%Outcome{kind: :ok} = outcome, asked, sent, size, facts) do
+    %Outcome{values: values, errors: errors, timing: timing} = outcome
+    timing = timing || %Timing{}
+
+    timing
+    |> Timing.measurements(sent - asked)
+    |> Map.merge(%{duration: System.monotonic_time() - sent, size: size})
+    |> Events.call_stopped(errors, Map.put(facts, :worker, timing.worker))
+
+    {:ok, values, errors}
+  end
+
+  defp told(%Outcome{error: error, timing: timing}, _asked, sent, size, facts) do
+    Events.call_failed(sent, size, Map.put(facts, :worker, timing && timing.worker), error)
+    {:error, error}
+  end
+
+  # When it was sent, nil if it never was, and what became of it.
   defp attempt(handle, target, payloads, options, given_back) do
     session = options[:session_id]
 
@@ -35,21 +59,23 @@ defmodule Slither.Pool.Call do
       deadline: deadline(options[:queue_timeout])
     ]
 
-    case hold(handle, request, &once(&1, target, %{"session" => session}, payloads, options)) do
-      %Outcome{kind: :ok, values: results, errors: errors} ->
-        {:ok, results, errors}
+    call = fn held ->
+      sent = System.monotonic_time()
+      {sent, once(held, target, %{"session" => session}, payloads, options)}
+    end
 
-      %Outcome{kind: :requeue, error: error} ->
+    case hold(handle, request, call) do
+      {:error, error} ->
+        {nil, Outcome.error(error, nil)}
+
+      {sent, %Outcome{kind: :requeue, error: error}} ->
         case Errors.given_back(error, given_back) do
           {:again, count} -> attempt(handle, target, payloads, options, count)
-          {:failed, error} -> {:error, error}
+          {:failed, error} -> {sent, Outcome.error(error, nil)}
         end
 
-      %Outcome{error: error} ->
-        {:error, error}
-
-      {:error, error} ->
-        {:error, error}
+      {_sent, %Outcome{}} = answered ->
+        answered
     end
   end
 

@@ -94,6 +94,29 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :dispatch, :batch, :exception], measurements, facts)
   end
 
+  ## Single calls
+
+  @doc "A single call is answered; `errors` are those of its items."
+  @spec call_stopped(map, %{optional(non_neg_integer) => Exception.t()}, facts) :: :ok
+  def call_stopped(measurements, errors, facts) do
+    failed = map_size(errors)
+    Batches.answered(measurements, facts)
+    settled(place(facts), ok: measurements.size - failed, failed: failed)
+    for {_index, error} <- errors, do: item_failed(error, facts)
+    emit([:slither, :call, :stop], Map.put(measurements, :failed, failed), facts)
+  end
+
+  @doc "A single call failed as a whole; `sent` is when it was sent, nil if it never was."
+  @spec call_failed(integer | nil, pos_integer, facts, Exception.t()) :: :ok
+  def call_failed(sent, size, facts, error) do
+    measurements = %{duration: if(sent, do: since(sent), else: 0), size: size}
+    Batches.failed(facts, error.reason)
+    settled(place(facts), failed: size)
+    item_failed(error, facts)
+    facts = Map.merge(facts, %{reason: error.reason, error: error})
+    emit([:slither, :call, :exception], measurements, facts)
+  end
+
   ## Gathers
 
   @doc "A gather's batch is answered, which was sent at `sent`."
