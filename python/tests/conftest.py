@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from peer import Worker
 
 import slither
 from slither._wire import codec
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from viewer import Served, Viewer
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,3 +129,43 @@ def build() -> None:
 def beam(escript: Path) -> Iterator[slither.Beam]:
     with slither.Beam(workers=2) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Only here: who runs the part without BEAM has no browser.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    from viewer import Served
+
+    with Served() as served:
+        yield served
+
+
+@pytest.fixture
+def view(browser: Browser) -> Iterator[Callable[..., Viewer]]:
+    """Makes viewers; none of them may have heard of an error, or asked another host."""
+    from viewer import Viewer
+
+    viewers: list[Viewer] = []
+
+    def make(url: str, **options: Any) -> Viewer:
+        viewers.append(Viewer(browser, url, **options))
+        return viewers[-1]
+
+    yield make
+    for viewer in viewers:
+        viewer.close()
+    for viewer in viewers:
+        assert viewer.wrong == []
+        assert len(viewer.hosts) <= 1

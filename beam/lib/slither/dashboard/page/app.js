@@ -114,40 +114,44 @@ async function ask() {
   if (asking || paused || document.hidden) return;
   asking = true;
   clearTimeout(timer);
-  try {
-    const response = await fetch("snapshot", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    if (!response.ok) throw new Refused(response.status);
-    const snapshot = await response.json();
-    lostSince = null;
-    attr(document.body, "data-lost", null);
-    fill(snapshot);
-  } catch (error) {
-    lose(error);
-  }
+  const [snapshot, trouble] = await fetched();
+  if (trouble) lose(trouble);
+  else shown(snapshot);
   asking = false;
   timer = setTimeout(ask, EACH);
 }
 
-class Refused extends Error {
-  constructor(status) {
-    super(`status ${status}`);
-    this.status = status;
+// A snapshot, or why there is none.
+async function fetched() {
+  let response;
+  try {
+    response = await fetch("snapshot", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (response.ok) return [await response.json(), null];
+  } catch {
+    return [null, since => `No connection: the program has not answered for ${since}.`];
+  }
+  if ([401, 403].includes(response.status)) return [null, () => "Not let in: open the address with its token again."];
+  return [null, since => `No answer: the dashboard has said status ${response.status} for ${since}.`];
+}
+
+function shown(snapshot) {
+  try {
+    fill(snapshot);
+    lostSince = null;
+    attr(document.body, "data-lost", null);
+  } catch (error) {
+    lose(() => `Not shown: this page cannot read the snapshot (${error.message}).`);
   }
 }
 
 // What was seen stays, grey, and the verdict says that it is old.
-function lose(error) {
+function lose(words) {
   lostSince ??= Date.now();
   attr(document.body, "data-lost", "");
   const old = latest ? ` What you see is from ${clock(latest.at)}.` : "";
-  const since = time(Date.now() - lostSince);
-  if (error instanceof Refused && [401, 403].includes(error.status))
-    showVerdict("lost", `Not let in: open the address with its token again.${old}`);
-  else if (error instanceof Refused) showVerdict("lost", `No answer: the dashboard says ${error.message} since ${since}.${old}`);
-  else if (error instanceof TypeError || error.name === "TimeoutError")
-    showVerdict("lost", `No connection: the program has not answered for ${since}.${old}`);
-  else showVerdict("lost", `Not shown: this page cannot read the snapshot (${error.message}).${old}`);
+  showVerdict("lost", words(time(Date.now() - lostSince)) + old);
   fillEvidence([], () => "");
+  show(byId("evidence-more"), false);
 }
 
 byId("pause").addEventListener("click", event => {

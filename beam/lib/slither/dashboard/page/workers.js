@@ -85,7 +85,7 @@ function makeCard(worker) {
   const since = el("p.since");
   const memory = el("span");
   const last = el("span");
-  const root = el("li.card", {}, el("header", {}, sign.root, title, button), call, track, since, el("p.quiet", {}, memory, last));
+  const root = el("li.card", {}, el("header", {}, sign.root, title, button), call, track, since, el("p.quiet", {}, memory, " ", last));
 
   button.addEventListener("click", () => openWorker(worker, true));
 
