@@ -42,6 +42,7 @@ from slither._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from slither import logs as logs
     from slither import metrics as metrics
     from slither import pipe as pipe
     from slither import store as store
@@ -148,7 +149,7 @@ _LAZY = {
 }
 
 # These are loaded when they are named, so that `import slither` is enough for slither.pipe.retry.
-_MODULES = frozenset({"metrics", "pipe", "store", "testing", "views", "worker"})
+_MODULES = frozenset({"logs", "metrics", "pipe", "store", "testing", "views", "worker"})
 
 
 # Type checkers see the imports above, and know a name that is misspelt.

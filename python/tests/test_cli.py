@@ -28,6 +28,11 @@ from slither.worker import item_handler
 def score(rows: list) -> list:
     return [{**row, "score": int(row["n"]) % 10 / 10} for row in rows]
 
+def tell(rows: list) -> list:
+    import logging
+    logging.getLogger("tell").info("rows %d", len(rows), extra={"first": rows[0]["n"]})
+    return rows
+
 def fail(rows: list) -> list:
     if any(row["n"] == 5 for row in rows):
         raise ValueError("five is right out")
@@ -49,6 +54,7 @@ scored = (
     Pipe("scored").python("score", score, batch_size=4)
     .route("route", high=item["score"] >= 0.5).output("high")
 )
+telling = Pipe("telling").python("tell", tell, batch_size=4)
 failing = Pipe("failing").python("fail", fail, batch_size=2)
 hanging = Pipe("hanging").python("hang", hang)
 resumed = Pipe("resumed").python("work", until_there, batch_size=2)
@@ -75,6 +81,26 @@ def slither(escript: Path, tmp_path: Path) -> Command:
 
 def rows(count: int, **more: Payload) -> str:
     return "".join(json.dumps({"n": n, **more}) + "\n" for n in range(count))
+
+
+def test_what_handlers_log_goes_to_stderr_as_lines_of_json_where_that_is_asked_for(
+    slither: Command,
+) -> None:
+    command = ("run", "my_pipes.py:telling", "--quiet", *ONE)
+    plain = slither(*command, input=rows(8))
+    assert (plain.returncode, plain.stderr) == (0, "")
+    done = slither(*command, "--log", "json", input=rows(8))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == plain.stdout
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    told = [line for line in lines if line["logger"] == "tell"]
+    assert [(line["message"], line["first"], line["batch"]) for line in told] == [
+        *(("rows 4", 0, 0), ("rows 4", 4, 1)),
+    ]
+    assert {(line["level"], line["pipe"], line["stage"], line["worker"]) for line in told} == {
+        ("info", "telling", "tell", 0)
+    }
+    assert slither(*command, "--log", "xml").returncode == 2
 
 
 def numbers(path: Path) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from slither._driver.logs import show
 from slither._wire.frames import Log
+from slither.logs import JsonFormatter
 
 
 def said(message: str, logger: str = "stdout") -> Log:
@@ -104,6 +106,61 @@ def test_a_record_below_the_logger_s_level_is_not_made() -> None:
     below = {"levelno": 20, "pathname": "jobs.py"}
     assert _shown(Log(1, "info", "test_logs.quiet", "hm", 0, below)) == []
     assert len(_shown(Log(1, "error", "test_logs.quiet", "ah", 0, None))) == 1
+
+
+def test_a_record_has_what_beam_knows_of_its_worker_where_it_has_nothing_of_that_name() -> None:
+    known = {"pool": "gpu", "worker": 3, "batch": 7, "trace_id": "4b", "process": 1, "name": "x"}
+    facts = {"process": 99, "extra": {"batch": "mine"}, "beam": known}
+    (record,) = _shown(Log(1, "warning", "test_logs.known", "hm", 0, facts))
+    own = vars(record)
+    assert (own["pool"], own["worker"], own["trace_id"]) == ("gpu", 3, "4b")
+    assert (own["batch"], own["process"], own["name"]) == ("mine", 99, "test_logs.known")
+
+
+def _json(record: logging.LogRecord) -> dict[str, object]:
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    found: dict[str, object] = json.loads(line, parse_constant=pytest.fail)
+    return found
+
+
+def test_a_line_of_json_has_all_that_a_worker_s_record_has() -> None:
+    facts = {
+        **{"pathname": "/srv/jobs.py", "lineno": 7, "funcName": "pay", "process": 99},
+        **{"threadName": "payer", "created": 1.25, "exc_text": "KeyError: 1"},
+        "extra": {"order": 17, "odd": float("nan"), "parts": (1, b"x", {2: {3}})},
+        "beam": {"pool": "gpu", "worker": 0, "run": "run-1", "trace_id": "4b"},
+    }
+    (record,) = _shown(Log(1, "error", "test_logs.json", "could not\n\ud800", 0, facts))
+    assert _json(record) == {
+        **{"time": "1970-01-01T00:00:01.250000Z", "level": "error", "logger": "test_logs.json"},
+        **{"message": "could not\n\ud800", "file": "/srv/jobs.py", "line": 7, "function": "pay"},
+        **{"process": 99, "thread": "payer", "exception": "KeyError: 1"},
+        **{"order": 17, "odd": "nan", "parts": [1, "b'x'", {"2": "{3}"}]},
+        **{"pool": "gpu", "worker": 0, "run": "run-1", "trace_id": "4b"},
+    }
+
+
+def test_a_line_of_json_has_what_the_program_logs_itself() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise ValueError
+
+    deep: list[object] = []
+    deep.append(deep)
+    try:
+        raise KeyError("k")
+    except KeyError:
+        found = logging.getLogger("test_logs.own").makeRecord(
+            *("test_logs.own", logging.WARNING, "own.py", 3, "no %s", ("stock",), sys.exc_info()),
+            extra={"odd": Odd(), "deep": deep, "message_id": 5},
+            sinfo="Stack (most recent call last)",
+        )
+    got = _json(found)
+    assert (got["message"], got["level"], got["message_id"]) == ("no stock", "warning", 5)
+    assert (got["odd"], "..." in str(got["deep"])) == ("a Odd (its repr() failed)", True)
+    assert str(got["exception"]).endswith("KeyError: 'k'")
+    assert got["stack"] == "Stack (most recent call last)"
 
 
 def test_states_of_a_bar_are_written_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -504,9 +504,23 @@ def test_a_worker_s_record_is_the_record_that_arrives(
     assert (record.order, record.tags) == (17, ["a", None])  # type: ignore[attr-defined]
     assert not hasattr(record, "lock")
     assert record.getMessage() == "could not pay"
+    own = vars(record)
+    assert (own["worker"] in (0, 1), own["os_pid"], own["batch"]) == (True, process, 0)
+    assert own["pool"]
+    assert own["run"].startswith("run-")
     shown = logging.Formatter().format(record)
     assert shown.startswith("could not pay\nTraceback (most recent call last):\n")
     assert "ValueError: pay\nStack (most recent call last):\n" in shown
+
+
+def test_a_record_has_the_trace_of_its_call_and_comes_once(
+    beam: slither.Beam, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    list(beam.map(driven.say, ["traced"], trace=trace))
+    (record,) = (record for record in caplog.records if record.getMessage() == "log traced")
+    assert vars(record)["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert len(vars(record)["span_id"]) == 16
 
 
 ## asyncio

@@ -19,6 +19,8 @@ MODULES = [
     "slither.testing",
     "slither.worker",
     "slither.views",
+    "slither.metrics",
+    "slither.logs",
     "slither.protocol",
     "slither.erlport",
     "slither.replay",

@@ -31,6 +31,7 @@ defmodule Slither.Protocol.FrameTest do
     {:cancel, 9},
     {:table_call, 3, 1, "features", "get", ["user:42"]},
     {:session, 1, "r"},
+    {:metrics, 1, [["counter", "hits_total", "Hits.", ["kind"], [], [[["a"], 2]]]]},
     {:start, 5, "map", %{"target" => ["each", "m", "f"]}},
     {:feed, 5, 7, 2, %Slither.Bytes{data: <<1, 2>>}},
     {:more, 5, 1},
@@ -55,6 +56,7 @@ defmodule Slither.Protocol.FrameTest do
     :timing => [nil, [], [1, 2], [1, 2, 3, 4], [1, 2, nil], %{}],
     :error => [nil, "no", %{}, %{"kind" => "exception"}, %{"kind" => 1, "message" => "no"}],
     :bytes => [nil, "a", [1]],
+    :counts => [nil, %{}, "a", [1], [["counter"]], [["counter", "a", "", [], [], [[[], -1]]]]],
     {:maybe, :int} => [-1, 1.0, "1"],
     {:maybe, :facts} => [
       [],
@@ -110,7 +112,7 @@ defmodule Slither.Protocol.FrameTest do
     end
 
     test "refuses an unknown kind" do
-      for kind <- [20, 31, 127, 128, 1_000_000, -1] do
+      for kind <- [14, 31, 127, 128, 1_000_000, -1] do
         assert Frame.decode(pack([kind, 1])) == {:error, "unknown frame kind #{kind}"}
       end
     end

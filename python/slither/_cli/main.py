@@ -101,6 +101,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="anyway: go on from a checkpoint of another pipe, handler or input")  # fmt: skip
     add("--progress", action=argparse.BooleanOptionalAction, default=None,
         help="show how far it is, on stderr; by default on a terminal")  # fmt: skip
+    add("--log", choices=["text", "json"], default="text", metavar="text|json",
+        help="what handlers log goes to stderr, from warnings on (text, the default), or as "
+             "lines of JSON, from level info on")  # fmt: skip
     add("--quiet", action="store_true", help="no summary at the end")
     add("--dashboard", action="store_true",
         help="have a page, while it runs, on which one sees what flows, waits and fails; stderr "

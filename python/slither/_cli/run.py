@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import os
 import stat
 import sys
@@ -27,6 +28,7 @@ from slither._driver.run import results
 from slither._errors import BeamMissing, PipeError, RunError, SlitherError
 from slither._pipe.definition import Pipe
 from slither._types import Payload
+from slither.logs import JsonFormatter
 
 
 class _Usage(Exception):
@@ -35,6 +37,8 @@ class _Usage(Exception):
 
 def command(options: argparse.Namespace) -> int:
     """Run the pipe; return the exit status."""
+    if options.log == "json":
+        _log_json()
     try:
         with _stdout_for_data(options.output) as stdout:
             pipe = _pipe(options.pipe)
@@ -46,6 +50,13 @@ def command(options: argparse.Namespace) -> int:
         return _say(MISSING, error)
     except SlitherError as error:
         return _say(FAILED, error)
+
+
+def _log_json() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    # Over what the file of the pipe sets up: it is asked for here.
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 @contextlib.contextmanager

@@ -26,8 +26,10 @@ def show(got: Log) -> None:
     r"""Print what workers printed, and hand what they logged to :mod:`logging`.
 
     A worker's line goes to the stream of the same name here; a record to the logger of the same
-    name; what BEAM itself has to say to ``slither.beam``. A message that begins with ``\r`` is a
-    state of a progress bar, which stands until the next line or state.
+    name; what BEAM itself has to say to ``slither.beam``. A record has what BEAM knows of the
+    worker and its call as attributes: ``pool``, ``worker``, ``batch``, ``run``, ``trace_id`` and
+    others. A message that begins with ``\r`` is a state of a progress bar, which stands until the
+    next line or state.
 
     Nothing is raised. What a stream can't encode is shown with backslashes, and what it does not
     take is dropped. Where a handler or a filter of the program's raises, its traceback is written
@@ -70,10 +72,12 @@ def _record(got: Log) -> logging.LogRecord:
         now = logging.LogRecord("", 0, "", 0, "", (), None)
         record.msecs = float(int(record.created % 1 * 1_000))
         record.relativeCreated = now.relativeCreated + (record.created - now.created) * 1_000
-    # An attribute that the worker's code has added must not replace one of logging's own.
-    for name, value in facts.get("extra", {}).items():
-        if name not in vars(record):
-            setattr(record, name, value)
+    # An attribute that the worker's code has added must not replace one of logging's own, nor
+    # what BEAM knows of the worker one of those.
+    for added in (facts.get("extra"), facts.get("beam")):
+        for name, value in (added or {}).items():
+            if name not in vars(record):
+                setattr(record, name, value)
     return record
 
 

@@ -210,6 +210,7 @@ _FACTS: dict[str, Check] = {
     **dict.fromkeys(COUNTS, is_count),
     "created": lambda value: type(value) is float and math.isfinite(value),
     "extra": lambda value: _is_map_of(value, _is_any),
+    "beam": lambda value: _is_map_of(value, _is_any),
 }
 
 _COUNT, _STR, _ERROR = (

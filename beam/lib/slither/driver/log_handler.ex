@@ -38,7 +38,8 @@ defmodule Slither.Driver.LogHandler do
     # event, which would tell it, is dropped as well.
     before = :atomics.exchange(dropped, 1, 0)
     facts = event.meta[:python_record]
-    frame = {:log, 0, level(level), logger, text(event, facts), before, facts}
+    told = told(facts, event.meta)
+    frame = {:log, 0, level(level), logger, text(event, facts), before, told}
 
     case Frame.encode(frame) do
       {:ok, body} ->
@@ -48,6 +49,10 @@ defmodule Slither.Driver.LogHandler do
         :atomics.add(dropped, 1, before + 1)
     end
   end
+
+  # What was printed is no record, and is shown as it is.
+  defp told(nil, %{python_logger: _logger}), do: nil
+  defp told(facts, metadata), do: Facts.told(facts, metadata)
 
   # A progress bar redraws its line.
   defp text(%{meta: %{python_bar: true}} = event, _facts), do: "\r" <> line(event, nil)

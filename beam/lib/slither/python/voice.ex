@@ -7,11 +7,11 @@ defmodule Slither.Python.Voice do
   require Logger
 
   alias Slither.Context
-  alias Slither.Protocol.Facts
+  alias Slither.Protocol.{Facts, Frame}
   alias Slither.Python.Call
   alias Slither.Python.Voice.Lines
 
-  defstruct [:call, facts: [], lines: %Lines{}]
+  defstruct [:call, facts: [], about: [], lines: %Lines{}]
 
   @type t :: %__MODULE__{}
 
@@ -23,7 +23,7 @@ defmodule Slither.Python.Voice do
   @spec log(t, tuple, [Call.t()]) :: t
   def log(voice, {:log, id, level, logger, message, dropped, facts}, calls) do
     voice = about(voice, id, calls)
-    metadata = [{:python_logger, logger} | voice.facts]
+    metadata = [{:python_logger, logger} | voice.facts] ++ voice.about
 
     if dropped > 0,
       do: write("warning", "#{dropped} log lines and progress reports were dropped", metadata)
@@ -66,11 +66,12 @@ defmodule Slither.Python.Voice do
 
   defp about(voice, id, calls) do
     case Enum.find(calls, &(&1.id == id)) do
-      %Call{batch: batch, context: context} ->
-        %{voice | call: id, facts: [call: id, batch: batch] ++ names(context)}
+      %Call{batch: batch, context: context, head: head} ->
+        facts = [call: id, batch: batch] ++ names(context)
+        %{voice | call: id, facts: facts, about: Facts.about(Frame.call_context(head))}
 
       nil ->
-        %{voice | call: nil, facts: [call: id]}
+        %{voice | call: nil, facts: [call: id], about: []}
     end
   end
 
