@@ -3,7 +3,7 @@ defmodule Slither.Examples.Command do
   What `mix slither.example` and `mix slither.baseline` do. Each returns an exit status.
   """
 
-  alias Slither.Examples.{JSON, Report, Runner}
+  alias Slither.Examples.{JSON, Report, Runner, Watched}
 
   @root Path.expand("..", __DIR__)
 
@@ -13,8 +13,9 @@ defmodule Slither.Examples.Command do
   @not_run 3
 
   @options [all: :boolean, baseline: :boolean, workers: :integer, size: :integer] ++
-             [json: :string, python: :string]
-  @usage_text "--all, --no-baseline, --workers N, --size N, --python PATH, --json FILE"
+             [json: :string, python: :string, dashboard: :boolean, port: :integer]
+  @usage_text "--all, --no-baseline, --workers N, --size N, --python PATH, --json FILE, " <>
+                "--dashboard, --port N"
 
   @doc "Runs examples of a folder, or lists them."
   @spec example([String.t()], Path.t()) :: 0..3
@@ -40,14 +41,15 @@ defmodule Slither.Examples.Command do
       small = Enum.find([:workers, :size], &((options[&1] || 1) < 1)) ->
         refuse(less(small), known)
 
-      options[:all] ->
-        run(known, only, options)
-
-      names == [] ->
+      names == [] and options[:all] != true ->
         list(known, root)
 
+      options[:dashboard] || options[:port] ->
+        names = if options[:all], do: known, else: names
+        Watched.run(options[:port], fn -> run(names, :slither, options) end)
+
       true ->
-        run(names, only, options)
+        run(if(options[:all], do: known, else: names), only, options)
     end
   end
 

@@ -64,6 +64,13 @@ defmodule Slither.Dashboard do
   def start(options),
     do: Server.start_link(%{options | name: options.name || __MODULE__}, Handler)
 
+  @doc false
+  # Why one did not start, for a person: what a supervisor says of it, or it itself.
+  @spec told(term) :: String.t()
+  def told({%Slither.Error{} = error, _child}), do: told(error)
+  def told(%Slither.Error{} = error), do: Exception.message(error)
+  def told(reason), do: "dashboard: #{Exception.format_exit(reason)}"
+
   @doc """
   The address of a dashboard's page, with the token if one was made for it.
 

@@ -7,6 +7,7 @@ defmodule Mix.Tasks.Slither.Example do
       mix slither.example
       mix slither.example text_analysis batch_stats
       mix slither.example --all
+      mix slither.example ml_scoring --dashboard
 
   ## Options
 
@@ -15,7 +16,10 @@ defmodule Mix.Tasks.Slither.Example do
     * `--workers N`: Python workers, 2 unless given;
     * `--size N`: how much to work on, in place of the example's own size;
     * `--python PATH`: the baselines' interpreter, in place of the one that Slither uses;
-    * `--json FILE`: writes the figures there, too.
+    * `--json FILE`: writes the figures there, too;
+    * `--dashboard`: runs the examples again and again, without their baselines, and has a page on
+      which one sees them at work; the Enter key ends it after the round that runs;
+    * `--port N`: has that page there, in place of 4040 or the next port that is free.
 
   The exit status is 0 when every invariant of the examples held, 2 when one did not, 3 when an
   example could not run (its packages could not be installed, say; the others still run), and 1
