@@ -2,7 +2,7 @@ defmodule Slither.Dashboard.Makers do
   @moduledoc false
   # Makes what viewers ask for, in a process that the dashboard's server starts for each.
 
-  alias Slither.{Error, Json}
+  alias Slither.{Error, Json, Watch}
   alias Slither.Python.Pool
 
   @typedoc "The body, or the status and the words of a refusal."
@@ -29,7 +29,7 @@ defmodule Slither.Dashboard.Makers do
 
   defp json(term), do: term |> Json.encode() |> IO.iodata_to_binary()
 
-  defp snapshot(nil), do: %{}
+  defp snapshot(nil), do: Watch.snapshot()
   defp snapshot(made), do: made.()
 
   defp metrics(nil), do: ""

@@ -52,7 +52,7 @@ defmodule Slither.Dashboard.Options do
     snapshot: [type: {:fun, 0}],
     metrics: [type: {:fun, 0}],
     stack: [type: {:fun, 2}],
-    fresh: [type: :pos_integer, default: 900],
+    fresh: [type: :pos_integer, default: 500],
     patience: [type: :pos_integer, default: 10_000],
     # Whether the log tells where it is.
     tell: [type: :boolean, default: true]
