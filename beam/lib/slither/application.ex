@@ -26,7 +26,15 @@ defmodule Slither.Application do
     :ok = Slither.Pipe.Library.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 
+    traces =
+      case Slither.Trace.children() do
+        {:ok, children} -> children
+        {:error, error} -> raise error
+      end
+
+    # The exporter of spans first, as it is to send those of all others to the last.
     children = [
+      supervisor(Slither.Trace, [traces, [strategy: :one_for_one, name: Slither.Trace.Supervisor]]),
       {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
       part(Slither.Python, :rest_for_one, [
         {Registry, keys: :unique, name: Slither.Python.Registry},
@@ -47,9 +55,11 @@ defmodule Slither.Application do
   end
 
   defp part(id, strategy, children) do
-    start = {Supervisor, :start_link, [children, [strategy: strategy]]}
-    %{id: id, type: :supervisor, start: start}
+    supervisor(id, [children, [strategy: strategy]])
   end
+
+  defp supervisor(id, arguments),
+    do: %{id: id, type: :supervisor, start: {Supervisor, :start_link, arguments}}
 
   defp gathers do
     case :slither |> Application.get_env(:gathers) |> Configured.gathers() do

@@ -5,6 +5,7 @@ defmodule Slither.Call do
 
   alias Slither.{Error, Options}
   alias Slither.Python.Pool
+  alias Slither.Trace.Recorder
 
   @options [
     kwargs: [
@@ -124,7 +125,15 @@ defmodule Slither.Call do
   @doc "Makes a call in a task of its own."
   @spec async(function_name, function_name, list, keyword) :: Task.t()
   def async(module, function, args, options),
-    do: Task.async(fn -> run(module, function, args, options, "Slither.async/4") end)
+    do: asynchronous(Recorder.current(), module, function, args, options)
+
+  # The task is below what its caller is.
+  defp asynchronous(trace, module, function, args, options) do
+    Task.async(fn ->
+      Recorder.enter(trace)
+      run(module, function, args, options, "Slither.async/4")
+    end)
+  end
 
   @doc "Waits for a call's answer, at most so many ms; a call that is late is cancelled."
   @spec await(Task.t(), timeout) :: {:ok, term} | {:error, Error.t()}

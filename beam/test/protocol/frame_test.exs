@@ -32,6 +32,7 @@ defmodule Slither.Protocol.FrameTest do
     {:table_call, 3, 1, "features", "get", ["user:42"]},
     {:session, 1, "r"},
     {:metrics, 1, [["counter", "hits_total", "Hits.", ["kind"], [], [[["a"], 2]]]]},
+    {:spans, 1, 0, [%{"name" => "app.score"}]},
     {:start, 5, "map", %{"target" => ["each", "m", "f"]}},
     {:feed, 5, 7, 2, %Slither.Bytes{data: <<1, 2>>}},
     {:more, 5, 1},
@@ -42,7 +43,8 @@ defmodule Slither.Protocol.FrameTest do
     {:done, 5, %{"in" => 2}, nil},
     {:done, 5, %{}, @error},
     {:request, 6, "status", %{}},
-    {:kill, 5, 7}
+    {:kill, 5, 7},
+    {:trace, 5, 7, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
   ]
 
   # One value of each type, and some that are not of it.

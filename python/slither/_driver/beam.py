@@ -21,7 +21,7 @@ from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
 from slither._driver.pipes import Pipes
 from slither._driver.pool_options import PoolOptions, pool_options
-from slither._driver.settings import StrPath
+from slither._driver.settings import StrPath, TraceOptions
 from slither._driver.singles import Singles
 from slither._driver.tables import Tables
 from slither._driver.values import Streams
@@ -70,6 +70,11 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
       workers have a third of it;
     - ``warn_after``: seconds after which a submitted call that runs while others wait for a
       worker is named in a warning of the logger ``slither``; None for never;
+    - ``trace``: where the spans of calls go, by OTLP over HTTP: the URL of a receiver, a dict of
+      ``endpoint``, ``headers``, ``service`` (its name) and ``sample`` (the part of calls, 0 to 1,
+      that begin a trace where nothing is traced), or True for one on this machine; False for
+      none. By default BEAM asks the environment (``OTEL_EXPORTER_OTLP_ENDPOINT``). A call is
+      below the current span of ``opentelemetry``, where the program has one;
     - ``by_value``: whether functions that workers can't import, such as lambdas, closures,
       methods of objects and what is defined in a notebook, and objects of any kind, go to them
       and come back as pickles, signed with a secret that this program and its workers have; it
@@ -97,6 +102,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         pool: PoolOptions | None = None,
         shutdown_timeout: float = 5.0,
         warn_after: float | None = 30.0,
+        trace: bool | str | TraceOptions | None = None,
         by_value: bool = False,
         dashboard: Dashboard = False,
     ) -> None:
@@ -128,6 +134,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
+            "trace": settings.tracing(trace),
             **functions.facts(),
             **pool_options(pool),
             **dashboards.dashboard(dashboard),

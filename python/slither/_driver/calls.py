@@ -11,6 +11,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from slither._driver import traces
 from slither._driver.connection import Connection
 from slither._driver.futures import CallFuture
 from slither._driver.turns import Turns
@@ -98,6 +99,7 @@ class Calls:
             return future
         groups = (self.all,) if group is None else (self.all, group)
         job = Job(future, target, body, count, many, groups, opens, called=called, held=held)
+        job.trace = traces.current()
         future.job = job
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future

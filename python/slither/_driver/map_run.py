@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slither import _options
-from slither._driver import settings
+from slither._driver import settings, traces
 from slither._driver.batching import Batching
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
@@ -90,8 +90,9 @@ class MapRun(Run):
             spec["session"] = _options.checked("session", asked["session"], _options.TEXT)
         if asked["as_"] is not None:
             spec["as"] = asked["as_"]
-        if asked["trace"] is not None:
-            spec["trace"] = settings.trace(asked["trace"])
+        trace = traces.current() if asked["trace"] is None else settings.trace(asked["trace"])
+        if trace is not None:
+            spec["trace"] = trace
         spec |= settings.sizes(size, asked["batch_time"])
         batching = Batching(settings.batch_size(size), most, beam.workers)
         progress = _options.checked("progress", asked["progress"], _options.BOOL)

@@ -162,7 +162,8 @@ class Maps(Lifetime):
         - ``as_``: ``"pandas"``, ``"polars"`` or ``"arrow"``, for a function that takes a batch as
           one frame, whose rows are the items, which are dicts. It gives a frame, a column or a
           list with a result for each row: a row of a frame is a dict again;
-        - ``trace``: what the handlers find as ``slither.worker.context().trace``;
+        - ``trace``: the ``traceparent`` that its calls are below, else the current span of
+          ``opentelemetry``; handlers have ``slither.worker.context().trace``;
         - ``progress``: whether to show how far it is: in a notebook's cell, or else on stderr,
           as a bar with ``rich`` installed.
 

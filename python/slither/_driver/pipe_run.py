@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from slither._driver import traces
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_error
 from slither._driver.functions import check
@@ -95,8 +96,9 @@ class PipeRun(Run):
             spec["sources"] = sources(document)
             if resume == "anyway":
                 spec["resume"] = resume
+        trace = traces.current() if trace is None else str(trace)
         if trace is not None:
-            spec["trace"] = str(trace)
+            spec["trace"] = trace
         made = cls(beam._link, spec, beam, shows(pipe.name, items, progress))
         made.held = held
         return made

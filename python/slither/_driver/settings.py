@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
@@ -38,6 +38,12 @@ Many: TypeAlias = (
 Ordering: TypeAlias = Literal["preserve", "as_completed"]
 # The most items of a batch: a run keeps as many at hand.
 _LARGEST = 1_000_000
+_TRACING: _options.Check = (
+    "a bool, a URL or a dict of endpoint, headers, service and sample",
+    lambda value: (
+        isinstance(value, Mapping) and value.keys() <= TraceOptions.__annotations__.keys()
+    ),
+)
 _TRACE: _options.Check = ("a str", lambda value: isinstance(value, str))
 Kept: TypeAlias = "Literal['halt', 'skip'] | Policy"
 """What becomes of items that fail in a map whose results are those that went well."""
@@ -83,6 +89,15 @@ class Asked(MapOptions):
     """All options of a map, beside ``on_error``."""
 
     as_: FrameKind | None
+
+
+class TraceOptions(TypedDict, total=False):
+    """Where spans go: see :class:`slither.Beam`."""
+
+    endpoint: str
+    headers: Mapping[str, str]
+    service: str
+    sample: float
 
 
 class Taking(NamedTuple):
@@ -175,6 +190,20 @@ def sizes(size: int | Literal["auto"] | None, time: float | None) -> dict[str, P
 def trace(value: str) -> str:
     """Return a trace that can be sent."""
     return _options.checked("trace", value, _TRACE)
+
+
+def tracing(value: bool | str | TraceOptions | None) -> Payload:
+    """Return where spans go, as BEAM gets it.
+
+    >>> tracing("http://localhost:4318")
+    {'endpoint': 'http://localhost:4318'}
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return {"endpoint": value}
+    _options.checked("trace", value, _TRACING)
+    return {**value, "headers": dict(value.get("headers", {}))}
 
 
 def duration(name: str, seconds: float) -> int:

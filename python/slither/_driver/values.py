@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from typing import ParamSpec, TypeVar, overload
 
 from slither import _options
-from slither._driver import settings
+from slither._driver import settings, traces
 from slither._driver.errors_in import to_error
 from slither._driver.lifetime import Lifetime
 from slither._driver.results import AsyncResults, Results
@@ -63,6 +63,8 @@ class ValuesRun(Run):
         }
         if session is not None:
             spec["session"] = _options.checked("session", session, _options.TEXT)
+        if (trace := traces.current()) is not None:
+            spec["trace"] = trace
         made = cls(beam, spec, of_result(function, "values"))
         made.held = held
         return made

@@ -100,6 +100,8 @@ class Job:
     """What it calls, as a warning names it."""
     held: object = None
     """What is to live until it is settled."""
+    trace: str | None = None
+    """What it is below, where its thread is traced."""
 
     def settle(self, answer: Answer) -> None:
         """Settle the future, and have the writer tell who waits for the last of a group."""
@@ -188,6 +190,8 @@ class Window:
             job.first, job.since = self._next, time.monotonic()
             self.out[job.first] = job
             self._next += job.count
+            if job.trace is not None:
+                self._connection.write(frame(frames.TRACE, self.identity, job.first, job.trace))
             self._connection.write(*batches.feed(self.identity, job.first, [job.body], job.count))
             job.body = b""
         if self.target.session is not None and not self.out and not self.ended:

@@ -153,6 +153,9 @@ class Replayer:
     def progress(self, call: int, done: int, total: int | None) -> None:
         """Do nothing: there is nobody to see it."""
 
+    def tell(self, body: bytes) -> None:
+        """Take a frame of which nobody is to hear."""
+
     def hold(self, call: int, run: str) -> None:
         """Do nothing: a run ends with the program."""
 

@@ -1,7 +1,7 @@
 """Every frame of the protocol as a record, and the strict parser of what comes.
 
 Pure: a worker, a program and tests parse with it in whatever thread reads, and
-:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 20 go between a worker and BEAM;
+:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 21 go between a worker and BEAM;
 between a program and BEAM go those of 32 and more, and some of the others. The annotation of a
 field is its check; ``protocol/PROTOCOL.md`` says who sends which frame, and when.
 """
@@ -16,8 +16,8 @@ from slither._wire.codec import PLAIN, Codec, decode_frame
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
-SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION, METRICS = range(15, 21)
-START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL = range(32, 41)
+SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION, METRICS, SPANS = range(15, 22)
+START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL, TRACE = range(32, 42)
 
 Frame: TypeAlias = tuple[Payload, ...]
 """Any record of this module."""
@@ -180,6 +180,14 @@ class Metrics(NamedTuple):
     rows: c.Metrics
 
 
+class Spans(NamedTuple):
+    """Spans that have ended in a worker, and how many were dropped before them."""
+
+    call: c.Count
+    dropped: c.Count
+    spans: c.List
+
+
 class Start(NamedTuple):
     """Begin a run of a kind."""
 
@@ -251,6 +259,14 @@ class Kill(NamedTuple):
     first: c.Count
 
 
+class Trace(NamedTuple):
+    """What the call of the next feed of a run is below, a ``traceparent``."""
+
+    id: c.Id
+    first: c.Count
+    trace: c.Str
+
+
 RECORDS: dict[int, type[Frame]] = {
     HELLO: Hello,
     WELCOME: Welcome,
@@ -272,6 +288,7 @@ RECORDS: dict[int, type[Frame]] = {
     TABLE_CALL: TableCall,
     SESSION: Session,
     METRICS: Metrics,
+    SPANS: Spans,
     START: Start,
     FEED: Feed,
     MORE: More,
@@ -281,6 +298,7 @@ RECORDS: dict[int, type[Frame]] = {
     DONE: Done,
     REQUEST: Request,
     KILL: Kill,
+    TRACE: Trace,
 }
 WORKER_KINDS = range(START)
 """Kinds of the frames between a worker and BEAM."""

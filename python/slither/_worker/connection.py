@@ -143,6 +143,13 @@ class Link:
         # Counts are lost where frames may only be so short, rather than an answer.
         return None if counted is None or len(counted) > self._port.max_frame else counted
 
+    @signals.whole
+    def tell(self, body: bytes) -> None:
+        """Send a frame that nobody answers, from any thread."""
+        # In the middle of a frame, this thread would wait for itself.
+        if not self._port.is_written_here:
+            self._port.write(body)
+
     ## For the call that runs
 
     def is_gone(self, call: int) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slither._types import Payload
     from slither._wire.frames import Call
     from slither._wire.objects import Objects
-    from slither._worker.ports import Connection
+    from slither._worker.ports import Connection, Serving
 
 _EXECUTORS = "concurrent.futures.thread"
 # The attribute of a thread that holds the id of its call.
@@ -63,6 +63,12 @@ link: Connection | None = None
 counted: Callable[[int], bytes | None] | None = None
 """What gives a frame of what handlers have counted, by the id of a call, or None where nothing
 has changed. It is None itself where they count nothing."""
+carry: Callable[[Callable[..., object]], Callable[..., object]] | None = None
+"""Has what another thread runs keep the span that is current here; None where there is none."""
+serving: Serving | None = None
+"""The span of the call that runs, where that is traced."""
+takes_spans = False
+"""Whether BEAM sends spans on that it is told of."""
 running: Call | None = None
 """The call that runs, whichever thread asks: for what a thread does not say of itself."""
 _main_thread = threading.main_thread().ident
@@ -133,6 +139,8 @@ def follow_threads() -> None:
     @functools.wraps(start)
     def start_for_call(thread: threading.Thread) -> None:
         setattr(thread, _OWN, call_id())
+        if carry is not None:
+            setattr(thread, "run", carry(thread.run))  # noqa: B010 - as below
         _follow_executors()
         start(thread)
 
@@ -151,7 +159,8 @@ def _follow_executors() -> None:
     def submit_for_call(
         self: object, fn: Callable[..., object], /, *args: object, **options: object
     ) -> object:
-        return submit(self, _act_for, call_id(), fn, *args, **options)
+        job = fn if carry is None else carry(fn)
+        return submit(self, _act_for, call_id(), job, *args, **options)
 
     pool.submit = submit_for_call
 

@@ -46,6 +46,7 @@ class Cursor:
     ) -> None:
         """Take a handler of one item, or of their list, and what describes its exceptions."""
         self.id = call.id
+        self.target = call.target
         self.run: str | None = call.context.get("run")
         self.session: str | None = call.context.get("session")
         self._items = call.items
@@ -229,6 +230,12 @@ def keep(cursor: Cursor) -> None:
 def take(name: str) -> Cursor | None:
     """Return the open cursor of the call of that number, which is kept no more."""
     return _open.pop(int(name), None) if name.isdecimal() and len(name) < 20 else None
+
+
+def target_of(name: str) -> list[str] | None:
+    """Return what the call of that number has called, if its cursor is open."""
+    cursor = _open.get(int(name)) if name.isdecimal() and len(name) < 20 else None
+    return None if cursor is None else cursor.target
 
 
 def drop(name: str) -> bool:

@@ -83,6 +83,8 @@ def _cursor(call: Call, handler: Callable[..., Payload] | None) -> Cursor:
             raise TargetError(describe("cancelled", message))
         return found
     function, opens = handler or resolve(call.target), current.opener(call)
+    if current.serving is not None:
+        current.serving.begin()
     reads.settle(call, function)
     if call.target[0] == "apply":
         return Cursor(call, fitted.opening(fitted.called(function), opens), exception_error)

@@ -27,11 +27,14 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
     if observe is not None:
         observe(error)
     try:
-        return _describe(error)
+        fault = _describe(error)
     except MemoryError:
         # The frames of the failed code may hold all the memory, so clear them and try again.
         traceback.clear_frames(error.__traceback__)
-        return _describe(error)
+        fault = _describe(error)
+    if current.serving is not None:
+        current.serving.raised(error, fault)
+    return fault
 
 
 def _describe(error: BaseException) -> dict[str, Payload]:

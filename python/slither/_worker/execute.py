@@ -58,6 +58,8 @@ def answer(
     try:
         with signals.Running():
             handler = handler or resolve(call.target)
+            if current.serving is not None:
+                current.serving.begin()
             reads.settle(call, handler)
             began = time.perf_counter_ns()
             results = _run(handler, call, line)

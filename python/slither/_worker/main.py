@@ -111,6 +111,7 @@ class Runtime:
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link
+        current.takes_spans = settings.spans
         link.reports.level = LEAST[settings.log_level]
         install_logging(link.reports)
         install_hooks()
@@ -150,13 +151,20 @@ class Runtime:
         if self._capture is not None:
             self._capture.begin()
         current.running = call
+        if call.context.get("trace") is not None:
+            # Imported late, as most workers make no spans.
+            from slither._worker import tracing
+
+            current.serving = tracing.serving(call)
         try:
             answer = execute.answer(call, decode_us, self._port.max_frame, self._link)
             forked.end()
             self._flush()
+            if current.serving is not None:
+                current.serving.end(answer)
         finally:
             sessions.leave()
-            current.running = None
+            current.running = current.serving = None
         self._link.forget(call.id)
         try:
             self._link.send(answer, call.id)
@@ -183,6 +191,8 @@ class Runtime:
                 forked.end(error)
                 logging.getLogger("slither").exception("a stop hook failed")
         self._flush()
+        if (spans := sys.modules.get("slither._worker.spans")) is not None:
+            spans.flush()
         self._link.reports.tell_dropped(without_credit=True)
         with contextlib.suppress(OSError, ProtocolError):
             self._link.send_counted()

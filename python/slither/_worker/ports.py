@@ -41,8 +41,24 @@ class Connection(Protocol):
     def hold(self, call: int, run: str) -> None:
         """Tell that there is state of ``run`` here, to be dropped when the run is over."""
 
+    def tell(self, body: bytes) -> None:
+        """Send a frame that nobody answers."""
+
     def is_cancelled(self, call: int) -> bool:
         """Tell whether the caller of ``call`` is gone."""
+
+
+class Serving(Protocol):
+    """What follows a call that is traced."""
+
+    def begin(self) -> None:
+        """Have its span be the current one; once more, nothing."""
+
+    def raised(self, error: BaseException, fault: dict[str, Payload]) -> None:
+        """Take an exception of its handler's, and what is told of it."""
+
+    def end(self, answer: Pieces) -> None:
+        """End it, with its answer."""
 
 
 class Line(Protocol):

@@ -50,6 +50,8 @@ class Settings(NamedTuple):
     """Whether BEAM has opened the marker."""
     stacks: _Bool = False
     """Whether BEAM has opened the memory for stacks."""
+    spans: _Bool = False
+    """Whether BEAM sends spans on that it is told of."""
     capture: _Bool = False
     """Whether descriptors 1 and 2 become logs."""
     log_level: _Level = "info"

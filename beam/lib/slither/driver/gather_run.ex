@@ -11,15 +11,19 @@ defmodule Slither.Driver.GatherRun do
   alias Slither.Run.Mailbox
 
   @enforce_keys [:id, :port, :mailbox, :batches]
-  defstruct @enforce_keys ++ [next: 0, ended: false]
+  defstruct @enforce_keys ++ [:trace, next: 0, ended: false]
 
-  @typedoc "`next` is the number that the next item must have; `ended` says that none will come."
+  @typedoc """
+  `next` is the number that the next item must have, and `trace` its trace; `ended` says that none
+  will come.
+  """
   @type t :: %__MODULE__{
           id: pos_integer,
           port: Transport.t(),
           mailbox: Mailbox.t(),
           batches: Batches.t(),
           next: non_neg_integer,
+          trace: String.t() | nil,
           ended: boolean
         }
 
@@ -66,6 +70,7 @@ defmodule Slither.Driver.GatherRun do
       {:feed, body} -> feed(state, body)
       {:end, _body} -> %{state | ended: true}
       {:kill, body} -> forget(state, body)
+      {:trace, body} -> %{state | trace: Run.trace(body)}
       _other -> deliver(state, message)
     end
   end
@@ -82,8 +87,8 @@ defmodule Slither.Driver.GatherRun do
   defp feed(%__MODULE__{next: next} = state, body) do
     {:ok, {:feed, _id, ^next, 1, %{data: <<0x92, pair::binary>>}}} = Frame.decode(body)
     {:ok, [%Encoded{data: key}, item], ""} = Encoded.split(pair, 2)
-    batches = Batches.put(state.batches, next, key, item)
-    %{state | batches: batches, next: next + 1}
+    batches = Batches.put(state.batches, next, key, item, state.trace)
+    %{state | batches: batches, next: next + 1, trace: nil}
   end
 
   # The frame may have crossed the item's answer.

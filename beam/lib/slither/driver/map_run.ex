@@ -16,7 +16,7 @@ defmodule Slither.Driver.MapRun do
   alias Slither.Telemetry.Events
 
   @enforce_keys [:id, :port, :mailbox, :flow, :blocks?, :halt?, :ordered?, :started, :board]
-  defstruct @enforce_keys ++ [:place, next: 0, ended: false, out: 0, skipped: 0, told: 1]
+  defstruct @enforce_keys ++ [:place, :trace, next: 0, ended: false, out: 0, skipped: 0, told: 1]
 
   @typedoc """
   A map that runs:
@@ -26,7 +26,8 @@ defmodule Slither.Driver.MapRun do
     * `place`: where what becomes of items is counted; `board`: where what is inside is shown;
     * `next`: the number that the next item must have; `ended`: whether there is no more input;
     * `out`, `skipped`: how many results and how many failures have gone out; `told`: the size of
-      batches that the driver was told of.
+      batches that the driver was told of;
+    * `trace`: that of the batch which comes next, nil for none.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -43,7 +44,8 @@ defmodule Slither.Driver.MapRun do
           ended: boolean,
           out: non_neg_integer,
           skipped: non_neg_integer,
-          told: pos_integer
+          told: pos_integer,
+          trace: String.t() | nil
         }
 
   # The part of a size by which another has to differ for the driver to hear of it.
@@ -150,6 +152,7 @@ defmodule Slither.Driver.MapRun do
       {:feed, body} -> feed(state, body)
       {:end, _body} -> %{state | ended: true}
       {:kill, body} -> kill(state, body)
+      {:trace, body} -> %{state | trace: Run.trace(body)}
       _other -> deliver(state, message)
     end
   end
@@ -179,7 +182,8 @@ defmodule Slither.Driver.MapRun do
     {:ok, {:feed, _id, ^next, count, %{data: data}}} = Frame.decode(body)
     Runs.entered(Runs.place(state.board, 0), count)
     entries = entries(state, count, data)
-    %{state | next: state.next + count, flow: Flow.submit(state.flow, [entries])}
+    flow = Flow.submit(state.flow, [entries])
+    %{state | next: state.next + count, flow: flow, trace: nil}
   end
 
   defp kill(state, body) do
@@ -187,15 +191,18 @@ defmodule Slither.Driver.MapRun do
     %{state | flow: Flow.kill(state.flow, first)}
   end
 
-  defp entries(%{blocks?: true, next: next}, count, data),
-    do: [{next, item(%Block{count: count, data: data}, next)}]
+  defp entries(%{blocks?: true, next: next} = state, count, data),
+    do: [{next, item(%Block{count: count, data: data}, next, state)}]
 
-  defp entries(%{next: next}, count, data) do
+  defp entries(%{next: next} = state, count, data) do
     {:ok, payloads, ""} = Encoded.split(data, count)
-    for {payload, seq} <- Enum.with_index(payloads, next), do: {seq, item(payload, seq)}
+    for {payload, seq} <- Enum.with_index(payloads, next), do: {seq, item(payload, seq, state)}
   end
 
-  defp item(payload, seq), do: %Item{id: seq, payload: payload}
+  defp item(payload, seq, %{trace: nil}), do: %Item{id: seq, payload: payload}
+
+  defp item(payload, seq, %{trace: trace}),
+    do: %Item{id: seq, payload: payload, meta: %{trace: trace}}
 
   defp emit(state, []), do: {:ok, state}
 

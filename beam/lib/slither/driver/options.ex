@@ -32,7 +32,8 @@ defmodule Slither.Driver.Options do
     function: [type: :string, required: true],
     call: [required: true],
     timeout: [type: :timeout, default: :infinity],
-    session: [type: :string]
+    session: [type: :string],
+    trace: [type: :string]
   ]
 
   @doc "The options of the dashboard, nil where none is asked for, and the other settings."
@@ -65,6 +66,11 @@ defmodule Slither.Driver.Options do
       level -> {:ok, level}
     end
   end
+
+  @doc "Where spans go: `true`, `false`, or options by name; nil where BEAM finds out by itself."
+  @spec trace(term) :: {:ok, keyword | boolean | nil} | {:error, Error.t()}
+  def trace(value) when value in [nil, true, false], do: {:ok, value}
+  def trace(%{} = values), do: read("setting of trace", values, Slither.Trace.options())
 
   @doc "The options of the dispatch that a map is."
   @spec map(map) :: {:ok, keyword} | {:error, Error.t()}
@@ -111,7 +117,8 @@ defmodule Slither.Driver.Options do
          {:ok, options} <- Options.validate(options, @values, "values"),
          {:ok, payload} <- Protocol.unpack(options[:call].data) do
       target = ["apply", options[:module], options[:function]]
-      {:ok, target, payload, timeout: options[:timeout], session_id: options[:session]}
+      own = if trace = options[:trace], do: [metadata: %{trace: trace}], else: []
+      {:ok, target, payload, [timeout: options[:timeout], session_id: options[:session]] ++ own}
     end
   end
 

@@ -5,10 +5,11 @@ defmodule Slither.Driver.Run do
   # `MapRun` and `PipeRun` read here what they are told.
 
   alias Slither.Driver.Faults
+  alias Slither.Protocol.Frame
   alias Slither.Python.Transport
 
   @typedoc "The frames of the driver's that are for a run."
-  @type name :: :feed | :take | :end | :kill
+  @type name :: :feed | :take | :end | :kill | :trace
 
   @doc """
   Starts a run of one of `kinds`, modules by name, and watches it. One of an unknown kind ends with
@@ -35,6 +36,13 @@ defmodule Slither.Driver.Run do
   @spec read(term) :: {name, binary} | nil
   def read({__MODULE__, name, body}), do: {name, body}
   def read(_message), do: nil
+
+  @doc "The trace of what is fed next, as its frame says."
+  @spec trace(binary) :: String.t()
+  def trace(body) do
+    {:ok, {:trace, _id, _first, trace}} = Frame.decode(body)
+    trace
+  end
 
   @doc "Waits for the next frame of that name; whatever else comes stays in the mailbox."
   @spec await(name) :: binary

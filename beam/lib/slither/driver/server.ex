@@ -89,7 +89,7 @@ defmodule Slither.Driver.Server do
 
   defp body(body, state) do
     case Frame.peek(body) do
-      {name, id} when name in [:feed, :take, :end, :kill] ->
+      {name, id} when name in [:feed, :take, :end, :kill, :trace] ->
         {:noreply, to_run(state, name, id, body)}
 
       {:cancel, id} ->
@@ -147,14 +147,18 @@ defmodule Slither.Driver.Server do
   defp welcome(version, settings, port) do
     if Handshake.understood?(version) do
       {secret, settings} = Map.pop(settings, "secret")
+      {trace, settings} = Map.pop(settings, "trace")
 
       with {:ok, dashboard, settings} <- Options.dashboard(settings),
-           {:ok, pool, level} <- Options.pool(settings) do
+           {:ok, pool, level} <- Options.pool(settings),
+           {:ok, trace} <- Options.trace(trace) do
         Logger.configure(level: level)
         :ok = LogHandler.install(port)
         start = {Pool, :start_driven, [pool, Secret.new(secret)]}
         pool = %{Pool.child_spec(pool) | start: start}
-        start([Tables.supervisor(), pool | dashboard(dashboard)], dashboard)
+        # Before the workers, who are told whether somebody takes their spans.
+        with :ok <- Slither.Trace.configure(trace),
+             do: start([Tables.supervisor(), pool | dashboard(dashboard)], dashboard)
       end
     else
       {:error, Faults.version_mismatch(version)}

@@ -99,10 +99,11 @@ defmodule Slither.Gather.Batches do
 
   ## What a driver does
 
-  @doc "Puts in an item with a key; `seq` is higher than that of any before."
-  @spec put(t, seq, Waiting.key(), term) :: t
-  def put(batches, seq, key, payload) do
-    waiting = Waiting.put(batches.waiting, seq, key, payload, now())
+  @doc "Puts in an item with a key, and its trace; `seq` is higher than that of any before."
+  @spec put(t, seq, Waiting.key(), term, String.t() | nil) :: t
+  def put(batches, seq, key, payload, trace) do
+    item = %Item{id: seq, payload: payload, meta: if(trace, do: %{trace: trace}, else: %{})}
+    waiting = Waiting.put(batches.waiting, seq, key, item, now())
     advance(%{batches | waiting: waiting})
   end
 
@@ -272,8 +273,7 @@ defmodule Slither.Gather.Batches do
   end
 
   defp form(batches, {:key, key}) do
-    {items, since, waiting} = Waiting.take(batches.waiting, key)
-    entries = for {seq, payload} <- items, do: {seq, %Item{id: seq, payload: payload}}
+    {entries, since, waiting} = Waiting.take(batches.waiting, key)
     number = batches.number
     batch = %Batch{group: number, number: number, entries: entries, queued: since}
     {batch, %{batches | waiting: waiting, number: number + 1}}

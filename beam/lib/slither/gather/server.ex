@@ -8,6 +8,7 @@ defmodule Slither.Gather.Server do
   alias Slither.Error
   alias Slither.Gather.{Batches, Settings, Waiting}
   alias Slither.Run.Mailbox
+  alias Slither.Trace.Recorder
 
   # ms within which the server must say its status. It never blocks, so that is plenty.
   @answer 5_000
@@ -39,7 +40,8 @@ defmodule Slither.Gather.Server do
 
   @doc "An item's answer, within `timeout` ms. It exits where the server ends, or does not answer."
   @spec call(pid, Waiting.key(), term, timeout) :: Batches.answer()
-  def call(server, key, item, timeout), do: GenServer.call(server, {:item, key, item}, timeout)
+  def call(server, key, item, timeout),
+    do: GenServer.call(server, {:item, key, item, Recorder.current()}, timeout)
 
   @doc "The calling process does not wait for its item any more."
   @spec forget(pid) :: :ok
@@ -57,9 +59,9 @@ defmodule Slither.Gather.Server do
   end
 
   @impl true
-  def handle_call({:item, key, item}, from, state) do
+  def handle_call({:item, key, item, trace}, from, state) do
     case open(state) do
-      {:ok, state} -> take(state, key, item, from)
+      {:ok, state} -> take(state, key, {item, trace}, from)
       {:error, error} -> {:reply, {:error, error}, state}
     end
   end
@@ -109,7 +111,8 @@ defmodule Slither.Gather.Server do
 
   defp open(state), do: {:ok, state}
 
-  defp take(%__MODULE__{batches: batches, next: seq} = state, key, item, {caller, _tag} = from) do
+  defp take(state, key, {item, trace}, {caller, _tag} = from) do
+    %__MODULE__{batches: batches, next: seq} = state
     waiting = Batches.waiting(batches)
 
     if waiting >= state.options[:max_waiting] do
@@ -117,7 +120,7 @@ defmodule Slither.Gather.Server do
     else
       callers = Map.put(state.callers, caller, seq)
       waits = Map.put(state.waits, seq, {from, Process.monitor(caller)})
-      batches = Batches.put(batches, seq, key, item)
+      batches = Batches.put(batches, seq, key, item, trace)
       proceed(%{state | batches: batches, next: seq + 1, callers: callers, waits: waits})
     end
   end

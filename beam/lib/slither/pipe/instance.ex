@@ -50,6 +50,7 @@ defmodule Slither.Pipe.Instance do
 
   alias Slither.{Error, Options, PipeError}
   alias Slither.Pipe.{Closer, Counts, Definition, Heir, Names, Run, Runner, Server, Setup, Sink}
+  alias Slither.Run.Traced
 
   @where "Slither.Pipe.start_link/2"
 
@@ -124,13 +125,20 @@ defmodule Slither.Pipe.Instance do
 
       if timeout == 0 and not fits?,
         do: {:error, :saturated},
-        else: ask(pipe, fn -> Server.push(server, items, count, timeout, ack(options)) end)
+        else: traced(pipe, items, count, &Server.push(server, &1, count, timeout, ack(options)))
     end
   end
 
   def push(_pipe, other, _options) do
     message = "takes a list of items, got #{inspect(other, limit: 5)}"
     {:error, %Error{reason: :invalid_input, where: "Slither.Pipe.push/3", message: message}}
+  end
+
+  # A push has a span, which its items name as the one that they come from.
+  defp traced(pipe, items, count, push) do
+    span = Traced.push(pipe, count)
+    answer = ask(pipe, fn -> span |> Traced.from(items) |> push.() end)
+    Traced.pushed(span, answer)
   end
 
   defp ack(options) do

@@ -5,7 +5,7 @@ defmodule Slither.Pool.Call do
   # that ends. If the process itself ends, the scheduler takes the lane back.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Handle, Scheduler}
+  alias Slither.Pool.{Errors, Handle, Scheduler, Traces}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Part, Target, Timing}
   alias Slither.Telemetry.Events
@@ -26,7 +26,11 @@ defmodule Slither.Pool.Call do
           {:ok, [term], %{optional(non_neg_integer) => Error.t()}} | {:error, Error.t()}
   def run(handle, target, payloads, options) do
     asked = System.monotonic_time()
-    {sent, outcome} = attempt(handle, target, payloads, options, 0)
+    {text, trace} = Traces.call(target, handle.name)
+    context = %{"session" => options[:session_id]}
+    context = if text, do: Map.put(context, "trace", text), else: context
+    options = if trace, do: [{:trace, trace} | options], else: options
+    {sent, outcome} = attempt(handle, target, payloads, {context, options}, 0)
     session = options[:session_id]
     facts = Map.merge(Target.facts(target), %{pool: handle.name, session: session})
     told(outcome, asked, sent, length(payloads), facts)
@@ -50,7 +54,7 @@ defmodule Slither.Pool.Call do
   end
 
   # When it was sent, nil if it never was, and what became of it.
-  defp attempt(handle, target, payloads, options, given_back) do
+  defp attempt(handle, target, payloads, {context, options} = how, given_back) do
     session = options[:session_id]
 
     request = [
@@ -61,16 +65,17 @@ defmodule Slither.Pool.Call do
 
     call = fn held ->
       sent = System.monotonic_time()
-      {sent, once(held, target, %{"session" => session}, payloads, options)}
+      {sent, once(held, target, context, payloads, options)}
     end
 
     case hold(handle, request, call) do
       {:error, error} ->
+        Traces.not_begun(options[:trace], error)
         {nil, Outcome.error(error, nil)}
 
       {sent, %Outcome{kind: :requeue, error: error}} ->
         case Errors.given_back(error, given_back) do
-          {:again, count} -> attempt(handle, target, payloads, options, count)
+          {:again, count} -> attempt(handle, target, payloads, how, count)
           {:failed, error} -> {sent, Outcome.error(error, nil)}
         end
 
@@ -124,6 +129,7 @@ defmodule Slither.Pool.Call do
       ref: call.ref,
       head: Frame.call_head(target, context),
       timeout: options[:timeout],
+      trace: options[:trace],
       payloads: payloads
     })
 

@@ -6,18 +6,20 @@ defmodule Slither.Pool.Draw do
   # the run of this call ends: here, or in the scheduler where the process is gone.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Handle, Scheduler}
+  alias Slither.Pool.{Errors, Handle, Scheduler, Traces}
+  alias Slither.Trace.Span
   alias Slither.Protocol.Frame
   alias Slither.Python.{Job, Lane, Outcome, Part}
 
-  @enforce_keys [:handle, :alias, :monitor, :ref, :run, :target, :payload, :options]
-  defstruct [:handle, :alias, :monitor, :ref, :run, :target, :payload, :options] ++
-              [state: :new, call: nil, begun: false, given_back: 0]
+  @enforce_keys [:handle, :alias, :monitor, :ref, :run, :target, :payload, :options, :traced]
+  defstruct @enforce_keys ++
+              [trace: nil, state: :new, call: nil, begun: false, given_back: 0]
 
   @typedoc """
   The call of `target` with a `payload`, which is all that belongs to `run`. `ref` is that of its
   lease, `call` the worker and the number that `more` names. The state is `:new`, `:out` while a call
   is out, `:rest` between two chunks, and `:ended` once no more is to come, or the error that is.
+  `traced` has what calls say of the run, and `trace` is the template of their spans.
   """
   @type t :: %__MODULE__{
           handle: Handle.t(),
@@ -28,6 +30,8 @@ defmodule Slither.Pool.Draw do
           target: [String.t()],
           payload: term,
           options: keyword,
+          traced: map,
+          trace: Span.t() | nil,
           state: :new | :out | :rest | :ended | {:failed, Error.t()},
           call: {pid, pos_integer} | nil,
           begun: boolean,
@@ -36,18 +40,23 @@ defmodule Slither.Pool.Draw do
 
   @doc """
   A call of which nothing is drawn yet, in the process that will draw. Options: `timeout` (ms that the
-  next value may take), `queue_timeout`, `session_id` and `on_session_lost`.
+  next value may take), `queue_timeout`, `session_id` and `on_session_lost`, and `metadata`.
   """
   @spec open(Handle.t(), [String.t()], term, keyword) :: t
   def open(handle, target, payload, options) do
     alias = :erlang.alias()
+    run = "stream-#{System.unique_integer([:positive])}"
+    {text, trace} = Traces.call(target, handle.name, options[:metadata] || %{})
+    traced = if text, do: %{"run" => run, "trace" => text}, else: %{"run" => run}
 
     %__MODULE__{
       handle: handle,
       alias: alias,
       monitor: :erlang.monitor(:process, handle.scheduler, tag: {alias, :draw}),
       ref: make_ref(),
-      run: "stream-#{System.unique_integer([:positive])}",
+      run: run,
+      traced: traced,
+      trace: trace,
       target: target,
       payload: payload,
       options: options
@@ -68,6 +77,7 @@ defmodule Slither.Pool.Draw do
   defp given({values, draw}), do: {:values, values, draw}
 
   defp ask(%__MODULE__{options: options} = draw) do
+    asked = draw.trace && Span.now()
     Scheduler.request(draw.handle, inbox(draw), draw.ref, request(draw))
 
     case receive_next(draw) do
@@ -79,7 +89,8 @@ defmodule Slither.Pool.Draw do
           timeout: options[:timeout] || :infinity,
           payloads: if(draw.call, do: [nil], else: [draw.payload]),
           many: if(draw.call, do: :more, else: :first),
-          returns: true
+          returns: true,
+          trace: draw.trace && %{draw.trace | start: asked}
         })
 
         answer(%{draw | state: :out, begun: true})
@@ -108,7 +119,7 @@ defmodule Slither.Pool.Draw do
   defp target(%__MODULE__{call: {_worker, number}}), do: ["more", Integer.to_string(number)]
 
   defp context(draw),
-    do: %{"run" => draw.run, "session" => draw.options[:session_id], "many" => true}
+    do: Map.merge(draw.traced, %{"session" => draw.options[:session_id], "many" => true})
 
   defp answer(draw) do
     case receive_next(draw) do

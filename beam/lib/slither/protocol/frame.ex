@@ -31,6 +31,7 @@ defmodule Slither.Protocol.Frame do
     {18, :table_call, [:int, :int, :string, :string, :list]},
     {19, :session, [:int, :string]},
     {20, :metrics, [:int, :counts]},
+    {21, :spans, [:int, :int, :list]},
     # Between BEAM and a driver: a Python program that has started it.
     {32, :start, [:int, :string, :map]},
     {33, :feed, [:int, :int, :int, :bytes]},
@@ -40,7 +41,8 @@ defmodule Slither.Protocol.Frame do
     {37, :outputs, [:int, {:maybe, :string}, :int, :int, :bytes, {:maybe, :map}]},
     {38, :done, [:int, :map, {:maybe, :error}]},
     {39, :request, [:int, :string, :map]},
-    {40, :kill, [:int, :int]}
+    {40, :kill, [:int, :int]},
+    {41, :trace, [:int, :int, :string]}
   ]
 
   @levels ~w(debug info warning error critical)
@@ -80,6 +82,17 @@ defmodule Slither.Protocol.Frame do
   def call_head(target, context) do
     IO.iodata_to_binary([Encoder.encode!(target), Encoder.encode!(context)])
   end
+
+  @doc "What `call_head/2` has encoded of a context without a `trace`, with that."
+  @spec traced(binary, String.t()) :: binary
+  def traced(head, trace) do
+    {:ok, context} = Splitter.skip(head, 1)
+    target = binary_part(head, 0, byte_size(head) - byte_size(context))
+    <<8::4, count::4, entries::binary>> = context
+    IO.iodata_to_binary([target, <<8::4, count + 1::4>>, entries | encoded("trace", trace)])
+  end
+
+  defp encoded(name, value), do: [Encoder.encode!(name), Encoder.encode!(value)]
 
   @doc "The target of what `call_head/2` has encoded."
   @spec call_target(binary) :: [String.t()]

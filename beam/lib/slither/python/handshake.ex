@@ -6,6 +6,7 @@ defmodule Slither.Python.Handshake do
 
   alias Slither.Protocol.Frame
   alias Slither.Python.Secret
+  alias Slither.Trace.Exporter
 
   # How many results a handler that yields may be ahead of their reader.
   @ahead 16
@@ -55,7 +56,8 @@ defmodule Slither.Python.Handshake do
        "initializer" => settings.initializer,
        "secret" => Secret.to_wire(settings.secret),
        "marker" => opened.marker,
-       "stacks" => opened.stacks
+       "stacks" => opened.stacks,
+       "spans" => Exporter.takes?()
      }}
   end
 end

@@ -14,6 +14,7 @@ defmodule Slither.Python.Job do
     :context,
     :capture,
     :many,
+    :trace,
     batch: 0,
     attempt: 1,
     timeout: :infinity,
@@ -31,7 +32,8 @@ defmodule Slither.Python.Job do
   encoded. `capture` says where a failure is written, if not where the pool's are. `many` says that
   each item has many values, of which the call gives the first, or more of a call before it:
   `Slither.Python.Lane.Entries` reads them. `returns` has the lane give its lease back by itself,
-  before it tells the outcome, as whoever waits for that may be slow to read it.
+  before it tells the outcome, as whoever waits for that may be slow to read it. `trace` is the template
+  of its span, whose context is added to the head's then, or a trace that goes to Python as it is.
   """
   @type t :: %__MODULE__{
           inbox: Inbox.t(),
@@ -41,6 +43,7 @@ defmodule Slither.Python.Job do
           context: binary | nil,
           capture: Capture.t() | nil,
           many: nil | :first | :more,
+          trace: Slither.Trace.Span.t() | String.t() | nil,
           batch: non_neg_integer,
           attempt: pos_integer,
           timeout: timeout | nil,

@@ -15,7 +15,7 @@ defmodule Slither.Python.Lane do
 
   alias Slither.Error
   alias Slither.Python.{Board, Capture, Inbox, Job, Obituary, Outcome, Reports, Transport}
-  alias Slither.Python.Lane.Exchange
+  alias Slither.Python.Lane.{Exchange, Spans}
   alias Slither.Python.Worker.Inbox, as: Owner
 
   @enforce_keys [:index, :count, :transport, :slot, :scheduler, :board] ++
@@ -280,6 +280,8 @@ defmodule Slither.Python.Lane do
 
   defp finish(outcome, %Exchange{job: job} = exchange, lane) do
     outcome = outcome |> Exchange.told(exchange) |> written(exchange, lane)
+    # Before anybody hears of it, who may ask then for all spans to be sent.
+    Spans.ended(outcome, exchange.span)
     # Before the outcome, so that whatever its holder asks for next comes behind it.
     if job.returns, do: Reports.lane_idle(lane.scheduler, job.ref)
     Inbox.tell(job.inbox, {:done, job.ref, outcome})

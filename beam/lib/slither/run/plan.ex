@@ -4,7 +4,8 @@ defmodule Slither.Run.Plan do
   # data, made by whoever opens a run.
 
   alias Slither.{Context, Error, Guarded}
-  alias Slither.Run.{Execute, Policy}
+  alias Slither.Trace.Span
+  alias Slither.Run.{Execute, Policy, Traced}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Capture, Outcome, Pool, Target}
 
@@ -29,6 +30,7 @@ defmodule Slither.Run.Plan do
     :options,
     :capture,
     :wire,
+    :trace,
     raw: false,
     many: false,
     rests: false
@@ -40,8 +42,8 @@ defmodule Slither.Run.Plan do
   once. With `bounded`, results that nobody has read count as in flight. Where the driver `rests`,
   whoever reads its results may do so between two of them for as long as he likes. The events of batches
   carry `metadata`. A `timeout` of nil was not given. With `many`, each item has many values, and
-  `wire` is the context of calls, for those that go on with one. The other fields are the options of
-  the same names.
+  `wire` is the context of calls, for those that go on with one. `trace` is the template of their
+  spans, nil for none. The other fields are the options of the same names.
   """
   @type t :: %__MODULE__{
           mode: {:pool, Pool.handle(), binary, binary} | {:local, (list -> Outcome.t())},
@@ -64,6 +66,7 @@ defmodule Slither.Run.Plan do
           options: keyword,
           capture: Capture.t() | nil,
           wire: map | nil,
+          trace: Span.t() | nil,
           raw: boolean,
           many: boolean
         }
@@ -73,7 +76,7 @@ defmodule Slither.Run.Plan do
   def new(options, %Context{} = context, bounded) do
     many? = options[:cardinality] == :many
 
-    with {:ok, mode, target} <- mode(options, context) do
+    with {:ok, mode, target, {wire, trace}} <- mode(options, context) do
       {:ok,
        %__MODULE__{
          mode: mode,
@@ -93,7 +96,8 @@ defmodule Slither.Run.Plan do
          executor: options[:executor],
          raw: options[:raw] == true,
          many: many?,
-         wire: if(many?, do: wire(options, context)),
+         wire: if(many?, do: wire),
+         trace: trace,
          capture: Capture.new(options[:capture_failures]),
          options: options,
          metadata: metadata(context, options[:pool], target)
@@ -138,7 +142,7 @@ defmodule Slither.Run.Plan do
 
     case target(executor, options) do
       {:ok, target} -> pool(options[:pool], target, options, context)
-      :external -> {:ok, {:local, &Execute.run(executor, &1, context, options)}, nil}
+      :external -> {:ok, {:local, &Execute.run(executor, &1, context, options)}, nil, {nil, nil}}
       {:error, error} -> {:error, error}
     end
   end
@@ -175,22 +179,26 @@ defmodule Slither.Run.Plan do
 
   defp pool(name, target, options, context) do
     with {:ok, handle} <- Pool.handle(name) do
-      wire = options |> wire(context) |> limited(options[:item_timeout]) |> framed(options[:as])
+      {text, trace} = Traced.calls(target, name, context)
+      wire = wire(options, context, text)
+      limited = wire |> limited(options[:item_timeout]) |> framed(options[:as])
+      head = Frame.call_head(target, limited)
 
       # The context is encoded once: messages to lanes share a binary, but would copy the term.
-      head = Frame.call_head(target, wire)
-      {:ok, {:pool, handle, head, :erlang.term_to_binary(context)}, target}
+      {:ok, {:pool, handle, head, :erlang.term_to_binary(context)}, target, {wire, trace}}
     end
   end
 
-  defp wire(options, context) do
+  defp wire(options, context, trace) do
     wire = %{
       "run" => context.runtime[:run],
       "pipe" => name(context.pipe),
       "stage" => name(context.stage),
-      "session" => options[:session_id],
-      "trace" => trace(context.metadata)
+      "session" => options[:session_id]
     }
+
+    # Where calls have spans of their own, each adds its own trace.
+    wire = if trace, do: Map.put(wire, "trace", trace), else: wire
 
     if options[:cardinality] == :many, do: Map.put(wire, "many", true), else: wire
   end
@@ -200,10 +208,6 @@ defmodule Slither.Run.Plan do
 
   defp framed(wire, nil), do: wire
   defp framed(wire, kind), do: Map.put(wire, "as", Atom.to_string(kind))
-
-  # `metadata: %{trace: …}`, such as a W3C traceparent, reaches Python, whose spans can join it.
-  defp trace(%{trace: trace}) when is_binary(trace), do: if(String.valid?(trace), do: trace)
-  defp trace(_metadata), do: nil
 
   # A session's calls go one at a time, which keeps their order.
   defp capacity({:pool, _handle, _head, _run}, options),

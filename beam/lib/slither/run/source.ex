@@ -74,6 +74,7 @@ defmodule Slither.Run.Source do
   def number(_rest, _count, _next, _seq), do: []
 
   # A payload gets its place in the input as its id.
+  defp wrap(%Item{id: nil} = item, place), do: %{item | id: place}
   defp wrap(%Item{} = item, _place), do: item
   defp wrap(payload, place), do: %Item{id: place, payload: payload}
 

@@ -6,18 +6,18 @@ defmodule Slither.Python.Lane.Exchange do
   alias Slither.Error
   alias Slither.Protocol.{Block, Encoder, Frame}
   alias Slither.Python.{Call, Fault, Job, Limit, Outcome, Part, Timing}
-  alias Slither.Python.Lane.{Entries, Named, Results}
+  alias Slither.Python.Lane.{Entries, Named, Results, Spans}
 
   @enforce_keys [:id, :job, :form, :results, :timing, :sent, :slot]
   defstruct [:id, :job, :form, :results, :timing, :sent, :slot, :worker, :capture, :frame] ++
-              [:asked, :named, :stalled, items: 1, tape: {[], false}, killed?: false]
+              [:asked, :named, :stalled, :span, items: 1, tape: {[], false}, killed?: false]
 
   @typedoc """
   Call `id` of a job for a `worker`, written at `sent` with so many `items`; its results are decoded
   in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
   what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
   `killed?` says that the caller had the call killed, and `named` what it calls, where its head does not.
-  `stalled` is since when the handler waits for whoever reads its results.
+  `stalled` is since when the handler waits for whoever reads its results. `span` is the call's own.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
@@ -33,6 +33,7 @@ defmodule Slither.Python.Lane.Exchange do
           asked: pid | nil,
           named: [String.t()] | nil,
           stalled: integer | nil,
+          span: Slither.Trace.Span.t() | nil,
           items: pos_integer,
           tape: {list, boolean},
           killed?: boolean
@@ -50,14 +51,19 @@ defmodule Slither.Python.Lane.Exchange do
       values = if job.many, do: [], else: Enum.map(job.payloads, fn _ -> nil end)
       {:done, Outcome.ok(values, bad, timing)}
     else
-      frame = Frame.call(id, job.head, job.batch, job.attempt, count, encoded)
+      named = Named.target(job.head, job.payloads)
+      {head, span} = Spans.begin(job, named, count, lane)
+      frame = Frame.call(id, head, job.batch, job.attempt, count, encoded)
       size = IO.iodata_length(frame)
       sent = System.monotonic_time()
       timing = %{timing | encode: sent - started, bytes: size}
 
-      if size > lane.max_frame,
-        do: {:done, Outcome.error(too_large(size, lane.max_frame, count), timing)},
-        else: {:send, frame, %{new(job, id, lane, bad, frame, sent, timing) | items: count}}
+      if size > lane.max_frame do
+        {:done, Spans.ended(Outcome.error(too_large(size, lane.max_frame, count), timing), span)}
+      else
+        exchange = new(job, id, lane, bad, frame, sent, timing)
+        {:send, frame, %{exchange | items: count, named: named, span: span}}
+      end
     end
   end
 
@@ -79,8 +85,7 @@ defmodule Slither.Python.Lane.Exchange do
       slot: lane.slot,
       worker: lane.worker,
       capture: capture,
-      frame: capture && frame,
-      named: Named.target(job.head, job.payloads)
+      frame: capture && frame
     }
   end
 

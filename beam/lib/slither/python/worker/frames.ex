@@ -13,6 +13,7 @@ defmodule Slither.Python.Worker.Frames do
   alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Voice}
   alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
+  alias Slither.Trace.Received
 
   # Messages that may wait for the owner. A worker behind more of them has sent more than its credits
   # allow, and the flood would keep the owner from enforcing deadlines.
@@ -163,6 +164,18 @@ defmodule Slither.Python.Worker.Frames do
     {facts, voice} = Voice.facts(state.voice, call, state.calls.queue)
     Events.progress(done, total, Map.merge(State.identity(state), facts))
     give_credit(%{state | voice: voice, owed: state.owed + 1})
+  end
+
+  defp control_frame({:spans, _call, dropped, spans}, state) do
+    identity = State.identity(state)
+
+    Received.record(spans, dropped, %{
+      "slither.pool" => to_string(identity.pool),
+      "slither.worker" => identity.worker,
+      "process.pid" => identity.os_pid
+    })
+
+    state
   end
 
   # A call says that it keeps state of its run in this

@@ -13,7 +13,7 @@ defmodule Slither.Run.Carrier.Pool do
   alias Slither.Pool.{Call, Errors, Handle, Scheduler}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Inbox, Job, Lane, Pool}
-  alias Slither.Run.{Batch, Mailbox, Plan}
+  alias Slither.Run.{Batch, Mailbox, Plan, Traced}
 
   @enforce_keys [:plan, :inbox, :handle, :head, :context]
   defstruct [:plan, :inbox, :handle, :head, :context, :monitor, :gone] ++
@@ -156,6 +156,7 @@ defmodule Slither.Run.Carrier.Pool do
       raw: plan.raw,
       capture: plan.capture,
       many: many(plan, batch),
+      trace: Traced.batch(plan.trace, batch),
       returns: returns?(plan),
       payloads: payloads(batch)
     })
