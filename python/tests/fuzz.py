@@ -25,6 +25,7 @@ from tagged import load
 from slither import DecodeError, EncodeError, ProtocolError
 from slither._wire import frames
 from slither._wire.build import frame
+from slither._wire.glance import kind_and_id
 from slither._worker.connection import Link
 from slither.erlport import Port
 from slither.protocol import unpack
@@ -197,7 +198,7 @@ def decode(body: bytes, tally: Tally) -> None:
     else:
         again(got)
         tally.took()
-    kind, identity = frames.kind_and_id(body)
+    kind, identity = kind_and_id(body)
     assert identity >= 0, (kind, identity)
     with contextlib.suppress(DecodeError):
         unpack(body)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from slither._driver.channel import Channel
 from slither._wire import frames
+from slither._wire.glance import kind_and_id
 
 _LASTING = frozenset({frames.OUTPUTS, frames.MORE})
 _LAST = frozenset({frames.DONE, frames.VIEW_REPLY})
@@ -50,7 +51,7 @@ class Reader:
         self._end(fault)
 
     def _sort(self, body: bytes) -> None:
-        kind, identity = frames.kind_and_id(body)
+        kind, identity = kind_and_id(body)
         if kind in _LASTING:
             box = self._boxes.get(identity)
         elif kind in _LAST:

@@ -13,6 +13,7 @@ from slither._errors import DecodeError, ProtocolError
 from slither._types import Payload
 from slither._wire import checks as c
 from slither._wire.codec import PLAIN, Codec, decode_frame
+from slither._wire.glance import kind_and_id
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
@@ -307,8 +308,6 @@ _RULES: dict[int, _Rules] = {
     kind: [(name, kept.__metadata__[0]) for name, kept in record.__annotations__.items()]
     for kind, record in RECORDS.items()
 }
-# How many bytes an unsigned integer has behind its first.
-_UINTS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 
 
 def head(kind: int) -> bytes:
@@ -396,19 +395,3 @@ def parse_reply(body: bytes | bytearray, codec: Codec = PLAIN) -> tuple[int, int
     ):
         parse(body, codec)
     return identity, status, value
-
-
-def kind_and_id(body: bytes | bytearray) -> tuple[int, int]:
-    """Read the kind and the id of a frame without the rest; -1 and 0 where they are not plain.
-
-    >>> kind_and_id(bytes([0x93, MORE, 0xCD, 1, 44, 1]))
-    (34, 300)
-    """
-    if len(body) < 3 or body[0] & 0xF0 != 0x90:
-        return -1, 0
-    kind, first = body[1], body[2]
-    if first < 0x80:
-        return kind, first
-    number = body[3 : 3 + _UINTS.get(first, 0)]
-    whole = len(number) == _UINTS.get(first)
-    return kind, int.from_bytes(number, "big") if whole else 0

@@ -18,6 +18,7 @@ from slither._types import Payload
 from slither._wire import build, frames, late
 from slither._wire.build import Pieces
 from slither._wire.faults import describe
+from slither._wire.glance import kind_and_id
 from slither._worker import current, reads, signals
 from slither._worker.patience import Patience
 from slither._worker.questions import Questions
@@ -245,7 +246,7 @@ class Link:
 
     def refuse(self, body: bytes | bytearray, error: SlitherError) -> None:
         """Answer a frame that can't be taken."""
-        kind, identity = frames.kind_and_id(body)
+        kind, identity = kind_and_id(body)
         identity = identity if kind in (frames.CALL, frames.CANCEL) else 0
         unread = kind == frames.CALL and isinstance(error, DecodeError)
         name = "not_decodable" if unread else "protocol"

@@ -49,7 +49,8 @@ defmodule Slither.Run.Traced do
   defp consumer(%Span{attributes: %{"slither.pipe" => pipe}} = span, count),
     do: messages(%{span | kind: :consumer, name: "process #{pipe}"}, pipe, "process", count)
 
-  defp consumer(span, _count), do: span
+  # A parent needs no link.
+  defp consumer(span, _count), do: %{span | links: List.delete(span.links, span.parent)}
 
   @doc "Begins the span of a push of items into a pipe; nil where there is none."
   @spec push(term, non_neg_integer) :: Span.t() | nil

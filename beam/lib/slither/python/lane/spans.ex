@@ -3,8 +3,8 @@ defmodule Slither.Python.Lane.Spans do
   # The span of a call, which its lane begins and ends: so that it ends however its worker does. For
   # `Slither.Python.Lane` and `Lane.Exchange`, in a lane's process.
 
-  alias Slither.Protocol.Frame
-  alias Slither.Python.{Job, Outcome, Target}
+  alias Slither.Protocol.{Block, Frame}
+  alias Slither.Python.{Fault, Job, Outcome, Target}
   alias Slither.Trace.{Recorder, Span}
 
   @doc "Begins the span of a job, if it has one; gives the head that tells Python of it."
@@ -45,6 +45,12 @@ defmodule Slither.Python.Lane.Spans do
     {error, facts} = said(outcome, span.attributes["slither.items"])
     Recorder.finish(span, error, facts)
     outcome
+  end
+
+  # What a Python program has sent is one block here and there.
+  defp said(%Outcome{kind: :ok, values: [%Block{errors: %{} = faults}]} = outcome, items) do
+    errors = Map.new(faults, fn {at, fault} -> {at, Fault.to_error(fault)} end)
+    said(%{outcome | values: [], errors: errors}, items)
   end
 
   # A call fails where all that it was asked for has.
