@@ -179,6 +179,9 @@ defmodule Slither.Metrics.Definitions do
       Values of handlers' own metrics that were not taken: the pool has too many series, or the name \
       is of another type elsewhere.
       """),
+      slotted(:trace_spans_total, [:outcome], [:sent, :dropped], """
+      Spans that were sent to the receiver of traces, or dropped: it did not take them in time.
+      """),
       scraped(:build_info, [:version, :elixir, :otp], """
       1; its labels say what runs.
       """)

@@ -256,6 +256,10 @@ defmodule Slither.Telemetry.Events do
   @spec worker_busy(atom, integer) :: :ok
   def worker_busy(pool, time), do: Series.add(:pool_busy_seconds_total, {pool}, time)
 
+  @doc "What became of spans that have ended. Only counted."
+  @spec spans(:sent | :dropped, non_neg_integer) :: :ok
+  def spans(outcome, count), do: Series.add(:trace_spans_total, {outcome}, count)
+
   @doc "A handler says how far it is."
   @spec progress(non_neg_integer, non_neg_integer | nil, facts) :: :ok
   def progress(done, total, facts),

@@ -7,6 +7,7 @@ defmodule Slither.Trace.Exporter do
 
   require Logger
 
+  alias Slither.Telemetry.Events
   alias Slither.Trace.{Mode, OTLP, Span}
 
   @table __MODULE__
@@ -66,7 +67,7 @@ defmodule Slither.Trace.Exporter do
 
   @doc "So many spans were not sent."
   @spec dropped(non_neg_integer) :: :ok
-  def dropped(_count), do: :ok
+  def dropped(count), do: Events.spans(:dropped, count)
 
   @doc "Sends all that waits."
   @spec flush(timeout) :: :ok | {:error, term}
@@ -198,6 +199,7 @@ defmodule Slither.Trace.Exporter do
   defp post(%State{waiting: {body, count, tried}, options: options} = state, patience) do
     case ask(options, body, patience) do
       {:ok, status} when status in 200..299 ->
+        Events.spans(:sent, count)
         if not state.well?, do: Logger.info("traces are sent again to #{options[:endpoint]}")
         %{state | waiting: nil, well?: true}
 
