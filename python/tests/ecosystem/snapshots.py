@@ -43,7 +43,8 @@ def shares(**given: float) -> Map:
 def stage(name: str, kind: str = "beam", **given: Any) -> Map:
     empty = {"waiting": 0, "queued": 0, "running": 0, "retrying": 0, "bound": None}
     times = {"p50": None, "p95": None, "shares": None}
-    ends = {"failed": 0, "skipped": 0, "routed": 0, "narrowest": False}
+    ends = {"items": 0, "failed": 0, "skipped": 0, "routed": 0, "narrowest": False}
+    ends |= {"failed_share": 0, "last_failed": given.pop("last_failed", None)}
     begun = {"name": name, "type": kind, "pool": None, "rate": 0.0, "spark": [0] * 60}
     return {**begun, **empty, **times, **ends, **given}
 
@@ -63,7 +64,7 @@ def words_pipe(name: str = "words", scale: float = 1.0) -> Map:
     return {
         **{"name": name, "runs": 1, "kind": "server", "state": "running"},
         **{"in_rate": rate, "out_rate": rate * 0.98, "last_output": 40},
-        **{"blocked": 0, "delivering": 3},
+        **{"blocked": 0, "delivering": 3, "error": None, "held": None},
         "stages": [
             stage("split", rate=rate, bound=None, running=2, p50=0.08, p95=0.2),
             python("clean", rate=rate, running=3, queued=1, shares=shares(handler=0.6, wire=0.3)),
@@ -88,7 +89,7 @@ def chain_pipe(name: str, names: list[str], **given: Any) -> Map:
     return {
         **{"name": name, "runs": 2, "kind": "run", "state": "running"},
         **{"in_rate": 310.0, "out_rate": 309.0, "last_output": 210, "blocked": 0},
-        **{"delivering": 0, "stages": stages},
+        **{"delivering": 0, "error": None, "held": None, "stages": stages},
         "edges": [
             edge("in", names[0], 310.0),
             *between,
@@ -248,7 +249,8 @@ def failure(place: str, exception: str | None, times: int, **given: Any) -> Map:
 def failing() -> Map:
     healthy_one = healthy()
     pipe = healthy_one["pipes"][0]
-    pipe["stages"][2] |= {"failed": 3_120, "retrying": 1}
+    pipe["stages"][2] |= {"failed": 3_120, "last_failed": 4_000, "retrying": 1}
+    pipe["stages"][1] |= {"failed": 7}
     return snapshot(
         "failing",
         "Failing: 3.1 % of stage score, ValueError, last 4 s ago",
@@ -309,7 +311,11 @@ def cannot_start() -> Map:
 
 
 def idle() -> Map:
-    return snapshot("idle", "Nothing runs", pools=[pool("default", [worker(1), worker(2)])])
+    return snapshot(
+        "idle",
+        "Nothing runs; 2 workers are ready",
+        pools=[pool("default", [worker(1), worker(2)])],
+    )
 
 
 def bare() -> Map:
@@ -319,7 +325,7 @@ def bare() -> Map:
 
 def many_pipes() -> Map:
     pipes = [chain_pipe(f"feed_{n:02}", ["fetch", "parse", "score", "store"]) for n in range(24)]
-    pipes[17]["stages"][2] |= {"failed": 41, "narrowest": True, "queued": 6}
+    pipes[17]["stages"][2] |= {"failed": 41, "last_failed": 900, "narrowest": True, "queued": 6}
     pipes[5] |= {"blocked": 3}
     calls = [python(f"jobs.task_{n}", rate=3.0 + n, spark=wave(3)) for n in range(12)]
     pools = [pool(f"pool_{n}", [worker(1), worker(2, runs("jobs.x", 20))]) for n in range(9)]

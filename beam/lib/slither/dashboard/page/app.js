@@ -47,7 +47,7 @@ function fillVerdict(verdict, totals) {
 
 function showVerdict(now, sentence) {
   const [tone, shape, mark] = SHAPES[now] ?? SHAPES.idle;
-  const [, word, rest] = /^([^:]{1,40}):\s*(.*)$/s.exec(sentence) ?? [null, sentence, ""];
+  const [, word, rest] = /^([^:;]{1,40})[:;]\s*(.*)$/s.exec(sentence) ?? [null, sentence, ""];
   attr(byId("verdict"), "data-tone", tone);
   attr(byId("verdict"), "data-state", now);
   byId("shape").setAttribute("d", shape);

@@ -14,8 +14,9 @@ const LINES = 5;
 const CALLS = 2;
 // Pipes of which any is open at first.
 const FEW = 3;
-// ms without an output, with items inside, after which it is told.
+// ms without an output, with items inside, after which it is told; for which a sink takes nothing.
 const STILL = 30_000;
+const HELD = 3_000;
 
 const PHASES = ["queue", "encode", "wire", "decode", "handler", "reorder"];
 
@@ -62,13 +63,18 @@ function flowWords(pipes, calls) {
 // What needs eyes stands first; all else by name, so that nothing jumps about.
 function trouble(pipe) {
   const stages = pipe.stages ?? [];
-  if (stages.some(stage => stage.failed > 0)) return 3;
-  if (pipe.blocked > 0 || still(pipe)) return 2;
+  if (pipe.error || stages.some(failing)) return 3;
+  if (pipe.blocked > 0 || pipe.held > HELD || still(pipe)) return 2;
   return stages.some(inside) ? 1 : 0;
 }
 
 function inside(stage) {
   return (stage.waiting ?? 0) + (stage.queued ?? 0) + (stage.running ?? 0) + (stage.retrying ?? 0);
+}
+
+// It failed within what is listed as failing, not only ever since the program began.
+function failing(stage) {
+  return stage.failed > 0 && (stage.last_failed === undefined || isKnown(stage.last_failed));
 }
 
 function still(pipe) {
@@ -121,7 +127,7 @@ function makePipe(pipe) {
       text(state, pipeState(now));
       text(flow, `${perSecond(now.in_rate)} in, ${perSecond(now.out_rate)} out`);
       const [words, tone] = pipeNote(now);
-      text(note, words);
+      name(note, words);
       attr(note, "data-tone", tone);
       line.fill(now.stages?.at(-1)?.spark);
       attr(graph, "aria-label", `Graph of ${now.name}`);
@@ -141,12 +147,14 @@ const head = (...words) => el("thead", {}, el("tr", {}, ...words.map(word => el(
 
 function pipeState(pipe) {
   const words = [pipe.kind === "server" ? "long-running" : plural(pipe.runs ?? 1, "run")];
-  if (pipe.state && pipe.state !== "running") words.push(pipe.state);
+  if (pipe.state && pipe.state !== "running") words.push(pipe.state.replaceAll("_", " "));
   return words.join(", ");
 }
 
 function pipeNote(pipe) {
-  const failed = (pipe.stages ?? []).reduce((sum, stage) => sum + (stage.failed ?? 0), 0);
+  const failed = (pipe.stages ?? []).filter(failing).reduce((sum, stage) => sum + stage.failed, 0);
+  if (pipe.error) return [pipe.error, "bad"];
+  if (pipe.held > HELD) return [`its sink has taken nothing for ${time(pipe.held)}`, "warn"];
   if (still(pipe)) return [`no output for ${time(pipe.last_output)}`, "warn"];
   if (pipe.blocked > 0) return [plural(pipe.blocked, "push waits", "pushes wait") + " for room", "warn"];
   if (failed > 0) return [`${count(failed)} failed`, "bad"];
@@ -165,7 +173,7 @@ function makeChip() {
       name(label, stage.name);
       bar.fill(stage);
       attr(root, "data-narrowest", stage.narrowest ? "" : null);
-      attr(root, "data-failed", stage.failed > 0 ? "" : null);
+      attr(root, "data-failed", failing(stage) ? "" : null);
     },
   };
 }
@@ -201,7 +209,7 @@ function makeEdge() {
   return {
     root,
     fill({ edge }) {
-      text(words, perSecond(edge.rate));
+      text(words, isKnown(edge.rate) ? perSecond(edge.rate) : "");
       line.fill(edge.spark);
       attr(root, "data-still", edge.rate > 0 ? null : "");
       attr(root, "title", clean(`${edge.from} to ${edge.to}, the last 5 minutes`));
@@ -217,7 +225,7 @@ function makeLane() {
   return {
     root,
     fill({ edge, jump }) {
-      text(words, perSecond(edge.rate));
+      text(words, isKnown(edge.rate) ? perSecond(edge.rate) : "");
       line.fill(edge.spark);
       attr(root, "data-jump", jump ? "" : null);
       attr(root, "title", clean(`${edge.from} to ${edge.to}, the last 5 minutes`));
@@ -242,16 +250,16 @@ function makeStage() {
     root,
     fill({ stage, exits: leaving }) {
       name(title, stage.name);
-      text(failed, stage.failed > 0 ? `${count(stage.failed)} failed` : "");
+      fillFailed(failed, stage);
       name(where, kind(stage));
       name(load, doing(stage));
       text(of, stage.bound ? `${count(inside(stage))} of ${count(stage.bound)}` : "");
       bar.fill(stage);
       name(times, isKnown(stage.p50) ? `p50 ${time(stage.p50)}, p95 ${time(stage.p95)}` : "");
       attr(root, "data-narrowest", stage.narrowest ? "" : null);
-      attr(root, "data-failed", stage.failed > 0 ? "" : null);
+      attr(root, "data-failed", failing(stage) ? "" : null);
       text(tag, stage.narrowest ? narrowest(stage) : "");
-      text(exits, leaving.map(edge => `to ${edge.to} ${perSecond(edge.rate)}`).join(", "));
+      text(exits, leaving.map(edge => `to ${edge.to}${isKnown(edge.rate) ? ` ${perSecond(edge.rate)}` : ""}`).join(", "));
     },
   };
 }
@@ -273,6 +281,11 @@ function doing(stage) {
 function narrowest(stage) {
   const [phase, share] = Object.entries(stage.shares ?? {}).sort((a, b) => b[1] - a[1])[0] ?? [];
   return phase && share > 0 ? `narrowest: ${phase} ${percent(share)}` : "narrowest";
+}
+
+function fillFailed(node, stage) {
+  text(node, stage.failed > 0 ? `${count(stage.failed)} failed` : "");
+  attr(node, "data-old", failing(stage) ? null : "");
 }
 
 // What is inside against the bound.
@@ -325,7 +338,7 @@ function makeCall() {
       text(times, isKnown(stage.p50) ? `p50 ${time(stage.p50)}, p95 ${time(stage.p95)}` : "");
       text(tag, stage.narrowest ? narrowest(stage) : "");
       attr(root, "data-narrowest", stage.narrowest ? "" : null);
-      text(failed, stage.failed > 0 ? `${count(stage.failed)} failed` : "");
+      fillFailed(failed, stage);
       line.fill(stage.spark);
       text(words, perSecond(stage.rate));
     },

@@ -23,7 +23,7 @@ byId("waiting-more").addEventListener("click", () => {
 
 export function fillWaiting(snapshot) {
   latest = snapshot;
-  const wait = pool => (pool.error ? Infinity : pool.oldest_wait ?? -1);
+  const wait = pool => (pool.error && !pool.ready ? Infinity : pool.oldest_wait ?? -1);
   const pools = [...(snapshot.pools ?? [])].sort((a, b) => wait(b) - wait(a) || (a.name < b.name ? -1 : 1));
   const hidden = all ? 0 : Math.max(pools.length - POOLS, 0);
   fillPools(pools.slice(0, pools.length - hidden), pool => pool.name);
@@ -71,7 +71,7 @@ const gauge = (words, bar) => el("td", {}, words, el("span.bar", { "aria-hidden"
 const width = share => `${(100 * Math.min(Math.max(share || 0, 0), 1)).toFixed(1)}%`;
 
 function poolNote(pool) {
-  if (pool.error) return [`cannot start: ${reason(pool.error)}`, "bad"];
+  if (pool.error) return [`${pool.ready ? "some cannot start" : "cannot start"}: ${reason(pool.error)}`, "bad"];
   if (pool.ready === 0 && pool.size > 0) return ["no worker is ready", "warn"];
   if (isKnown(pool.since_free) && pool.queue > 0)
     return [`no free worker for ${time(pool.since_free)}`, pool.since_free > FULL ? "warn" : null];
