@@ -67,8 +67,10 @@ defmodule Slither.Metrics.Batches do
 
   @doc "An item failed, and is not tried again."
   @spec error(map, atom) :: :ok
-  def error(facts, reason),
-    do: Series.add(:item_errors_total, Tuple.append(where(facts), reason), 1)
+  def error(facts, reason) do
+    where = where(facts)
+    Series.add(:item_errors_total, Tuple.insert_at(where, tuple_size(where), reason), 1)
+  end
 
   defp labels(facts), do: {facts[:pool] || "", facts[:pipe] || "", stage(facts)}
 

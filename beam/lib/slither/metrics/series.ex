@@ -248,7 +248,9 @@ defmodule Slither.Metrics.Series do
 
   defp values(labels, place, %{slots: slots} = definition) do
     for {slot, at} <- Enum.with_index(slots, 1),
-        do: {texts(definition, Tuple.append(labels, slot)), :counters.get(place, at)}
+        do:
+          {texts(definition, Tuple.insert_at(labels, tuple_size(labels), slot)),
+           :counters.get(place, at)}
   end
 
   defp said(values, %{type: :histogram} = definition) do
