@@ -42,6 +42,7 @@ defmodule Slither.HouseTest do
     pool: ~w(session),
     dispatch: ~w(call stream_call),
     pipe: ~w(stage),
+    watch: ~w(metrics),
     tools: ~w(doctor testing),
     top: ~w(application)
   }

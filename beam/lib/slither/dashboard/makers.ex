@@ -2,7 +2,7 @@ defmodule Slither.Dashboard.Makers do
   @moduledoc false
   # Makes what viewers ask for, in a process that the dashboard's server starts for each.
 
-  alias Slither.{Error, Json, Watch}
+  alias Slither.{Error, Json, Metrics, Watch}
   alias Slither.Python.Pool
 
   @typedoc "The body, or the status and the words of a refusal."
@@ -32,7 +32,7 @@ defmodule Slither.Dashboard.Makers do
   defp snapshot(nil), do: Watch.snapshot()
   defp snapshot(made), do: made.()
 
-  defp metrics(nil), do: ""
+  defp metrics(nil), do: Metrics.text()
   defp metrics(made), do: made.()
 
   defp stack(nil, pool, worker), do: stack(&stack_of/2, pool, worker)

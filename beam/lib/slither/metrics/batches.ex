@@ -7,7 +7,9 @@ defmodule Slither.Metrics.Batches do
   alias Slither.Metrics.{Definitions, Series}
 
   @of_batch [:batch_duration_seconds, :batch_phase_seconds_total, :handler_seconds]
-  @phases Enum.with_index(Definitions.phases(), 1)
+  @phases Enum.with_index(Definitions.phases() -- [:reorder], 1)
+  @reorder length(Definitions.phases())
+  :reorder = List.last(Definitions.phases())
   @ok 1
   @failed 2
   @skipped 3
@@ -50,6 +52,13 @@ defmodule Slither.Metrics.Batches do
         do: Series.bump(phases, slot, time)
 
     :ok
+  end
+
+  @doc "Results have waited for the turn of their batch."
+  @spec reordered(integer, map) :: :ok
+  def reordered(time, facts) do
+    place = Series.place(:batch_phase_seconds_total, labels(facts))
+    Series.bump(place, @reorder, time)
   end
 
   @doc "A batch failed as a whole."

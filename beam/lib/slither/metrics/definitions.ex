@@ -39,6 +39,10 @@ defmodule Slither.Metrics.Definitions do
   @spec outcomes() :: [atom]
   def outcomes, do: @outcomes
 
+  @doc "Those that are written."
+  @spec written() :: [t]
+  def written, do: Enum.reject(all(), &(&1.type == :sketch))
+
   @doc "All metrics, in the order in which they are written."
   @spec all() :: [t]
   def all, do: items() ++ batches() ++ pools() ++ workers() ++ state() ++ own()
@@ -104,13 +108,16 @@ defmodule Slither.Metrics.Definitions do
       histogram(:pool_wait_seconds, [:pool], """
       How long calls waited for a worker.
       """),
-      seconds(
-        counter(:pool_busy_seconds_total, [:pool], """
-        How long the workers of a pool have run calls, added up over them.
+      %{
+        scraped(:pool_busy_seconds_total, [:pool], """
+        How long the workers of a pool have run calls, those that run now among them, added up over \
+        the workers.
         """)
-      ),
+        | type: :counter
+      },
       scraped(:pool_workers, [:pool, :state], """
-      Workers of a pool: ready (free), busy, or in another state (starting, stopping, down).
+      Workers of a pool by what they do: free, busy (at a call), starting, spare (waiting to take a \
+      place), draining (another has their place) or stopping.
       """),
       scraped(:pool_queue, [:pool], """
       Calls that wait for a worker.

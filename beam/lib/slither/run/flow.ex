@@ -11,12 +11,14 @@ defmodule Slither.Run.Flow do
   alias Slither.Python.Inbox
   alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, InFlight, Mailbox}
   alias Slither.Run.{Order, Plan, Returns}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:plan, :flight, :order]
   defstruct [:plan, :flight, :order, :halted, :auto] ++
               [
                 number: 0,
                 bytes: 0,
+                reordered: 0,
                 owed: %{},
                 whole?: false,
                 dry?: false,
@@ -28,6 +30,7 @@ defmodule Slither.Run.Flow do
   `number` is that of the next batch. `bytes` counts what the flow holds, where the plan limits
   that: batches, as `Batch.bytes/2` measures them, until they are settled, and results, as they
   came off the wire, until they are taken out. The flow begins no batch of a group after `halted`.
+  Of how long results have waited for their turn, `reordered` has been counted in metrics.
   `owed` counts early results that wait to be taken, by the reference under which the lane runs
   their batch.
   """
@@ -39,6 +42,7 @@ defmodule Slither.Run.Flow do
           auto: AutoSize.t() | nil,
           number: non_neg_integer,
           bytes: non_neg_integer,
+          reordered: integer,
           owed: %{optional(reference) => pos_integer},
           whole?: boolean,
           dry?: boolean,
@@ -153,7 +157,15 @@ defmodule Slither.Run.Flow do
     # `owed` counts only results that are ready, and this call takes all of those.
     if flow.owed != %{}, do: InFlight.taken(flow.flight, flow.owed)
     {chunks, bytes, order} = Order.take(flow.order)
+    flow = count_waits(flow, order.waited)
     {chunks, %{flow | order: order, owed: %{}, bytes: flow.bytes - bytes, dry?: true}}
+  end
+
+  defp count_waits(%__MODULE__{reordered: waited} = flow, waited), do: flow
+
+  defp count_waits(flow, waited) do
+    Events.reordered(waited - flow.reordered, flow.plan.metadata)
+    %{flow | reordered: waited}
   end
 
   @doc """

@@ -12,13 +12,21 @@ defmodule Slither.Telemetry.Events do
   alias Slither.{Receipt, Telemetry}
   alias Slither.Telemetry.{Failures, Happenings}
 
+  # What is counted from 0 on once there is a pipe, and once a pool has had a worker.
+  @of_pipe [:pipe_restarts_total, :pipe_lost_items_total, :sink_failures_total]
+  @ends [:worker_died, :protocol_error, :start_failed, :timeout, :cancelled, :max_rss]
+
   @type facts :: %{optional(atom) => term}
   @type kind :: :dispatch | :pipe
 
   ## Runs of dispatches and pipes
 
   @spec run_started(kind, facts) :: :ok
-  def run_started(kind, facts), do: emit([:slither, kind, :run, :start], now(), facts)
+  def run_started(kind, facts) do
+    # From 0 on, so that whoever looks sees the first of each.
+    if kind == :pipe, do: Series.places(@of_pipe, {facts.pipe})
+    emit([:slither, kind, :run, :start], now(), facts)
+  end
 
   @doc "Whether somebody hears of a run's end: else its account need not be made."
   @spec run_end_heard?(kind, Exception.t() | nil) :: boolean
@@ -80,6 +88,10 @@ defmodule Slither.Telemetry.Events do
     Batches.answered(measurements, facts)
     emit([:slither, :dispatch, :batch, :stop], measurements, facts)
   end
+
+  @doc "Results have waited so long for the turn of their batch. Only counted."
+  @spec reordered(integer, facts) :: :ok
+  def reordered(time, facts), do: Batches.reordered(time, facts)
 
   @doc "A batch goes out again, and why. Only counted."
   @spec batch_again(:retries | :splits | :requeues, facts) :: :ok
@@ -185,7 +197,10 @@ defmodule Slither.Telemetry.Events do
   end
 
   @spec load_started(:load | :reload, facts) :: :ok
-  def load_started(kind, facts), do: emit([:slither, :store, kind, :start], now(), facts)
+  def load_started(kind, facts) do
+    for outcome <- [:ok, :failed], do: Series.place(:store_loads_total, {facts.store, outcome})
+    emit([:slither, :store, kind, :start], now(), facts)
+  end
 
   @spec loaded(:load | :reload, integer, non_neg_integer, facts) :: :ok
   def loaded(kind, started, rows, facts) do
@@ -225,7 +240,14 @@ defmodule Slither.Telemetry.Events do
   end
 
   defp answered(%{duration: duration}, %{store: store, view: view}, outcome) do
-    Series.add(:view_calls_total, {store, view, outcome}, 1)
+    for other <- [:ok, :view_failed, :view_timeout],
+        do:
+          Series.add(
+            :view_calls_total,
+            {store, view, other},
+            if(other == outcome, do: 1, else: 0)
+          )
+
     Series.observe(:view_duration_seconds, {store, view}, duration)
   end
 
@@ -236,6 +258,7 @@ defmodule Slither.Telemetry.Events do
   def worker_up(began, facts) do
     took = since(began)
     Series.add(:worker_starts_total, {facts.pool}, 1)
+    for reason <- @ends, do: Series.place(:worker_ends_total, {facts.pool, reason})
     Series.observe(:worker_start_seconds, {facts.pool}, took)
     Happenings.note(:start, facts)
     emit([:slither, :pool, :worker, :up], %{start_time: took}, facts)
@@ -251,10 +274,6 @@ defmodule Slither.Telemetry.Events do
   @doc "A pool has given a caller a lane, for which that has waited. Only counted."
   @spec lane_granted(atom, integer) :: :ok
   def lane_granted(pool, waited), do: Series.observe(:pool_wait_seconds, {pool}, waited)
-
-  @doc "A worker was at a call for so long. Only counted."
-  @spec worker_busy(atom, integer) :: :ok
-  def worker_busy(pool, time), do: Series.add(:pool_busy_seconds_total, {pool}, time)
 
   @doc "What became of spans that have ended. Only counted."
   @spec spans(:sent | :dropped, non_neg_integer) :: :ok

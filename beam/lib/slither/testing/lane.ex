@@ -8,7 +8,6 @@ defmodule Slither.Testing.Lane do
   alias Slither.Python.{Board, Inbox, Job, Limit, Obituary, Outcome, Reports}
   alias Slither.Python.{Target, Timing}
   alias Slither.Python.Worker.Busy
-  alias Slither.Telemetry.Events
   alias Slither.Testing
   alias Slither.Testing.{Drawing, Functions}
 
@@ -84,7 +83,6 @@ defmodule Slither.Testing.Lane do
     ended = System.monotonic_time()
     Board.rest(lane.board, lane.slot, ended)
     time = ended - started
-    Events.worker_busy(lane.pool, time)
     Process.demonitor(monitor, [:flush])
     if map_size(cursors) > map_size(lane.cursors), do: keeps(job, lane)
     Board.serve(lane.board, lane.slot)

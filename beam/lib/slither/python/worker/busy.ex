@@ -8,7 +8,6 @@ defmodule Slither.Python.Worker.Busy do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Board, Call, Job, Target, Voice}
   alias Slither.Python.Worker.{Calls, State}
-  alias Slither.Telemetry.Events
 
   @typedoc """
   The call that runs: what it is of, and where it belongs, nil where that does not apply. `since` and
@@ -37,7 +36,6 @@ defmodule Slither.Python.Worker.Busy do
 
   def turn(%State{settings: %{board: board}, slot: slot} = state, calls) do
     now = System.monotonic_time()
-    ended(state, now)
 
     case {state.busy, calls.queue} do
       {_busy, []} ->
@@ -57,15 +55,9 @@ defmodule Slither.Python.Worker.Busy do
   @spec over(State.t()) :: State.t()
   def over(%State{settings: %{board: board}, slot: slot} = state) do
     now = System.monotonic_time()
-    ended(state, now)
     if state.lanes != {}, do: Board.leave(board, slot, now)
     %{state | busy: nil}
   end
-
-  defp ended(%State{busy: nil}, _now), do: :ok
-
-  defp ended(%State{busy: {_id, since}, settings: %{name: name}}, now),
-    do: Events.worker_busy(name, now - since)
 
   @doc "What the worker does now, and its last lines."
   @spec tell(State.t(), integer) :: answer
