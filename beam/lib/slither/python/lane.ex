@@ -21,12 +21,13 @@ defmodule Slither.Python.Lane do
   @enforce_keys [:index, :count, :transport, :slot, :scheduler, :board] ++
                   [:max_frame, :ahead, :capture, :facts]
   defstruct @enforce_keys ++
-              [:worker, :monitor, :pool, state: :idle, round: 0, last?: false]
+              [:worker, :monitor, :pool, state: :idle, round: 0, last?: false, doomed?: false]
 
   @typedoc """
   Lane `index` of `count`, which numbers its calls so that no other lane of its worker has the same.
   `facts` are of the worker's process, for captures. `worker` and `pool` are its owner and a monitor
-  of the scheduler. `last?` says that it ends once its call is answered.
+  of the scheduler. `last?` says that it ends once its call is answered, and `doomed?` that its worker is
+  being killed.
   """
   @type t :: %__MODULE__{
           index: non_neg_integer,
@@ -44,7 +45,8 @@ defmodule Slither.Python.Lane do
           pool: reference | nil,
           state: :idle | {:busy, Exchange.t()} | {:retired, Error.t()},
           round: non_neg_integer,
-          last?: boolean
+          last?: boolean,
+          doomed?: boolean
         }
 
   # Decoded results live on the lane's heap until they are sent. A heap that holds a batch from the
@@ -111,6 +113,10 @@ defmodule Slither.Python.Lane do
   @doc "Hands over what is recorded of a call, before its answer."
   @spec tape(pid, pos_integer, {list, boolean}) :: term
   def tape(lane, id, tape), do: send(lane, {:tape, id, tape})
+
+  @doc "The worker is being killed: it begins no call of the lane any more."
+  @spec doomed(pid) :: term
+  def doomed(lane), do: send(lane, :doomed)
 
   @doc """
   The worker is gone, and executed call `executing` then, nil for none; its last answer came at `before`.
@@ -199,6 +205,8 @@ defmodule Slither.Python.Lane do
     lane
   end
 
+  defp always(:doomed, lane), do: %{lane | doomed?: true}
+
   defp always({:worker_down, error, executing, before}, lane),
     do: retire(lane, error, executing, before)
 
@@ -223,16 +231,25 @@ defmodule Slither.Python.Lane do
         if asked = abandoned(job.ref) do
           finish(Outcome.error(abandoned(), exchange.timing), %{exchange | asked: asked}, lane)
         else
-          Owner.sent(lane.worker, Exchange.call(exchange))
-          # If the transport has closed, no answer comes: `worker_down/4` then ends the job.
-          Transport.write(lane.transport, frame)
-          busy(lane, exchange)
+          write(frame, exchange, lane)
         end
 
       {:done, outcome} ->
         Inbox.tell(job.inbox, {:done, job.ref, outcome})
         lane
     end
+  end
+
+  # A process that is being killed could still begin it. Its end gives it back: were it given back now, the scheduler,
+  # which does not know yet, would grant the same lane again.
+  defp write(_frame, exchange, %__MODULE__{doomed?: true} = lane),
+    do: busy(lane, %{exchange | sent: nil})
+
+  defp write(frame, exchange, lane) do
+    Owner.sent(lane.worker, Exchange.call(exchange))
+    # If the transport has closed, no answer comes: `worker_down/4` then ends the job.
+    Transport.write(lane.transport, frame)
+    busy(lane, exchange)
   end
 
   # The scheduler asks whether a lane is idle once the job's owner is gone. If it asked while the

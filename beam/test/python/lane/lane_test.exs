@@ -150,6 +150,30 @@ defmodule Slither.Python.LaneTest do
     assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :requeue, error: @error}}} = next()
   end
 
+  test "begins no call at a worker that is being killed, and gives it back at the worker's end",
+       context do
+    %{lane: lane, peer: peer} = context
+    ref = run(lane, peer, 1)
+    Lane.doomed(lane)
+    reply(lane, ["a"])
+    assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :ok}}} = next()
+
+    Lane.run(lane, %Job{
+      inbox: {self(), :job},
+      ref: ref,
+      head: Frame.call_head(["f"], %{}),
+      payloads: [1]
+    })
+
+    # It answers this once it has the job, and has told nobody of a call.
+    Lane.kill(lane, ref)
+    assert {Inbox, :kill_call, {id, %Error{reason: :killed}}} = next()
+    Lane.worker_down(lane, @error, id, nil)
+    assert {{_test, :job}, {:done, ^ref, %Outcome{kind: :requeue, error: @error}}} = next()
+    # Neither has the worker.
+    assert {:error, :timeout} = :gen_tcp.recv(peer, 0, 0)
+  end
+
   test "ends when it is told to, but not before its call is answered", context do
     %{lane: lane, peer: peer, monitor: monitor} = context
     ref = run(lane, peer, 1)

@@ -58,8 +58,8 @@ defmodule Slither.Python.Worker.AskingTest do
   describe "settle/2" do
     test "kills for the first cause that holds" do
       asking = asking(kills: [{@late, {:call, 7}}, {@gone, :stopping}])
-      assert Asking.settle(asking, fn _ -> true end) == {:kill, @late}
-      assert Asking.settle(asking, &(&1 == :stopping)) == {:kill, @gone}
+      assert Asking.settle(asking, fn _ -> true end) == {:kill, {@late, {:call, 7}}}
+      assert Asking.settle(asking, &(&1 == :stopping)) == {:kill, {@gone, :stopping}}
     end
 
     test "lets live what has answered meanwhile" do

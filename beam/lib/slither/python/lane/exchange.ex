@@ -13,7 +13,7 @@ defmodule Slither.Python.Lane.Exchange do
               [:asked, :named, :stalled, :span, items: 1, tape: {[], false}, killed?: false]
 
   @typedoc """
-  Call `id` of a job for a `worker`, written at `sent` with so many `items`; its results are decoded
+  Call `id` of a job for a `worker`, written at `sent`, nil for never, with so many `items`; its results are decoded
   in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
   what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
   `killed?` says that the caller had the call killed, and `named` what it calls, where its head does not.
@@ -25,7 +25,7 @@ defmodule Slither.Python.Lane.Exchange do
           form: :values | :raw | :block,
           results: Results.t() | Entries.t(),
           timing: Timing.t(),
-          sent: integer,
+          sent: integer | nil,
           slot: non_neg_integer,
           worker: pid | nil,
           capture: Slither.Python.Capture.t() | nil,
@@ -201,6 +201,7 @@ defmodule Slither.Python.Lane.Exchange do
   """
   @spec down(t, Error.t(), pos_integer | nil | :crashed, integer | nil) :: Outcome.t()
   def down(exchange, error, executing, before \\ nil)
+  def down(%__MODULE__{sent: nil}, error, _executing, _before), do: Outcome.requeue(error)
   def down(exchange, error, :crashed, _before), do: Outcome.died(error, exchange.timing)
 
   def down(%__MODULE__{id: id, job: job} = exchange, error, id, before) do

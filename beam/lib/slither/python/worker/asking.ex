@@ -90,13 +90,13 @@ defmodule Slither.Python.Worker.Asking do
   asked again, since another call runs than the one that is told of.
   """
   @spec settle(t, (cause -> boolean)) ::
-          :go_on | {:kill, Error.t()} | {:again, [{Error.t(), cause}]}
+          :go_on | {:kill, {Error.t(), cause}} | {:again, [{Error.t(), cause}]}
   def settle(%__MODULE__{call: call} = asking, hold?) do
     case Enum.filter(asking.kills, fn {_error, cause} -> hold?.(cause) end) do
       [] -> :go_on
       [{_error, {:call, id}} | _] = kills when id != call -> {:again, kills}
       [{_error, {:item, id, _what}} | _] = kills when id != call -> {:again, kills}
-      [{error, _cause} | _] -> {:kill, error}
+      [why | _] -> {:kill, why}
     end
   end
 end

@@ -5,6 +5,7 @@ defmodule Slither.Python.Worker.Effects do
 
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Guard, Lane, Obituary, Reports, Rss, Transport}
+  alias Slither.Python.Obituary.Marker
   alias Slither.Python.Worker.{Busy, Calls, Life, State}
 
   # ms after which a killed process counts as gone, even if the system has not said so.
@@ -158,13 +159,35 @@ defmodule Slither.Python.Worker.Effects do
     do: kill_process(state, Obituary.protocol(state.settings.name, state.slot, why))
 
   @doc """
+  The call that the process runs, or ran when it was decided to kill it; nil for none. The marker
+  names it. Without a marker the oldest call must be the one.
+  """
+  @spec executing(State.t()) :: pos_integer | nil
+  def executing(%State{blame: {:call, id}}), do: id
+
+  def executing(%State{calls: %{queue: queue}, marker: marker}) do
+    case {Marker.read(marker), queue} do
+      {:error, [call | _]} -> call.id
+      {:error, []} -> nil
+      {{:ok, id}, _queue} -> id
+    end
+  end
+
+  @doc """
   Kills the process as a group; its exit then ends its owner. Should no exit be reported, of a
   process that can't be killed, the owner does not wait for ever.
-  """
-  @spec kill_process(State.t(), Slither.Error.t()) :: State.t()
-  def kill_process(%State{life: %{phase: :killed}} = state, _error), do: state
 
-  def kill_process(state, error) do
+  It takes a while until the process is dead. What it answers meanwhile is as good as any answer, but it may
+  begin another call then, which is not to blame: that is the `call` for which it is killed, or the
+  one that it ran. And its lanes begin no other.
+  """
+  @spec kill_process(State.t(), Slither.Error.t(), pos_integer | nil) :: State.t()
+  def kill_process(state, error, call \\ nil)
+  def kill_process(%State{life: %{phase: :killed}} = state, _error, _call), do: state
+
+  def kill_process(state, error, call) do
+    state = %{state | blame: {:call, call || executing(state)}}
+    for lane <- Tuple.to_list(state.lanes), do: Lane.doomed(lane)
     Guard.kill(state.process.os_pid)
     later(:gone, @kill_wait)
     %{state | life: Life.kill(state.life, error), calls: Calls.halt(state.calls)}

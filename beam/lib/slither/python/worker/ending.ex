@@ -3,7 +3,7 @@ defmodule Slither.Python.Worker.Ending do
   # The end of a worker: which call it ran, what is known of its death, and who is told. Runs in the
   # process of the worker's owner, which ends then.
 
-  import Slither.Python.Worker.Effects, only: [hand_tape: 2, report: 2]
+  import Slither.Python.Worker.Effects, only: [executing: 1, hand_tape: 2, report: 2]
 
   require Logger
 
@@ -100,13 +100,4 @@ defmodule Slither.Python.Worker.Ending do
   end
 
   defp log(_state, _error, _executing), do: :ok
-
-  # The marker names the call that ran. Without a marker the oldest call must have been running.
-  defp executing(%State{calls: %{queue: queue}, marker: marker}) do
-    case {Marker.read(marker), queue} do
-      {:error, [call | _]} -> call.id
-      {:error, []} -> nil
-      {{:ok, id}, _queue} -> id
-    end
-  end
 end

@@ -51,8 +51,8 @@ defmodule Slither.Python.Worker.Stacks do
         asking = %Asking{call: call, began: now(), used: used(state), kills: kills}
         %{state | stacks: memory, asking: asking}
 
-      {:error, [{error, _cause} | _]} ->
-        kill(%{state | asking: nil}, error, nil)
+      {:error, [{error, cause} | _]} ->
+        kill(%{state | asking: nil}, {error, cause}, nil)
 
       {:error, []} ->
         %{state | asking: nil}
@@ -80,23 +80,27 @@ defmodule Slither.Python.Worker.Stacks do
       :over ->
         stack = StackMemory.read(memory)
         state = answer(state, asking.from, Calls.fetch(state.calls, asking.call), stack)
-        settle(state, Asking.settle(asking, &holds?(state, &1)), stack)
+        settle(%{state | asking: nil}, Asking.settle(asking, &holds?(state, &1)), stack)
     end
   end
 
   @doc """
   The process has ended: where it was to be killed, and was forced to answer, it counts as killed, for a
-  forced answer may crash.
+  forced answer may crash. If what it was to be killed for was over by then, nobody is to blame.
   """
   @spec ended(State.t()) :: State.t()
   def ended(%State{asking: %Asking{signal: signal} = asking, life: life} = state)
       when signal != nil do
     case Asking.settle(asking, &holds?(state, &1)) do
-      {:kill, error} ->
+      {:kill, {error, cause}} ->
         error = Obituary.stack(error, StackMemory.read(state.stacks))
-        %{state | life: Life.fail(life, error)}
+        blame = {:call, call_of(cause) || executing(state)}
+        %{state | life: Life.fail(life, error), blame: blame}
 
-      _another ->
+      _over when asking.kills != [] ->
+        %{state | blame: {:call, nil}}
+
+      _nobody_wanted_it ->
         state
     end
   end
@@ -104,12 +108,17 @@ defmodule Slither.Python.Worker.Stacks do
   def ended(state), do: state
 
   # Another has killed it meanwhile.
-  defp settle(%State{life: %{phase: :killed}} = state, _end, _stack), do: %{state | asking: nil}
-  defp settle(state, :go_on, _stack), do: %{state | asking: nil}
+  defp settle(%State{life: %{phase: :killed}} = state, _end, _stack), do: state
+  defp settle(state, :go_on, _stack), do: state
   defp settle(state, {:again, kills}, _stack), do: ask(state, kills)
-  defp settle(state, {:kill, error}, stack), do: kill(%{state | asking: nil}, error, stack)
+  defp settle(state, {:kill, why}, stack), do: kill(state, why, stack)
 
-  defp kill(state, error, stack), do: kill_process(state, Obituary.stack(error, stack))
+  defp kill(state, {error, cause}, stack),
+    do: kill_process(state, Obituary.stack(error, stack), call_of(cause))
+
+  defp call_of({:call, id}), do: id
+  defp call_of({:item, id, _what}), do: id
+  defp call_of(_phase), do: nil
 
   defp holds?(state, {:call, id}), do: Calls.running?(state.calls, id)
 

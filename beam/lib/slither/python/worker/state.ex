@@ -24,6 +24,7 @@ defmodule Slither.Python.Worker.State do
     :asking,
     :holder,
     :answered,
+    :blame,
     :startup,
     :timer,
     :busy,
@@ -40,7 +41,8 @@ defmodule Slither.Python.Worker.State do
   `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
   hello with; `marker` and `words` are read after its death, `stacks`
   while it lives: `asking` says that it has been asked where it is. `holder` is the last call that told of
-  state it keeps, and the last answer came at `answered`, in native time. `startup` and `timer` are
+  state it keeps, and the last answer came at `answered`, in native time. Once
+  it is to be killed, `blame` says for which call: no other fails with the reason. `startup` and `timer` are
   timers, of the start and of the deadline. `busy` is the call that runs and since when, in native
   time. `owed` are log credits. `unheard?` says that the process is gone, and the transport does not
   tell.
@@ -61,6 +63,7 @@ defmodule Slither.Python.Worker.State do
           asking: Asking.t() | nil,
           holder: pos_integer | nil,
           answered: integer | nil,
+          blame: {:call, pos_integer | nil} | nil,
           startup: reference | nil,
           timer: reference | nil,
           busy: {pos_integer, integer} | nil,
