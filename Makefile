@@ -24,6 +24,7 @@ example: setup ## Run all examples and their baselines, or EXAMPLE=name
 	@$(VENV) scripts/example $(EXAMPLE)
 
 test: setup ## Run both test suites, ExUnit and pytest
+	@scripts/setup tests
 	@$(VENV) scripts/test
 
 check: setup ## Check format, warnings, cycles, types and lint, in Elixir and Python

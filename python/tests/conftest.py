@@ -133,13 +133,16 @@ def beam(escript: Path) -> Iterator[slither.Beam]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        why = "Chromium is not on PATH: apt install chromium"
+        # `scripts/test` tells somebody who may not want it; CI is to have it.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
     # Only here: who runs the part without BEAM has no browser.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
