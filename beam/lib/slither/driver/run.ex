@@ -5,6 +5,7 @@ defmodule Slither.Driver.Run do
   # `MapRun` and `PipeRun` read here what they are told.
 
   alias Slither.Driver.Faults
+  alias Slither.Label
   alias Slither.Protocol.Frame
   alias Slither.Python.Transport
 
@@ -19,6 +20,8 @@ defmodule Slither.Driver.Run do
           {pid, reference}
   def start(kinds, kind, id, spec, port) do
     run = fn ->
+      Label.set({__MODULE__, kind, id})
+
       case kinds do
         %{^kind => module} -> module.run(id, spec, port)
         _ -> raise Faults.unknown("run", kind, Map.keys(kinds))

@@ -11,7 +11,7 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
   alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
-  alias Slither.{Dashboard, Error}
+  alias Slither.{Dashboard, Error, Label}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Handshake, Pool, Secret, Transport}
 
@@ -45,6 +45,7 @@ defmodule Slither.Driver.Server do
   def init(descriptor) do
     # The server sees the driver's end at once, whatever the schedulers are busy with.
     Process.flag(:priority, :high)
+    Label.set(__MODULE__)
     Process.flag(:trap_exit, true)
     # A socket rather than pipes: for pipes that BEAM did not open, a port writes each frame in a
     # thread of its own.

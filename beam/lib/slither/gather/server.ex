@@ -5,7 +5,7 @@ defmodule Slither.Gather.Server do
 
   use GenServer
 
-  alias Slither.Error
+  alias Slither.{Error, Label}
   alias Slither.Gather.{Batches, Settings, Waiting}
   alias Slither.Run.Mailbox
   alias Slither.Trace.Recorder
@@ -54,6 +54,7 @@ defmodule Slither.Gather.Server do
   @impl true
   def init(options) do
     run = "gather-#{System.unique_integer([:positive])}"
+    Label.set({Slither.Gather, options[:name]})
     mailbox = Mailbox.open()
     {:ok, %__MODULE__{name: options[:name], options: options, mailbox: mailbox, run: run}}
   end

@@ -12,6 +12,7 @@ defmodule Slither.Pipe.Server do
 
   require Logger
 
+  alias Slither.Label
   alias Slither.Pipe.{Acks, Counts, Names, Outbox, Rate, Setup, State}
   alias Slither.Run.{Engine, Entry, Quiet}
   alias Slither.Telemetry.Events
@@ -52,6 +53,7 @@ defmodule Slither.Pipe.Server do
   @impl true
   def init(setup) do
     Process.flag(:trap_exit, true)
+    Label.set({Slither.Pipe, setup.name})
     {:ok, sink, _value} = Names.find(:sink, setup.name)
     {:ok, heir, _value} = Names.find(:heir, setup.name)
     :erlang.monitor(:process, sink, tag: :sink_down)

@@ -8,7 +8,7 @@ defmodule Slither.Pipe.Sink do
 
   require Logger
 
-  alias Slither.PipeError
+  alias Slither.{Label, PipeError}
   alias Slither.Pipe.{Counts, Names, Setup}
   alias Slither.Run.Fates
   alias Slither.Telemetry.Events
@@ -25,7 +25,10 @@ defmodule Slither.Pipe.Sink do
   def deliver(sink, outputs), do: GenServer.cast(sink, {:deliver, self(), outputs})
 
   @impl true
-  def init(setup), do: {:ok, setup}
+  def init(setup) do
+    Label.set({Slither.Pipe, setup.name, :sink})
+    {:ok, setup}
+  end
 
   @impl true
   def handle_cast({:deliver, server, outputs}, setup) do

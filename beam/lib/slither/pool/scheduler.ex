@@ -8,7 +8,7 @@ defmodule Slither.Pool.Scheduler do
 
   use GenServer
 
-  alias Slither.Error
+  alias Slither.{Error, Label}
   alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Settings}
   alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
   alias Slither.Python.{Environment, Inbox, Reports, Worker}
@@ -110,6 +110,7 @@ defmodule Slither.Pool.Scheduler do
   @impl true
   def init(settings) do
     Process.flag(:trap_exit, true)
+    Label.set({__MODULE__, settings.name})
     state = State.new(settings)
 
     case Registry.register(Slither.Python.Registry, settings.name, State.handle(state, self())) do

@@ -13,7 +13,7 @@ defmodule Slither.Python.Lane do
   # `Lane.Exchange` says what becomes of one call. `state` is `:idle`, `{:busy, exchange}`, or, once
   # the worker is gone, `{:retired, error}`.
 
-  alias Slither.Error
+  alias Slither.{Error, Label}
   alias Slither.Python.{Board, Capture, Inbox, Job, Obituary, Outcome, Reports, Transport}
   alias Slither.Python.Lane.{Exchange, Spans}
   alias Slither.Python.Worker.Inbox, as: Owner
@@ -60,6 +60,7 @@ defmodule Slither.Python.Lane do
 
     :erlang.spawn_opt(
       fn ->
+        Label.set({__MODULE__, lane.facts["pool"], lane.slot, lane.index})
         [monitor, pool] = for pid <- [worker, lane.scheduler], do: Process.monitor(pid)
         loop(%{lane | worker: worker, monitor: monitor, pool: pool})
       end,

@@ -16,7 +16,7 @@ defmodule Slither.Python.Worker do
 
   import Slither.Python.Worker.Effects
 
-  alias Slither.Error
+  alias Slither.{Error, Label}
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
   alias Slither.Python.Obituary.Marker
   alias Slither.Python.Worker.{Busy, Calls, Ending, Frames, Inbox, Life, Stacks, State}
@@ -70,6 +70,7 @@ defmodule Slither.Python.Worker do
   def init({settings, slot, scheduler}) do
     Process.flag(:trap_exit, true)
     Logger.metadata(pool: settings.name, worker: slot)
+    Label.set({__MODULE__, settings.name, slot})
     born = System.monotonic_time()
     state = %State{settings: settings, slot: slot, scheduler: scheduler, born: born}
     {:ok, state, {:continue, :launch}}

@@ -10,6 +10,7 @@ defmodule Slither.Store.Owner do
 
   use GenServer
 
+  alias Slither.Label
   alias Slither.Store.{Boot, Builder, Commits, Config, Directory, Errors, Heir, Journal}
   alias Slither.Store.{Operation, Reaper, Reload, Table, Watchers}
 
@@ -54,6 +55,7 @@ defmodule Slither.Store.Owner do
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
+    Label.set({Slither.Store, config.store})
     {heir, processes} = Heir.fetch(config.store)
     state = %__MODULE__{config: config, heir: heir, watchers: Watchers.restore(processes)}
 
