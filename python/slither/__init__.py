@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from slither._outputs import Outputs
     from slither._pipe.expression import Expression, item, when
     from slither._pipe.options import Policy
+    from slither._status import RunningCall, Status, WorkerStatus
     from slither._summary import Summary
     from slither._wire.tensor import Tensor
     from slither._wire.types.arrow import Arrow
@@ -102,8 +103,10 @@ __all__ = [
     "ProtocolError",
     "Results",
     "RunError",
+    "RunningCall",
     "SessionEnded",
     "SlitherError",
+    "Status",
     "Summary",
     "Table",
     "TableError",
@@ -117,6 +120,7 @@ __all__ = [
     "ViewFailed",
     "ViewTimeout",
     "WorkerDied",
+    "WorkerStatus",
     "__version__",
     "item",
     "register",
@@ -139,10 +143,13 @@ _LAZY = {
     "Policy": "slither._pipe.options",
     "PoolOptions": "slither._driver.pool_options",
     "Results": "slither._driver.results",
+    "RunningCall": "slither._status",
+    "Status": "slither._status",
     "Summary": "slither._summary",
     "Table": "slither.store",
     "Tagged": "slither._wire.types.tagged",
     "Tensor": "slither._wire.tensor",
+    "WorkerStatus": "slither._status",
     "item": "slither._pipe.expression",
     "register": "slither._wire.types.table",
     "when": "slither._pipe.expression",

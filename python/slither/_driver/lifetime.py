@@ -18,6 +18,7 @@ from slither._driver import logs, settings
 from slither._driver.by_value import Functions
 from slither._driver.calls import Calls
 from slither._driver.connection import Connection
+from slither._status import Status, made
 from slither._types import Payload
 
 if TYPE_CHECKING:
@@ -111,14 +112,12 @@ class Lifetime:
         found: str | None = self._link.settled.get("dashboard")
         return found
 
-    def status(self) -> dict[str, Payload]:
-        """Return what the pool does now.
+    def status(self) -> Status:
+        """Return what the pool does now: what each worker runs, who waits, how busy it is.
 
-        A dict of ``size``, ``queue`` (calls that wait), ``started``, ``died``, ``error`` and
-        ``workers``, each with ``worker``, ``status``, ``pid`` and ``calls``.
+        ``print(beam.status())`` shows it as a table.
         """
-        found: dict[str, Payload] = self._link.request("status", {})
-        return found
+        return made(self._link.request("status", {}))
 
     def stacks(self) -> list[dict[str, Payload]]:
         """Return where the code of each worker is now: what runs, and what hangs.

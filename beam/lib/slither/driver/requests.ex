@@ -3,7 +3,7 @@ defmodule Slither.Driver.Requests do
   # Serves what a driver asks for by name, other than runs. The server starts a process for each
   # request.
 
-  alias Slither.Driver.{Faults, Tables}
+  alias Slither.Driver.{Faults, Status, Tables}
   alias Slither.{Error, Session}
   alias Slither.Protocol.Frame
   alias Slither.Python.Pool
@@ -12,23 +12,7 @@ defmodule Slither.Driver.Requests do
 
   @doc "Serves one request."
   @spec serve(String.t(), map) :: {:ok, term} | {:error, Exception.t()}
-  def serve("status", _arguments) do
-    with {:ok, status} <- Pool.status(:default) do
-      workers =
-        for worker <- status.workers do
-          %{
-            "worker" => worker.worker,
-            "status" => worker.status,
-            "pid" => worker.os_pid,
-            "calls" => worker.calls
-          }
-        end
-
-      error = if status.error, do: Exception.message(status.error)
-      facts = status |> Map.take([:size, :queue, :started, :died]) |> Map.new(&named/1)
-      {:ok, Map.merge(facts, %{"workers" => workers, "error" => error})}
-    end
-  end
+  def serve("status", _arguments), do: Status.read()
 
   def serve("stacks", _arguments) do
     with {:ok, workers} <- Pool.stacks(:default) do
@@ -63,6 +47,4 @@ defmodule Slither.Driver.Requests do
 
   def reply(id, {:error, error}),
     do: Frame.encode!({:view_reply, id, 1, Faults.to_wire(error)})
-
-  defp named({name, value}), do: {Atom.to_string(name), value}
 end
