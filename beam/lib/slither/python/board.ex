@@ -23,6 +23,7 @@ defmodule Slither.Python.Board do
   @waiting 2
   @stalled 3
   @free 4
+  @told 5
   @head 8
   @of_slot 8
 
@@ -184,15 +185,21 @@ defmodule Slither.Python.Board do
   def leave(board, slot, now) do
     free = if at_call?(board, slot), do: :atomics.get(board, free_at(slot)), else: now
     rest(board, slot, now)
-    note_free(board, free, :atomics.get(board, @free))
+    highest(board, @free, free)
+    :ok
   end
 
-  defp note_free(_board, free, known) when free <= known, do: :ok
+  # The highest number that a place has had.
+  defp highest(board, place, number, known \\ nil) do
+    known = known || :atomics.get(board, place)
 
-  defp note_free(board, free, known) do
-    case :atomics.compare_exchange(board, @free, known, free) do
-      :ok -> :ok
-      other -> note_free(board, free, other)
+    if number <= known do
+      known
+    else
+      case :atomics.compare_exchange(board, place, known, number) do
+        :ok -> number
+        other -> highest(board, place, number, other)
+      end
     end
   end
 
@@ -202,19 +209,16 @@ defmodule Slither.Python.Board do
 
   @doc "The time that all workers so far were at calls: it never becomes less."
   @spec busy_time(t) :: non_neg_integer
-  def busy_time(board), do: Enum.reduce(0..(@slots - 1), 0, &(time(board, &1) + &2))
+  def busy_time(board) do
+    now = System.monotonic_time()
 
-  # The clock is read while the number stays as it is: the sum would else go back by a little.
-  defp time(board, slot) do
-    case :atomics.get(board, time_at(slot)) do
-      0 ->
-        0
+    time =
+      Enum.reduce(0..(@slots - 1), 0, fn slot, time ->
+        time + Usage.time(:atomics.get(board, time_at(slot)), now)
+      end)
 
-      number ->
-        now = System.monotonic_time()
-        same? = :atomics.get(board, time_at(slot)) == number
-        if same?, do: Usage.time(number, now), else: time(board, slot)
-    end
+    # An owner notes a moment that has passed by then, which may have been counted already.
+    highest(board, @told, time)
   end
 
   @doc "The share of about the last 10 s that the pool's workers were at calls, from 0 to 1."
