@@ -44,7 +44,12 @@ defmodule Slither.LabelTest do
     start_supervised!({Slither.Store.Server, {Slither.LabelTest.Rows, name: store}})
     found = labels()
 
-    for label <- [{Gather, gather}, {Pipe, pipe}, {Pipe, pipe, :sink}, {Slither.Store, store}],
+    for label <- [
+          {Gather.Server, gather},
+          {Pipe.Server, pipe},
+          {Pipe.Sink, pipe},
+          {Slither.Store.Owner, store}
+        ],
         do: assert(label in found)
   end
 

@@ -54,7 +54,7 @@ defmodule Slither.Gather.Server do
   @impl true
   def init(options) do
     run = "gather-#{System.unique_integer([:positive])}"
-    Label.set({Slither.Gather, options[:name]})
+    Label.set({__MODULE__, options[:name]})
     mailbox = Mailbox.open()
     {:ok, %__MODULE__{name: options[:name], options: options, mailbox: mailbox, run: run}}
   end

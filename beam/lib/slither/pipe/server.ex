@@ -53,7 +53,7 @@ defmodule Slither.Pipe.Server do
   @impl true
   def init(setup) do
     Process.flag(:trap_exit, true)
-    Label.set({Slither.Pipe, setup.name})
+    Label.set({__MODULE__, setup.name})
     {:ok, sink, _value} = Names.find(:sink, setup.name)
     {:ok, heir, _value} = Names.find(:heir, setup.name)
     :erlang.monitor(:process, sink, tag: :sink_down)

@@ -26,7 +26,7 @@ defmodule Slither.Pipe.Sink do
 
   @impl true
   def init(setup) do
-    Label.set({Slither.Pipe, setup.name, :sink})
+    Label.set({__MODULE__, setup.name})
     {:ok, setup}
   end
 

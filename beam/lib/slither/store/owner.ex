@@ -55,7 +55,7 @@ defmodule Slither.Store.Owner do
   @impl true
   def init(config) do
     Process.flag(:trap_exit, true)
-    Label.set({Slither.Store, config.store})
+    Label.set({__MODULE__, config.store})
     {heir, processes} = Heir.fetch(config.store)
     state = %__MODULE__{config: config, heir: heir, watchers: Watchers.restore(processes)}
 
