@@ -207,7 +207,10 @@ def read() -> dict[str, float]:
 
 
 def _value(value: object) -> str:
-    return clean(value if type(value) is str else str(value), _LONGEST_VALUE)
+    text = value if type(value) is str else str(value)
+    if len(text) <= _LONGEST_VALUE and text.isascii():
+        return text
+    return clean(text, _LONGEST_VALUE)
 
 
 def _plain(number: float) -> float:
