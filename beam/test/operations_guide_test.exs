@@ -49,7 +49,7 @@ defmodule Slither.OperationsGuideTest do
       path |> File.read!() |> Code.string_to_quoted!()
     end
     |> Enum.flat_map(fn ast -> ast |> Macro.prewalk([], &collect/2) |> elem(1) end)
-    |> Enum.reject(&(&1 in [nil, true, false]))
+    |> Enum.reject(&(&1 in [nil, true, false, :ok]))
     |> MapSet.new(&to_string/1)
   end
 
@@ -117,7 +117,8 @@ defmodule Slither.OperationsGuideTest do
   defp events do
     {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Slither.Telemetry)
 
-    for [_, names, measured] <- Regex.scan(~r/^\| `\[:slither, ([^`]+)\]` \| (.+?) \| /m, doc),
+    for [_, names, measured] <-
+          Regex.scan(~r/^\| `\[:slither, ([^`]+)\]`[^|]* \| (.+?) \| /m, doc),
         name <- spread(names),
         into: %{},
         do: {name, measured(measured) ++ account(name)}
