@@ -47,7 +47,7 @@ defmodule Slither.Application do
       ]),
       part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor]),
       # Who only looks, whose end costs nobody anything.
-      part(Slither.Watch, :one_for_one, [Slither.Watch.Server]),
+      Map.put(part(Slither.Watch, :one_for_one, watch()), :restart, :temporary),
       part(:dashboard, :one_for_one, dashboard())
     ]
 
@@ -60,6 +60,12 @@ defmodule Slither.Application do
 
   defp supervisor(id, arguments),
     do: %{id: id, type: :supervisor, start: {Supervisor, :start_link, arguments}}
+
+  defp watch do
+    if Application.get_env(:slither, :attach, true),
+      do: [Slither.Watch.Server, Slither.Watch.Attach],
+      else: [Slither.Watch.Server]
+  end
 
   defp gathers do
     case :slither |> Application.get_env(:gathers) |> Configured.gathers() do

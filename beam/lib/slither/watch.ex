@@ -49,7 +49,9 @@ defmodule Slither.Watch do
   The first that holds is the verdict; `evidence` has all that hold of the first two.
   """
 
-  alias Slither.Watch.Server
+  alias Slither.Error
+  alias Slither.Python.Pool
+  alias Slither.Watch.{Server, Words}
 
   @doc """
   What goes on now.
@@ -62,4 +64,32 @@ defmodule Slither.Watch do
   """
   @spec snapshot() :: map
   defdelegate snapshot, to: Server
+
+  @doc """
+  Where the code of a worker is now, as a map of `Slither.Python.Pool.stacks/1`, by the names that a
+  snapshot has.
+
+      iex> {:error, error} = Slither.Watch.stack("nowhere", 0)
+      iex> error.reason
+      :unknown_pool
+  """
+  @spec stack(String.t(), non_neg_integer) :: {:ok, map} | {:error, Error.t()}
+  def stack(pool, worker) do
+    # A name that comes from outside becomes no atom.
+    with {:ok, name} <- known(pool), {:ok, workers} <- Pool.stacks(name) do
+      case Enum.find(workers, &(&1.worker == worker)) do
+        nil -> {:error, unknown(:unknown_worker, "pool #{pool} has no worker #{worker} now")}
+        stack -> {:ok, stack}
+      end
+    end
+  end
+
+  defp known(pool) do
+    case for {name, _handle} <- Pool.all(), Words.name(name) == pool, do: name do
+      [name | _] -> {:ok, name}
+      [] -> {:error, unknown(:unknown_pool, "no pool #{pool} runs")}
+    end
+  end
+
+  defp unknown(reason, message), do: %Error{reason: reason, message: message}
 end

@@ -233,7 +233,10 @@ defmodule Slither.Driver.Server do
 
   # Halts without cleaning up: durable rows are on disk, and workers end with the VM.
   @spec leave() :: no_return
-  defp leave, do: :erlang.halt(0, flush: false)
+  defp leave do
+    Slither.Watch.Attach.forget()
+    :erlang.halt(0, flush: false)
+  end
 
   # Runs end first, and with them the workers that are busy, as nobody waits for what they do; idle
   # workers run their stop hooks. The application ends last, so that stores write what they have.

@@ -45,8 +45,9 @@ defmodule Slither.Watch.Snapshot do
 
     snapshot = %{
       version: Words.name(Application.spec(:slither, :vsn) |> to_string()),
-      name: program(),
+      name: name(),
       os_pid: System.pid() |> String.to_integer(),
+      program_pid: program()["pid"],
       otp: System.otp_release(),
       at: System.system_time(:millisecond),
       uptime: now - began,
@@ -85,11 +86,13 @@ defmodule Slither.Watch.Snapshot do
   defp grown(%{samples: samples, now: now, counts: counts}, key, window),
     do: Samples.grown(samples, now, counts, key, window)
 
-  # What the program is called: that of a release, or else of the folder that it runs in.
-  defp program do
-    System.get_env("RELEASE_NAME") || Path.basename(File.cwd!())
+  # What the program is called that has started the VM, or else a release, or the folder it runs in.
+  defp name do
+    program()["name"] || System.get_env("RELEASE_NAME") || Path.basename(File.cwd!())
   rescue
     # The folder is gone.
     File.Error -> "slither"
   end
+
+  defp program, do: Application.get_env(:slither, :program, %{})
 end
