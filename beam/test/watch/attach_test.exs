@@ -52,7 +52,9 @@ defmodule Slither.Watch.AttachTest do
       assert to_string(os_pid) == System.pid()
       assert %{"error" => "no pool nowhere runs"} = ask(viewer, "stack nowhere 0")
       assert %{"error" => "a worker's number, not \"x\""} = ask(viewer, "stack nowhere x")
-      assert %{"error" => "snapshot or stack POOL WORKER, not \"help\""} = ask(viewer, "help")
+
+      assert %{"error" => "snapshot, diagnosis, screen, line or stack, not \"help\""} =
+               ask(viewer, "help")
     end
 
     test "says where the code of a worker is" do

@@ -16,10 +16,7 @@ defmodule Slither.Watch.Counters do
 
   @doc "How they stand now."
   @spec read() :: Samples.counts()
-  def read do
-    counts = sum(items() ++ errors() ++ phases() ++ writes() ++ outputs())
-    Map.put(counts, :items, counts |> Map.get(:ends, 0))
-  end
+  def read, do: sum(items() ++ errors() ++ phases() ++ writes() ++ outputs())
 
   defp items do
     for {{pipe, stage}, counter} <- Series.of(:items_total),

@@ -4,7 +4,7 @@ defmodule Slither.Watch.Flows do
   # of the counters, and of what long-running pipes say of themselves. Called by
   # `Slither.Watch.Server`, in its process.
 
-  alias Slither.Metrics.Series
+  alias Slither.Metrics.{Runs, Series}
   alias Slither.Pipe
   alias Slither.Pipe.{Counts, Names}
   alias Slither.Watch.{Asked, Counters, Samples, Words}
@@ -43,11 +43,9 @@ defmodule Slither.Watch.Flows do
   defp pipe_of({pipe, _stage}), do: pipe
   defp pipe_of(%{pipe: pipe}), do: Words.name(pipe)
 
-  defp board, do: []
-
   # Runs that are open, each stage with how many items are where in it.
   defp runs do
-    for %{facts: facts, inside: inside} <- board() do
+    for %{facts: facts, inside: inside} <- Runs.all() do
       stages = for {stage, where} <- Enum.zip(facts.stages, inside), do: Map.merge(stage, where)
       %{facts | stages: stages}
     end

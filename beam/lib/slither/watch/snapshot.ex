@@ -51,7 +51,7 @@ defmodule Slither.Watch.Snapshot do
       otp: System.otp_release(),
       at: System.system_time(:millisecond),
       uptime: now - began,
-      totals: totals(seen, pools, pipes ++ [%{stages: stages}]),
+      totals: totals(seen, pools, pipes, stages),
       pipes: pipes,
       stages: stages,
       pools: pools,
@@ -65,26 +65,41 @@ defmodule Slither.Watch.Snapshot do
     Map.put(snapshot, :verdict, Verdict.of(snapshot))
   end
 
-  defp totals(seen, pools, flows) do
+  defp totals(seen, pools, pipes, stages) do
     busy = Enum.sum(Enum.map(pools, & &1.busy))
     waits = for %{oldest_wait: wait} when wait != nil <- pools, do: wait
-    stages = Enum.flat_map(flows, & &1.stages)
-    inside? = Enum.any?(stages, &(&1.queued + &1.running + &1.retrying > 0))
+    all = Enum.flat_map(pipes, & &1.stages) ++ stages
+    inside? = Enum.any?(all, &(&1.queued + &1.running + &1.retrying > 0))
     window = if busy > 0 or waits != [] or inside?, do: @busy, else: @quiet
-    grown = fn key -> elem(grown(seen, key, 30_000), 0) end
-    items = grown.(:items)
+
+    # An item goes through all stages of its pipe, and is one.
+    places =
+      for(pipe <- pipes, do: Enum.map(pipe.stages, &{pipe.name, &1.name})) ++
+        for stage <- stages, do: [{nil, stage.name}]
 
     %{
-      rate: Samples.rate(seen.samples, seen.now, seen.counts, :items, window),
+      rate: most(places, &rate(seen, {&1, :items}, window)),
       oldest_wait: Enum.max(waits, fn -> nil end),
       workers: Enum.sum(Enum.map(pools, & &1.ready)),
       busy: busy,
-      failed_share: if(items > 0, do: Float.round(min(grown.(:errors) / items, 1.0), 5), else: 0)
+      failed_share: failed_share(seen, places)
     }
   end
 
-  defp grown(%{samples: samples, now: now, counts: counts}, key, window),
-    do: Samples.grown(samples, now, counts, key, window)
+  defp failed_share(seen, places) do
+    items = most(places, &rate(seen, {&1, :items}, 30_000))
+    errors = most(places, &rate(seen, {&1, :errors}, 30_000))
+    if errors > 0, do: Float.round(min(errors / max(items, errors), 1.0), 5), else: 0
+  end
+
+  defp most(places, rate) do
+    places
+    |> Enum.map(fn same -> same |> Enum.map(rate) |> Enum.max(fn -> 0 end) end)
+    |> Enum.sum()
+  end
+
+  defp rate(%{samples: samples, now: now, counts: counts}, key, window),
+    do: Samples.rate(samples, now, counts, key, window)
 
   # What the program is called that has started the VM, or else a release, or the folder it runs in.
   defp name do

@@ -25,8 +25,9 @@ defmodule Slither.Watch.Troubles do
         frame: group.frame,
         count: group.count,
         share: share(group.count, Map.get(counts, {place, :items}, 0)),
-        first: now - group.first,
-        last: now - group.last,
+        # It may have failed since the snapshot began.
+        first: max(now - group.first, 0),
+        last: max(now - group.last, 0),
         message: group.message,
         traceback: group.traceback,
         replay: group.replay,
@@ -41,7 +42,9 @@ defmodule Slither.Watch.Troubles do
 
   # How many failed in each quarter of a minute, oldest first.
   defp spark(steps, last) do
-    counts = Enum.group_by(steps, fn {step, _n} -> div(last - step, @together) end, &elem(&1, 1))
+    counts =
+      Enum.group_by(steps, fn {step, _n} -> div(max(last - step, 0), @together) end, &elem(&1, 1))
+
     for ago <- (@line - 1)..0, do: counts |> Map.get(ago, []) |> Enum.sum()
   end
 

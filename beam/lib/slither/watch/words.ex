@@ -17,10 +17,11 @@ defmodule Slither.Watch.Words do
   @doc """
   How long, of ms.
 
-      iex> Enum.map([0, 80, 1_240, 42_000, 200_000, 8_000_000], &Slither.Watch.Words.time/1)
-      ["0 ms", "80 ms", "1.2 s", "42 s", "3 min", "2.2 h"]
+      iex> Enum.map([0, 0.325, 80, 1_240, 42_000, 200_000, 8_000_000], &Slither.Watch.Words.time/1)
+      ["0 ms", "0.33 ms", "80 ms", "1.2 s", "42 s", "3 min", "2.2 h"]
   """
   @spec time(number) :: String.t()
+  def time(ms) when ms < 10, do: "#{digits(ms)} ms"
   def time(ms) when ms < 1_000, do: "#{round(ms)} ms"
   def time(ms) when ms < 10_000, do: "#{digits(Float.round(ms / 1_000, 1))} s"
   def time(ms) when ms < 120_000, do: "#{trunc(ms / 1_000)} s"

@@ -4,18 +4,24 @@ defmodule Slither.Watch.Attach.Listener do
   # of JSON. A process of its own, of which `Slither.Watch.Attach` starts a few.
   #
   #     snapshot              what goes on, as `Slither.Watch.snapshot/0` has it
+  #     diagnosis             its verdict and its evidence
+  #     screen COLUMNS ROWS   {"lines": […]}, the same for a terminal; with `colours` behind it, in colours
+  #     line                  {"line": "…"}, the same in one line
   #     stack POOL WORKER     where a worker's code is
   #
   # What can't be told is {"error": "…"}. After `term ` the answer is a term of Erlang's in Base64, for
   # those who are a VM themselves.
 
   alias Slither.{Json, Watch}
+  alias Slither.Watch.{Diagnosis, Screen}
 
   # ms that a viewer may be silent, and that it may take to read.
   @silent 30_000
   @slow 5_000
   # Bytes of a line.
   @longest 1_024
+  # Of a terminal.
+  @sides 1..1_000
 
   @type socket :: :socket.socket()
 
@@ -98,6 +104,18 @@ defmodule Slither.Watch.Attach.Listener do
 
   defp told(["snapshot"]), do: Watch.snapshot()
 
+  defp told(["diagnosis"]), do: Diagnosis.of(Watch.snapshot())
+  defp told(["line"]), do: %{line: Screen.line(Watch.snapshot())}
+
+  defp told(["screen", columns, rows | colours]) when colours in [[], ["colours"]] do
+    with {columns, ""} when columns in @sides <- Integer.parse(columns),
+         {rows, ""} when rows in @sides <- Integer.parse(rows) do
+      %{lines: Screen.lines(Watch.snapshot(), {columns, rows, colours != []})}
+    else
+      _none -> %{error: "a screen has #{@sides.first} to #{@sides.last} columns and rows"}
+    end
+  end
+
   defp told(["stack", pool, worker]) do
     with {number, ""} <- Integer.parse(worker),
          {:ok, stack} <- Watch.stack(pool, number) do
@@ -109,5 +127,7 @@ defmodule Slither.Watch.Attach.Listener do
   end
 
   defp told(words),
-    do: %{error: "snapshot or stack POOL WORKER, not #{inspect(Enum.join(words, " "))}"}
+    do: %{
+      error: "snapshot, diagnosis, screen, line or stack, not #{inspect(Enum.join(words, " "))}"
+    }
 end
