@@ -59,9 +59,29 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("pipe", metavar="FILE[:NAME]", help="the file, and which of its pipes")
     check.add_argument("--mermaid", action="store_true", help="draw as a Mermaid flowchart")
+    _watch(commands)
     about = "say what is installed, what is missing, and how to get it"
     commands.add_parser("doctor", help=about, description=f"{about.capitalize()}.")
     return top
+
+
+def _watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "show what goes on in a program that runs: a verdict, what flows, waits and fails"
+    ends = "q or Ctrl-C ends the show. Where stdout is no terminal, it prints a line a second."
+    top = commands.add_parser("top", help=about, description=f"{about.capitalize()}. {ends}")
+    about = "say whether something is wrong in a program that runs"
+    diagnose = commands.add_parser(
+        "diagnose",
+        help=about,
+        description=f"{about.capitalize()}, with the evidence.",
+        epilog="exit status:\n  0  all is well\n  1  something waits\n  2  something fails\n"
+        "  3  there is no such program\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    diagnose.add_argument("--json", action="store_true", help="as one object, for machines")
+    for parser in (top, diagnose):
+        parser.add_argument("pid", nargs="?", type=_count, metavar="PID",
+            help="the process of the program; needed where several run")  # fmt: skip
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

@@ -130,6 +130,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "cd": None if cwd is None else os.fspath(cwd),
             "main": main_module(),
             "argv": settings.arguments(),
+            "program": settings.program(),
             "initializer": functions.initializer(initializer, tuple(initargs)),
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.

@@ -253,6 +253,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def program() -> dict[str, Payload]:
+    """Return what the program is called by those who look in, and the number of its process."""
+    called = os.path.basename(str(next(iter(getattr(sys, "argv", ())), ""))) or "python"
+    # A name with bytes of another encoding, or `-c`, is none that anybody would know.
+    name = called if called.isprintable() and not called.startswith("-") else "python"
+    return {"pid": os.getpid(), "name": name}
+
+
 def arguments() -> list[str | bytes]:
     """Return the program's own arguments, as they can be sent."""
     return [_sendable(argument) for argument in getattr(sys, "argv", ())]

@@ -18,7 +18,7 @@ defmodule Mix.Tasks.Slither.Diagnose do
 
   use Mix.Task
 
-  alias Slither.{Json, Watch}
+  alias Slither.Json
   alias Slither.Watch.{Attach, Terminal}
 
   @missing 3
@@ -33,7 +33,7 @@ defmodule Mix.Tasks.Slither.Diagnose do
          {:ok, vm} <- Attach.Client.connect(os_pid),
          {:ok, told, _vm} <- Attach.Client.ask(vm, "diagnosis") do
       if json == [],
-        do: Enum.each(Watch.Diagnosis.lines(told), &Mix.shell().info/1),
+        do: Enum.each(told.told, &Mix.shell().info/1),
         else: Mix.shell().info(IO.iodata_to_binary(Json.encode(told)))
 
       if told.exit != 0, do: exit({:shutdown, told.exit})

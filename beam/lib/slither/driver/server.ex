@@ -149,6 +149,9 @@ defmodule Slither.Driver.Server do
     if Handshake.understood?(version) do
       {secret, settings} = Map.pop(settings, "secret")
       {trace, settings} = Map.pop(settings, "trace")
+      {program, settings} = Map.pop(settings, "program", %{})
+      # For those who look in from outside.
+      Application.put_env(:slither, :program, program)
 
       with {:ok, dashboard, settings} <- Options.dashboard(settings),
            {:ok, pool, level} <- Options.pool(settings),

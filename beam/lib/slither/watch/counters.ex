@@ -10,6 +10,7 @@ defmodule Slither.Watch.Counters do
 
   @outcomes Enum.with_index(Definitions.outcomes(), 1)
   @phases Enum.with_index(Definitions.phases(), 1)
+  @lately 30_000
 
   @typedoc "A stage: its pipe's name, nil for none, and its own, or what was called."
   @type place :: {String.t() | nil, String.t()}
@@ -62,6 +63,18 @@ defmodule Slither.Watch.Counters do
   @spec places(Samples.counts()) :: [place]
   def places(counts), do: for({{{_pipe, _stage} = place, :items}, _count} <- counts, do: place)
 
+  @doc "ms since each pipe gave an output last."
+  @spec last_outputs() :: %{optional(String.t()) => non_neg_integer}
+  def last_outputs do
+    now = System.system_time(:millisecond)
+
+    for {{pipe}, counter} <- Series.of(:pipe_last_output_timestamp_seconds),
+        at = :counters.get(counter, 1),
+        at > 0,
+        into: %{},
+        do: {Words.name(pipe), max(now - at, 0)}
+  end
+
   @doc "How long handlers of each stage take, in ms: what half of the calls and what most take."
   @spec handlers() :: %{optional(place) => %{p50: float, p95: float}}
   def handlers do
@@ -78,21 +91,30 @@ defmodule Slither.Watch.Counters do
 
   defp ms(native), do: System.convert_time_unit(round(native), :native, :microsecond) / 1_000
 
-  @doc "Where the time of a stage's calls goes, as shares; nil where none is known."
-  @spec shares(Samples.t(), integer, Samples.counts(), place) :: map | nil
-  def shares(samples, now, counts, place) do
-    lately = fn phase -> elem(Samples.grown(samples, now, counts, {place, phase}, 30_000), 0) end
-    phases = Definitions.phases()
-    times = for phase <- phases, do: {phase, lately.(phase)}
+  @doc "Where the time of a stage's calls went within the last half minute, in native units."
+  @spec times(Samples.t(), integer, Samples.counts(), place) :: %{atom => integer}
+  def times(samples, now, counts, place) do
+    for phase <- Definitions.phases(), into: %{} do
+      {grown, _ms} = Samples.grown(samples, now, counts, {place, phase}, @lately)
+      {phase, grown}
+    end
+  end
 
+  @doc "The same as shares; where nothing was called lately, since the start. Nil where nothing was."
+  @spec shares(%{atom => integer}, Samples.counts(), place) :: %{atom => float} | nil
+  def shares(times, counts, place) do
     times =
-      if Enum.all?(times, &(elem(&1, 1) == 0)),
-        do: for(phase <- phases, do: {phase, Map.get(counts, {place, phase}, 0)}),
+      if Enum.all?(times, fn {_phase, time} -> time == 0 end),
+        do: Map.new(times, fn {phase, 0} -> {phase, Map.get(counts, {place, phase}, 0)} end),
         else: times
 
-    case Enum.sum(Keyword.values(times)) do
+    case Enum.sum(Map.values(times)) do
       0 -> nil
       all -> Map.new(times, fn {phase, time} -> {phase, Float.round(time / all, 4)} end)
     end
   end
+
+  @doc "ms that `times/4` are of."
+  @spec lately() :: pos_integer
+  def lately, do: @lately
 end

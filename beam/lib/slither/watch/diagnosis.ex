@@ -11,6 +11,7 @@ defmodule Slither.Watch.Diagnosis do
     snapshot
     |> Map.take([:name, :os_pid, :at, :uptime, :totals])
     |> Map.merge(snapshot.verdict)
+    |> Map.put(:told, lines(snapshot.verdict))
   end
 
   @doc """

@@ -4,13 +4,14 @@ defmodule Slither.Watch.Flows do
   # of the counters, and of what long-running pipes say of themselves. Called by
   # `Slither.Watch.Server`, in its process.
 
-  alias Slither.Metrics.{Runs, Series}
+  alias Slither.Metrics.Runs
   alias Slither.Pipe
   alias Slither.Pipe.{Counts, Names}
+  alias Slither.Receipt.Bottleneck
   alias Slither.Watch.{Asked, Counters, Samples, Words}
 
   # ms for which rates are, and for which failed items are an alarm.
-  @rate 10_000
+  @rate 5_000
   @failed 30_000
   # ms for which long-running pipes are waited for: each is busy while its handlers on BEAM run.
   @patience 500
@@ -19,7 +20,7 @@ defmodule Slither.Watch.Flows do
   @doc "Pipes, and the stages that are of none: those that run, or did within five minutes."
   @spec all(map) :: {pipes :: [map], stages :: [map]}
   def all(seen) do
-    seen = Map.put(seen, :handlers, Counters.handlers())
+    seen = Map.merge(seen, %{handlers: Counters.handlers(), outputs: Counters.last_outputs()})
     {plain, piped} = Enum.split_with(runs(), &(&1.kind == :dispatch))
     servers = servers()
     {known, others} = seen.counts |> Counters.places() |> Enum.split_with(&(elem(&1, 0) != nil))
@@ -85,7 +86,7 @@ defmodule Slither.Watch.Flows do
 
   defp pipe(name, seen, runs, servers, known) do
     stages = drawn(runs, servers, known)
-    stages = Enum.map(stages, &stage(&1, {name, &1.name}, seen)) |> narrowest()
+    stages = stages |> Enum.map(&stage(&1, {name, &1.name}, seen)) |> narrowest(name, seen)
     at_work? = runs != [] or servers != []
 
     if at_work? or Enum.any?(stages, &lately?/1) do
@@ -97,7 +98,7 @@ defmodule Slither.Watch.Flows do
         error: Enum.find_value(servers, & &1.error),
         in_rate: first_rate(stages),
         out_rate: out_rate(name, servers, stages, seen),
-        last_output: last_output(name, servers, seen),
+        last_output: seen.outputs[name],
         held: held(name, seen),
         blocked: Enum.sum(Enum.map(servers, & &1.blocked)),
         delivering: Enum.sum(Enum.map(servers, & &1.delivering)),
@@ -152,6 +153,7 @@ defmodule Slither.Watch.Flows do
 
   defp stage(drawn, place, seen) do
     %{samples: samples, counts: counts, now: now} = seen
+    times = Counters.times(samples, now, counts, place)
     handlers = Map.get(seen.handlers, place, %{p50: nil, p95: nil})
     count = &Map.get(counts, {place, &1}, 0)
     {failed, _time} = Samples.grown(samples, now, counts, {place, :errors}, @failed)
@@ -167,7 +169,7 @@ defmodule Slither.Watch.Flows do
       spark: Samples.spark(samples, now, counts, {place, :items}),
       p50: handlers.p50,
       p95: handlers.p95,
-      shares: Counters.shares(samples, now, counts, place),
+      shares: Counters.shares(times, counts, place),
       items: count.(:items),
       failed: count.(:errors),
       skipped: count.(:skipped),
@@ -184,19 +186,24 @@ defmodule Slither.Watch.Flows do
 
   defp lately?(stage), do: Enum.any?(stage.spark, &(&1 > 0))
 
-  # The stage that holds the others up: of those with work in them, the one whose workers have most
-  # left to do.
-  defp narrowest(stages) do
-    left = fn stage -> (stage.queued + stage.running + stage.retrying) * (stage.p50 || 0) end
-    busy = Enum.filter(stages, &(left.(&1) > 0))
+  # The stage that holds the others up, by where time went lately; where nothing came back, the one
+  # that has most to do.
+  defp narrowest(stages, name, seen) when length(stages) > 1 do
+    measured =
+      for stage <- stages do
+        times = Counters.times(seen.samples, seen.now, seen.counts, {name, stage.name})
+        {stage.name, %{times: times, batches: if(stage.type == "python", do: 1, else: 0)}}
+      end
 
-    if length(stages) > 1 and busy != [] do
-      name = Enum.max_by(busy, left).name
-      Enum.map(stages, &%{&1 | narrowest: &1.name == name})
-    else
-      stages
-    end
+    native = System.convert_time_unit(Counters.lately(), :millisecond, :native)
+    left = fn stage -> (stage.queued + stage.running + stage.retrying) * (stage.p50 || 0) end
+    fullest = Enum.max_by(stages, left)
+
+    narrow = Bottleneck.narrowest(measured, native) || if(left.(fullest) > 0, do: fullest.name)
+    Enum.map(stages, &%{&1 | narrowest: &1.name == narrow})
   end
+
+  defp narrowest(stages, _name, _seen), do: stages
 
   ## What flows between them
 
@@ -213,13 +220,6 @@ defmodule Slither.Watch.Flows do
 
   defp rate(key, seen), do: Samples.rate(seen.samples, seen.now, seen.counts, key, @rate)
   defp spark(key, seen), do: Samples.spark(seen.samples, seen.now, seen.counts, key)
-
-  defp last_output(name, _servers, _seen) do
-    case Series.get(:pipe_last_output_timestamp_seconds, {name}) do
-      0 -> nil
-      at -> max(System.system_time(:millisecond) - at, 0)
-    end
-  end
 
   # For how long outputs have waited of which no sink has taken one.
   defp held(name, seen) do

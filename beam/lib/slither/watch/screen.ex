@@ -22,6 +22,8 @@ defmodule Slither.Watch.Screen do
     "idle" => "37"
   }
   @bars {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"}
+  # In which a line of figures is drawn.
+  @letters 15
   # Rows of one part that are shown before the other parts have theirs.
   @few 4
 
@@ -48,7 +50,7 @@ defmodule Slither.Watch.Screen do
 
     figures =
       [
-        "#{Words.number(totals.rate)} items/s",
+        Words.rate(totals.rate),
         "#{totals.busy} of #{Words.count(totals.workers, "worker")} busy"
       ] ++
         ["#{Words.count(queue, "call")} in line", "#{Words.share(totals.failed_share)} failed"]
@@ -106,7 +108,7 @@ defmodule Slither.Watch.Screen do
       [
         pipe.state,
         pipe.runs > 1 && "#{pipe.runs} runs",
-        "#{Words.number(pipe.in_rate)} items/s in"
+        "#{Words.rate(pipe.in_rate)} in"
       ] ++
         ["#{Words.number(pipe.out_rate)} out"] ++
         [pipe.delivering > 0 && "#{pipe.delivering} with sinks"] ++
@@ -308,14 +310,14 @@ defmodule Slither.Watch.Screen do
   @doc """
   A line of figures in a few letters, newest at the right.
 
-      iex> Slither.Watch.Screen.spark([0, 0, 0, 0, 1, 2, 4, 8, 8, 4])
-      " ▂▄█▆"
+      iex> Slither.Watch.Screen.spark([0, 0, 1, 2, 4, 8, 6])
+      "  ▁▂▄█▆"
   """
   @spec spark([number]) :: String.t()
   def spark(figures) do
     figures =
       figures
-      |> Enum.chunk_every(max(div(length(figures), 5), 1))
+      |> Enum.chunk_every(max(div(length(figures), @letters), 1))
       |> Enum.map(&(Enum.sum(&1) / length(&1)))
 
     most = Enum.max(figures, fn -> 0 end)

@@ -8,7 +8,7 @@ defmodule Slither.Watch.Snapshot do
 
   # ms within which items count as flowing: longer while something is at work, whose next results
   # are still to come.
-  @busy 10_000
+  @busy 5_000
   @quiet 3_000
 
   @typedoc """

@@ -155,7 +155,11 @@ defmodule Slither.Watch.Verdict do
   defp find(snapshot, :blocked) do
     for %{held: held} = pipe when held != nil and held >= @blocked <- snapshot.pipes do
       pushes =
-        if pipe.blocked > 0, do: "; #{Words.count(pipe.blocked, "caller")} wait to push", else: ""
+        case pipe.blocked do
+          0 -> ""
+          1 -> "; 1 caller waits to push"
+          many -> "; #{many} callers wait to push"
+        end
 
       text =
         "pipe #{pipe.name} is held up by its sink: #{Words.count(pipe.delivering, "item")} to be " <>
@@ -176,7 +180,7 @@ defmodule Slither.Watch.Verdict do
 
   defp find(%{totals: %{rate: rate} = totals}, :flowing) when rate > 0 do
     wait = if totals.oldest_wait, do: ", oldest waits #{Words.time(totals.oldest_wait)}", else: ""
-    %{text: "#{Words.number(rate)} items/s#{wait}"}
+    %{text: "#{Words.rate(rate)}#{wait}"}
   end
 
   defp find(_snapshot, :flowing), do: []

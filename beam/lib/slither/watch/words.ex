@@ -15,6 +15,18 @@ defmodule Slither.Watch.Words do
   def number(n), do: digits(n)
 
   @doc """
+  How many items in a second.
+
+      iex> Enum.map([1.0, 12.44], &Slither.Watch.Words.rate/1)
+      ["1 item/s", "12.4 items/s"]
+  """
+  @spec rate(number) :: String.t()
+  def rate(rate) do
+    text = number(rate)
+    if text == "1", do: "1 item/s", else: text <> " items/s"
+  end
+
+  @doc """
   How long, of ms.
 
       iex> Enum.map([0, 0.325, 80, 1_240, 42_000, 200_000, 8_000_000], &Slither.Watch.Words.time/1)
