@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from slither._cli import attach
+from slither._types import Payload
 
 PATIENCE = 60.0
 
@@ -225,26 +229,25 @@ class Screen:
     """``slither top`` in a terminal."""
 
     def __init__(self, program: Program, rows: int, columns: int) -> None:
-        import fcntl
-        import struct
-        import termios
-
-        self.terminal, inside = pty.openpty()
-        self.resize = lambda rows, columns: fcntl.ioctl(
-            self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0)
-        )
+        self.terminal, self.inside = pty.openpty()
         self.resize(rows, columns)
-        self.before = termios.tcgetattr(inside)
-        self.after = lambda: termios.tcgetattr(inside)
+        self.before = self.settings()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "slither", "top", str(program.process.pid)],
             env={**program.environment, "TERM": "xterm", "NO_COLOR": ""},
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
+            stdin=self.inside,
+            stdout=self.inside,
+            stderr=self.inside,
             start_new_session=True,
         )
         self.seen = ""
+
+    def resize(self, rows: int, columns: int) -> None:
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, size)
+
+    def settings(self) -> list[Payload]:
+        return [*termios.tcgetattr(self.inside)]
 
     def until(self, found: Callable[[str], bool]) -> str:
         until = time.monotonic() + PATIENCE
@@ -267,7 +270,7 @@ def test_top_takes_the_terminal_and_gives_it_back(program: Program, letter: str)
     assert "WORKERS" in seen
     assert screen.type(letter) == 0
     screen.until(lambda text: text.endswith("\x1b[?25h\x1b[?1049l"))
-    assert screen.after() == screen.before
+    assert screen.settings() == screen.before
 
 
 def test_top_fits_the_window_when_that_changes(program: Program) -> None:
