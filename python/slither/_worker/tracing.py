@@ -9,7 +9,6 @@ loaded with the first call that is traced.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import time
@@ -290,8 +289,10 @@ _known: _Library | bool | None = None
 def _library() -> _Library | None:
     global _known
     if _known is None:
-        found = importlib.util.find_spec("opentelemetry") is not None
-        _known = _Library() if found else False
+        try:
+            _known = _Library()
+        except ImportError:
+            _known = False
     return None if isinstance(_known, bool) else _known
 
 

@@ -30,6 +30,15 @@ def fail(item: int) -> int:
     raise LookupError(f"no {item}")
 
 
+def fail_odd(item: int) -> int:
+    return fail(item) if item % 2 else item
+
+
+def wait_between(began: str, go: str) -> None:
+    open(began, "w").close()
+    wait_for(go)
+
+
 class Scale:
     """An object whose method is called."""
 

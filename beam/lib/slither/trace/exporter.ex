@@ -168,13 +168,18 @@ defmodule Slither.Trace.Exporter do
   defp more(%State{waiting: nil} = state, count) when count >= @together, do: send_some(state)
   defp more(state, _count), do: state
 
-  defp send_all(state, patience) do
-    state = if state.waiting, do: post(state, patience), else: state
-
-    case state.waiting == nil && take() do
-      false -> {{:error, :not_sent}, state}
+  # What could not be sent a moment ago is tried again later, not at once.
+  defp send_all(%State{waiting: nil} = state, patience) do
+    case take() do
       [] -> {:ok, state}
-      spans -> state |> request(spans) |> post(patience) |> send_all(patience)
+      spans -> state |> request(spans) |> send_all(patience)
+    end
+  end
+
+  defp send_all(state, patience) do
+    case post(state, patience) do
+      %State{waiting: nil} = state -> send_all(state, patience)
+      state -> {{:error, :not_sent}, state}
     end
   end
 
