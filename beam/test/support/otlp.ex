@@ -88,7 +88,7 @@ defmodule Slither.Test.Otlp do
       events: Enum.map(Keyword.get_values(fields, :f11), &event(fields(&1))),
       links: for(link <- Keyword.get_values(fields, :f13), do: hex(get(fields(link), 2))),
       failed: get(status, 3) == 2,
-      scope: with({1, name} <- List.keyfind(fields(scope), 1, 0), do: name),
+      scope: scope |> fields() |> get(1) |> fields() |> get(1),
       service:
         attributes(for {1, all} <- resource, {1, one} <- fields(all), do: one)["service.name"]
     }
