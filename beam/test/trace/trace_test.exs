@@ -9,6 +9,8 @@ defmodule Slither.TraceTest do
   alias Slither.Metrics.Series
   alias Slither.Test.{Otlp, Pools}
 
+  doctest Slither.Trace
+
   @pool __MODULE__
   @trace "4bf92f3577b34da6a3ce929d0e0e4736"
   @span "00f067aa0ba902b7"
