@@ -94,6 +94,7 @@ defmodule Slither.MetricsTest do
     assert length(values("slither_splits_total", [])) <= 1_000
   end
 
+  @tag :prometheus
   test "the text is as Prometheus has it, whatever is in the names" do
     odd = "a\\b\"c\nd é"
     samples = [%{name: "odd", type: :gauge, help: odd, labels: [name: odd], value: 0.25}]
@@ -109,6 +110,7 @@ defmodule Slither.MetricsTest do
     Prometheus.promtool!(["check", "metrics"], IO.iodata_to_binary(Text.of(samples)))
   end
 
+  @tag :prometheus
   test "promtool takes all metrics, and finds nothing to mend in them" do
     busy()
     # What handlers count of their own is named by them.
@@ -164,6 +166,7 @@ defmodule Slither.MetricsTest do
           do: "slither_" <> name
     end
 
+    @tag :prometheus
     test "alerts come when they are to, and else not" do
       Prometheus.promtool!(["check", "rules", @rules], nil)
       # Sentences are for people: the tests name what is alerted.
@@ -177,6 +180,7 @@ defmodule Slither.MetricsTest do
           do: assert(tests =~ "alertname: #{name}\n", "#{name} has no test")
     end
 
+    @tag :prometheus
     test "a real Prometheus scrapes it, evaluates the rules and draws the panels" do
       dashboard = unique(:metrics_page)
       start_supervised!({Slither.Dashboard, name: dashboard, port: 0})

@@ -111,8 +111,9 @@ defmodule Slither.Dashboard.Server do
     {:noreply, state}
   end
 
+  # What nobody looks at any more is to lie nowhere in memory.
   def handle_info({__MODULE__, :stale, key}, state),
-    do: {:noreply, %{state | once: Once.forget(state.once, key)}}
+    do: {:noreply, %{state | once: Once.forget(state.once, key)}, :hibernate}
 
   def handle_info({:EXIT, httpd, reason}, %State{httpd: httpd} = state) do
     Logger.warning(["dashboard: its web server has ended: ", Exception.format_exit(reason)])
