@@ -3,8 +3,10 @@ defmodule Slither.Pool.StatusTest do
 
   import Slither.Test.Pools
 
+  alias Slither.Metrics.Series
   alias Slither.Pipe
   alias Slither.Pipe.Runner
+  alias Slither.Pool.Scheduler
   alias Slither.Python.Pool
 
   defp status(pool) do
@@ -99,6 +101,217 @@ defmodule Slither.Pool.StatusTest do
       assert %{pipe: :status_pipe, stage: :held, items: 3, batch: 0, attempt: 1} = runs
       File.touch!(go)
       Task.await(task, patience())
+    end
+
+    test "counts the attempts of a batch" do
+      pool = ready_pool()
+      go = path("go")
+      options = [on_error: {:retry, max_attempts: 2}, batch_size: 1]
+      test = Task.async(fn -> call(pool, "hold_and_fail_first", go, options) end)
+      await_running(pool)
+      assert %{workers: [%{runs: %{attempt: 1}}]} = status(pool)
+      File.touch!(go)
+      # The second attempt, which finds the file, is over in no time.
+      assert Task.await(test, patience()) == {:ok, go}
+    end
+
+    test "says that a handler waits for whoever reads its results" do
+      pool = ready_pool()
+      options = [module: "stream_handlers", cardinality: :one, batch_size: 10_000]
+      stream = Slither.Dispatch.stream(1..10_000, options(pool, "numbers", options))
+      {:suspended, _first, next} = Enumerable.reduce(stream, {:cont, nil}, &{:suspend, {&1, &2}})
+      found = await(pool, &match?(%{workers: [%{runs: %{stalled: true}}]}, &1))
+      assert %{busy: 1, workers: [%{runs: %{call: "stream_handlers.numbers"}}]} = found
+      assert {:halted, _all} = next.({:halt, nil})
+      await(pool, &(&1.busy == 0))
+    end
+
+    test "of a worker that hangs in C, or is stopped, is told all the same" do
+      pool = ready_pool(preload: ["stack_handlers"])
+      hang = [module: "stack_handlers"]
+      task = Task.async(fn -> call(pool, "outer", "hold", [timeout: 60_000] ++ hang) end)
+      os_pid = await_running(pool)
+      assert %{workers: [%{runs: %{call: "stack_handlers.outer"}}]} = status(pool)
+      signal(os_pid, "STOP")
+      assert %{busy: 1, workers: [%{runs: %{call: "stack_handlers.outer"}}]} = status(pool)
+      Task.shutdown(task, :brutal_kill)
+      signal(os_pid, "KILL")
+      await_down(pool, os_pid)
+    end
+
+    test "of one whose owner does not answer is left out, and the rest is told" do
+      pool = ready_pool(size: 2)
+      held = hold(pool, timeout: 50_000)
+      {:ok, handle} = Pool.handle(pool)
+      {:ok, owners} = Scheduler.owners(handle)
+      %{workers: workers} = status(pool)
+      at = Enum.find_index(workers, &(&1.runs != nil))
+      owner = Enum.at(owners, at)
+      :sys.suspend(owner)
+      assert %{busy: 1, workers: workers} = status(pool)
+      assert %{runs: nil, said: [], status: :ready, calls: 1} = Enum.at(workers, at)
+      assert %{runs: nil, calls: 0, rss: rss} = Enum.at(workers, 1 - at)
+      assert rss > 0
+      :sys.resume(owner)
+      go_on(held)
+    end
+
+    test "is nil, and the death is counted, when a worker has died at a call" do
+      pool = ready_pool()
+      held = hold(pool, timeout: 50_000)
+      %{busy_time: before, workers: [%{os_pid: os_pid}]} = status(pool)
+      signal(os_pid, "KILL")
+      await_down(pool, os_pid)
+      assert {:error, _died} = held |> elem(1) |> Task.await(patience())
+      await_up(pool)
+      found = status(pool)
+      assert %{died: 1, started: 2, busy: 0, ready: 1, workers: [%{runs: nil, served: 0}]} = found
+      assert found.busy_time >= before
+      # The next worker has the time of the one before it, and goes on counting.
+      assert %{busy_time: same} = status(pool)
+      assert same == found.busy_time
+    end
+  end
+
+  describe "who waits" do
+    test "is told by the first of them, and since when nobody was free" do
+      pool = ready_pool(window: 1, max_queue: 3)
+      held = hold(pool, timeout: 50_000)
+      assert %{queue: 0, oldest_wait: nil, since_free: since} = status(pool)
+      assert since >= 0
+      tasks = for n <- 1..3, do: Task.async(fn -> call(pool, "identity", n) end)
+      found = await(pool, &(&1.queue == 3))
+      assert %{max_queue: 3, busy: 1} = found
+      assert found.oldest_wait <= found.since_free
+      # The queue is full: the next is refused, and is not the one that waits longest.
+      assert {:error, %{reason: :saturated}} = call(pool, "identity", 4)
+      later = await(pool, &(&1.oldest_wait > found.oldest_wait))
+      assert later.queue == 3 and later.since_free >= later.oldest_wait
+      assert later.busy_share > 0.0 and later.busy_time > found.busy_time
+      go_on(held)
+      assert Enum.sort(Task.await_many(tasks, patience())) == [ok: 1, ok: 2, ok: 3]
+      assert %{queue: 0, oldest_wait: nil, since_free: nil, busy: 0} = status(pool)
+    end
+
+    test "is the same when ten thousand do" do
+      pool = ready_pool(window: 1)
+      held = hold(pool, timeout: 50_000)
+      {:ok, handle} = Pool.handle(pool)
+      refs = for _ <- 1..10_000, do: make_ref()
+      asked = System.monotonic_time(:millisecond)
+      for ref <- refs, do: Scheduler.request(handle, {self(), :lane}, ref, [])
+      found = await(pool, &(&1.queue == 10_000))
+      assert found.oldest_wait <= System.monotonic_time(:millisecond) - asked
+      # When the first has left the queue, the second has waited longest, which is less.
+      [first | rest] = refs
+      Scheduler.release(handle, first)
+      for ref <- tl(rest), do: Scheduler.release(handle, ref)
+      assert %{queue: 1, oldest_wait: wait} = status(pool)
+      assert wait >= found.oldest_wait
+      Scheduler.release(handle, hd(rest))
+      assert %{queue: 0, oldest_wait: nil} = status(pool)
+      go_on(held)
+    end
+  end
+
+  test "a pool that can't start says why, and that nobody was ever free" do
+    pool = start_pool(preload: ["slither_imports_missing"], size: 2)
+    assert {:error, _unavailable} = Pool.await_ready(pool)
+    found = status(pool)
+    assert %{ready: 0, busy: 0, started: 0, error: %Slither.Error{}} = found
+    later = await(pool, &(&1.since_free > found.since_free))
+    assert later.busy_share == 0.0 and later.busy_time == 0
+  end
+
+  test "the last lines of a worker come with their levels" do
+    pool = ready_pool()
+
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        assert {:ok, _said} = call(pool, "speak", "x", module: "voice_handlers")
+        %{workers: [%{said: said}]} = await(pool, &(length(hd(&1.workers).said) >= 5))
+        said = for %{level: level, text: text} <- said, do: {level, text}
+
+        for line <- [{"error", "logged x"}, {"critical", "critical x"}, {"info", "printed x"}],
+            do: assert(line in said)
+      end)
+
+    assert log =~ "logged x"
+  end
+
+  test "a pool of functions tells what they run, too" do
+    test = self()
+    pool = unique(:status_functions)
+
+    hold = fn [x] ->
+      send(test, {:holds, self()})
+      receive do: (:go_on -> [x])
+    end
+
+    start_supervised!({Slither.Testing.Pool, name: pool, size: 1, functions: %{"m.f" => hold}})
+    assert Pool.await_ready(pool) == :ok
+    options = [pool: pool, module: "m", function: "f", timeout: 50_000]
+    task = Task.async(fn -> Slither.dispatch([1], options) end)
+    assert_receive {:holds, function}, patience()
+    assert %{busy: 1, workers: [%{runs: runs}]} = status(pool)
+    assert %{call: "m.f", items: 1, attempt: 1, deadline: left} = runs
+    assert left <= 50_000
+    send(function, :go_on)
+    assert {:ok, [_item]} = Task.await(task, patience())
+    found = status(pool)
+    assert %{busy: 0, workers: [%{runs: nil, served: 1}]} = found
+    assert found.busy_time > 0
+  end
+
+  describe "what is counted" do
+    defp counted(metric, pool) do
+      label = {:pool, Atom.to_string(pool)}
+      Enum.find(Series.read(), &(&1.name == metric and label in &1.labels))
+    end
+
+    test "is all time at calls, and each grant, whatever becomes of workers" do
+      pool = ready_pool(size: 3)
+      began = System.monotonic_time()
+      stop = :atomics.new(1, [])
+
+      # Looks at the pool all the while.
+      looks =
+        Task.async(fn ->
+          Stream.repeatedly(fn -> status(pool) end)
+          |> Stream.take_while(fn _ -> :atomics.get(stop, 1) == 0 end)
+          |> Enum.reduce(0, fn found, before ->
+            assert found.busy_time >= before
+            found.busy_time
+          end)
+        end)
+
+      callers =
+        for n <- 1..8 do
+          Task.async(fn ->
+            for round <- 1..30 do
+              # Some of them end their worker, by SIGKILL.
+              if rem(n * 31 + round, 40) == 0,
+                do: call(pool, "kill_self", 9),
+                else: call(pool, "sleep_a_little", round)
+            end
+          end)
+        end
+
+      {answers, _log} = ExUnit.CaptureLog.with_log(fn -> Task.await_many(callers, patience()) end)
+
+      :atomics.put(stop, 1, 1)
+      Task.await(looks, patience())
+      found = await(pool, &(&1.busy == 0 and &1.queue == 0 and &1.ready == 3))
+      ended = System.monotonic_time()
+      assert found.died > 0 and found.since_free == nil and found.busy_share > 0.0
+
+      # Each call that was answered has slept for 6 ms; three workers can't do more than they have time.
+      slept = answers |> List.flatten() |> Enum.count(&match?({:ok, _}, &1)) |> Kernel.*(6)
+      assert found.busy_time >= System.convert_time_unit(slept, :millisecond, :native)
+      assert found.busy_time <= 3 * (ended - began)
+
+      # A dispatch asks for one lane at least, and each call that went on has had one.
+      assert counted("slither_pool_wait_seconds", pool).count >= 8 * 30
     end
   end
 end
