@@ -22,9 +22,18 @@ defmodule Slither.Python.Target do
       "score.predict"
       iex> Slither.Python.Target.name(["command", "resize"])
       "resize"
+
+  A function that a program has sent by value has a number behind its name, which is left out; and calls
+  of a session are of whichever function each of them names.
+
+      iex> Slither.Python.Target.name(["apply", "__main__", "<lambda>@7"])
+      "__main__.<lambda>"
+      iex> Slither.Python.Target.name(["apply", "slither._worker.named", "call"])
+      "several functions"
   """
   @spec name([term]) :: String.t()
-  def name([kind, module, name]) when kind in @of_module, do: "#{module}.#{name}"
+  def name(["apply", "slither._worker.named", "call"]), do: "several functions"
+  def name([kind, module, name]) when kind in @of_module, do: "#{module}.#{plain(name)}"
   def name(["command", name]), do: name
   def name(target), do: Enum.join(target, " ")
 
@@ -40,7 +49,10 @@ defmodule Slither.Python.Target do
   def facts(nil), do: %{module: nil, function: nil, target: nil}
 
   def facts([kind, module, function] = target) when kind in @of_module,
-    do: %{module: module, function: function, target: name(target)}
+    do: %{module: module, function: plain(function), target: name(target)}
 
   def facts(target), do: %{module: nil, function: nil, target: name(target)}
+
+  # No name of Python's has such a sign in it.
+  defp plain(name), do: name |> to_string() |> String.split("@") |> hd()
 end

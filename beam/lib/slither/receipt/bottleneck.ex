@@ -137,5 +137,5 @@ defmodule Slither.Receipt.Bottleneck do
 
   defp hint(%{what: :workers}),
     do:
-      "more workers or cores, or a pool of its own: others have them, or a session goes one by one"
+      "more workers or cores, or a pool of its own: others have these, they still start, or a session goes one by one"
 end
