@@ -19,7 +19,7 @@ _NARROW = {
     ),
     "workers": (
         "the wait for a worker",
-        "more workers or cores: others have these, they still start, or a session goes one by one",
+        "more workers or cores: others have these, they still start, or a session waits",
     ),
 }
 _MORE_WORKERS = "more workers, up to the cores, or a faster function"

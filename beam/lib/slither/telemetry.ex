@@ -17,7 +17,7 @@ defmodule Slither.Telemetry do
   | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
   | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |
   | `[:slither, :dispatch, :run, :exception]` | as `:stop` | `run`, `pool`, `reason`, `error` |
-  | `[:slither, :call, :stop]` (of `Slither.call/4` and its kin) | `duration`, `size` (items), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `pool`, `module`, `function`, `target`, `session`, `worker` |
+  | `[:slither, :call, :stop]` (of `Slither.call/4` and its kin; of `Slither.stream_call/4` once its values are read) | `duration`, `size` (items), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `pool`, `module`, `function`, `target`, `session`, `worker` |
   | `[:slither, :call, :exception]` | `duration`, `size` | the same, `reason`, `error` |
   | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `module`, `function`, `target`, `worker` |
   | `[:slither, :gather, :batch, :exception]` | `duration`, `size` | as `:stop` but for `worker`, `reason`, `error` |

@@ -95,6 +95,18 @@ defmodule Slither.Telemetry.EventsTest do
         {:error, %{reason: :python_exception}} = Slither.call("math", "sqrt", [-1], pool: pool)
         [:slither, :call, :stop]
       end) ++
+      record("a call of many values", &own/2, fn ->
+        options = [pool: pool]
+        [0, 1] = "builtins" |> Slither.stream_call("range", [1_000], options) |> Enum.take(2)
+        [:slither, :call, :stop]
+      end) ++
+      record("a call of many values that fails", &own/2, fn ->
+        assert_raise Slither.Error, fn ->
+          Enum.to_list(Slither.stream_call("math", "sqrt", [-1], pool: pool))
+        end
+
+        [:slither, :call, :exception]
+      end) ++
       record("a call that fails", &own/2, fn ->
         {:error, %{reason: :import_failed}} = Slither.call("no_module", "f", [], pool: pool)
         [:slither, :call, :exception]

@@ -9,17 +9,21 @@ defmodule Slither.Pool.Draw do
   alias Slither.Pool.{Errors, Handle, Scheduler, Traces}
   alias Slither.Trace.Span
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Job, Lane, Outcome, Part}
+  alias Slither.Python.{Job, Lane, Outcome, Part, Target, Timing}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:handle, :alias, :monitor, :ref, :run, :target, :payload, :options, :traced]
   defstruct @enforce_keys ++
-              [trace: nil, state: :new, call: nil, begun: false, given_back: 0]
+              [trace: nil, state: :new, call: nil, begun: false, given_back: 0] ++
+              [error: nil, sent: nil, waited: 0, timing: %Timing{}, told: nil]
 
   @typedoc """
   The call of `target` with a `payload`, which is all that belongs to `run`. `ref` is that of its
   lease, `call` the worker and the number that `more` names. The state is `:new`, `:out` while a call
   is out, `:rest` between two chunks, and `:ended` once no more is to come, or the error that is.
-  `traced` has what calls say of the run, and `trace` is the template of their spans.
+  `traced` has what calls say of the run, and `trace` is the template of their spans. The event of the call
+  tells of the `error` that ended it, or of `timing`, the sum over its chunks, which have `waited` for
+  the worker; the first was sent at `sent`. It is `told` once.
   """
   @type t :: %__MODULE__{
           handle: Handle.t(),
@@ -35,7 +39,12 @@ defmodule Slither.Pool.Draw do
           state: :new | :out | :rest | :ended | {:failed, Error.t()},
           call: {pid, pos_integer} | nil,
           begun: boolean,
-          given_back: non_neg_integer
+          given_back: non_neg_integer,
+          error: Error.t() | nil,
+          sent: integer | nil,
+          waited: integer,
+          timing: Timing.t(),
+          told: :atomics.atomics_ref()
         }
 
   @doc """
@@ -54,6 +63,7 @@ defmodule Slither.Pool.Draw do
       alias: alias,
       monitor: :erlang.monitor(:process, handle.scheduler, tag: {alias, :draw}),
       ref: make_ref(),
+      told: :atomics.new(1, signed: false),
       run: run,
       traced: traced,
       trace: trace,
@@ -80,8 +90,12 @@ defmodule Slither.Pool.Draw do
     asked = draw.trace && Span.now()
     Scheduler.request(draw.handle, inbox(draw), draw.ref, request(draw))
 
+    wanted = System.monotonic_time()
+
     case receive_next(draw) do
       {:granted, lane} ->
+        draw = sent(draw, wanted, System.monotonic_time())
+
         Lane.run(lane, %Job{
           inbox: inbox(draw),
           ref: draw.ref,
@@ -121,27 +135,29 @@ defmodule Slither.Pool.Draw do
   defp context(draw),
     do: Map.merge(draw.traced, %{"session" => draw.options[:session_id], "many" => true})
 
+  defp sent(draw, wanted, now),
+    do: %{draw | sent: draw.sent || now, waited: draw.waited + now - wanted}
+
   defp answer(draw) do
     case receive_next(draw) do
-      {:part, %Part{values: entries}} ->
-        {values(entries), draw}
-
-      {:done, %Outcome{kind: :ok, errors: %{0 => unsent}}} ->
-        {[], draw |> release() |> fail(unsent)}
-
-      {:done, %Outcome{kind: :ok, values: entries, call: call}} ->
-        {values(entries), entries |> List.last() |> left(draw, call)}
-
-      {:done, %Outcome{kind: :requeue, error: error}} ->
-        {[], draw |> release() |> given_back(error)}
-
-      {:done, %Outcome{error: error}} ->
-        {[], draw |> release() |> fail(error)}
-
-      {_lost_or_denied, error} ->
-        {[], fail(draw, error)}
+      {:done, outcome} -> done(outcome, %{draw | timing: Timing.add(draw.timing, outcome.timing)})
+      other -> came(other, draw)
     end
   end
+
+  defp came({:part, %Part{values: entries}}, draw), do: {values(entries), draw}
+  defp came({_lost_or_denied, error}, draw), do: {[], fail(draw, error)}
+
+  defp done(%Outcome{kind: :ok, errors: %{0 => unsent}}, draw),
+    do: {[], draw |> release() |> fail(unsent)}
+
+  defp done(%Outcome{kind: :ok, values: entries, call: call}, draw),
+    do: {values(entries), entries |> List.last() |> left(draw, call)}
+
+  defp done(%Outcome{kind: :requeue, error: error}, draw),
+    do: {[], draw |> release() |> given_back(error)}
+
+  defp done(%Outcome{error: error}, draw), do: {[], draw |> release() |> fail(error)}
 
   defp values(entries), do: Enum.flat_map(entries, &elem(&1, 2))
 
@@ -165,7 +181,11 @@ defmodule Slither.Pool.Draw do
     draw
   end
 
-  defp fail(draw, error), do: %{draw | state: {:failed, error}}
+  defp fail(draw, error) do
+    draw = %{draw | state: {:failed, error}, error: error}
+    told(draw)
+    draw
+  end
 
   @doc "Draws no more: what the call has left is closed in its worker."
   @spec close(t) :: :ok
@@ -180,7 +200,26 @@ defmodule Slither.Pool.Draw do
 
     :erlang.unalias(draw.alias)
     Process.demonitor(draw.monitor)
+    told(draw)
     empty(draw)
+  end
+
+  # A call of which nothing was drawn was none. Whoever closes what has failed may hand over what it was
+  # before: a call is told of once.
+  defp told(%__MODULE__{begun: false, error: nil}), do: :ok
+  defp told(draw), do: if(:atomics.exchange(draw.told, 1, 1) == 0, do: tell(draw))
+
+  defp tell(%__MODULE__{timing: timing, sent: sent} = draw) do
+    facts = %{pool: draw.handle.name, session: draw.options[:session_id], worker: timing.worker}
+    facts = Map.merge(Target.facts(draw.target), facts)
+
+    if draw.error do
+      Events.call_failed(sent, 1, facts, draw.error)
+    else
+      duration = System.monotonic_time() - sent
+      measurements = Timing.measurements(timing, draw.waited)
+      Events.call_stopped(Map.merge(measurements, %{duration: duration, size: 1}), %{}, facts)
+    end
   end
 
   defp empty(draw) do

@@ -3,6 +3,8 @@ defmodule Slither.Python.Timing do
   # Where the time of one call went, and how many bytes it took. The lane or process that runs the
   # call fills it in; receipts add timings up, and the events of batches and of single calls carry one.
 
+  @sums [:queue, :encode, :wire, :decode, :handler, :reader, :bytes, :result_bytes]
+
   defstruct queue: 0,
             encode: 0,
             wire: 0,
@@ -34,6 +36,19 @@ defmodule Slither.Python.Timing do
           worker: non_neg_integer | nil,
           given_back?: boolean
         }
+
+  @doc "What two calls took together; nil for one of which nothing was measured."
+  @spec add(t, t | nil) :: t
+  def add(timing, nil), do: timing
+
+  def add(%__MODULE__{} = one, %__MODULE__{} = other) do
+    sum = fn
+      key, a, b when key in @sums -> a + b
+      _worker, _before, now -> now
+    end
+
+    Map.merge(one, other, sum)
+  end
 
   @doc "As measurements of an event, of a call that waited so long for a worker."
   @spec measurements(t, integer) :: map
