@@ -28,11 +28,11 @@ defmodule Slither.Watch.VerdictTest do
     pool |> Map.merge(%{ready: ready, workers: workers}) |> Map.merge(Map.new(facts))
   end
 
-  defp starting, do: %{status: "starting", runs: nil}
-  defp idle, do: %{status: "ready", runs: nil}
+  defp starting, do: %{status: "starting", runs: nil, calls: 0}
+  defp idle, do: %{status: "ready", runs: nil, calls: 0}
 
   defp busy(call, since, place \\ []),
-    do: %{status: "ready", runs: Map.merge(%{call: call, since: since}, Map.new(place))}
+    do: %{status: "ready", runs: Map.merge(%{call: call, since: since}, Map.new(place)), calls: 1}
 
   defp stage(name, facts),
     do: Map.merge(%{name: name, running: 0, p95: nil, failed_share: 0}, Map.new(facts))
@@ -171,6 +171,18 @@ defmodule Slither.Watch.VerdictTest do
       assert text(pools: [hung]) == "Waiting: " <> text
       assert %{state: "working"} = told(pools: [%{hung | oldest_wait: 3_900}])
       assert %{state: "working"} = told(pools: [pool("default", [busy("m.f", 3_900)], queue: 1)])
+    end
+
+    test "is told of calls that wait at the worker itself" do
+      behind = pool("default", [%{busy("m.f", 5_000) | calls: 2}], since_free: 5_000)
+      text = "pool default has had no free worker for 5 s; 1 of 1 runs m.f since 5 s"
+      assert text(pools: [behind]) == "Waiting: " <> text
+
+      assert %{state: "working"} =
+               told(pools: [pool("default", [%{busy("m.f", 3_000) | calls: 2}])])
+
+      other = [%{busy("m.f", 50_000) | calls: 2}, busy("m.f", 20)]
+      assert %{state: "working"} = told(pools: [pool("default", other)])
     end
 
     test "is not told while another worker goes on" do

@@ -122,13 +122,13 @@ defmodule Slither.Watch.Verdict do
   defp find(snapshot, :stuck) do
     stuck =
       for pool <- snapshot.pools,
-          (pool.oldest_wait || 0) >= @stuck,
           serving = Enum.filter(pool.workers, &(&1.status == "ready")),
           serving != [],
+          waits?(pool, serving),
           Enum.all?(serving, &at_one_call?(&1, snapshot)),
           do: {pool, serving}
 
-    stuck = Enum.sort_by(stuck, fn {pool, _serving} -> pool.oldest_wait end, :desc)
+    stuck = Enum.sort_by(stuck, fn {pool, _serving} -> -(pool.oldest_wait || 0) end)
 
     for {pool, serving} <- stuck do
       {call, since, count} = most(serving)
@@ -139,7 +139,7 @@ defmodule Slither.Watch.Verdict do
           "#{count} of #{length(serving)} #{if count == 1, do: "runs", else: "run"} #{call} " <>
           "since #{Words.time(since)}"
 
-      %{text: text, pool: pool.name, since: pool.oldest_wait}
+      %{text: text, pool: pool.name, since: pool.oldest_wait || since}
     end
   end
 
@@ -232,6 +232,10 @@ defmodule Slither.Watch.Verdict do
   end
 
   ## What rules ask
+
+  # Whether a call waits: in line for long, or at a worker, behind the one that it is at.
+  defp waits?(pool, serving),
+    do: (pool.oldest_wait || 0) >= @stuck or Enum.any?(serving, &(&1.calls > 1))
 
   # Whether a worker has been at one call for longer than such calls take.
   defp at_one_call?(%{runs: %{since: since} = runs}, snapshot),
