@@ -185,6 +185,11 @@ defmodule Slither.Watch.VerdictTest do
       assert %{state: "working"} = told(pools: [pool("default", other)])
     end
 
+    test "is not told of a call whose reader makes it wait" do
+      reader = pool("default", [busy("m.f", 9_000, stalled: true)], queue: 1, oldest_wait: 9_000)
+      assert %{state: "working"} = told(pools: [reader])
+    end
+
     test "is not told while another worker goes on" do
       workers = [busy("m.f", 60_000), busy("m.f", 20)]
 

@@ -81,7 +81,8 @@ defmodule Slither.Watch.Pools do
       attempt: runs.attempt,
       items: runs.items,
       since: runs.since,
-      deadline: finite(runs.deadline)
+      deadline: finite(runs.deadline),
+      stalled: runs[:stalled] || false
     }
   end
 

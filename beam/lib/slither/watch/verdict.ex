@@ -237,7 +237,10 @@ defmodule Slither.Watch.Verdict do
   defp waits?(pool, serving),
     do: (pool.oldest_wait || 0) >= @stuck or Enum.any?(serving, &(&1.calls > 1))
 
-  # Whether a worker has been at one call for longer than such calls take.
+  # Whether a worker has been at one call for longer than such calls take. One whose results nobody
+  # reads goes on once a call waits for it.
+  defp at_one_call?(%{runs: %{stalled: true}}, _snapshot), do: false
+
   defp at_one_call?(%{runs: %{since: since} = runs}, snapshot),
     do: since >= max(@stuck, @usual * usual(snapshot, runs))
 
