@@ -49,11 +49,11 @@ defmodule Slither.Metrics.Series do
   @doc "Adds to a counter; native units to one of time."
   @spec add(atom, labels, integer) :: :ok
   def add(metric, labels, count) do
-    case definition(metric) do
-      %{slots: nil} ->
+    case slots(metric) do
+      nil ->
         bump(place(metric, labels), 1, count)
 
-      %{slots: slots} ->
+      slots ->
         last = tuple_size(labels) - 1
         slot = Enum.find_index(slots, &(&1 == elem(labels, last)))
         bump(place(metric, Tuple.delete_at(labels, last)), slot + 1, count)
@@ -72,10 +72,7 @@ defmodule Slither.Metrics.Series do
   def observe(metric, labels, time) do
     place = place(metric, labels)
 
-    case definition(metric).type do
-      :histogram -> observed(place, time)
-      :sketch -> sketched(place, time)
-    end
+    if sketch?(metric), do: sketched(place, time), else: observed(place, time)
   end
 
   @doc "As `observe/3`, in the place of a histogram."
@@ -159,6 +156,17 @@ defmodule Slither.Metrics.Series do
 
   defp definition(metric), do: Map.fetch!(@definitions, metric)
 
+  # Clauses, as these are asked each time that something is counted.
+  for %{metric: metric, slots: [_ | _] = slots} <- Definitions.all(),
+      do: defp(slots(unquote(metric)), do: unquote(slots))
+
+  defp slots(_metric), do: nil
+
+  for %{metric: metric, type: :sketch} <- Definitions.all(),
+      do: defp(sketch?(unquote(metric)), do: true)
+
+  defp sketch?(_metric), do: false
+
   defp size(%{type: :histogram}), do: @sum
   defp size(%{type: :sketch}), do: @fine
   defp size(%{slots: nil}), do: 1
@@ -167,7 +175,7 @@ defmodule Slither.Metrics.Series do
   @doc "Takes a series away: of something that is no more, and will not come again."
   @spec forget(atom, labels) :: :ok
   def forget(metric, labels) do
-    slots = definition(metric).slots
+    slots = slots(metric)
 
     case :ets.take(@table, {metric, labels}) do
       [_row] -> :ets.update_counter(@table, metric, {2, -length(slots || [metric])})
@@ -182,11 +190,11 @@ defmodule Slither.Metrics.Series do
   @doc "The value of a counter or a gauge, as it was added or put; 0 where it has none."
   @spec get(atom, labels) :: integer
   def get(metric, labels) do
-    case definition(metric) do
-      %{slots: nil} ->
+    case slots(metric) do
+      nil ->
         value(metric, labels, 1)
 
-      %{slots: slots} ->
+      slots ->
         last = tuple_size(labels) - 1
         slot = Enum.find_index(slots, &(&1 == elem(labels, last)))
         value(metric, Tuple.delete_at(labels, last), slot + 1)
