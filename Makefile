@@ -4,7 +4,7 @@
 VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 EXAMPLE ?= --all
 
-BENCH ?= throughput gather payloads work joblib startup store overlap restart ends scale
+BENCH ?= throughput gather payloads work joblib startup store overlap restart ends scale metrics
 
 # Elixir wants a UTF-8 locale; a bare machine has none set.
 export LANG := C.UTF-8

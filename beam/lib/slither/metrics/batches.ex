@@ -18,6 +18,8 @@ defmodule Slither.Metrics.Batches do
 
   @typedoc "Where the outcomes of a stage's items are counted."
   @opaque place :: Series.place()
+  @typedoc "Where the times of batches are counted: who has many keeps it."
+  @opaque places :: [Series.place()]
 
   @doc "Where the items of a stage or a target are counted, by the facts of its events."
   @spec place(map) :: place
@@ -39,10 +41,13 @@ defmodule Slither.Metrics.Batches do
   defp slot(:skipped), do: @skipped
   defp slot(:routed), do: @routed
 
+  @doc "Where the times of batches are counted, by the facts of their events."
+  @spec places(map) :: places
+  def places(facts), do: Series.places(@of_batch, labels(facts))
+
   @doc "A batch was answered."
-  @spec answered(map, map) :: :ok
-  def answered(times, facts) do
-    [duration, phases, handler] = Series.places(@of_batch, labels(facts))
+  @spec answered(map, places) :: :ok
+  def answered(times, [duration, phases, handler]) do
     Series.observed(duration, times.duration)
     Series.sketched(handler, times.handler)
 
@@ -55,11 +60,8 @@ defmodule Slither.Metrics.Batches do
   end
 
   @doc "Results have waited for the turn of their batch."
-  @spec reordered(integer, map) :: :ok
-  def reordered(time, facts) do
-    place = Series.place(:batch_phase_seconds_total, labels(facts))
-    Series.bump(place, @reorder, time)
-  end
+  @spec reordered(integer, places) :: :ok
+  def reordered(time, [_duration, phases, _handler]), do: Series.bump(phases, @reorder, time)
 
   @doc "A batch failed as a whole."
   @spec failed(map, atom) :: :ok

@@ -5,7 +5,8 @@ defmodule Slither.Metrics.Series do
   # belongs to the process that starts the application. Called by `Slither.Telemetry.Events` for all
   # that counts, and by whoever reads metrics.
   #
-  # A metric has at most 1,000 series. What would be one more is refused, and counted as that.
+  # A metric has at most 1,000 series, of which one with slots, or a histogram, counts once. What would
+  # be one more is refused, and counted as that.
 
   alias Slither.Metrics.Definitions
   alias Slither.Quantiles
@@ -134,21 +135,18 @@ defmodule Slither.Metrics.Series do
   end
 
   defp make(metric, labels) do
-    definition = definition(metric)
-    count = if definition.slots, do: length(definition.slots), else: 1
-
-    if :ets.update_counter(@table, metric, {2, count}, {metric, 0}) <= @most do
-      place = :counters.new(size(definition), [])
+    if :ets.update_counter(@table, metric, {2, 1}, {metric, 0}) <= @most do
+      place = :counters.new(size(definition(metric)), [])
 
       if :ets.insert_new(@table, {{metric, labels}, place}) do
         place
       else
         # Another process has just made it.
-        :ets.update_counter(@table, metric, {2, -count})
+        :ets.update_counter(@table, metric, {2, -1})
         place(metric, labels)
       end
     else
-      :ets.update_counter(@table, metric, {2, -count})
+      :ets.update_counter(@table, metric, {2, -1})
       if metric != :metrics_refused_total, do: add(:metrics_refused_total, {metric}, 1)
       nil
     end
@@ -175,13 +173,7 @@ defmodule Slither.Metrics.Series do
   @doc "Takes a series away: of something that is no more, and will not come again."
   @spec forget(atom, labels) :: :ok
   def forget(metric, labels) do
-    slots = slots(metric)
-
-    case :ets.take(@table, {metric, labels}) do
-      [_row] -> :ets.update_counter(@table, metric, {2, -length(slots || [metric])})
-      [] -> :ok
-    end
-
+    if :ets.take(@table, {metric, labels}) != [], do: :ets.update_counter(@table, metric, {2, -1})
     :ok
   end
 

@@ -13,8 +13,8 @@ defmodule Slither.Run.Flow do
   alias Slither.Run.{Order, Plan, Returns}
   alias Slither.Telemetry.Events
 
-  @enforce_keys [:plan, :flight, :order]
-  defstruct [:plan, :flight, :order, :halted, :auto] ++
+  @enforce_keys [:plan, :flight, :order, :places]
+  defstruct [:plan, :flight, :order, :places, :halted, :auto] ++
               [
                 number: 0,
                 bytes: 0,
@@ -30,7 +30,8 @@ defmodule Slither.Run.Flow do
   `number` is that of the next batch. `bytes` counts what the flow holds, where the plan limits
   that: batches, as `Batch.bytes/2` measures them, until they are settled, and results, as they
   came off the wire, until they are taken out. The flow begins no batch of a group after `halted`.
-  Of how long results have waited for their turn, `reordered` has been counted in metrics.
+  In `places` the times of batches are counted; of how long results have waited for their turn,
+  `reordered` has been.
   `owed` counts early results that wait to be taken, by the reference under which the lane runs
   their batch.
   """
@@ -38,6 +39,7 @@ defmodule Slither.Run.Flow do
           plan: Plan.t(),
           flight: InFlight.t(),
           order: Order.t(),
+          places: Slither.Metrics.Batches.places(),
           halted: Order.id() | nil,
           auto: AutoSize.t() | nil,
           number: non_neg_integer,
@@ -57,6 +59,7 @@ defmodule Slither.Run.Flow do
       plan: plan,
       flight: InFlight.new(plan, inbox),
       order: Order.new(plan.ordering),
+      places: Events.batch_places(plan.metadata),
       auto: if(plan.options[:batch_size] == :auto, do: AutoSize.new(plan.options))
     }
   end
@@ -164,7 +167,7 @@ defmodule Slither.Run.Flow do
   defp count_waits(%__MODULE__{reordered: waited} = flow, waited), do: flow
 
   defp count_waits(flow, waited) do
-    Events.reordered(waited - flow.reordered, flow.plan.metadata)
+    Events.reordered(waited - flow.reordered, flow.places)
     %{flow | reordered: waited}
   end
 

@@ -287,7 +287,7 @@ defmodule Slither.Run.Returns do
       size: size,
       failed: batch.early_failed + failed
     })
-    |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
+    |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker), flow.places)
   end
 
   defp batch_size(%{auto: nil, plan: plan}, size), do: plan.options[:batch_size] || size

@@ -83,15 +83,19 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :dispatch, :batch, :start], measurements, facts)
   end
 
-  @spec batch_stopped(map, facts) :: :ok
-  def batch_stopped(measurements, facts) do
-    Batches.answered(measurements, facts)
+  @doc "Where the times of a flow's batches are counted."
+  @spec batch_places(facts) :: Batches.places()
+  def batch_places(facts), do: Batches.places(facts)
+
+  @spec batch_stopped(map, facts, Batches.places()) :: :ok
+  def batch_stopped(measurements, facts, places) do
+    Batches.answered(measurements, places)
     emit([:slither, :dispatch, :batch, :stop], measurements, facts)
   end
 
   @doc "Results have waited so long for the turn of their batch. Only counted."
-  @spec reordered(integer, facts) :: :ok
-  def reordered(time, facts), do: Batches.reordered(time, facts)
+  @spec reordered(integer, Batches.places()) :: :ok
+  def reordered(time, places), do: Batches.reordered(time, places)
 
   @doc "A batch goes out again, and why. Only counted."
   @spec batch_again(:retries | :splits | :requeues, facts) :: :ok
@@ -112,7 +116,7 @@ defmodule Slither.Telemetry.Events do
   @spec call_stopped(map, %{optional(non_neg_integer) => Exception.t()}, facts) :: :ok
   def call_stopped(measurements, errors, facts) do
     failed = map_size(errors)
-    Batches.answered(measurements, facts)
+    Batches.answered(measurements, Batches.places(facts))
     settled(place(facts), ok: measurements.size - failed, failed: failed)
     for {_index, error} <- errors, do: item_failed(error, facts)
     emit([:slither, :call, :stop], Map.put(measurements, :failed, failed), facts)
@@ -135,7 +139,7 @@ defmodule Slither.Telemetry.Events do
   @spec gather_stopped(map, integer, facts) :: :ok
   def gather_stopped(measurements, sent, facts) do
     measurements = Map.put(measurements, :duration, since(sent))
-    Batches.answered(measurements, facts)
+    Batches.answered(measurements, Batches.places(facts))
     emit([:slither, :gather, :batch, :stop], measurements, facts)
   end
 
