@@ -103,7 +103,7 @@ defmodule Slither.JsonLinesTest do
       line(:warning, ["no ", "worker"],
         pid: self(),
         mfa: {Slither.Pool, :handle, 1},
-        file: 'pool.ex',
+        file: ~c"pool.ex",
         line: 3,
         gl: self(),
         time: 1_000_000,

@@ -13,9 +13,10 @@
             ...
 
 What has changed goes with the answers of calls, and with parts of them: whoever has an answer
-finds it counted. A counter never goes back, be a worker killed or replaced. Metrics get the label
-``pool``; a gauge, which is of one worker and goes with it, ``worker`` too. A pool takes 1,000
-series, and counts what it refuses.
+finds it counted. Where a call runs long, it goes with :func:`slither.worker.progress`, too. A
+counter never goes back, be a worker killed or replaced. Metrics get the label ``pool``; a gauge,
+which is of one worker and goes with it, ``worker`` too. A pool takes 1,000 series, and counts
+what it refuses.
 
 Elsewhere, as in a program that no BEAM has started, they count for themselves: see :func:`read`.
 Everything here may be called from any thread.

@@ -43,6 +43,13 @@ def yields(items: list[int]) -> Iterator[int]:
         yield item
 
 
+def reports(items: list[int]) -> list[int]:
+    for item in items:
+        rows.inc()
+        worker.progress(item, len(items))
+    return items
+
+
 def threads(items: list[int]) -> list[int]:
     def work() -> None:
         for _ in range(1_000):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -14,6 +16,7 @@ import metered
 import pytest
 from peer import Worker
 
+import slither
 from slither import ProtocolError, metrics
 from slither._io.port import Port
 from slither._types import Payload
@@ -138,6 +141,24 @@ class TestWorker:
                     worker.send(frames.CREDIT, call, 1)
             assert counted == 3
 
+    def test_tells_in_a_long_call_what_was_counted_with_its_progress_now_and_then(self) -> None:
+        with Worker(preload=["metered"], credits=100) as worker:
+            worker.start()
+            worker.expect(frames.Metrics)
+            worker.expect(frames.Ready)
+            worker.call(function("reports"), list(range(50)))
+            assert told(worker.read()) == {"metered_rows_total": 1}
+            assert worker.expect(frames.Progress).done == 0
+            got = [worker.read()]
+            while not isinstance(got[-1], frames.Result):
+                got.append(worker.read())
+            counts = [
+                told(one)["metered_rows_total"] for one in got if isinstance(one, frames.Metrics)
+            ]
+            assert sum(counts) == 49
+            # One was before the answer; others came a second after one another, if at all.
+            assert len(counts) < 49
+
     def test_tells_at_its_end_what_no_answer_has_told(self) -> None:
         with Worker(preload=["metered"]) as worker:
             worker.start()
@@ -180,6 +201,44 @@ class TestWorker:
         assert [got.call for got in counted if isinstance(got, frames.Metrics)] == [7, 8]
         assert [port.read(), port.read()] == [b"short one", b"another"]
         port.close()
+
+
+def shown(beam: slither.Beam) -> dict[str, float]:
+    """What Prometheus would read of handlers' own metrics, without the label of the pool."""
+    with urllib.request.urlopen(f"{beam.dashboard}metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    rows = (line.rsplit(" ", 1) for line in lines if not line.startswith(("#", "slither_")))
+    return {re.sub(r'pool="[^"]*",?', "", name): float(value) for name, value in rows}
+
+
+@pytest.mark.usefixtures("escript")
+class TestBeam:
+    """A program with workers of its own."""
+
+    def test_finds_the_counts_of_its_workers_with_the_answers(self) -> None:
+        with slither.Beam(2, dashboard=0) as beam:
+            assert list(beam.map(metered.count, range(1, 101), batch_size=7, each=False))
+            found = shown(beam)
+        assert found["metered_rows_total{}"] == 100
+        assert found['metered_kinds_total{kind="odd"}'] == 2_500
+        assert found['metered_sizes_bytes_bucket{kind="any",le="10"}'] == 10
+        assert found['metered_sizes_bytes_count{kind="any"}'] == 100
+        assert metrics.read() == {}
+
+    def test_counts_in_functions_that_go_by_value(self) -> None:
+        seen = metrics.counter("by_value_seen_total", "Seen.", labels=("kind",))
+        bound = seen.labels(kind="bound")
+
+        def see(number: int) -> int:
+            seen.inc(kind="plain")
+            bound.inc(number)
+            return number
+
+        with slither.Beam(1, by_value=True, dashboard=0) as beam:
+            assert sum(beam.map(see, range(5))) == 10
+            found = shown(beam)
+        assert found['by_value_seen_total{kind="plain"}'] == 5
+        assert found['by_value_seen_total{kind="bound"}'] == 10
 
 
 class TestProgram:

@@ -3,8 +3,9 @@ defmodule Slither.Metrics.HandlersTest do
 
   import Slither.Test.Pools
 
-  alias Slither.Metrics.{Handlers, Series}
+  alias Slither.Metrics.{Handlers, Series, Text}
   alias Slither.Python.Pool
+  alias Slither.Test.Prometheus
 
   # The values of a pool's series by the name and what follows the label of the pool.
   defp read(pool) do
@@ -188,6 +189,27 @@ defmodule Slither.Metrics.HandlersTest do
       assert {:ok, 1} = run(pool, "count", 1)
       assert :ok = stop_supervised(pool)
       assert %{"handlers_stops_total" => 1, "handlers_rows_total" => 1} = read(pool)
+    end
+  end
+
+  test "Prometheus takes what handlers count, beside what Slither does" do
+    pool = ready_pool()
+    assert {:ok, 3} = run(pool, "count", 3)
+    of_pool = &({"pool", to_string(pool)} in &1.labels)
+    text = Slither.Metrics.read() |> Enum.filter(of_pool) |> Text.of() |> IO.iodata_to_binary()
+    assert Prometheus.promtool!(["check", "metrics"], text) == ""
+
+    for line <- [
+          "# HELP handlers_rows_total Rows that were counted.",
+          "# TYPE handlers_sizes_bytes histogram",
+          ~s(handlers_rows_total{pool="#{pool}"} 1),
+          ~s(handlers_halves_total{pool="#{pool}",kind="odd"} 0.5),
+          ~s(handlers_level{pool="#{pool}",worker="0"} 3.0),
+          ~s(handlers_sizes_bytes_bucket{pool="#{pool}",le="1"} 0),
+          ~s(handlers_sizes_bytes_bucket{pool="#{pool}",le="+Inf"} 1),
+          ~s(handlers_sizes_bytes_sum{pool="#{pool}"} 3)
+        ] do
+      assert line in String.split(text, "\n")
     end
   end
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from slither._errors import DecodeError, ProtocolError, SlitherError
@@ -27,6 +28,8 @@ from slither._worker.reports import Reports
 
 # Bytes of the longest cancel frame: an array of a kind and an id.
 _CANCEL_SIZE = 11
+# Seconds between two frames of what a call that runs long has counted.
+_COUNTS_EVERY = 1.0
 # A call with so few items costs little more than waking up for it.
 _FEW = 8
 
@@ -48,8 +51,8 @@ class Link:
         """Logs, progress, and their credit."""
         self._questions = Questions(port, self.reader)
         self.keep = self._questions.keep
-        # What handlers tell of themselves.
-        self.progress, self.hold = self.reports.progress, self.reports.hold
+        self.hold = self.reports.hold
+        self._next_counts = 0.0
         self._between_calls = Patience()
         self._brief = False
         self._fresh = False
@@ -132,9 +135,9 @@ class Link:
             self._port.write(counted)
             raise
 
-    def send_counted(self) -> None:
+    def send_counted(self, call: int = 0) -> None:
         """Send what handlers have counted since the last answer."""
-        if (counted := self._counted(0)) is not None:
+        if (counted := self._counted(call)) is not None:
             self._port.write(counted)
 
     def _counted(self, call: int | None) -> bytes | None:
@@ -198,6 +201,18 @@ class Link:
         self._questions.tell(
             build.table_call(identity, call, table, op, arguments, codec=current.codec)
         )
+
+    @signals.whole
+    def progress(self, call: int, done: int, total: int | None) -> None:
+        """Tell how far a call is, and what has been counted until then if that is due."""
+        now = time.monotonic()
+        if current.counted is not None and now >= self._next_counts:
+            self._next_counts = now + _COUNTS_EVERY
+            # As with reports: not in the middle of a frame, and not to whoever is gone.
+            if not self._port.is_written_here:
+                with suppress(OSError, ProtocolError):
+                    self.send_counted(call)
+        self.reports.progress(call, done, total)
 
     @signals.whole
     def is_cancelled(self, call: int) -> bool:
