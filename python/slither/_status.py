@@ -6,9 +6,10 @@ Plain data, made in the thread that asks. Printed, a status is a table of its wo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from slither._by_value import plain
+from slither._summary import Summary, table
 from slither._types import Payload
 
 
@@ -86,6 +87,9 @@ class Status(_Row):
     first of them has waited ``oldest_wait`` seconds. ``since_free`` says for how many seconds no
     worker was free, None while one is. ``started`` and ``died`` count workers so far, and
     ``error`` says why none can start. ``workers`` are those there are now.
+
+    ``stages`` says what has become of items so far, and where the time of calls went, by what was
+    called, ``"module.function"``, or by ``"pipe/stage"``: each a :class:`slither.Summary`.
     """
 
     size: int
@@ -101,13 +105,17 @@ class Status(_Row):
     died: int = 0
     error: str | None = None
     workers: tuple[WorkerStatus, ...] = ()
+    stages: dict[str, Summary] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Show it as a few sentences and a table of the workers."""
+        """Show it as a few sentences, a table of the workers, and one of the stages."""
         lines = _head(self)
         if self.error is not None:
             lines.append(f"no worker can start: {self.error}")
-        return "\n".join(lines + _table(self.workers))
+        lines += _table(self.workers)
+        if self.stages:
+            lines += ["", *table(self.stages)]
+        return "\n".join(lines)
 
 
 def made(answer: dict[str, Payload]) -> Status:
@@ -119,6 +127,35 @@ def made(answer: dict[str, Payload]) -> Status:
         busy_time=answer["busy_time"] / 1e3,
         error=answer["error"] and plain(answer["error"]),
         workers=tuple(_worker(one) for one in answer["workers"]),
+        stages={
+            name: stage
+            for one in answer["stages"]
+            if (name := _name(one)) and (stage := _stage(one))
+        },
+    )
+
+
+def _name(one: dict[str, Payload]) -> str:
+    # What stands for functions of its own is none of the user's names.
+    stage = plain(one["stage"])
+    return (
+        f"{one['pipe']}/{stage}"
+        if one["pipe"]
+        else ""
+        if stage.startswith("slither._")
+        else stage
+    )
+
+
+def _stage(one: dict[str, Payload]) -> Summary:
+    p50, p95 = (None if one[name] is None else one[name] / 1e6 for name in ("p50", "p95"))
+    return Summary(
+        **{name: one[name] for name in ("items", "skipped", "routed", "failed")},
+        errors=one["errors"],
+        batches=one["calls"],
+        times={name: time / 1e6 for name, time in one["times"].items()},
+        p50=p50,
+        p95=p95,
     )
 
 

@@ -77,14 +77,18 @@ class Summary:
         if self.batches:
             lines.append(f"  {self.batches:,} calls, {self.retries:,} retries")
         if self.times:
-            rows = self.stages or {self.name or "all": self}
-            lines += ["", *_aligned([_HEAD, *(_row(*row) for row in rows.items())])]
+            lines += ["", *table(self.stages or {self.name or "all": self})]
         if self.bottleneck:
             lines += ["", f"bottleneck: {self.bottleneck}"]
         return "\n".join(lines)
 
 
 _HEAD = ("stage", "items", "failed", "calls", "p50", "p95", *PHASES)
+
+
+def table(stages: dict[str, Summary]) -> list[str]:
+    """Return the lines of a table of stages: where the time of each went."""
+    return _aligned([_HEAD, *(_row(*row) for row in stages.items())])
 
 
 def _row(name: str, part: Summary) -> tuple[str, ...]:

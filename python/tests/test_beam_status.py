@@ -117,6 +117,27 @@ class TestABeam:
             assert "no worker can start: " in str(status)
 
 
+def test_a_status_says_what_became_of_items_and_where_the_time_went(escript: Path) -> None:
+    with slither.Beam(workers=2) as beam:
+        assert beam.status().stages == {}
+        results = beam.map(driven.no_fives, range(40), batch_size=10, on_error="skip")
+        assert len(list(results)) == 36
+        pipe = slither.Pipe("numbers").python("double", driven.double)
+        assert len(list(beam.run(pipe, range(8))["default"])) == 8
+        stages = beam.status().stages
+        assert set(stages) == {"driven.no_fives", "numbers/double"}
+        called = stages["driven.no_fives"]
+        assert (called.items, called.batches, called.skipped) == (40, 4, 4)
+        assert called.errors == {"python_exception": 4}
+        assert called.times["handler"] >= 0
+        assert called.times["wire"] > 0
+        assert called.p50 is not None
+        assert called.p95 is not None
+        assert called.p50 <= called.p95
+        assert stages["numbers/double"].items == 8
+        assert "\nnumbers/double " in str(beam.status())
+
+
 def test_a_status_is_read_by_name_as_before(beam: slither.Beam) -> None:
     status = beam.status()
     assert status["size"] == 2

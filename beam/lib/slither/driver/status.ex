@@ -4,11 +4,14 @@ defmodule Slither.Driver.Status do
   # Runs in the process of that request.
 
   alias Slither.Python.Pool
+  alias Slither.Watch.Stages
 
   @facts [:size, :ready, :busy, :busy_share, :queue, :max_queue, :oldest_wait, :since_free] ++
            [:started, :died]
   @of_worker [:worker, :status, :calls, :sessions, :served, :age, :rss, :cpu]
   @of_call [:call, :run, :session, :batch, :attempt, :items, :since, :deadline, :stalled]
+
+  @of_stage [:pipe, :stage, :items, :failed, :skipped, :routed, :calls]
 
   @doc "The status of the driver's pool."
   @spec read() :: {:ok, map} | {:error, Slither.Error.t()}
@@ -17,7 +20,8 @@ defmodule Slither.Driver.Status do
       facts = %{
         "error" => if(status.error, do: Exception.message(status.error)),
         "busy_time" => System.convert_time_unit(status.busy_time, :native, :millisecond),
-        "workers" => Enum.map(status.workers, &worker/1)
+        "workers" => Enum.map(status.workers, &worker/1),
+        "stages" => Enum.map(Stages.all(), &stage/1)
       }
 
       {:ok, Map.merge(named(status, @facts), facts)}
@@ -35,6 +39,17 @@ defmodule Slither.Driver.Status do
   defp call(call) do
     Map.merge(named(call, @of_call), %{"pipe" => name(call.pipe), "stage" => name(call.stage)})
   end
+
+  defp stage(stage) do
+    Map.merge(named(stage, @of_stage), %{
+      "errors" => for({reason, count} <- stage.errors, into: %{}, do: {"#{reason}", count}),
+      "times" => for({phase, time} <- stage.times, into: %{}, do: {"#{phase}", micros(time)}),
+      "p50" => stage.p50 && micros(stage.p50),
+      "p95" => stage.p95 && micros(stage.p95)
+    })
+  end
+
+  defp micros(time), do: System.convert_time_unit(round(time), :native, :microsecond)
 
   defp name(nil), do: nil
   defp name(name), do: to_string(name)
