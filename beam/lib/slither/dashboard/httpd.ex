@@ -10,8 +10,10 @@ defmodule Slither.Dashboard.Httpd do
   # Bytes of an address and of all headers. A request has no body.
   @uri 2_048
   @headers 16_384
-  # Seconds that a request may take to come in. With less than a byte in a second it is dropped before.
+  # Seconds that a request may take to come in. One that comes slower than that many bytes in a second
+  # is dropped before.
   @seconds 10
+  @slowest 100
   # ms that its end may take.
   @ending 3_000
 
@@ -77,8 +79,7 @@ defmodule Slither.Dashboard.Httpd do
       customize: Headers,
       server_tokens: :none,
       keep_alive: false,
-      keep_alive_timeout: @seconds,
-      minimum_bytes_per_second: 1,
+      minimum_bytes_per_second: @slowest,
       max_clients: options.max_clients,
       max_uri_size: @uri,
       max_header_size: @headers,
@@ -86,10 +87,21 @@ defmodule Slither.Dashboard.Httpd do
       slither: facts.(port)
     ]
 
-    case :inets.start(:httpd, config, :stand_alone) do
-      {:ok, pid} -> {:ok, pid}
+    with {:ok, pid} <- :inets.start(:httpd, [limit() | config], :stand_alone) do
+      # What it does not understand it writes into the log, and goes on without.
+      if Supervisor.which_children(pid) == [],
+        do: stop(pid) && {:error, :misunderstood},
+        else: {:ok, pid}
+    else
       {:error, reason} -> {:error, why(reason)}
     end
+  end
+
+  # Former releases have one time for both, later ones take none for connections that are not kept.
+  defp limit do
+    if System.otp_release() in ["25"],
+      do: {:keep_alive_timeout, @seconds},
+      else: {:request_timeout, @seconds}
   end
 
   # The link tells of a start that failed, too.
