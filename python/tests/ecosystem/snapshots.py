@@ -100,7 +100,7 @@ def chain_pipe(name: str, names: list[str], **given: Any) -> Map:
 
 
 def runs(call: str, since: float, deadline: float | None = None, **given: Any) -> Map:
-    where = {"pipe": None, "stage": None, "run": "run-17", "session": None}
+    where = {"pipe": None, "stage": None, "run": "run-17"}
     return {
         **{"call": call, **where, "batch": 4, "attempt": 1, "items": 64},
         **{"since": since, "deadline": deadline, **given},

@@ -146,7 +146,9 @@ function makePipe(pipe) {
 const head = (...words) => el("thead", {}, el("tr", {}, ...words.map(word => el("th", { scope: "col" }, word))));
 
 function pipeState(pipe) {
-  const words = [pipe.kind === "server" ? "long-running" : plural(pipe.runs ?? 1, "run")];
+  const words = [];
+  if (pipe.kind === "server") words.push("long-running");
+  else if (pipe.runs > 0) words.push(plural(pipe.runs, "run"));
   if (pipe.state && pipe.state !== "running") words.push(pipe.state.replaceAll("_", " "));
   return words.join(", ");
 }

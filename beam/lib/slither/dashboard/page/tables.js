@@ -5,7 +5,7 @@ import { ago, bytes, clock, count, isKnown, percent, perSecond, plural, time } f
 
 // Rows of the first screen before the rest is behind a button.
 const POOLS = 5;
-// ms of waiting, and of no free worker, that stand out.
+// ms of waiting that stand out, and of no free worker that are told, and that stand out.
 const LONG = 1_000;
 const FULL = 10_000;
 
@@ -73,7 +73,7 @@ const width = share => `${(100 * Math.min(Math.max(share || 0, 0), 1)).toFixed(1
 function poolNote(pool) {
   if (pool.error) return [`${pool.ready ? "some cannot start" : "cannot start"}: ${reason(pool.error)}`, "bad"];
   if (pool.ready === 0 && pool.size > 0) return ["no worker is ready", "warn"];
-  if (isKnown(pool.since_free) && pool.queue > 0)
+  if (pool.since_free > LONG && pool.queue > 0)
     return [`no free worker for ${time(pool.since_free)}`, pool.since_free > FULL ? "warn" : null];
   if (pool.ready < pool.size) return [`${count(pool.ready)} of ${count(pool.size)} ready`, null];
   return ["", null];
