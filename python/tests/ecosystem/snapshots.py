@@ -208,7 +208,7 @@ def hung() -> Map:
     stuck = {"pipe": "words", "stage": "score"}
     workers = [
         worker(1, runs(call, 41_300, 18_700, **stuck), said=said(("info", "asking model-7"))),
-        worker(2, runs(call, 41_100, 18_900, **stuck)),
+        worker(2, runs(call, 41_100, 18_900, **stuck), calls=4),
         worker(3, runs(call, 58_200, 1_800, **stuck), said=said(("error", "model-7: timed out"))),
         worker(4, runs(call, 62_000, -2_000, **stuck)),
     ]

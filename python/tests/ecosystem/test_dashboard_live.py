@@ -11,6 +11,7 @@ import signal
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Program:
         self._lock = self.gate.open()
         self.beam = slither.Beam(2, dashboard=0)
         self._next: list[watched.Row] = []
+        self._hangs = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -61,20 +63,29 @@ class Program:
             found: dict[str, Any] = json.load(answer)
             return found
 
-    def give(self, **row: str) -> None:
-        self._next.append({"text": "model-7", "gate": str(self.gate), **row})
+    def fail(self) -> None:
+        """Have one call fail."""
+        self._next.append({"text": "n/a", "does": "fail"})
 
-    def close_gate(self) -> None:
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have all calls hang meanwhile."""
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def open_gate(self) -> None:
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._hangs.set()
+        try:
+            yield
+        finally:
+            self._hangs.clear()
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _rows(self) -> Iterator[watched.Row]:
         for number in itertools.count():
             if self._ended.is_set():
                 return
-            yield self._next.pop() if self._next else {"text": f"row {number % 1000}"}
+            if self._hangs.is_set():
+                yield {"text": "model-7", "does": "hang", "gate": str(self.gate)}
+            else:
+                yield self._next.pop() if self._next else {"text": f"row {number % 1000}"}
 
     def _run(self) -> None:
         for _ in self.beam.stream(ratings, self._rows()):
@@ -86,7 +97,6 @@ class Program:
 
     def __exit__(self, *_error: object) -> None:
         self._ended.set()
-        self.open_gate()
         self._thread.join()
         self.beam.close()
         self._lock.close()
@@ -136,23 +146,20 @@ def lacking(made: Any, real: Any, where: str = "") -> list[str]:
 
 
 def test_hung_calls_and_their_stack_are_seen(program: Program, page: Page) -> None:
-    program.close_gate()
-    for _ in range(24):
-        program.give(does="hang")
-    expect(page.locator("#word")).to_have_text("Waiting", timeout=SEEN)
-    expect(page.locator("#rest")).to_contain_text("pool default has had no free worker for")
-    expect(page.locator("#rest")).to_contain_text("2 of 2 run watched.score since")
-    expect(page.locator("#pools tbody").first).to_contain_text("no free worker for")
-    card = page.locator(".card").first
-    expect(card).to_contain_text("watched.score")
-    expect(card).to_contain_text(re.compile(r"of (119|120|2).(s|min)"))
-    expect(card).to_contain_text("asking model-7")
-    card.get_by_role("button").click()
-    expect(page.locator("#stack")).to_contain_text("in wait_for_model", timeout=SEEN)
-    expect(page.locator("#worker-facts")).to_contain_text("ratings / score")
-    page.keyboard.press("Escape")
+    with program.hanging():
+        expect(page.locator("#word")).to_have_text("Waiting", timeout=SEEN)
+        expect(page.locator("#rest")).to_contain_text("pool default has had no free worker for")
+        expect(page.locator("#rest")).to_contain_text("2 of 2 run watched.score since")
+        expect(page.locator("#pools tbody").first).to_contain_text("no free worker for")
+        card = page.locator(".card").first
+        expect(card).to_contain_text("watched.score")
+        expect(card).to_contain_text(re.compile(r"of (119|120|2).(s|min)"))
+        expect(card).to_contain_text("asking model-7")
+        card.get_by_role("button").click()
+        expect(page.locator("#stack")).to_contain_text("in wait_for_model", timeout=SEEN)
+        expect(page.locator("#worker-facts")).to_contain_text("ratings / score")
+        page.keyboard.press("Escape")
     # What is waited for comes, and all flows on.
-    program.open_gate()
     expect(page.locator("#word")).to_have_text("Flowing", timeout=SEEN)
     expect(page.locator("#told")).to_contain_text("Flowing")
 
@@ -172,8 +179,7 @@ def test_a_killed_worker_and_its_replacement_are_seen(program: Program, page: Pa
 
 
 def test_a_failure_is_seen_with_its_traceback(program: Program, page: Page) -> None:
-    for _ in range(30):
-        program.give(does="fail", text="n/a")
+    program.fail()
     group = page.locator(".group", has_text="ValueError")
     expect(group).to_contain_text("not a number: 'n/a'", timeout=SEEN)
     expect(group).to_contain_text("stage score of ratings")

@@ -102,7 +102,7 @@ function makeCard(worker) {
       attr(call, "data-none", now.runs ? null : "");
       attr(track, "data-unbound", isKnown(now.runs?.deadline) ? null : "");
       style(bar, "width", `${(100 * progress(now.runs)).toFixed(1)}%`);
-      text(since, now.runs ? sinceWords(now.runs) : idleWords(now));
+      name(since, now.runs ? sinceWords(now.runs) + behind(now) : idleWords(now));
       text(memory, isKnown(now.rss) ? bytes(now.rss) : "");
       const line = now.said?.at(-1);
       name(last, line ? line.text : "");
@@ -121,6 +121,9 @@ function sinceWords(runs) {
   if (runs.deadline <= 0) return `${time(runs.since)}, ${time(-runs.deadline)} over its deadline`;
   return `${time(runs.since)} of ${time(runs.since + runs.deadline)}`;
 }
+
+// Calls that it has been given, too, and that no other worker takes from it.
+const behind = worker => (worker.calls > 1 ? `, ${count(worker.calls - 1)} behind` : "");
 
 function idleWords(worker) {
   return worker.what === "free" ? `${count(worker.served)} calls served` : worker.status;
