@@ -149,7 +149,7 @@ function lose(words) {
   lostSince ??= Date.now();
   attr(document.body, "data-lost", "");
   const old = latest ? ` What you see is from ${clock(latest.at)}.` : "";
-  showVerdict("lost", words(time(Date.now() - lostSince)) + old);
+  showVerdict("lost", words(time(Math.max(Date.now() - lostSince, EACH))) + old);
   fillEvidence([], () => "");
   show(byId("evidence-more"), false);
 }
