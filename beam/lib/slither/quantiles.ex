@@ -25,9 +25,11 @@ defmodule Slither.Quantiles do
 
   @doc "Counts a time, in native units; one of none counts as the shortest."
   @spec add(t, integer) :: t
-  def add(quantiles, time) do
-    index = index(time)
+  def add(quantiles, time), do: count(quantiles, index(time))
 
+  @doc "Counts a time of a class."
+  @spec count(t, index) :: t
+  def count(quantiles, index) do
     case quantiles do
       %{^index => count} -> %{quantiles | index => count + 1}
       _ -> Map.put(quantiles, index, 1)

@@ -5,9 +5,11 @@ defmodule Slither.Metrics.Batches do
   # that drives them.
 
   alias Slither.Metrics.{Definitions, Series}
+  alias Slither.Quantiles
 
   @of_batch [:batch_duration_seconds, :batch_phase_seconds_total, :handler_seconds]
   @phases Enum.with_index(Definitions.phases() -- [:reorder], 1)
+  @handler @phases[:handler]
   @reorder length(Definitions.phases())
   :reorder = List.last(Definitions.phases())
   @ok 1
@@ -57,6 +59,25 @@ defmodule Slither.Metrics.Batches do
         do: Series.bump(phases, slot, time)
 
     :ok
+  end
+
+  @typedoc "Where the time of a handler is counted that runs in the run's own process."
+  @opaque own :: {Series.place(), Series.place()}
+
+  @doc "The same of such a handler, by the facts of its stage."
+  @spec own(map) :: own
+  def own(facts) do
+    [phases, handler] =
+      Series.places([:batch_phase_seconds_total, :handler_seconds], labels(facts))
+
+    {phases, handler}
+  end
+
+  @doc "It has worked for a time, of which each item took one of a class."
+  @spec handled(own, integer, Quantiles.index()) :: :ok
+  def handled({phases, handler}, time, class) do
+    Series.bump(phases, @handler, time)
+    Series.classed(handler, class)
   end
 
   @doc "Results have waited for the turn of their batch."

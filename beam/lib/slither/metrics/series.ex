@@ -90,10 +90,12 @@ defmodule Slither.Metrics.Series do
 
   @doc "As `observe/3`, in the place of a sketch."
   @spec sketched(place, integer) :: :ok
-  def sketched(nil, _time), do: :ok
-  def sketched(place, time), do: :counters.add(place, fine(time), 1)
+  def sketched(place, time), do: classed(place, Quantiles.index(time))
 
-  defp fine(time), do: min(Quantiles.index(time) + 1, @fine)
+  @doc "The same of a time whose class is known."
+  @spec classed(place, Quantiles.index()) :: :ok
+  def classed(nil, _index), do: :ok
+  def classed(place, index), do: :counters.add(place, min(index + 1, @fine), 1)
 
   @doc "Adds to a slot of a place, from 1 on."
   @spec bump(place, pos_integer, integer) :: :ok

@@ -267,6 +267,12 @@ defmodule Slither.Run.Returns do
   end
 
   # What a call took that says nothing of how many items a batch should have.
+  defp took(flow, batch, %Timing{reader: time} = timing) when time > 0 do
+    Events.reordered(time, flow.plan.metadata)
+    work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
+    %{flow | work: work}
+  end
+
   defp took(flow, batch, timing),
     do: %{flow | work: Account.add_times(flow.work, batch.sent - batch.queued, timing)}
 

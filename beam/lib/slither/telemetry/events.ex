@@ -9,7 +9,7 @@ defmodule Slither.Telemetry.Events do
   # Some functions only count: what they tell comes too often to be an event.
 
   alias Slither.Metrics.{Batches, Series}
-  alias Slither.{Receipt, Telemetry}
+  alias Slither.{Quantiles, Receipt, Telemetry}
   alias Slither.Telemetry.{Failures, Happenings}
 
   # What is counted from 0 on once there is a pipe, and once a pool has had a worker.
@@ -109,6 +109,14 @@ defmodule Slither.Telemetry.Events do
     facts = Map.merge(facts, %{reason: error.reason, error: error})
     emit([:slither, :dispatch, :batch, :exception], measurements, facts)
   end
+
+  @doc "Where the time of a handler in the run's own process is counted, by the facts of its stage."
+  @spec own_handler(facts) :: Batches.own()
+  def own_handler(facts), do: Batches.own(facts)
+
+  @doc "Such a handler has worked for a time, of which each item took one of a class. Only counted."
+  @spec handled(Batches.own(), integer, Quantiles.index()) :: :ok
+  def handled(own, time, class), do: Batches.handled(own, time, class)
 
   ## Single calls
 

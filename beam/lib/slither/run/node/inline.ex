@@ -6,12 +6,18 @@ defmodule Slither.Run.Node.Inline do
 
   alias Slither.Quantiles
   alias Slither.Run.{Account, Answer, Handler, Result}
+  alias Slither.Telemetry.Events
 
   @enforce_keys [:handler]
-  defstruct [:handler, time: 0, calls: Quantiles.new()]
+  defstruct [:handler, :own, time: 0, calls: Quantiles.new()]
 
   @typedoc "`calls` counts what items took, one by one where they came together: then each an equal part."
-  @type t :: %__MODULE__{handler: Handler.t(), time: integer, calls: Quantiles.t()}
+  @type t :: %__MODULE__{
+          handler: Handler.t(),
+          time: integer,
+          calls: Quantiles.t(),
+          own: tuple | nil
+        }
 
   @impl true
   def instant?(_node), do: true
@@ -21,8 +27,11 @@ defmodule Slither.Run.Node.Inline do
     started = System.monotonic_time()
     result = if handler.batch?, do: batch(handler, entries), else: each(handler, entries)
     time = System.monotonic_time() - started
-    calls = Quantiles.add(node.calls, div(time, length(entries)))
-    {Result.in_order(result), %{node | time: node.time + time, calls: calls}}
+    class = Quantiles.index(div(time, length(entries)))
+    own = node.own || Events.own_handler(Map.take(handler.context, [:pipe, :stage]))
+    Events.handled(own, time, class)
+    calls = Quantiles.count(node.calls, class)
+    {Result.in_order(result), %{node | own: own, time: node.time + time, calls: calls}}
   end
 
   # What comes after an item that halts the run is not handled.
