@@ -12,7 +12,7 @@ export LC_ALL := C.UTF-8
 export ELIXIR_ERL_OPTIONS ?= +fnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup example test check bench escript wheel format clean distclean
+.PHONY: help setup example test check bench escript wheel tables format clean distclean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ escript: setup ## Build the BEAM side for Python programs, which slither.Beam() 
 wheel: setup ## Build dist/*.whl, which carries the BEAM side, and try it in an empty venv
 	@$(VENV) scripts/wheel
 	@$(VENV) scripts/wheel-check
+
+tables: setup ## Write the guide's tables of events, metrics and spans anew, from the code
+	@MIX_ENV=test mix run --no-start scripts/tables.exs
 
 format: setup ## Format all code
 	@$(VENV) mix format
