@@ -231,7 +231,7 @@ defmodule Slither.Dashboard.ServerTest do
 
     %{url: url} = start(stack: stack)
     assert {200, _headers, json} = Browser.get(url, "/stack?pool=gpu&worker=1")
-    assert JSON.decode(json) == {:ok, %{"stack" => "File …", "worker" => 1}}
+    assert JSON.read!(json) == %{"stack" => "File …", "worker" => 1}
     assert {404, _headers, "no such one\n"} = Browser.get(url, "/stack?pool=gpu&worker=2")
 
     for query <- ["", "?pool=gpu", "?pool=gpu&worker=", "?pool=gpu&worker=1x"] do
