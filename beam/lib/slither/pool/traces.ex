@@ -9,11 +9,11 @@ defmodule Slither.Pool.Traces do
 
   @doc """
   What a call is below: the text that goes to Python as it is, and the template of its span, where
-  there is one. Of a run, `metadata` may say it, and `facts` are its attributes.
+  there is one. Of a run, `metadata` may say it, `facts` are its attributes, and items may bring theirs.
   """
   @spec call([String.t()], term, map, Span.attributes()) :: {String.t() | nil, Span.t() | nil}
   def call(target, pool, metadata \\ %{}, facts \\ %{}) do
-    Recorder.below(metadata, fn ->
+    Recorder.below(metadata, facts != %{}, fn ->
       method = Target.name(target)
 
       own = %{

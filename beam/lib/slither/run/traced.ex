@@ -58,7 +58,7 @@ defmodule Slither.Run.Traced do
     name = if is_binary(pipe), do: pipe, else: inspect(pipe)
     template = %Span{name: "push #{name}", kind: :producer}
 
-    case Recorder.below(%{}, fn -> messages(template, name, "send", count) end) do
+    case Recorder.below(%{}, false, fn -> messages(template, name, "send", count) end) do
       {_text, nil} -> nil
       {nil, template} -> Recorder.start(template)
     end

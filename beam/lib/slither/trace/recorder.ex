@@ -19,15 +19,16 @@ defmodule Slither.Trace.Recorder do
 
   @doc """
   What a call is below, of what a caller gave in `metadata` or of where he is: the text that goes
-  through as it is, where no span is recorded, and the template of its span else.
+  through as it is, where no span is recorded, and the template of its span else. Without a context
+  there is one where calls are sampled, or where items may bring theirs.
   """
-  @spec below(map, (() -> Span.t())) :: {String.t() | nil, Span.t() | nil}
-  def below(metadata, template) do
+  @spec below(map, boolean, (() -> Span.t())) :: {String.t() | nil, Span.t() | nil}
+  def below(metadata, items?, template) do
     text = text(metadata) || current()
 
     case {Mode.get(), text} do
       {nil, text} -> {text, nil}
-      {_mode, nil} -> {nil, template.()}
+      {%{sample: sample}, nil} -> {nil, if(items? or sample > 0, do: template.())}
       {_mode, text} -> below_parent(Parent.parse(text), text, template)
     end
   end
