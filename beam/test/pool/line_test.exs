@@ -49,14 +49,26 @@ defmodule Slither.Pool.LineTest do
 
       for key <- [nil, "a", "b"],
           do: assert(refs(Line.all(line, key)) == refs(Enum.filter(list, &(Line.key(&1) == key))))
+
+      assert Line.asked(line) == list |> Enum.map(& &1.asked) |> Enum.min(fn -> nil end)
     end)
+  end
+
+  test "who waits the longest is known though somebody has come ahead of him" do
+    waiters = [waiter(:a, session: "s", asked: 1), waiter(:b, session: "s", asked: 2)]
+    move = waiter(:c, session: "s", service: :move, asked: 3)
+    line = Enum.reduce(waiters ++ [move], %Line{}, &Line.put(&2, &1))
+    assert %Waiter{ref: :c} = Line.first(line, "s")
+    assert Line.asked(line) == 1
+    {_a, line} = Line.take(line, :a)
+    assert Line.asked(line) == 2
   end
 
   defp step,
     do: pick([{:put, pick([nil, "a", "b"]), :rand.uniform(50)}, {:take, :rand.uniform(40)}])
 
   defp apply_step({{:put, session, deadline}, n}, {line, list}) do
-    waiter = waiter(n, session: session, deadline: deadline)
+    waiter = waiter(n, session: session, deadline: deadline, asked: n)
     {Line.put(line, waiter), list ++ [waiter]}
   end
 

@@ -65,10 +65,21 @@ defmodule Slither.Pool.Line do
 
   @doc "When the one asked who waits the longest, in native time; nil where nobody waits."
   @spec asked(t) :: integer | nil
-  def asked(%__MODULE__{waiters: waiters}) when waiters == %{}, do: nil
+  def asked(line) do
+    line.queues
+    |> Map.keys()
+    |> Enum.flat_map(&oldest(line, &1))
+    |> Enum.map(& &1.asked)
+    |> Enum.min(fn -> nil end)
+  end
 
-  def asked(%__MODULE__{waiters: waiters}),
-    do: waiters |> Enum.map(fn {_ref, waiter} -> waiter.asked end) |> Enum.min()
+  # The first of a queue, unless it has come ahead of the others.
+  defp oldest(line, key) do
+    case first(line, key) do
+      %Waiter{service: :move} -> all(line, key)
+      waiter -> [waiter]
+    end
+  end
 
   @doc "Whether somebody waits in a queue."
   @spec waits?(t, key) :: boolean

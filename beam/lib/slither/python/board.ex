@@ -24,6 +24,7 @@ defmodule Slither.Python.Board do
   @stalled 3
   @free 4
   @told 5
+  @used 6
   @head 8
   @of_slot 8
 
@@ -88,6 +89,7 @@ defmodule Slither.Python.Board do
   @doc "Forgets the slot's last worker, for a new one."
   @spec reset(t, slot) :: :ok
   def reset(board, slot) do
+    highest(board, @used, slot + 1)
     :atomics.put(board, served_at(slot), 0)
     :atomics.put(board, recalled_at(slot), 0)
     :atomics.put(board, pace_at(slot), 0)
@@ -189,6 +191,9 @@ defmodule Slither.Python.Board do
     :ok
   end
 
+  # The slots that have had a worker.
+  defp used(board), do: 0..(:atomics.get(board, @used) - 1)//1
+
   # The highest number that a place has had.
   defp highest(board, place, number, known \\ nil) do
     known = known || :atomics.get(board, place)
@@ -213,7 +218,7 @@ defmodule Slither.Python.Board do
     now = System.monotonic_time()
 
     time =
-      Enum.reduce(0..(@slots - 1), 0, fn slot, time ->
+      Enum.reduce(used(board), 0, fn slot, time ->
         time + Usage.time(:atomics.get(board, time_at(slot)), now)
       end)
 
@@ -227,7 +232,7 @@ defmodule Slither.Python.Board do
     now = System.monotonic_time()
 
     shares =
-      Enum.reduce(0..(@slots - 1), 0.0, fn slot, shares ->
+      Enum.reduce(used(board), 0.0, fn slot, shares ->
         shares + Usage.share(:atomics.get(board, share_at(slot)), now)
       end)
 
