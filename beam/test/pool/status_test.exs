@@ -106,13 +106,16 @@ defmodule Slither.Pool.StatusTest do
     test "counts the attempts of a batch" do
       pool = ready_pool()
       go = path("go")
-      options = [on_error: {:retry, max_attempts: 2}, batch_size: 1]
-      test = Task.async(fn -> call(pool, "hold_and_fail_first", go, options) end)
-      await_running(pool)
-      assert %{workers: [%{runs: %{attempt: 1}}]} = status(pool)
-      File.touch!(go)
-      # The second attempt, which finds the file, is over in no time.
-      assert Task.await(test, patience()) == {:ok, go}
+      options = [on_error: {:retry, max_attempts: 2}, module: "status_handlers"]
+      task = Task.async(fn -> call(pool, "hold_attempts", go, options) end)
+
+      for attempt <- 1..2 do
+        await_running(pool)
+        assert %{workers: [%{runs: %{attempt: ^attempt}}]} = status(pool)
+        File.touch!("#{go}.#{attempt}")
+      end
+
+      assert Task.await(task, patience()) == {:ok, go}
     end
 
     test "says that a handler waits for whoever reads its results" do

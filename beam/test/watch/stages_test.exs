@@ -37,9 +37,9 @@ defmodule Slither.Watch.StagesTest do
 
   test "has what a dispatch has called by its name, and what other pools called with it" do
     for pool <- [ready_pool(), ready_pool()],
-        do: assert({:ok, "x"} = call(pool, "named_apart", "x", module: "stages_handlers"))
+        do: assert({:ok, "x"} = call(pool, "named_apart", "x", module: "status_handlers"))
 
     assert %{pipe: nil, items: 2, calls: 2} =
-             Enum.find(Stages.all(), &(&1.stage == "stages_handlers.named_apart"))
+             Enum.find(Stages.all(), &(&1.stage == "status_handlers.named_apart"))
   end
 end
