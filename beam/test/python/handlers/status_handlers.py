@@ -12,7 +12,7 @@ def named_apart(items):
 
 
 def hold_attempts(paths):
-    """Say that it runs, then wait for a file with the number of the attempt; the first fails then."""
+    """Wait for a file with the number of the attempt; the first fails then."""
     attempt = context().attempt
     progress(attempt)
     while not os.path.exists(f"{paths[0]}.{attempt}"):
