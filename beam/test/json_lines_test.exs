@@ -31,7 +31,7 @@ defmodule Slither.JsonLinesTest do
     pool
   end
 
-  defp spoken(pool, function, options \\ []) do
+  defp spoken(pool, function, options) do
     options = options(pool, function, [module: "voice_handlers"] ++ options)
     assert {:ok, _results} = Slither.dispatch([1], options)
   end

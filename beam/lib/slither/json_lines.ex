@@ -32,7 +32,7 @@ defmodule Slither.JsonLines do
   alias Slither.Json
 
   # What is of no use, or stands elsewhere in the line.
-  @left_out ~w(time gl erl_level python_record python_logger python_bar python_pid mfa module
+  @left_out ~w(time gl erl_level error_logger python_record python_logger python_bar python_pid mfa module
                function file line pid domain report_cb)a
 
   @doc "A line; Logger calls it in the process that writes."

@@ -54,6 +54,16 @@ defmodule Slither.TraceTest do
         Slither.call(module, function, args, [pool: @pool] ++ options)
       end)
 
+  test "what a handler logs has the ids of its call's span" do
+    record()
+    Pools.listen(@pool)
+    options = [pool: @pool, module: "voice_handlers", function: "explain"]
+    assert {:ok, _items} = Slither.dispatch([1], options ++ [metadata: %{trace: @parent}])
+    assert_receive {:log, :error, "explained 1" <> _, metadata}, Pools.patience()
+    assert [span] = Enum.filter(spans(), &(&1.kind == :client))
+    assert {metadata.trace_id, metadata.span_id} == {@trace, span.id}
+  end
+
   describe "a single call" do
     test "is a client span, below the one of its caller" do
       record()

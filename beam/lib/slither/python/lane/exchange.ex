@@ -61,7 +61,8 @@ defmodule Slither.Python.Lane.Exchange do
       if size > lane.max_frame do
         {:done, Spans.ended(Outcome.error(too_large(size, lane.max_frame, count), timing), span)}
       else
-        exchange = new(job, id, lane, bad, frame, sent, timing)
+        # The owner knows the call by what Python is told of it, its span included.
+        exchange = new(%{job | head: head}, id, lane, bad, frame, sent, timing)
         {:send, frame, %{exchange | items: count, named: named, span: span}}
       end
     end
