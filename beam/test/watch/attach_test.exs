@@ -50,11 +50,16 @@ defmodule Slither.Watch.AttachTest do
       assert %{"verdict" => %{"text" => _, "exit" => _}} = ask(viewer, "snapshot")
       assert %{"os_pid" => os_pid} = ask(viewer, "snapshot")
       assert to_string(os_pid) == System.pid()
+      assert %{"text" => _, "exit" => _, "evidence" => [_ | _]} = ask(viewer, "diagnosis")
+      assert %{"lines" => [_title, _verdict | _]} = ask(viewer, "screen 80 24 colours")
+      assert %{"error" => "a screen has 1 to 1000 columns and rows"} = ask(viewer, "screen 0 24")
+      assert %{"line" => _} = ask(viewer, "line")
+      assert %{"metrics" => "# HELP slither_" <> _} = ask(viewer, "metrics")
       assert %{"error" => "no pool nowhere runs"} = ask(viewer, "stack nowhere 0")
       assert %{"error" => "a worker's number, not \"x\""} = ask(viewer, "stack nowhere x")
 
-      assert %{"error" => "snapshot, diagnosis, screen, line or stack, not \"help\""} =
-               ask(viewer, "help")
+      words = "snapshot, diagnosis, screen, line, stack or metrics"
+      assert ask(viewer, "help") == %{"error" => words <> ", not \"help\""}
     end
 
     test "says where the code of a worker is" do

@@ -8,11 +8,12 @@ defmodule Slither.Watch.Attach.Listener do
   #     screen COLUMNS ROWS   {"lines": […]}, the same for a terminal; with `colours` behind it, in colours
   #     line                  {"line": "…"}, the same in one line
   #     stack POOL WORKER     where a worker's code is
+  #     metrics               {"metrics": "…"}, in Prometheus' text
   #
   # What can't be told is {"error": "…"}. After `term ` the answer is a term of Erlang's in Base64, for
   # those who are a VM themselves.
 
-  alias Slither.{Json, Watch}
+  alias Slither.{Json, Metrics, Watch}
   alias Slither.Watch.{Diagnosis, Screen}
 
   # ms that a viewer may be silent, and that it may take to read.
@@ -105,6 +106,7 @@ defmodule Slither.Watch.Attach.Listener do
   defp told(["snapshot"]), do: Watch.snapshot()
 
   defp told(["diagnosis"]), do: Diagnosis.of(Watch.snapshot())
+  defp told(["metrics"]), do: %{metrics: IO.iodata_to_binary(Metrics.text())}
   defp told(["line"]), do: %{line: Screen.line(Watch.snapshot())}
 
   defp told(["screen", columns, rows | colours]) when colours in [[], ["colours"]] do
@@ -128,6 +130,7 @@ defmodule Slither.Watch.Attach.Listener do
 
   defp told(words),
     do: %{
-      error: "snapshot, diagnosis, screen, line or stack, not #{inspect(Enum.join(words, " "))}"
+      error:
+        "snapshot, diagnosis, screen, line, stack or metrics, not #{inspect(Enum.join(words, " "))}"
     }
 end
