@@ -268,7 +268,7 @@ defmodule Slither.Run.Returns do
 
   # What a call took that says nothing of how many items a batch should have.
   defp took(flow, batch, %Timing{reader: time} = timing) when time > 0 do
-    Events.reordered(time, flow.plan.metadata)
+    Events.reordered(time, flow.places)
     work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
     %{flow | work: work}
   end
