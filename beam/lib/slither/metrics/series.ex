@@ -5,8 +5,8 @@ defmodule Slither.Metrics.Series do
   # belongs to the process that starts the application. Called by `Slither.Telemetry.Events` for all
   # that counts, and by whoever reads metrics.
   #
-  # A metric has at most 1,000 series, of which one with slots, or a histogram, counts once. What would
-  # be one more is refused, and counted as that.
+  # A metric has at most 1,000 series, unless `config :slither, max_series:` says otherwise; one with
+  # slots, or a histogram, counts once. What would be one more is refused, and counted as that.
 
   alias Slither.Metrics.Definitions
   alias Slither.Quantiles
@@ -137,7 +137,7 @@ defmodule Slither.Metrics.Series do
   end
 
   defp make(metric, labels) do
-    if :ets.update_counter(@table, metric, {2, 1}, {metric, 0}) <= @most do
+    if :ets.update_counter(@table, metric, {2, 1}, {metric, 0}) <= most() do
       place = :counters.new(size(definition(metric)), [])
 
       if :ets.insert_new(@table, {{metric, labels}, place}) do
@@ -153,6 +153,9 @@ defmodule Slither.Metrics.Series do
       nil
     end
   end
+
+  # Asked where a series is made, which is rare.
+  defp most, do: Application.get_env(:slither, :max_series, @most)
 
   defp definition(metric), do: Map.fetch!(@definitions, metric)
 
