@@ -19,6 +19,7 @@ defmodule Slither.Dashboard.WaysTest do
 
   test "a configuration starts it, or says why not, and the end of the application ends it" do
     vm = VMs.open("dashboard_vm.exs", [])
+    assert VMs.wait_for(vm, "missing ") =~ "apt install erlang-inets; a release: add :inets"
     assert VMs.wait_for(vm, "wrong ") =~ "unknown option :prot. Did you mean :port?"
     assert VMs.wait_for(vm, "taken ") =~ ~r/port \d+ is taken/
     # It is no application of the program's.

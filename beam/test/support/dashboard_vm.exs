@@ -1,8 +1,13 @@
-# Run by dashboard/ways_test.exs in a VM of its own, which has a dashboard by its configuration. The
-# applications that it starts are those of a project that knows nothing of inets.
+# Run by dashboard/ways_test.exs in a VM of its own, which has a dashboard by its configuration. It is
+# that of a project which knows nothing of inets: Mix takes that off its code path.
+:code.del_path(:inets)
 Application.load(:slither)
 Application.ensure_all_started(:logger)
 Logger.configure(level: :none)
+
+{:ok, options} = Slither.Dashboard.Options.check([])
+{:error, error} = Slither.Dashboard.Httpd.start(options, :none, &{&1}, ~c"/nowhere")
+IO.puts("missing #{Exception.message(error)}")
 
 start = fn options ->
   Application.put_env(:slither, :dashboard, options)

@@ -19,12 +19,14 @@ defmodule Slither.Dashboard.Httpd do
 
   @doc """
   Listens on the first of the ports that is free. `handler` is the module that answers, and `facts`
-  gives what `facts/1` tells it.
+  gives what `facts/1` tells it. `root` is where Erlang is.
   """
-  @spec start(Options.t(), module, (:inet.port_number() -> map)) ::
+  @spec start(Options.t(), module, (:inet.port_number() -> map), charlist) ::
           {:ok, pid, :inet.port_number()} | {:error, Error.t()}
-  def start(options, handler, facts) do
-    if found?(), do: first(options.ports, options, {handler, facts}), else: {:error, missing()}
+  def start(options, handler, facts, root \\ :code.root_dir()) do
+    if found?(root),
+      do: first(options.ports, options, {handler, facts}),
+      else: {:error, missing()}
   end
 
   @doc "Stops it, and with it all connections; it listens no more then."
@@ -144,9 +146,9 @@ defmodule Slither.Dashboard.Httpd do
   ## Where inets is
 
   # Mix takes applications off the code path that a project does not name, and few name inets.
-  defp found? do
+  defp found?(root) do
     Code.ensure_loaded?(:httpd_util) or
-      Enum.any?(Path.wildcard("#{:code.root_dir()}/lib/inets-*/ebin"), fn folder ->
+      Enum.any?(Path.wildcard("#{root}/lib/inets-*/ebin"), fn folder ->
         :code.add_pathz(String.to_charlist(folder)) == true and Code.ensure_loaded?(:httpd_util)
       end)
   end
