@@ -156,10 +156,12 @@ defmodule Slither.Dashboard.ServerTest do
     Logger.put_module_level(Dashboard.Server, :notice)
     on_exit(fn -> Logger.delete_module_level(Dashboard.Server) end)
     log = capture_log(fn -> send(self(), start(ip: "0.0.0.0", token: token)) end)
-    assert_received %{url: url}
+    assert_received %{url: url, pid: pid}
     assert log =~ "dashboard: http://0.0.0.0:"
     refute log =~ token
     refute url =~ token
+    # Nor to a crash report.
+    refute inspect(:sys.get_state(pid), limit: :infinity, structs: false) =~ token
   end
 
   test "what many ask for at a time is made once, and serves those who come within a moment" do

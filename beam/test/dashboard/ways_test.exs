@@ -8,7 +8,7 @@ defmodule Slither.Dashboard.WaysTest do
   alias Mix.Tasks.Slither.Dashboard, as: Command
   alias Slither.Dashboard
   alias Slither.Examples.Watched
-  alias Slither.Test.{Browser, VMs}
+  alias Slither.Test.{Browser, JSON, VMs}
 
   defp gone?(url) do
     Browser.open(url)
@@ -66,15 +66,34 @@ defmodule Slither.Dashboard.WaysTest do
     test "refuses what it can't do" do
       assert_refused(["--prt", "1"], "unknown option or no value: --prt")
       assert_refused(["--port", "many"], "--port does not take many")
-      assert_refused(["run.exs"], "takes no run.exs")
+      assert_refused(["run.exs"], "takes the number of a process, not run.exs")
+      assert_refused(["1", "2"], "takes no 2")
+      assert_refused(["1"], "process 1 is no program with Slither of this user", 3)
       assert_refused(["--port", "70000"], "option :port takes a port")
       {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
       {:ok, port} = :inet.port(socket)
       assert_refused(["--port", "#{port}"], "dashboard: port #{port} is taken")
     end
 
-    defp assert_refused(arguments, words) do
-      assert catch_exit(Command.run(arguments)) == {:shutdown, 1}
+    test "shows another program, by the number of its process" do
+      # That is this one, once its socket is open.
+      :sys.get_state(Slither.Watch.Attach)
+      task = Task.async(fn -> Command.run([System.pid(), "--port", "0"]) end)
+      assert_receive {:mix_shell, :info, ["dashboard: " <> url]}, 30_000
+      assert {200, _headers, json} = Browser.get(url, "/snapshot")
+      assert to_string(JSON.read!(json)["os_pid"]) == System.pid()
+      assert {404, _headers, "no pool nowhere runs\n"} = stack(url, "nowhere")
+      assert {404, _headers, words} = stack(url, "a%0Aterm%20snapshot")
+      assert words =~ "can be asked for from outside"
+      assert {404, _headers, "no pool nowhere runs\n"} = stack(url, "nowhere")
+      assert Process.whereis(Dashboard) == nil
+      Task.shutdown(task, :brutal_kill)
+    end
+
+    defp stack(url, pool), do: Browser.get(url, "/stack?pool=#{pool}&worker=0")
+
+    defp assert_refused(arguments, words, status \\ 1) do
+      assert catch_exit(Command.run(arguments)) == {:shutdown, status}
       assert_received {:mix_shell, :error, [message]}
       assert message =~ words
     end

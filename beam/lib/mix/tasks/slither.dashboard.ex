@@ -3,11 +3,13 @@ defmodule Mix.Tasks.Slither.Dashboard do
 
   @moduledoc """
   Starts the project's applications, as `mix run --no-halt` does, with `Slither.Dashboard` beside
-  them, and says where the page is.
+  them, and says where the page is. With the number of a process it starts nothing of the project: the
+  page shows that program of the same user, which runs already and needs no page of its own.
 
       mix slither.dashboard
       iex -S mix slither.dashboard
       mix slither.dashboard --port 4041 --ip 0.0.0.0
+      mix slither.dashboard 4711
 
   ## Options
 
@@ -16,27 +18,26 @@ defmodule Mix.Tasks.Slither.Dashboard do
     * `--token TOKEN`: that token, in place of one that is made and told.
 
   What the command does not say is as `config :slither, dashboard: […]` has it. The exit status is 1
-  where the page can't be.
+  where the page can't be, and 3 where there is no such program.
   """
 
   use Mix.Task
 
   alias Slither.Dashboard
+  alias Slither.Dashboard.Elsewhere
 
+  @missing 3
   @options [port: :integer, ip: :string, token: :string]
 
   @impl true
   @spec run([String.t()]) :: :ok | no_return
   def run(arguments) do
-    options = options(arguments)
+    {os_pid, options} = read(arguments)
     Mix.Task.run("app.config")
-    options = Keyword.merge(configured(), options)
-    # What is wrong with it is said here.
-    Application.put_env(:slither, :dashboard, false)
-    Mix.Task.run("app.start")
+    options = [tell: false] ++ Keyword.merge(configured(), options)
 
-    case Supervisor.start_child(Slither.Supervisor, {Dashboard, [tell: false] ++ options}) do
-      {:ok, _pid} -> Mix.shell().info("dashboard: #{Dashboard.url()}")
+    case if(os_pid, do: elsewhere(os_pid, options), else: here(options)) do
+      {:ok, pid} -> Mix.shell().info("dashboard: #{Dashboard.url(pid)}")
       {:error, reason} -> refuse(Dashboard.told(reason))
     end
 
@@ -44,19 +45,48 @@ defmodule Mix.Tasks.Slither.Dashboard do
     :ok
   end
 
-  defp options(arguments) do
+  defp here(options) do
+    # What is wrong with it is said here.
+    Application.put_env(:slither, :dashboard, false)
+    Mix.Task.run("app.start")
+    Supervisor.start_child(Slither.Supervisor, {Dashboard, options})
+  end
+
+  defp elsewhere(os_pid, options) do
+    case Elsewhere.options(os_pid) do
+      {:ok, makers} ->
+        # A start that fails is told, and ends this in order.
+        Process.flag(:trap_exit, true)
+        Dashboard.start_link([name: __MODULE__] ++ makers ++ options)
+
+      {:error, error} ->
+        refuse(Exception.message(error), @missing)
+    end
+  end
+
+  defp read(arguments) do
     case OptionParser.parse(arguments, strict: @options) do
       {options, [], []} ->
-        options
+        {nil, options}
 
-      {_options, [], [{option, nil} | _]} ->
+      {options, [word], []} ->
+        {os_pid(word), options}
+
+      {_options, _words, [{option, nil} | _]} ->
         refuse("mix slither.dashboard: unknown option or no value: #{option}")
 
-      {_options, [], [{option, value} | _]} ->
+      {_options, _words, [{option, value} | _]} ->
         refuse("mix slither.dashboard: #{option} does not take #{value}")
 
-      {_options, [word | _], _invalid} ->
+      {_options, [_os_pid, word | _], []} ->
         refuse("mix slither.dashboard takes no #{word}")
+    end
+  end
+
+  defp os_pid(word) do
+    case Integer.parse(word) do
+      {os_pid, ""} when os_pid > 0 -> os_pid
+      _other -> refuse("mix slither.dashboard takes the number of a process, not #{word}")
     end
   end
 
@@ -68,10 +98,10 @@ defmodule Mix.Tasks.Slither.Dashboard do
     end
   end
 
-  @spec refuse(String.t()) :: no_return
-  defp refuse(message) do
+  @spec refuse(String.t(), 1..3) :: no_return
+  defp refuse(message, status \\ 1) do
     Mix.shell().error(message)
-    exit({:shutdown, 1})
+    exit({:shutdown, status})
   end
 
   defp iex?, do: Code.ensure_loaded?(IEx) and IEx.started?()

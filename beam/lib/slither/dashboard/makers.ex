@@ -3,7 +3,6 @@ defmodule Slither.Dashboard.Makers do
   # Makes what viewers ask for, in a process that the dashboard's server starts for each.
 
   alias Slither.{Error, Json, Metrics, Watch}
-  alias Slither.Python.Pool
 
   @typedoc "The body, or the status and the words of a refusal."
   @type made :: {:ok, binary} | {:error, {pos_integer, String.t()}}
@@ -35,28 +34,6 @@ defmodule Slither.Dashboard.Makers do
   defp metrics(nil), do: Metrics.text()
   defp metrics(made), do: made.()
 
-  defp stack(nil, pool, worker), do: stack(&stack_of/2, pool, worker)
+  defp stack(nil, pool, worker), do: Watch.stack(pool, worker)
   defp stack(made, pool, worker), do: made.(pool, worker)
-
-  # A name that came in an address becomes no atom.
-  defp stack_of(pool, worker) do
-    with {:ok, name} <- known(pool),
-         {:ok, workers} <- Pool.stacks(name) do
-      case Enum.find(workers, &(&1.worker == worker)) do
-        nil -> none("pool #{pool} has no worker #{worker} now")
-        stack -> {:ok, stack}
-      end
-    end
-  end
-
-  defp known(pool) do
-    names = for {name, _handle} <- Pool.all(), do: name
-
-    case Enum.find(names, &(pool in [inspect(&1), Atom.to_string(&1)])) do
-      nil -> none("no pool #{pool} runs")
-      name -> {:ok, name}
-    end
-  end
-
-  defp none(message), do: {:error, %Error{reason: :unknown_worker, message: message}}
 end

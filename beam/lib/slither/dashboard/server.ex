@@ -15,13 +15,15 @@ defmodule Slither.Dashboard.Server do
 
   defmodule State do
     @moduledoc false
-    # What the server knows: where it listens, what is made, and for whom.
-    @enforce_keys [:options, :handler]
-    defstruct [:options, :handler, :httpd, :port, once: %Once{}]
+    # What the server knows: where it listens, what is made, and for whom. The token is in a function, as
+    # no crash report is to show it.
+    @enforce_keys [:options, :handler, :token]
+    defstruct [:options, :handler, :token, :httpd, :port, once: %Once{}]
 
     @type t :: %__MODULE__{
             options: Options.t(),
             handler: module,
+            token: (() -> String.t() | nil),
             httpd: pid | nil,
             port: :inet.port_number(),
             once: Once.t()
@@ -49,7 +51,7 @@ defmodule Slither.Dashboard.Server do
   def init({options, handler}) do
     Process.flag(:trap_exit, true)
 
-    case listen(%State{options: options, handler: handler}) do
+    case listen(state(options, handler)) do
       {:ok, state} ->
         tell(state)
         {:ok, state}
@@ -58,6 +60,9 @@ defmodule Slither.Dashboard.Server do
         {:stop, error}
     end
   end
+
+  defp state(%{token: token} = options, handler),
+    do: %State{options: %{options | token: nil}, handler: handler, token: fn -> token end}
 
   # A token that was made stands nowhere else.
   defp tell(%State{options: %{tell: false}}), do: :ok
@@ -69,6 +74,7 @@ defmodule Slither.Dashboard.Server do
 
   defp listen(%State{options: options, handler: handler} = state) do
     server = self()
+    options = %{options | token: state.token.()}
 
     with {:ok, httpd, port} <-
            Httpd.start(options, handler, &%{gate: Gate.new(options, &1), server: server}),
@@ -158,12 +164,12 @@ defmodule Slither.Dashboard.Server do
     Once.keep(once, key, made)
   end
 
-  defp address(%State{options: options, port: port}) do
+  defp address(%State{options: options, port: port} = state) do
     ip = options.ip
     name = :inet.ntoa(ip)
     host = if tuple_size(ip) == 8, do: "[#{name}]", else: "#{name}"
     # One that the user gave is not written into a log.
-    query = if options.made, do: "?token=#{options.token}", else: ""
+    query = if options.made, do: "?token=#{state.token.()}", else: ""
     "http://#{host}:#{port}/#{query}"
   end
 
