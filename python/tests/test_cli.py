@@ -279,7 +279,7 @@ def test_a_ctrl_c_ends_with_130(slither: Command, tmp_path: Path) -> None:
     [
         (["run"], "the following arguments are required: FILE[:NAME]"),
         (["run", "nowhere.py"], "nowhere.py: there is no such file"),
-        (["run", "my_pipes.py"], "has several pipes: scored, failing"),
+        (["run", "my_pipes.py"], "my_pipes.py has several pipes: scored, "),
         (["run", "my_pipes.py:none"], "no pipe named 'none'"),
         (["run", "my_pipes.py:scored", "--input", "none.jsonl"], "none.jsonl can't be read"),
         (["run", "my_pipes.py:scored", "--only", "low"], "no such output; it has high, default"),
