@@ -24,6 +24,8 @@ defmodule Slither.Trace.LibraryTest do
         def set_current_span(context, span), do: Map.put(context, :span, span)
         def from_remote_span(trace, id, flags), do: {:span, trace, id, flags}
 
+        def start_span(_context, :tracer, "math.cos", _options), do: raise("no span")
+
         def start_span(context, :tracer, name, options) do
           {:span, trace, above, _flags} = context[:span] || {:span, 7, nil, 1}
           span = {:span, trace, :erlang.unique_integer([:positive]), 1}
@@ -110,6 +112,17 @@ defmodule Slither.Trace.LibraryTest do
       assert_received {:started, "trace_handlers.seen", {:span, @trace, id, 1}, @span, _options}
       assert told == "00-4bf92f3577b34da6a3ce929d0e0e4736-#{hex(id)}-01"
     end)
+  end
+
+  test "what the library raises costs the call nothing" do
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        Trace.with_parent(@parent, fn ->
+          assert Slither.call("math", "cos", [0], pool: @pool) == {:ok, 1.0}
+        end)
+      end)
+
+    assert log =~ "a span could not be recorded by the library :opentelemetry"
   end
 
   test "without a current span there is none" do

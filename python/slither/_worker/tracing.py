@@ -8,12 +8,14 @@ loaded with the first call that is traced.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 import os
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec
 
 from slither._wire import frames
 from slither._worker import current, cursors, spans
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from slither._wire.build import Pieces
     from slither._wire.frames import Call
 
+P = ParamSpec("P")
 _PARENT = re.compile(
     "([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII | re.DOTALL
 )
@@ -96,6 +99,20 @@ class Span:
         )
 
 
+def _harmless(
+    method: Callable[Concatenate[Serving, P], None],
+) -> Callable[Concatenate[Serving, P], None]:
+    # What a provider, a sampler or a processor of the program's raises is no fault of the call.
+    @functools.wraps(method)
+    def harmless(self: Serving, /, *args: P.args, **named: P.kwargs) -> None:
+        try:
+            method(self, *args, **named)
+        except Exception:
+            logging.getLogger("slither").exception("the span of a call could not be recorded")
+
+    return harmless
+
+
 class Serving:
     """One call that is traced: its span, from when its handler is found to its answer."""
 
@@ -109,6 +126,7 @@ class Serving:
         self._raised: list[str] = []
         spans.begin()
 
+    @_harmless
     def begin(self) -> None:
         """Have the span be the current one: what the call's module does at import is done."""
         if self._begun:
@@ -122,6 +140,7 @@ class Serving:
         elif self._parent.sampled and current.takes_spans:
             self._span = Span(self._parent, name, self._start, attributes)
 
+    @_harmless
     def raised(self, error: BaseException, fault: dict[str, Payload]) -> None:
         """Take an exception of the handler's, and what is told of it."""
         kind = type(error)
@@ -136,10 +155,22 @@ class Serving:
             }
             self._span.add_event("exception", facts)
 
+    @_harmless
     def end(self, answer: Pieces) -> None:
         """End the span with the call's answer, and tell BEAM of those that it is to have."""
         self.begin()
-        span, items = self._span, len(self._call.items)
+        span = self._span
+        try:
+            self._say(span, answer)
+        finally:
+            if self._leave is not None:
+                self._leave()
+        if span is not None:
+            span.end()
+        spans.flush()
+
+    def _say(self, span: Any, answer: Pieces) -> None:
+        items = len(self._call.items)
         if span is not None:
             fault = _fault(answer)
             if fault is not None or len(self._raised) >= items:
@@ -151,11 +182,6 @@ class Serving:
                 span.fail(message)
             elif self._raised:
                 span.set_attribute("slither.items.failed", len(self._raised))
-        if self._leave is not None:
-            self._leave()
-        if span is not None:
-            span.end()
-        spans.flush()
 
 
 def serving(call: Call) -> Serving | None:
@@ -293,6 +319,10 @@ def _library() -> _Library | None:
             _known = _Library()
         except ImportError:
             _known = False
+        except Exception:
+            # A provider that the environment names, say. Told once, here.
+            _known = False
+            raise
     return None if isinstance(_known, bool) else _known
 
 

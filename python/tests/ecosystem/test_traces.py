@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import broken_provider
 import own_provider
 import pytest
 import traced
@@ -287,6 +288,17 @@ def test_a_provider_of_the_workers_own_exports_by_itself(receiver: Receiver) -> 
     inner, server = ended
     assert server[:3] == ("own_provider.work", trace.SpanKind.SERVER.value, client.id)
     assert inner[:3] == ("inner", trace.SpanKind.INTERNAL.value, server[3])
+
+
+def test_a_provider_that_fails_costs_the_call_nothing(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with beam(receiver) as started, outer():
+        for item in range(2):
+            assert started.submit(broken_provider.double, item).result() == 2 * item
+        assert started.status()["died"] == 0
+    assert "the span of a call could not be recorded" in caplog.text
+    assert len(receiver.of_kind(CLIENT)) == 2
 
 
 def test_without_the_package_a_worker_has_the_calls_span_alone(receiver: Receiver) -> None:

@@ -3,6 +3,8 @@ defmodule Slither.Trace.Library do
   # Spans by the library `:opentelemetry`, where that is loaded: it is no dependency, so that all of
   # it is called by name. In the process that makes the span, which is the one that ends it.
 
+  require Logger
+
   alias Slither.Trace.{Parent, Span}
 
   @loaded __MODULE__
@@ -30,8 +32,8 @@ defmodule Slither.Trace.Library do
     end
   end
 
-  @doc "Begins the span of a template."
-  @spec begin(Span.t()) :: Span.t()
+  @doc "Begins the span of a template; nil where the library fails, which is no fault of the call."
+  @spec begin(Span.t()) :: Span.t() | nil
   def begin(%Span{} = template) do
     tracer = apply(:opentelemetry, :get_tracer, [:slither])
 
@@ -45,6 +47,14 @@ defmodule Slither.Trace.Library do
     context = below(template.parent)
     handle = apply(:otel_tracer, :start_span, [context, tracer, template.name, options])
     %{template | id: Parent.parse(text(handle)), handle: handle}
+  rescue
+    error -> failed(error, __STACKTRACE__)
+  end
+
+  defp failed(error, stacktrace) do
+    text = Exception.format(:error, error, stacktrace)
+    Logger.warning("a span could not be recorded by the library :opentelemetry: #{text}")
+    nil
   end
 
   @doc "Ends it."
@@ -58,6 +68,8 @@ defmodule Slither.Trace.Library do
     if span.error, do: apply(:otel_span, :set_status, [handle, :error, span.error])
     apply(:otel_span, :end_span, [handle, time(span.stop)])
     :ok
+  rescue
+    error -> failed(error, __STACKTRACE__) || :ok
   end
 
   defp below(nil), do: apply(:otel_ctx, :new, [])

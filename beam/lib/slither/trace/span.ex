@@ -96,7 +96,7 @@ defmodule Slither.Trace.Span do
   defp type(%Error{python: %{type: type}} = error) do
     case error.details["raised"] do
       [%{"type" => name, "module" => module} | _]
-      when is_binary(module) and module not in ["builtins", ""] ->
+      when is_binary(module) and module not in ["builtins", "__main__", ""] ->
         "#{module}.#{name}"
 
       _ ->
