@@ -19,7 +19,6 @@ defmodule Slither.Pool.LawsTest do
 
   alias Slither.Error
   alias Slither.Pool.Scheduler
-  alias Slither.Python.Pool
   alias Slither.Test.{Pools, ScriptedPool}
 
   # Of this test alone: a session is stopped in whatever pool has it.
@@ -241,9 +240,17 @@ defmodule Slither.Pool.LawsTest do
 
   # All that it and its workers have to say of the last event, and then whether the laws hold.
   defp observe(world) do
-    {:ok, _status} = Pool.status(world.pool.name)
+    status = status(world)
+    # Who waits is known by the first of them.
+    assert status.queue == 0 == (status.asked == nil)
     ScriptedPool.sync(relays(world))
     world |> hear_all() |> check(now() + Pools.patience())
+  end
+
+  # As the scheduler knows it: its scripted workers would not say what they run.
+  defp status(world) do
+    {:ok, status} = Scheduler.status(world.pool.handle)
+    status
   end
 
   defp hear_all(world) do
@@ -341,7 +348,7 @@ defmodule Slither.Pool.LawsTest do
   # The pool's own processes move sessions meanwhile: what looks wrong is looked at again, for as
   # long as they may take on a busy machine.
   defp check(world, deadline) do
-    {:ok, status} = Pool.status(world.pool.name)
+    status = status(world)
     {:ok, sessions} = Slither.Session.list(world.pool.name)
     late = hear_all(world)
     room = for %{status: :ready, calls: n, worker: w} <- status.workers, n < window(world), do: w
@@ -412,7 +419,7 @@ defmodule Slither.Pool.LawsTest do
   defp further(_worker, world), do: world
 
   defp settled?(world) do
-    {:ok, status} = Pool.status(world.pool.name)
+    status = status(world)
     by = Enum.frequencies(for worker <- status.workers, do: worker.status)
 
     world.changes == [] and world.waiting == [] and world.held == %{} and
@@ -421,7 +428,7 @@ defmodule Slither.Pool.LawsTest do
   end
 
   defp check_rest(world) do
-    assert settled?(world), inspect({Pool.status(world.pool.name), world.waiting, world.held})
+    assert settled?(world), inspect({status(world), world.waiting, world.held})
 
     assert world.changes == []
 
