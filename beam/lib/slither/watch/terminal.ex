@@ -109,28 +109,34 @@ defmodule Slither.Watch.Terminal do
     end
   end
 
-  # A process that the VM starts has another standard input, and is told to take the terminal's.
+  # A process that the VM starts has another standard input, and may have no terminal of its own: it is
+  # told which to take.
   defp stty(arguments) do
-    if terminal?() do
-      shell = ["-c", "exec stty \"$@\" < /dev/tty", "sh" | arguments]
+    with {:ok, device} <- terminal() do
+      shell = ["-c", "device=$1; shift; exec stty \"$@\" < \"$device\"", "sh", device | arguments]
 
       case System.cmd("/bin/sh", shell, stderr_to_stdout: true) do
         {text, 0} -> {:ok, String.trim(text)}
         _other -> :error
       end
-    else
-      :error
     end
   end
 
-  # Whether the descriptors of the VM are those of a terminal.
-  defp terminal?, do: tty?(0) and tty?(1)
+  # That of the VM's own input and output.
+  defp terminal do
+    with {:ok, device} <- terminal(0), {:ok, _same} <- terminal(1), do: {:ok, device}
+  end
 
-  defp tty?(descriptor) do
+  defp terminal(descriptor) do
     case File.read_link("/dev/fd/#{descriptor}") do
-      {:ok, path} -> path =~ ~r{^/dev/(pts/|tty|console)}
+      {:ok, path} ->
+        if path =~ ~r{^/dev/(pts/|tty|console)}, do: {:ok, path}, else: :error
+
       # Not on Linux.
-      {:error, _none} -> match?({:ok, %{type: :device}}, File.stat("/dev/fd/#{descriptor}"))
+      {:error, _none} ->
+        if match?({:ok, %{type: :device}}, File.stat("/dev/fd/#{descriptor}")),
+          do: {:ok, "/dev/tty"},
+          else: :error
     end
   end
 end

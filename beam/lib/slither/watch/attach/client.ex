@@ -106,5 +106,5 @@ defmodule Slither.Watch.Attach.Client do
     %Error{reason: :not_attached, message: message, hint: hint}
   end
 
-  defp called({vm, snapshot}), do: "#{vm.os_pid} (#{snapshot.name})"
+  defp called({vm, snapshot}), do: "#{snapshot.program_pid || vm.os_pid} (#{snapshot.name})"
 end
