@@ -1,7 +1,7 @@
-"""Runs a command in a terminal of its own, types letters once it has drawn twice, and tells of it.
+"""Runs a command in a terminal of its own, and types letters once it has drawn twice.
 
 Run by terminal_test.exs: the letters, then the command. Prints, a line each: the exit status,
-whether the terminal is as it was, and what was drawn, as a literal of Python's without its quotes.
+whether the terminal is as it was, and what was drawn, with what is no letter escaped.
 """
 
 from __future__ import annotations
