@@ -77,6 +77,11 @@ function failing(stage) {
   return stage.failed > 0 && (stage.last_failed === undefined || isKnown(stage.last_failed));
 }
 
+// What is in batches, which are bounded: items that wait for one are not.
+function inBatches(stage) {
+  return inside(stage) - (stage.waiting ?? 0);
+}
+
 function still(pipe) {
   return isKnown(pipe.last_output) && pipe.last_output > STILL && (pipe.stages ?? []).some(inside);
 }
@@ -247,7 +252,7 @@ function makeStage() {
   const times = el("span.quiet");
   const tag = el("em.tag");
   const exits = el("span.exits");
-  const root = el("li.stage", {}, tag, el("p", {}, title, failed), el("p", {}, where), el("p.load", {}, load, of), bar.root, el("p", {}, times), exits);
+  const root = el("li.stage", {}, tag, el("p", {}, title, failed), el("p", {}, where, of), el("p", {}, load), bar.root, el("p", {}, times), exits);
   return {
     root,
     fill({ stage, exits: leaving }) {
@@ -255,7 +260,7 @@ function makeStage() {
       fillFailed(failed, stage);
       name(where, kind(stage));
       name(load, doing(stage));
-      text(of, stage.bound ? `${count(inside(stage))} of ${count(stage.bound)}` : "");
+      text(of, stage.bound ? `${count(inBatches(stage))} of ${count(stage.bound)}` : "");
       bar.fill(stage);
       name(times, isKnown(stage.p50) ? `p50 ${time(stage.p50)}, p95 ${time(stage.p95)}` : "");
       attr(root, "data-narrowest", stage.narrowest ? "" : null);
@@ -268,7 +273,7 @@ function makeStage() {
 
 function kind(stage) {
   if (stage.type === "python") return stage.pool ? `pool ${stage.pool}` : "Python";
-  return { beam: "on BEAM", router: "router", batch: "batch", regroup: "batch" }[stage.type] ?? stage.type ?? "";
+  return { beam: "on BEAM", module: "on BEAM", router: "router", batch: "batch", regroup: "batch" }[stage.type] ?? stage.type ?? "";
 }
 
 function doing(stage) {
@@ -290,14 +295,14 @@ function fillFailed(node, stage) {
   attr(node, "data-old", failing(stage) ? null : "");
 }
 
-// What is inside against the bound.
+// What is in batches against their bound, and then what waits for one, as far as there is room.
 function makeBar() {
-  const segments = ["running", "queued", "waiting", "retrying"].map(place => el(`i.${place}`));
+  const segments = ["running", "queued", "retrying", "waiting"].map(place => el(`i.${place}`));
   const root = el("span.bar", { "aria-hidden": "true" }, ...segments);
   return {
     root,
     fill(stage) {
-      const whole = Math.max(stage.bound ?? 0, inside(stage), 1);
+      const whole = Math.max(stage.bound ?? 0, inBatches(stage), 1);
       for (const segment of segments) style(segment, "width", `${((100 * (stage[segment.className] ?? 0)) / whole).toFixed(1)}%`);
       attr(root, "data-unbound", stage.bound ? null : "");
     },
