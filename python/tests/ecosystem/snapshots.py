@@ -68,7 +68,7 @@ def words_pipe(name: str = "words", scale: float = 1.0) -> Map:
         "stages": [
             stage("split", rate=rate, bound=None, running=2, p50=0.08, p95=0.2),
             python("clean", rate=rate, running=3, queued=1, shares=shares(handler=0.6, wire=0.3)),
-            python("score", "gpu", rate=rate, running=4, queued=4, waiting=9, narrowest=True),
+            python("score", "gpu", rate=rate, running=6, queued=4, waiting=3, narrowest=True),
             stage("route", "router", rate=rate, routed=120),
         ],
         "edges": [

@@ -77,9 +77,9 @@ function failing(stage) {
   return stage.failed > 0 && (stage.last_failed === undefined || isKnown(stage.last_failed));
 }
 
-// What is in batches, which are bounded: items that wait for one are not.
-function inBatches(stage) {
-  return inside(stage) - (stage.waiting ?? 0);
+// What is out: that is bounded, what waits to go out is not.
+function out(stage) {
+  return (stage.running ?? 0) + (stage.retrying ?? 0);
 }
 
 function still(pipe) {
@@ -260,7 +260,7 @@ function makeStage() {
       fillFailed(failed, stage);
       name(where, kind(stage));
       name(load, doing(stage));
-      text(of, stage.bound ? `${count(inBatches(stage))} of ${count(stage.bound)}` : "");
+      text(of, stage.bound ? `${count(out(stage))} of ${count(stage.bound)}` : "");
       bar.fill(stage);
       name(times, isKnown(stage.p50) ? `p50 ${time(stage.p50)}, p95 ${time(stage.p95)}` : "");
       attr(root, "data-narrowest", stage.narrowest ? "" : null);
@@ -295,14 +295,14 @@ function fillFailed(node, stage) {
   attr(node, "data-old", failing(stage) ? null : "");
 }
 
-// What is in batches against their bound, and then what waits for one, as far as there is room.
+// What is out against its bound, and then what waits, as far as there is room.
 function makeBar() {
-  const segments = ["running", "queued", "retrying", "waiting"].map(place => el(`i.${place}`));
+  const segments = ["running", "retrying", "queued", "waiting"].map(place => el(`i.${place}`));
   const root = el("span.bar", { "aria-hidden": "true" }, ...segments);
   return {
     root,
     fill(stage) {
-      const whole = Math.max(stage.bound ?? 0, inBatches(stage), 1);
+      const whole = Math.max(stage.bound ?? 0, out(stage), 1);
       for (const segment of segments) style(segment, "width", `${((100 * (stage[segment.className] ?? 0)) / whole).toFixed(1)}%`);
       attr(root, "data-unbound", stage.bound ? null : "");
     },
