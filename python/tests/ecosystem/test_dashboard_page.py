@@ -591,7 +591,8 @@ def test_numbers_are_short_and_have_units(served: Served, view: View) -> None:
         """async () => {
           const w = await import("./words.js");
           return {
-            time: [0, 0.041, 4.21, 80, 999.6, 4210, 41_300, 119_400, 119_600, 7.3e6, -1500, null]
+            time: [0, 0.001, 0.041, 4.21, 80, 999.6, 4210, 41_300, 119_400, 119_600, 7e6, -1500,
+              null]
               .map(w.time),
             rate: [0, 0.001, 0.31, 3.14, 31.44, 312.4, 999.9, 12_400, 1.25e6, null].map(w.rate),
             bytes: [0, 512, 1024, 3.2e8, 1.5 * 2 ** 30].map(w.bytes),
@@ -603,7 +604,7 @@ def test_numbers_are_short_and_have_units(served: Served, view: View) -> None:
     plain = {it: [one.replace("\xa0", " ") for one in all_] for it, all_ in said.items()}
     assert plain == {
         "time": [
-            *("0 ms", "0.04 ms", "4.2 ms", "80 ms", "1 s", "4.2 s", "41 s", "119 s"),
+            *("0 ms", "<0.01 ms", "0.04 ms", "4.2 ms", "80 ms", "1 s", "4.2 s", "41 s", "119 s"),
             *("2 min", "2 h", "-1.5 s", DASH),
         ],
         "rate": ["0", "<0.01", "0.31", "3.1", "31.4", "312", "1 k", "12.4 k", "1.3 M", DASH],

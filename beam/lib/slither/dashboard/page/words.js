@@ -46,6 +46,7 @@ export function bytes(value) {
 export function time(ms) {
   if (!known(ms)) return NONE;
   if (ms < 0) return "-" + time(-ms);
+  if (ms > 0 && ms < 0.005) return "<0.01" + SPACE + "ms";
   if (ms < 999.5) return short(ms) + SPACE + "ms";
   const seconds = ms / 1000;
   if (seconds < 119.5) return short(seconds < 10 ? seconds : Math.round(seconds)) + SPACE + "s";
