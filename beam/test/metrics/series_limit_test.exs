@@ -6,6 +6,7 @@ defmodule Slither.Metrics.SeriesLimitTest do
 
   setup do
     most = Application.fetch_env!(:slither, :max_series)
+    on_exit(fn -> Series.forget(:retries_total, {"limit-known", "", ""}) end)
     on_exit(fn -> Application.put_env(:slither, :max_series, most) end)
   end
 
