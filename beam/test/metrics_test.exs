@@ -6,7 +6,7 @@ defmodule Slither.MetricsTest do
   import Slither.Test.Pools
 
   alias Slither.{Bridge, Metrics, Pipe, Session}
-  alias Slither.Metrics.{Definitions, Series, Text}
+  alias Slither.Metrics.{Definitions, Text}
   alias Slither.Store.Server
   alias Slither.Test.{JSON, Prometheus, Stores}
 
