@@ -281,13 +281,17 @@ defmodule Slither.Dashboard.ServerTest do
   end
 
   test "a viewer that takes nothing of a long answer is left, and others are served" do
-    %{url: url} = start(snapshot: fn -> String.duplicate("a", 20_000_000) end)
-    deaf = Browser.open(url)
-    Browser.say(deaf, "GET /snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    long = fn -> String.duplicate("a", 20_000_000) end
+    %{url: url} = start(snapshot: long)
     assert {200, _headers, body} = Browser.get(url, "/snapshot")
     assert byte_size(body) == 20_000_002
+
+    %{url: url} = start(snapshot: long, slow: 500)
+    deaf = Browser.open(url)
+    Browser.say(deaf, "GET /snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert {200, _headers, _page} = Browser.get(url, "/")
-    :gen_tcp.close(deaf)
+    # What it has not taken is nowhere any more: the connection is gone, not only closed.
+    wait_until(fn -> match?({:error, _reason}, :gen_tcp.send(deaf, "x")) end)
   end
 
   test "a port that is named and taken is an error; none that is named, the next" do

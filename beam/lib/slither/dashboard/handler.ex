@@ -4,15 +4,11 @@ defmodule Slither.Dashboard.Handler do
 
   alias Slither.Dashboard.{Gate, Httpd, Page, Request, Server}
 
-  # ms within which a viewer takes what it asked for; one that does not holds a connection no longer.
-  @send 10_000
-
   # A tuple of inets' `httpd.hrl`, which a machine that builds this may not have.
   def unquote(:do)(
         {:mod, _init, _data, _type, socket, config, method, _absolute, uri, _version, _line,
          headers, _body, _connection}
       ) do
-    _ = :inet.setopts(socket, send_timeout: @send, send_timeout_close: true)
     facts = Httpd.facts(config)
     request = Request.new(method, uri, headers)
     {status, type, headers, body} = answer(facts, request)
@@ -22,14 +18,30 @@ defmodule Slither.Dashboard.Handler do
         [content_length: body |> IO.iodata_length() |> Integer.to_charlist()] ++
         for({name, value} <- headers, do: {String.to_charlist(name), String.to_charlist(value)})
 
-    body = if request.method == "HEAD", do: [], else: [body]
+    body = if request.method == "HEAD", do: [], else: {&give/3, [socket, body, facts.slow]}
     {:break, [response: {:response, head, body}]}
+  end
+
+  # What the system does not take at once is queued; the next to send waits for that. A connection that
+  # is only closed stays with its queue for as long as its viewer reads nothing and stays, too.
+  defp give(socket, body, slow) do
+    with :ok <- :inet.setopts(socket, send_timeout: slow, high_watermark: 1, low_watermark: 0),
+         :ok <- :gen_tcp.send(socket, body),
+         :ok <- :gen_tcp.send(socket, "") do
+      :sent
+    else
+      {:error, _reason} ->
+        _ = :inet.setopts(socket, linger: {true, 0})
+        :gen_tcp.close(socket)
+        :close
+    end
   end
 
   @type answer :: {pos_integer, String.t(), [{String.t(), String.t()}], iodata}
 
   @doc "The status, the content type, further headers and the body."
-  @spec answer(%{gate: Gate.t(), server: pid}, Request.t()) :: answer
+  @spec answer(%{:gate => Gate.t(), :server => pid, optional(:slow) => pos_integer}, Request.t()) ::
+          answer
   def answer(_facts, %Request{method: method}) when method not in ["GET", "HEAD"],
     do: text(405, "There is nothing here but to look.", [{"allow", "GET, HEAD"}])
 

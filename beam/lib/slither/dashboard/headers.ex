@@ -15,7 +15,12 @@ defmodule Slither.Dashboard.Headers do
     {~c"cache-control", ~c"no-store"}
   ]
 
+  @typep header :: {charlist, charlist}
+
+  @spec response_default_headers() :: [header]
   def response_default_headers, do: @always
+  @spec response_header(header) :: {true, header}
   def response_header(header), do: {true, header}
+  @spec request_header(header) :: {true, header}
   def request_header(header), do: {true, header}
 end

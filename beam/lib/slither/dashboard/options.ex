@@ -54,6 +54,8 @@ defmodule Slither.Dashboard.Options do
     stack: [type: {:fun, 2}],
     fresh: [type: :pos_integer, default: 500],
     patience: [type: :pos_integer, default: 10_000],
+    # ms within which a viewer takes what it asked for; one that does not holds a connection no longer.
+    slow: [type: :pos_integer, default: 10_000],
     # Whether the log tells where it is.
     tell: [type: :boolean, default: true]
   ]
@@ -72,6 +74,7 @@ defmodule Slither.Dashboard.Options do
           makers: %{snapshot: fun | nil, metrics: fun | nil, stack: fun | nil},
           fresh: pos_integer,
           patience: pos_integer,
+          slow: pos_integer,
           tell: boolean
         }
 
@@ -150,6 +153,7 @@ defmodule Slither.Dashboard.Options do
       },
       fresh: options.fresh,
       patience: options.patience,
+      slow: options.slow,
       tell: options.tell
     }
   end
@@ -165,12 +169,15 @@ defmodule Slither.Dashboard.Options do
   defp loopback?(_ip), do: false
 
   @doc false
+  @spec port?(term) :: boolean
   def port?(value), do: is_integer(value) and value in 0..65_535
 
   @doc false
+  @spec ip?(term) :: boolean
   def ip?(value), do: address(value) != nil
 
   @doc false
+  @spec token?(term) :: boolean
   def token?(value), do: is_binary(value) and value =~ ~r/\A[A-Za-z0-9._~-]{#{@shortest},}\z/
 
   defp address(text) when is_binary(text) do

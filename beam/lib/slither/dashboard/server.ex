@@ -75,9 +75,9 @@ defmodule Slither.Dashboard.Server do
   defp listen(%State{options: options, handler: handler} = state) do
     server = self()
     options = %{options | token: state.token.()}
+    facts = &%{gate: Gate.new(options, &1), server: server, slow: options.slow}
 
-    with {:ok, httpd, port} <-
-           Httpd.start(options, handler, &%{gate: Gate.new(options, &1), server: server}),
+    with {:ok, httpd, port} <- Httpd.start(options, handler, facts),
          do: {:ok, %{state | httpd: httpd, port: port}}
   end
 
