@@ -160,18 +160,21 @@ defmodule Slither.Telemetry.Failures do
   @spec frame(String.t() | nil) :: String.t() | nil
   def frame(nil), do: nil
 
+  # Each failed item comes by here: no regular expression, and no look at more than its last line.
   def frame(traceback) do
     with [_ | _] = places <- :binary.matches(traceback, "\n  File \""),
-         {at, _length} = List.last(places),
-         [line | _] = traceback |> binary_part(at + 1, byte_size(traceback) - at - 1) |> lines(),
-         [_, path, number, name] <- Regex.run(~r/^  File "(.+)", line (\d+)(?:, in (.+))?$/, line) do
-      "#{Path.basename(path)}:#{number} in #{name}"
+         {at, length} = List.last(places),
+         from = at + length,
+         rest = binary_part(traceback, from, byte_size(traceback) - from),
+         [path, rest] <- :binary.split(rest, "\", line "),
+         [number, rest] <- :binary.split(rest, ", in "),
+         [name | _] <- :binary.split(rest, "\n") do
+      file = path |> :binary.split("/", [:global]) |> List.last()
+      "#{file}:#{number} in #{name}"
     else
       _none -> nil
     end
   end
-
-  defp lines(text), do: String.split(text, "\n", parts: 2)
 
   defp example(error) do
     %{
