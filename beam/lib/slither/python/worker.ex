@@ -213,7 +213,7 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def handle_call(:stack, from, state), do: {:noreply, Stacks.tell(state, from)}
-  def handle_call(:runs, _from, state), do: {:reply, Busy.tell(state, now()), state}
+  def handle_call(:runs, _from, state), do: {:reply, Busy.tell(state), state}
 
   @impl true
   def handle_cast({:stop, reason}, state), do: {:noreply, leave(state, reason)}

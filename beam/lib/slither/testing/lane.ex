@@ -147,7 +147,8 @@ defmodule Slither.Testing.Lane do
 
       {:runs, from} ->
         facts = %{items: length(job.payloads), deadline: left(timer), stalled: false}
-        runs = Busy.run(job, Frame.call_target(job.head), started, facts)
+        ran = System.monotonic_time() - started
+        runs = Busy.run(job, Frame.call_target(job.head), ran, facts)
         GenServer.reply(from, %{worker: lane.slot, runs: runs, said: []})
         await(running, limit, lane)
 

@@ -60,25 +60,24 @@ defmodule Slither.Python.Worker.Busy do
   end
 
   @doc "What the worker does now, and its last lines."
-  @spec tell(State.t(), integer) :: answer
-  def tell(%State{slot: slot, voice: voice} = state, now),
-    do: %{worker: slot, runs: runs(state, now), said: Voice.said(voice)}
+  @spec tell(State.t()) :: answer
+  def tell(%State{slot: slot, voice: voice} = state),
+    do: %{worker: slot, runs: runs(state, System.monotonic_time()), said: Voice.said(voice)}
 
   defp runs(%State{busy: {id, since}, calls: %{queue: [%Call{id: id} = call | _]} = calls}, now) do
-    run(call, Call.target(call), since, %{
+    # By one reading of the clock: the owner may lose its core between two.
+    run(call, Call.target(call), now - since, %{
       items: call.items,
-      deadline: left(calls, now),
+      deadline: left(calls, ms(now)),
       stalled: calls.stall != nil
     })
   end
 
   defp runs(_idle, _now), do: nil
 
-  @doc "What is told of a call, or of the job that it is of, that has run `since` then."
+  @doc "What is told of a call, or of the job that it is of, that has `ran` for so long."
   @spec run(Call.t() | Job.t(), [String.t()], integer, map) :: run
-  def run(call, target, since, facts) do
-    ran = System.monotonic_time() - since
-
+  def run(call, target, ran, facts) do
     call.context
     |> names()
     |> Map.merge(facts)
@@ -87,9 +86,11 @@ defmodule Slither.Python.Worker.Busy do
       session: Frame.call_context(call.head)["session"],
       batch: call.batch,
       attempt: call.attempt,
-      since: System.convert_time_unit(ran, :native, :millisecond)
+      since: ms(ran)
     })
   end
+
+  defp ms(native), do: System.convert_time_unit(native, :native, :millisecond)
 
   defp left(%Calls{stall: {:left, left}}, _now), do: left
   defp left(%Calls{deadline: nil}, _now), do: nil
