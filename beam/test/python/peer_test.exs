@@ -61,6 +61,7 @@ defmodule Slither.Python.PeerTest do
                "main" => nil,
                "argv" => [],
                "secret" => nil,
+               "spans" => false,
                "initializer" => nil,
                "marker" => false,
                "stacks" => false
