@@ -591,7 +591,7 @@ def test_numbers_are_short_and_have_units(served: Served, view: View) -> None:
         """async () => {
           const w = await import("./words.js");
           return {
-            time: [0, 0.001, 0.041, 4.21, 80, 999.6, 4210, 41_300, 119_400, 119_600, 7e6, -1500,
+            time: [0, 0.001, 0.041, 4.21, 80, 999.6, 4210, 41_300, 119_400, 119_600, 8e6, -1500,
               null]
               .map(w.time),
             rate: [0, 0.001, 0.31, 3.14, 31.44, 312.4, 999.9, 12_400, 1.25e6, null].map(w.rate),
