@@ -26,6 +26,7 @@ defmodule Mix.Tasks.Slither.Dashboard do
   alias Slither.Dashboard
   alias Slither.Dashboard.Elsewhere
 
+  @refused 1
   @missing 3
   @options [port: :integer, ip: :string, token: :string]
 
@@ -38,7 +39,7 @@ defmodule Mix.Tasks.Slither.Dashboard do
 
     case if(os_pid, do: elsewhere(os_pid, options), else: here(options)) do
       {:ok, pid} -> Mix.shell().info("dashboard: #{Dashboard.url(pid)}")
-      {:error, reason} -> refuse(Dashboard.told(reason))
+      {:error, reason} -> refuse(Dashboard.told(reason), @refused)
     end
 
     unless iex?(), do: Process.sleep(:infinity)
@@ -73,20 +74,23 @@ defmodule Mix.Tasks.Slither.Dashboard do
         {os_pid(word), options}
 
       {_options, _words, [{option, nil} | _]} ->
-        refuse("mix slither.dashboard: unknown option or no value: #{option}")
+        refuse("mix slither.dashboard: unknown option or no value: #{option}", @refused)
 
       {_options, _words, [{option, value} | _]} ->
-        refuse("mix slither.dashboard: #{option} does not take #{value}")
+        refuse("mix slither.dashboard: #{option} does not take #{value}", @refused)
 
       {_options, [_os_pid, word | _], []} ->
-        refuse("mix slither.dashboard takes no #{word}")
+        refuse("mix slither.dashboard takes no #{word}", @refused)
     end
   end
 
   defp os_pid(word) do
     case Integer.parse(word) do
-      {os_pid, ""} when os_pid > 0 -> os_pid
-      _other -> refuse("mix slither.dashboard takes the number of a process, not #{word}")
+      {os_pid, ""} when os_pid > 0 ->
+        os_pid
+
+      _other ->
+        refuse("mix slither.dashboard takes the number of a process, not #{word}", @refused)
     end
   end
 
@@ -99,10 +103,10 @@ defmodule Mix.Tasks.Slither.Dashboard do
   end
 
   @spec refuse(String.t(), 1..3) :: no_return
-  defp refuse(message, status \\ 1) do
+  defp refuse(message, status) do
     Mix.shell().error(message)
     exit({:shutdown, status})
   end
 
-  defp iex?, do: Code.ensure_loaded?(IEx) and IEx.started?()
+  defp iex?, do: Code.ensure_loaded?(IEx) and apply(IEx, :started?, [])
 end

@@ -39,7 +39,9 @@ defmodule Slither.Dashboard.Httpd do
     receive do
       {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
     after
-      @ending -> Process.exit(pid, :kill) && :ok
+      @ending ->
+        Process.exit(pid, :kill)
+        :ok
     end
   end
 
@@ -91,9 +93,12 @@ defmodule Slither.Dashboard.Httpd do
 
     with {:ok, pid} <- :inets.start(:httpd, [limit() | config], :stand_alone) do
       # What it does not understand it writes into the log, and goes on without.
-      if Supervisor.which_children(pid) == [],
-        do: stop(pid) && {:error, :misunderstood},
-        else: {:ok, pid}
+      if Supervisor.which_children(pid) == [] do
+        :ok = stop(pid)
+        {:error, :misunderstood}
+      else
+        {:ok, pid}
+      end
     else
       {:error, reason} -> {:error, why(reason)}
     end

@@ -7,6 +7,10 @@ defmodule Slither.Dashboard.Makers do
   @typedoc "The body, or the status and the words of a refusal."
   @type made :: {:ok, binary} | {:error, {pos_integer, String.t()}}
 
+  @doc "Makes it, and ends with it as the reason."
+  @spec hand(term, map) :: no_return
+  def hand(key, makers), do: exit({__MODULE__, make(key, makers)})
+
   @doc "Makes it; what raises is told to who asked, and costs nobody else."
   @spec make(term, map) :: made
   def make(key, makers) do

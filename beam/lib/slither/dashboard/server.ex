@@ -95,7 +95,7 @@ defmodule Slither.Dashboard.Server do
 
   defp make(%State{options: options} = state, key, from) do
     makers = options.makers
-    {pid, ref} = spawn_monitor(fn -> exit({__MODULE__, Makers.make(key, makers)}) end)
+    {pid, ref} = spawn_monitor(Makers, :hand, [key, makers])
     Process.send_after(self(), {__MODULE__, :late, ref}, options.patience)
     %{state | once: Once.begun(state.once, key, ref, pid, from)}
   end
@@ -104,7 +104,7 @@ defmodule Slither.Dashboard.Server do
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
     made =
       case reason do
-        {__MODULE__, made} -> made
+        {Makers, made} -> made
         :killed -> {:error, {504, "This took longer than #{state.options.patience} ms to tell."}}
         reason -> {:error, {500, "This could not be told: #{Exception.format_exit(reason)}"}}
       end
