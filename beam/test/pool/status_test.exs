@@ -7,7 +7,8 @@ defmodule Slither.Pool.StatusTest do
   alias Slither.Pipe
   alias Slither.Pipe.Runner
   alias Slither.Pool.Scheduler
-  alias Slither.Python.Pool
+  alias Slither.Protocol.Frame
+  alias Slither.Python.{Job, Lane, Pool}
 
   defp status(pool) do
     {:ok, status} = Pool.status(pool)
@@ -120,13 +121,20 @@ defmodule Slither.Pool.StatusTest do
 
     test "says that a handler waits for whoever reads its results" do
       pool = ready_pool()
-      options = [module: "stream_handlers", cardinality: :one, batch_size: 10_000]
-      stream = Slither.Dispatch.stream(1..10_000, options(pool, "numbers", options))
-      {:suspended, _first, next} = Enumerable.reduce(stream, {:cont, nil}, &{:suspend, {&1, &2}})
+      {:ok, handle} = Pool.handle(pool)
+      {inbox, ref} = {{self(), :lane}, make_ref()}
+      Scheduler.request(handle, inbox, ref, [])
+      assert_receive {^inbox, {:granted, ^ref, lane}}, patience()
+      head = Frame.call_head(["function", "stream_handlers", "numbers"], %{})
+      numbers = Enum.to_list(1..10_000)
+      Lane.run(lane, %Job{inbox: inbox, ref: ref, head: head, payloads: numbers})
+      # Nobody takes a result, and nobody waits for the worker.
       found = await(pool, &match?(%{workers: [%{runs: %{stalled: true}}]}, &1))
       assert %{busy: 1, workers: [%{runs: %{call: "stream_handlers.numbers"}}]} = found
-      assert {:halted, _all} = next.({:halt, nil})
-      await(pool, &(&1.busy == 0))
+      Lane.taken(lane, ref, 10_000)
+      assert_receive {^inbox, {:done, ^ref, %{kind: :ok}}}, patience()
+      Scheduler.release(handle, ref)
+      assert %{busy: 0} = status(pool)
     end
 
     test "of a worker that hangs in C, or is stopped, is told all the same" do
