@@ -269,6 +269,17 @@ def test_a_pool_that_cannot_start_stands_first_and_says_why(served: Served, view
     )
 
 
+def test_a_pool_that_starts_is_no_alarm(served: Served, view: View) -> None:
+    begun = [snapshots.worker(0, status="starting"), snapshots.worker(1, status="starting")]
+    served.snapshot = {**snapshots.idle(), "pools": [snapshots.pool("new", begun)]}
+    note = view(served.url).look().locator("#pools .note")
+    expect(note).to_have_text("its workers start")
+    assert note.get_attribute("data-tone") is None
+    served.snapshot["pools"][0]["workers"] = []
+    expect(note).to_have_text("no worker is ready")
+    expect(note).to_have_attribute("data-tone", "warn")
+
+
 def test_a_worker_s_card_has_what_it_runs_against_its_deadline(
     served: Served, view: View
 ) -> None:

@@ -72,7 +72,10 @@ const width = share => `${(100 * Math.min(Math.max(share || 0, 0), 1)).toFixed(1
 
 function poolNote(pool) {
   if (pool.error) return [`${pool.ready ? "some cannot start" : "cannot start"}: ${reason(pool.error)}`, "bad"];
-  if (pool.ready === 0 && pool.size > 0) return ["no worker is ready", "warn"];
+  if (pool.ready === 0 && pool.size > 0) {
+    const starts = (pool.workers ?? []).some(worker => worker.status === "starting");
+    return starts ? ["its workers start", null] : ["no worker is ready", "warn"];
+  }
   if (pool.since_free > LONG && pool.queue > 0)
     return [`no free worker for ${time(pool.since_free)}`, pool.since_free > FULL ? "warn" : null];
   if (pool.ready < pool.size) return [`${count(pool.ready)} of ${count(pool.size)} ready`, null];
