@@ -78,15 +78,20 @@ defmodule Slither.Watch.Counters do
   @doc "How long handlers of each stage take, in ms: what half of the calls and what most take."
   @spec handlers() :: %{optional(place) => %{p50: float, p95: float}}
   def handlers do
-    sketches =
-      for {{_pool, pipe, stage} = labels, _counter} <- Series.of(:handler_seconds),
-          do: {place(pipe, stage), Series.quantiles(:handler_seconds, labels)}
+    for {place, sketch} <- sketches(), into: %{} do
+      {place, %{p50: ms(Quantiles.at(sketch, 0.5)), p95: ms(Quantiles.at(sketch, 0.95))}}
+    end
+  end
 
-    for {place, found} <- Enum.group_by(sketches, &elem(&1, 0), &elem(&1, 1)),
-        sketch = Enum.reduce(found, &Quantiles.merge/2),
+  @doc "The same as they were counted, of all pools together; stages without calls are left out."
+  @spec sketches() :: %{optional(place) => Quantiles.t()}
+  def sketches do
+    for {{_pool, pipe, stage} = labels, _counter} <- Series.of(:handler_seconds),
+        sketch = Series.quantiles(:handler_seconds, labels),
         sketch != Quantiles.new(),
-        into: %{},
-        do: {place, %{p50: ms(Quantiles.at(sketch, 0.5)), p95: ms(Quantiles.at(sketch, 0.95))}}
+        reduce: %{} do
+      all -> Map.update(all, place(pipe, stage), sketch, &Quantiles.merge(&1, sketch))
+    end
   end
 
   defp ms(native), do: System.convert_time_unit(round(native), :native, :microsecond) / 1_000

@@ -1,16 +1,12 @@
 defmodule Slither.Watch.Gauges do
   @moduledoc false
   # What metrics say that nobody counts, as it can be read: of pools, workers, sessions, stores and
-  # open runs. Read when somebody asks for metrics, in his process; called by `Slither.Metrics`.
+  # open runs. Called by `Slither.Metrics`, in the process of whoever asks for metrics.
 
   alias Slither.Metrics.{Definitions, Runs, Series}
-  alias Slither.Python.Pool
-  alias Slither.Session
   alias Slither.Store.Directory
-  alias Slither.Watch.Asked
+  alias Slither.Watch.Pools
 
-  # ms for which all pools are waited for.
-  @patience 2_000
   @states ~w(free busy starting spare draining stopping)
   @places [:waiting, :queued, :running, :retrying]
   @definitions for definition <- Definitions.all(),
@@ -40,17 +36,9 @@ defmodule Slither.Watch.Gauges do
   ## Pools
 
   defp pools do
-    questions = for {name, _handle} <- Pool.all(), do: {name, fn -> ask(name) end}
-
-    for {name, {:ok, status, sessions}} <- Asked.all(questions, @patience),
+    for {name, status, sessions} <- Pools.asked(),
         value <- pool(name, status) ++ [{:sessions, {name}, length(sessions)}],
         do: value
-  end
-
-  defp ask(name) do
-    with {:ok, status} <- Pool.status(name),
-         {:ok, sessions} <- Session.list(name),
-         do: {:ok, status, sessions}
   end
 
   defp pool(name, status) do

@@ -1,7 +1,7 @@
 defmodule Slither.Watch.Pools do
   @moduledoc false
   # The pools of a snapshot, their workers and sessions: asked of the pools, all at once. Called by
-  # `Slither.Watch.Server`, in its process.
+  # `Slither.Watch.Server`, in its process, and by `Slither.Watch.Gauges`.
 
   alias Slither.Python.Pool
   alias Slither.Session
@@ -13,14 +13,21 @@ defmodule Slither.Watch.Pools do
   @doc "All pools, those first whose oldest call has waited longest, with their sessions."
   @spec all() :: {pools :: [map], sessions :: [map]}
   def all do
-    questions = for {name, _handle} <- Pool.all(), do: {name, fn -> ask(name) end}
-
     answers =
-      for {name, {:ok, status, sessions}} <- Asked.all(questions, @patience),
+      for {name, status, sessions} <- asked(),
           do: {pool(status, sessions), Enum.map(sessions, &session(name, &1))}
 
     {pools, sessions} = Enum.unzip(answers)
     {Enum.sort_by(pools, &{-(&1.oldest_wait || -1), &1.name}), Enum.concat(sessions)}
+  end
+
+  @doc "What each pool says of itself, with its sessions; one that does not answer is left out."
+  @spec asked() :: [{name :: term, status :: map, sessions :: [map]}]
+  def asked do
+    questions = for {name, _handle} <- Pool.all(), do: {name, fn -> ask(name) end}
+
+    for {name, {:ok, status, sessions}} <- Asked.all(questions, @patience),
+        do: {name, status, sessions}
   end
 
   defp ask(name) do

@@ -44,7 +44,7 @@ defmodule Slither.Watch.Snapshot do
     {pipes, stages} = Flows.all(Map.put(seen, :last_failed, Troubles.last_failed(failures)))
 
     snapshot = %{
-      version: Words.name(Application.spec(:slither, :vsn) |> to_string()),
+      version: to_string(Application.spec(:slither, :vsn)),
       name: name(),
       os_pid: System.pid() |> String.to_integer(),
       program_pid: program()["pid"],

@@ -13,7 +13,8 @@ defmodule Slither.Watch.Stages do
 
   @typedoc """
   `pipe` is nil for what no pipe has called. `items` were decided; each of the outcomes counts some of
-  them. `errors` counts items that failed, by reason, whatever became of them then. `calls` were answered. `times` are in native units, and so are `p50` and `p95`, of the handler.
+  them. `errors` counts items that failed, by reason, whatever became of them then. `calls` were
+  answered. `times` are in native units, and so are `p50` and `p95`, of the handler.
   """
   @type stage :: %{
           pipe: String.t() | nil,
@@ -34,7 +35,7 @@ defmodule Slither.Watch.Stages do
   @spec all() :: [stage]
   def all do
     counts = Counters.read()
-    sketches = sketches()
+    sketches = Counters.sketches()
     errors = errors()
 
     for {pipe, stage} = place <-
@@ -61,16 +62,10 @@ defmodule Slither.Watch.Stages do
     for {{pipe, stage, reason}, counter} <- Series.of(:item_errors_total), reduce: %{} do
       errors ->
         found = %{reason => :counters.get(counter, 1)}
-        Map.update(errors, Counters.place(pipe, stage), found, &Map.merge(&1, found))
+        Map.update(errors, Counters.place(pipe, stage), found, &added(&1, found))
     end
   end
 
-  defp sketches do
-    for {{_pool, pipe, stage} = labels, _place} <- Series.of(:handler_seconds),
-        reduce: %{} do
-      sketches ->
-        sketch = Series.quantiles(:handler_seconds, labels)
-        Map.update(sketches, Counters.place(pipe, stage), sketch, &Quantiles.merge(&1, sketch))
-    end
-  end
+  # Names that read the same are one stage.
+  defp added(some, more), do: Map.merge(some, more, fn _reason, a, b -> a + b end)
 end
