@@ -93,7 +93,7 @@ defmodule Slither.Watch.ScreenTest do
     assert text =~ ~r/^  gpu +2 of 2 +1 +50 % +3 of 64 +41 s +42 s +0$/m
     # The worker that runs for longest is the first.
     assert text =~
-             ~r/served +says\n  gpu 1 +4001 +runs +score.predict m.predict \(16\) +41 s of 60 s +48 MB +12 +batch 3\n  gpu 0 /
+             ~r/served +says\n  gpu 1 +4001 +runs +score.predict m.predict \(16\) +41 s of 60 s +46 MiB +12 +batch 3\n  gpu 0 /
 
     assert text =~ ~r/^  score.predict +ValueError +m.py:4 in f +12 times +4 s ago +no$/m
     assert text =~ "  store S: t 3 rows; 0.5 writes/s"

@@ -210,6 +210,9 @@ defmodule Slither.Watch.VerdictTest do
       assert text(pools: [full]) ==
                "Waiting: pool default is full: 64 calls wait, the oldest for 2 s"
 
+      one = pool("default", [busy("m.f", 20)], queue: 1, max_queue: 1)
+      assert text(pools: [one]) == "Waiting: pool default is full: 1 call waits"
+
       unbounded = pool("default", [busy("m.f", 20)], queue: 64, max_queue: nil)
       assert %{state: "working"} = told(pools: [unbounded])
     end

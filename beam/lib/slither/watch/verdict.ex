@@ -72,7 +72,7 @@ defmodule Slither.Watch.Verdict do
 
   defp find(snapshot, :cant_start) do
     for %{error: error, ready: 0} = pool when error != nil <- snapshot.pools do
-      waiting = if pool.queue > 0, do: "; #{Words.count(pool.queue, "call")} wait", else: ""
+      waiting = if pool.queue > 0, do: "; #{wait(pool.queue)}", else: ""
       text = "pool #{pool.name} can't start its workers: #{Words.line(error)}#{waiting}"
       %{text: text, pool: pool.name, since: pool.oldest_wait}
     end
@@ -146,8 +146,8 @@ defmodule Slither.Watch.Verdict do
   defp find(snapshot, :full) do
     for %{max_queue: most, queue: queue} = pool when is_integer(most) and queue >= most <-
           snapshot.pools do
-      wait = if pool.oldest_wait, do: ", the oldest for #{Words.time(pool.oldest_wait)}", else: ""
-      text = "pool #{pool.name} is full: #{Words.count(queue, "call")} wait#{wait}"
+      oldest = if pool.oldest_wait, do: ", the oldest for #{Words.time(pool.oldest_wait)}"
+      text = "pool #{pool.name} is full: #{wait(queue)}#{oldest}"
       %{text: text, pool: pool.name, since: pool.oldest_wait}
     end
   end
@@ -188,8 +188,7 @@ defmodule Slither.Watch.Verdict do
   defp find(snapshot, :starting) do
     for %{ready: 0, queue: queue} = pool when queue > 0 <- snapshot.pools,
         Enum.any?(pool.workers, &(&1.status == "starting")) do
-      wait = if queue == 1, do: "1 call waits", else: "#{Words.number(queue)} calls wait"
-      %{text: "pool #{pool.name} starts its workers; #{wait}", pool: pool.name}
+      %{text: "pool #{pool.name} starts its workers; #{wait(queue)}", pool: pool.name}
     end
   end
 
@@ -274,6 +273,9 @@ defmodule Slither.Watch.Verdict do
   defp place(pipe, stage), do: "stage #{stage.name} of pipe #{pipe}"
 
   defp of?(failure, pipe, stage), do: failure.pipe == pipe and failure.stage == stage.name
+
+  defp wait(1), do: "1 call waits"
+  defp wait(calls), do: "#{Words.number(calls)} calls wait"
 
   defp kind(nil), do: ""
   defp kind(failure), do: ", #{failure.exception || failure.reason}"

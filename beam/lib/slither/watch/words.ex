@@ -2,6 +2,9 @@ defmodule Slither.Watch.Words do
   @moduledoc false
   # Figures as a person reads them: pure, for the verdict and for what prints a snapshot.
 
+  @mib 1_048_576
+  @gib 1_073_741_824
+
   @doc """
   How many, with three digits at most.
 
@@ -50,15 +53,15 @@ defmodule Slither.Watch.Words do
   def share(share), do: digits(share * 100) <> " %"
 
   @doc """
-  So much memory.
+  So much memory, in the units of the page.
 
       iex> Enum.map([512, 48_300_000, 2_100_000_000], &Slither.Watch.Words.bytes/1)
-      ["512 B", "48 MB", "2.1 GB"]
+      ["512 B", "46 MiB", "2 GiB"]
   """
   @spec bytes(number) :: String.t()
-  def bytes(n) when n >= 1_000_000_000, do: "#{digits(Float.round(n / 1_000_000_000, 1))} GB"
-  def bytes(n) when n >= 1_000_000, do: "#{round(n / 1_000_000)} MB"
-  def bytes(n) when n >= 1_000, do: "#{round(n / 1_000)} kB"
+  def bytes(n) when n >= @gib, do: "#{digits(Float.round(n / @gib, 1))} GiB"
+  def bytes(n) when n >= @mib, do: "#{round(n / @mib)} MiB"
+  def bytes(n) when n >= 1_024, do: "#{round(n / 1_024)} KiB"
   def bytes(n), do: "#{n} B"
 
   @doc """
