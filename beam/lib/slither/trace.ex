@@ -118,15 +118,24 @@ defmodule Slither.Trace do
   def configure(nil), do: :ok
 
   def configure(configured) do
-    with answer when not is_tuple(answer) or elem(answer, 0) != :error <-
-           Settings.read(configured, false) do
-      with :ok <- Supervisor.terminate_child(Slither.Trace.Supervisor, Exporter),
-           do: Supervisor.delete_child(Slither.Trace.Supervisor, Exporter)
+    case Settings.read(configured, false) do
+      {:error, error} ->
+        {:error, error}
 
-      with {:ok, options} <- answer,
-           do: Supervisor.start_child(Slither.Trace.Supervisor, {Exporter, options})
+      {:off, _sample} ->
+        stop()
 
-      :ok
+      {:ok, options} ->
+        stop()
+        _ = Supervisor.start_child(Slither.Trace.Supervisor, {Exporter, options})
+        :ok
     end
+  end
+
+  defp stop do
+    with :ok <- Supervisor.terminate_child(Slither.Trace.Supervisor, Exporter),
+         do: Supervisor.delete_child(Slither.Trace.Supervisor, Exporter)
+
+    :ok
   end
 end

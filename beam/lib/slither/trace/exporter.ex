@@ -205,7 +205,7 @@ defmodule Slither.Trace.Exporter do
     case ask(options, body, patience) do
       {:ok, status} when status in 200..299 ->
         Events.spans(:sent, count)
-        if not state.well?, do: Logger.info("traces are sent again to #{options[:endpoint]}")
+        if not state.well?, do: Logger.info("traces are sent again to #{receiver(state)}")
         %{state | waiting: nil, well?: true}
 
       {:ok, status} when status not in @again ->
@@ -231,13 +231,20 @@ defmodule Slither.Trace.Exporter do
   defp told(%State{well?: false} = state, _why), do: state
 
   defp told(state, why) do
-    Logger.warning("traces can't be sent to #{state.options[:endpoint]}: #{why}")
+    Logger.warning("traces can't be sent to #{receiver(state)}: #{why}")
     %{state | well?: false}
   end
 
+  # Without a password that the address may have.
+  defp receiver(state),
+    do: URI.to_string(%{URI.parse(state.options[:endpoint]) | userinfo: nil})
+
   defp ask(options, body, patience) do
     url = String.to_charlist(options[:endpoint])
-    headers = for {name, value} <- options[:headers], do: {to_charlist(name), to_charlist(value)}
+
+    headers =
+      for {name, value} <- options[:headers].(), do: {to_charlist(name), to_charlist(value)}
+
     request = {url, headers, ~c"application/x-protobuf", body}
     limits = [timeout: patience, connect_timeout: patience] ++ secure(options[:endpoint])
 

@@ -6,6 +6,7 @@ defmodule Slither.Trace.Recorder do
   alias Slither.Trace.{Exporter, Library, Mode, Parent, Span}
 
   @key __MODULE__
+
   ## Contexts
 
   @doc "Has a context be that of this process; gives the one before."
@@ -18,9 +19,9 @@ defmodule Slither.Trace.Recorder do
   def current, do: Process.get(@key) || Library.current()
 
   @doc """
-  What a call is below, of what a caller gave in `metadata` or of where he is: the text that goes
-  through as it is, where no span is recorded, and the template of its span else. Without a context
-  there is one where calls are sampled, or where items may bring theirs.
+  What a call is below, by what its caller gave in `metadata`, or else by the process that asks: the
+  text that goes through as it is, where no span is recorded, and otherwise the template of its
+  span. Without a context there is a template where calls are sampled, or where items may bring theirs.
   """
   @spec below(map, boolean, (() -> Span.t())) :: {String.t() | nil, Span.t() | nil}
   def below(metadata, items?, template) do

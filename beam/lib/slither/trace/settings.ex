@@ -1,4 +1,14 @@
 defmodule Slither.Trace.Settings do
+  @moduledoc false
+  # What is configured of traces: `config :slither, trace: …`, the setting of a Python program, and the
+  # variables that OpenTelemetry has for it. Pure but for the variables.
+
+  alias Slither.{Error, Options}
+
+  @where "config :slither, trace"
+  # Where a receiver on this machine listens.
+  @local "http://localhost:4318"
+
   @table [
     endpoint: [
       type: :string,
@@ -19,16 +29,6 @@ defmodule Slither.Trace.Settings do
     max_queue: [type: :pos_integer, default: 4_096, doc: "Spans that may wait to be sent."]
   ]
 
-  @moduledoc false
-  # What is configured of traces: `config :slither, trace: …`, the setting of a Python program, and the
-  # variables that OpenTelemetry has for it. Pure but for the variables.
-
-  alias Slither.{Error, Options}
-
-  @where "config :slither, trace"
-  # Where a receiver on this machine listens.
-  @local "http://localhost:4318"
-
   @doc "The table of options."
   @spec table() :: Options.table()
   def table, do: @table
@@ -40,7 +40,8 @@ defmodule Slither.Trace.Settings do
   @doc """
   The options of a configuration: a list, true for one by variables or on this machine, nil for one
   by variables. Nothing is sent where it is `:off`; the library, where there is one, has its own
-  receiver, and records this part of what has no context, or nothing at all.
+  receiver, and records this part of what has no context, or nothing at all. Headers are in a
+  function, as no crash report is to show the key that one of them may be.
   """
   @spec read(keyword | boolean | nil, boolean) ::
           {:ok, keyword} | {:off, sample :: number | nil} | {:error, Error.t()}
@@ -123,9 +124,9 @@ defmodule Slither.Trace.Settings do
           [name, value] <- [String.split(pair, "=", parts: 2)],
           do: {String.trim(name), value |> String.trim() |> URI.decode()}
 
-    own
-    |> Map.new()
-    |> Map.merge(Map.new(given, fn {name, value} -> {to_string(name), to_string(value)} end))
+    given = Map.new(given, fn {name, value} -> {to_string(name), to_string(value)} end)
+    headers = own |> Map.new() |> Map.merge(given)
+    fn -> headers end
   end
 
   defp variable(name), do: with("" <- System.get_env(name), do: nil)
