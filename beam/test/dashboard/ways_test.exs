@@ -82,6 +82,7 @@ defmodule Slither.Dashboard.WaysTest do
       assert_receive {:mix_shell, :info, ["dashboard: " <> url]}, 30_000
       assert {200, _headers, json} = Browser.get(url, "/snapshot")
       assert to_string(JSON.read!(json)["os_pid"]) == System.pid()
+      assert {200, _headers, "# HELP slither_" <> _metrics} = Browser.get(url, "/metrics")
       assert {404, _headers, "no pool nowhere runs\n"} = stack(url, "nowhere")
       assert {404, _headers, words} = stack(url, "a%0Aterm%20snapshot")
       assert words =~ "can be asked for from outside"

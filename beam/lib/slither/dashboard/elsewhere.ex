@@ -20,7 +20,7 @@ defmodule Slither.Dashboard.Elsewhere do
       {:ok,
        snapshot: fn -> ask.("snapshot") end,
        stack: &stack(ask, &1, &2),
-       metrics: fn -> "# Metrics are where the program has a page of its own.\n" end}
+       metrics: fn -> ask.("metrics").metrics end}
     end
   end
 

@@ -39,9 +39,15 @@ defmodule Slither.Watch.Attach.Client do
          {:ok, snapshot, vm} <- ask(%{socket: socket, os_pid: os_pid, read: ""}, "snapshot") do
       [{vm, snapshot}]
     else
-      {:error, :econnrefused} -> with _ <- File.rm(path), do: []
+      {:error, :econnrefused} -> left(path)
       _gone -> []
     end
+  end
+
+  # The VM of this file was killed.
+  defp left(path) do
+    _ = File.rm(path)
+    []
   end
 
   defp of?({%{os_pid: os_pid}, snapshot}, wanted),
@@ -61,7 +67,8 @@ defmodule Slither.Watch.Attach.Client do
     end
   end
 
-  # It is of the same user, who may do to this VM what he likes; its names may be new here.
+  # It comes from a VM of the same user, who may do anything to this one, too. Its names may be new
+  # here.
   defp term(line) do
     {:ok, line |> Base.decode64!() |> :erlang.binary_to_term()}
   rescue
