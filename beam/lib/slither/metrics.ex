@@ -14,7 +14,8 @@ defmodule Slither.Metrics do
   Times are in seconds, and counters end in `_total`. Labels are names that you have given: of pools,
   pipes and stages, stores, tables and views; where a dispatch, a call or a gather belongs to no pipe,
   `pipe` is empty and `stage` is what it calls, `"module.function"`. Each metric has at most 1,000
-  series: what would be one more is not counted, and `slither_metrics_refused_total` says so.
+  series, unless `config :slither, max_series:` says otherwise: what would be one more is not counted,
+  and `slither_metrics_refused_total` says so.
 
   In each stage, once its runs have ended, the items that came in are those that are `ok`, `skipped`,
   `routed` and `failed` in `slither_items_total`, each counted once, however often it was tried.

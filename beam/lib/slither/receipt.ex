@@ -24,8 +24,7 @@ defmodule Slither.Receipt do
   and handlers that wait for whoever reads their results). `p50` and `p95` are what half of the calls,
   and 95 in 100, took of the handler's time at most; on BEAM they are of items, where these are handled
   one by one. They are nil where nothing ran. `duration` is the run's, and `name` is the pipe's, or what a
-  dispatch calls. `stages` holds the same by stage,
-  in order; a stage's `in` counts what reached it.
+  dispatch calls. `stages` holds the same by stage, in order; a stage's `in` counts what reached it.
 
   A receipt prints as a table, whose last line names what holds the run up, and what to try:
 
@@ -37,10 +36,10 @@ defmodule Slither.Receipt do
       %{"ValueError" => 3, "timeout" => 1} = receipt.errors
   """
 
+  alias Slither.Metrics.Definitions
   alias Slither.Receipt.Table
 
-  @times [:queue, :encode, :wire, :handler, :decode, :reorder]
-  @no_time Map.new(@times, &{&1, 0})
+  @no_time Map.new(Definitions.phases(), &{&1, 0})
 
   defstruct name: nil,
             in: 0,
@@ -89,9 +88,9 @@ defmodule Slither.Receipt do
         }
 
   @doc """
-  The receipt as a table: a row for each stage, with how many of its items failed, its calls, the handler's time in half of
-  them (`p50`) and in 95 of 100 (`p95`), and the share that each phase has of its time. The last line
-  names the bottleneck.
+  The receipt as a table: a row for each stage, with how many of its items failed, its calls, the
+  handler's time in half of them (`p50`) and in 95 of 100 (`p95`), and the share that each phase has of
+  its time. The last line names the bottleneck.
 
       {:ok, _items, receipt} = Slither.dispatch(items, options ++ [receipt: true])
       IO.puts(Slither.Receipt.table(receipt))

@@ -22,9 +22,9 @@ defmodule Slither.Watch do
       push), `delivering` (outputs on their way to sinks), `edges` (`from`, `to`, `output`, `rate`,
       `spark`) and `stages`, each with `name`, `type`, `pool`, `rate`, `spark` (items per second of
       each five seconds of the last five minutes, oldest first), how many items are `waiting` for a
-      batch, `queued`, `running` and `retrying`, their `bound`, `p50` and `p95` of a call, `shares` of its
-      time by phase, `items`, `failed`, `skipped` and `routed` since the start, `failed_share` of the last half
-      minute, `last_failed` (ms ago) and whether it is the `narrowest`;
+      batch, `queued`, `running` and `retrying`, their `bound`, `p50` and `p95` of the handler, `shares`
+      of the time by phase, `items`, `failed`, `skipped` and `routed` since the start, `failed_share`
+      of the last half minute, `last_failed` (ms ago) and whether it is the `narrowest`;
     * `stages`: the same of dispatches, calls and gathers outside of pipes, by what they call;
     * `pools`, by their oldest call: `name`, `size`, `ready`, `busy`, `busy_share`, `queue`, `max_queue`,
       `oldest_wait`, `since_free` (for how long no worker has been free), `error` (why none can start),

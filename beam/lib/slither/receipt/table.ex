@@ -3,9 +3,10 @@ defmodule Slither.Receipt.Table do
   # A receipt as a table that a person reads: a row for each stage, and a last line that says what to
   # look at. Pure; called by `Slither.Receipt`.
 
+  alias Slither.Metrics.Definitions
   alias Slither.Receipt.{Bottleneck, Words}
 
-  @phases [:queue, :encode, :wire, :decode, :handler, :reorder]
+  @phases Definitions.phases()
   @head ["stage", "items", "failed", "calls", "p50", "p95"] ++ Enum.map(@phases, &to_string/1)
 
   @doc "The table of a receipt, or of a map that has as much."
