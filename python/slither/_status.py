@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from slither._by_value import plain
+from slither._figures import aligned, share, time
 from slither._summary import Summary, table
 from slither._types import Payload
 
@@ -153,7 +154,7 @@ def _stage(one: dict[str, Payload]) -> Summary:
         **{name: one[name] for name in ("items", "skipped", "routed", "failed")},
         errors=one["errors"],
         batches=one["calls"],
-        times={name: time / 1e6 for name, time in one["times"].items()},
+        times={name: took / 1e6 for name, took in one["times"].items()},
         p50=p50,
         p95=p95,
     )
@@ -174,42 +175,34 @@ def _call(one: dict[str, Payload]) -> RunningCall:
     return RunningCall(**{**one, **times, "call": plain(one["call"])})
 
 
-def _seconds(time: int | None) -> Payload:
-    return None if time is None else time / 1e3
+def _seconds(ms: int | None) -> Payload:
+    return None if ms is None else ms / 1e3
 
 
 def _head(status: Status) -> list[str]:
-    work = (
-        f"{status.busy} of {status.size} workers busy ({status.busy_share:.0%} of the last 10 s)"
-    )
+    lately = f"{share(status.busy_share)} of the last 10 s"
+    work = f"{status.busy} of {status.size} workers busy ({lately})"
     if status.ready < status.size:
         work += f", {status.ready} ready"
     if status.died:
         work += f", {status.died} died"
     if status.since_free is not None and status.ready:
-        work += f"; no worker free for {_time(status.since_free)}"
+        work += f"; no worker free for {time(status.since_free)}"
     if status.oldest_wait is None:
         return [work, "no call waits"]
     waits = "1 call waits" if status.queue == 1 else f"{status.queue:,} calls wait"
-    first = _time(status.oldest_wait)
+    first = time(status.oldest_wait)
     return [work, f"{waits} (at most {status.max_queue:,}), the first for {first}"]
 
 
 _HEADS = ("worker", "pid", "state", "runs", "items", "since", "left", "served", "memory", "age")
-_RIGHT = frozenset({"worker", "pid", "items", "since", "left", "served", "memory", "age"})
+# What is words.
+_LEFT = [_HEADS.index(head) for head in ("state", "runs")]
 
 
 def _table(workers: Iterable[WorkerStatus]) -> list[str]:
     rows = [_HEADS, *(_cells(worker) for worker in workers)]
-    if len(rows) == 1:
-        return []
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEADS))]
-    return ["  ".join(_padded(row, widths)).rstrip() for row in rows]
-
-
-def _padded(row: tuple[str, ...], widths: list[int]) -> Iterable[str]:
-    for head, cell, width in zip(_HEADS, row, widths, strict=True):
-        yield cell.rjust(width) if head in _RIGHT else cell.ljust(width)
+    return [] if len(rows) == 1 else aligned(rows, _LEFT)
 
 
 def _cells(worker: WorkerStatus) -> tuple[str, ...]:
@@ -220,11 +213,11 @@ def _cells(worker: WorkerStatus) -> tuple[str, ...]:
         worker.status,
         "-" if runs is None else _what(runs),
         "-" if runs is None else f"{runs.items:,}",
-        "-" if runs is None else _time(runs.since),
-        "-" if runs is None else _or_dash(runs.deadline, _time),
+        "-" if runs is None else time(runs.since),
+        "-" if runs is None else time(runs.deadline),
         f"{worker.served:,}",
         _or_dash(worker.rss, _bytes),
-        _or_dash(worker.age, _time),
+        time(worker.age),
     )
 
 
@@ -236,16 +229,6 @@ def _what(runs: RunningCall) -> str:
 
 def _or_dash(value: Payload, text: Payload) -> str:
     return "-" if value is None else str(text(value))
-
-
-def _time(seconds: float) -> str:
-    if seconds < 1:
-        return f"{1e3 * seconds:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.0f} h"
 
 
 def _bytes(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from slither._figures import aligned, number, share, time
 from slither._types import Payload
 
 PHASES = ("queue", "encode", "wire", "decode", "handler", "reorder")
@@ -63,12 +64,12 @@ class Summary:
     def shares(self) -> dict[str, float]:
         """The share that each of the times has of all, from 0 to 1."""
         all_of_it = sum(self.times.values()) or 1.0
-        return {phase: time / all_of_it for phase, time in self.times.items()}
+        return {phase: took / all_of_it for phase, took in self.times.items()}
 
     def __str__(self) -> str:
         """Show the account as a table, with what held the run up in its last line."""
         name = f"{self.name}: " if self.name else ""
-        lines = [f"{name}{self.items:,} items in {_time(self.seconds)}"]
+        lines = [f"{name}{self.items:,} items in {time(self.seconds)}"]
         lines += [f"  {output:<12} {count:,}" for output, count in self.outputs.items()]
         for word in ("skipped", "routed", "failed"):
             if count := getattr(self, word):
@@ -88,7 +89,7 @@ _HEAD = ("stage", "items", "failed", "calls", "p50", "p95", *PHASES)
 
 def table(stages: dict[str, Summary]) -> list[str]:
     """Return the lines of a table of stages: where the time of each went."""
-    return _aligned([_HEAD, *(_row(*row) for row in stages.items())])
+    return aligned([_HEAD, *(_row(*row) for row in stages.items())])
 
 
 def _row(name: str, part: Summary) -> tuple[str, ...]:
@@ -98,61 +99,27 @@ def _row(name: str, part: Summary) -> tuple[str, ...]:
         f"{part.items:,}",
         f"{sum(part.errors.values()):,}",
         f"{part.batches:,}" if part.batches else "-",
-        _time(part.p50),
-        _time(part.p95),
-        *(_share(shares.get(phase, 0.0)) if shares.get(phase) else "-" for phase in PHASES),
+        time(part.p50),
+        time(part.p95),
+        *(share(shares[phase]) if shares.get(phase) else "-" for phase in PHASES),
     )
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return [
-        "  ".join(
-            (name.ljust(first), *(cell.rjust(to) for cell, to in zip(cells, others, strict=True)))
-        )
-        for name, *cells in rows
-    ]
-
-
-def _share(share: float) -> str:
-    if 0 < share < 0.01:
-        return "< 1 %"
-    return f"{round(share * 100) if share >= 1 else min(round(share * 100), 99)} %"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds >= 60:
-        minutes, rest = divmod(int(seconds), 60)
-        return (
-            f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-        )
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{_number(seconds / size)} {unit}"
-    return f"{_number(seconds * 1e6)} µs" if seconds else "0 µs"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def _bottleneck(found: dict[str, Payload] | None) -> str:
     if found is None:
         return ""
-    share = _share(found["share"])
+    of_time = share(found["share"])
     if found["what"] == "input":
         hint = "a faster input, or read the results faster"
-        return f"no stage, as a call went on for {share} of the time; try {hint}"
+        return f"no stage, as a call went on for {of_time} of the time; try {hint}"
     what, hint = _NARROW[found["what"]]
     stage = _shown(found["stage"])
     where = f"{what} of {stage}" if stage else what
     waits = ""
     if found["what"] in ("handler", "values", "wire") and found["waits"] >= 1:
-        waits = f", and batches wait {_number(found['waits'])} times as long for a worker"
+        waits = f", and batches wait {number(found['waits'])} times as long for a worker"
         hint = _MORE_WORKERS if found["what"] == "handler" else hint
-    return f"{where} ({share} of its time){waits}; try {hint}"
+    return f"{where} ({of_time} of its time){waits}; try {hint}"
 
 
 def _shown(name: str | None) -> str:
@@ -167,7 +134,7 @@ def summarize(
     refused: int = 0,
 ) -> Summary:
     """Make the summary of a receipt; ``refused`` items never reached BEAM."""
-    times = {name: time / 1e6 for name, time in receipt.get("times", {}).items()}
+    times = {name: took / 1e6 for name, took in receipt.get("times", {}).items()}
     counts = ("routed", "failed", "batches", "retries", "splits")
     p50, p95 = (receipt.get(name) for name in ("p50", "p95"))
     return Summary(

@@ -150,17 +150,17 @@ def test_a_status_is_read_by_name_as_before(beam: slither.Beam) -> None:
 
 
 TABLE = """\
-2 of 3 workers busy (71% of the last 10 s), 2 ready, 1 died; no worker free for 41.2 s
-1,200 calls wait (at most 10,000), the first for 42.0 s
-worker   pid  state     runs                       items   since    left  served   memory    age
-     0  4711  ready     m.f (scores/score)            64  41.2 s       -   1,700  120 MiB  2 min
-     1  4712  ready     m.f, waits for its reader     64  41.2 s  250 ms       3  1.5 GiB    2 h
-    10     -  starting  -                              -       -       -       0        -      -
+2 of 3 workers busy (71 % of the last 10 s), 2 ready, 1 died; no worker free for 41 s
+1,200 calls wait (at most 10,000), the first for 42 s
+worker  pid  state     runs                       items  since    left  served   memory        age
+     0  471  ready     m.f (rank/score)              64   41 s       -   1,700  120 MiB       45 s
+     1  472  ready     m.f, waits for its reader     64   41 s  250 ms       3  1.5 GiB  2 h 1 min
+    10    -  starting  -                              -      -       -       0        -          -
 """
 
 
 def test_a_status_prints_as_a_table() -> None:
-    runs = RunningCall("m.f", pipe="scores", stage="score", items=64, since=41.2)
+    runs = RunningCall("m.f", pipe="rank", stage="score", items=64, since=41.2)
     hung = dataclasses.replace(runs, pipe=None, stage=None, deadline=0.25, stalled=True)
     status = Status(
         size=3,
@@ -173,8 +173,8 @@ def test_a_status_prints_as_a_table() -> None:
         since_free=41.2,
         died=1,
         workers=(
-            WorkerStatus(0, "ready", 4711, served=1_700, rss=120 << 20, age=150.0, runs=runs),
-            WorkerStatus(1, "ready", 4712, served=3, rss=3 << 29, age=7_300.0, runs=hung),
+            WorkerStatus(0, "ready", 471, served=1_700, rss=120 << 20, age=45.0, runs=runs),
+            WorkerStatus(1, "ready", 472, served=3, rss=3 << 29, age=7_300.0, runs=hung),
             WorkerStatus(10, "starting"),
         ),
     )
@@ -184,7 +184,7 @@ def test_a_status_prints_as_a_table() -> None:
 def test_a_pool_without_workers_prints_its_error() -> None:
     text = str(Status(size=2, error="no python3"))
     assert text == (
-        "0 of 2 workers busy (0% of the last 10 s), 0 ready\n"
+        "0 of 2 workers busy (0 % of the last 10 s), 0 ready\n"
         "no call waits\n"
         "no worker can start: no python3"
     )

@@ -46,7 +46,7 @@ JUSTIFIED = {
 CROSSING: set[tuple[str, str]] = set()
 CIRCLES: list[set[str]] = []
 # Data, which nobody runs.
-PLAIN = {"slither._summary", "slither._types", "slither._version"}
+PLAIN = {"slither._figures", "slither._summary", "slither._types", "slither._version"}
 TOO_LONG: set[str] = set()
 
 
