@@ -59,6 +59,33 @@ defmodule Slither.Watch.LiveTest do
 
   defp hang(pool), do: spawn(fn -> Slither.call("time", "sleep", [600], pool: pool) end)
 
+  test "a stream of no pipe is a stage of its own, and no pipe" do
+    pool = ready_pool(size: 1)
+    options = [module: "slither_test_handlers", function: "double", pool: pool, batch_size: 1]
+
+    look = fn _item ->
+      now = System.system_time(:millisecond)
+      seen(&(&1.at > now && &1))
+    end
+
+    assert [snapshot] =
+             1..50 |> Slither.Dispatch.stream(options) |> Stream.map(look) |> Enum.take(1)
+
+    assert Enum.all?(snapshot.pipes, &(&1.name != nil))
+    assert Enum.any?(snapshot.stages, &(&1.name == "slither_test_handlers.double"))
+  end
+
+  test "a pipe whose run has ended is drawn as the run was" do
+    name = :watch_live_ended
+    stage = &{:stage, 1, &1, :beam, handler: fn item, _context -> item.payload end}
+    pipe = Pipe.build!(name, [stage.(:first), stage.(:second)])
+    {:ok, _outputs} = Slither.run_pipe(pipe, 1..20)
+    shown = seen(fn snapshot -> Enum.find(snapshot.pipes, &(&1.name == Words.name(name))) end)
+    assert %{state: "ended", stages: [%{type: "beam"}, %{type: "beam", running: 0}]} = shown
+    assert ["in", "first", "second"] == Enum.map(shown.edges, & &1.from)
+    assert %{to: "default", output: true} = List.last(shown.edges)
+  end
+
   test "a call that hangs, with others waiting" do
     pool = ready_pool(size: 2)
     for _ <- 1..3, do: hang(pool)

@@ -20,8 +20,9 @@ defmodule Slither.Watch.Flows do
   @doc "Pipes, and the stages that are of none: those that run, or did within five minutes."
   @spec all(map) :: {pipes :: [map], stages :: [map]}
   def all(seen) do
-    seen = Map.merge(seen, %{handlers: Counters.handlers(), outputs: Counters.last_outputs()})
-    {plain, piped} = Enum.split_with(runs(), &(&1.kind == :dispatch))
+    more = %{handlers: Counters.handlers(), outputs: Counters.last_outputs(), graphs: graphs()}
+    seen = Map.merge(seen, more)
+    {plain, piped} = Enum.split_with(runs(), &(&1.pipe == nil))
     servers = servers()
     {known, others} = seen.counts |> Counters.places() |> Enum.split_with(&(elem(&1, 0) != nil))
 
@@ -51,6 +52,10 @@ defmodule Slither.Watch.Flows do
       %{facts | stages: stages}
     end
   end
+
+  # The pipes that ran last, also where no run of theirs is open.
+  defp graphs,
+    do: Map.new(Runs.definitions(), fn {pipe, graph} -> {Words.name(pipe), graph} end)
 
   ## Long-running pipes
 
@@ -85,7 +90,8 @@ defmodule Slither.Watch.Flows do
   ## Pipes
 
   defp pipe(name, seen, runs, servers, known) do
-    stages = drawn(runs, servers, known)
+    graph = seen.graphs[name]
+    stages = drawn(runs, servers, graph || known)
     stages = stages |> Enum.map(&stage(&1, {name, &1.name}, seen)) |> narrowest(name, seen)
     at_work? = runs != [] or servers != []
 
@@ -103,7 +109,7 @@ defmodule Slither.Watch.Flows do
         blocked: Enum.sum(Enum.map(servers, & &1.blocked)),
         delivering: Enum.sum(Enum.map(servers, & &1.delivering)),
         stages: stages,
-        edges: edges(runs, servers, stages, name, seen)
+        edges: edges(List.first(runs) || graph, servers, stages, name, seen)
       }
     end
   end
@@ -116,7 +122,8 @@ defmodule Slither.Watch.Flows do
   defp state([], _servers), do: "ended"
   defp state(_runs, _servers), do: "running"
 
-  # The stages as they are drawn: as an open run has them, or as a server says, or as were counted.
+  # The stages as they are drawn: as an open run has them, or as a server says, or as the last run had
+  # them, or as were counted.
   defp drawn([run | _] = runs, _servers, _known) do
     for stage <- run.stages do
       same = for one <- runs, other <- one.stages, other.name == stage.name, do: other
@@ -125,6 +132,10 @@ defmodule Slither.Watch.Flows do
   end
 
   defp drawn([], [%{stages: [_ | _] = stages} | _], _known), do: stages
+
+  defp drawn([], _servers, %{stages: stages}),
+    do: for(stage <- stages, do: drawn(%{stage | name: Words.name(stage.name)}, []))
+
   defp drawn([], _servers, known), do: for({_pipe, stage} <- known, do: %{name: stage})
 
   # A stage with what is inside of it in all runs that have it.
@@ -228,10 +239,10 @@ defmodule Slither.Watch.Flows do
          else: (_ -> nil)
   end
 
-  defp edges(runs, servers, stages, name, seen) do
+  defp edges(graph, servers, stages, name, seen) do
     outputs = servers |> Enum.flat_map(& &1.outputs) |> Enum.uniq()
 
-    for {from, to} <- drawn_edges(runs, stages, outputs) do
+    for {from, to} <- drawn_edges(graph, stages, outputs) do
       stage = Enum.find(stages, &(&1.name == to))
       output = {:output, name, to}
       edge = %{from: from, to: to, output: stage == nil}
@@ -244,11 +255,11 @@ defmodule Slither.Watch.Flows do
     end
   end
 
-  defp drawn_edges([%{edges: [_ | _] = edges} | _], _stages, _outputs),
+  defp drawn_edges(%{edges: [_ | _] = edges}, _stages, _outputs),
     do: for({from, to} <- edges, do: {Words.name(from), Words.name(to)})
 
   # Where nobody has drawn it, a pipe is a line.
-  defp drawn_edges(_runs, stages, outputs) do
+  defp drawn_edges(_none, stages, outputs) do
     names = ["in" | Enum.map(stages, & &1.name)]
     line = Enum.zip(names, tl(names))
     line ++ for output <- outputs, do: {List.last(names), output}
