@@ -125,7 +125,7 @@ defmodule Slither.Pipe.Instance do
 
       if timeout == 0 and not fits?,
         do: {:error, :saturated},
-        else: traced(pipe, items, count, &Server.push(server, &1, count, timeout, ack(options)))
+        else: traced(pipe, counts, items, &Server.push(server, &1, count, timeout, ack(options)))
     end
   end
 
@@ -134,9 +134,10 @@ defmodule Slither.Pipe.Instance do
     {:error, %Error{reason: :invalid_input, where: "Slither.Pipe.push/3", message: message}}
   end
 
-  # A push has a span, which its items name as the one that they come from.
-  defp traced(pipe, items, count, push) do
-    span = Traced.push(pipe, count)
+  # A push has a span, which its items name as the one that they come from. It is of the pipe by the
+  # name that spans of its batches have, whatever this one of it is called.
+  defp traced(pipe, counts, items, push) do
+    span = Traced.push(counts.pipe, length(items))
     answer = ask(pipe, fn -> span |> Traced.from(items) |> push.() end)
     Traced.pushed(span, answer)
   end

@@ -53,9 +53,9 @@ defmodule Slither.Run.Traced do
   defp consumer(span, _count), do: %{span | links: List.delete(span.links, span.parent)}
 
   @doc "Begins the span of a push of items into a pipe; nil where there is none."
-  @spec push(term, non_neg_integer) :: Span.t() | nil
+  @spec push(atom | String.t(), non_neg_integer) :: Span.t() | nil
   def push(pipe, count) do
-    name = if is_binary(pipe), do: pipe, else: inspect(pipe)
+    name = name(pipe)
     template = %Span{name: "push #{name}", kind: :producer}
 
     case Recorder.below(%{}, false, fn -> messages(template, name, "send", count) end) do
