@@ -65,27 +65,11 @@ defmodule Slither.Dispatch.Run do
     end
   end
 
-  # What the board of runs has of it: a dispatch is a graph of one stage.
+  # What the board of runs has of it.
   defp seen(plan, options, bounded) do
-    %{target: target, run: run, pool: pool} = plan.metadata
     size = options[:batch_size]
-
-    %{
-      kind: if(bounded, do: :stream, else: :dispatch),
-      run: run,
-      pipe: nil,
-      name: nil,
-      started: System.system_time(:millisecond),
-      stages: [
-        %{
-          name: target || "",
-          type: if(target, do: :python, else: :beam),
-          pool: pool,
-          bound: if(is_integer(size), do: size * plan.max_in_flight)
-        }
-      ],
-      edges: []
-    }
+    bound = if is_integer(size), do: size * plan.max_in_flight
+    Runs.plain(if(bounded, do: :stream, else: :dispatch), plan.metadata, bound)
   end
 
   defp context(options) do

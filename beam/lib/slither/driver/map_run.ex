@@ -73,26 +73,14 @@ defmodule Slither.Driver.MapRun do
           halt?: plan.policy.action == :halt,
           ordered?: plan.ordering == :preserve,
           place: Events.place(plan.metadata),
-          board: Runs.open(seen(plan)),
+          # The driver makes its batches, of whatever sizes.
+          board: Runs.open(Runs.plain(:dispatch, plan.metadata, nil)),
           started: started
         })
 
       {:error, error} ->
         Transport.write(port, Done.frame(id, nil, error))
     end
-  end
-
-  # What the board of runs has of it: a map is a graph of one stage. The driver makes its batches.
-  defp seen(%{metadata: %{target: target, run: run, pool: pool}}) do
-    %{
-      kind: :dispatch,
-      run: run,
-      pipe: nil,
-      name: nil,
-      started: System.system_time(:millisecond),
-      stages: [%{name: target || "", type: :python, pool: pool, bound: nil}],
-      edges: []
-    }
   end
 
   defp plan(id, spec) do

@@ -68,6 +68,22 @@ defmodule Slither.Metrics.Runs do
     :ok
   end
 
+  @doc "What a run of no pipe is, by the metadata of its events: a graph of one stage."
+  @spec plain(:dispatch | :stream, map, pos_integer | nil) :: facts
+  def plain(kind, %{target: target, run: run, pool: pool}, bound) do
+    type = if target, do: :python, else: :beam
+
+    %{
+      kind: kind,
+      run: run,
+      pipe: nil,
+      name: nil,
+      started: System.system_time(:millisecond),
+      stages: [%{name: target || "", type: type, pool: pool, bound: bound}],
+      edges: []
+    }
+  end
+
   ## The run's own process
 
   @doc "A row for a run of the calling process."

@@ -3,8 +3,8 @@ defmodule Slither.Python.Board do
   # The facts of a pool and its workers that any process may read without a message, in one array
   # of atomics. The scheduler writes the pool's size, how many calls wait, and which workers are
   # to leave. A worker's owner writes how many calls it has answered, since when it is at one, how
-  # much of its time it is at calls, and whether its handler stands still. Lanes write how long calls took. Runs, lanes and owners read
-  # the board once or twice for each batch.
+  # much of its time it is at calls, and whether its handler stands still. Lanes write how long calls
+  # took. Runs, lanes and owners read the board once or twice for each batch.
   #
   # A handler may wait for the reader of its results only while no call
   # waits for a worker, as that reader may need a worker itself before it

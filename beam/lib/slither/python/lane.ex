@@ -241,8 +241,8 @@ defmodule Slither.Python.Lane do
     end
   end
 
-  # A process that is being killed could still begin it. Its end gives it back: were it given back now, the scheduler,
-  # which does not know yet, would grant the same lane again.
+  # A process that is being killed could still begin it. Its end gives it back: were it given back now,
+  # the scheduler, which does not know yet, would grant the same lane again.
   defp write(_frame, exchange, %__MODULE__{doomed?: true} = lane),
     do: busy(lane, %{exchange | sent: nil})
 

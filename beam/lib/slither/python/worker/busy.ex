@@ -1,8 +1,8 @@
 defmodule Slither.Python.Worker.Busy do
   @moduledoc false
   # When a worker is at a call, and what an observer is told of that one and of the worker's last
-  # lines. Runs in the process of the worker's owner, which calls it; the
-  # lane of a `Slither.Testing.Pool` tells its call with `run/4`.
+  # lines. Runs in the process of the worker's owner, which calls it; the lane of a
+  # `Slither.Testing.Pool` tells its call with `run/4`.
 
   alias Slither.Context
   alias Slither.Protocol.Frame
