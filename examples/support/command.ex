@@ -3,7 +3,7 @@ defmodule Slither.Examples.Command do
   What `mix slither.example` and `mix slither.baseline` do. Each returns an exit status.
   """
 
-  alias Slither.Examples.{JSON, Report, Runner, Watched}
+  alias Slither.Examples.{Report, Runner, Watched}
 
   @root Path.expand("..", __DIR__)
 
@@ -179,6 +179,6 @@ defmodule Slither.Examples.Command do
         })
       end
 
-    [JSON.encode(figures), "\n"]
+    [Slither.Json.encode(figures), "\n"]
   end
 end
