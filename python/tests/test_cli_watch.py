@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from slither._cli import attach
+from slither._cli.main import main
 from slither._types import Payload
 
 PATIENCE = 60.0
@@ -180,6 +181,12 @@ def test_a_socket_of_a_beam_that_was_killed_is_taken_away(program: Program) -> N
         gone.bind(str(left))
     program.diagnosed("idle")
     assert not left.exists()
+
+
+@pytest.mark.parametrize("wrong", ["--jsn", "many"])
+def test_a_command_that_is_wrong_is_no_verdict(wrong: str) -> None:
+    with pytest.raises(SystemExit, match="3"):
+        main(["diagnose", wrong])
 
 
 def test_nobody_to_look_at(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ defmodule Slither.Watch.ScreenTest do
 
   test "an argument that is no process is refused" do
     assert {:error, %{message: message}} = Terminal.os_pid(["x1"])
-    assert message == ~s(takes the number of one process, got "x1")
+    assert message == ~s(a program is named by the number of one process, not by "x1")
     assert {:error, _} = Terminal.os_pid(["1", "2"])
     assert Terminal.os_pid([]) == {:ok, nil}
   end

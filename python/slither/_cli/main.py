@@ -32,7 +32,8 @@ _told: Any = {"epilog": _STATUSES, "formatter_class": argparse.RawDescriptionHel
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parsed(given)
     try:
         # Each command loads what it needs, and no more.
         status: int = import_module(f"slither._cli.{options.command}").command(options)
@@ -40,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("slither: interrupted\n")
         return INTERRUPTED
     return status
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+    try:
+        return parser().parse_args(given)
+    except SystemExit as refused:
+        if refused.code == USAGE and given[:1] == ["diagnose"]:
+            # Its 2 says to machines that something fails.
+            raise SystemExit(MISSING) from None
+        raise
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +86,7 @@ def _watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help=about,
         description=f"{about.capitalize()}, with the evidence.",
         epilog="exit status:\n  0  all is well\n  1  something waits\n  2  something fails\n"
-        "  3  there is no such program\n",
+        "  3  there is no such program, or the command can't be used so\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     diagnose.add_argument("--json", action="store_true", help="as one object, for machines")

@@ -13,7 +13,8 @@ defmodule Mix.Tasks.Slither.Diagnose do
   `name`, `os_pid`, `at`, `uptime` and `totals`.
 
   The exit status is 0 where all is well, 1 where something waits, 2 where something fails, and 3 where
-  there is no such program. `slither diagnose` does the same without Mix.
+  there is no such program, or the command can't be used so. `slither diagnose` does the same without
+  Mix.
   """
 
   use Mix.Task

@@ -29,7 +29,7 @@ defmodule Slither.Watch.Terminal do
   def os_pid(texts), do: usage(Enum.join(texts, " "))
 
   defp usage(text) do
-    message = "takes the number of one process, got #{inspect(text)}"
+    message = "a program is named by the number of one process, not by #{inspect(text)}"
     {:error, %Error{reason: :invalid_option, message: message}}
   end
 
