@@ -43,7 +43,7 @@ defmodule Slither.Watch do
   | `failing` | 2 | a pool's workers can't start, or end again and again, or 1 % or more of what a stage got within half a minute failed |
   | `waiting` | 1 | all workers of a pool have been at one call each for longer than such calls take while others wait, or a queue is full, or a pipe is held up by its sink, or by a pool that is not there |
   | `flowing` | 0 | items are decided |
-  | `working` | 0 | calls run, or workers start |
+  | `working` | 0 | calls run, or workers start, or a run of a pipe waits for its input or its reader |
   | `idle` | 0 | nothing runs |
 
   The first that holds is the verdict; `evidence` has all that hold of the first two.

@@ -132,7 +132,7 @@ defmodule Slither.Watch.LiveTest do
     {:ok, _items} = Slither.dispatch(inputs, options)
 
     finding = seen(&told(&1, "failing", :stage, "uuid.UUID"))
-    assert finding.text =~ ~r/^3 % of uuid.UUID, ValueError, last \d+ m?s ago$/
+    assert finding.text =~ ~r/^3 % of uuid.UUID, ValueError, last (just now|\d+ s ago)$/
 
     snapshot = Watch.snapshot()
     assert stage = Enum.find(snapshot.stages, &(&1.name == "uuid.UUID"))

@@ -76,6 +76,23 @@ defmodule Slither.Watch.VerdictTest do
       assert text(flow) == "Flowing: 31.2 items/s, oldest waits 9 s"
     end
 
+    test "items flow, and one call may hang" do
+      totals = %{rate: 240.0, oldest_wait: nil}
+      hung = busy("m.hang", 200_000)
+      flow = [totals: totals, pools: [pool("default", [hung, busy("m.f", 20)])]]
+      text = "Flowing: 240 items/s; m.hang runs since 3 min"
+      assert told(flow) == %{state: "flowing", text: text, exit: 0}
+
+      two = pool("default", [busy("m.hang", 31_000), hung, busy("m.f", 29_000)])
+
+      assert text(totals: totals, pools: [two]) ==
+               "Flowing: 240 items/s; 2 calls run for long: m.hang since 3 min"
+
+      # As long as its kind is.
+      usual = [stages: [stage("m.hang", p95: 100_000.0)]]
+      assert text(flow ++ usual) == "Flowing: 240 items/s"
+    end
+
     test "long calls run, and nobody waits for their workers" do
       workers = [busy("train.fit", 50_000), busy("train.fit", 600_000)]
 
@@ -133,6 +150,24 @@ defmodule Slither.Watch.VerdictTest do
     test "a pool that serves could not start one more worker" do
       pools = [pool("default", [busy("m.f", 100)], error: "no memory")]
       assert %{state: "working", exit: 0} = told(pools: pools)
+    end
+
+    test "a run waits for its input, or for its reader" do
+      run = %{pipe("clean", []) | state: "running"} |> Map.merge(%{kind: "run", runs: 1})
+
+      assert told(pipes: [run]) == %{
+               state: "working",
+               text:
+                 "Working: the run of pipe clean waits for its input, or for who reads its results",
+               exit: 0
+             }
+
+      assert text(pipes: [run, %{run | name: "score", runs: 2}]) ==
+               "Working: 3 runs, as of pipe clean, wait for their input, or for who reads their results"
+
+      # One that is over, and a pipe that runs for as long as the application does.
+      over = [%{run | runs: 0}, %{run | kind: "server"}]
+      assert text(pipes: over) == "Nothing runs"
     end
 
     test "handlers on BEAM are at work" do
@@ -240,6 +275,21 @@ defmodule Slither.Watch.VerdictTest do
   end
 
   describe "failing" do
+    test "a pool none of whose workers starts is told of once" do
+      gpu = pool("gpu", [starting()], error: "no module is named 'torch'")
+      events = for ago <- 1..9, do: death("gpu", ago, "start_failed")
+      verdict = Verdict.of(snapshot(pools: [gpu], events: events))
+
+      assert verdict.text ==
+               "Failing: pool gpu can't start its workers: no module is named 'torch'"
+
+      assert [%{rule: "cant_start"}] = verdict.evidence
+
+      # Others of its workers can.
+      gpu = %{gpu | ready: 1}
+      assert [%{rule: "dying"} | _] = Verdict.of(snapshot(pools: [gpu], events: events)).evidence
+    end
+
     test "a share of a stage's items" do
       stage = stage("score", failed_share: 0.0312, last_failed: 4_000)
 
@@ -261,7 +311,7 @@ defmodule Slither.Watch.VerdictTest do
       failures = [%{pipe: nil, stage: "m.f", exception: nil, reason: "timeout"}]
 
       assert text(stages: [plain], failures: failures) ==
-               "Failing: 100 % of m.f, timeout, last 200 ms ago"
+               "Failing: 100 % of m.f, timeout, last just now"
     end
 
     test "workers that can't start" do

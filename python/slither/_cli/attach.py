@@ -47,6 +47,8 @@ class Attached:
         try:
             self._socket.sendall(question.encode() + b"\n")
             line = self._lines.readline()
+        except ConnectionError:
+            line = b""
         except OSError as error:
             raise NotAttached(
                 f"the program of process {self.pid} answers no more: {error}"

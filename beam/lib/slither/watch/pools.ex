@@ -38,7 +38,7 @@ defmodule Slither.Watch.Pools do
 
   defp pool(status, sessions) do
     workers = Enum.map(status.workers, &worker/1)
-    error = status.error && Exception.message(status.error)
+    error = status.error && why(Exception.message(status.error))
 
     %{
       name: Words.name(status.name),
@@ -57,6 +57,10 @@ defmodule Slither.Watch.Pools do
       workers: workers
     }
   end
+
+  # What the sentence that tells it says already: whose workers, and that these can't start.
+  defp why(message),
+    do: String.replace(message, ~r/^(pool \S+: )?(a Python worker can't start: )?/, "")
 
   defp finite(most) when is_integer(most), do: most
   defp finite(_infinity), do: nil

@@ -218,8 +218,8 @@ defmodule Slither.Watch.Screen do
           "  #{failure.place}",
           failure.exception || failure.reason,
           failure.frame || "",
-          "#{Words.number(failure.count)} times",
-          "#{time(failure.last)} ago",
+          Words.count(failure.count, "time"),
+          Words.ago(failure.last),
           Words.line(failure.message)
         ]
       end
@@ -239,7 +239,7 @@ defmodule Slither.Watch.Screen do
 
   defp events(snapshot) do
     for event <- Enum.take(snapshot.events, 20),
-        do: {:plain, "  #{time(max(snapshot.at - event.at, 0))} ago: #{event.text}"}
+        do: {:plain, "  #{Words.ago(max(snapshot.at - event.at, 0))}: #{event.text}"}
   end
 
   ## Rows that fit

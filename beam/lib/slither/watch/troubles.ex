@@ -89,6 +89,7 @@ defmodule Slither.Watch.Troubles do
     do: "store #{Words.name(store)} could not reload: #{Words.line(inspect(reason))}"
 
   defp did(:start, _happening), do: "is ready"
+  defp did(:death, %{reason: :start_failed}), do: "could not start"
   defp did(:death, %{reason: reason}), do: "died: #{Words.name(reason)}"
   defp did(:recycle, %{reason: reason}), do: "is replaced: #{Words.name(reason)} reached"
   defp did(:restart, _happening), do: "is replaced, as the pool restarts"

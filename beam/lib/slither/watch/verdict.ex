@@ -14,6 +14,8 @@ defmodule Slither.Watch.Verdict do
   # told. Calls that are known to be long get three times what most of them take.
   @stuck 4_000
   @usual 3
+  # ms after which a call is told of while others flow, if it is not as long as its kind is.
+  @long 30_000
   # ms for which nothing has come out of a pipe that has something to give.
   @blocked 3_000
   # The share of a stage's items that is an alarm, and for how long, in ms.
@@ -79,8 +81,12 @@ defmodule Slither.Watch.Verdict do
   end
 
   defp find(snapshot, :dying) do
+    # Where none can start, that is told.
+    none = for %{error: error, ready: 0} = pool when error != nil <- snapshot.pools, do: pool.name
+
     snapshot.events
     |> Enum.filter(&(&1.kind == "death" and snapshot.at - &1.at <= @minute))
+    |> Enum.reject(&(&1.reason == "start_failed" and &1.pool in none))
     |> Enum.group_by(& &1.pool)
     |> Enum.filter(fn {_pool, deaths} ->
       length(deaths) >= @deaths and snapshot.at - newest(deaths) <= @recent
@@ -93,7 +99,7 @@ defmodule Slither.Watch.Verdict do
 
       text =
         "#{count} workers of pool #{pool} ended within a minute (#{why}), " <>
-          "the last #{Words.time(since)} ago"
+          "the last #{Words.ago(since)}"
 
       %{text: text, pool: pool, since: since}
     end)
@@ -111,7 +117,7 @@ defmodule Slither.Watch.Verdict do
     for {share, pipe, stage, last} <- Enum.sort_by(failing, &elem(&1, 0), :desc) do
       what = snapshot.failures |> Enum.find(&of?(&1, pipe, stage)) |> kind()
 
-      text = "#{Words.share(share)} of #{place(pipe, stage)}#{what}, last #{Words.time(last)} ago"
+      text = "#{Words.share(share)} of #{place(pipe, stage)}#{what}, last #{Words.ago(last)}"
 
       put(%{text: text, stage: stage.name, since: last}, :pipe, pipe)
     end
@@ -178,9 +184,9 @@ defmodule Slither.Watch.Verdict do
 
   ## All is well
 
-  defp find(%{totals: %{rate: rate} = totals}, :flowing) when rate > 0 do
+  defp find(%{totals: %{rate: rate} = totals} = snapshot, :flowing) when rate > 0 do
     wait = if totals.oldest_wait, do: ", oldest waits #{Words.time(totals.oldest_wait)}", else: ""
-    %{text: "#{Words.rate(rate)}#{wait}"}
+    %{text: "#{Words.rate(rate)}#{wait}#{long(snapshot)}"}
   end
 
   defp find(_snapshot, :flowing), do: []
@@ -218,15 +224,55 @@ defmodule Slither.Watch.Verdict do
     end
   end
 
+  # Calls that have run for long while others flow: one may hang, whose worker is one less for them.
+  defp long(snapshot) do
+    long =
+      for pool <- snapshot.pools,
+          %{runs: %{} = runs} = worker <- pool.workers,
+          at_one_call?(worker, snapshot, @long),
+          do: runs
+
+    case Enum.sort_by(long, & &1.since, :desc) do
+      [] ->
+        ""
+
+      [one] ->
+        "; #{one.call} runs since #{Words.time(one.since)}"
+
+      [one | _] ->
+        "; #{length(long)} calls run for long: #{one.call} since #{Words.time(one.since)}"
+    end
+  end
+
   # Work that is in no worker: handlers on BEAM.
   defp inside(snapshot) do
     case for {pipe, stage} <- stages(snapshot), (stage.running || 0) > 0, do: {pipe, stage} do
       [] ->
-        []
+        open(snapshot)
 
       [{pipe, stage} | _] = running ->
         items = Enum.sum(for {_pipe, stage} <- running, do: stage.running)
         %{text: "#{Words.count(items, "item")} in #{place(pipe, stage)}", stage: stage.name}
+    end
+  end
+
+  # Runs of pipes that are not over, in which nothing is on its way. One of a function is no sign: it
+  # is open for as long as a program may have more for it.
+  defp open(snapshot) do
+    case for %{kind: "run", runs: runs} = pipe when runs > 0 <- snapshot.pipes, do: pipe do
+      [] ->
+        []
+
+      [%{name: name, runs: 1}] ->
+        %{text: "the run of pipe #{name} waits for its input, or for who reads its results"}
+
+      [%{name: name} | _] = open ->
+        runs = Words.count(Enum.sum(for pipe <- open, do: pipe.runs), "run")
+
+        %{
+          text:
+            "#{runs}, as of pipe #{name}, wait for their input, or for who reads their results"
+        }
     end
   end
 
@@ -236,14 +282,15 @@ defmodule Slither.Watch.Verdict do
   defp waits?(pool, serving),
     do: (pool.oldest_wait || 0) >= @stuck or Enum.any?(serving, &(&1.calls > 1))
 
-  # Whether a worker has been at one call for longer than such calls take. One whose results nobody
-  # reads goes on once a call waits for it.
-  defp at_one_call?(%{runs: %{stalled: true}}, _snapshot), do: false
+  # Whether a worker has been at one call for longer than such calls take, and than a time. One whose
+  # results nobody reads goes on once a call waits for it.
+  defp at_one_call?(worker, snapshot, least \\ @stuck)
+  defp at_one_call?(%{runs: %{stalled: true}}, _snapshot, _least), do: false
 
-  defp at_one_call?(%{runs: %{since: since} = runs}, snapshot),
-    do: since >= max(@stuck, @usual * usual(snapshot, runs))
+  defp at_one_call?(%{runs: %{since: since} = runs}, snapshot, least),
+    do: since >= max(least, @usual * usual(snapshot, runs))
 
-  defp at_one_call?(_idle, _snapshot), do: false
+  defp at_one_call?(_idle, _snapshot, _least), do: false
 
   defp usual(snapshot, runs) do
     place = {runs[:pipe], if(runs[:pipe], do: runs[:stage], else: runs.call)}

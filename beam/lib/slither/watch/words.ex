@@ -44,6 +44,16 @@ defmodule Slither.Watch.Words do
   def time(ms), do: "#{digits(Float.round(ms / 3_600_000, 1))} h"
 
   @doc """
+  How long ago, of ms.
+
+      iex> Enum.map([0, 450, 4_000, 200_000], &Slither.Watch.Words.ago/1)
+      ["just now", "just now", "4 s ago", "3 min ago"]
+  """
+  @spec ago(number) :: String.t()
+  def ago(ms) when ms < 1_000, do: "just now"
+  def ago(ms), do: time(ms) <> " ago"
+
+  @doc """
   A share of 0 to 1.
 
       iex> Enum.map([0, 0.0004, 0.031, 0.5, 1.0], &Slither.Watch.Words.share/1)
