@@ -85,7 +85,7 @@ def wrong(options: Mapping[str, object], table: Mapping[str, Check]) -> str | No
     """Say what is wrong with options by the check of each, or return None."""
     for name, value in options.items():
         if name not in table:
-            return f"unknown option {name!r}.{nearest(name, table)} Accepted: {', '.join(table)}"
+            return _unknown(name, table)
         text, accepts = table[name]
         if not accepts(value):
             return f"option {name!r} takes {text}, got {value!r:.80}"
@@ -98,6 +98,26 @@ def checked(name: str, value: T, check: Check) -> T:
     if not accepts(value):
         raise ValueError(f"{name} is {text}, not {value!r:.80}")
     return value
+
+
+def known(where: str, name: object, accepted: Iterable[str]) -> str:
+    """Return the name of an option; TypeError where there is none of it, with those there are.
+
+    >>> known("pool", "siz", ["size", "python"])
+    Traceback (most recent call last):
+        ...
+    TypeError: pool: unknown option 'siz'. Did you mean 'size'? Accepted: size, python
+    """
+    accepted = list(accepted)
+    if name not in accepted:
+        raise TypeError(f"{where}: {_unknown(name, accepted)}")
+    return str(name)
+
+
+def _unknown(name: object, accepted: Iterable[str]) -> str:
+    return (
+        f"unknown option {name!r}.{nearest(str(name), accepted)} Accepted: {', '.join(accepted)}"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

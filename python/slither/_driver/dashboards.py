@@ -77,10 +77,7 @@ def dashboard(given: object) -> dict[str, Payload]:
 
 
 def _option(name: object, value: object) -> Payload:
-    if not isinstance(name, str) or name not in _OPTIONS:
-        near = _options.nearest(str(name), _OPTIONS)
-        accepted = ", ".join(_OPTIONS)
-        raise TypeError(f"dashboard: unknown option {name!r}.{near} Accepted: {accepted}")
+    name = _options.known("dashboard", name, _OPTIONS)
     if name == "token" and not _is_token(value):
         # Whoever reads the traceback need not know it.
         raise ValueError("dashboard: token is a str of 16 or more letters, digits and -_.~")

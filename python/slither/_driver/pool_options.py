@@ -78,9 +78,7 @@ def pool_options(given: Mapping[str, object] | None) -> dict[str, Payload]:
 def _checked(name: object, value: object) -> Payload:
     if name in _OWN and isinstance(name, str):
         raise TypeError(f"pool: {name!r} is an argument of the Beam itself: {_OWN[name]}=")
-    if not isinstance(name, str) or name not in POOL:
-        near = _options.nearest(str(name), POOL)
-        raise TypeError(f"pool: unknown option {name!r}.{near} Accepted: {', '.join(POOL)}")
+    name = _options.known("pool", name, POOL)
     found: Payload = _options.checked(f"pool: {name}", value, POOL[name])
     if name in _TIMES:
         return None if found is None else _options.milliseconds(found)

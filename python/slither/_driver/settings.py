@@ -39,10 +39,8 @@ Ordering: TypeAlias = Literal["preserve", "as_completed"]
 # The most items of a batch: a run keeps as many at hand.
 _LARGEST = 1_000_000
 _TRACING: _options.Check = (
-    "a bool, a URL or a dict of endpoint, headers, service and sample",
-    lambda value: (
-        isinstance(value, Mapping) and value.keys() <= TraceOptions.__annotations__.keys()
-    ),
+    "a bool, a URL or a dict of options",
+    lambda value: isinstance(value, Mapping),
 )
 _TRACE: _options.Check = ("a str", lambda value: isinstance(value, str))
 Kept: TypeAlias = "Literal['halt', 'skip'] | Policy"
@@ -203,7 +201,15 @@ def tracing(value: bool | str | TraceOptions | None) -> Payload:
     if isinstance(value, str):
         return {"endpoint": value}
     _options.checked("trace", value, _TRACING)
-    return {**value, "headers": dict(value.get("headers", {}))}
+    for name in value:
+        _options.known("trace", name, TraceOptions.__annotations__)
+    headers = value.get("headers", {})
+    if not isinstance(headers, Mapping) or not all(
+        isinstance(text, str) for pair in headers.items() for text in pair
+    ):
+        # Whoever reads the traceback need not know a key that is in them.
+        raise ValueError("trace: headers is a dict of str")
+    return {**value, "headers": dict(headers)}
 
 
 def duration(name: str, seconds: float) -> int:

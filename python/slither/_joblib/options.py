@@ -41,13 +41,7 @@ def options(given: Mapping[str, Any]) -> Options:
     5
     """
     for name in given:
-        if name not in (*_BEAM, *_OWN):
-            known = sorted((*_BEAM, *_OWN))
-            near = _options.nearest(name, known)
-            raise TypeError(
-                f"the backend 'slither': unknown option {name!r}.{near} "
-                f"Accepted: {', '.join(known)}"
-            )
+        _options.known("the backend 'slither'", name, sorted((*_BEAM, *_OWN)))
     initializer = given.get("initializer")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"initializer is a function, not {initializer!r:.80}")
