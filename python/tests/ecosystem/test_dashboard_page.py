@@ -280,6 +280,17 @@ def test_a_pool_that_starts_is_no_alarm(served: Served, view: View) -> None:
     expect(note).to_have_attribute("data-tone", "warn")
 
 
+def test_workers_that_wait_for_a_place_or_leave_theirs_are_no_alarm(
+    served: Served, view: View
+) -> None:
+    statuses = ["ready", "spare", "draining", "stopping"]
+    workers = [snapshots.worker(at, status=status) for at, status in enumerate(statuses)]
+    served.snapshot = {**snapshots.idle(), "pools": [snapshots.pool("gpu", workers)]}
+    page = view(served.url).look()
+    expect(page.locator("#workers-words .sum")).to_have_text(["1 free", "1 spare", "2 leaving"])
+    expect(page.locator(".card[data-tone]")).to_have_count(0)
+
+
 def test_a_worker_s_card_has_what_it_runs_against_its_deadline(
     served: Served, view: View
 ) -> None:

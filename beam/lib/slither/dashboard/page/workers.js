@@ -19,6 +19,8 @@ const WORDS = {
   busy: "busy",
   free: "free",
   starting: "starting",
+  spare: "spare",
+  leaving: "leaving",
   gone: "not running",
 };
 const TONES = { over: "bad", late: "warn", long: "warn", gone: "bad" };
@@ -55,8 +57,9 @@ function what(worker) {
     }
     return runs.since > LONG ? "long" : "busy";
   }
-  if (["ready", "idle", "free", "busy"].includes(worker.status)) return worker.calls > 0 ? "busy" : "free";
-  return worker.status === "starting" ? "starting" : "gone";
+  if (worker.status === "ready") return worker.calls > 0 ? "busy" : "free";
+  if (["draining", "stopping"].includes(worker.status)) return "leaving";
+  return ["starting", "spare"].includes(worker.status) ? worker.status : "gone";
 }
 
 // How many are what, each beside the mark that the cards and squares have for it.
