@@ -67,7 +67,8 @@ defmodule Slither.Trace do
       nil
   """
   @spec with_parent(traceparent | nil, (() -> result)) :: result when result: term
-  def with_parent(traceparent, fun) when is_function(fun, 0) do
+  def with_parent(traceparent, fun)
+      when (is_binary(traceparent) or traceparent == nil) and is_function(fun, 0) do
     before = Recorder.enter(traceparent)
 
     try do
