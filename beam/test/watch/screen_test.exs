@@ -88,7 +88,7 @@ defmodule Slither.Watch.ScreenTest do
     assert text =~ "PIPE score: running, 12.4 k items/s in, 900 out, 2 callers waiting to push"
 
     assert text =~
-             ~r/^> predict +12.4 k +█{15} +27 +██████·· 24 +12 ms +80 ms +3.1 % +handler 80 %$/mu
+             ~r/^> predict +12.4 k +█{15} +27 +████· 24 of 32 +12 ms +80 ms +3.1 % +handler 80 %$/mu
 
     assert text =~ ~r/^  gpu +2 of 2 +1 +50 % +3 of 64 +41 s +42 s +0$/m
     # The worker that runs for longest is the first.

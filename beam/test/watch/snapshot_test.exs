@@ -6,6 +6,7 @@ defmodule Slither.Watch.SnapshotTest do
 
   doctest Slither.Watch
   doctest Samples
+  doctest Slither.Watch.Counters
 
   describe "samples" do
     test "have a line of five minutes, by five seconds, oldest first" do

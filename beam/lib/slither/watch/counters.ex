@@ -96,6 +96,33 @@ defmodule Slither.Watch.Counters do
 
   defp ms(native), do: System.convert_time_unit(round(native), :native, :microsecond) / 1_000
 
+  @doc """
+  How many items of a stage failed by themselves within a time, and of how many: what ended with its
+  run, or as nobody waited for it, is of neither.
+
+      iex> samples = Slither.Watch.Samples.add(%Slither.Watch.Samples{}, 0, %{})
+      iex> place = {nil, "m.f"}
+      iex> decided = fn counts -> Map.new(counts, fn {key, count} -> {{place, key}, count} end) end
+      iex> halted = decided.(items: 64, failed: 64, errors: 1)
+      iex> Slither.Watch.Counters.failed(samples, 1_000, halted, place, 30_000)
+      {1, 1}
+      iex> closed = decided.(items: 264, failed: 64)
+      iex> Slither.Watch.Counters.failed(samples, 1_000, closed, place, 30_000)
+      {0, 200}
+      iex> skipped = decided.(items: 100, skipped: 3, errors: 3)
+      iex> Slither.Watch.Counters.failed(samples, 1_000, skipped, place, 30_000)
+      {3, 100}
+  """
+  @spec failed(Samples.t(), integer, Samples.counts(), place, pos_integer) :: {number, number}
+  def failed(samples, now, counts, place, window) do
+    [items, ended, errors] =
+      for what <- [:items, :failed, :errors],
+          do: samples |> Samples.grown(now, counts, {place, what}, window) |> elem(0)
+
+    # An item whose failure ended its run is counted as decided a moment later.
+    {errors, max(items - ended + min(ended, errors), errors)}
+  end
+
   @doc "Where the time of a stage's calls went within the last half minute, in native units."
   @spec times(Samples.t(), integer, Samples.counts(), place) :: %{atom => integer}
   def times(samples, now, counts, place) do

@@ -167,8 +167,7 @@ defmodule Slither.Watch.Flows do
     times = Counters.times(samples, now, counts, place)
     handlers = Map.get(seen.handlers, place, %{p50: nil, p95: nil})
     count = &Map.get(counts, {place, &1}, 0)
-    {failed, _time} = Samples.grown(samples, now, counts, {place, :errors}, @failed)
-    {items, _time} = Samples.grown(samples, now, counts, {place, :items}, @failed)
+    {failed, items} = Counters.failed(samples, now, counts, place, @failed)
 
     @nowhere
     |> Map.merge(Map.drop(drawn, [:type, :pool]))
@@ -191,9 +190,8 @@ defmodule Slither.Watch.Flows do
     })
   end
 
-  # An item whose failure ended its run is counted as decided a moment later.
   defp share(0, _items), do: 0
-  defp share(failed, items), do: Float.round(min(failed / max(items, failed), 1.0), 5)
+  defp share(failed, items), do: Float.round(failed / items, 5)
 
   defp lately?(stage), do: Enum.any?(stage.spark, &(&1 > 0))
 

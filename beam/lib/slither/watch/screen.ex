@@ -331,12 +331,12 @@ defmodule Slither.Watch.Screen do
   How full something is.
 
       iex> {Slither.Watch.Screen.bar(3, 8), Slither.Watch.Screen.bar(9, 8)}
-      {"███····· 3", "████████ 9"}
+      {"██··· 3 of 8", "█████ 9 of 8"}
   """
   @spec bar(non_neg_integer, pos_integer) :: String.t()
   def bar(count, bound) do
-    full = min(ceil(8 * count / max(bound, 1)), 8)
-    String.duplicate("█", full) <> String.duplicate("·", 8 - full) <> " #{count}"
+    full = min(ceil(5 * count / max(bound, 1)), 5)
+    String.duplicate("█", full) <> String.duplicate("·", 5 - full) <> " #{count} of #{bound}"
   end
 
   defp time(nil), do: "-"

@@ -86,9 +86,10 @@ defmodule Slither.Watch.Snapshot do
     }
   end
 
-  defp failed_share(seen, places) do
-    items = most(places, &rate(seen, {&1, :items}, 30_000))
-    errors = most(places, &rate(seen, {&1, :errors}, 30_000))
+  defp failed_share(%{samples: samples, now: now, counts: counts}, places) do
+    failed = &Counters.failed(samples, now, counts, &1, 30_000)
+    errors = most(places, &elem(failed.(&1), 0))
+    items = most(places, &elem(failed.(&1), 1))
     if errors > 0, do: Float.round(min(errors / max(items, errors), 1.0), 5), else: 0
   end
 
