@@ -22,6 +22,12 @@ defmodule Slither.Watch.SnapshotTest do
       assert length(samples.steps) == 61
     end
 
+    test "share the names of counters" do
+      counts = fn n -> for stage <- 1..200, into: %{}, do: {{"pipe", "stage_#{stage}"}, n} end
+      samples = Enum.reduce(0..60, %Samples{}, &Samples.add(&2, &1 * 5_000, counts.(&1)))
+      assert :erts_debug.size(samples) < :erts_debug.flat_size(samples) / 3
+    end
+
     test "begin with nothing, and a counter that began anew is no rate" do
       samples = Samples.add(%Samples{}, 0, %{a: 100})
       assert Samples.rate(samples, 500, %{a: 120}, :a, 10_000) == 20.0

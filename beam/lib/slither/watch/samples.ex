@@ -8,15 +8,23 @@ defmodule Slither.Watch.Samples do
   @step 5_000
   @steps 61
 
-  defstruct recent: [], steps: []
+  defstruct recent: [], steps: [], keys: %{}
 
   @type counts :: %{optional(term) => number}
-  @typedoc "How counters stood when, in ms of the monotonic clock, newest first."
-  @type t :: %__MODULE__{recent: [{integer, counts}], steps: [{integer, counts}]}
+  @typedoc """
+  How counters stood when, in ms of the monotonic clock, newest first. All have the names of counters
+  from `keys`: else each would have its own, which are most of its size.
+  """
+  @type t :: %__MODULE__{
+          recent: [{integer, counts}],
+          steps: [{integer, counts}],
+          keys: %{optional(term) => term}
+        }
 
   @doc "Adds how counters stand now."
   @spec add(t, integer, counts) :: t
   def add(samples, now, counts) do
+    counts = Map.new(counts, fn {key, n} -> {Map.get(samples.keys, key, key), n} end)
     recent = Enum.take([{now, counts} | samples.recent], @recent)
 
     steps =
@@ -25,8 +33,11 @@ defmodule Slither.Watch.Samples do
         steps -> Enum.take([{now, counts} | steps], @steps)
       end
 
-    %{samples | recent: recent, steps: steps}
+    %{samples | recent: recent, steps: steps, keys: keys(samples.keys, counts)}
   end
+
+  defp keys(keys, counts) when map_size(keys) == map_size(counts), do: keys
+  defp keys(_keys, counts), do: Map.new(counts, fn {key, _n} -> {key, key} end)
 
   @doc """
   By how much a counter grew within the last `window` ms, and within how many ms that was: as many
