@@ -38,7 +38,7 @@ defmodule Slither.HouseTest do
   # Files that stand beside the folders. Any other is its folder's, as `pool.ex` is `pool/`'s.
   @stand_alone %{
     ground:
-      ~w(arrow encodable error item context json json_lines options guarded bytes tensor label receipt lock leftovers quantiles reader telemetry),
+      ~w(arrow encodable error item context json json_lines options guarded bytes tensor label receipt lock leftovers otp quantiles reader telemetry),
     pool: ~w(session),
     dispatch: ~w(call stream_call),
     pipe: ~w(stage),

@@ -34,7 +34,8 @@ defmodule Slither.Application do
 
     # The exporter of spans first, as it is to send those of all others to the last.
     children = [
-      supervisor(Slither.Trace, [traces, [strategy: :one_for_one, name: Slither.Trace.Supervisor]]),
+      supervisor(Slither.Trace, [traces, [strategy: :one_for_one, name: Slither.Trace.Supervisor]])
+      |> alone(),
       {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
       part(Slither.Python, :rest_for_one, [
         {Registry, keys: :unique, name: Slither.Python.Registry},
@@ -46,9 +47,8 @@ defmodule Slither.Application do
         part(:gathers, :one_for_one, gathers())
       ]),
       part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor]),
-      # Who only looks, whose end costs nobody anything.
-      Map.put(part(Slither.Watch, :one_for_one, watch()), :restart, :temporary),
-      part(:dashboard, :one_for_one, dashboard())
+      alone(part(Slither.Watch, :one_for_one, watch())),
+      alone(part(:dashboard, :one_for_one, dashboard()))
     ]
 
     Supervisor.start_link(children, strategy: :one_for_one, name: Slither.Supervisor)
@@ -57,6 +57,9 @@ defmodule Slither.Application do
   defp part(id, strategy, children) do
     supervisor(id, [children, [strategy: strategy]])
   end
+
+  # Of who only looks: what it can't mend costs nobody else anything.
+  defp alone(child), do: Map.put(child, :restart, :temporary)
 
   defp supervisor(id, arguments),
     do: %{id: id, type: :supervisor, start: {Supervisor, :start_link, arguments}}

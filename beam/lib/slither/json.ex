@@ -7,7 +7,7 @@ defmodule Slither.Json do
   @doc """
   Encodes a term.
 
-      iex> IO.iodata_to_binary(Slither.Json.encode(%{a: [1, 2.5, nil, true], "b" => "é\\n"}))
+      iex> IO.iodata_to_binary(Slither.Json.encode(%{"b" => "é\\n", a: [1, 2.5, nil, true]}))
       ~S({"a":[1,2.5,null,true],"b":"é\\n"})
 
       iex> IO.iodata_to_binary(Slither.Json.encode({:odd, <<255>>}))

@@ -42,6 +42,11 @@ defmodule Slither.Proof.Fuzz.Owner do
     ready = feed!(greeted, {:ready, %{"handlers" => []}})
     lanes = Tuple.to_list(ready.lanes)
 
+    ready = %{
+      ready
+      | lanes: ready.lanes |> Tuple.to_list() |> Enum.map(&spared/1) |> List.to_tuple()
+    }
+
     owner = %__MODULE__{
       supervisor: supervisor,
       folder: folder,
@@ -107,6 +112,19 @@ defmodule Slither.Proof.Fuzz.Owner do
       ])
 
     frame |> Frame.encode!() |> IO.iodata_to_binary()
+  end
+
+  # An owner that is refused a frame kills its worker, and tells its lanes so. Here these go on, for the
+  # next frame.
+  defp spared(lane), do: spawn_link(fn -> pass_on(lane) end)
+
+  defp pass_on(lane) do
+    receive do
+      :doomed -> :ok
+      message -> send(lane, message)
+    end
+
+    pass_on(lane)
   end
 
   defp swallow, do: receive(do: (_message -> swallow()))

@@ -5,7 +5,7 @@ defmodule Slither.Dashboard.Httpd do
   # starts. The application `inets` need not run, nor be among those of the program.
 
   alias Slither.Dashboard.{Headers, Options}
-  alias Slither.Error
+  alias Slither.{Error, OTP}
 
   # Bytes of an address and of all headers. A request has no body.
   @uri 2_048
@@ -24,7 +24,7 @@ defmodule Slither.Dashboard.Httpd do
   @spec start(Options.t(), module, (:inet.port_number() -> map), charlist) ::
           {:ok, pid, :inet.port_number()} | {:error, Error.t()}
   def start(options, handler, facts, root \\ :code.root_dir()) do
-    if found?(root),
+    if OTP.found?(:inets, root),
       do: first(options.ports, options, {handler, facts}),
       else: {:error, missing()}
   end
@@ -146,16 +146,6 @@ defmodule Slither.Dashboard.Httpd do
       hint: hint,
       details: %{port: port}
     }
-  end
-
-  ## Where inets is
-
-  # Mix takes applications off the code path that a project does not name, and few name inets.
-  defp found?(root) do
-    Code.ensure_loaded?(:httpd_util) or
-      Enum.any?(Path.wildcard("#{root}/lib/inets-*/ebin"), fn folder ->
-        :code.add_pathz(String.to_charlist(folder)) == true and Code.ensure_loaded?(:httpd_util)
-      end)
   end
 
   @doc "The error where this Erlang comes without a web server."

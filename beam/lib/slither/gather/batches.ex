@@ -44,7 +44,7 @@ defmodule Slither.Gather.Batches do
           max_wait: non_neg_integer,
           waiting: Waiting.t(),
           facts: map,
-          place: Slither.Metrics.Series.place(),
+          place: Slither.Metrics.Batches.place(),
           again: :queue.queue(Batch.t()),
           out: %{optional(reference) => Batch.t()},
           gone: MapSet.t(seq),

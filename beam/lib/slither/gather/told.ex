@@ -3,6 +3,7 @@ defmodule Slither.Gather.Told do
   # What a gather tells of its batches and counts of its items, for events and metrics. Called by
   # `Slither.Gather.Batches`, in the process that drives it.
 
+  alias Slither.Metrics.Batches
   alias Slither.Python.{Outcome, Timing}
   alias Slither.Run.Batch
   alias Slither.Telemetry.Events
@@ -25,7 +26,7 @@ defmodule Slither.Gather.Told do
     do: Events.gather_failed(batch.sent, length(batch.entries), facts, error)
 
   @doc "An item has its answer, for somebody who waits for it."
-  @spec answered(Slither.Metrics.Series.place(), map, {:ok, term} | {:error, Exception.t()}) ::
+  @spec answered(Batches.place(), map, {:ok, term} | {:error, Exception.t()}) ::
           :ok
   def answered(place, _facts, {:ok, _value}), do: Events.settled(place, ok: 1)
 
@@ -35,6 +36,6 @@ defmodule Slither.Gather.Told do
   end
 
   @doc "Items will have no answer, as nobody waits for it."
-  @spec given_up(Slither.Metrics.Series.place(), non_neg_integer) :: :ok
+  @spec given_up(Batches.place(), non_neg_integer) :: :ok
   def given_up(place, count), do: Events.settled(place, failed: count)
 end

@@ -64,8 +64,10 @@ defmodule Slither.Metrics.Series do
   @doc "Sets a gauge."
   @spec put(atom, labels, integer) :: :ok
   def put(metric, labels, value) do
-    place = place(metric, labels)
-    if place, do: :counters.put(place, 1, value), else: :ok
+    case place(metric, labels) do
+      nil -> :ok
+      place -> :counters.put(place, 1, value)
+    end
   end
 
   @doc "Counts a time, in native units, in a histogram or a sketch."

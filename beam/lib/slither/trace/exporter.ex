@@ -7,6 +7,7 @@ defmodule Slither.Trace.Exporter do
 
   require Logger
 
+  alias Slither.OTP
   alias Slither.Telemetry.Events
   alias Slither.Trace.{Mode, OTLP, Span}
 
@@ -98,9 +99,21 @@ defmodule Slither.Trace.Exporter do
     end
   end
 
+  # Of later releases the client asks `public_key` for what it never uses without TLS.
   defp http(endpoint) do
-    applications = if String.starts_with?(endpoint, "https"), do: [:inets, :ssl], else: [:inets]
+    tls =
+      for application <- [:crypto, :asn1, :public_key, :ssl],
+          do: {application, OTP.found?(application)}
 
+    tls = if String.starts_with?(endpoint, "https"), do: tls, else: []
+
+    case Enum.find([inets: OTP.found?(:inets)] ++ tls, &match?({_application, false}, &1)) do
+      nil -> started(if(tls == [], do: [:inets], else: [:inets, :ssl]))
+      {application, false} -> {:error, missing(application)}
+    end
+  end
+
+  defp started(applications) do
     Enum.find_value(applications, :ok, fn application ->
       case Application.ensure_all_started(application) do
         {:ok, _started} -> nil
@@ -252,6 +265,9 @@ defmodule Slither.Trace.Exporter do
       {:ok, {{_version, status, _reason}, _headers, _body}} -> {:ok, status}
       {:error, reason} -> {:error, reason}
     end
+  catch
+    # The client is not Slither's, and its end is to cost no more than a request.
+    kind, reason -> {:error, {kind, reason}}
   end
 
   defp secure("https" <> _rest) do

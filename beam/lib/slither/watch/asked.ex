@@ -9,8 +9,7 @@ defmodule Slither.Watch.Asked do
   def all(questions, timeout) do
     asked =
       for {name, question} <- questions do
-        # It hands over its answer as why it ends, so that none comes late.
-        {pid, monitor} = spawn_monitor(fn -> exit({__MODULE__, question.()}) end)
+        {pid, monitor} = spawn_monitor(__MODULE__, :answer, [question])
         {name, pid, monitor}
       end
 
@@ -21,6 +20,11 @@ defmodule Slither.Watch.Asked do
         into: %{},
         do: {name, answer}
   end
+
+  @doc false
+  # Hands over the answer as why the process ends, so that none comes late.
+  @spec answer((() -> term)) :: no_return
+  def answer(question), do: exit({__MODULE__, question.()})
 
   defp await(pid, monitor, until) do
     receive do

@@ -15,7 +15,7 @@ defmodule Slither.Watch.Snapshot do
   Since when long-running pipes have had outputs that no sink has taken, nil where they have none,
   with how many they had taken then.
   """
-  @type held :: %{optional(Words.t()) => {taken :: integer, since :: integer | nil}}
+  @type held :: %{optional(pipe :: term) => {taken :: integer, since :: integer | nil}}
 
   @doc "Notes what the sinks of long-running pipes have taken."
   @spec held(held, integer) :: held
@@ -34,7 +34,12 @@ defmodule Slither.Watch.Snapshot do
   end
 
   @doc "Makes one, with what the server knows of before."
-  @spec make(%{began: integer, samples: Samples.t(), held: held}) :: map
+  @spec make(%{
+          required(:began) => integer,
+          required(:samples) => Samples.t(),
+          required(:held) => held,
+          optional(atom) => term
+        }) :: map
   def make(%{began: began, samples: samples, held: held}) do
     now = System.monotonic_time(:millisecond)
     counts = Counters.read()
