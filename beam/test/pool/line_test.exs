@@ -54,7 +54,7 @@ defmodule Slither.Pool.LineTest do
     end)
   end
 
-  test "who waits the longest is known though somebody has come ahead of him" do
+  test "who waits the longest is known though another has come ahead" do
     waiters = [waiter(:a, session: "s", asked: 1), waiter(:b, session: "s", asked: 2)]
     move = waiter(:c, session: "s", service: :move, asked: 3)
     line = Enum.reduce(waiters ++ [move], %Line{}, &Line.put(&2, &1))
