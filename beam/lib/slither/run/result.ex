@@ -10,11 +10,11 @@ defmodule Slither.Run.Result do
   alias Slither.Run.{Fill, Policy}
 
   @typedoc """
-  `of` has the entries that were decided, and `took` says how many of the node's those were
-  (`:all` once it holds none). `on` has the entries that go on, in order; a policy has sent
-  `routed` of them away and `rerouted` others to a later stage, and a handler `out`. With `fill`,
-  their values are not in the items yet. `gone` says why those that were `skipped` were, and `merged` has the seqs of the entries that became one, by its
-  seq, the last of all first.
+  `of` has the entries that were decided, and `took` says how many of the node's those were (`:all`
+  once it holds none). `on` has the entries that go on, in order; a policy has sent `routed` of them
+  away and `rerouted` others to a later stage, and a handler `out`. With `fill`, their values are
+  not in the items yet. `gone` says why those that were `skipped` were, and `merged` has the seqs of
+  the entries that became one, by its seq, the last of all first.
   """
   @type t :: %__MODULE__{
           of: [entry],

@@ -14,10 +14,11 @@ defmodule Slither.Python.Lane.Exchange do
 
   @typedoc """
   Call `id` of a job for a `worker`, written at `sent`, nil for never, with so many `items`; its
-  results are decoded in a `form`. The `frame` is kept where a failure is to be written to `capture`, with the `tape` of
-  what the call asked. `asked` is the scheduler that waits for the lane, if nobody else does;
-  `killed?` says that the caller had the call killed, and `named` what it calls, where its head does not.
-  `stalled` is since when the handler waits for whoever reads its results. `span` is the call's own.
+  results are decoded in a `form`. The `frame` is kept where a failure is to be written to
+  `capture`, with the `tape` of what the call asked. `asked` is the scheduler that waits for the
+  lane, if nobody else does; `killed?` says that the caller had the call killed, and `named` what it
+  calls, where its head does not. `stalled` is since when the handler waits for whoever reads its
+  results. `span` is the call's own.
   """
   @type t :: %__MODULE__{
           id: pos_integer,
