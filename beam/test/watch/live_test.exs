@@ -124,6 +124,14 @@ defmodule Slither.Watch.LiveTest do
     assert pool(Watch.snapshot(), pool).ready == 0
   end
 
+  test "a batch that ends its run has failed, however many items it had" do
+    pool = ready_pool(size: 1)
+    options = [module: "fractions", function: "Fraction", pool: pool, batch_size: 200]
+    {:error, _error, []} = Slither.dispatch(Enum.to_list(1..400), options)
+    finding = seen(&told(&1, "failing", :stage, "fractions.Fraction"))
+    assert finding.text =~ ~r/^100 % of fractions.Fraction, TypeError, last /
+  end
+
   test "a few items in a hundred that fail" do
     pool = ready_pool(size: 1)
     # Each test's calls are of a target of their own: others fail, too.
