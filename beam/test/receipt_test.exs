@@ -91,7 +91,7 @@ defmodule Slither.ReceiptTest do
 
     test "shows how long answers waited for the turn of their batch" do
       options = python("slow_first", batch_size: 5, max_in_flight: 4)
-      assert {:ok, _items, receipt} = dispatch(1..60, options)
+      assert {:ok, _items, receipt} = dispatch(Enum.concat(1..5, 10..64), options)
       assert receipt.times.reorder > 0
     end
 

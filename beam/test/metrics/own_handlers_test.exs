@@ -10,7 +10,11 @@ defmodule Slither.Metrics.OwnHandlersTest do
   test "is counted by its stage, as a receipt has it" do
     name = :"own_handlers_#{System.unique_integer([:positive])}"
     double = {:stage, 1, :double, :beam, handler: &(2 * &1.payload)}
-    slow = {:stage, 2, :slow, :beam, handler: fn item -> Enum.sum(1..(item.payload + 20_000)) end}
+
+    slow =
+      {:stage, 2, :slow, :beam,
+       handler: fn item -> Enum.reduce(1..20_000, item.payload, &+/2) end}
+
     pipe = Pipe.build!(name, [double, slow])
     assert {:ok, _outputs, receipt} = Runner.run(pipe, 1..50, receipt: true)
 

@@ -431,6 +431,9 @@ defmodule Slither.Pool.LawsTest do
     assert settled?(world), inspect({status(world), world.waiting, world.held})
 
     assert world.changes == []
+    # What the last events led to may still be on its way here.
+    ScriptedPool.sync(relays(world))
+    world = hear_all(world)
 
     for {lane, %{worker: pid, state: state}} <- world.lanes do
       gone? = world.workers[pid].state == :gone
