@@ -192,6 +192,7 @@ defmodule Slither.Metrics.HandlersTest do
     end
   end
 
+  @tag :prometheus
   test "Prometheus takes what handlers count, beside what Slither does" do
     pool = ready_pool()
     assert {:ok, 3} = run(pool, "count", 3)
