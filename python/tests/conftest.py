@@ -44,7 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # What is used beside Slither is not installed where only the part without BEAM runs.
     if config.getoption("--without-beam"):
-        names = ("tests/ecosystem", "slither/_joblib", "slither/joblib.py")
+        names = (
+            "tests/ecosystem",
+            "slither/_joblib",
+            "slither/joblib.py",
+            "slither/_worker/sdk.py",
+        )
         beside = [ROOT / "python" / name for name in names]
         config.option.ignore = [*(config.option.ignore or []), *map(str, beside)]
 
