@@ -1,7 +1,7 @@
 defmodule Slither.Watch.LiveTest do
-  # What is really so, as snapshots tell it. They are of the whole VM: tests look for what is their
-  # own, as other tests run beside them.
-  use ExUnit.Case, async: true
+  # What is really so, as snapshots tell it. They are of the whole VM, as are the rings of what failed and
+  # what happened: other tests, beside these, would fill them.
+  use ExUnit.Case, async: false
 
   import Slither.Test.Pools
 
