@@ -295,6 +295,16 @@ class TestEnds:
         assert worker.results(drop, [None]) == [False]
         assert drawn.more().error["kind"] == "cancelled"
 
+    def test_a_drop_of_a_run_closes_what_it_has_left_in_its_session(self, worker: Worker) -> None:
+        for run, session in [("r", "s"), ("other", "s"), ("r", "t")]:
+            worker.call(each("count"), [2_000], many=True, run=run, session=session)
+            while not isinstance(worker.read(), frames.Result):
+                pass
+        told(worker)
+        assert worker.results(["drop", "run"], [None], run="r", session="s") == [True]
+        assert told(worker) == ["2000: closed"]
+        assert worker.results(["drop", "run"], [None], run="r", session="s") == [False]
+
     def test_a_drop_closes_an_async_generator(self, worker: Worker) -> None:
         drawn = Drawn(worker, each("acount"), [2_000])
         assert worker.results(["drop", str(drawn.first)], [None]) == [True]

@@ -246,6 +246,15 @@ def drop(name: str) -> bool:
     return cursor is not None
 
 
+def drop_of(run: str | None, session: str | None) -> bool:
+    """Close the cursors of a run in a session; tells whether there was one."""
+    its = [cursor for cursor in _open.values() if (cursor.run, cursor.session) == (run, session)]
+    for cursor in its:
+        del _open[cursor.id]
+        cursor.close()
+    return bool(its)
+
+
 def close_of(run: str | None, session: str | None) -> None:
     """Close the cursors of a session, or of a run where that is None."""
     for cursor in list(_open.values()):

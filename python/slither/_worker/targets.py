@@ -39,7 +39,7 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
     if kind == "session":
         return _session(target[1])
     if kind == "drop":
-        return lambda items: [cursors.drop(target[1])]
+        return lambda items: [_drop(target[1])]
     if kind == "pipes":
         return lambda items: [_documents(target[1])]
     if kind == "help":
@@ -51,6 +51,13 @@ def resolve(target: list[str]) -> Callable[..., Payload]:
     if found is None:
         found = _found[key] = find(target[1], target[2])
     return found
+
+
+def _drop(name: str) -> bool:
+    if name != "run":
+        return cursors.drop(name)
+    now = current.context()
+    return cursors.drop_of(now.run, now.session)
 
 
 def find(module_name: str, name: str) -> Callable[..., Payload]:

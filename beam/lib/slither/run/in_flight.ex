@@ -362,7 +362,7 @@ defmodule Slither.Run.InFlight do
 
   defp left(%__MODULE__{carrier: %module{} = carrier, open: open, asking: asking} = flight) do
     kept = if flight.plan.session, do: kept(flight) ++ Map.values(flight.out), else: []
-    for %Batch{cursor: {_worker, _call}} = batch <- kept, do: module.forget(carrier, batch)
+    Enum.each(kept, &module.forget(carrier, &1))
     Enum.reduce(Map.keys(open) ++ Map.keys(asking), carrier, &module.leave(&2, &1))
   end
 

@@ -21,6 +21,7 @@ defmodule Slither.Testing.Functions do
 
     case Frame.call_target(job.head) do
       ["more", first] -> more(String.to_integer(first), cursors)
+      ["drop", "run"] -> drop_all(run, cursors)
       ["drop", first] -> drop(String.to_integer(first), cursors)
       # The pool has a worker drop what it holds of a run: here that is what is left to draw.
       ["session", "end"] -> drop_all(run, cursors)

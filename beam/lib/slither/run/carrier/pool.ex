@@ -134,13 +134,19 @@ defmodule Slither.Run.Carrier.Pool do
   end
 
   @impl true
-  def forget(%__MODULE__{plan: plan, handle: handle}, %Batch{cursor: {worker, call}}) do
+  def forget(%__MODULE__{plan: plan, handle: handle}, batch) do
+    {worker, what} = left_by(batch)
     request = [session: plan.session, worker: worker]
-    context = %{"session" => plan.session}
-    drop = &Call.once(&1, ["drop", Integer.to_string(call)], context, [nil])
+    context = %{"session" => plan.session, "run" => plan.context.runtime[:run]}
+    drop = &Call.once(&1, ["drop", what], context, [nil])
     # Whoever ends a run need not wait for it.
     spawn(fn -> Call.hold(handle, request, drop) end)
   end
+
+  defp left_by(%Batch{cursor: {worker, call}}), do: {worker, Integer.to_string(call)}
+  # Its answer may be on its way, with the number by which the worker keeps the rest: the session's next call
+  # comes behind it.
+  defp left_by(%Batch{cursor: nil}), do: {nil, "run"}
 
   @impl true
   def run(%__MODULE__{plan: plan} = pool, ref, batch) do
