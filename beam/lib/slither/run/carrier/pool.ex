@@ -144,6 +144,7 @@ defmodule Slither.Run.Carrier.Pool do
   end
 
   defp left_by(%Batch{cursor: {worker, call}}), do: {worker, Integer.to_string(call)}
+
   # Its answer may be on its way, with the number by which the worker keeps the rest: the session's next call
   # comes behind it.
   defp left_by(%Batch{cursor: nil}), do: {nil, "run"}
