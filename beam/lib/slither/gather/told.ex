@@ -15,7 +15,8 @@ defmodule Slither.Gather.Told do
     sizes = %{size: Batch.size(batch), failed: batch.early_failed + failed}
 
     timing
-    |> Timing.measurements(batch.sent - batch.queued)
+    |> Timing.waited(batch.sent - batch.queued)
+    |> Timing.measurements()
     |> Map.merge(sizes)
     |> Events.gather_stopped(batch.sent, Map.put(facts, :worker, timing.worker))
   end

@@ -47,10 +47,10 @@ defmodule Slither.Metrics.Batches do
   @spec places(map) :: places
   def places(facts), do: Series.places(@of_batch, labels(facts))
 
-  @doc "A batch was answered."
-  @spec answered(map, places) :: :ok
-  def answered(times, [duration, phases, handler]) do
-    Series.observed(duration, times.duration)
+  @doc "A batch was answered after so long, with its times by their phases."
+  @spec answered(map, integer, places) :: :ok
+  def answered(times, took, [duration, phases, handler]) do
+    Series.observed(duration, took)
     Series.sketched(handler, times.handler)
 
     for {phase, slot} <- @phases,

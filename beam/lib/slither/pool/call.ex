@@ -41,7 +41,8 @@ defmodule Slither.Pool.Call do
     timing = timing || %Timing{}
 
     timing
-    |> Timing.measurements(sent - asked)
+    |> Timing.waited(sent - asked)
+    |> Timing.measurements()
     |> Map.merge(%{duration: System.monotonic_time() - sent, size: size})
     |> Events.call_stopped(errors, Map.put(facts, :worker, timing.worker))
 

@@ -217,7 +217,7 @@ defmodule Slither.Pool.Draw do
       Events.call_failed(sent, 1, facts, draw.error)
     else
       duration = System.monotonic_time() - sent
-      measurements = Timing.measurements(timing, draw.waited)
+      measurements = timing |> Timing.waited(draw.waited) |> Timing.measurements()
       Events.call_stopped(Map.merge(measurements, %{duration: duration, size: 1}), %{}, facts)
     end
   end

@@ -50,11 +50,15 @@ defmodule Slither.Python.Timing do
     Map.merge(one, other, sum)
   end
 
-  @doc "As measurements of an event, of a call that waited so long for a worker."
-  @spec measurements(t, integer) :: map
-  def measurements(%__MODULE__{} = timing, waited) do
+  @doc "That of a call which had waited so long for a worker."
+  @spec waited(t, integer) :: t
+  def waited(%__MODULE__{} = timing, time), do: %{timing | queue: timing.queue + time}
+
+  @doc "As measurements of an event."
+  @spec measurements(t) :: map
+  def measurements(%__MODULE__{} = timing) do
     %{
-      queue: waited + timing.queue,
+      queue: timing.queue,
       encode: timing.encode,
       wire: timing.wire,
       decode: timing.decode,

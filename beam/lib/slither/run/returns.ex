@@ -279,21 +279,27 @@ defmodule Slither.Run.Returns do
   defp facts(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
-  # Always told, as it is counted. A carrier that measured nothing has no timing.
+  # Always counted, and told where somebody hears it. A carrier that measured nothing has no timing.
   defp stopped(flow, batch, timing, failed) do
-    timing = timing || %Timing{}
+    timing = Timing.waited(timing || %Timing{}, batch.sent - batch.queued)
+    duration = System.monotonic_time() - batch.sent
+    Events.batch_answered(timing, duration, flow.places)
+    if Events.batch_heard?(:stop), do: tell(flow, batch, timing, duration, failed)
+  end
+
+  defp tell(flow, batch, timing, duration, failed) do
     size = Batch.size(batch)
 
     timing
-    |> Timing.measurements(batch.sent - batch.queued)
+    |> Timing.measurements()
     |> Map.merge(%{
       held_bytes: flow.bytes,
       batch_size: batch_size(flow, size),
-      duration: System.monotonic_time() - batch.sent,
+      duration: duration,
       size: size,
       failed: batch.early_failed + failed
     })
-    |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker), flow.places)
+    |> Events.batch_stopped(Map.put(facts(flow, batch), :worker, timing.worker))
   end
 
   defp batch_size(%{auto: nil, plan: plan}, size), do: plan.options[:batch_size] || size

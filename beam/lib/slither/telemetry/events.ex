@@ -73,8 +73,8 @@ defmodule Slither.Telemetry.Events do
 
   ## Batches
 
-  @doc "Whether somebody hears of batches that start: else a run need not gather facts."
-  @spec batch_heard?(:start) :: boolean
+  @doc "Whether somebody hears of batches that start or stop: else a run need not gather facts."
+  @spec batch_heard?(:start | :stop) :: boolean
   def batch_heard?(phase), do: Telemetry.heard?([:slither, :dispatch, :batch, phase])
 
   @spec batch_started(pos_integer, facts) :: :ok
@@ -87,11 +87,13 @@ defmodule Slither.Telemetry.Events do
   @spec batch_places(facts) :: Batches.places()
   def batch_places(facts), do: Batches.places(facts)
 
-  @spec batch_stopped(map, facts, Batches.places()) :: :ok
-  def batch_stopped(measurements, facts, places) do
-    Batches.answered(measurements, places)
-    emit([:slither, :dispatch, :batch, :stop], measurements, facts)
-  end
+  @doc "A batch was answered after so long, with its times by their phases. Only counted."
+  @spec batch_answered(map, integer, Batches.places()) :: :ok
+  def batch_answered(times, duration, places), do: Batches.answered(times, duration, places)
+
+  @spec batch_stopped(map, facts) :: :ok
+  def batch_stopped(measurements, facts),
+    do: emit([:slither, :dispatch, :batch, :stop], measurements, facts)
 
   @doc "Results have waited so long for the turn of their batch. Only counted."
   @spec reordered(integer, Batches.places()) :: :ok
@@ -124,7 +126,7 @@ defmodule Slither.Telemetry.Events do
   @spec call_stopped(map, %{optional(non_neg_integer) => Exception.t()}, facts) :: :ok
   def call_stopped(measurements, errors, facts) do
     failed = map_size(errors)
-    Batches.answered(measurements, Batches.places(facts))
+    Batches.answered(measurements, measurements.duration, Batches.places(facts))
     settled(place(facts), ok: measurements.size - failed, failed: failed)
     for {_index, error} <- errors, do: item_failed(error, facts)
     emit([:slither, :call, :stop], Map.put(measurements, :failed, failed), facts)
@@ -146,8 +148,9 @@ defmodule Slither.Telemetry.Events do
   @doc "A gather's batch is answered, which was sent at `sent`."
   @spec gather_stopped(map, integer, facts) :: :ok
   def gather_stopped(measurements, sent, facts) do
-    measurements = Map.put(measurements, :duration, since(sent))
-    Batches.answered(measurements, Batches.places(facts))
+    duration = since(sent)
+    Batches.answered(measurements, duration, Batches.places(facts))
+    measurements = Map.put(measurements, :duration, duration)
     emit([:slither, :gather, :batch, :stop], measurements, facts)
   end
 
