@@ -216,7 +216,7 @@ defmodule Slither.Watch.LiveTest do
              %{kind: "start"}
            ] = events
 
-    assert text == "worker 0 of pool #{pool} (pid #{os_pid}) died: worker_died"
+    assert text == "worker 0 of pool #{pool} (pid #{os_pid}) died: killed by signal 9 (SIGKILL)"
   end
 
   test "stores, their rows and their writes" do

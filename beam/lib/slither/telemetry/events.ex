@@ -282,7 +282,9 @@ defmodule Slither.Telemetry.Events do
   @spec worker_down(integer, facts) :: :ok
   def worker_down(began, facts) do
     Series.add(:worker_ends_total, {facts.pool, facts.reason}, 1)
-    Happenings.note(Happenings.ended(facts.reason), facts)
+    {error, kept} = Map.pop(facts, :error)
+    kept = if error, do: Map.put(kept, :why, error.message), else: kept
+    Happenings.note(Happenings.ended(facts.reason), kept)
     emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
   end
 

@@ -90,6 +90,10 @@ defmodule Slither.Watch.Troubles do
 
   defp did(:start, _happening), do: "is ready"
   defp did(:death, %{reason: :start_failed}), do: "could not start"
+
+  defp did(:death, %{why: why}),
+    do: "died: #{why |> String.replace(~r/^.* died: /, "") |> Words.line()}"
+
   defp did(:death, %{reason: reason}), do: "died: #{Words.name(reason)}"
   defp did(:recycle, %{reason: reason}), do: "is replaced: #{Words.name(reason)} reached"
   defp did(:restart, _happening), do: "is replaced, as the pool restarts"

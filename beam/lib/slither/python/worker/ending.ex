@@ -32,8 +32,8 @@ defmodule Slither.Python.Worker.Ending do
     state = hand_tape(state, executing)
     for lane <- Tuple.to_list(lanes), do: Lane.worker_down(lane, error, executing, state.answered)
     if state.calls.stall, do: Board.go_on(state.settings.board)
-    facts = Map.put(State.identity(state), :reason, state.life.leaves || error.reason)
-    Events.worker_down(state.born, facts)
+    why = %{reason: state.life.leaves || error.reason, error: if(!state.life.leaves, do: error)}
+    Events.worker_down(state.born, Map.merge(State.identity(state), why))
     # On `release` the guard kills all processes that are left in the worker's group.
     Guard.release(state.process.os_pid)
     Marker.close(state.marker)
