@@ -28,7 +28,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from slither._wire.faults import clean
@@ -99,10 +99,11 @@ class Counter(_Labelled):
         >>> seen.inc(kind="a")
         >>> seen.labels(kind="b").inc(2.5)
         """
-        if not 0 <= count < _LARGEST:
+        plain = _plain(self._metric.name, count)
+        if not 0 <= plain < _LARGEST:
             name = self._metric.name
             raise ValueError(f"{name} is a counter, which rises by 0 or more, not by {count!r}")
-        counting.book.add(self._metric, self._values(labels), _plain(count))
+        counting.book.add(self._metric, self._values(labels), plain)
 
 
 class Gauge(_Labelled):
@@ -114,15 +115,17 @@ class Gauge(_Labelled):
         >>> rows = gauge("docs_cache_rows", "Rows in the cache.")
         >>> rows.set(512)
         """
-        counting.book.set(self._metric, self._values(labels), float(value))
+        plain = float(_plain(self._metric.name, value))
+        counting.book.set(self._metric, self._values(labels), plain)
 
     def inc(self, value: float = 1, /, **labels: object) -> None:
         """Say that it is one more, or ``value``."""
-        counting.book.set(self._metric, self._values(labels), float(value), by=True)
+        plain = float(_plain(self._metric.name, value))
+        counting.book.set(self._metric, self._values(labels), plain, by=True)
 
     def dec(self, value: float = 1, /, **labels: object) -> None:
         """Say that it is one less, or ``value``."""
-        self.inc(-value, **labels)
+        self.inc(-_plain(self._metric.name, value), **labels)
 
 
 class Histogram(_Labelled):
@@ -134,9 +137,10 @@ class Histogram(_Labelled):
         >>> sizes = histogram("docs_size_bytes", "Sizes of rows.", buckets=(100, 1_000))
         >>> sizes.observe(120)
         """
-        if not -_LARGEST < value < _LARGEST:
+        plain = _plain(self._metric.name, value)
+        if not -_LARGEST < plain < _LARGEST:
             raise ValueError(f"{self._metric.name} takes no {value!r}")
-        counting.book.observe(self._metric, self._values(labels), _plain(value))
+        counting.book.observe(self._metric, self._values(labels), plain)
 
     @contextmanager
     def time(self, **labels: object) -> Iterator[None]:
@@ -159,8 +163,6 @@ def counter(name: str, help: str, *, labels: Sequence[str] = ()) -> Counter:
         ...
     ValueError: the name of a counter ends in _total: 'docs_hits_total'
     """
-    if not str(name).endswith("_total"):
-        raise ValueError(f"the name of a counter ends in _total: {f'{name}_total'!r}")
     made = Counter(_defined("counter", name, help, labels, ()))
     if not labels:
         # It is there from the first answer on, and its first rise is seen as one.
@@ -188,7 +190,7 @@ def histogram(
 
     ``buckets`` are their upper bounds, from the least on; a last one takes all that is above.
     """
-    bounds = tuple(map(_plain, buckets))
+    bounds = tuple(_plain(f"a bucket of {name}", one) for one in buckets)
     if not all(math.isfinite(one) for one in bounds) or sorted(set(bounds)) != list(bounds):
         raise ValueError(f"the buckets of {name} are numbers that rise, not {bounds!r}")
     return Histogram(_defined("histogram", name, help, labels, bounds))
@@ -214,9 +216,14 @@ def _value(value: object) -> str:
     return clean(text, _LONGEST_VALUE)
 
 
-def _plain(number: float) -> float:
-    # A number of NumPy's, or a Decimal, is none that BEAM adds.
-    return number if type(number) is int or type(number) is float else float(number)
+def _plain(name: str, number: float) -> float:
+    if type(number) is int or type(number) is float:
+        return number
+    # A number of NumPy's, or a Decimal, is none that BEAM adds. A text of digits is no number.
+    if not isinstance(number, str | bytes | bytearray):
+        with suppress(TypeError, ValueError):
+            return float(number)
+    raise TypeError(f"{name} takes a number, not {number!r}")
 
 
 def _again(kind: type[_M], metric: Metric, values: tuple[str, ...] | None) -> _M:
@@ -230,6 +237,8 @@ def _defined(
     labels: Sequence[str],
     bounds: tuple[float, ...],
 ) -> Metric:
+    if not isinstance(name, str):
+        raise TypeError(f"a metric's name is a str, not {name!r}")
     if isinstance(labels, str):
         raise TypeError(f"labels are a tuple of names, not {labels!r}")
     if _NAME.fullmatch(name) is None or name.startswith("slither_"):
@@ -237,6 +246,8 @@ def _defined(
         raise ValueError(
             f"a metric's name is letters, digits and _, and no digit first, not {name!r}{own}"
         )
+    if kind == "counter" and not name.endswith("_total"):
+        raise ValueError(f"the name of a counter ends in _total: {f'{name}_total'!r}")
     if kind != "counter" and name.endswith(_ENDINGS):
         raise ValueError(f"the name of a {kind} ends in none of {', '.join(_ENDINGS)}: {name!r}")
     if not text.strip():

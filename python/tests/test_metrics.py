@@ -376,3 +376,15 @@ class TestDefinitions:
         metrics.gauge("level", "h")
         assert current.counted is counting.take
         assert counting.take(1) is None
+
+    @pytest.mark.parametrize("value", ["1", b"1", None, [1]])
+    def test_what_is_no_number_is_refused_by_name(self, value: object) -> None:
+        hits, level = metrics.counter("hits_total", "h"), metrics.gauge("level", "l")
+        sizes = metrics.histogram("sizes", "s", buckets=(1, 2))
+        for take in (hits.inc, level.set, level.inc, level.dec, sizes.observe):
+            with pytest.raises(TypeError, match=r"(hits_total|level|sizes) takes a number, not"):
+                take(value)  # type: ignore[arg-type]
+
+    def test_a_name_is_a_text(self) -> None:
+        with pytest.raises(TypeError, match="a metric's name is a str, not 3"):
+            metrics.counter(3, "h")  # type: ignore[arg-type]

@@ -120,8 +120,9 @@ defmodule Slither.Trace do
 
   def configure(configured) do
     case Settings.read(configured, false) do
+      # The program has said it by an argument, and not in the configuration.
       {:error, error} ->
-        {:error, error}
+        {:error, %{error | where: "trace"}}
 
       {:off, _sample} ->
         stop()

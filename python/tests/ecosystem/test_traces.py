@@ -413,7 +413,7 @@ def test_what_is_no_place_for_spans_is_refused(wrong: Any) -> None:
 
 
 def test_an_endpoint_that_is_no_url_is_an_error(escript: Path) -> None:
-    with pytest.raises(ValueError, match="option 'endpoint' takes a URL"):
+    with pytest.raises(ValueError, match=r"^trace: option 'endpoint' takes a URL"):
         slither.Beam(1, trace="localhost")
 
 
