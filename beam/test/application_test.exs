@@ -13,4 +13,24 @@ defmodule Slither.ApplicationTest do
     assert VMs.wait_for(vm, "killed ") == "true true true"
     VMs.rest(vm, nil, fn _line, nil -> nil end)
   end
+
+  test "a configuration that is wrong is said to be, by its name and what it takes" do
+    vm = VMs.open("wrong_config.exs", [])
+
+    assert VMs.wait_for(vm, "max_series ") ==
+             ~s(config :slither: option :max_series takes an integer of 1 or more, got "many")
+
+    assert VMs.wait_for(vm, "attach ") ==
+             "config :slither: option :attach takes true or false, got :never"
+
+    assert VMs.wait_for(vm, "dashboard ") =~ "dashboard: option :port takes a port (0 to 65535"
+
+    assert VMs.wait_for(vm, "dashboard ") ==
+             "dashboard: unknown option :prt. Did you mean :port? Accepted: " <>
+               ":port, :ip, :token, :hosts, :max_clients, :name"
+
+    assert VMs.wait_for(vm, "trace ") =~ "unknown option :sampel. Did you mean :sample?"
+    assert VMs.wait_for(vm, "started ") == "true"
+    VMs.rest(vm, nil, fn _line, nil -> nil end)
+  end
 end

@@ -7,12 +7,17 @@ defmodule Slither.Application do
 
   use Application
 
-  alias Slither.{Dashboard, Gather}
+  alias Slither.{Dashboard, Gather, Options}
   alias Slither.Pool.Configured
   alias Slither.Python.{Guard, Pool}
 
+  # What is configured of it as a whole; the rest is checked by who has it.
+  @settings [attach: [type: :boolean], max_series: [type: :pos_integer]]
+
   @impl true
   def start(_type, _args) do
+    own = Keyword.take(Application.get_all_env(:slither), Keyword.keys(@settings))
+    Options.validate!(own, @settings, "config :slither")
     :ok = Slither.Protocol.Shapes.init()
 
     # Where the library is there, decimals are its own. Until something has called it, it is not loaded.
@@ -83,8 +88,14 @@ defmodule Slither.Application do
   defp dashboard do
     case Application.get_env(:slither, :dashboard, false) do
       off when off in [nil, false] -> []
-      options -> [{Dashboard, options}]
+      options -> [{Dashboard, checked(options)}]
     end
+  end
+
+  # A supervisor would tell of what is wrong by its own words, around the error.
+  defp checked(options) do
+    with {:error, error} <- Dashboard.Options.check(options), do: raise(error)
+    options
   end
 
   defp pools do

@@ -98,8 +98,14 @@ defmodule Slither.Dashboard.Options do
   def check(port) when is_integer(port), do: check(port: port)
 
   def check(options) do
-    with {:ok, options} <- Options.validate(options, @table ++ @inner, @where),
-         do: {:ok, options |> Map.new() |> settled()}
+    {inner, own} =
+      if Keyword.keyword?(options),
+        do: Keyword.split(options, Keyword.keys(@inner)),
+        else: {[], options}
+
+    with {:ok, own} <- Options.validate(own, @table, @where),
+         {:ok, inner} <- Options.validate(inner, @inner, @where),
+         do: {:ok, (own ++ inner) |> Map.new() |> settled()}
   end
 
   @doc """
