@@ -428,4 +428,26 @@ defmodule Slither.Python.PeerTest do
       assert await_down(context.pool, context.peer.os_pid) == :shutdown
     end
   end
+
+  describe "values of a session" do
+    test "whose reader stops as the first answer comes are dropped by the session's next call" do
+      %{pool: pool, peer: peer} = pool()
+      options = [module: "m", function: "f", pool: pool, cardinality: :many, timeout: :infinity]
+
+      reader =
+        Task.async(fn ->
+          Enum.take(Dispatch.stream(["x"], [session_id: "crossing"] ++ options), 2)
+        end)
+
+      assert {:call, id, _target, %{"run" => run}, _batch, _attempt, ["x"]} = hear(peer)
+      say(peer, {:part, id, 0, [[0, false, [1, 2]]], nil})
+      assert for(item <- await(reader), do: item.payload) == [1, 2]
+      # The process has answered by then, and keeps the rest.
+      assert hear(peer) == {:cancel, id}
+      say(peer, {:result, id, [[0, false, [3]]], nil, [1, 2, 3]})
+      assert {:call, drop, ["drop", "run"], context, _batch, _attempt, [nil]} = hear(peer)
+      assert %{"run" => ^run, "session" => "crossing"} = context
+      answer(peer, drop, [true])
+    end
+  end
 end
