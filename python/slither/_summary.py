@@ -84,7 +84,7 @@ class Summary:
         return "\n".join(lines)
 
 
-_HEAD = ("stage", "items", "failed", "calls", "p50", "p95", *PHASES)
+_HEAD = ("stage", "items", "errors", "calls", "p50", "p95", *PHASES)
 
 
 def table(stages: dict[str, Summary]) -> list[str]:

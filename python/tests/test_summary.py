@@ -17,7 +17,7 @@ texts: 10 items in 2.0 s
   error: ValueError 2
   4 calls, 0 retries
 
-stage  items  failed  calls    p50     p95  queue  encode  wire  decode  handler  reorder
+stage  items  errors  calls    p50     p95  queue  encode  wire  decode  handler  reorder
 clean     10       0      -  12 µs   40 µs      -       -     -       -    100 %        -
 score  9,990       2      4  76 ms  120 ms   30 %       -  10 %       -     60 %        -
 

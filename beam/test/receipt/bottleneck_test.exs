@@ -130,7 +130,7 @@ defmodule Slither.Receipt.BottleneckTest do
       assert to_string(receipt) == """
              p: 10,000 items in 10 s, 9,980 out, 20 skipped
 
-             stage   items  failed  calls    p50     p95  queue  encode  wire  decode  handler  reorder
+             stage   items  errors  calls    p50     p95  queue  encode  wire  decode  handler  reorder
              clean  10,000       0      -  12 µs   40 µs      -       -     -       -    100 %        -
              score   9,990      10    157  76 ms  120 ms   30 %     5 %   5 %       -     60 %        -
 

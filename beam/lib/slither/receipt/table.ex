@@ -7,7 +7,7 @@ defmodule Slither.Receipt.Table do
   alias Slither.Receipt.{Bottleneck, Words}
 
   @phases Definitions.phases()
-  @head ["stage", "items", "failed", "calls", "p50", "p95"] ++ Enum.map(@phases, &to_string/1)
+  @head ["stage", "items", "errors", "calls", "p50", "p95"] ++ Enum.map(@phases, &to_string/1)
 
   @doc "The table of a receipt, or of a map that has as much."
   @spec of(map) :: String.t()
