@@ -115,7 +115,8 @@ def escript(request: pytest.FixtureRequest) -> Path:
         return built
     with Path(shared, "escript").open("a+") as note:
         fcntl.flock(note, fcntl.LOCK_EX)
-        if not note.tell():
+        # The other may have written since this was opened: it would be built again, under what runs.
+        if not note.seek(0, os.SEEK_END):
             build()
             note.write("built")
     return built

@@ -109,6 +109,12 @@ def test_a_signal_handler_may_use_the_beam_while_its_thread_waits(
     assert seen == [42]
 
 
+def _as_raised(error: BaseException) -> BaseException | None:
+    # Where it comes as a condition of Python's takes its lock again, that fails to give it back.
+    lost = type(error) is RuntimeError and str(error) == "cannot release un-acquired lock"
+    return error.__context__ if lost else error
+
+
 def test_a_time_limit_that_is_an_oserror_is_not_taken_for_a_lost_connection(
     beam: slither.Beam,
 ) -> None:
@@ -122,9 +128,10 @@ def test_a_time_limit_that_is_an_oserror_is_not_taken_for_a_lost_connection(
     try:
         for round_ in range(40):
             signal.setitimer(signal.ITIMER_REAL, 0.001 + round_ / 20_000, 1.0)
-            with pytest.raises(TimeoutError):
+            with pytest.raises((TimeoutError, RuntimeError)) as raised:
                 all(beam.submit(driven.double, 4).result() == 8 for _ in itertools.count())
             signal.setitimer(signal.ITIMER_REAL, 0)
+            assert isinstance(_as_raised(raised.value), TimeoutError)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
