@@ -115,7 +115,7 @@ def escript(request: pytest.FixtureRequest) -> Path:
         return built
     with Path(shared, "escript").open("a+") as note:
         fcntl.flock(note, fcntl.LOCK_EX)
-        # The other may have written since this was opened: it would be built again, under what runs.
+        # The other may have built since this was opened, and runs by now what it built.
         if not note.seek(0, os.SEEK_END):
             build()
             note.write("built")
