@@ -177,7 +177,7 @@ defmodule Slither.Doctor do
 
   defp facts(python, extra) do
     env =
-      for {name, value} <- Environment.variables(1, extra),
+      for {name, value} <- Environment.variables(%{size: 1, env: extra}, nil),
           do: {to_string(name), if(value, do: to_string(value))}
 
     with {:ok, output} <- command(python, ["-c", @facts], env),

@@ -90,8 +90,8 @@ defmodule Slither.Proof.Fuzz.LiveWorker do
       args: ["-m", "slither.worker"]
     ]
 
-    port =
-      Port.open({:spawn_executable, python}, [{:env, Environment.variables(1, [])} | options])
+    env = Environment.variables(%{size: 1, env: []}, 0)
+    port = Port.open({:spawn_executable, python}, [{:env, env} | options])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
     worker = %__MODULE__{port: port, os_pid: os_pid, ends: ends}

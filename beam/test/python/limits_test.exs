@@ -142,8 +142,10 @@ defmodule Slither.Python.LimitsTest do
   end
 
   describe "variables" do
-    defp variables(size, user, inherited \\ %{}) do
-      Map.new(Environment.variables(size, user, inherited), fn {name, value} ->
+    defp variables(size, user, inherited \\ %{}, slot \\ 0) do
+      settings = %{size: size, env: user}
+
+      Map.new(Environment.variables(settings, slot, inherited), fn {name, value} ->
         {to_string(name), value && to_string(value)}
       end)
     end
@@ -178,9 +180,16 @@ defmodule Slither.Python.LimitsTest do
 
         assert Map.keys(variables) -- ["OMP_NUM_THREADS"] == [
                  "PYTHONPATH",
+                 "SLITHER_WORKER",
                  "VECLIB_MAXIMUM_THREADS"
                ]
       end
+    end
+
+    test "name the worker's slot, whatever the user's name" do
+      assert variables(2, [SLITHER_WORKER: "9"], %{}, 1)["SLITHER_WORKER"] == "1"
+      # That of a worker that started this BEAM is not handed on.
+      assert variables(2, [], %{"SLITHER_WORKER" => "9"}, nil)["SLITHER_WORKER"] == false
     end
 
     test "have the paths that were there behind our own" do

@@ -11,12 +11,20 @@ defmodule Slither.Python.Environment do
   @after_openmp ~w(OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS)
   @alone ~w(VECLIB_MAXIMUM_THREADS)
 
+  # The slot of a worker among those of its pool.
+  @worker "SLITHER_WORKER"
+
   # What a worker imports before it says hello.
   @imports "import slither.worker, slither._worker.main"
 
   # ms that a shim may take to say what is behind it.
   @shim_timeout 10_000
 
+  @typep settings :: %{
+           :size => pos_integer,
+           :env => keyword | map,
+           optional(atom) => term
+         }
   @typep variables :: [{charlist, charlist | false}]
 
   @doc """
@@ -37,19 +45,22 @@ defmodule Slither.Python.Environment do
   end
 
   @doc """
-  Variables for the worker's process, one of `pool_size`.
+  Variables for the process of the worker in `slot`, of a pool with these settings. A process that
+  is no worker has none, nil.
 
   Numerical libraries get a share of the cores as their number of threads, unless the user has
-  set it, in `extra` or in BEAM's own environment, `inherited`.
+  set it, in the pool's `env` or in BEAM's own environment, `inherited`.
   """
-  @spec variables(pos_integer, keyword | map, map) :: variables
-  def variables(pool_size, extra, inherited \\ System.get_env()) do
-    user = user(extra)
-    share = Integer.to_string(max(1, div(System.schedulers_online(), pool_size)))
+  @spec variables(settings, non_neg_integer | nil, map) :: variables
+  def variables(settings, slot, inherited \\ System.get_env()) do
+    user = user(settings.env)
+    share = Integer.to_string(max(1, div(System.schedulers_online(), settings.size)))
     limits = for name <- limited(Map.merge(inherited, user)), into: %{}, do: {name, share}
     path = Map.get(user, "PYTHONPATH", Map.get(inherited, "PYTHONPATH"))
 
-    for {name, value} <- limits |> Map.merge(user) |> Map.put("PYTHONPATH", python_path(path)) do
+    ours = %{"PYTHONPATH" => python_path(path), @worker => slot && Integer.to_string(slot)}
+
+    for {name, value} <- limits |> Map.merge(user) |> Map.merge(ours) do
       # A port removes a variable whose value is false.
       {to_charlist(name), value != nil && to_charlist(value)}
     end

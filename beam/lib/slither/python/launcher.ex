@@ -20,8 +20,9 @@ defmodule Slither.Python.Launcher do
           }
   end
 
-  @doc "Starts a process by a pool's settings."
-  @callback launch(settings :: map) :: {:ok, Launched.t()} | {:error, Error.t()}
+  @doc "Starts the process of the worker in a slot, by the pool's settings."
+  @callback launch(settings :: map, slot :: non_neg_integer) ::
+              {:ok, Launched.t()} | {:error, Error.t()}
 
   @doc "Why a process may have ended before it said anything."
   @callback explain(Launched.t()) :: String.t()

@@ -78,7 +78,7 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def handle_continue(:launch, %State{settings: settings} = state) do
-    case settings.launcher.launch(settings) do
+    case settings.launcher.launch(settings, state.slot) do
       {:ok, process} ->
         # The timer is started first, as the guard may have to be waited for.
         startup = later(:startup_timeout, settings.startup_timeout)

@@ -14,7 +14,7 @@ defmodule Slither.Python.Worker.LauncherTest do
     @behaviour Slither.Python.Launcher
 
     @impl true
-    def launch(%{test: test, listener: listener}) do
+    def launch(%{test: test, listener: listener}, 0) do
       # It ends with its port, whatever becomes of its owner and of the guard.
       {:ok, process} = Transport.Port.open("/bin/sh", ["-c", "exec cat <&3"], [], nil)
       {:ok, path} = :inet.sockname(listener)

@@ -13,8 +13,8 @@ defmodule Slither.Python.Launcher.Spawn do
   @args ["-m", "slither.worker"]
 
   @impl true
-  def launch(settings) do
-    variables = Environment.variables(settings.size, settings.env)
+  def launch(settings, slot) do
+    variables = Environment.variables(settings, slot)
 
     with {:ok, python} <- Env.interpreter(settings.python, settings.env, settings.cd),
          {:ok, port} <- open(python, variables, settings.cd) do
