@@ -5,7 +5,7 @@ from tagged import load, show, untag
 
 from slither import DecodeError, ProtocolError, SlitherError
 from slither._types import Payload
-from slither._wire import build, frames
+from slither._wire import build, driving, frames
 from slither._wire.build import frame
 from slither._wire.types import arrow
 from slither._wire.walk import encode_slowly
@@ -72,7 +72,7 @@ BY_HAND = [
     ((*(build.result_of(7, [1]) or ()), build.errors({}), build.timing(1, 2, 3)), frames.Result),
     ((build.result_head(7, 1), ONE, build.errors({}), build.timing(1, 2, 300)), frames.Result),
     ((build.part_head(7, 300, 1), ONE, build.errors({})), frames.Part),
-    ((build.feed_head(70_000, 300, 1, 1), ONE), frames.Feed),
+    ((build.feed_head(70_000, 300, 1, 1), ONE), driving.Feed),
 ]
 
 
@@ -105,7 +105,7 @@ def test_every_kind_has_a_vector() -> None:
 
 def test_a_worker_refuses_the_frames_of_a_driver() -> None:
     body = frame(frames.END, 5)
-    assert frames.parse_any(body) == frames.End(5)
+    assert frames.parse_any(body) == driving.End(5)
     with pytest.raises(ProtocolError, match="no frame has the kind 36"):
         frames.parse(body)
 

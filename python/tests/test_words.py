@@ -98,7 +98,18 @@ def test_the_options_of_a_pool_are_those_that_beam_takes() -> None:
     source = Path(__file__).parents[2] / "beam/lib/slither/driver/options.ex"
     found = re.search(r"@pool ~w\((.*?)\)a", source.read_text(), re.DOTALL)
     assert found is not None
-    own = {"size", "python", "preload", "paths", "env", "cd", "main", "argv", "initializer"}
+    own = {
+        "size",
+        "python",
+        "preload",
+        "paths",
+        "env",
+        "cd",
+        "main",
+        "argv",
+        "initializer",
+        "watch",
+    }
     assert set(found[1].split()) == own | POOL.keys()
 
 

@@ -21,8 +21,8 @@ defmodule Slither.Python.Pool do
   use Supervisor
 
   alias Slither.{Error, Leftovers, Options}
-  alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status}
-  alias Slither.Python.{Obituary, Secret, Worker}
+  alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status, Watcher}
+  alias Slither.Python.{Obituary, Secret, Sources, Worker}
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -84,17 +84,21 @@ defmodule Slither.Python.Pool do
       | workers: via(:workers, name),
         tasks: via(:tasks, name),
         sessions: :ets.new(__MODULE__, [:public]),
+        sources: if(settings.watch, do: Sources.new()),
         chores: SessionCalls
     }
 
     children = [
       {Task.Supervisor, name: settings.tasks},
       {DynamicSupervisor, name: settings.workers, strategy: :one_for_one},
-      {Scheduler, settings}
+      {Scheduler, settings} | watcher(settings)
     ]
 
     Supervisor.init(children, strategy: :one_for_all)
   end
+
+  defp watcher(%{watch: true} = settings), do: [{Watcher, settings}]
+  defp watcher(_settings), do: []
 
   defp via(kind, name), do: {:via, Registry, {Slither.Python.Registry, {kind, name}}}
 

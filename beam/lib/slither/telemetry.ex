@@ -37,6 +37,7 @@ defmodule Slither.Telemetry do
   | `[:slither, :bridge, :view, :exception]` | `duration`, `count` | the same, `reason` (`:view_failed`, `:view_timeout`), `error` (what Python is told) |
   | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason`, `error` (nil where it was told to leave) |
+  | `[:slither, :pool, :reload]` (with `watch: true`) | `duration` | `pool`, `file`, `files` (all that changed), `error` (nil where new workers serve) |
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |

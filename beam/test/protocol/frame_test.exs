@@ -33,6 +33,7 @@ defmodule Slither.Protocol.FrameTest do
     {:session, 1, "r"},
     {:metrics, 1, [["counter", "hits_total", "Hits.", ["kind"], [], [[["a"], 2]]]]},
     {:spans, 1, 0, [%{"name" => "app.score"}]},
+    {:modules, [["scoring", %Slither.Bytes{data: "/srv/scoring.py"}, 120, 7]]},
     {:start, 5, "map", %{"target" => ["each", "m", "f"]}},
     {:feed, 5, 7, 2, %Slither.Bytes{data: <<1, 2>>}},
     {:more, 5, 1},
@@ -59,6 +60,7 @@ defmodule Slither.Protocol.FrameTest do
     :error => [nil, "no", %{}, %{"kind" => "exception"}, %{"kind" => 1, "message" => "no"}],
     :bytes => [nil, "a", [1]],
     :counts => [nil, %{}, "a", [1], [["counter"]], [["counter", "a", "", [], [], [[[], -1]]]]],
+    :modules => [nil, %{}, ["a"], [["a", "/a.py", 1, 1]], [["a", %Slither.Bytes{data: "/a"}, 1]]],
     {:maybe, :int} => [-1, 1.0, "1"],
     {:maybe, :facts} => [
       [],

@@ -177,6 +177,22 @@ defmodule Slither.Telemetry.EventsTest do
     end)
   end
 
+  defp reloads do
+    pool = unique(:events_watched)
+    file = path("watched_for_events.py")
+    File.write!(file, "")
+
+    # When the workers go that were replaced is another matter.
+    ours? = fn _test, metadata -> metadata[:pool] == pool and is_map_key(metadata, :file) end
+
+    record("a watched pool", ours?, fn ->
+      options = [watch: true, preload: ["watched_for_events"], paths: [Path.dirname(file)]]
+      ready_pool([name: pool] ++ options)
+      File.write!(file, "changed = True")
+      [:slither, :pool, :reload]
+    end)
+  end
+
   defp pools do
     pool = unique(:events_pool)
     [moves, stops] = for word <- ["moves", "stops"], do: "#{word}-#{pool}"
@@ -250,7 +266,8 @@ defmodule Slither.Telemetry.EventsTest do
   test "events come as often, and carry what, they are documented to" do
     told =
       dispatches() ++
-        calls() ++ gathers() ++ pipes() ++ long_running() ++ pools() ++ stores() ++ views()
+        calls() ++
+        gathers() ++ pipes() ++ long_running() ++ pools() ++ reloads() ++ stores() ++ views()
 
     Snapshot.assert_same(told, @expected)
 

@@ -135,6 +135,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
     add("--log", choices=["text", "json"], default="text", metavar="text|json",
         help="what handlers log goes to stderr, from warnings on (text, the default), or as "
              "lines of JSON, from level info on")  # fmt: skip
+    add("--watch", action="store_true",
+        help="while it runs, replace the workers when a file changes that they have imported; "
+             "the pipe stays as it was read")  # fmt: skip
     add("--quiet", action="store_true", help="no summary at the end")
     add("--dashboard", action="store_true",
         help="have a page, while it runs, on which one sees what flows, waits and fails; stderr "

@@ -39,6 +39,8 @@ def command(options: argparse.Namespace) -> int:
     """Run the pipe; return the exit status."""
     if options.log == "json":
         _log_json()
+    elif options.watch:
+        _say_reloads()
     try:
         with _stdout_for_data(options.output) as stdout:
             pipe = _pipe(options.pipe)
@@ -57,6 +59,16 @@ def _log_json() -> None:
     handler.setFormatter(JsonFormatter())
     # Over what the file of the pipe sets up: it is asked for here.
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _say_reloads() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("slither: %(message)s"))
+    logger = logging.getLogger("slither.beam")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    # The file of the pipe may set up a log of its own.
+    logger.propagate = False
 
 
 @contextlib.contextmanager
@@ -199,6 +211,7 @@ def _beam(options: argparse.Namespace) -> Beam:
         workers=options.workers,
         paths=[os.path.dirname(_file(options.pipe))],
         dashboard=options.dashboard if port is None else {"port": port},
+        watch=options.watch,
     )
 
 

@@ -82,7 +82,11 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``dashboard``: True for a page on which one sees what flows, what waits and what fails, on
       port 4040 of this machine or the next that is free; or a port, which must be free; or a dict
       of options, see :class:`slither.DashboardOptions`. ``beam.dashboard`` is its address, told
-      on stderr, or in the log where the logger ``slither`` shows ``INFO``.
+      on stderr, or in the log where the logger ``slither`` shows ``INFO``;
+    - ``watch``: for development: True to replace the workers, between calls and without losing
+      any, when a file of the project changes that one of them has imported; the logger
+      ``slither.beam`` says which, at level ``INFO``. This program itself goes on with what it has
+      imported, its script among it.
 
     Raises :class:`slither.BeamMissing` where Erlang is not installed, with how to get it.
     """
@@ -105,6 +109,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         trace: bool | str | TraceOptions | None = None,
         by_value: bool = False,
         dashboard: Dashboard = False,
+        watch: bool = False,
     ) -> None:
         """Start BEAM, and have it start the workers."""
         if current.link is not None:
@@ -118,6 +123,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         if cwd is not None and not os.path.isdir(cwd):
             raise ValueError(f"cwd is a folder that is there, not {os.fspath(cwd)!r}")
         _options.checked("by_value", by_value, _options.BOOL)
+        _options.checked("watch", watch, _options.BOOL)
         functions = ByValue(secret()) if by_value else Functions()
         variables = dict(env or {})
         mine = [*(os.fspath(path) for path in paths), *search.given_path(variables)]
@@ -136,6 +142,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             # BEAM needs time to kill the workers that do not stop, with what they started.
             "shutdown": settings.milliseconds("shutdown_timeout", shutdown_timeout / 3),
             "trace": settings.tracing(trace),
+            "watch": watch,
             **functions.facts(),
             **pool_options(pool),
             **dashboards.dashboard(dashboard),

@@ -15,7 +15,7 @@ from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._errors import PayloadError, SlitherError
 from slither._typed.functions import Typed
-from slither._wire import batches, frames, late
+from slither._wire import batches, driving, late
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ class Answer:
     __slots__ = ("_error", "_got", "_many")
 
     def __init__(
-        self, got: frames.Outputs | None, error: Callable[[], Exception] | None, many: bool
+        self, got: driving.Outputs | None, error: Callable[[], Exception] | None, many: bool
     ) -> None:
         """Take the frame, or what makes an exception in its place."""
         self._got, self._error, self._many = got, error, many
@@ -216,7 +216,7 @@ def _restored(typed: Typed, outcome: Outcome) -> Outcome:
         return False, error
 
 
-def _outcomes(got: frames.Outputs, link: Connection) -> list[Outcome]:
+def _outcomes(got: driving.Outputs, link: Connection) -> list[Outcome]:
     objects = link.objects
     values = batches.unpack(got.values, got.count, link.codec)
     closed = late.each(values)

@@ -21,7 +21,7 @@ from slither._errors import EncodeError, PayloadError
 from slither._summary import summarize
 from slither._typed.functions import Typed
 from slither._types import Payload
-from slither._wire import batches, frames
+from slither._wire import batches, driving
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -163,7 +163,7 @@ class MapRun(Run):
             self.input_error = self._refused[0][1]
         super().finish()
 
-    def outputs(self, got: frames.Outputs) -> list[Payload]:
+    def outputs(self, got: driving.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
         values, closed = self.unpacked(got)
         self._batching.came(got.count)
@@ -187,7 +187,7 @@ class MapRun(Run):
             values = self._place_refused(values, got.first)
         return values
 
-    def done(self, got: frames.Done) -> list[Payload]:
+    def done(self, got: driving.Done) -> list[Payload]:
         """Take the account; return the failures that no result came after."""
         left: list[Payload] = []
         if self._failures != "halt":

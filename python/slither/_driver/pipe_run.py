@@ -24,7 +24,7 @@ from slither._outputs import Outputs, why
 from slither._pipe.document import handlers
 from slither._summary import summarize
 from slither._types import Payload
-from slither._wire import batches, frames
+from slither._wire import batches, driving, frames
 from slither._wire.build import frame
 from slither._words import said
 
@@ -144,7 +144,7 @@ class PipeRun(Run):
                 self.end()
                 return
 
-    def outputs(self, got: frames.Outputs) -> list[Payload]:
+    def outputs(self, got: driving.Outputs) -> list[Payload]:
         """Return the outputs, each with its name."""
         output = got.output or "default"
         values = self.opened(got)
@@ -164,7 +164,7 @@ class PipeRun(Run):
             self._taken = 0
         return [(output, value) for value in values]
 
-    def done(self, got: frames.Done) -> list[Payload]:
+    def done(self, got: driving.Done) -> list[Payload]:
         """Take the account."""
         self.errors = dict(got.receipt.get("errors", self.errors))
         self.summary = summarize(got.receipt, self.counts, self.errors)

@@ -57,6 +57,7 @@ _OWN = {
     "env": "env",
     "cd": "cwd",
     "initializer": "initializer",
+    "watch": "watch",
 }
 
 

@@ -17,7 +17,7 @@ from slither._driver.errors_in import to_error
 from slither._errors import ProtocolError
 from slither._summary import Summary
 from slither._types import Payload
-from slither._wire import frames, late
+from slither._wire import driving, frames, late
 from slither._wire.batches import Body, feed, unpack
 from slither._wire.build import frame
 
@@ -192,14 +192,14 @@ class Run(ABC):
             self.ended = True
             raise self.link.gone()
         got = frames.parse_any(body)
-        if isinstance(got, frames.More):
+        if isinstance(got, driving.More):
             self.more(got.count)
             return []
         if self.may_wait:
             self.link.relay.catch_up()
-        if isinstance(got, frames.Outputs):
+        if isinstance(got, driving.Outputs):
             values = self.outputs(got)
-        elif isinstance(got, frames.Done):
+        elif isinstance(got, driving.Done):
             self.ended = True
             self.error = got.error
             if got.error is not None:
@@ -218,11 +218,11 @@ class Run(ABC):
                 self._shows = None
 
     @abstractmethod
-    def outputs(self, got: frames.Outputs) -> list[Payload]:
+    def outputs(self, got: driving.Outputs) -> list[Payload]:
         """Return what an outputs frame gives to the caller."""
 
     @abstractmethod
-    def done(self, got: frames.Done) -> list[Payload]:
+    def done(self, got: driving.Done) -> list[Payload]:
         """Take the account; return what is left for the caller."""
 
     def so_far(self) -> Summary:
@@ -265,12 +265,12 @@ class Run(ABC):
         if count:
             self.link.send(*feed(self.identity, first, body, count))
 
-    def unpacked(self, got: frames.Outputs) -> tuple[list[Payload], dict[int, Exception]]:
+    def unpacked(self, got: driving.Outputs) -> tuple[list[Payload], dict[int, Exception]]:
         """Return values as they are here, and why some could not be opened, by their places."""
         values = unpack(got.values, got.count, self.link.codec)
         return values, late.each(values)
 
-    def opened(self, got: frames.Outputs) -> list[Payload]:
+    def opened(self, got: driving.Outputs) -> list[Payload]:
         """Return values, up to the first that can't be opened: that ends the run."""
         values, closed = self.unpacked(got)
         if closed:

@@ -18,7 +18,7 @@ from slither._driver.window import Target, encoded
 from slither._errors import PayloadError
 from slither._typed.functions import Typed, of_result
 from slither._types import Payload
-from slither._wire import frames
+from slither._wire import driving, frames
 from slither._wire.build import frame
 
 P = ParamSpec("P")
@@ -100,7 +100,7 @@ class ValuesRun(Run):
             self.link.send(frame(frames.TAKE, self.identity, 1))
             self._asked = True
 
-    def outputs(self, got: frames.Outputs) -> list[Payload]:
+    def outputs(self, got: driving.Outputs) -> list[Payload]:
         """Return the values."""
         self._asked = False
         values = self.opened(got)
@@ -119,7 +119,7 @@ class ValuesRun(Run):
                 break
         return made
 
-    def done(self, got: frames.Done) -> list[Payload]:
+    def done(self, got: driving.Done) -> list[Payload]:
         """Take the end."""
         self.summary = self.so_far()
         return []

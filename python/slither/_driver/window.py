@@ -20,7 +20,7 @@ from slither._driver.errors_in import to_exception
 from slither._driver.futures import Answer, CallFuture
 from slither._errors import BeamClosed, EncodeError
 from slither._types import Payload
-from slither._wire import batches, frames
+from slither._wire import batches, driving, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 
@@ -212,7 +212,7 @@ class Window:
     def put(self, body: bytes | None) -> None:
         """Take a frame; in the reader."""
         got = None if body is None else frames.parse_any(body)
-        if isinstance(got, frames.Outputs):
+        if isinstance(got, driving.Outputs):
             job = self.out.pop(got.first, None)
             if job is not None:
                 job.settle(Answer(got, None, job.many))
@@ -222,7 +222,7 @@ class Window:
             if (self.waiting or empty) and not self._asked:
                 self._asked = True
                 self._connection.writer.order(self.pump)
-        elif isinstance(got, frames.Done):
+        elif isinstance(got, driving.Done):
             over = partial(BeamClosed, "the run has ended")
             made = (
                 over

@@ -200,6 +200,17 @@ def _is_finite(value: object) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
+def _is_modules(value: object) -> bool:
+    return type(value) is list and all(map(_is_module, value))
+
+
+def _is_module(told: object) -> bool:
+    if type(told) is not list or len(told) != 4:
+        return False
+    name, path, size, checksum = told
+    return _is_str(name) and type(path) is bytes and is_count(size) and is_count(checksum)
+
+
 def _is_timing(value: object) -> bool:
     return type(value) is list and len(value) == 3 and all(map(is_count, value))
 
@@ -235,6 +246,7 @@ Map = Annotated[_Map, of("map", dict)]
 MaybeCount = Annotated[int | None, either(_COUNT, "int of 0 or more, or nil")]
 MaybeError = Annotated[_Map | None, either(_ERROR, "error, or nil")]
 Metrics = Annotated[list[list[Payload]], Rule("list of metrics", _is_metrics)]
+Modules = Annotated[list[list[Payload]], Rule("list of modules", _is_modules)]
 MaybeStr = Annotated[str | None, either(_STR, "str, or nil")]
 Str = Annotated[str, _STR]
 Target = Annotated[list[str], Rule("target", is_target)]

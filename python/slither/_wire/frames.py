@@ -1,8 +1,9 @@
 """Every frame of the protocol as a record, and the strict parser of what comes.
 
 Pure: a worker, a program and tests parse with it in whatever thread reads, and
-:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 21 go between a worker and BEAM;
-between a program and BEAM go those of 32 and more, and some of the others. The annotation of a
+:mod:`slither._wire.build` encodes. Frames of the kinds 0 to 31 go between a worker and BEAM;
+between a program and BEAM go those of 32 and more, which stand in :mod:`slither._wire.driving`,
+and some of the others. The annotation of a
 field is its check; ``protocol/PROTOCOL.md`` says who sends which frame, and when.
 """
 
@@ -13,11 +14,24 @@ from slither._errors import DecodeError, ProtocolError
 from slither._types import Payload
 from slither._wire import checks as c
 from slither._wire.codec import PLAIN, Codec, decode_frame
+from slither._wire.driving import (
+    Done,
+    End,
+    Feed,
+    Kill,
+    More,
+    Outputs,
+    Request,
+    Start,
+    Take,
+    Trace,
+)
 from slither._wire.glance import kind_and_id
 
 HELLO, WELCOME, READY, FAILED, CALL, RESULT, ERROR, VIEW_CALL, VIEW_REPLY = range(9)
 LOG, PROGRESS, PART, PING, PONG = range(9, 14)
 SHUTDOWN, CREDIT, CANCEL, TABLE_CALL, SESSION, METRICS, SPANS = range(15, 22)
+MODULES = 27
 START, FEED, MORE, TAKE, END, OUTPUTS, DONE, REQUEST, KILL, TRACE = range(32, 42)
 
 Frame: TypeAlias = tuple[Payload, ...]
@@ -189,83 +203,10 @@ class Spans(NamedTuple):
     spans: c.List
 
 
-class Start(NamedTuple):
-    """Begin a run of a kind."""
+class Modules(NamedTuple):
+    """Modules of the project that the worker has imported, with what their files held."""
 
-    id: c.Id
-    kind: c.Str
-    spec: c.Map
-
-
-class Feed(NamedTuple):
-    """Items of a run, one encoded value after the other; ``first`` is the number of the first."""
-
-    id: c.Id
-    first: c.Count
-    count: c.Id  # type: ignore[assignment]
-    items: c.Bytes
-
-
-class More(NamedTuple):
-    """Leave to feed so many more frames."""
-
-    id: c.Id
-    count: c.Count  # type: ignore[assignment]
-
-
-class Take(NamedTuple):
-    """Leave to send so many more outputs."""
-
-    id: c.Id
-    count: c.Count  # type: ignore[assignment]
-
-
-class End(NamedTuple):
-    """A run's input has ended."""
-
-    id: c.Id
-
-
-class Outputs(NamedTuple):
-    """Consecutive values of one output, encoded, and the errors of those that failed."""
-
-    id: c.Id
-    output: c.MaybeStr
-    first: c.Count
-    count: c.Id  # type: ignore[assignment]
-    values: c.Bytes
-    errors: c.Errors
-
-
-class Done(NamedTuple):
-    """The last frame of a run: its account, and the error that ended it."""
-
-    id: c.Id
-    receipt: c.Map
-    error: c.MaybeError
-
-
-class Request(NamedTuple):
-    """A question beside runs and tables, by name; a view_reply answers it."""
-
-    id: c.Id
-    name: c.Str
-    arguments: c.Map
-
-
-class Kill(NamedTuple):
-    """The end of the batch of a map run that begins with item ``first``, whatever it takes."""
-
-    id: c.Id
-    first: c.Count
-
-
-class Trace(NamedTuple):
-    """What the call of the next feed of a run is below, a ``traceparent``."""
-
-    id: c.Id
-    first: c.Count
-    trace: c.Str
+    modules: c.Modules
 
 
 RECORDS: dict[int, type[Frame]] = {
@@ -290,6 +231,7 @@ RECORDS: dict[int, type[Frame]] = {
     SESSION: Session,
     METRICS: Metrics,
     SPANS: Spans,
+    MODULES: Modules,
     START: Start,
     FEED: Feed,
     MORE: More,

@@ -69,6 +69,9 @@ serving: Serving | None = None
 """The span of the call that runs, where that is traced."""
 takes_spans = False
 """Whether BEAM sends spans on that it is told of."""
+noted: Callable[[str, str, bytes], None] | None = None
+"""What hears that a module, by its name and path, was made of what its file held; None where no
+file is watched."""
 running: Call | None = None
 """The call that runs, whichever thread asks: for what a thread does not say of itself."""
 _main_thread = threading.main_thread().ident

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgpack
 
@@ -52,6 +52,8 @@ class Runtime:
         self._capture: Capture | None = None
         self._marker = Marker()
         self._stacks = Stacks()
+        # What of the project was imported since that was last told, where somebody watches it.
+        self._imported: Callable[[], Iterable[list[Payload]]] = tuple
 
     def run(self) -> int:
         """Shake hands, serve calls until the end, and return the exit status."""
@@ -73,6 +75,7 @@ class Runtime:
         facts = {"handlers": handlers, **_place()}
         if self._capture is not None:
             facts["words"] = place(self._capture.pipe)
+        self._tell_sources()
         self._link.send((frame(frames.READY, facts),))
         # A write fails once BEAM is gone. The worker
         # then stops as it does at the end of its input.
@@ -119,9 +122,17 @@ class Runtime:
             self._capture = Capture(link.reports, self._marker.words)
         if settings.paths:
             sys.path[:] = _first(settings.paths, sys.path)
+        if settings.watch is not None:
+            # Imported late, as most pools watch no files.
+            from slither._worker import sources
+
+            sources.follow()
+            self._imported = sources.news
         try:
             with signals.Running():
                 targets.load_first(settings.preload, settings.initializer)
+                if settings.watch:
+                    sources.import_changed(settings.watch)
             forked.end()
         except targets.TargetError as error:
             raise _StartFailed(error.error) from None
@@ -133,6 +144,7 @@ class Runtime:
         self._flush()
         self._link.reports.tell_dropped(without_credit=True)
         try:
+            self._tell_sources()
             self._link.send((frame(frames.FAILED, error),))
         except OSError:
             # BEAM is gone and can't be told; the exit status says the same.
@@ -174,7 +186,14 @@ class Runtime:
         # The marker is cleared only after the answer is sent, so that a worker that dies as it
         # sends still counts as having run this call.
         self._marker.set(0)
+        self._tell_sources()
         signals.tell_late()
+
+    def _tell_sources(self) -> None:
+        for modules in self._imported():
+            # Of a path that is longer than a frame may be, BEAM does not hear.
+            with contextlib.suppress(ProtocolError):
+                self._link.send((frame(frames.MODULES, modules),))
 
     def _flush(self) -> None:
         if self._capture is not None:

@@ -63,7 +63,10 @@ def _code(main: str, module: types.ModuleType) -> types.CodeType:
         module.__file__ = main
         # Compile the script rather than import it, which would leave a cache beside it.
         with open(main, "rb") as file:
-            return SourceFileLoader(NAME, main).source_to_code(file.read(), main)
+            source = file.read()
+        if current.noted is not None:
+            current.noted(_MAIN, main, source)
+        return SourceFileLoader(NAME, main).source_to_code(source, main)
     spec = importlib.util.find_spec(main)
     code = getattr(spec and spec.loader, "get_code", lambda _name: None)(main)
     if spec is None or code is None:

@@ -61,6 +61,10 @@ class Settings(NamedTuple):
     initializer: Annotated[
         list[Payload] | None, c.Rule("module, name and arguments, or nil", _is_initializer)
     ] = None
+    watch: Annotated[
+        Sequence[str] | None, c.either(c.Rule("list of str", c.are_strs), "list of str, or nil")
+    ] = None
+    """Modules to import first, as their files have changed; None where no file is watched."""
     secret: Annotated[bytes | None, c.Rule("bytes or nil", _is_secret)] = None
     """What code by value is signed with; none in a pool that is no program's own."""
 

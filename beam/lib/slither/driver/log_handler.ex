@@ -1,7 +1,7 @@
 defmodule Slither.Driver.LogHandler do
   @moduledoc false
   # A handler of Erlang's logger that sends events to the driver: all that workers print and log,
-  # and warnings and worse of BEAM's own. The process that logs runs it, so it never waits: an
+  # warnings and worse of BEAM's own, and what has `driver: true`. The process that logs runs it, so it never waits: an
   # event that does not fit into the socket is dropped, and counted.
 
   alias Slither.Driver.Words
@@ -25,6 +25,7 @@ defmodule Slither.Driver.LogHandler do
   def log(%{level: level, meta: meta} = event, %{config: config}) do
     case meta do
       %{python_logger: logger} -> forward(event, level, logger, config)
+      %{driver: true} -> forward(event, level, "slither.beam", config)
       _ -> if important?(level), do: forward(event, level, "slither.beam", config)
     end
 

@@ -5,7 +5,7 @@ defmodule Slither.Pool.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Capture, Secret}
+  alias Slither.Python.{Board, Capture, Secret, Sources}
   alias Slither.Python.Launcher.Spawn
 
   @options [
@@ -131,6 +131,14 @@ defmodule Slither.Pool.Settings do
         "The least that workers send to Logger of what they log and print (`print` is `:info`, " <>
           "standard error `:warning`); it costs nothing below."
     ],
+    watch: [
+      type: :boolean,
+      default: false,
+      doc:
+        "For development: whether the workers are replaced, as `restart/1` does it, when a file " <>
+          "of the project changes that one of them has imported. Packages that are installed, " <>
+          "and the standard library, are not looked at."
+    ],
     capture_failures: [
       type: {:custom, Capture.accepted(), &Capture.valid?/1},
       default: nil,
@@ -144,7 +152,18 @@ defmodule Slither.Pool.Settings do
 
   @enforce_keys Keyword.keys(@options)
   defstruct Keyword.keys(@options) ++
-              [:board, :bridge, :launcher, :owner, :workers, :tasks, :sessions, :chores, :secret] ++
+              [
+                :board,
+                :bridge,
+                :launcher,
+                :owner,
+                :workers,
+                :tasks,
+                :sessions,
+                :sources,
+                :chores,
+                :secret
+              ] ++
               [runs_wait?: false]
 
   @typedoc """
@@ -155,6 +174,7 @@ defmodule Slither.Pool.Settings do
 
   Its scheduler works with the supervisors of `workers` and of the pool's own `tasks`, and with a
   table of the ids of `sessions`, which outlives it: one that starts anew knows them to be lost.
+  `sources` is the table of the files that workers have imported, nil where none is watched.
   `chores` is the module whose functions the tasks run: `Slither.Pool.SessionCalls`, which makes
   calls of the pool and so stands above its scheduler. `runs_wait?` says that a run waits where the
   queue is full: those of a Python program wait for each other. `secret` is what the workers of such a
@@ -171,6 +191,7 @@ defmodule Slither.Pool.Settings do
           workers: Supervisor.supervisor() | nil,
           tasks: Supervisor.supervisor() | nil,
           sessions: :ets.tid() | nil,
+          sources: Sources.t() | nil,
           chores: module | nil,
           runs_wait?: boolean,
           secret: Secret.t() | nil

@@ -32,6 +32,7 @@ defmodule Slither.Protocol.Frame do
     {19, :session, [:int, :string]},
     {20, :metrics, [:int, :counts]},
     {21, :spans, [:int, :int, :list]},
+    {27, :modules, [:modules]},
     # Between BEAM and a driver: a Python program that has started it.
     {32, :start, [:int, :string, :map]},
     {33, :feed, [:int, :int, :int, :bytes]},
@@ -269,6 +270,8 @@ defmodule Slither.Protocol.Frame do
 
   defp type?(:counts, value), do: Counted.valid?(value)
 
+  defp type?(:modules, value), do: is_list(value) and Enum.all?(value, &module?/1)
+
   defp type?(:timing, [_, _, _] = value), do: Enum.all?(value, &type?(:int, &1))
   defp type?(:timing, _value), do: false
 
@@ -281,6 +284,13 @@ defmodule Slither.Protocol.Frame do
 
   defp type?(:error, _value), do: false
 
+  # A module's name, and the path, the size and the checksum of its file.
+  defp module?([name, path, size, checksum]),
+    do:
+      type?(:string, name) and type?(:bytes, path) and type?(:int, size) and type?(:int, checksum)
+
+  defp module?(_other), do: false
+
   defp plain_map?(value), do: is_map(value) and not is_map_key(value, :__struct__)
 
   defp describe({:maybe, type}), do: "#{describe(type)} or nil"
@@ -290,6 +300,7 @@ defmodule Slither.Protocol.Frame do
   defp describe(:mode), do: "0 or 1"
   defp describe(:level), do: "one of #{Enum.join(@levels, ", ")}"
   defp describe(:counts), do: "a list of metrics"
+  defp describe(:modules), do: "a list of modules"
   defp describe(:timing), do: "a list of three integers"
   defp describe(type), do: "a #{type}"
 end

@@ -5,7 +5,7 @@ defmodule Slither.Python.Handshake do
   # to a pool, BEAM to a driver. Pure; called by owners of connections.
 
   alias Slither.Protocol.Frame
-  alias Slither.Python.Secret
+  alias Slither.Python.{Secret, Sources}
   alias Slither.Trace.Exporter
 
   # How many results a handler that yields may be ahead of their reader.
@@ -57,7 +57,8 @@ defmodule Slither.Python.Handshake do
        "secret" => Secret.to_wire(settings.secret),
        "marker" => opened.marker,
        "stacks" => opened.stacks,
-       "spans" => Exporter.takes?()
+       "spans" => Exporter.takes?(),
+       "watch" => settings.sources && Sources.changed(settings.sources)
      }}
   end
 end

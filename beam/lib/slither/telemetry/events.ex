@@ -288,6 +288,13 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :pool, :worker, :down], %{lifetime: since(began)}, facts)
   end
 
+  @doc "Files that workers had imported changed: new ones serve, or `error` says why they can't."
+  @spec pool_reloaded(integer, facts) :: :ok
+  def pool_reloaded(began, facts) do
+    Happenings.note(:reload, facts)
+    emit([:slither, :pool, :reload], %{duration: since(began)}, facts)
+  end
+
   @doc "A pool has given a caller a lane, for which that has waited. Only counted."
   @spec lane_granted(atom, integer) :: :ok
   def lane_granted(pool, waited), do: Series.observe(:pool_wait_seconds, {pool}, waited)

@@ -82,6 +82,11 @@ defmodule Slither.Watch.Troubles do
     "pipe #{Words.name(name)}#{of} restarted; #{Words.count(lost, "item")} lost"
   end
 
+  defp text(%{kind: :reload, pool: pool, files: files, error: error}) do
+    did = if error, do: "could not reload", else: "reloaded"
+    "pool #{Words.name(pool)} #{did}: #{Words.line(Enum.join(files, ", "))} changed"
+  end
+
   defp text(%{kind: :reload, store: store, rows: rows}),
     do: "store #{Words.name(store)} reloaded: #{Words.count(rows, "row")}"
 

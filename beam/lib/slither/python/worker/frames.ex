@@ -10,7 +10,7 @@ defmodule Slither.Python.Worker.Frames do
   alias Slither.Metrics.Handlers
   alias Slither.Protocol.Frame
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
-  alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Voice}
+  alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Sources, Voice}
   alias Slither.Python.Worker.{Calls, Life, State}
   alias Slither.Telemetry.Events
   alias Slither.Trace.Received
@@ -187,6 +187,11 @@ defmodule Slither.Python.Worker.Frames do
     else
       broken(state, "a session frame outside a call, or a second one")
     end
+  end
+
+  defp control_frame({:modules, modules}, %State{settings: %{sources: sources}} = state) do
+    if sources, do: Sources.told(sources, modules)
+    state
   end
 
   defp control_frame({:ping, token}, state) do
