@@ -61,8 +61,9 @@ class WorkerStatus(_Row):
     finishes what it has) or ``"stopping"``. ``pid`` is its process, None before it is ready.
     ``calls`` counts those that it holds, ``served`` those that it has answered, ``sessions``
     those whose state it keeps. ``age`` is in seconds since it was ready, ``rss`` its memory in
-    bytes and ``cpu`` the seconds of cores that it has had. ``runs`` is the call that it runs, and
-    ``said`` holds the last 20 lines that it has logged or printed, each a pair of level and text.
+    bytes and ``cpu`` the seconds of cores that it has had. ``gpus`` and ``cpus`` are those that
+    it has of what the pool shares out. ``runs`` is the call that it runs, and ``said`` holds the
+    last 20 lines that it has logged or printed, each a pair of level and text.
     """
 
     worker: int
@@ -75,6 +76,8 @@ class WorkerStatus(_Row):
     rss: int | None = None
     cpu: float | None = None
     runs: RunningCall | None = None
+    gpus: tuple[str, ...] | None = None
+    cpus: tuple[int, ...] | None = None
     said: tuple[tuple[str, str], ...] = ()
 
 
@@ -87,7 +90,8 @@ class Status(_Row):
     that all workers so far were. ``queue`` calls wait for a worker, of at most ``max_queue``; the
     first of them has waited ``oldest_wait`` seconds. ``since_free`` says for how many seconds no
     worker was free, None while one is. ``started`` and ``died`` count workers so far, and
-    ``error`` says why none can start. ``workers`` are those there are now.
+    ``error`` says why none can start. ``workers`` are those there are now. ``notes`` say what was
+    asked for and can't be had here, such as GPUs.
 
     ``stages`` says what has become of items so far, and where the time of calls went, by what was
     called, ``"module.function"``, or by ``"pipe/stage"``: each a :class:`slither.Summary`.
@@ -107,13 +111,14 @@ class Status(_Row):
     error: str | None = None
     workers: tuple[WorkerStatus, ...] = ()
     stages: dict[str, Summary] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Show it as a few sentences, a table of the workers, and one of the stages."""
         lines = _head(self)
         if self.error is not None:
             lines.append(f"no worker can start: {self.error}")
-        lines += _table(self.workers)
+        lines += [*self.notes, *_table(self.workers)]
         if self.stages:
             lines += ["", *table(self.stages)]
         return "\n".join(lines)
@@ -128,6 +133,7 @@ def made(answer: dict[str, Payload]) -> Status:
         busy_time=answer["busy_time"] / 1e3,
         error=answer["error"] and plain(answer["error"]),
         workers=tuple(_worker(one) for one in answer["workers"]),
+        notes=tuple(answer["notes"]),
         stages={
             name: stage
             for one in answer["stages"]
@@ -166,6 +172,8 @@ def _worker(one: dict[str, Payload]) -> WorkerStatus:
         **{name: one[name] for name in counts},
         **{name: _seconds(one[name]) for name in ("age", "cpu")},
         runs=one["runs"] and _call(one["runs"]),
+        gpus=one["gpus"] and tuple(one["gpus"]),
+        cpus=one["cpus"] and tuple(one["cpus"]),
         said=tuple((level, plain(text)) for level, text in one["said"]),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from slither import store
-from slither.worker import session
+from slither.worker import context, session
 
 
 def count(word: str = "") -> list[object]:
@@ -33,6 +33,12 @@ def row(name: str) -> object:
 
 def unsendable(_item: int) -> object:
     return object()
+
+
+def place(*names: str) -> tuple[int, list[int], list[str | None]]:
+    """Tell the worker's number, its cpus, and variables."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return context().worker, cpus, [os.environ.get(name) for name in names]
 
 
 def pid() -> int:

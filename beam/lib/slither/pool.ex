@@ -65,7 +65,9 @@ defmodule Slither.Python.Pool do
       # The view server is named in the application's environment, since what answers views
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
-      start(struct!(Settings.new(checked, views), own))
+
+      with {:ok, settings} <- Settings.placed(Settings.new(checked, views)),
+           do: start(struct!(settings, own))
     end
   end
 
@@ -116,6 +118,7 @@ defmodule Slither.Python.Pool do
     * `since_free`: ms since a worker was free, nil while one is;
     * `started` and `died`: workers so far; those that were told to stop are not counted as died;
     * `error`: why no worker can start;
+    * `notes`: what was asked for and can't be had here, such as GPUs, in words;
     * `workers`, each a map of
       * `worker`: its number, which another gets when it is gone;
       * `status`: `:starting`, `:spare` (it waits to take a place), `:ready`, `:draining` (another
@@ -123,6 +126,7 @@ defmodule Slither.Python.Pool do
       * `os_pid`; `rss` in bytes; `cpu`: ms of its cores that it has had; all nil where they can't
         be told;
       * `calls` that it holds, `served` calls that it has answered, and `sessions`;
+      * `gpus` and `cpus` that it has of those that the pool shares out; nil where it shares none;
       * `age` in ms since it was ready;
       * `runs`: the call that runs, nil between calls: a map of `call` (`"module.function"`),
         `pipe`, `stage`, `run` and `session` (nil where that does not apply), `batch`, `attempt`,

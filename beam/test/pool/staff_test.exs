@@ -6,6 +6,7 @@ defmodule Slither.Pool.StaffTest do
   alias Slither.Error
   alias Slither.Pool.Staff
   alias Slither.Pool.Staff.Changes
+  alias Slither.Python.Placement
 
   # Carries steps out as the scheduler does; the process of a worker does not matter here.
   defp run(staff, room \\ :infinity) do
@@ -73,6 +74,39 @@ defmodule Slither.Pool.StaffTest do
       {[{:start, 2}], staff} = due(full(2, 0), 0, :max_age)
       {_steps, staff} = ready(staff, 2)
       assert {[], _roster} = gone(staff, 0)
+    end
+  end
+
+  describe "the place of a worker" do
+    @gpus %Placement{gpus: [["0"], ["1"], ["2"]]}
+
+    defp gpu(staff, slot), do: hd(staff.members[slot].place.gpus)
+
+    test "is one that no other has, and that of a dead one for who comes next" do
+      {_steps, staff} = run(Staff.new(3, 0, @gpus))
+      assert Enum.map(0..2, &gpu(staff, &1)) == ["0", "1", "2"]
+      assert {[{:start, 1}], staff} = gone(staff, 1)
+      assert gpu(staff, 1) == "1"
+    end
+
+    test "is another than that of one that drains, while one is free" do
+      {_steps, staff} = run(Staff.new(2, 0, @gpus))
+      {_steps, staff} = ready(staff, 0)
+      {_steps, staff} = ready(staff, 1)
+      {[{:start, 2}], staff} = due(staff, 0, :max_age)
+      assert gpu(staff, 2) == "2"
+      # That of the one that is gone is free for the next.
+      {_steps, staff} = ready(staff, 2)
+      {_steps, staff} = gone(staff, 0)
+      {[{:start, 0}], staff} = due(staff, 2, :max_age)
+      assert gpu(staff, 0) == "0"
+    end
+
+    test "is that of one that is due, where all have one" do
+      {_steps, staff} = run(Staff.new(3, 0, @gpus))
+      staff = Enum.reduce(0..2, staff, fn slot, staff -> elem(ready(staff, slot), 1) end)
+      {[{:start, 3}], staff} = due(staff, 1, :max_rss)
+      assert gpu(staff, 3) == "1"
     end
   end
 

@@ -20,6 +20,7 @@ from slither._driver.functions import main_module
 from slither._driver.gathers import Gathers
 from slither._driver.maps import Maps
 from slither._driver.pipes import Pipes
+from slither._driver.placement import Cpus, Each, Gpus, placement
 from slither._driver.pool_options import PoolOptions, pool_options
 from slither._driver.settings import StrPath, TraceOptions
 from slither._driver.singles import Singles
@@ -59,6 +60,15 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
       searched after ``paths``;
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
+    - ``gpus``: GPUs to share out, of which each worker gets one as ``CUDA_VISIBLE_DEVICES``: a
+      list of numbers or names, or of lists of them, or ``"auto"`` for all there are. Where that
+      variable is set already, it says which there are, and numbers count those;
+    - ``cpus``: cpus to share out, a list or range of them for each worker to run on, or
+      ``"spread"`` to divide those that BEAM may use; numerical libraries get as many threads;
+    - ``each``: variables of each worker's own: a function of a number that returns
+      ``{"env": {…}}``, or a list of such dicts. The function is called here and now, for 0 up to
+      ``workers`` and ``spare`` together; a worker has one that the fewest others have.
+      ``slither.worker.context().worker`` is its number, ``SLITHER_WORKER`` in its environment;
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
     - ``pool``: further options of the pool by their names on BEAM, with times in seconds, such
       as ``max_requests``, ``max_rss`` (bytes) or ``max_age`` after which a worker is replaced,
@@ -102,6 +112,9 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         cwd: StrPath | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[object] = (),
+        each: Each | None = None,
+        gpus: Gpus | None = None,
+        cpus: Cpus | None = None,
         startup_timeout: float | None = 60.0,
         pool: PoolOptions | None = None,
         shutdown_timeout: float = 5.0,
@@ -124,6 +137,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             raise ValueError(f"cwd is a folder that is there, not {os.fspath(cwd)!r}")
         _options.checked("by_value", by_value, _options.BOOL)
         _options.checked("watch", watch, _options.BOOL)
+        options = pool_options(pool)
         functions = ByValue(secret()) if by_value else Functions()
         variables = dict(env or {})
         mine = [*(os.fspath(path) for path in paths), *search.given_path(variables)]
@@ -144,7 +158,8 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "trace": settings.tracing(trace),
             "watch": watch,
             **functions.facts(),
-            **pool_options(pool),
+            **options,
+            **placement(each, gpus, cpus, size + int(options.get("spare", 0))),
             **dashboards.dashboard(dashboard),
         }
         super().__init__(facts, size, shutdown_timeout, warn_after, functions)

@@ -58,6 +58,9 @@ _OWN = {
     "cd": "cwd",
     "initializer": "initializer",
     "watch": "watch",
+    "each": "each",
+    "gpus": "gpus",
+    "cpus": "cpus",
 }
 
 

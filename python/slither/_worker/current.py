@@ -36,7 +36,8 @@ class Context:
 
     ``run``, ``pipe``, ``stage`` and ``session`` are names or None; ``batch`` counts a run's
     batches from 0, ``attempt`` the tries of this batch from 1. ``trace`` is what the run was
-    given to be found by in traces, such as a W3C ``traceparent``, or None.
+    given to be found by in traces, such as a W3C ``traceparent``, or None. ``worker`` is the
+    number of the worker that runs it, from 0 on: no other of its pool has it at the same time.
     """
 
     run: str | None
@@ -46,6 +47,7 @@ class Context:
     batch: int
     attempt: int
     trace: str | None = None
+    worker: int = 0
 
 
 main: str | None = None
@@ -56,6 +58,8 @@ codec: Codec = PLAIN
 """What handlers' values go by."""
 piped: Codec = PLAIN
 """What those go by that a stage of a pipe gives: BEAM may look into them."""
+worker = 0
+"""The number of this worker in its pool."""
 sealed: set[int] = set()
 """The calls that have something in their items which nobody has opened or made yet."""
 link: Connection | None = None
@@ -132,6 +136,7 @@ def context(what: str = "context()") -> Context:
         now.batch,
         now.attempt,
         names("trace"),
+        worker,
     )
 
 

@@ -104,6 +104,7 @@ class Runtime:
         self._marker.settle(settings.marker)
         self._stacks.settle(settings.stacks)
         current.main = settings.main
+        current.worker = settings.worker
         if settings.secret is not None:
             from slither._wire.objects import DataFirst
             from slither._worker import by_value

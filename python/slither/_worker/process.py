@@ -13,6 +13,8 @@ import resource
 import signal
 import sys
 
+from slither._worker import affinity
+
 _PR_SET_PDEATHSIG = 1
 # select() only takes descriptors below this. The worker's own are put among the last of those.
 _MOST_DESCRIPTORS = 1_024
@@ -27,6 +29,7 @@ def settle() -> None:
     or a script that has started it, and is killed as a whole.
     """
     die_with_parent()
+    affinity.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The VM ignores SIGCHLD and its children inherit
     # that, which would cost subprocess exit codes.

@@ -40,6 +40,8 @@ class Settings(NamedTuple):
     """The settings, with what holds where BEAM says nothing."""
 
     max_frame: c.Count = MAX_FRAME
+    worker: c.Count = 0
+    """Its number in its pool."""
     preload: _Strs = ()
     paths: _Strs = ()
     credits: c.Count = 100

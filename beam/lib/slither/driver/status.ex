@@ -7,8 +7,8 @@ defmodule Slither.Driver.Status do
   alias Slither.Watch.Stages
 
   @facts [:size, :ready, :busy, :busy_share, :queue, :max_queue, :oldest_wait, :since_free] ++
-           [:started, :died]
-  @of_worker [:worker, :status, :calls, :sessions, :served, :age, :rss, :cpu]
+           [:started, :died, :notes]
+  @of_worker [:worker, :status, :calls, :sessions, :served, :age, :rss, :cpu, :gpus, :cpus]
   @of_call [:call, :run, :session, :batch, :attempt, :items, :since, :deadline, :stalled]
 
   @of_stage [:pipe, :stage, :items, :failed, :skipped, :routed, :calls]

@@ -51,6 +51,7 @@ defmodule Slither.Pool.Effects do
   defp perform({:start, slot}, %State{settings: settings} = state) do
     Board.reset(settings.board, slot)
     {owner, _facts} = settings.owner
+    settings = %{settings | place: state.staff.members[slot].place}
     start = {owner, :start_link, [{settings, slot, self()}]}
     child = %{id: owner, start: start, restart: :temporary}
     {:ok, pid} = DynamicSupervisor.start_child(settings.workers, child)

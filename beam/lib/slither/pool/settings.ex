@@ -5,8 +5,9 @@ defmodule Slither.Pool.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Capture, Secret, Sources}
+  alias Slither.Python.{Board, Capture, Placement, Secret, Sources}
   alias Slither.Python.Launcher.Spawn
+  alias Slither.Python.Placement.{Cpus, Gpus}
 
   @options [
     name: [type: :atom, required: true, doc: "The pool's name."],
@@ -35,6 +36,42 @@ defmodule Slither.Pool.Settings do
       type: {:or, [:keyword, {:list, :any}, :map]},
       default: [],
       doc: "Environment variables; `nil` removes one."
+    ],
+    each: [
+      type:
+        {:custom, "a function of arity 1, or a list of what it gives, [env: …] each",
+         &Placement.each?/1},
+      default: nil,
+      doc:
+        "Variables of each worker's own: the function gets the worker's number (from 0 on; while " <>
+          "workers are replaced it may be `size` or more) and returns `[env: [NAME: value]]`. It " <>
+          "runs each time a worker starts. Of a list, each worker gets one that the fewest have."
+    ],
+    gpus: [
+      type:
+        {:or,
+         [
+           {:in, [:auto, nil]},
+           {:custom, "a list of GPUs by number or name, or of lists of them", &Gpus.valid?/1}
+         ]},
+      default: nil,
+      doc:
+        "GPUs to share out: each worker gets one, or one of the lists, as `CUDA_VISIBLE_DEVICES`. " <>
+          "`:auto` takes all there are. Where that variable is set already, it says which there " <>
+          "are, and numbers count those."
+    ],
+    cpus: [
+      type:
+        {:or,
+         [
+           {:in, [:spread, nil]},
+           {:custom, "a list of lists of cpus, or of ranges", &Cpus.valid?/1}
+         ]},
+      default: nil,
+      doc:
+        "Cpus to share out: each worker runs on those of one list, and numerical libraries get as " <>
+          "many threads. `:spread` divides those that BEAM may use among `size` and `spare`. " <>
+          "On Linux."
     ],
     main: [
       type: {:or, [:string, {:in, [nil]}]},
@@ -164,7 +201,7 @@ defmodule Slither.Pool.Settings do
                 :chores,
                 :secret
               ] ++
-              [runs_wait?: false]
+              [runs_wait?: false, plan: %Placement{}, place: nil, own: %{}]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
@@ -179,6 +216,9 @@ defmodule Slither.Pool.Settings do
   calls of the pool and so stands above its scheduler. `runs_wait?` says that a run waits where the
   queue is full: those of a Python program wait for each other. `secret` is what the workers of such a
   program open with what goes to them by value.
+
+  `plan` says where workers run. In the settings of one worker, `place` is where that one does, and
+  `own` are the variables that it alone has.
   """
   @type t :: %__MODULE__{
           name: atom,
@@ -194,7 +234,10 @@ defmodule Slither.Pool.Settings do
           sources: Sources.t() | nil,
           chores: module | nil,
           runs_wait?: boolean,
-          secret: Secret.t() | nil
+          secret: Secret.t() | nil,
+          plan: Placement.t(),
+          place: Placement.place() | nil,
+          own: map
         }
 
   @doc "The table of options."
@@ -217,6 +260,12 @@ defmodule Slither.Pool.Settings do
     if size + spare > Board.most(),
       do: {:error, Errors.too_many(name, size + spare, Board.most())},
       else: :ok
+  end
+
+  @doc "The settings with a plan of where workers run, if what there is here is what they ask for."
+  @spec placed(t) :: {:ok, t} | {:error, Error.t()}
+  def placed(settings) do
+    with {:ok, plan} <- Placement.new(settings), do: {:ok, %{settings | plan: plan}}
   end
 
   @doc "Of checked options; `bridge` answers views and tables."

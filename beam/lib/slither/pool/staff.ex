@@ -13,19 +13,19 @@ defmodule Slither.Pool.Staff do
   # Until that one is ready, the place is `vacant` and counts as filled, since a pool whose
   # workers are spent all the time would otherwise never count as settled.
 
-  alias Slither.Python.Board
+  alias Slither.Python.{Board, Placement}
 
   defmodule Member do
     @moduledoc false
     # What the staff knows of the worker in a slot.
     @enforce_keys [:pid, :epoch]
-    defstruct [:pid, :epoch, :os_pid, :since, :due, status: :starting, lanes: []] ++
+    defstruct [:pid, :epoch, :os_pid, :since, :due, :place, status: :starting, lanes: []] ++
                 [busy: false, spent: false]
 
     @typedoc """
     A worker of its owner `pid`, which is nil until that is started. `epoch` is the number of
     restarts before it, and `since` when it was ready, in monotonic ms. `due` says why it is to
-    leave. One that drains is `busy` while a lane of it is out.
+    leave. It runs at `place`. One that drains is `busy` while a lane of it is out.
     """
     @type t :: %__MODULE__{
             pid: pid | nil,
@@ -33,6 +33,7 @@ defmodule Slither.Pool.Staff do
             os_pid: pos_integer | nil,
             since: integer | nil,
             due: atom,
+            place: Placement.place() | nil,
             status: :starting | :spare | :ready | :draining | :stopping,
             lanes: [pid],
             busy: boolean,
@@ -41,7 +42,8 @@ defmodule Slither.Pool.Staff do
   end
 
   @enforce_keys [:size, :spare]
-  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0]
+  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0] ++
+              [plan: %Placement{}]
 
   @type slot :: non_neg_integer
   @type step ::
@@ -52,7 +54,7 @@ defmodule Slither.Pool.Staff do
 
   @typedoc """
   `size` workers are to serve and `spare` more to wait. Workers from before restart `oldest` are to
-  be replaced. Those that drain are `leaving`.
+  be replaced. Those that drain are `leaving`. `plan` says where workers run.
   """
   @type t :: %__MODULE__{
           size: pos_integer,
@@ -61,19 +63,20 @@ defmodule Slither.Pool.Staff do
           epoch: non_neg_integer,
           oldest: non_neg_integer,
           leaving: [slot],
-          vacant: non_neg_integer
+          vacant: non_neg_integer,
+          plan: Placement.t()
         }
 
   @doc "The staff of a new pool: nobody yet."
-  @spec new(pos_integer, non_neg_integer) :: t
-  def new(size, spare), do: %__MODULE__{size: size, spare: spare}
+  @spec new(pos_integer, non_neg_integer, Placement.t()) :: t
+  def new(size, spare, plan \\ %Placement{}),
+    do: %__MODULE__{size: size, spare: spare, plan: plan}
 
   ## What happened
 
   @doc "The owner of a worker was started."
   @spec started(t, slot, pid) :: t
-  def started(staff, slot, pid),
-    do: put(staff, slot, %Member{pid: pid, epoch: staff.epoch})
+  def started(staff, slot, pid), do: put(staff, slot, %{staff.members[slot] | pid: pid})
 
   @doc "A worker has started; `since` is now, in monotonic ms."
   @spec ready(t, slot, pos_integer, [pid], integer) :: t
@@ -277,8 +280,17 @@ defmodule Slither.Pool.Staff do
   defp start(staff) do
     slot = Enum.find(0..(Board.count() - 1), &(not is_map_key(staff.members, &1)))
     # `started/3` fills in the pid of the worker's owner.
-    member = %Member{pid: nil, epoch: staff.epoch}
+    member = %Member{pid: nil, epoch: staff.epoch, place: place(staff)}
     if slot, do: {[{:start, slot}], put(staff, slot, member)}
+  end
+
+  # One that is due, or drains, leaves its place to whoever comes.
+  defp place(staff) do
+    held =
+      for {slot, %Member{place: %{} = place, status: status}} <- Enum.sort(staff.members),
+          do: {place, status in [:starting, :spare, :ready] and not due?(staff, slot)}
+
+    Placement.choose(staff.plan, staff.size + staff.spare, held)
   end
 
   # The worker to go is the last of those that are due, or else the last of all.

@@ -91,7 +91,7 @@ defmodule Slither.Pool.State do
         coming: settings.size,
         sessions: Sessions.lost(lost)
       },
-      staff: Staff.new(settings.size, settings.spare),
+      staff: Staff.new(settings.size, settings.spare, settings.plan),
       max_rss: settings.max_rss
     }
   end

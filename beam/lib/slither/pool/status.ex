@@ -29,7 +29,8 @@ defmodule Slither.Pool.Status do
       asked: Line.asked(state.ledger.line),
       started: state.started,
       died: state.died,
-      error: state.error
+      error: state.error,
+      notes: state.settings.plan.notes
     }
   end
 
@@ -129,6 +130,8 @@ defmodule Slither.Pool.Status do
       sessions: Sessions.load(state.ledger.sessions, member.pid),
       served: Board.served(state.settings.board, slot),
       age: member.since && System.monotonic_time(:millisecond) - member.since,
+      gpus: member.place && member.place.gpus,
+      cpus: member.place && member.place.cpus,
       owner: member.pid
     }
   end

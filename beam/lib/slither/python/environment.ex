@@ -4,6 +4,7 @@ defmodule Slither.Python.Environment do
   # doctor call it, each in its own process.
 
   alias Slither.Error
+  alias Slither.Python.Placement
 
   # Each worker gets a share of the cores, so that N workers do not run N times as many threads.
   @openmp "OMP_NUM_THREADS"
@@ -48,13 +49,13 @@ defmodule Slither.Python.Environment do
   Variables for the process of the worker in `slot`, of a pool with these settings. A process that
   is no worker has none, nil.
 
-  Numerical libraries get a share of the cores as their number of threads, unless the user has
-  set it, in the pool's `env` or in BEAM's own environment, `inherited`.
+  Numerical libraries get a share of the cores as their number of threads, or the cpus of the worker's
+  place, unless the user has set it, in the pool's `env` or in BEAM's own environment, `inherited`.
   """
   @spec variables(settings, non_neg_integer | nil, map) :: variables
   def variables(settings, slot, inherited \\ System.get_env()) do
-    user = user(settings.env)
-    share = Integer.to_string(max(1, div(System.schedulers_online(), settings.size)))
+    user = settings.env |> user() |> Map.merge(Map.get(settings, :own, %{}))
+    share = Integer.to_string(Placement.threads(settings) || cores(settings))
     limits = for name <- limited(Map.merge(inherited, user)), into: %{}, do: {name, share}
     path = Map.get(user, "PYTHONPATH", Map.get(inherited, "PYTHONPATH"))
 
@@ -65,6 +66,8 @@ defmodule Slither.Python.Environment do
       {to_charlist(name), value != nil && to_charlist(value)}
     end
   end
+
+  defp cores(settings), do: max(1, div(System.schedulers_online(), settings.size))
 
   defp user(extra),
     do: Map.new(extra, fn {name, value} -> {to_string(name), value && to_string(value)} end)

@@ -17,7 +17,7 @@ defmodule Slither.Python.Worker do
   import Slither.Python.Worker.Effects
 
   alias Slither.{Error, Label}
-  alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Transport}
+  alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Placement, Transport}
   alias Slither.Python.Obituary.Marker
   alias Slither.Python.Worker.{Busy, Calls, Ending, Frames, Inbox, Life, Stacks, State}
 
@@ -78,15 +78,15 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def handle_continue(:launch, %State{settings: settings} = state) do
-    case settings.launcher.launch(settings, state.slot) do
-      {:ok, process} ->
-        # The timer is started first, as the guard may have to be waited for.
-        startup = later(:startup_timeout, settings.startup_timeout)
-        state = %{state | process: process, startup: startup}
-        state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
-        later(:pulse, OSProcess.interval())
-        {:noreply, %{state | asks: asks(state)}}
-
+    with {:ok, settings} <- Placement.own(settings, state.slot),
+         {:ok, process} <- settings.launcher.launch(settings, state.slot) do
+      # The timer is started first, as the guard may have to be waited for.
+      startup = later(:startup_timeout, settings.startup_timeout)
+      state = %{state | process: process, startup: startup}
+      state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
+      later(:pulse, OSProcess.interval())
+      {:noreply, %{state | asks: asks(state)}}
+    else
       {:error, error} ->
         report(state, {:failed, error})
         {:stop, :normal, %{state | life: Life.down(state.life)}}

@@ -1,0 +1,18 @@
+"""Handlers that tell where their worker runs, and with which variables."""
+
+from __future__ import annotations
+
+import os
+
+from slither.worker import context
+
+# As whatever is imported finds it.
+IMPORTED = sorted(os.sched_getaffinity(0))
+
+
+def place(names):
+    """Tell the worker's number, its cpus, and the variables of these names."""
+    own = {name: os.environ.get(name) for name in names}
+    cpus = sorted(os.sched_getaffinity(0))
+    assert cpus == IMPORTED
+    return [{"worker": context().worker, "cpus": cpus, **own} for _ in names]
