@@ -27,7 +27,8 @@ defmodule Slither do
 
   `{:error, error}` has a `Slither.Error`: an exception of the function (`:python_exception`, with
   its type, message and traceback), a name that is not there (`:import_failed`), a value that
-  can't cross (`:not_encodable`), a call that ran too long (`:timeout`), a worker that died
+  can't cross (`:not_encodable`), a call that ran too long (`:timeout`) or took too much memory
+  (`:memory`), a worker that died
   (`:worker_died`), and what a pool says (`:unknown_pool`, `:saturated`, `:pool_unavailable`).
 
       {:error, error} = Slither.call("builtins", "int", ["ten"])

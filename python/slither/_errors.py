@@ -27,6 +27,7 @@
     ├── CallError              an item failed; ``kind`` says why, ``item`` which
     │   ├── HandlerError       the function raised what can't be raised again here
     │   ├── CallTimeout        also a TimeoutError
+    │   ├── MemoryExceeded     also a MemoryError
     │   ├── CallKilled         somebody ended it with ``future.kill()``
     │   └── WorkerDied
     └── RunError               a run stopped; ``partial`` holds what had come out
@@ -235,7 +236,8 @@ class CallError(SlitherError):
     """An item failed.
 
     Arguments: ``message``, and ``facts``, a dict whose ``kind`` says why: ``timeout``,
-    ``worker_died``, ``not_encodable``, ``import_failed``, ``wrong_result``, ``handler_failure``…
+    ``memory``, ``worker_died``, ``not_encodable``, ``import_failed``, ``wrong_result``,
+    ``handler_failure``…
 
     >>> error = CallError("no such user", {"kind": "handler_failure", "item": 3})
     >>> error.kind, error.item, str(error)
@@ -296,6 +298,14 @@ class HandlerError(CallError):
 
 class CallTimeout(CallError, TimeoutError):
     """The call, or one item of it, ran for too long, and was ended."""
+
+
+class MemoryExceeded(CallError, MemoryError):
+    """The worker took more than the pool's ``max_memory`` in the call, and was ended.
+
+    ``facts`` has ``limit`` and ``taken``, in bytes, and ``processes``: those of the worker and of
+    what it had started, a dict each with ``os_pid``, ``name`` and ``bytes``, the largest first.
+    """
 
 
 class CallKilled(CallError):

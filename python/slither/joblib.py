@@ -30,7 +30,8 @@ def register(*, make_default: bool = False) -> None:
       its worker, and has a :class:`slither.CallTimeout` with the stack of where it was; calls go
       to the workers one by one then. ``timeout`` of ``joblib.Parallel`` gives up all of them;
     - ``lost``: what becomes of a call whose worker died or was ended. ``"raise"`` raises its
-      :class:`slither.WorkerDied` or :class:`slither.CallTimeout`, and ends the others;
+      :class:`slither.WorkerDied`, :class:`slither.CallTimeout` or
+      :class:`slither.MemoryExceeded`, and ends the others;
       ``"return"`` puts that in the place of its result. A fit of scikit-learn's searches and
       cross-validations counts as one that failed where it is ``"raise"``: it has ``error_score``,
       and the others go on;

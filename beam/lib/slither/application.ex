@@ -9,7 +9,7 @@ defmodule Slither.Application do
 
   alias Slither.{Dashboard, Gather, Options}
   alias Slither.Pool.Configured
-  alias Slither.Python.{Guard, Pool}
+  alias Slither.Python.{Guard, Memory, Pool}
 
   # What is configured of it as a whole; the rest is checked by who has it.
   @settings [attach: [type: :boolean], max_series: [type: :pos_integer]]
@@ -29,6 +29,7 @@ defmodule Slither.Application do
     :ok = Slither.Metrics.Handlers.start_table()
     :ok = Slither.Metrics.Runs.start_table()
     :ok = Slither.Pipe.Library.start_table()
+    :ok = Memory.start_table()
     with {:error, error} <- Slither.Pipe.Functions.all(), do: raise(error)
 
     traces =
@@ -46,8 +47,9 @@ defmodule Slither.Application do
         {Registry, keys: :unique, name: Slither.Python.Registry},
         # What Python asks at one time, in all pools: beyond it, views are busy.
         {Task.Supervisor, name: Slither.TaskSupervisor, max_children: 10_000},
-        # The guard and the pools have a supervisor each, so that the end of one costs no other.
+        # The guard, what looks at memory, and the pools have a supervisor each, so that the end of one costs no other.
         part(Guard, :one_for_one, [{Guard, name: Guard}]),
+        part(Memory, :one_for_one, [Memory]),
         part(:pools, :one_for_one, pools()),
         part(:gathers, :one_for_one, gathers())
       ]),

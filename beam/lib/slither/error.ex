@@ -51,7 +51,7 @@ defmodule Slither.DispatchError do
   Why a batch, or one item of it, failed in a dispatch.
 
     * `reason`: an atom to match on: `:python_exception`, `:wrong_result`, `:not_encodable`,
-      `:timeout`, `:worker_died`, `:session_lost`, `:saturated`, `:queue_timeout`,
+      `:timeout`, `:memory`, `:worker_died`, `:session_lost`, `:saturated`, `:queue_timeout`,
       `:pool_unavailable`, `:unknown_pool`, `:too_large`, `:handler_failure` or
       `:executor_failed`;
     * `message`: the sentence, with the Python traceback where there is one;
@@ -64,8 +64,15 @@ defmodule Slither.DispatchError do
 
   defexception [:reason, :message, :stage, :batch, :item, :cause, attempts: 1]
 
-  @reasons [:python_exception, :wrong_result, :not_encodable, :timeout, :worker_died] ++
-             [:session_lost, :saturated, :queue_timeout, :pool_unavailable, :unknown_pool] ++
+  @reasons [:python_exception, :wrong_result, :not_encodable, :timeout, :memory] ++
+             [
+               :worker_died,
+               :session_lost,
+               :saturated,
+               :queue_timeout,
+               :pool_unavailable,
+               :unknown_pool
+             ] ++
              [:too_large, :handler_failure, :executor_failed]
 
   @doc false

@@ -49,7 +49,7 @@ defmodule Slither.Telemetry do
   and behind other calls there), `encode` and `decode` (by both sides), `wire` (to the worker and back)
   and `handler`. `duration` is from when it was sent.
 
-  The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, …) or,
+  The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, `:memory`, …) or,
   where it was told to leave, `:max_requests`, `:max_calls`, `:max_rss`, `:max_age`, `:restart`,
   `:resize` or `:shutdown`.
   """

@@ -72,6 +72,8 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``startup_timeout``: seconds a worker may take to start, imports included, or None;
     - ``pool``: further options of the pool by their names on BEAM, with times in seconds, such
       as ``max_requests``, ``max_rss`` (bytes) or ``max_age`` after which a worker is replaced,
+      ``max_memory`` (bytes), beyond which it is killed, and its call has a
+      :class:`slither.MemoryExceeded`,
       ``spare`` workers that wait to take the place of one that dies, ``cancel_grace``, the time
       that a call may go on when nobody waits for it any more, ``log_level``, the
       least that workers send of what they log and print ("debug", …, "none"),

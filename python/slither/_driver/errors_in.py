@@ -19,6 +19,7 @@ from slither._errors import (
     CallTimeout,
     EncodeError,
     HandlerError,
+    MemoryExceeded,
     WorkerDied,
 )
 from slither._types import Payload
@@ -33,6 +34,7 @@ _IN_FUTURES = _ENDS if sys.version_info >= (3, 12, 2) else (*_STOPS, *_ENDS)
 _CAUSE, _SUPPRESS = (vars(BaseException)[name] for name in ("__cause__", "__suppress_context__"))
 _KINDS: dict[str, type[CallError]] = {
     "timeout": CallTimeout,
+    "memory": MemoryExceeded,
     "worker_died": WorkerDied,
     "killed": CallKilled,
 }

@@ -32,6 +32,7 @@ class PoolOptions(TypedDict, total=False):
     max_requests: _Most
     max_calls: _Most
     max_rss: _Most
+    max_memory: _Most
     max_age: _Seconds
     startup_timeout: _Seconds
     session_idle: _Seconds

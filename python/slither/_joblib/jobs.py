@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from slither._by_value import together
 from slither._driver.errors_in import RemoteTraceback
 from slither._driver.futures import CallFuture
-from slither._errors import CallError, CallKilled, CallTimeout, WorkerDied
+from slither._errors import CallError, CallKilled, CallTimeout, MemoryExceeded, WorkerDied
 from slither._joblib import crossing, fits, worker
 from slither._joblib.arrays import Arrays
 from slither._joblib.beams import Kept
@@ -24,7 +24,7 @@ from slither._joblib.folder import Folder
 Outcome: TypeAlias = tuple[bool, Any]
 Lost: TypeAlias = Literal["raise", "return"]
 # What ends a worker, and so costs all the calls of a batch.
-_LOST = (CallTimeout, WorkerDied)
+_LOST = (CallTimeout, MemoryExceeded, WorkerDied)
 
 
 class Jobs:

@@ -15,7 +15,7 @@ _FINAL = frozenset(
 ) | frozenset(("expression", "session_lost"))
 # Those that a smaller batch may mend.
 _SPLITTABLE = frozenset(
-    ("python_exception", "wrong_result", "timeout", "worker_died", "executor_failed")
+    ("python_exception", "wrong_result", "timeout", "memory", "worker_died", "executor_failed")
 ) | frozenset(("too_large", "not_decodable", "python_error"))
 
 

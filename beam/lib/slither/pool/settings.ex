@@ -134,6 +134,14 @@ defmodule Slither.Pool.Settings do
         "Bytes of memory beyond which a worker is replaced, looked at between calls. More than " <>
           "one that has just started takes."
     ],
+    max_memory: [
+      type: {:or, [:pos_integer, {:in, [nil]}]},
+      default: nil,
+      doc:
+        "Bytes of memory that a worker may take, with all processes that its handlers start; " <>
+          "looked at each 250 ms, and where it takes more it is killed: the call that runs fails " <>
+          "with `:memory`. More than one that has just started takes."
+    ],
     max_age: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
       default: nil,

@@ -6,6 +6,7 @@ defmodule Slither.Python.Obituary do
   alias Slither.Error
   alias Slither.Protocol.Frame
   alias Slither.Python.{Call, Limit, OSProcess, Target}
+  alias Slither.Python.Memory.{Size, Watched}
   alias Slither.Python.Obituary.Stack
 
   @fatal ~r/^Fatal Python error: (.+)$/m
@@ -158,6 +159,36 @@ defmodule Slither.Python.Obituary do
 
   def item_timed_out(pool, %Call{item_timeout: limit, items: items}, :list),
     do: overdue(pool, Limit.of_items(limit, items))
+
+  @doc "Its processes took more memory than they may; the call that ran is to blame."
+  @spec too_large(identity, Watched.facts()) :: Error.t()
+  def too_large(identity, facts) do
+    took = "#{Size.words(facts.taken)}, and max_memory is #{Size.words(facts.limit)}"
+
+    message =
+      "Python worker #{identity.worker} (pid #{identity.os_pid}) took #{took}; it was killed"
+
+    details = Map.put(facts, :os_pid, identity.os_pid)
+    %{error(identity.pool, :memory, message) | hint: largest(facts), details: details}
+  end
+
+  @doc "They did before it was ready."
+  @spec too_large_at_start(atom, String.t(), Watched.facts()) :: Error.t()
+  def too_large_at_start(pool, python, facts) do
+    why =
+      "it took #{Size.words(facts.taken)} as it started, and max_memory is " <>
+        Size.words(facts.limit)
+
+    error = not_started(pool, python, why)
+    %{error | hint: largest(facts), details: Map.merge(error.details, facts)}
+  end
+
+  @less "raise max_memory, or give it less at a time"
+
+  defp largest(%{processes: [_alone]}), do: @less
+
+  defp largest(%{processes: [%{os_pid: os_pid, name: name, bytes: bytes} | _others]}),
+    do: "#{Size.words(bytes)} of it by #{name} (pid #{os_pid}); #{@less}"
 
   @doc "It can't start."
   @spec not_started(atom, String.t(), String.t()) :: Error.t()

@@ -90,7 +90,9 @@ defmodule Slither.Python.OSProcess do
     status == 0
   end
 
-  defp proc?, do: match?({:ok, _info}, :file.read_file_info("/proc/self/stat", [:raw]))
+  @doc "Whether the system has processes as files."
+  @spec proc?() :: boolean
+  def proc?, do: match?({:ok, _info}, :file.read_file_info("/proc/self/stat", [:raw]))
 
   @doc """
   The path by which a descriptor of a process is opened, where it is what the process says:

@@ -57,7 +57,9 @@ defmodule Slither.Python.Rss do
   end
 
   defp proc?, do: known(:proc?, fn -> File.exists?("/proc/self/statm") end)
-  defp page_size, do: known(:page_size, &ask_page_size/0)
+  @doc "Bytes of a page."
+  @spec page_size() :: pos_integer
+  def page_size, do: known(:page_size, &ask_page_size/0)
 
   defp ask_page_size do
     {text, 0} = System.cmd("getconf", ["PAGESIZE"])

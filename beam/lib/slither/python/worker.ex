@@ -6,8 +6,8 @@ defmodule Slither.Python.Worker do
   # `Worker.Inbox`.
   #
   # `Worker.Calls` and `Worker.Life` decide, `Worker.Effects` does what they say; `Worker.Frames` reads
-  # what Python says, `Worker.Stacks` asks where it is, `Worker.Busy` tells what it runs, and
-  # `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes a batch, or waits
+  # what Python says, `Worker.Stacks` asks where it is, `Worker.Busy` tells what it runs,
+  # `Worker.Memory` holds it to its memory, and `Worker.Ending` accounts for its death. Nothing here encodes, decodes or writes a batch, or waits
   # for a full pipe: deadlines could not be enforced meanwhile.
 
   use GenServer, restart: :temporary
@@ -19,7 +19,7 @@ defmodule Slither.Python.Worker do
   alias Slither.{Error, Label}
   alias Slither.Python.{Asks, Call, Guard, Obituary, OSProcess, Placement, Transport}
   alias Slither.Python.Obituary.Marker
-  alias Slither.Python.Worker.{Busy, Calls, Ending, Frames, Inbox, Life, Stacks, State}
+  alias Slither.Python.Worker.{Busy, Calls, Ending, Frames, Inbox, Life, Memory, Stacks, State}
 
   # ms within which the transport should report the end of a process that is gone.
   @unheard 1_000
@@ -85,7 +85,7 @@ defmodule Slither.Python.Worker do
       state = %{state | process: process, startup: startup}
       state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
       later(:pulse, OSProcess.interval())
-      {:noreply, %{state | asks: asks(state)}}
+      {:noreply, Memory.watch(%{state | asks: asks(state)})}
     else
       {:error, error} ->
         report(state, {:failed, error})
@@ -117,6 +117,7 @@ defmodule Slither.Python.Worker do
   end
 
   def handle_info({Inbox, :kill, error}, state), do: {:noreply, kill_process(state, error)}
+  def handle_info({Inbox, :over, facts}, state), do: {:noreply, Memory.over(state, facts)}
 
   ## What the pool tells
 

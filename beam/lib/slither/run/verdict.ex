@@ -6,8 +6,8 @@ defmodule Slither.Run.Verdict do
   alias Slither.{DispatchError, Error, PipeError}
   alias Slither.Run.{Batch, Fill, Order, Plan, Policy}
 
-  @splittable [:python_exception, :wrong_result, :timeout, :worker_died, :executor_failed] ++
-                [:too_large, :not_decodable, :python_error]
+  @splittable [:python_exception, :wrong_result, :timeout, :memory, :worker_died] ++
+                [:executor_failed, :too_large, :not_decodable, :python_error]
 
   @typedoc """
   Items are decided; the run ends with an item's failure; some are tried again after a pause of so

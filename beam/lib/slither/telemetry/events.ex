@@ -14,7 +14,7 @@ defmodule Slither.Telemetry.Events do
 
   # What is counted from 0 on once there is a pipe, and once a pool has had a worker.
   @of_pipe [:pipe_restarts_total, :pipe_lost_items_total, :sink_failures_total]
-  @ends [:worker_died, :protocol_error, :start_failed, :timeout, :cancelled, :max_rss]
+  @ends [:worker_died, :memory, :protocol_error, :start_failed, :timeout, :cancelled, :max_rss]
 
   @type facts :: %{optional(atom) => term}
   @type kind :: :dispatch | :pipe

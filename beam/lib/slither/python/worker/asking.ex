@@ -31,9 +31,10 @@ defmodule Slither.Python.Worker.Asking do
 
   @typedoc """
   What the process is to be killed for, unless that is over by then: a call that runs, what a call is
-  at, a start that takes too long, or a stop.
+  at, a start that takes too long, or a stop; or the memory that a call took, which is never over.
   """
-  @type cause :: {:call, pos_integer} | {:item, pos_integer, term} | :starting | :stopping
+  @type cause ::
+          {:call | :memory, pos_integer} | {:item, pos_integer, term} | :starting | :stopping
   @typedoc """
   `call` was running when the process was asked, at `began`, nil for none; it had `used` so much time
   of its cores. An answer was `forced` at a time, by a `signal`. `kills` are the errors with which

@@ -12,7 +12,7 @@ defmodule Slither.Python.Worker.Ending do
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
-  alias Slither.Python.Worker.{Busy, Calls, Life, Stacks, State}
+  alias Slither.Python.Worker.{Busy, Calls, Life, Memory, Stacks, State}
   alias Slither.Telemetry.Events
 
   @doc "The process is gone, with an exit status if that is known."
@@ -34,6 +34,7 @@ defmodule Slither.Python.Worker.Ending do
     if state.calls.stall, do: Board.go_on(state.settings.board)
     why = %{reason: state.life.leaves || error.reason, error: if(!state.life.leaves, do: error)}
     Events.worker_down(state.born, Map.merge(State.identity(state), why))
+    Memory.release(state)
     # On `release` the guard kills all processes that are left in the worker's group.
     Guard.release(state.process.os_pid)
     Marker.close(state.marker)
@@ -46,6 +47,7 @@ defmodule Slither.Python.Worker.Ending do
   def left(state) do
     if state.life.phase != :down do
       Handlers.forget()
+      Memory.release(state)
       Marker.close(state.marker)
       StackMemory.close(state.stacks)
       if state.calls.stall, do: Board.go_on(state.settings.board)
@@ -66,7 +68,7 @@ defmodule Slither.Python.Worker.Ending do
   # Adds the worker's last words to the error of a
   # process that died, rather than was told to leave.
   defp account(state, %Error{reason: reason} = error, executing)
-       when reason in [:worker_died, :timeout, :start_failed] do
+       when reason in [:worker_died, :timeout, :memory, :start_failed] do
     stderr = LastWords.ending(Marker.words(state.marker) <> LastWords.read(state.words))
     {facts, _voice} = Voice.facts(state.voice, executing || 0, state.calls.queue)
     Obituary.account(error, facts, stderr, Marker.report(state.marker))
@@ -76,7 +78,7 @@ defmodule Slither.Python.Worker.Ending do
 
   # A death is logged whatever becomes of the call that the worker ran, and also if it ran none.
   defp log(%State{life: %{phase: phase}} = state, %Error{reason: reason} = error, executing)
-       when phase != :starting and reason in [:worker_died, :protocol_error] do
+       when phase != :starting and reason in [:worker_died, :memory, :protocol_error] do
     facts = Map.take(error.details, [:status, :signal, :call, :batch, :run, :pipe, :stage])
     line = Obituary.line(error, Calls.fetch(state.calls, executing))
     Logger.error(line, Keyword.new(facts))

@@ -11,7 +11,7 @@ defmodule Slither.Python.Worker.Frames do
   alias Slither.Protocol.Frame
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.{Asks, Board, Call, Fault, Handshake, Lane, Obituary, Rss, Sources, Voice}
-  alias Slither.Python.Worker.{Calls, Life, State}
+  alias Slither.Python.Worker.{Calls, Life, Memory, State}
   alias Slither.Telemetry.Events
   alias Slither.Trace.Received
 
@@ -33,7 +33,7 @@ defmodule Slither.Python.Worker.Frames do
         state
 
       {name, id} when name in [:result, :error] ->
-        answer(state, id, body)
+        if Memory.condemned?(state, id), do: state, else: answer(state, id, body)
 
       {:part, id} ->
         part(state, id, body)

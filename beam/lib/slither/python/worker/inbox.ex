@@ -1,10 +1,12 @@
 defmodule Slither.Python.Worker.Inbox do
   @moduledoc false
-  # What lanes tell their worker's owner: lanes call these functions, `Slither.Python.Worker` matches
-  # the messages. They stand apart from it because it starts the lanes, which would make a circle.
+  # What lanes, and the process that looks at memory, tell a worker's owner: they call these functions,
+  # `Slither.Python.Worker` matches the messages. They stand apart from it because it starts the lanes,
+  # which would make a circle.
 
   alias Slither.Error
   alias Slither.Python.Call
+  alias Slither.Python.Memory.Watched
 
   @doc "A lane is about to write a call: its owner knows each call before an answer can come."
   @spec sent(pid, Call.t()) :: term
@@ -32,4 +34,8 @@ defmodule Slither.Python.Worker.Inbox do
   @doc "Ends the process, which has broken the protocol."
   @spec kill(pid, Error.t()) :: term
   def kill(worker, error), do: send(worker, {__MODULE__, :kill, error})
+
+  @doc "Its processes take more memory than they may."
+  @spec over(pid, Watched.facts()) :: term
+  def over(worker, facts), do: send(worker, {__MODULE__, :over, facts})
 end

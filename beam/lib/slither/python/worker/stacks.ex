@@ -105,6 +105,14 @@ defmodule Slither.Python.Worker.Stacks do
     end
   end
 
+  # Or it was to end for its memory, and the system was faster.
+  def ended(%State{asking: %Asking{kills: kills}, life: life} = state) do
+    case Enum.find(kills, &match?({_error, {:memory, _id}}, &1)) do
+      nil -> state
+      {error, {:memory, id}} -> %{state | life: Life.fail(life, error), blame: {:call, id}}
+    end
+  end
+
   def ended(state), do: state
 
   # Another has killed it meanwhile.
@@ -116,7 +124,7 @@ defmodule Slither.Python.Worker.Stacks do
   defp kill(state, {error, cause}, stack),
     do: kill_process(state, Obituary.stack(error, stack), call_of(cause))
 
-  defp call_of({:call, id}), do: id
+  defp call_of({kind, id}) when kind in [:call, :memory], do: id
   defp call_of({:item, id, _what}), do: id
   defp call_of(_phase), do: nil
 
@@ -126,6 +134,8 @@ defmodule Slither.Python.Worker.Stacks do
     Calls.running?(state.calls, id) and
       Calls.looked(state.calls, Marker.at(state.marker, id), now()) == {:over, what}
   end
+
+  defp holds?(_state, {:memory, _id}), do: true
 
   defp holds?(state, phase), do: state.life.phase == phase
 
