@@ -18,11 +18,13 @@ from slither._version import MAX_DEPTH
 from slither._wire import late
 from slither._wire.fast import NOT_READ, Fast
 from slither._wire.reading import (
+    LONG,
     Marked,
     Reading,
     follows,
     has_timestamp,
     is_mark,
+    is_plain,
     is_scalar,
     pairs,
 )
@@ -97,11 +99,7 @@ class Codec:
         idle.append(packing)
         # Python takes two NaNs for two keys, and BEAM for one. Other plain keys don't differ like
         # that. And msgpack packs timestamps of its own.
-        if (
-            doubt
-            or follows(packed, b"\x7f", b"\xcb")
-            or follows(packed, b"\xff", b"\xcb\xd6\xd7\x0c")
-        ) and self._is_wrong(value):
+        if (doubt or _may_be_wrong(packed, value)) and self._is_wrong(value):
             return None
         if small:
             return packed
@@ -186,7 +184,11 @@ class Codec:
         except (TypeError, ValueError, msgpack.UnpackException, OverflowError) as error:
             raise DecodeError(str(error) or "not msgpack") from None
         # msgpack reads its own timestamps, which have the type -1, without asking the hook.
-        if follows(data, b"\xff", b"\xd6\xd7\x04\x08\x0c") and has_timestamp(data):
+        if (
+            not (len(data) >= LONG and is_plain(value, len(data)))
+            and follows(data, b"\xff", b"\xd6\xd7\x04\x08\x0c")
+            and has_timestamp(data)
+        ):
             raise DecodeError("no extension has the type -1")
         return value
 
@@ -215,6 +217,12 @@ class Codec:
         )
         self._marked = reading.is_marked
         return reading.checked(value)
+
+
+def _may_be_wrong(packed: bytes, value: object) -> bool:
+    return not (len(packed) >= LONG and is_plain(value, len(packed))) and (
+        follows(packed, b"\x7f", b"\xcb") or follows(packed, b"\xff", b"\xcb\xd6\xd7\x0c")
+    )
 
 
 def _extension(code: int, data: bytes | bytearray) -> Payload:

@@ -18,6 +18,12 @@ from slither._wire.types.row import Opaque
 from slither._wire.types.tagged import Tagged
 
 _MANY = 32
+LONG = 65_536
+"""Bytes of a value from which on :func:`is_plain` is worth a try."""
+# Bytes that are looked through in the time that a look at one value takes.
+_BYTES_A_VALUE = 256
+_LEAVES = frozenset({int, float, str, bytes, bool, type(None), bytearray, memoryview})
+_KEYS = frozenset({int, str})
 # How msgpack's own extension, a timestamp of 4, 8 or 12 bytes, may begin.
 _TIMESTAMPS = (
     b"\xd6\xff",
@@ -161,6 +167,31 @@ def has_timestamp(data: bytes | bytearray) -> bool:
         if isinstance(item, list):
             stack += [part for part in item if type(part) in (list, Timestamp)]
     return False
+
+
+def is_plain(value: Payload, size: int) -> bool:
+    """Tell whether a value of so many bytes is soon seen to hold no timestamp, no NaN as a key.
+
+    It has few parts, then: pixels, say, in which each byte occurs everywhere.
+    """
+    left = size // _BYTES_A_VALUE
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is dict:
+            left -= len(item)
+            if left < 0 or not _KEYS.issuperset(map(type, item)):
+                return False
+            stack += item.values()
+        elif kind is list or kind is tuple:
+            left -= len(item)
+            if left < 0:
+                return False
+            stack += item
+        elif kind not in _LEAVES and (kind.__module__, kind.__name__) != ("numpy", "ndarray"):
+            return False
+    return True
 
 
 def follows(data: bytes | bytearray, last: bytes, firsts: bytes) -> bool:
