@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 
 from slither.worker import session
@@ -26,3 +27,8 @@ def take_each(megabytes: list[int]) -> list[int]:
 def keep(megabytes: int) -> int:
     session()["kept"] = megabytes
     return take(megabytes)
+
+
+def limits() -> list[tuple[int, int]]:
+    kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_AS)
+    return [resource.getrlimit(kind) for kind in kinds]

@@ -529,6 +529,8 @@ BAD_POOLS: list[tuple[Payload, type[Exception], str]] = [
     ({"size": 3}, TypeError, "'size' is an argument of the Beam itself: workers="),
     (7, TypeError, "pool takes a dict of options, not 7"),
     ({"max_rss": "much"}, ValueError, "pool: max_rss is a whole number of 1 or more, or None"),
+    ({"rlimits": {"nofile": "many"}}, ValueError, "pool: rlimits is a dict of limits by name"),
+    ({"rlimits": {"nofile": (1, 2, 3)}}, ValueError, "pool: rlimits is a dict of limits by name"),
     (
         {"max_age": 0},
         ValueError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +72,20 @@ def test_a_session_is_lost_with_its_worker(beam: slither.Beam) -> None:
     assert isinstance(lost, slither.CallError)
     assert lost.kind == "session_lost"
     beam.end_session("large")
+
+
+def test_workers_are_held_to_limits_of_the_system() -> None:
+    limits: Any = {"nofile": 200, "core": (0, 0), "as": None}
+    with slither.Beam(workers=1, pool={"rlimits": limits}) as beam:
+        nofile, core, addresses = beam.submit(large.limits).result()
+        assert nofile[0] == 200
+        assert core == (0, 0)
+        assert addresses[0] == resource.RLIM_INFINITY
+    with (
+        pytest.raises(ValueError, match=r"takes limits by the names of resources"),
+        slither.Beam(workers=1, pool={"rlimits": {"nofil": 1}}),
+    ):
+        pass
 
 
 def test_the_error_goes_through_a_pickle() -> None:

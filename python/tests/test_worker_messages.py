@@ -23,6 +23,8 @@ CHANGING = [
     (re.compile(r"sys\.path is \[.*\]"), "sys.path is …"),
     (re.compile(r"registered: .*"), "registered: …"),
     (re.compile(r"0x[0-9a-f]+"), "0x…"),
+    (re.compile(r"hard limit, which is \d+"), "hard limit, which is …"),
+    (re.compile(r"it has as, .*"), "it has as, …"),
     (re.compile(r"slither [0-9.]+ for"), "slither … for"),
 ]
 # Of an error, beside its kind and its words: traceback and class are pinned elsewhere.
@@ -70,6 +72,10 @@ SETTINGS: list[dict[str, Payload]] = [
     {"capture": "yes"},
     {"log_level": "loud"},
     {"log_level": 3},
+    {"rlimits": {"nofile": 3}},
+    {"rlimits": {"nofile": [1 << 40]}},
+    {"rlimits": {"nofile": [2, 1]}},
+    {"rlimits": {"nothing": [1]}},
     {"main": 5},
     {"argv": ["a", 1]},
     {"paths": [b"bytes"]},

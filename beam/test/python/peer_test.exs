@@ -62,6 +62,8 @@ defmodule Slither.Python.PeerTest do
                "argv" => [],
                "secret" => nil,
                "spans" => false,
+               "rlimits" => nil,
+               "watch" => nil,
                "initializer" => nil,
                "marker" => false,
                "stacks" => false

@@ -73,7 +73,8 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
     - ``pool``: further options of the pool by their names on BEAM, with times in seconds, such
       as ``max_requests``, ``max_rss`` (bytes) or ``max_age`` after which a worker is replaced,
       ``max_memory`` (bytes), beyond which it is killed, and its call has a
-      :class:`slither.MemoryExceeded`,
+      :class:`slither.MemoryExceeded`, ``rlimits`` that the system holds it to, as
+      ``{"as": 4 << 30, "nofile": (1_024, 4_096)}``,
       ``spare`` workers that wait to take the place of one that dies, ``cancel_grace``, the time
       that a call may go on when nobody waits for it any more, ``log_level``, the
       least that workers send of what they log and print ("debug", …, "none"),

@@ -16,10 +16,22 @@ _FOLDER: Check = (
     "a folder, or None",
     lambda value: value is None or isinstance(value, str | os.PathLike),
 )
+_LIMITS: Check = (
+    "a dict of limits by name, each a whole number of 0 or more, None for no limit, "
+    "or a tuple of two of them, soft and hard",
+    lambda value: (
+        value is None or (isinstance(value, Mapping) and all(map(_limit, value.values())))
+    ),
+)
 _Most = Annotated[int | None, either(whole(1), None)]
 _Positive = Annotated[int, whole(1)]
 _Seconds = Annotated[float | None, _options.SECONDS]
 _Duration = Annotated[float, _options.DURATION]
+
+
+def _limit(value: object) -> bool:
+    pair = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    return all(part is None or (type(part) is int and part >= 0) for part in pair)
 
 
 class PoolOptions(TypedDict, total=False):
@@ -33,6 +45,7 @@ class PoolOptions(TypedDict, total=False):
     max_calls: _Most
     max_rss: _Most
     max_memory: _Most
+    rlimits: Annotated[Mapping[str, int | tuple[int | None, int | None] | None] | None, _LIMITS]
     max_age: _Seconds
     startup_timeout: _Seconds
     session_idle: _Seconds
@@ -87,4 +100,9 @@ def _checked(name: object, value: object) -> Payload:
     found: Payload = _options.checked(f"pool: {name}", value, POOL[name])
     if name in _TIMES:
         return None if found is None else _options.milliseconds(found)
+    if name == "rlimits" and found is not None:
+        return {
+            resource: list(limit) if isinstance(limit, tuple) else limit
+            for resource, limit in found.items()
+        }
     return os.fspath(found) if isinstance(found, os.PathLike) else found

@@ -30,7 +30,7 @@ from slither._worker.marker import Marker, place
 from slither._worker.output import Capture, install_hooks, install_logging
 from slither._worker.process import settle, take_port
 from slither._worker.reports import LEAST
-from slither._worker.settings import WrongSetting, settings_of
+from slither._worker.settings import Settings, WrongSetting, settings_of
 from slither._worker.stacks import Stacks
 
 # Seconds that threads of the user's get to end after the stop hooks, before the process exits.
@@ -86,17 +86,7 @@ class Runtime:
         return 0
 
     def _start(self, welcome: frames.Welcome) -> None:
-        if welcome.version != PROTOCOL_VERSION:
-            message = (
-                f"BEAM speaks protocol version {welcome.version}, "
-                f"slither {__version__} for Python speaks {PROTOCOL_VERSION}"
-            )
-            facts = {"beam": welcome.version, "python": PROTOCOL_VERSION}
-            raise _StartFailed(describe("version_mismatch", message, **facts))
-        try:
-            settings = settings_of(welcome.settings)
-        except WrongSetting as error:
-            raise _StartFailed(describe("protocol", str(error))) from None
+        settings = _asked(welcome)
         link = self._link
         self._port.max_frame = settings.max_frame
         link.reports.add_credit(settings.credits)
@@ -223,6 +213,30 @@ class Runtime:
         timed.slot = None
         self._link.reader.ended = True
         current.link = None
+
+
+def _asked(welcome: frames.Welcome) -> Settings:
+    """Return the settings of a welcome that can be met; the system's limits hold from here on."""
+    if welcome.version != PROTOCOL_VERSION:
+        message = (
+            f"BEAM speaks protocol version {welcome.version}, "
+            f"slither {__version__} for Python speaks {PROTOCOL_VERSION}"
+        )
+        facts = {"beam": welcome.version, "python": PROTOCOL_VERSION}
+        raise _StartFailed(describe("version_mismatch", message, **facts))
+    try:
+        settings = settings_of(welcome.settings)
+    except WrongSetting as error:
+        raise _StartFailed(describe("protocol", str(error))) from None
+    if settings.rlimits:
+        # Imported late, as most pools set none.
+        from slither._worker import rlimits
+
+        try:
+            rlimits.settle(settings.rlimits)
+        except rlimits.Refused as error:
+            raise _StartFailed(describe("protocol", f"rlimits: {error}")) from None
+    return settings
 
 
 def _first(paths: Sequence[str], own: list[str]) -> list[str]:

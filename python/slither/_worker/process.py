@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 
-from slither._worker import affinity
+from slither._worker import affinity, oom
 
 _PR_SET_PDEATHSIG = 1
 # select() only takes descriptors below this. The worker's own are put among the last of those.
@@ -30,6 +30,7 @@ def settle() -> None:
     """
     die_with_parent()
     affinity.settle()
+    oom.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The VM ignores SIGCHLD and its children inherit
     # that, which would cost subprocess exit codes.

@@ -31,6 +31,21 @@ def _is_secret(value: object) -> bool:
     return value is None or (type(value) is bytes and len(value) == SIZE)
 
 
+def _is_limits(value: object) -> bool:
+    return value is None or (
+        type(value) is dict
+        and all(type(name) is str and _is_limit(limit) for name, limit in value.items())
+    )
+
+
+def _is_limit(value: object) -> bool:
+    return (
+        type(value) is list
+        and len(value) in (1, 2)
+        and all(part is None or c.is_count(part) for part in value)
+    )
+
+
 _Bool = Annotated[bool, c.of("bool", bool)]
 _Strs = Annotated[Sequence[str], c.Rule("list of str", c.are_strs)]
 _Level = Annotated[str, c.Rule("level", lambda value: type(value) is str and value in LEAST)]
@@ -63,6 +78,10 @@ class Settings(NamedTuple):
     initializer: Annotated[
         list[Payload] | None, c.Rule("module, name and arguments, or nil", _is_initializer)
     ] = None
+    rlimits: Annotated[
+        dict[str, list[int | None]] | None, c.Rule("map of limits, or nil", _is_limits)
+    ] = None
+    """What the system is to hold the worker to: see ``rlimits``."""
     watch: Annotated[
         Sequence[str] | None, c.either(c.Rule("list of str", c.are_strs), "list of str, or nil")
     ] = None

@@ -14,7 +14,7 @@ defmodule Slither.Driver.Options do
   @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
            startup_timeout max_requests max_calls max_rss max_age cancel_grace session_idle
            shutdown log_level watch capture_failures each gpus cpus
-           max_memory)a
+           max_memory rlimits)a
   @levels ~w(debug info warning error)a
 
   # Options of both kinds of run that have other names on BEAM; `run/1` translates them.

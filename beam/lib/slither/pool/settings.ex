@@ -5,7 +5,7 @@ defmodule Slither.Pool.Settings do
 
   alias Slither.{Error, Options}
   alias Slither.Pool.Errors
-  alias Slither.Python.{Board, Capture, Placement, Secret, Sources}
+  alias Slither.Python.{Board, Capture, Placement, Rlimits, Secret, Sources}
   alias Slither.Python.Launcher.Spawn
   alias Slither.Python.Placement.{Cpus, Gpus}
 
@@ -141,6 +141,14 @@ defmodule Slither.Pool.Settings do
         "Bytes of memory that a worker may take, with all processes that its handlers start; " <>
           "looked at each 250 ms, and where it takes more it is killed: the call that runs fails " <>
           "with `:memory`. More than one that has just started takes."
+    ],
+    rlimits: [
+      type: {:custom, Rlimits.accepted(), &Rlimits.valid?/1},
+      default: nil,
+      doc:
+        "What the system refuses a worker beyond (`setrlimit`), set before it imports anything: " <>
+          "`[as: 4_000_000_000, nofile: {1_024, 4_096}]`, say. `as` bounds the addresses that it " <>
+          "may have, which are more than the memory that it takes."
     ],
     max_age: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
@@ -280,6 +288,7 @@ defmodule Slither.Pool.Settings do
   @spec new(keyword, module | nil) :: t
   def new(checked, bridge) do
     settings = struct!(__MODULE__, own(bridge) ++ checked)
+    settings = Map.update!(settings, :rlimits, &Rlimits.new/1)
     Map.update!(settings, :capture_failures, &Capture.new/1)
   end
 

@@ -58,6 +58,7 @@ defmodule Slither.Python.Handshake do
        "marker" => opened.marker,
        "stacks" => opened.stacks,
        "spans" => Exporter.takes?(),
+       "rlimits" => settings.rlimits,
        "watch" => settings.sources && Sources.changed(settings.sources)
      }}
   end

@@ -38,6 +38,24 @@ defmodule Slither.Python.Obituary do
     %{error(identity.pool, :worker_died, message) | hint: hint(status), details: details}
   end
 
+  @doc """
+  The same of a SIGKILL, where the kernel has counted a kill for want of memory in a file just then;
+  nil for none.
+  """
+  @spec killed_by_kernel(Error.t(), Path.t() | nil) :: Error.t()
+  def killed_by_kernel(died, nil), do: died
+
+  def killed_by_kernel(%Error{message: message, details: details} = died, file) do
+    %{
+      died
+      | message: message <> " by the kernel, for want of memory",
+        hint:
+          "oom_kill has risen in #{file}; fewer or smaller workers, or max_memory, which ends a " <>
+            "worker sooner",
+        details: Map.put(details, :out_of_memory, file)
+    }
+  end
+
   defp unknown(true),
     do: "its exit status is not known (a process that it has started may hold its pipe)"
 
@@ -242,5 +260,7 @@ defmodule Slither.Python.Obituary do
 
   defp hint(137), do: "often the kernel's out-of-memory killer, or kill -9"
   defp hint(status) when status in [132, 134, 135, 136, 139], do: "a crash in C code"
+  defp hint(152), do: "it has used the time of cores that rlimits: [cpu: …] gives it"
+  defp hint(153), do: "it has written more to a file than rlimits: [fsize: …] gives it"
   defp hint(_status), do: nil
 end

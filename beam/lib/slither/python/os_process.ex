@@ -115,10 +115,14 @@ defmodule Slither.Python.OSProcess do
 
   @doc "What Linux says of a process in a file of its own."
   @spec proc(pos_integer, String.t()) :: {:ok, binary} | {:error, atom}
-  def proc(os_pid, name) do
+  def proc(os_pid, name), do: read("/proc/#{os_pid}/#{name}", 4_096)
+
+  @doc "The first bytes of a file that the system makes as it is read."
+  @spec read(Path.t(), pos_integer) :: {:ok, binary} | {:error, atom}
+  def read(path, most) do
     # Raw, as the node's file server may be waiting for a slow disk.
-    with {:ok, file} <- :file.open("/proc/#{os_pid}/#{name}", [:raw, :read, :binary]),
-         read = :file.read(file, 4_096),
+    with {:ok, file} <- :file.open(path, [:raw, :read, :binary]),
+         read = :file.read(file, most),
          :ok <- :file.close(file),
          {:ok, text} <- read do
       {:ok, text}
@@ -148,5 +152,7 @@ defmodule Slither.Python.OSProcess do
   defp name(9), do: " (SIGKILL)"
   defp name(11), do: " (SIGSEGV)"
   defp name(15), do: " (SIGTERM)"
+  defp name(24), do: " (SIGXCPU)"
+  defp name(25), do: " (SIGXFSZ)"
   defp name(_other), do: ""
 end

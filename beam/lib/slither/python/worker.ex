@@ -186,7 +186,7 @@ defmodule Slither.Python.Worker do
       {:noreply, %{state | unheard?: true}}
     else
       later(:pulse, OSProcess.interval())
-      {:noreply, state}
+      {:noreply, Memory.look(state)}
     end
   end
 

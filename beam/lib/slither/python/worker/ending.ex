@@ -11,6 +11,7 @@ defmodule Slither.Python.Worker.Ending do
   alias Slither.Metrics.Handlers
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
+  alias Slither.Python.Memory.Kills
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.Worker.{Busy, Calls, Life, Memory, Stacks, State}
   alias Slither.Telemetry.Events
@@ -61,6 +62,12 @@ defmodule Slither.Python.Worker.Ending do
   defp ended(%State{life: %{phase: :starting}, process: process} = state, status) do
     why = state.settings.launcher.explain(process)
     Obituary.ended_early(state.settings.name, process.python, why, status)
+  end
+
+  # Nobody of ours has killed it, or `life` had a reason.
+  defp ended(state, 137) do
+    died = Obituary.ended(State.identity(state), 137, state.unheard?)
+    Obituary.killed_by_kernel(died, Kills.told(state.kills))
   end
 
   defp ended(state, status), do: Obituary.ended(State.identity(state), status, state.unheard?)

@@ -147,7 +147,7 @@ defmodule Slither.Python.Worker.Frames do
     lanes = lanes(state, facts)
     report(state, {:ready, lanes, state.process.os_pid})
     Events.worker_up(state.born, State.identity(state))
-    state = %{state | lanes: List.to_tuple(lanes), words: words}
+    state = Memory.ready(%{state | lanes: List.to_tuple(lanes), words: words})
     rss = state.settings.max_rss && Rss.read(state.process.os_pid)
     life(state, Life.ready(state.life, state.settings, rss))
   end

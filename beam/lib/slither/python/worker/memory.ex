@@ -10,19 +10,26 @@ defmodule Slither.Python.Worker.Memory do
 
   alias Slither.{Error, Python}
   alias Slither.Python.Obituary
-  alias Slither.Python.Memory.Watched
+  alias Slither.Python.Memory.{Kills, Watched}
   alias Slither.Python.Worker.{Asking, Stacks, State}
 
-  @doc "Has it looked at, where there is a limit."
+  @doc "Has it looked at, where there is a limit, and begins to look for kills of the kernel's."
   @spec watch(State.t()) :: State.t()
-  def watch(%State{settings: %{max_memory: nil}} = state), do: state
+  def watch(%State{process: %{os_pid: os_pid}, settings: settings, slot: slot} = state) do
+    if settings.max_memory,
+      do: Python.Memory.watch(os_pid, settings.max_memory, settings.board, slot)
 
-  def watch(%State{settings: settings} = state) do
-    :ok =
-      Python.Memory.watch(state.process.os_pid, settings.max_memory, settings.board, state.slot)
-
-    state
+    ready(state)
   end
+
+  @doc "It is ready, and where it is by now: what started it may have moved it."
+  @spec ready(State.t()) :: State.t()
+  def ready(%State{process: %{os_pid: os_pid}} = state),
+    do: %{state | kills: Kills.new(os_pid, now())}
+
+  @doc "Looks for kills of the kernel's, where it is time for that."
+  @spec look(State.t()) :: State.t()
+  def look(state), do: %{state | kills: Kills.look(state.kills, now())}
 
   @doc "It is not looked at any more."
   @spec release(State.t()) :: :ok

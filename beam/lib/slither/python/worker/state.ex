@@ -4,6 +4,7 @@ defmodule Slither.Python.Worker.State do
   # beside it.
 
   alias Slither.Python.{Asks, Launcher, Voice}
+  alias Slither.Python.Memory.Kills
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.Worker.{Asking, Calls, Life}
 
@@ -28,6 +29,7 @@ defmodule Slither.Python.Worker.State do
     :startup,
     :timer,
     :busy,
+    :kills,
     lanes: {},
     calls: %Calls{},
     life: %Life{},
@@ -44,7 +46,7 @@ defmodule Slither.Python.Worker.State do
   state it keeps, and the last answer came at `answered`, in native time. Once
   it is to be killed, `blame` says for which call: no other fails with the reason. `startup` and `timer` are
   timers, of the start and of the deadline. `busy` is the call that runs and since when, in native
-  time. `owed` are log credits. `unheard?` says that the process is gone, and the transport does not
+  time. `kills` counts those of the kernel for want of memory. `owed` are log credits. `unheard?` says that the process is gone, and the transport does not
   tell.
   """
   @type t :: %__MODULE__{
@@ -67,6 +69,7 @@ defmodule Slither.Python.Worker.State do
           startup: reference | nil,
           timer: reference | nil,
           busy: {pos_integer, integer} | nil,
+          kills: Kills.t() | nil,
           lanes: tuple,
           calls: Calls.t(),
           life: Life.t(),
