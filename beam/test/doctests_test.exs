@@ -1,6 +1,7 @@
 defmodule Slither.DoctestsTest do
   use ExUnit.Case, async: true
 
+  doctest Slither.Blob
   doctest Slither.Json
   doctest Slither.OTP
   doctest Slither.Dispatch.Strategies.FixedBatch

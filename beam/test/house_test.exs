@@ -40,6 +40,7 @@ defmodule Slither.HouseTest do
     ground:
       ~w(arrow encodable error item context json json_lines options guarded bytes tensor label receipt lock leftovers otp quantiles reader telemetry),
     pool: ~w(session),
+    protocol: ~w(blob),
     dispatch: ~w(call stream_call),
     pipe: ~w(stage),
     watch: ~w(metrics),
@@ -47,6 +48,7 @@ defmodule Slither.HouseTest do
     top: ~w(application)
   }
   @folders %{
+    "blob" => :protocol,
     "metrics" => :ground,
     "receipt" => :ground,
     "stage" => :pipe,

@@ -31,6 +31,7 @@ from slither._errors import (
     SlitherError,
     TableError,
     TableRefused,
+    UnknownBlob,
     UnknownTable,
     UnknownView,
     ViewBusy,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from slither import views as views
     from slither import worker as worker
     from slither._driver.beam import Beam
+    from slither._driver.blobs import Blob
     from slither._driver.dashboards import DashboardOptions
     from slither._driver.executor import Executor
     from slither._driver.futures import CallFuture
@@ -79,6 +81,7 @@ __all__ = [
     "BeamDied",
     "BeamError",
     "BeamMissing",
+    "Blob",
     "CallError",
     "CallFuture",
     "CallKilled",
@@ -115,6 +118,7 @@ __all__ = [
     "TableRefused",
     "Tagged",
     "Tensor",
+    "UnknownBlob",
     "UnknownTable",
     "UnknownView",
     "ViewBusy",
@@ -133,6 +137,7 @@ _LAZY = {
     "Arrow": "slither._wire.types.arrow",
     "AsyncResults": "slither._driver.results",
     "Beam": "slither._driver.beam",
+    "Blob": "slither._driver.blobs",
     "CallFuture": "slither._driver.futures",
     "Context": "slither.worker",
     "DashboardOptions": "slither._driver.dashboards",

@@ -6,6 +6,7 @@
     ├── ProtocolError          the other side broke the wire contract
     ├── EncodeError            a value can't be sent; ``path`` says which
     ├── DecodeError            bytes that are not a value of the protocol
+    │   └── UnknownBlob        a value in shared memory that is gone
     ├── PayloadError           a value is not what an annotation says; also a TypeError
     ├── ViewError              a view gave no answer; ``view`` names it
     │   ├── UnknownView
@@ -81,6 +82,10 @@ class EncodeError(_Reasoned):
 
 class DecodeError(SlitherError):
     """Bytes that are not one whole value of the protocol."""
+
+
+class UnknownBlob(DecodeError):
+    """A value in shared memory that is gone, or was of another BEAM."""
 
 
 class PayloadError(_Reasoned, TypeError):

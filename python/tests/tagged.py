@@ -12,6 +12,7 @@ from uuid import UUID
 
 from slither import Arrow, Tagged, Tensor
 from slither._types import Payload
+from slither._wire.blobs import Reference
 from slither._wire.tensor import SIZES
 from slither._wire.types import dtypes
 from slither._wire.types.zones import NamedOffset
@@ -81,6 +82,7 @@ UNTAG: dict[str, Callable[[Payload], Payload]] = {
     "set": lambda items: {freeze(untag(item)) for item in items},
     "frozenset": lambda items: frozenset(freeze(untag(item)) for item in items),
     "arrow": lambda of: Arrow(of["kind"], of["columns"], of["rows"], bytes.fromhex(of["hex"])),
+    "blob": lambda parts: Reference(parts[0], parts[1], int(parts[2]), parts[3]),
     "tagged": lambda parts: Tagged(parts[0], untag(parts[1])),
 }
 

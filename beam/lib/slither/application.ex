@@ -42,6 +42,7 @@ defmodule Slither.Application do
     children = [
       supervisor(Slither.Trace, [traces, [strategy: :one_for_one, name: Slither.Trace.Supervisor]])
       |> alone(),
+      part(Slither.Blob, :one_for_one, [Slither.Blob.Server]),
       {Slither.Store.Supervisor, stores: Application.get_env(:slither, :stores, [])},
       part(Slither.Python, :rest_for_one, [
         {Registry, keys: :unique, name: Slither.Python.Registry},

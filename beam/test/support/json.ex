@@ -75,6 +75,12 @@ defmodule Slither.Test.JSON do
   def untag(%{"tagged" => [name, value]}), do: %Tagged{name: name, value: untag(value)}
   def untag(%{"pickled" => hex}), do: %Pickled{data: unhex(hex)}
 
+  def untag(%{"blob" => [kind, use, size, name]}) do
+    kind = %{0 => :bytes, 3 => :tensor, 12 => :array, 13 => :arrow}[kind]
+    use = Enum.at([:shared, :own], use)
+    %Slither.Blob{kind: kind, use: use, size: String.to_integer(size), name: name}
+  end
+
   def untag(%{"decimal" => text}) when text in ["NaN", "Infinity", "-Infinity"],
     do: Decimal.new(text)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from slither import _options
 from slither._driver import dashboards, search, settings
+from slither._driver.blobs import Blob, put
 from slither._driver.by_value import ByValue, Functions
 from slither._driver.dashboards import Dashboard
 from slither._driver.functions import main_module
@@ -169,6 +170,24 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         if self.dashboard is not None:
             dashboards.tell(self.dashboard)
         self._tables = Tables(self._link)
+
+    def blob(self, value: Payload) -> Blob:
+        """Put a large value into shared memory, once, for all workers to read without a copy.
+
+        ``value`` is an array of NumPy, bytes, or a table (pyarrow, pandas, polars). What this
+        returns goes to workers in its place, as an item, in one, or as an argument; a function
+        gets the value: an array that can only be read, or a ``memoryview`` of bytes, on memory
+        that all workers have in common. ::
+
+            with beam.blob(weights) as blob:
+                scores = list(beam.map(score, [blob] * len(rows), rows))
+
+        It is there until its block ends, its :meth:`slither.Blob.close` is called or nobody holds
+        it any more, and no longer than the Beam; a worker keeps what it has at hand. A call with
+        one that is gone fails with a :class:`slither.CallError` of the kind ``unknown_blob``.
+        Raises OSError where there is no room: containers often have 64 MB of shared memory.
+        """
+        return put(self._link, value)
 
     def table(
         self,

@@ -106,6 +106,11 @@ class Connection:
             self.check()
         return got
 
+    def blobs(self) -> str | None:
+        """Return the folder in shared memory for what this BEAM and its workers share."""
+        found: str | None = self.settled.get("blobs")
+        return found
+
     ## For the threads of the program
 
     def send(

@@ -90,6 +90,11 @@ def encode_tensor(tensor: Tensor) -> bytes:
 
 def encode_array(array: np.ndarray[Any, Any]) -> bytes:
     """Return the payload for a NumPy array; the elements are copied once, into the payload."""
+    return b"".join(array_pieces(array))
+
+
+def array_pieces(array: np.ndarray[Any, Any]) -> tuple[bytes, Any]:
+    """Return the payload in two pieces; the elements are the array's own where they can be."""
     dtype = array.dtype
     name = dtype_name(dtype)
     if name is None:
@@ -99,8 +104,7 @@ def encode_array(array: np.ndarray[Any, Any]) -> bytes:
     head = header(name, array.shape)
     plain = array.astype(dtype.newbyteorder("<"), order="C", copy=False, subok=False)
     # memoryview refuses to cast an empty shape, and has no cast for complex numbers.
-    body = plain.reshape(-1).view("u1").data if plain.nbytes else b""
-    return b"".join((head, body))
+    return head, plain.reshape(-1).view("u1").data if plain.nbytes else b""
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str | None:

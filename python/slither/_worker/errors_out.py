@@ -9,6 +9,7 @@ import os
 import traceback
 from collections.abc import Callable
 
+from slither._errors import UnknownBlob
 from slither._types import Payload
 from slither._wire.faults import MAX_TEXT, clean, describe
 from slither._worker import current
@@ -38,6 +39,9 @@ def exception_error(error: BaseException) -> dict[str, Payload]:
 
 
 def _describe(error: BaseException) -> dict[str, Payload]:
+    if type(error) is UnknownBlob:
+        # No code of the user's was wrong.
+        return describe("unknown_blob", str(error))
     told = raised(error)
     message = said(error)
     try:

@@ -19,7 +19,7 @@ from slither._errors import ProtocolError
 from slither._io.port import Port
 from slither._types import Payload
 from slither._version import PROTOCOL_VERSION, __version__
-from slither._wire import build, frames
+from slither._wire import blobs, build, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 from slither._wire.faults import clean, describe
@@ -95,6 +95,8 @@ class Runtime:
         self._stacks.settle(settings.stacks)
         current.main = settings.main
         current.worker = settings.worker
+        if settings.blobs is not None:
+            blobs.know(settings.blobs)
         if settings.secret is not None:
             from slither._wire.objects import DataFirst
             from slither._worker import by_value

@@ -86,6 +86,8 @@ class Settings(NamedTuple):
         Sequence[str] | None, c.either(c.Rule("list of str", c.are_strs), "list of str, or nil")
     ] = None
     """Modules to import first, as their files have changed; None where no file is watched."""
+    blobs: c.MaybeStr = None
+    """The folder in shared memory in which BEAM has values."""
     secret: Annotated[bytes | None, c.Rule("bytes or nil", _is_secret)] = None
     """What code by value is signed with; none in a pool that is no program's own."""
 

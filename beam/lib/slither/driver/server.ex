@@ -11,7 +11,7 @@ defmodule Slither.Driver.Server do
 
   alias Slither.Driver.{Done, Faults, GatherRun, LogHandler, MapRun, Options, PipeRun}
   alias Slither.Driver.{Requests, Run, Tables, ValuesRun}
-  alias Slither.{Dashboard, Error, Label}
+  alias Slither.{Blob, Dashboard, Error, Label}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Asks, Handshake, Pool, Secret, Transport}
 
@@ -172,7 +172,8 @@ defmodule Slither.Driver.Server do
   defp start(children, dashboard) do
     case Supervisor.start_link(children, strategy: :one_for_one) do
       {:ok, pools} ->
-        {:ok, pools, if(dashboard, do: %{"dashboard" => Dashboard.url()}, else: %{})}
+        facts = if dashboard, do: %{"dashboard" => Dashboard.url()}, else: %{}
+        {:ok, pools, Map.merge(facts, blobs())}
 
       # Of its own, not of the supervisor's.
       {:error, {:shutdown, {:failed_to_start_child, _id, %Error{} = error}}} ->
@@ -180,6 +181,14 @@ defmodule Slither.Driver.Server do
 
       {:error, _reason} = error ->
         error
+    end
+  end
+
+  # The folder in shared memory, which the driver writes into itself.
+  defp blobs do
+    case Blob.Server.open() do
+      {:ok, path} -> %{"blobs" => path}
+      {:error, _why} -> %{}
     end
   end
 

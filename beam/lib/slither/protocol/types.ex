@@ -22,7 +22,8 @@ defmodule Slither.Protocol.Types do
       Types.ArrayType,
       Types.ArrowType,
       Types.PickledType,
-      Types.PathType
+      Types.PathType,
+      Types.BlobType
     ]
   end
 end

@@ -16,6 +16,7 @@ defmodule Slither.Python.Fault do
     "not_encodable" => :not_encodable,
     "not_decodable" => :not_decodable,
     "too_large" => :too_large,
+    "unknown_blob" => :unknown_blob,
     "not_movable" => :not_movable,
     "cancelled" => :cancelled,
     "protocol" => :protocol_error,

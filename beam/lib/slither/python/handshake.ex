@@ -4,6 +4,7 @@ defmodule Slither.Python.Handshake do
   # `ready` or `failed`. The side that was started says hello: Python
   # to a pool, BEAM to a driver. Pure; called by owners of connections.
 
+  alias Slither.Blob.Server
   alias Slither.Protocol.Frame
   alias Slither.Python.{Secret, Sources}
   alias Slither.Trace.Exporter
@@ -55,6 +56,7 @@ defmodule Slither.Python.Handshake do
        "argv" => settings.argv,
        "initializer" => settings.initializer,
        "secret" => Secret.to_wire(settings.secret),
+       "blobs" => Server.folder(),
        "marker" => opened.marker,
        "stacks" => opened.stacks,
        "spans" => Exporter.takes?(),

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgpack import ExtType
 
+from slither._wire import blobs
 from slither._wire.types.quantities import encode_complex
 from slither._wire.types.row import RefusedError, Row
 
@@ -27,10 +28,12 @@ def _encode_array(value: Any) -> ExtType:
         raise RefusedError("a masked array cannot be sent; call .filled(value) first")
     try:
         if tensor.dtype_name(value.dtype) is not None:
-            return ExtType(TENSOR, tensor.encode_array(value))
-        return ExtType(ARRAY, _dtypes().encode_array(value))
+            code, pieces = TENSOR, tensor.array_pieces(value)
+        else:
+            code, pieces = ARRAY, _dtypes().array_pieces(value)
     except ValueError as error:
         raise RefusedError(str(error)) from None
+    return blobs.shared(code, pieces) or ExtType(code, b"".join(pieces))
 
 
 def _encode_tensor(value: Any) -> ExtType:
@@ -67,9 +70,10 @@ def _arrow() -> Any:
 
 
 def _encode_table(value: Any) -> ExtType:
+    data = _arrow().encode(value)
     # A packer takes a bytearray as well, which the class's own way would have copied once more.
-    extension: ExtType = tuple.__new__(ExtType, (ARROW, _arrow().encode(value)))
-    return extension
+    extension: ExtType = tuple.__new__(ExtType, (ARROW, data))
+    return blobs.shared(ARROW, (data,)) or extension
 
 
 def _decode_table(data: bytes | bytearray) -> Any:
@@ -78,6 +82,10 @@ def _decode_table(data: bytes | bytearray) -> Any:
 
 def _table_as_rows(value: Any) -> Any:
     return _arrow().plain(value)
+
+
+def _encode_reference(value: Any) -> ExtType:
+    return ExtType(blobs.CODE, value.packed())
 
 
 def _encode_scalar(value: Any) -> object:
@@ -153,4 +161,14 @@ ROWS = (
         decode=_decode_table,
         plain=_table_as_rows,
     ),
+    Row(
+        "blob",
+        _encode_reference,
+        (blobs.Reference,),
+        later="slither._driver.blobs.Blob",
+        code=blobs.CODE,
+        decode=blobs.decode,
+        closed=True,
+    ),
 )
+blobs.decoders.update({TENSOR: _decode_tensor, ARRAY: _decode_array, ARROW: _decode_table})

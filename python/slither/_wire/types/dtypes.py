@@ -26,6 +26,11 @@ _SCALARS = frozenset("MmVfc")
 
 def encode_array(array: Any) -> bytes:
     """Return the payload for a NumPy array; the elements are copied once, into the payload."""
+    return b"".join(array_pieces(array))
+
+
+def array_pieces(array: Any) -> tuple[bytes, Any]:
+    """Return the payload in two pieces; the elements are the array's own where they can be."""
     _check(array.dtype)
     dtype = array.dtype.newbyteorder("<")
     text = text_of(dtype)
@@ -34,7 +39,7 @@ def encode_array(array: Any) -> bytes:
     plain = array.astype(dtype, order="C", copy=False, subok=False)
     # A view of bytes needs a contiguous array, which one without dimensions may not be viewed as.
     body = plain.reshape(-1).view("u1").data if plain.nbytes else b""
-    return b"".join((_header(text, dtype.itemsize, array.shape), body))
+    return _header(text, dtype.itemsize, array.shape), body
 
 
 def text_of(dtype: Any) -> str:
