@@ -104,10 +104,32 @@ defmodule Slither.Run.VerdictTest do
 
     test "splits a batch that is to be isolated, until an item is alone" do
       whole = batch([1, 2, 3], given_back: 2, early: 1, attempt: 2)
-      assert {:split, left, right} = Verdict.failed(plan(:halt, true), whole, @error)
+      assert {:split, [left, right]} = Verdict.failed(plan(:halt, true), whole, @error)
       assert %Batch{entries: [{1, _}], given_back: 0, early: 0, attempt: 2} = left
       assert %Batch{entries: [{2, _}, {3, _}], given_back: 0, early: 0, attempt: 2} = right
       assert [{:halt, 1, _}] = Verdict.failed(plan(:halt, true), left, @error)
+    end
+
+    test "splits what cost a worker into more parts: single items where they are few" do
+      for reason <- [:timeout, :memory, :worker_died],
+          {count, sizes} <- [{2, [1, 1]}, {16, ones(16)}] do
+        assert {reason, parts(reason, count)} == {reason, sizes}
+      end
+
+      assert parts(:timeout, 17) == [5, 5, 5, 2]
+      assert parts(:timeout, 64) == List.duplicate(8, 8)
+      assert parts(:timeout, 1_000) == List.duplicate(32, 31) ++ [8]
+      assert parts(:python_exception, 64) == [32, 32]
+    end
+
+    defp ones(count), do: List.duplicate(1, count)
+
+    defp parts(reason, count) do
+      seqs = Enum.to_list(1..count)
+      error = %Error{reason: reason, message: "it ended"}
+      assert {:split, parts} = Verdict.failed(plan(:halt, true), batch(seqs), error)
+      assert Enum.flat_map(parts, &for({seq, _item} <- &1.entries, do: seq)) == seqs
+      Enum.map(parts, &length(&1.entries))
     end
 
     test "splits nothing for a failure that halves would meet as well" do

@@ -46,7 +46,7 @@ defmodule Slither.Gather.Answers do
   @spec failed(Plan.t(), Batch.t(), Exception.t()) :: {:again, [Batch.t()]} | {:answers, answers}
   def failed(plan, batch, error) do
     case Verdict.failed(plan, batch, error) do
-      {:split, left, right} -> {:again, [left, right]}
+      {:split, parts} -> {:again, parts}
       verdicts -> {:answers, Enum.flat_map(verdicts, &read/1)}
     end
   end

@@ -31,7 +31,7 @@ defmodule Slither.Gather.Batches do
   @type answer :: Answers.answer()
 
   @typedoc """
-  `again` has batches that are to go out once more: halves of one that failed, and those that a
+  `again` has batches that are to go out once more: parts of one that failed, and those that a
   worker gave back. `out` are those that run, by the carrier's reference, and `gone` the items in
   them that nobody waits for. `answers` are to be taken, the last one first; `sent` counts batches.
   `timer` is set for when the oldest item will have waited for long enough: for `max_wait`, which is
@@ -352,9 +352,9 @@ defmodule Slither.Gather.Batches do
     Told.failed(batches.facts, batch, error)
 
     case Answers.failed(batches.plan, batch, error) do
-      {:again, halves} ->
+      {:again, parts} ->
         Events.batch_again(:splits, batches.facts)
-        Enum.reduce(halves, batches, &again(&2, &1))
+        Enum.reduce(parts, batches, &again(&2, &1))
 
       {:answers, answers} ->
         answer(batches, answers)

@@ -74,9 +74,9 @@ defmodule Slither.Run.Order do
     {id, %{order | next: id + 1, groups: groups}}
   end
 
-  @doc "One more batch is part of a group: a half of one, or one that is tried again."
-  @spec grow(t, id) :: t
-  def grow(order, id), do: update(order, id, &%{&1 | left: &1.left + 1})
+  @doc "So many more batches are part of a group: parts of one, or one that is tried again."
+  @spec grow(t, id, pos_integer) :: t
+  def grow(order, id, count \\ 1), do: update(order, id, &%{&1 | left: &1.left + count})
 
   @doc "Takes in what is decided of a group."
   @spec add(t, id, chunk | full) :: t

@@ -207,7 +207,7 @@ defmodule Slither.Run.Returns do
     flow = told(flow, batch, error)
 
     case verdicts(flow.plan, batch, error) do
-      {:split, left, right} -> split(flow, batch, [left, right])
+      {:split, parts} -> split(flow, batch, parts)
       verdicts -> flow |> Enact.verdicts(batch, verdicts) |> Enact.settle(batch)
     end
   end
@@ -250,13 +250,16 @@ defmodule Slither.Run.Returns do
   end
 
   # Splits a failed batch again and again, until the item that fails is alone.
-  defp split(flow, batch, halves) do
+  defp split(flow, batch, parts) do
     bytes = flow.bytes - batch.bytes
-    flow = %{flow | order: Order.grow(flow.order, batch.group), bytes: bytes}
-    {halves, flow} = Enum.map_reduce(halves, Enact.count(flow, :splits), &admit/2)
-    # In a session both halves go, in their order, before the batches behind them.
-    halves = if flow.plan.session, do: Enum.reverse(halves), else: halves
-    %{flow | flight: Enum.reduce(halves, flow.flight, &InFlight.add_again(&2, &1))}
+    order = Order.grow(flow.order, batch.group, length(parts) - 1)
+
+    {parts, flow} =
+      Enum.map_reduce(parts, Enact.count(%{flow | order: order, bytes: bytes}, :splits), &admit/2)
+
+    # In a session all parts go, in their order, before the batches behind them.
+    parts = if flow.plan.session, do: Enum.reverse(parts), else: parts
+    %{flow | flight: Enum.reduce(parts, flow.flight, &InFlight.add_again(&2, &1))}
   end
 
   ## The account
