@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from slither._outputs import Outputs
     from slither._pipe.expression import Expression, item, when
     from slither._pipe.options import Policy
-    from slither._status import RunningCall, Status, WorkerStatus
+    from slither._status import RunningCall, SizeChange, Status, WorkerStatus
     from slither._summary import Summary
     from slither._wire.tensor import Tensor
     from slither._wire.types.arrow import Arrow
@@ -110,6 +110,7 @@ __all__ = [
     "RunError",
     "RunningCall",
     "SessionEnded",
+    "SizeChange",
     "SlitherError",
     "Status",
     "Summary",
@@ -151,6 +152,7 @@ _LAZY = {
     "PoolOptions": "slither._driver.pool_options",
     "Results": "slither._driver.results",
     "RunningCall": "slither._status",
+    "SizeChange": "slither._status",
     "Status": "slither._status",
     "Summary": "slither._summary",
     "Table": "slither.store",

@@ -54,7 +54,20 @@ TEXT: Check = (
     "a str of 1 to 255 bytes of UTF-8",
     lambda value: isinstance(value, str) and _is_text(value),
 )
-WORKERS: Check = whole(1, 1_000)
+_WHOLE, _fits = whole(1, 1_000)
+WORKERS: Check = (
+    f"{_WHOLE}, or a pair of the least and the most",
+    lambda value: _fits(value) or _is_pair(value),
+)
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(map(_fits, value))
+        and value[0] <= value[1]
+    )
 
 
 def _is_int(value: object) -> TypeGuard[int]:

@@ -82,16 +82,32 @@ class WorkerStatus(_Row):
 
 
 @dataclass(frozen=True)
+class SizeChange(_Row):
+    """A change of a pool's size, ``before`` and ``after``, so many seconds ``ago``.
+
+    ``why`` is ``"waited"`` (calls had waited for too long), ``"busy"`` (calls waited all the
+    time), ``"sessions"`` (calls of sessions had waited for too long), ``"idle"`` (workers had
+    nothing to do), ``"start_failed"`` (one could not start) or ``"resize"``.
+    """
+
+    before: int
+    after: int
+    why: str
+    ago: float
+
+
+@dataclass(frozen=True)
 class Status(_Row):
     """What a pool does now; ``print`` shows it as a table.
 
-    ``size`` workers should serve, ``ready`` do, and ``busy`` are at a call. ``busy_share`` is the
-    share of about the last 10 seconds that they were, from 0 to 1, and ``busy_time`` the seconds
-    that all workers so far were. ``queue`` calls wait for a worker, of at most ``max_queue``; the
-    first of them has waited ``oldest_wait`` seconds. ``since_free`` says for how many seconds no
-    worker was free, None while one is. ``started`` and ``died`` count workers so far, and
-    ``error`` says why none can start. ``workers`` are those there are now. ``notes`` say what was
-    asked for and can't be had here, such as GPUs.
+    ``size`` workers should serve, which the pool changes by itself within ``range``; ``changed``
+    says how it has changed last, None if it has not. ``ready`` workers serve, and ``busy`` are at
+    a call. ``busy_share`` is the share of about the last 10 seconds that they were, from 0 to 1,
+    and ``busy_time`` the seconds that all workers so far were. ``queue`` calls wait for a worker,
+    of at most ``max_queue``; the first of them has waited ``oldest_wait`` seconds.
+    ``since_free`` says for how many seconds no worker was free, None while one is. ``started``
+    and ``died`` count workers so far, and ``error`` says why none can start. ``workers`` are
+    those there are now. ``notes`` say what was asked for and can't be had here, such as GPUs.
 
     ``stages`` says what has become of items so far, and where the time of calls went, by what was
     called, ``"module.function"``, or by ``"pipe/stage"``: each a :class:`slither.Summary`.
@@ -112,6 +128,8 @@ class Status(_Row):
     workers: tuple[WorkerStatus, ...] = ()
     stages: dict[str, Summary] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    range: tuple[int, int] | None = None
+    changed: SizeChange | None = None
 
     def __str__(self) -> str:
         """Show it as a few sentences, a table of the workers, and one of the stages."""
@@ -134,12 +152,18 @@ def made(answer: dict[str, Payload]) -> Status:
         error=answer["error"] and plain(answer["error"]),
         workers=tuple(_worker(one) for one in answer["workers"]),
         notes=tuple(answer["notes"]),
+        range=tuple(answer["range"]),
+        changed=answer["changed"] and _change(answer["changed"]),
         stages={
             name: stage
             for one in answer["stages"]
             if (name := _name(one)) and (stage := _stage(one))
         },
     )
+
+
+def _change(one: dict[str, Payload]) -> SizeChange:
+    return SizeChange(one["from"], one["to"], one["why"], one["ago"] / 1e3)
 
 
 def _name(one: dict[str, Payload]) -> str:
@@ -192,6 +216,8 @@ def _head(status: Status) -> list[str]:
     work = f"{status.busy} of {status.size} workers busy ({lately})"
     if status.ready < status.size:
         work += f", {status.ready} ready"
+    if status.range is not None and status.range[0] < status.range[1]:
+        work += f", {status.range[0]} to {status.range[1]} may be"
     if status.died:
         work += f", {status.died} died"
     if status.since_free is not None and status.ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from slither import store
 from slither.worker import context, session
@@ -39,6 +40,13 @@ def place(*names: str) -> tuple[int, list[int], list[str | None]]:
     """Tell the worker's number, its cpus, and variables."""
     cpus = sorted(os.sched_getaffinity(0))
     return context().worker, cpus, [os.environ.get(name) for name in names]
+
+
+def hold(path: str) -> int:
+    """Wait until a file is there; return the pid."""
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return os.getpid()
 
 
 def pid() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -103,6 +104,48 @@ def test_a_restart_takes_up_changed_code(
         beam.restart()
         assert {beam.submit(version).result() for _ in range(4)} == {22}
     del sys.modules["changing_code"]
+
+
+def test_a_pool_grows_while_calls_wait_and_shrinks_when_none_do(
+    escript: None, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    with slither.Beam((1, 3), pool={"grow_after": 0.02, "idle": 0.1}) as beam:
+        assert beam.workers == 3
+        beam.wait_ready()
+        status = beam.status()
+        assert (status.size, status.range, status.changed) == (1, (1, 3), None)
+        futures = [beam.submit(pooled.hold, str(go)) for _ in range(3)]
+        # Each runs once there is a worker for it, beside the others.
+        wait_until(lambda: beam.status().busy == 3)
+        changed = beam.status().changed
+        assert changed is not None
+        assert (changed.after, changed.why) == (3, "waited")
+        assert "1 to 3 may be" in str(beam.status())
+        go.touch()
+        assert len({future.result() for future in futures}) == 3
+        wait_until(lambda: beam.status().size == 1)
+        changed = beam.status().changed
+        assert changed is not None
+        assert (changed.why, beam.status().died) == ("idle", 0)
+        beam.resize((2, 4))
+        assert (beam.workers, beam.status().range) == (4, (2, 4))
+        beam.resize(1)
+        assert (beam.workers, beam.status().range) == (1, (1, 1))
+
+
+def test_a_map_has_a_pool_grow_to_the_most(escript: None) -> None:
+    with slither.Beam((1, 3), pool={"grow_after": 0.02, "idle": None}) as beam:
+        more = iter(lambda: beam.status().size, 3)
+        assert set(beam.map(driven.echo, more, batch_size=1)) <= {1, 2}
+        assert beam.status().size == 3
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        # The answer to the next question is what it waits for.
 
 
 def test_a_pool_is_resized_while_it_works(escript: None) -> None:

@@ -202,7 +202,7 @@ defmodule Slither.Doctor do
   defp workers(what, options) do
     with {:ok, python, how} <- interpreter_of(options),
          [] <- for({false, part, found} <- interpreter(python, options[:env]), do: {part, found}) do
-      [{true, what, "#{options[:size]} workers of #{python}#{how}"}]
+      [{true, what, "#{inspect(options[:size])} workers of #{python}#{how}"}]
     else
       {:not_built, found} -> [{true, what, found}]
       {:error, error} -> [{false, what, Exception.message(error)}]

@@ -109,7 +109,7 @@ defmodule Slither.Python.Pool do
 
   A map of
 
-    * `name`, `size` and `spare`; how many workers are `ready`, and how many of all are `busy` (at a
+    * `name`, `size` (of now) and `spare`; `range`, of sizes that the pool may have by itself; how many workers are `ready`, and how many of all are `busy` (at a
       call);
     * `busy_share`: the share of about the last 10 s that the pool's places were at calls, from 0
       to 1; `busy_time`: the time that its workers so far were, in native units;
@@ -118,6 +118,8 @@ defmodule Slither.Python.Pool do
     * `since_free`: ms since a worker was free, nil while one is;
     * `started` and `died`: workers so far; those that were told to stop are not counted as died;
     * `error`: why no worker can start;
+    * `changed`: how the size has changed last, a map of `from`, `to`, `why` (`:waited`, `:busy`,
+      `:sessions`, `:idle`, `:start_failed` or `:resize`) and `ago` in ms; nil if it has not;
     * `notes`: what was asked for and can't be had here, such as GPUs, in words;
     * `workers`, each a map of
       * `worker`: its number, which another gets when it is gone;
@@ -201,20 +203,22 @@ defmodule Slither.Python.Pool do
   end
 
   @doc """
-  Changes how many workers there are, to `size`. No call fails.
+  Changes how many workers there are, to `size`, or to a range of sizes: with a number the pool keeps
+  that, with a range it grows and shrinks within it. No call fails.
 
   Returns when as many serve, and none of those that leave has a call out. Workers go on with the
   thread limits of numerical libraries that they started with; new ones get what goes with the
   new size. When a worker can't start, the pool keeps its size, and the reason is returned.
   """
-  @spec resize(name, pos_integer) :: :ok | {:error, Error.t()}
+  @spec resize(name, pos_integer | Range.t()) :: :ok | {:error, Error.t()}
   def resize(name, size) do
     table = Keyword.take(options(), [:size])
 
     with {:ok, [size: size]} <-
            Options.validate([size: size], table, "Slither.Python.Pool.resize/2"),
          {:ok, handle} <- handle(name),
-         :ok <- Settings.few(name, size, handle.spare),
+         {_least, most} = Settings.range(size),
+         :ok <- Settings.few(name, most, handle.spare),
          do: change(handle, {:resize, size})
   end
 

@@ -38,6 +38,7 @@ defmodule Slither.Telemetry do
   | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason`, `error` (nil where it was told to leave) |
   | `[:slither, :pool, :reload]` (with `watch: true`) | `duration` | `pool`, `file`, `files` (all that changed), `error` (nil where new workers serve) |
+  | `[:slither, :pool, :grow\\|:shrink]` (by itself) | `from`, `to` (workers) | `pool`, `why` (`:waited`, `:busy`, `:sessions`; `:idle`, `:start_failed`) |
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |
@@ -51,7 +52,7 @@ defmodule Slither.Telemetry do
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, `:memory`, …) or,
   where it was told to leave, `:max_requests`, `:max_calls`, `:max_rss`, `:max_age`, `:restart`,
-  `:resize` or `:shutdown`.
+  `:resize`, `:idle` or `:shutdown`.
   """
 
   require Logger

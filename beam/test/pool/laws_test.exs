@@ -13,7 +13,9 @@ defmodule Slither.Pool.LawsTest do
   #   * whoever waits is answered once, unless he is gone or takes his request back;
   #   * no worker is told to stop while a lane of it is held, and each lane of one that is gone is
   #     told to stop, once;
-  #   * each change is answered, and in the end the pool has the workers that it should.
+  #   * each change is answered, and in the end the pool has the workers that it should;
+  #   * one that grows and shrinks by itself stays in its range, and is as small as it may be in the
+  #     end.
 
   import Slither.Test.Generators, only: [check_all: 3, many: 2, pick: 1]
 
@@ -32,7 +34,17 @@ defmodule Slither.Pool.LawsTest do
     check_all(40, fn -> {[max_calls: 2] ++ options(), many(40, &event/0)} end, &play/1)
   end
 
-  defp options, do: [size: pick([1, 2, 3]), spare: pick([0, 1]), window: pick([1, 2])]
+  test "hold of a pool that grows and shrinks by itself" do
+    check_all(60, fn -> {elastic(), many(50, &event/0)} end, &play/1)
+  end
+
+  defp elastic, do: Keyword.put(options(), :size, pick([1..2, 1..4, 2..3]))
+
+  # A resize to a range has any pool grow and shrink.
+  defp options do
+    [size: pick([1, 2, 3]), spare: pick([0, 1]), window: pick([1, 2])] ++
+      [grow_after: pick([1, 5]), idle: pick([1, 5])]
+  end
 
   defp event do
     n = :rand.uniform(1_000)
@@ -58,7 +70,7 @@ defmodule Slither.Pool.LawsTest do
       {:die, n},
       {:crash, n},
       {:due, n},
-      pick([:restart, {:resize, pick([1, 2, 3])}, {:fail, n}])
+      pick([:restart, {:resize, pick([1, 2, 3, 1..3])}, {:fail, n}])
     ])
   end
 
@@ -243,6 +255,7 @@ defmodule Slither.Pool.LawsTest do
     status = status(world)
     # Who waits is known by the first of them.
     assert status.queue == 0 == (status.asked == nil)
+    assert status.size in status.range and status.ready <= status.range.last
     ScriptedPool.sync(relays(world))
     world |> hear_all() |> check(now() + Pools.patience())
   end
@@ -355,6 +368,12 @@ defmodule Slither.Pool.LawsTest do
     idle = for %{status: :idle, id: id, worker: worker} <- sessions, worker in room, do: id
     lost = for(%{status: :lost, id: id} <- sessions, do: id) -- busy(late)
 
+    # While a pool may grow, nobody waits behind a call: so a lane that is free may be one of those.
+    room =
+      if status.size < status.range.last,
+        do: for(%{status: :ready, calls: 0, worker: w} <- status.workers, do: w),
+        else: room
+
     wrong =
       Enum.filter(late.waiting, fn
         %{session: nil} -> room != [] and world.options[:max_calls] == nil
@@ -423,7 +442,7 @@ defmodule Slither.Pool.LawsTest do
     by = Enum.frequencies(for worker <- status.workers, do: worker.status)
 
     world.changes == [] and world.waiting == [] and world.held == %{} and
-      by[:ready] == status.size and
+      by[:ready] == status.size and status.size == status.range.first and
       Map.get(by, :spare, 0) == status.spare and Map.drop(by, [:ready, :spare]) == %{}
   end
 

@@ -13,7 +13,8 @@ defmodule Slither.Pool.PoolTest do
       for {options, message} <- [
             {[name: :p, sise: 2],
              ~r/^pool :p: unknown option :sise. Did you mean :size\? Accepted: :name, :size, /},
-            {[name: :p, size: 0], "pool :p: option :size takes an integer of 1 or more, got 0"},
+            {[name: :p, size: 0],
+             "pool :p: option :size takes an integer of 1 or more, or a range such as 1..8, got 0"},
             {[size: 1], "pool nil: option :name is required: an atom"},
             {[name: "p"], "pool \"p\": option :name takes an atom, got \"p\""},
             {[name: :p, preload: "m"],

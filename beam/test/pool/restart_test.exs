@@ -234,7 +234,7 @@ defmodule Slither.Pool.RestartTest do
       assert {:error, %Error{reason: :invalid_option} = error} = Pool.resize(pool, 0)
 
       assert Exception.message(error) ==
-               "Slither.Python.Pool.resize/2: option :size takes an integer of 1 or more, got 0"
+               "Slither.Python.Pool.resize/2: option :size takes an integer of 1 or more, or a range such as 1..8, got 0"
 
       assert {:error, %Error{reason: :invalid_option} = error} = Pool.resize(pool, 1_001)
 

@@ -65,7 +65,7 @@ defmodule Slither.Pool.UpkeepTest do
 
   defp failed(state, slot) do
     error = %Error{reason: :start_failed, message: "no module x"}
-    state |> Upkeep.failed(slot, member(state, slot), error) |> after_event()
+    state |> Upkeep.failed(slot, member(state, slot), error, 0) |> after_event()
   end
 
   test "a pool starts its workers, watches their lanes, and tells who waits for them" do
@@ -194,13 +194,13 @@ defmodule Slither.Pool.UpkeepTest do
 
   test "a change is answered once it is done, and undone where a worker can't start" do
     {effects, state} = [size: 1] |> full() |> Upkeep.change({:resize, 2}, :one) |> after_event()
-    assert effects == [{:size, 2}, {:start, 1}]
+    assert effects == [{:size, 2, 2}, {:start, 1}]
     {effects, state} = ready(state, 1)
     assert {:reply, :one, :ok} in effects
     {_effects, state} = state |> Upkeep.change({:resize, 3}, :two) |> after_event()
     {effects, state} = failed(state, 2)
     assert [{:reply, :two, {:error, %Error{reason: :start_failed}}} | _] = effects
-    assert {:size, 2} in effects
+    assert {:size, 2, 2} in effects
     assert state.settings.size == 2
   end
 

@@ -5,6 +5,7 @@ defmodule Slither.Test.Pools do
   import ExUnit.{Assertions, Callbacks}
 
   alias Slither.{Item, Telemetry}
+  alias Slither.Pool.Settings
   alias Slither.Python.{Board, Environment, Pool}
 
   @handlers Path.expand("../python/handlers", __DIR__)
@@ -39,7 +40,8 @@ defmodule Slither.Test.Pools do
   def ready_pool(options \\ []) do
     name = start_pool(options)
     assert Pool.await_ready(name) == :ok
-    for slot <- 0..(Keyword.get(options, :size, 1) - 1), do: await_up(name, slot)
+    {least, _most} = Settings.range(Keyword.get(options, :size, 1))
+    for slot <- 0..(least - 1), do: await_up(name, slot)
     name
   end
 

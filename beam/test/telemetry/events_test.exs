@@ -193,6 +193,21 @@ defmodule Slither.Telemetry.EventsTest do
     end)
   end
 
+  defp elastic do
+    pool = unique(:events_elastic)
+    ours? = fn _test, metadata -> metadata[:pool] == pool and is_map_key(metadata, :why) end
+    go = path("go")
+
+    record("a pool that grows and shrinks", ours?, fn ->
+      ready_pool(name: pool, size: 1..2, grow_after: 1, idle: 100)
+      calls = for _ <- 1..2, do: Task.async(fn -> call(pool, "hold", go) end)
+      for _ <- calls, do: await_running(pool)
+      File.touch!(go)
+      Task.await_many(calls, patience())
+      [:slither, :pool, :shrink]
+    end)
+  end
+
   defp pools do
     pool = unique(:events_pool)
     [moves, stops] = for word <- ["moves", "stops"], do: "#{word}-#{pool}"
@@ -267,7 +282,8 @@ defmodule Slither.Telemetry.EventsTest do
     told =
       dispatches() ++
         calls() ++
-        gathers() ++ pipes() ++ long_running() ++ pools() ++ reloads() ++ stores() ++ views()
+        gathers() ++
+        pipes() ++ long_running() ++ pools() ++ elastic() ++ reloads() ++ stores() ++ views()
 
     Snapshot.assert_same(told, @expected)
 

@@ -52,7 +52,10 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
 
     Arguments:
 
-    - ``workers``: processes in the pool, 1 to 1,000; by default one for each core;
+    - ``workers``: processes in the pool, 1 to 1,000; by default one for each core. With a pair,
+      as ``(1, 8)``, it begins with the least, grows while calls wait for a worker, up to the
+      most, and lets go of workers that have nothing to do: see ``grow_after`` and ``idle`` of
+      ``pool``;
     - ``python``: the workers' interpreter; by default this one;
     - ``preload``: modules to import when a worker starts;
     - ``paths``: folders to search before the others; this program's own ``sys.path`` comes by
@@ -76,7 +79,9 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
       ``max_memory`` (bytes), beyond which it is killed, and its call has a
       :class:`slither.MemoryExceeded`, ``rlimits`` that the system holds it to, as
       ``{"as": 4 << 30, "nofile": (1_024, 4_096)}``,
-      ``spare`` workers that wait to take the place of one that dies, ``cancel_grace``, the time
+      ``spare`` workers that wait to take the place of one that dies, ``grow_after``, the time
+      that a call may wait before a pool of a pair of ``workers`` grows, and ``idle``, the time
+      after which it does without a worker that has no call, ``cancel_grace``, the time
       that a call may go on when nobody waits for it any more, ``log_level``, the
       least that workers send of what they log and print ("debug", …, "none"),
       ``capture_failures``, a folder for batches that fail (see :mod:`slither.replay`);
@@ -107,7 +112,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
 
     def __init__(
         self,
-        workers: int | None = None,
+        workers: int | tuple[int, int] | None = None,
         *,
         python: StrPath | None = None,
         preload: Iterable[str] = (),
@@ -134,7 +139,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
                 "slither.Beam() was called in a worker, which imports the script or module that "
                 'starts it; put that under: if __name__ == "__main__":'
             )
-        size = settings.cores() if workers is None else settings.workers(workers)
+        size, most = settings.workers(settings.cores() if workers is None else workers)
         settings.milliseconds("warn_after", warn_after)
         interpreter = sys.executable if python is None else os.fspath(python)
         if cwd is not None and not os.path.isdir(cwd):
@@ -163,10 +168,10 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "watch": watch,
             **functions.facts(),
             **options,
-            **placement(each, gpus, cpus, size + int(options.get("spare", 0))),
+            **placement(each, gpus, cpus, most + int(options.get("spare", 0))),
             **dashboards.dashboard(dashboard),
         }
-        super().__init__(facts, size, shutdown_timeout, warn_after, functions)
+        super().__init__(facts, most, shutdown_timeout, warn_after, functions)
         if self.dashboard is not None:
             dashboards.tell(self.dashboard)
         self._tables = Tables(self._link)

@@ -103,7 +103,7 @@ class Lifetime:
 
     @property
     def workers(self) -> int:
-        """How many workers the pool has."""
+        """How many workers the pool has, or may have where it grows by itself."""
         return self._workers
 
     @property
@@ -141,15 +141,17 @@ class Lifetime:
         """
         self._link.request("restart", {})
 
-    def resize(self, workers: int) -> None:
+    def resize(self, workers: int | tuple[int, int]) -> None:
         """Change how many workers there are, 1 to 1,000; no call fails.
 
-        Returns when as many serve. Raises :class:`slither.CallError` where a new one can't start:
-        the pool keeps its size.
+        With a pair of the least and the most, the pool grows and shrinks within it from then on;
+        with a number it keeps that. Returns when as many serve. Raises
+        :class:`slither.CallError` where a new one can't start: the pool keeps its size.
         """
-        self._link.request("resize", {"size": settings.workers(workers)})
-        self._workers = workers
-        self._calls.resized(workers)
+        size, most = settings.workers(workers)
+        self._link.request("resize", {"size": size})
+        self._workers = most
+        self._calls.resized(most)
 
     def end_session(self, session: str) -> None:
         """End a session after the calls of it that came before; its state in Python is dropped.

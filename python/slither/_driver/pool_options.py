@@ -38,6 +38,8 @@ class PoolOptions(TypedDict, total=False):
     """Further options of a Beam's pool; times are in seconds, None for no limit."""
 
     spare: Annotated[int, whole(0)]
+    grow_after: _Duration
+    idle: _Seconds
     window: _Positive
     max_queue: _Positive
     max_frame: _Positive

@@ -146,9 +146,14 @@ def _doubts(function: object, each: bool | None) -> Callable[[list[Payload]], st
     return partial(_takes.doubt, function, found)
 
 
-def workers(value: int) -> int:
-    """Return a number of workers that a pool can have."""
-    return _options.checked("workers", value, _options.WORKERS)
+def workers(value: int | tuple[int, int]) -> tuple[int | list[int], int]:
+    """Return how many workers a pool can have, as BEAM gets it, and the most of them.
+
+    >>> workers(4), workers((1, 8))
+    ((4, 4), ([1, 8], 8))
+    """
+    found = _options.checked("workers", value, _options.WORKERS)
+    return (found, found) if isinstance(found, int) else (list(found), found[1])
 
 
 def count(name: str, value: T) -> T:

@@ -13,7 +13,7 @@ defmodule Slither.Driver.Options do
 
   @pool ~w(size spare python preload paths env cd main argv initializer window max_queue max_frame
            startup_timeout max_requests max_calls max_rss max_age cancel_grace session_idle
-           shutdown log_level watch capture_failures each gpus cpus
+           shutdown log_level watch capture_failures each gpus cpus grow_after idle
            max_memory rlimits)a
   @levels ~w(debug info warning error)a
 
@@ -53,6 +53,7 @@ defmodule Slither.Driver.Options do
   @spec pool(map) :: {:ok, keyword, Logger.level()} | {:error, Error.t()}
   def pool(settings) do
     {level, settings} = Map.pop(settings, "level", "info")
+    settings = Map.replace_lazy(settings, "size", &size/1)
 
     with {:ok, level} <- level(level),
          {:ok, options} <- read("setting", settings, Keyword.take(Pool.options(), @pool)),
@@ -60,6 +61,13 @@ defmodule Slither.Driver.Options do
       {:ok, options, level}
     end
   end
+
+  @doc "A number of workers, or the least and the most."
+  @spec size(term) :: term
+  def size([least, most]) when is_integer(least) and is_integer(most) and least <= most,
+    do: least..most
+
+  def size(other), do: other
 
   defp level(name) do
     case Enum.find(@levels, &(Atom.to_string(&1) == name)) do

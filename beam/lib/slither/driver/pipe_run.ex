@@ -61,7 +61,7 @@ defmodule Slither.Driver.PipeRun do
 
   defp stages do
     case Pool.handle(:default) do
-      {:ok, handle} -> [max_in_flight: max(@in_flight, 2 * Handle.workers(handle))] ++ @stages
+      {:ok, handle} -> [max_in_flight: max(@in_flight, 2 * Handle.most(handle))] ++ @stages
       {:error, _not_running} -> @stages
     end
   end

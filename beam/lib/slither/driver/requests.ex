@@ -3,7 +3,7 @@ defmodule Slither.Driver.Requests do
   # Serves what a driver asks for by name, other than runs. The server starts a process for each
   # request.
 
-  alias Slither.Driver.{Faults, Status, Tables}
+  alias Slither.Driver.{Faults, Options, Status, Tables}
   alias Slither.{Error, Session}
   alias Slither.Protocol.Frame
   alias Slither.Python.Pool
@@ -28,7 +28,7 @@ defmodule Slither.Driver.Requests do
   end
 
   def serve("restart", _arguments), do: done(Pool.restart(:default))
-  def serve("resize", %{"size" => size}), do: done(Pool.resize(:default, size))
+  def serve("resize", %{"size" => size}), do: done(Pool.resize(:default, Options.size(size)))
   def serve("end_session", %{"session" => session}), do: done(Session.stop(session))
   def serve("table", spec), do: Tables.open(spec)
   def serve(name, _arguments), do: {:error, Faults.unknown("request", name, @names)}

@@ -19,6 +19,8 @@ defmodule Slither.Driver.Status do
     with {:ok, status} <- Pool.status(:default) do
       facts = %{
         "error" => if(status.error, do: Exception.message(status.error)),
+        "range" => [status.range.first, status.range.last],
+        "changed" => status.changed && changed(status.changed),
         "busy_time" => System.convert_time_unit(status.busy_time, :native, :millisecond),
         "workers" => Enum.map(status.workers, &worker/1),
         "stages" => Enum.map(Stages.all(), &stage/1)
@@ -27,6 +29,9 @@ defmodule Slither.Driver.Status do
       {:ok, Map.merge(named(status, @facts), facts)}
     end
   end
+
+  defp changed(%{from: from, to: to, why: why, ago: ago}),
+    do: %{"from" => from, "to" => to, "why" => "#{why}", "ago" => ago}
 
   defp worker(worker) do
     Map.merge(named(worker, @of_worker), %{

@@ -6,6 +6,7 @@ defmodule Slither.Pool.Effects do
   require Logger
 
   alias Slither.Pool.{Settings, Staff, State}
+  alias Slither.Pool.Elastic.Need
   alias Slither.Python.{Board, Inbox, Lane, Worker}
   alias Slither.Telemetry.Events
 
@@ -81,7 +82,14 @@ defmodule Slither.Pool.Effects do
   defp perform({:kill, worker, error}, state), do: done(state, Worker.kill(worker, error))
   defp perform({:stop_lane, lane}, state), do: done(state, Lane.stop(lane))
   defp perform({:idle?, lane, ref}, state), do: done(state, Lane.idle?(lane, self(), ref))
-  defp perform({:size, size}, state), do: done(state, Board.put_size(state.settings.board, size))
+
+  defp perform({:size, size, most}, state),
+    do: done(state, Board.put_size(state.settings.board, size, most))
+
+  defp perform({:resized, from, to, why}, state) do
+    Events.pool_resized(from, to, %{pool: state.settings.name, why: why})
+    log(state, :info, ": #{to} workers in place of #{from}: #{Need.words(why)}")
+  end
 
   defp perform({:after, time, message}, state),
     do: done(state, Process.send_after(self(), message, time))

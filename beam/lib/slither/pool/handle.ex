@@ -27,9 +27,16 @@ defmodule Slither.Pool.Handle do
   @spec workers(t) :: pos_integer
   def workers(handle), do: Board.size(handle.board)
 
-  @doc "How many calls the pool's workers may hold now, in all."
+  @doc """
+  How many workers it may come to have by itself. Who asks for no more than these have room for has a
+  pool grow that is smaller; what is bound to its size of now would never wait for another worker.
+  """
+  @spec most(t) :: pos_integer
+  def most(handle), do: Board.most(handle.board)
+
+  @doc "How many calls those workers may hold, in all."
   @spec lanes(t) :: pos_integer
-  def lanes(handle), do: Board.size(handle.board) * handle.window
+  def lanes(handle), do: most(handle) * handle.window
 
   @doc """
   Whether who holds a lane of a worker's slot may keep it for its next call.

@@ -7,11 +7,11 @@ defmodule Slither.Pool.Lanes do
     @moduledoc false
     # What the ledger knows of a worker that is ready.
     @enforce_keys [:pid, :lanes, :free, :left]
-    defstruct [:pid, :lanes, :free, :left, leased: 0, draining: false]
+    defstruct [:pid, :lanes, :free, :left, leased: 0, taken: 0, draining: false]
 
     @typedoc """
-    All its `lanes` and those that are `free`; how many are `leased`, and how many calls more it
-    may take (`left`). One that is `draining` gets no more calls, but those of its sessions.
+    All its `lanes` and those that are `free`; how many are `leased`, how many were so far
+    (`taken`), and how many calls more it may take (`left`). One that is `draining` gets no more calls, but those of its sessions.
     """
     @type t :: %__MODULE__{
             pid: pid,
@@ -19,6 +19,7 @@ defmodule Slither.Pool.Lanes do
             free: [pid],
             left: non_neg_integer | :infinity,
             leased: non_neg_integer,
+            taken: non_neg_integer,
             draining: boolean
           }
   end
@@ -86,7 +87,8 @@ defmodule Slither.Pool.Lanes do
   def lease(workers, slot, counts?) do
     %Worker{free: [lane | free], leased: leased, left: left} = worker = workers[slot]
     left = if counts? and is_integer(left), do: max(left - 1, 0), else: left
-    {lane, %{workers | slot => %{worker | free: free, leased: leased + 1, left: left}}}
+    worker = %{worker | free: free, leased: leased + 1, taken: worker.taken + 1, left: left}
+    {lane, %{workers | slot => worker}}
   end
 
   @doc "A lane comes back to its worker."

@@ -58,6 +58,10 @@ defmodule Slither.Pool.Ledger do
     ledger |> serve_unbound() |> serve() |> answered()
   end
 
+  @doc "Which calls are short enough to wait behind is said by `quick?` now."
+  @spec quick(t, (Lanes.slot(), pos_integer -> boolean)) :: {[answer], t}
+  def quick(ledger, quick?), do: answered(serve(%{ledger | quick?: quick?}))
+
   @doc "No more workers come than there are, or not soon: sessions wait for none."
   @spec wait_for_none(t) :: {[answer], t}
   def wait_for_none(ledger), do: answered(serve_unbound(%{ledger | coming: 0}))
@@ -325,10 +329,7 @@ defmodule Slither.Pool.Ledger do
         is_binary(key) and (waiter.rebind or waiter.service in [:stop, :expire])
       end)
 
-    ledger =
-      Enum.reduce(rest, ledger, fn waiter, ledger ->
-        answer(ledger, waiter, lost(waiter))
-      end)
+    ledger = Enum.reduce(rest, ledger, &answer(&2, &1, lost(&1)))
 
     if anew == [],
       do: place(ledger, key),
@@ -375,7 +376,7 @@ defmodule Slither.Pool.Ledger do
         {answers, nil, ledger}
 
       _gone ->
-        {answers, ledger} = ledger |> serve_own(lease) |> answered()
+        {answers, ledger} = answered(serve_own(ledger, lease))
         {answers, lane, ledger}
     end
   end

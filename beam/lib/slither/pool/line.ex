@@ -81,6 +81,14 @@ defmodule Slither.Pool.Line do
     end
   end
 
+  @doc "How many of those whom any worker can serve asked before a time, or then."
+  @spec overdue(t, integer) :: non_neg_integer
+  def overdue(line, before) do
+    Enum.count(line.waiters, fn {_ref, waiter} ->
+      waiter.asked <= before and key(waiter) == nil
+    end)
+  end
+
   @doc "Whether somebody waits in a queue."
   @spec waits?(t, key) :: boolean
   def waits?(line, key), do: is_map_key(line.queues, key)

@@ -9,7 +9,7 @@ defmodule Slither.Pool.Scheduler do
   use GenServer
 
   alias Slither.{Error, Label}
-  alias Slither.Pool.{Effects, Errors, Handle, Ledger, Lifetimes, Requests, Settings}
+  alias Slither.Pool.{Effects, Elastic, Errors, Handle, Ledger, Lifetimes, Requests, Settings}
   alias Slither.Pool.{Staff, State, Status, Upkeep, Waiter}
   alias Slither.Python.{Environment, Inbox, Reports, Worker}
 
@@ -179,6 +179,8 @@ defmodule Slither.Pool.Scheduler do
 
   def handle_info({:not_ready, from}, state), do: react(Upkeep.not_ready(state, from))
   def handle_info({:look, slot, pid}, state), do: react(Upkeep.look(state, slot, pid))
+  def handle_info(:grow, state), do: react(Upkeep.reconcile(Elastic.grow(state, now())))
+  def handle_info(:shrink, state), do: react(Upkeep.reconcile(Elastic.shrink(state, now())))
   def handle_info(:retry, state), do: react(Upkeep.retry(state))
   def handle_info(:expire, state), do: react(Requests.expire(state, now()))
   def handle_info(:age, state), do: react(Lifetimes.age(state))
@@ -191,7 +193,7 @@ defmodule Slither.Pool.Scheduler do
     do: Upkeep.down(state, slot, member, error.reason, now())
 
   defp worker({:failed, error}, state, slot, member),
-    do: Upkeep.failed(state, slot, member, error)
+    do: Upkeep.failed(state, slot, member, error, now())
 
   defp worker({:due, reason, amount}, state, slot, member),
     do: Upkeep.due(state, slot, member, reason, amount)
@@ -210,7 +212,8 @@ defmodule Slither.Pool.Scheduler do
     do: state |> Requests.owner_gone(pid) |> Upkeep.forget(pid)
 
   # Any event may be the last one that a leaving worker has waited for: `Upkeep.finish/1` looks.
-  defp react(state), do: {:noreply, state |> Upkeep.finish() |> Effects.run()}
+  defp react(state),
+    do: {:noreply, state |> Upkeep.finish() |> Elastic.watch(now()) |> Effects.run()}
 
   defp now, do: System.monotonic_time(:millisecond)
 end

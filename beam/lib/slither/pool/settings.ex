@@ -4,14 +4,34 @@ defmodule Slither.Pool.Settings do
   # pool's scheduler and the owners of its workers read. Checked by whoever starts a pool.
 
   alias Slither.{Error, Options}
-  alias Slither.Pool.Errors
+  alias Slither.Pool.{Errors, Settings}
   alias Slither.Python.{Board, Capture, Placement, Rlimits, Secret, Sources}
   alias Slither.Python.Launcher.Spawn
   alias Slither.Python.Placement.{Cpus, Gpus}
 
   @options [
     name: [type: :atom, required: true, doc: "The pool's name."],
-    size: [type: :pos_integer, default: 2, doc: "Workers, each one OS process."],
+    size: [
+      type: {:or, [:pos_integer, {:custom, "a range such as 1..8", &Settings.range?/1}]},
+      default: 2,
+      doc:
+        "Workers, each one OS process. With a range the pool begins with the least and grows and " <>
+          "shrinks by itself."
+    ],
+    grow_after: [
+      type: :milliseconds,
+      default: 200,
+      doc:
+        "ms that a call may wait before a pool grows whose `size` is a range; it also grows when " <>
+          "calls have waited for so long without a pause, each one shorter."
+    ],
+    idle: [
+      type: :timeout,
+      default: 60_000,
+      doc:
+        "ms without a call after which such a pool does without a worker, a quarter later at most. " <>
+          "One with sessions stays."
+    ],
     spare: [
       type: :non_neg_integer,
       default: 0,
@@ -217,7 +237,7 @@ defmodule Slither.Pool.Settings do
                 :chores,
                 :secret
               ] ++
-              [runs_wait?: false, plan: %Placement{}, place: nil, own: %{}]
+              [runs_wait?: false, plan: %Placement{}, place: nil, own: %{}, most: nil]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
@@ -233,12 +253,13 @@ defmodule Slither.Pool.Settings do
   queue is full: those of a Python program wait for each other. `secret` is what the workers of such a
   program open with what goes to them by value.
 
-  `plan` says where workers run. In the settings of one worker, `place` is where that one does, and
+  The scheduler's have one number as their `size`, of now, and the `most`
+  that it may be. `plan` says where workers run. In the settings of one worker, `place` is where that one does, and
   `own` are the variables that it alone has.
   """
   @type t :: %__MODULE__{
           name: atom,
-          size: pos_integer,
+          size: pos_integer | Range.t(),
           spare: non_neg_integer,
           board: Board.t() | nil,
           bridge: module | nil,
@@ -253,7 +274,8 @@ defmodule Slither.Pool.Settings do
           secret: Secret.t() | nil,
           plan: Placement.t(),
           place: Placement.place() | nil,
-          own: map
+          own: map,
+          most: pos_integer | nil
         }
 
   @doc "The table of options."
@@ -266,9 +288,20 @@ defmodule Slither.Pool.Settings do
     name = if Keyword.keyword?(options), do: options[:name]
 
     with {:ok, checked} <- Options.validate(options, @options, "pool #{inspect(name)}"),
-         :ok <- few(name, checked[:size], checked[:spare]),
+         {_least, most} = range(checked[:size]),
+         :ok <- few(name, most, checked[:spare]),
          do: {:ok, checked}
   end
+
+  @doc "Whether this is a range of sizes."
+  @spec range?(term) :: boolean
+  def range?(first..last//1), do: first > 0 and first <= last
+  def range?(_other), do: false
+
+  @doc "The least and the most workers of a size."
+  @spec range(pos_integer | Range.t()) :: {pos_integer, pos_integer}
+  def range(first..last//_step), do: {first, last}
+  def range(size), do: {size, size}
 
   @doc "Checks that a pool has no more workers than it may, its spares included."
   @spec few(atom, pos_integer, non_neg_integer) :: :ok | {:error, Error.t()}

@@ -41,10 +41,13 @@ defmodule Slither.Pool.Staff do
           }
   end
 
-  @enforce_keys [:size, :spare]
-  defstruct [:size, :spare, members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0] ++
+  @enforce_keys [:size, :least, :most, :spare]
+  defstruct [:size, :least, :most, :spare] ++
+              [members: %{}, epoch: 0, oldest: 0, leaving: [], vacant: 0] ++
               [plan: %Placement{}]
 
+  @typedoc "A number of workers, or the least and the most."
+  @type size :: pos_integer | Range.t()
   @type slot :: non_neg_integer
   @type step ::
           {:start, slot}
@@ -53,11 +56,14 @@ defmodule Slither.Pool.Staff do
           | {:stop, slot, reason :: atom}
 
   @typedoc """
-  `size` workers are to serve and `spare` more to wait. Workers from before restart `oldest` are to
+  `size` workers are to serve and `spare` more to wait; the pool may change the size by itself from
+  `least` to `most`. Workers from before restart `oldest` are to
   be replaced. Those that drain are `leaving`. `plan` says where workers run.
   """
   @type t :: %__MODULE__{
           size: pos_integer,
+          least: pos_integer,
+          most: pos_integer,
           spare: non_neg_integer,
           members: %{optional(slot) => Member.t()},
           epoch: non_neg_integer,
@@ -67,10 +73,15 @@ defmodule Slither.Pool.Staff do
           plan: Placement.t()
         }
 
-  @doc "The staff of a new pool: nobody yet."
-  @spec new(pos_integer, non_neg_integer, Placement.t()) :: t
-  def new(size, spare, plan \\ %Placement{}),
-    do: %__MODULE__{size: size, spare: spare, plan: plan}
+  @doc "The staff of a new pool: nobody yet. A range is begun at its least."
+  @spec new(size, non_neg_integer, Placement.t()) :: t
+  def new(size, spare, plan \\ %Placement{}) do
+    {least, most} = ends(size)
+    %__MODULE__{size: least, least: least, most: most, spare: spare, plan: plan}
+  end
+
+  defp ends(first..last//_step), do: {first, last}
+  defp ends(size), do: {size, size}
 
   ## What happened
 
@@ -146,9 +157,23 @@ defmodule Slither.Pool.Staff do
   @spec keep(t, non_neg_integer) :: t
   def keep(staff, oldest), do: %{staff | oldest: oldest}
 
-  @doc "Changes how many workers are to serve."
-  @spec resize(t, pos_integer) :: t
-  def resize(staff, size), do: vacate(%{staff | size: size}, staff.vacant)
+  @doc "Changes how many workers are to serve, or may."
+  @spec resize(t, size) :: t
+  def resize(staff, size) do
+    {least, most} = ends(size)
+    sized(%{staff | least: least, most: most}, staff.size |> max(least) |> min(most))
+  end
+
+  @doc "Changes how many workers are to serve, among those that may."
+  @spec sized(t, pos_integer) :: t
+  def sized(staff, size) when size >= staff.least and size <= staff.most,
+    do: vacate(%{staff | size: size}, staff.vacant)
+
+  @doc "Workers that are idle are to leave, and none to come in their places."
+  @spec retire(t, [slot]) :: t
+  def retire(staff, slots) do
+    slots |> Enum.reduce(staff, &due(&2, &1, :idle)) |> sized(staff.size - length(slots))
+  end
 
   @doc """
   Whether as many workers serve as should, none of them is from before the last restart, and none
@@ -168,6 +193,10 @@ defmodule Slither.Pool.Staff do
     do: length(slots(staff, :ready)) <= staff.size and not draining?(staff)
 
   ## Questions
+
+  @doc "How many workers are to come that are to serve."
+  @spec coming(t) :: non_neg_integer
+  def coming(staff), do: max(0, staff.size - length(slots(staff, :ready)))
 
   @doc "The worker of a slot, if its owner is `pid`."
   @spec member(t, slot, pid) :: Member.t() | nil
@@ -211,7 +240,7 @@ defmodule Slither.Pool.Staff do
     cond do
       spent != nil -> leave(staff, spent)
       length(ready) < staff.size and spares != [] -> serve(staff, fresh || hd(spares))
-      length(ready) > staff.size -> drain(staff, last(staff, ready), :resize)
+      length(ready) > staff.size -> leave_for_good(staff, last(staff, ready))
       due != nil and fresh != nil -> swap(staff, fresh, due)
       length(spares) > staff.spare -> dismiss(staff, last(staff, spares))
       true -> start_or_stop(staff, staff.size - length(ready), length(spares), room)
@@ -242,6 +271,9 @@ defmodule Slither.Pool.Staff do
 
     if due? and not draining?(staff), do: 1, else: 0
   end
+
+  defp leave_for_good(staff, slot),
+    do: drain(staff, slot, if(staff.members[slot].due == :idle, do: :idle, else: :resize))
 
   # A free place is filled before a vacant one.
   defp serve(staff, slot) do
@@ -290,11 +322,12 @@ defmodule Slither.Pool.Staff do
       for {slot, %Member{place: %{} = place, status: status}} <- Enum.sort(staff.members),
           do: {place, status in [:starting, :spare, :ready] and not due?(staff, slot)}
 
-    Placement.choose(staff.plan, staff.size + staff.spare, held)
+    Placement.choose(staff.plan, staff.most + staff.spare, held)
   end
 
-  # The worker to go is the last of those that are due, or else the last of all.
-  defp last(staff, slots), do: Enum.max_by(slots, &{due?(staff, &1), &1})
+  # The worker to go is one that is idle, or else the last of those that are due, or of all.
+  defp last(staff, slots),
+    do: Enum.max_by(slots, &{staff.members[&1].due == :idle, due?(staff, &1), &1})
 
   defp slots(staff, status) do
     Enum.sort(for {slot, %Member{status: ^status}} <- staff.members, do: slot)

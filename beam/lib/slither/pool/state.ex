@@ -5,13 +5,15 @@ defmodule Slither.Pool.State do
   # return another. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
-  alias Slither.Pool.{Handle, Ledger, Sessions, Settings, Staff, Waiter}
+  alias Slither.Pool.{Handle, Lanes, Ledger, Sessions, Settings, Staff, Waiter}
+  alias Slither.Pool.Elastic.Need
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.{Board, Inbox}
 
   @enforce_keys [:settings, :ledger, :staff, :max_rss]
   defstruct [:settings, :ledger, :staff, :max_rss, :error, :timer] ++
               [changes: %Changes{}, backoff: %Backoff{}, watched: %{}, runs: %{}] ++
+              [elastic: %Need{}] ++
               [waiting: 0, awaiting: %{}, aging: false, started: 0, died: 0, vain: 0, low: false] ++
               [effects: []]
 
@@ -34,7 +36,8 @@ defmodule Slither.Pool.State do
           | {:left, Staff.slot()}
           | {:stop_lane, lane :: pid}
           | {:idle?, lane :: pid, reference}
-          | {:size, pos_integer}
+          | {:size, pos_integer, most :: pos_integer}
+          | {:resized, from :: pos_integer, to :: pos_integer, why :: atom}
           | {:after, non_neg_integer, message :: term}
           | {:chore, function :: atom, list}
           | {:note | :forget, session :: String.t()}
@@ -45,6 +48,7 @@ defmodule Slither.Pool.State do
     * `error`: why no worker can be started, where none can;
     * `timer`: of the soonest deadline, with that;
     * `changes` and `backoff`: restarts and resizes, and pauses after failed starts;
+    * `elastic`: what a pool knows of its need, whose size is a range;
     * `watched`: processes that are monitored, and as what;
     * `runs`: which workers hold state of a run, and the process whose end is the run's; those of
       sessions, and those whose handlers asked for no state, are not there;
@@ -65,6 +69,7 @@ defmodule Slither.Pool.State do
           timer: {reference, integer} | nil,
           changes: Changes.t(),
           backoff: Backoff.t(),
+          elastic: Need.t(),
           watched: %{optional(pid) => :lane | :owner | {:worker, Staff.slot()}},
           runs: %{optional(run :: String.t()) => %{owner: pid, workers: [pid]}},
           waiting: non_neg_integer,
@@ -80,21 +85,30 @@ defmodule Slither.Pool.State do
   @doc "Of a pool that starts, perhaps anew: the sessions that its table knows are lost."
   @spec new(Settings.t()) :: t
   def new(settings) do
-    board = Board.new(settings.size)
+    {least, most} = Settings.range(settings.size)
+    board = Board.new(least, most)
     lost = for {session} <- :ets.tab2list(settings.sessions), do: session
 
     %__MODULE__{
-      settings: %{settings | board: board},
+      settings: %{settings | size: least, most: most, board: board},
       ledger: %Ledger{
-        quick?: &Board.short?(board, &1, &2),
+        quick?: quick(board, least == most),
         max_calls: settings.max_calls,
-        coming: settings.size,
+        coming: least,
         sessions: Sessions.lost(lost)
       },
       staff: Staff.new(settings.size, settings.spare, settings.plan),
       max_rss: settings.max_rss
     }
   end
+
+  @doc """
+  What says whether a call may wait behind others of a worker. While a pool may grow none does: it
+  grows for those that wait in the queue, and those it would not see.
+  """
+  @spec quick(Board.t(), boolean) :: (Staff.slot(), pos_integer -> boolean)
+  def quick(board, true), do: &Board.short?(board, &1, &2)
+  def quick(_board, false), do: &Lanes.never/2
 
   @doc "What callers use the pool of a scheduler by."
   @spec handle(t, pid) :: Handle.t()

@@ -21,6 +21,8 @@ defmodule Slither.Pool.Status do
     %{
       name: state.settings.name,
       size: state.staff.size,
+      range: state.staff.least..state.staff.most,
+      changed: changed(state.elastic.last),
       spare: state.staff.spare,
       ready: Enum.count(workers, &(&1.status == :ready)),
       workers: workers,
@@ -32,6 +34,13 @@ defmodule Slither.Pool.Status do
       error: state.error,
       notes: state.settings.plan.notes
     }
+  end
+
+  defp changed(nil), do: nil
+
+  defp changed(last) do
+    {at, last} = Map.pop(last, :at)
+    Map.put(last, :ago, System.monotonic_time(:millisecond) - at)
   end
 
   @doc "Adds what the workers' owners and the system tell: `Slither.Python.Pool.status/1` returns it."

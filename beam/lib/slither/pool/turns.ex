@@ -69,6 +69,15 @@ defmodule Slither.Pool.Turns do
     with {_seq, key} <- Ordered.first(turns.by_worker, worker), do: {:ok, key}
   end
 
+  @doc "Whether a session's call could go out, were there a lane."
+  @spec any?(t) :: boolean
+  def any?(turns), do: turns.places != %{}
+
+  @doc "The sessions whose calls could go out, those for one worker left out."
+  @spec sessions(t) :: [String.t()]
+  def sessions(turns),
+    do: for({session, _place} when is_binary(session) <- turns.places, do: session)
+
   @doc "All sessions whose calls wait for a worker, in turn."
   @spec all(t, worker) :: [Line.key()]
   def all(turns, worker),

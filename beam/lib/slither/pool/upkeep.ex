@@ -4,7 +4,7 @@ defmodule Slither.Pool.Upkeep do
   # the scheduler; `Slither.Pool.Staff` says which workers there should be.
 
   alias Slither.Error
-  alias Slither.Pool.{Errors, Holdings, Ledger, Lifetimes, Requests, Staff, State}
+  alias Slither.Pool.{Elastic, Errors, Holdings, Ledger, Lifetimes, Requests, Staff, State}
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.Board
   alias Slither.Python.Worker.Life
@@ -70,19 +70,21 @@ defmodule Slither.Pool.Upkeep do
   defp early?(_state, _slot, _member, _now), do: false
 
   @doc "A worker that was starting is gone."
-  @spec failed(State.t(), Staff.slot(), Staff.Member.t(), Error.t()) :: State.t()
-  def failed(state, slot, %{status: :stopping}, _error),
+  @spec failed(State.t(), Staff.slot(), Staff.Member.t(), Error.t(), integer) :: State.t()
+  def failed(state, slot, %{status: :stopping}, _error, _now),
     do: reconcile(%{state | staff: Staff.gone(state.staff, slot)})
 
-  def failed(state, slot, _member, error) do
+  def failed(state, slot, _member, error, now) do
     {delay, backoff} = Backoff.failed(state.backoff)
     {answer, changes, staff} = Changes.fail(state.changes, Staff.gone(state.staff, slot), error)
 
     %{state | backoff: backoff, staff: staff, changes: changes}
+    |> Elastic.resized(state.staff.size, :start_failed)
     |> wait_for_none()
     |> reply(answer)
     |> retry_after(delay)
     |> tell_failed(error)
+    |> Elastic.failed(now)
     |> reconcile()
   end
 
@@ -108,7 +110,7 @@ defmodule Slither.Pool.Upkeep do
   def owner_gone(state, slot, pid, reason, now) do
     case Staff.member(state.staff, slot, pid) do
       nil -> state
-      %{since: nil} = member -> failed(state, slot, member, Errors.crashed(reason))
+      %{since: nil} = member -> failed(state, slot, member, Errors.crashed(reason), now)
       member -> state |> State.effect({:left, slot}) |> down(slot, member, :crashed, now)
     end
   end
@@ -272,8 +274,12 @@ defmodule Slither.Pool.Upkeep do
     state = resized(state)
     {steps, staff} = Staff.steps(state.staff, Backoff.room(state.backoff))
     state = Enum.reduce(steps, %{state | staff: staff}, &take/2)
+    size = state.staff.size
     {answer, begun, changes, staff} = Changes.advance(state.changes, state.staff)
-    state = reply(%{state | changes: changes, staff: staff}, answer)
+
+    state =
+      %{state | changes: changes, staff: staff} |> Elastic.resized(size, :resize) |> reply(answer)
+
     if begun, do: state |> begin(begun) |> reconcile(), else: state
   end
 
@@ -287,13 +293,18 @@ defmodule Slither.Pool.Upkeep do
     %{state | settings: settings, vain: 0, low: false, backoff: Backoff.retry(state.backoff)}
   end
 
-  defp resized(%State{staff: %{size: size}, settings: %{size: size}} = state), do: state
+  defp resized(%State{staff: %{size: size, most: most}, settings: settings} = state) do
+    if size == settings.size and most == settings.most do
+      state
+    else
+      {answers, ledger} = Ledger.quick(state.ledger, State.quick(settings.board, size == most))
 
-  defp resized(%State{staff: %{size: size}} = state),
-    do:
-      wait_for_none(
-        State.effect(%{state | settings: %{state.settings | size: size}}, {:size, size})
-      )
+      %{state | settings: %{settings | size: size, most: most}, ledger: ledger}
+      |> State.effect({:size, size, most})
+      |> Requests.settle(answers)
+      |> wait_for_none()
+    end
+  end
 
   # The pool does not just start, as it did when its sessions left room for workers to come.
   defp wait_for_none(state) do

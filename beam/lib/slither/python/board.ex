@@ -25,6 +25,7 @@ defmodule Slither.Python.Board do
   @free 4
   @told 5
   @used 6
+  @most 7
   @head 8
   @of_slot 8
 
@@ -38,16 +39,16 @@ defmodule Slither.Python.Board do
   @opaque t :: :atomics.atomics_ref()
   @type slot :: non_neg_integer
 
-  @doc "Of a pool that is to have `size` workers."
-  @spec new(pos_integer) :: t
-  def new(size) do
+  @doc "Of a pool that is to have `size` workers, and may come to have `most`, nil for no more."
+  @spec new(pos_integer, pos_integer | nil) :: t
+  def new(size, most \\ nil) do
     board = :atomics.new(@head + @of_slot * @slots, signed: true)
     :atomics.put(board, @free, System.monotonic_time())
-    put_size(board, size)
+    put_size(board, size, most)
     board
   end
 
-  @doc "How many workers a pool may have, its spares included."
+  @doc "How many workers any pool may have, its spares included."
   @spec most() :: pos_integer
   def most, do: @workers
 
@@ -59,9 +60,16 @@ defmodule Slither.Python.Board do
   @spec size(t) :: pos_integer
   def size(board), do: :atomics.get(board, @size)
 
-  @doc "Changes that number."
-  @spec put_size(t, pos_integer) :: :ok
-  def put_size(board, size), do: :atomics.put(board, @size, size)
+  @doc "How many workers the pool may come to have by itself."
+  @spec most(t) :: pos_integer
+  def most(board), do: :atomics.get(board, @most)
+
+  @doc "Changes these numbers."
+  @spec put_size(t, pos_integer, pos_integer | nil) :: :ok
+  def put_size(board, size, most \\ nil) do
+    :atomics.put(board, @size, size)
+    :atomics.put(board, @most, most || size)
+  end
 
   ## Who waits
 

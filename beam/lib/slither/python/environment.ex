@@ -67,7 +67,8 @@ defmodule Slither.Python.Environment do
     end
   end
 
-  defp cores(settings), do: max(1, div(System.schedulers_online(), settings.size))
+  # A pool that grows by itself has them for when it has grown.
+  defp cores(settings), do: max(1, div(System.schedulers_online(), Placement.most(settings)))
 
   defp user(extra),
     do: Map.new(extra, fn {name, value} -> {to_string(name), value && to_string(value)} end)

@@ -105,6 +105,11 @@ defmodule Slither.Python.Placement do
   defp load(units, counts),
     do: Enum.sum(Enum.map(units, &Map.get(counts, &1, 0))) / length(units)
 
+  @doc "How many workers a pool may have by itself, spares left out."
+  @spec most(map) :: pos_integer
+  def most(%{most: most}) when most != nil, do: most
+  def most(%{size: size}), do: size
+
   @doc """
   How many threads a numerical library gets by its worker's cpus, or where there is no worker yet, by
   those of any worker of the pool; nil where workers take all cpus.
@@ -113,7 +118,7 @@ defmodule Slither.Python.Placement do
   def threads(%{place: %{threads: threads}}), do: threads
 
   def threads(%{plan: %__MODULE__{cpus: cpus} = plan} = settings) when cpus != nil do
-    count = settings.size + settings.spare
+    count = most(settings) + settings.spare
     fewest = cpus |> groups(count) |> Enum.map(&length/1) |> Enum.min()
     threads(fewest, plan.quota, count)
   end

@@ -36,8 +36,11 @@ defmodule Slither.Run.Carrier do
   @doc "Asks for places, for `todo` batches while `out` are out."
   @callback want(t, todo :: non_neg_integer, out :: non_neg_integer) :: t
 
-  @doc "How many batches can run beside each other."
+  @doc "How many batches can run beside each other, once there are as many workers as may be."
   @callback workers(t) :: pos_integer
+
+  @doc "How many can with the workers that there are."
+  @callback serving(t) :: pos_integer
 
   @doc "Runs a batch; the inbox is told its outcome, with the reference."
   @callback run(t, place, Batch.t()) :: {reference, t}

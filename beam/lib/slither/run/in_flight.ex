@@ -68,7 +68,8 @@ defmodule Slither.Run.InFlight do
 
   @doc "Whether a worker has nothing of this flow to do."
   @spec spare?(t) :: boolean
-  def spare?(flight), do: flight.waiting == 0 and map_size(flight.out) < workers(flight)
+  def spare?(%__MODULE__{carrier: %module{} = carrier} = flight),
+    do: flight.waiting == 0 and map_size(flight.out) < module.serving(carrier)
 
   @doc "How many items wait for a worker, are with one, and wait for their next attempt."
   @spec items(t) :: %{

@@ -295,6 +295,14 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :pool, :reload], %{duration: since(began)}, facts)
   end
 
+  @doc "A pool whose size is a range has grown or shrunk by itself."
+  @spec pool_resized(pos_integer, pos_integer, facts) :: :ok
+  def pool_resized(from, to, facts) do
+    Happenings.note(:resize, Map.merge(facts, %{from: from, to: to}))
+    event = if to > from, do: :grow, else: :shrink
+    emit([:slither, :pool, event], %{from: from, to: to}, facts)
+  end
+
   @doc "A pool has given a caller a lane, for which that has waited. Only counted."
   @spec lane_granted(atom, integer) :: :ok
   def lane_granted(pool, waited), do: Series.observe(:pool_wait_seconds, {pool}, waited)

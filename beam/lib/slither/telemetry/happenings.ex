@@ -43,6 +43,7 @@ defmodule Slither.Telemetry.Happenings do
     max_age: :recycle,
     restart: :restart,
     resize: :resize,
+    idle: :resize,
     shutdown: :stop,
     cancelled: :stop,
     worker_stopped: :stop

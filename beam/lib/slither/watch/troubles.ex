@@ -3,6 +3,7 @@ defmodule Slither.Watch.Troubles do
   # What failed and what happened lately, as a snapshot tells it. Called by `Slither.Watch.Server`, in
   # its process.
 
+  alias Slither.Pool.Elastic.Need
   alias Slither.Telemetry.{Failures, Happenings}
   alias Slither.Watch.{Counters, Samples, Words}
 
@@ -85,6 +86,11 @@ defmodule Slither.Watch.Troubles do
   defp text(%{kind: :reload, pool: pool, files: files, error: error}) do
     did = if error, do: "could not reload", else: "reloaded"
     "pool #{Words.name(pool)} #{did}: #{Words.line(Enum.join(files, ", "))} changed"
+  end
+
+  defp text(%{kind: :resize, pool: pool, from: from, to: to, why: why}) do
+    "pool #{Words.name(pool)} has #{Words.count(to, "worker")} in place of #{from}: " <>
+      Need.words(why)
   end
 
   defp text(%{kind: :reload, store: store, rows: rows}),

@@ -8,15 +8,23 @@ defmodule Slither.Pool.Staff.Changes do
 
   defstruct current: nil, queue: :queue.new()
 
-  @type kind :: :restart | {:resize, pos_integer}
+  @type kind :: :restart | {:resize, Staff.size()}
   @type answer :: {from :: term, :ok | {:error, Error.t()}}
 
   @typedoc """
   The change that is made now, and those that wait. Of the `current` one are kept: its caller, the
-  size and the oldest epoch before it, and whether it leaves the pool no larger.
+  size, its range and the oldest epoch before it, and whether it leaves the pool no larger.
   """
   @type t :: %__MODULE__{
-          current: nil | %{from: term, size: pos_integer, oldest: integer, shrinks: boolean},
+          current:
+            nil
+            | %{
+                from: term,
+                size: pos_integer,
+                range: Range.t(),
+                oldest: integer,
+                shrinks: boolean
+              },
           queue: :queue.queue({kind, from :: term})
         }
 
@@ -34,10 +42,15 @@ defmodule Slither.Pool.Staff.Changes do
       else: {nil, nil, changes, staff}
   end
 
+  @doc "Whether there is one."
+  @spec any?(t) :: boolean
+  def any?(changes), do: changes.current != nil or not :queue.is_empty(changes.queue)
+
   @doc "A worker can't start: undoes the change, unless it needs no more workers."
   @spec fail(t, Staff.t(), Error.t()) :: {answer | nil, t, Staff.t()}
   def fail(%__MODULE__{current: %{shrinks: false} = current} = changes, staff, error) do
-    staff = staff |> Staff.resize(current.size) |> Staff.keep(current.oldest)
+    staff = staff |> Staff.resize(current.range) |> Staff.sized(current.size)
+    staff = Staff.keep(staff, current.oldest)
     {{current.from, {:error, error}}, %{changes | current: nil}, staff}
   end
 
@@ -52,9 +65,11 @@ defmodule Slither.Pool.Staff.Changes do
         {answer, nil, changes, staff}
 
       {{:value, {kind, from}}, queue} ->
-        shrinks? = match?({:resize, size} when size <= staff.size, kind)
-        now = %{from: from, size: staff.size, oldest: staff.oldest, shrinks: shrinks?}
-        {answer, kind, %{changes | current: now, queue: queue}, apply_to(staff, kind)}
+        changed = apply_to(staff, kind)
+        shrinks? = match?({:resize, _size}, kind) and changed.size <= staff.size
+        now = %{from: from, size: staff.size, range: staff.least..staff.most}
+        now = Map.merge(now, %{oldest: staff.oldest, shrinks: shrinks?})
+        {answer, kind, %{changes | current: now, queue: queue}, changed}
     end
   end
 

@@ -60,6 +60,9 @@ defmodule Slither.Run.Carrier.Local do
   def workers(local), do: local.capacity
 
   @impl true
+  def serving(local), do: local.capacity
+
+  @impl true
   def rest(local), do: local
 
   @impl true

@@ -88,6 +88,10 @@ defmodule Slither.Run.Carrier.Pool do
 
   @impl true
   def workers(%__MODULE__{plan: plan, handle: handle}),
+    do: min(plan.capacity, Handle.most(handle))
+
+  @impl true
+  def serving(%__MODULE__{plan: plan, handle: handle}),
     do: min(plan.capacity, Handle.workers(handle))
 
   defp request(%__MODULE__{plan: plan} = pool) do
