@@ -17,7 +17,10 @@ defmodule Slither.DriverTest do
       assert {:error, error} = Options.pool(%{"sise" => 3})
       assert Exception.message(error) =~ ~s(no setting is called "sise". Did you mean "size"?)
       assert {:error, error} = Options.pool(%{"size" => 0})
-      assert Exception.message(error) =~ "option :size takes an integer of 1 or more, got 0"
+
+      assert Exception.message(error) =~
+               "option :size takes an integer of 1 or more, or a range such as 1..8, got 0"
+
       assert {:error, error} = Options.pool(%{"log_level" => "loud"})
       assert Exception.message(error) =~ "option :log_level takes one of :debug"
       assert {:error, error} = Options.pool(%{"level" => "loud"})

@@ -43,6 +43,7 @@ defmodule Slither.Watch.Pools do
     %{
       name: Words.name(status.name),
       size: status.size,
+      range: [status.range.first, status.range.last],
       ready: Enum.count(workers, &(&1.status == "ready")),
       busy: Enum.count(workers, &(&1.runs != nil)),
       busy_share: status[:busy_share],

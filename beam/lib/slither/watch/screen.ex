@@ -153,7 +153,7 @@ defmodule Slither.Watch.Screen do
 
         [
           "  #{pool.name}",
-          "#{pool.ready} of #{pool.size}",
+          "#{pool.ready} of #{pool.size}#{range(pool)}",
           "#{pool.busy}",
           if(pool.busy_share, do: Words.share(pool.busy_share), else: ""),
           queue,
@@ -169,6 +169,10 @@ defmodule Slither.Watch.Screen do
       | rows
     ]
   end
+
+  # Of a pool that grows and shrinks by itself.
+  defp range(%{range: [least, most]}) when least < most, do: " (#{least} to #{most})"
+  defp range(_pool), do: ""
 
   defp workers(snapshot) do
     rows =

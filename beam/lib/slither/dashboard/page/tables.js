@@ -79,6 +79,8 @@ function poolNote(pool) {
   if (pool.since_free > LONG && pool.queue > 0)
     return [`no free worker for ${time(pool.since_free)}`, pool.since_free > FULL ? "warn" : null];
   if (pool.ready < pool.size) return [`${count(pool.ready)} of ${count(pool.size)} ready`, null];
+  const [least, most] = pool.range ?? [];
+  if (least < most) return [`${count(pool.size)} workers, of ${count(least)} to ${count(most)}`, null];
   return ["", null];
 }
 
