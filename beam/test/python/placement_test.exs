@@ -267,6 +267,7 @@ defmodule Slither.Python.PlacementTest do
         assert %{} = found = found(pool, slot, names)
         assert found["worker"] == slot
         assert found["cpus"] == [cpu]
+        assert found["imported"] == [cpu]
 
         assert Enum.map(names, &found[&1]) == ["#{slot}", gpu, "own #{slot}", "1"]
       end

@@ -94,7 +94,6 @@ class Runtime:
         self._marker.settle(settings.marker)
         self._stacks.settle(settings.stacks)
         current.main = settings.main
-        current.worker = settings.worker
         if settings.blobs is not None:
             blobs.know(settings.blobs)
         if settings.secret is not None:
@@ -107,6 +106,7 @@ class Runtime:
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
         current.link = link
+        current.worker = settings.worker or 0
         current.takes_spans = settings.spans
         link.reports.level = LEAST[settings.log_level]
         install_logging(link.reports)

@@ -55,8 +55,8 @@ class Settings(NamedTuple):
     """The settings, with what holds where BEAM says nothing."""
 
     max_frame: c.Count = MAX_FRAME
-    worker: c.Count = 0
-    """Its number in its pool."""
+    worker: c.MaybeCount = 0
+    """Its number in its pool; None of a process that is no worker."""
     preload: _Strs = ()
     paths: _Strs = ()
     credits: c.Count = 100
