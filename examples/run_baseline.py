@@ -4,6 +4,7 @@ NAME may be the path of a folder, too.
 """
 
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -16,5 +17,8 @@ if __name__ == "__main__":
     # Workers that are spawned get this path, too.
     sys.path[0:1] = [str(folder / name), str(folder / "support")]
 
-    baselines, baseline = map(import_module, ("baselines", "baseline"))
-    sys.exit(baselines.main(baseline, sys.argv[2:]))
+    baselines = import_module("baselines")
+    began = time.perf_counter()
+    baseline = import_module("baseline")
+    imported = time.perf_counter() - began
+    sys.exit(baselines.main(baseline, sys.argv[2:], imported))

@@ -1,6 +1,6 @@
 defmodule Slither.Examples.DataEtl do
   @moduledoc """
-  15,000 rows of CSV through three generations of a schema.
+  100,000 rows of CSV through three generations of a schema.
 
   The rows are characters of Unicode. Workers validate them and read the schema from a store
   through a view; while they work, the store is reloaded, twice. The audit is a table that all
@@ -15,7 +15,7 @@ defmodule Slither.Examples.DataEtl do
   @pool :data_etl
   @reference :data_etl_reference
   @generations 3
-  @batch_size 50
+  @batch_size 500
 
   # coordination: slither
   defmodule Ledger do
@@ -82,7 +82,7 @@ defmodule Slither.Examples.DataEtl do
   end
 
   @impl true
-  def size, do: {15_000, "rows"}
+  def size, do: {100_000, "rows"}
 
   @impl true
   def needs, do: []

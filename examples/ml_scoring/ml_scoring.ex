@@ -1,6 +1,6 @@
 defmodule Slither.Examples.MlScoring do
   @moduledoc """
-  Two models, trained at once in two sessions, that score 2,000 records each.
+  Two models, trained at once in two sessions, that score 10,000 records each.
 
   The data are of patients with breast cancer and with diabetes, as scikit-learn ships them. Each
   session has a model of its own in its worker, and reads the features of its records from a store
@@ -51,7 +51,7 @@ defmodule Slither.Examples.MlScoring do
   end
 
   @impl true
-  def size, do: {2_000, "records for each model"}
+  def size, do: {10_000, "records for each model"}
 
   @impl true
   def needs, do: ["scikit-learn"]

@@ -95,6 +95,7 @@ defmodule Slither.Examples.Baseline do
     %{
       invariants: for(text <- state.promised, do: {text, false}),
       start_ms: nil,
+      import_ms: nil,
       ms: nil,
       peak_memory: state.peak,
       restarts: 0,
@@ -109,6 +110,7 @@ defmodule Slither.Examples.Baseline do
       invariants:
         for(%{"text" => text, "held" => held} <- result["invariants"], do: {text, held}),
       start_ms: result["start_ms"],
+      import_ms: result["import_ms"],
       ms: result["ms"],
       peak_memory: state.peak,
       restarts: result["restarts"],

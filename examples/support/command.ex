@@ -96,6 +96,7 @@ defmodule Slither.Examples.Command do
       end
 
     if options[:json], do: File.write!(options[:json], json(results))
+    compare(results)
     summary(results)
   end
 
@@ -140,6 +141,20 @@ defmodule Slither.Examples.Command do
 
   defp invariants(_baselines), do: []
 
+  # All of them on a few lines, where there are several with baselines.
+  defp compare(results) do
+    rows =
+      for %{rows: [%{kind: "slither"}, _ | _] = rows} = result <- results do
+        %{kind: kind, ratio: ratio} = Report.fastest_correct(rows)
+        [result.name, kind || "none", if(ratio, do: Report.decimals(ratio), else: "-")]
+      end
+
+    if length(rows) > 1 do
+      head = ["", "fastest that is correct", "slither takes, times that"]
+      Report.print([{:table, "All of them", head, rows}])
+    end
+  end
+
   defp summary(results) do
     broken =
       for %{rows: [%{kind: "slither"} = row | _], name: name} <- results,
@@ -175,6 +190,7 @@ defmodule Slither.Examples.Command do
         |> Map.take([:name, :workers, :size, :unit])
         |> Map.merge(%{
           rows: rows.(result),
+          fastest: Report.fastest_correct(result.rows),
           error: result.error && Exception.message(result.error)
         })
       end

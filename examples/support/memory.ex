@@ -2,17 +2,25 @@ defmodule Slither.Examples.Memory do
   @moduledoc """
   The peak memory of a process and all that descend from it.
 
-  Every 25 ms, the proportional set sizes (`Pss` in `/proc/PID/smaps_rollup`) of the processes are
-  added up: a page that processes share counts once. BEAM and a plain Python program are measured
-  by the same code, from outside. Where there is no such `/proc`, the peak is nil.
+  The proportional set sizes (`Pss` in `/proc/PID/smaps_rollup`) of the processes are added up: a page
+  that processes share counts once. BEAM and a plain Python program are measured by the same code, from
+  outside. Where there is no such `/proc`, the peak is nil.
+
+  The kernel walks all pages of a process for that, and holds up a process that wants more memory
+  meanwhile: several ms for a large one. So the next look is 25 to 100 ms later, the later the longer
+  the last one took.
   """
 
-  @interval 25
+  # ms
+  @soon 25
+  @late 100
+  # How many times as long as a look took nobody looks.
+  @idle 50
 
   @doc "Begins to sample the tree of a process."
   @spec start(pos_integer | String.t()) :: pid
   def start(os_pid) do
-    spawn_link(fn -> sample(to_string(os_pid), nil, @interval) end)
+    spawn_link(fn -> sample(to_string(os_pid), nil) end)
   end
 
   @doc "Samples a last time and ends; the peak in bytes."
@@ -26,13 +34,14 @@ defmodule Slither.Examples.Memory do
     end
   end
 
-  defp sample(os_pid, peak, interval) do
-    peak = highest(peak, tree(os_pid))
+  defp sample(os_pid, peak) do
+    {time, now} = :timer.tc(fn -> tree(os_pid) end)
+    peak = highest(peak, now)
 
     receive do
       {:stop, from, ref} -> send(from, {ref, highest(peak, tree(os_pid))})
     after
-      interval -> sample(os_pid, peak, interval)
+      (@idle * time) |> div(1_000) |> max(@soon) |> min(@late) -> sample(os_pid, peak)
     end
   end
 

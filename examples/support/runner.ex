@@ -4,7 +4,7 @@ defmodule Slither.Examples.Runner do
 
   A result is a map of `name`, `module`, `workers`, `size`, `unit`, `rows`, `parts` and `error`
   (an exception, when the example could not run). A row tells of Slither or of one baseline:
-  `kind`, `invariants`, `ended`, `start_ms`, `ms`, `peak_memory` in bytes, `restarts`,
+  `kind`, `invariants`, `ended`, `start_ms`, `import_ms` (of a baseline's start, its imports), `ms`, `peak_memory` in bytes, `restarts`,
   `coordination` (lines of code), `interpreter` and `note`.
   """
 
@@ -84,6 +84,7 @@ defmodule Slither.Examples.Runner do
           kind: "slither",
           invariants: outcome.invariants,
           ended: true,
+          import_ms: nil,
           coordination: Coordination.lines(folder(result.name, options), "slither"),
           interpreter: nil,
           note: nil

@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TypedDict
 
@@ -81,8 +81,9 @@ _SUFFIXES = tuple(
 
 
 def load(count: int) -> list[Document]:
-    """Return the first docstrings of Python's standard library."""
-    return list(islice(_docstrings(), count))
+    """Return the first docstrings of Python's library, and after the last the first again."""
+    found = list(islice(_docstrings(), count))
+    return list(islice(cycle(found), count))
 
 
 def prepare(document: Document) -> Document:

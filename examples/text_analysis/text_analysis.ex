@@ -1,6 +1,6 @@
 defmodule Slither.Examples.TextAnalysis do
   @moduledoc """
-  5,000 documents through BEAM, Python and a router.
+  15,000 documents through BEAM, Python and a router.
 
   The documents are the docstrings of Python's standard library. BEAM prepares them, Python
   workers analyze them, each with a word index of its own, and a router sends each document by its
@@ -57,7 +57,7 @@ defmodule Slither.Examples.TextAnalysis do
   end
 
   @impl true
-  def size, do: {5_000, "documents"}
+  def size, do: {15_000, "documents"}
 
   @impl true
   def needs, do: []

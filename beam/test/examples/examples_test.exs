@@ -10,7 +10,7 @@ defmodule Slither.ExamplesTest do
   @sizes %{
     "text_analysis" => 400,
     "batch_stats" => 240,
-    "data_etl" => 1_500,
+    "data_etl" => 20_000,
     "ml_scoring" => 200,
     "image_pipeline" => 24,
     "token_stream" => 400
