@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 import signal
+import time
 from typing import Any
 
 import numpy as np
 
+from slither import store
 from slither._types import Payload
 from slither.worker import context, item_handler
 
@@ -66,3 +69,27 @@ def killed_once(array: np.ndarray[Any, Any]) -> float:
     if context().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return float(array.sum())
+
+
+def numbers(count: int) -> np.ndarray[Any, Any]:
+    """Make an array."""
+    return np.arange(float(count))
+
+
+def without_room(count: int) -> np.ndarray[Any, Any]:
+    """Make an array where no file may be as large."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    return np.arange(float(count))
+
+
+def kept(array: np.ndarray[Any, Any]) -> int:
+    """Put an array into a table, from which it can be read when the call is over."""
+    store.table("kept")["array"] = array
+    return len(array)
+
+
+def waits(path: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Give the array back once there is a file."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return array

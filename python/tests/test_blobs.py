@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blob_handlers import is_mapped, look, total
+from blob_handlers import (
+    doubled,
+    is_mapped,
+    kept,
+    killed_once,
+    look,
+    numbers,
+    same,
+    total,
+    waits,
+    without_room,
+)
 
 import slither
 from slither._types import Payload
@@ -152,3 +164,113 @@ class TestAReference:
         packed = blobs.Reference(blobs.BYTES, blobs.SHARED, 3, "nobody/knows").packed()
         assert blobs.decode(packed).name == "nobody/knows"
         assert codec.decode_frame(codec.encode([blobs.decode(packed)])) == [blobs.decode(packed)]
+
+
+def folders(beam: slither.Beam) -> list[str]:
+    folder = beam._link.blobs()
+    assert folder is not None
+    return os.listdir(folder)
+
+
+class TestALargeValue:
+    def test_goes_by_shared_memory_both_ways_and_is_one_s_own(self, beam: slither.Beam) -> None:
+        assert list(beam.map(is_mapped, [ARRAY] * 3, batch_size=2)) == [True] * 3
+        results = list(beam.map(doubled, [ARRAY] * 3, batch_size=1, ordering="as_completed"))
+        result = beam.submit(doubled, ARRAY).result()
+        for array in (*results, result):
+            assert np.array_equal(array, ARRAY * 2)
+            assert is_mapped(array)
+            array[0] = 1
+        assert ARRAY[0] == 0
+        assert folders(beam) == []
+
+    def test_of_bytes_comes_as_bytes(self, beam: slither.Beam) -> None:
+        large = os.urandom(blobs.OVER)
+        values = [large, bytearray(large), large[1:], b"small"]
+        gave = list(beam.map(same, values, batch_size=2))
+        assert gave == values
+        assert [type(value) for value in gave] == [bytes] * 4
+        assert beam.submit(same, large).result() == large
+        assert folders(beam) == []
+
+    def test_of_a_call_with_small_ones_goes_so_in_a_map(self, beam: slither.Beam) -> None:
+        gave = list(beam.map(numbers, [200_000, 10]))
+        assert [is_mapped(array) for array in gave] == [True, False]
+        # What nobody asks for would have no end that takes it away.
+        assert not is_mapped(beam.submit(numbers, 200_000).result())
+        assert folders(beam) == []
+
+    def test_goes_by_the_pipe_where_there_is_no_room(
+        self, beam: slither.Beam, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_path: str, _pieces: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(blobs, "write", full)
+        assert list(beam.map(is_mapped, [ARRAY])) == [False]
+        assert beam.submit(total, ARRAY).result() == float(ARRAY.sum())
+        monkeypatch.undo()
+        with slither.Beam(workers=1) as other:
+            (array,) = other.map(without_room, [200_000])
+            assert np.array_equal(array, numbers(200_000))
+            assert not is_mapped(array)
+            assert folders(other) == []
+
+    def test_goes_by_the_pipe_where_failures_are_captured(self, tmp_path: Path) -> None:
+        with slither.Beam(workers=1, pool={"capture_failures": str(tmp_path)}) as other:
+            assert list(other.map(is_mapped, [ARRAY])) == [False]
+            assert other.submit(total, ARRAY).result() == float(ARRAY.sum())
+
+    def test_is_there_for_another_try(self, beam: slither.Beam) -> None:
+        again = slither.pipe.retry(max_attempts=3, base=0.01)
+        gave = list(beam.map(killed_once, [ARRAY, ARRAY], batch_size=1, on_error=again))
+        assert gave == [float(ARRAY.sum())] * 2
+        assert folders(beam) == []
+
+    def test_leaves_nothing_where_nobody_reads_it(
+        self, beam: slither.Beam, tmp_path: Path
+    ) -> None:
+        go = tmp_path / "go"
+        results = beam.map(waits, [str(go)] * 8, [ARRAY] * 8, batch_size=1)
+        future = beam.submit(waits, str(go), ARRAY)
+        killed = beam.submit(waits, str(tmp_path / "never"), ARRAY)
+        go.touch()
+        assert len(next(results)) == len(ARRAY)
+        future.exception()
+        killed.kill()
+        with pytest.raises(slither.CallKilled):
+            killed.result()
+        assert len(folders(beam)) >= 1
+        results.close()
+        del future, killed
+        unread = beam.submit(doubled, ARRAY)
+        while not unread.done():
+            time.sleep(0.01)
+        assert len(folders(beam)) == 1
+        del unread
+        # What settled it may have it for a moment yet.
+        while folders(beam):
+            time.sleep(0.01)
+
+    def test_that_a_handler_puts_into_a_table_stays_there(self, beam: slither.Beam) -> None:
+        table = beam.table("kept")
+        assert list(beam.map(kept, [ARRAY])) == [len(ARRAY)]
+        assert np.array_equal(table["array"], ARRAY)
+
+    def test_goes_by_the_pipe_in_pipes_where_beam_may_look_at_it(
+        self, beam: slither.Beam
+    ) -> None:
+        pipe = slither.Pipe("large").python("mapped", is_mapped)
+        assert beam.run(pipe, [ARRAY])["default"] == [False]
+
+    def test_keeps_the_blobs_in_a_call_until_that_is_over(self, beam: slither.Beam) -> None:
+        whole = float(ARRAY.sum())
+        items: Iterator[Payload] = (beam.blob(ARRAY) for _ in range(4))
+        assert list(beam.map(total, items, batch_size=1)) == [whole] * 4
+        call: Payload = beam.blob(ARRAY)
+        future = beam.submit(total, call)
+        del call
+        assert future.result() == whole
+        del future
+        while files(beam):
+            time.sleep(0.01)

@@ -69,6 +69,7 @@ class Blob:
         """Return what goes to workers."""
         if self.closed:
             raise RefusedError("a slither.Blob that is closed cannot be sent")
+        blobs.hold(self)
         return self._reference.packed()
 
     def _check(self) -> None:
@@ -125,7 +126,7 @@ def put(link: Connection, value: Payload) -> Blob:
         else:
             found = _reference(value)
     found.use = blobs.SHARED
-    ((path, _size),) = place.taken()
+    ((path, _size),), _held = place.taken()
     return Blob(found, path)
 
 

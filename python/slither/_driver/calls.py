@@ -14,6 +14,7 @@ from typing import Any
 from slither._driver import traces
 from slither._driver.connection import Connection
 from slither._driver.futures import CallFuture
+from slither._driver.sharing import Sharing
 from slither._driver.turns import Turns
 from slither._driver.window import Arguments, Group, Job, Opens, Target, Window, encoded
 from slither._typed.functions import Typed
@@ -62,7 +63,9 @@ class Calls:
         ``held`` lives until the future is settled.
         ``typed`` makes of a result what the function says that it gives.
         """
-        body, failure = encoded(calls, target, self._connection.codec)
+        sharing = Sharing(self._connection.shared())
+        body, failure = encoded(calls, target, self._connection.codec, sharing)
+        sharing.went(0, 1)
         return self.queue(
             owner,
             target,
@@ -74,6 +77,7 @@ class Calls:
             called=called,
             held=held,
             typed=typed,
+            sharing=sharing,
         )
 
     def queue(
@@ -90,6 +94,7 @@ class Calls:
         held: object = None,
         typed: Typed | None = None,
         opens: Opens = Window,
+        sharing: Sharing | None = None,
     ) -> CallFuture[Any]:
         """Queue what is encoded, for a run that ``opens`` begins; or fail its future at once."""
         self._connection.check()
@@ -99,7 +104,7 @@ class Calls:
             return future
         groups = (self.all,) if group is None else (self.all, group)
         job = Job(future, target, body, count, many, groups, opens, called=called, held=held)
-        job.trace = traces.current()
+        job.trace, job.sharing = traces.current(), sharing
         future.job = job
         self._connection.writer.order(self._take, job, refuse=self._refuse)
         return future

@@ -72,6 +72,7 @@ class Connection:
         self._boxes: dict[int, Box] = {}
         self._greetings: SimpleQueue[frames.Frame | None] = SimpleQueue()
         self._forked = False
+        self._shares = settings.get("capture_failures") is None
         self._channel = Channel()
         with self._channel.theirs as theirs:
             self.child = launch.start(theirs.fileno())
@@ -110,6 +111,10 @@ class Connection:
         """Return the folder in shared memory for what this BEAM and its workers share."""
         found: str | None = self.settled.get("blobs")
         return found
+
+    def shared(self) -> str | None:
+        """Return the same where large values go by it; what is captured must have them itself."""
+        return self.blobs() if self._shares else None
 
     ## For the threads of the program
 

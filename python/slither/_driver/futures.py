@@ -13,9 +13,10 @@ from typing import Any, Protocol, TypeVar
 
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
+from slither._driver.sharing import Sharing
 from slither._errors import PayloadError, SlitherError
 from slither._typed.functions import Typed
-from slither._wire import batches, driving, late
+from slither._wire import batches, blobs, driving, late
 
 R = TypeVar("R")
 
@@ -30,13 +31,21 @@ _BRIEF, _LOCKED = 0.05, 1.0
 class Answer:
     """What came for a job, as bytes, or why nothing will: read by who asks for it."""
 
-    __slots__ = ("_error", "_got", "_many")
+    __slots__ = ("_error", "_got", "_many", "_sharing")
 
     def __init__(
-        self, got: driving.Outputs | None, error: Callable[[], Exception] | None, many: bool
+        self,
+        got: driving.Outputs | None,
+        error: Callable[[], Exception] | None,
+        many: bool,
+        sharing: Sharing | None = None,
     ) -> None:
-        """Take the frame, or what makes an exception in its place."""
+        """Take the frame, or what makes an exception in its place.
+
+        In ``sharing`` is what of it came by shared memory, until it is read.
+        """
         self._got, self._error, self._many = got, error, many
+        self._sharing = sharing
 
     @property
     def failed(self) -> bool:
@@ -55,6 +64,9 @@ class Answer:
             outcomes = _outcomes(self._got, link)
         except SlitherError as error:
             return False, error
+        finally:
+            if self._sharing is not None:
+                self._sharing.close()
         if typed is not None:
             outcomes = [_restored(typed, outcome) for outcome in outcomes]
         return (True, outcomes) if self._many else outcomes[0]
@@ -131,9 +143,10 @@ class CallFuture(Future[R]):
         """
         if self.cancel():
             return True
-        if self.done() or self.job is None:
+        job = self.job
+        if self.done() or job is None:
             return False
-        self._connection.writer.order(self.job.kill)
+        self._connection.writer.order(job.kill)
         return True
 
     def _made(self, answer: Answer) -> Outcome:
@@ -219,7 +232,8 @@ def _restored(typed: Typed, outcome: Outcome) -> Outcome:
 def _outcomes(got: driving.Outputs, link: Connection) -> list[Outcome]:
     objects = link.objects
     values = batches.unpack(got.values, got.count, link.codec)
-    closed = late.each(values)
+    with blobs.taking():
+        closed = late.each(values)
     outcomes: list[Outcome] = [(True, value) for value in values]
     for index, error in closed.items():
         outcomes[index] = (False, error)

@@ -6,7 +6,7 @@ The thread, or the event loop, that asks for results runs all of it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from slither import _options
@@ -17,11 +17,12 @@ from slither._driver.errors_in import to_error
 from slither._driver.lifetime import Lifetime
 from slither._driver.progress import shows
 from slither._driver.run import Run, Shows
+from slither._driver.sharing import Sharing
 from slither._errors import EncodeError, PayloadError
 from slither._summary import summarize
 from slither._typed.functions import Typed
 from slither._types import Payload
-from slither._wire import batches, driving
+from slither._wire import batches, blobs, driving
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -55,6 +56,7 @@ class MapRun(Run):
         self._failures = failures
         self._doubts = taking.doubts
         self._batching = batching
+        self._sharing: Sharing | None = None
         # Items that could not be encoded, each with how many were sent before it.
         self._refused: deque[tuple[int, EncodeError]] = deque()
         self.out = 0
@@ -146,16 +148,37 @@ class MapRun(Run):
             # A policy could hide what a worker says of it.
             self.end(TypeError(doubt))
             return
-        for part in batches.parts(batch, self.pulled, self.link.codec):
+        parts = batches.parts(batch, self.pulled, self.link.codec)
+        while (part := self._next(parts)) is not None:
             self.pulled += part.taken
             body, count = part.body, part.count
             if part.refused:
                 body, count = self._refuse(body, count, part.refused)
+            size = part.size
+            if self._sharing is not None:
+                size += self._sharing.went(self._batching.sent, count)
             self.send(self._batching.sent, body, count)
-            self._batching.went(count, part.size)
+            self._batching.went(count, size)
             if part.refused and self._failures == "halt":
                 self.end()
                 return
+
+    def _next(self, parts: Iterator[batches.Part]) -> batches.Part | None:
+        # What is encoded, and nothing else that this thread does, goes by shared memory.
+        with blobs.sharing(self._sharing):
+            return next(parts, None)
+
+    def begin(self) -> None:
+        """Start the run, with a place for large values."""
+        super().begin()
+        if not self.ended:
+            self._sharing = Sharing.of_run(self.link, self.identity)
+
+    def close(self) -> None:
+        """Give the run up, if it still goes on, and what it has in shared memory."""
+        super().close()
+        if self._sharing is not None:
+            self._sharing.close()
 
     def finish(self) -> None:
         """Raise what ended the run, if anything did."""
@@ -167,6 +190,8 @@ class MapRun(Run):
         """Return the results, with failures left out or put in their places."""
         values, closed = self.unpacked(got)
         self._batching.came(got.count)
+        if self._sharing is not None:
+            self._sharing.came(got.first, got.count)
         told, objects = got.errors or {}, self.link.objects
         self.count(told.values())
         failed = {index: to_error(fault, objects) for index, fault in told.items()}

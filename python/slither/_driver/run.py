@@ -17,7 +17,7 @@ from slither._driver.errors_in import to_error
 from slither._errors import ProtocolError
 from slither._summary import Summary
 from slither._types import Payload
-from slither._wire import driving, frames, late
+from slither._wire import blobs, driving, frames, late
 from slither._wire.batches import Body, feed, unpack
 from slither._wire.build import frame
 
@@ -268,7 +268,8 @@ class Run(ABC):
     def unpacked(self, got: driving.Outputs) -> tuple[list[Payload], dict[int, Exception]]:
         """Return values as they are here, and why some could not be opened, by their places."""
         values = unpack(got.values, got.count, self.link.codec)
-        return values, late.each(values)
+        with blobs.taking():
+            return values, late.each(values)
 
     def opened(self, got: driving.Outputs) -> list[Payload]:
         """Return values, up to the first that can't be opened: that ends the run."""

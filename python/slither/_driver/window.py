@@ -18,9 +18,10 @@ from typing import Any, NamedTuple, TypeAlias
 from slither._driver.connection import Connection
 from slither._driver.errors_in import to_exception
 from slither._driver.futures import Answer, CallFuture
+from slither._driver.sharing import Sharing
 from slither._errors import BeamClosed, EncodeError
 from slither._types import Payload
-from slither._wire import batches, driving, frames
+from slither._wire import batches, blobs, driving, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 
@@ -100,6 +101,8 @@ class Job:
     """What it calls, as a warning names it."""
     held: object = None
     """What is to live until it is settled."""
+    sharing: Sharing | None = None
+    """What it has in shared memory."""
     trace: str | None = None
     """What it is below, where its thread is traced."""
 
@@ -108,9 +111,18 @@ class Job:
         future = self.future
         self.held = None
         future.settle(answer)
+        # The two would live until the garbage collector comes, and what the answer has.
+        future.job = None
         for group in self.groups:
             if group.settled(self.number):
                 future._connection.writer.order(group.tell)
+
+    def answered(self) -> Sharing | None:
+        """Take away what its arguments had in shared memory; return where its result may be."""
+        sharing, self.sharing = self.sharing, None
+        if sharing is not None:
+            sharing.came(0, 1)
+        return sharing
 
     def fail(self, made: Callable[[], Exception]) -> None:
         """Settle it where it has not gone out, and nobody has cancelled it."""
@@ -215,7 +227,7 @@ class Window:
         if isinstance(got, driving.Outputs):
             job = self.out.pop(got.first, None)
             if job is not None:
-                job.settle(Answer(got, None, job.many))
+                job.settle(Answer(got, None, job.many, job.answered()))
             # One order to the writer serves all answers that come before it is carried out.
             # Of sessions there may be many, so that theirs end once nothing is out.
             empty = self.target.session is not None and not self.out
@@ -254,13 +266,17 @@ Opens: TypeAlias = Callable[[Connection, Target, int, Callable[[Window], object]
 
 
 def encoded(
-    calls: Sequence[Arguments], target: Target, codec: Codec
+    calls: Sequence[Arguments],
+    target: Target,
+    codec: Codec,
+    sharing: Sharing | None = None,
 ) -> tuple[bytes, Exception | None]:
     """Encode the arguments of calls that go together, or return why that can't be."""
     try:
-        body, _count, refused = batches.pack(
-            [[list(args), named] for args, named in calls], codec=codec
-        )
+        with blobs.sharing(sharing):
+            body, _count, refused = batches.pack(
+                [[[*map(blobs.lifted, args)], named] for args, named in calls], codec=codec
+            )
     except Exception as error:  # noqa: BLE001 - a value of the user's that raises when it is read
         return b"", error
     # A job is sent whole or not at all: an error says which argument could not be sent.

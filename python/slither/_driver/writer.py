@@ -92,6 +92,8 @@ class Writer:
                     self.flush()
                     carry_out, _refuse, args = self._next_order()
                 self._carry_out(carry_out, args)
+                # What an order had is not to live until the next one comes.
+                del carry_out, _refuse, args
         finally:
             self.stopped = True
             self._channel.shut()

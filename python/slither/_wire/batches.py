@@ -11,6 +11,7 @@ from typing import NamedTuple
 from slither._errors import DecodeError, EncodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
+from slither._wire import blobs
 from slither._wire.build import Pieces, array_head, feed_head
 from slither._wire.codec import PLAIN, Codec
 from slither._wire.reading import is_mark
@@ -68,7 +69,7 @@ def pack(
         codec.opaque.begin()
     try:
         # One level more than an item may have, for the list around the items.
-        body = codec.encode_view(list(items), "item", MAX_DEPTH + 1)
+        body = codec.encode_view(list(blobs.lift(items)), "item", MAX_DEPTH + 1)
     except EncodeError:
         return _each(items, first, codec)
     return [body[len(array_head(len(items))) :]], len(items), {}

@@ -134,6 +134,9 @@ def _mapped(reference: Reference) -> Any:
         return mmap.mmap(descriptor, size, access=access)
     finally:
         os.close(descriptor)
+        if reference.use == OWN and _thread.takes:
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -186,6 +189,8 @@ class Place:
         self.path, self._prefix, self.over = path, prefix, over
         self.written: list[tuple[str, int]] = []
         """The paths of what was written since somebody last took them, and their bytes."""
+        self.held: list[object] = []
+        """What is to live until what was encoded has come."""
 
     def reference(self, kind: int, pieces: Pieces) -> Reference | None:
         """Put the payload of an extension, or bytes; None where there is no room."""
@@ -202,27 +207,50 @@ class Place:
         self.written.append((path, size))
         return Reference(kind, OWN, size, f"{self._prefix}/{name}")
 
-    def taken(self) -> list[tuple[str, int]]:
-        """Return what was written since this was last called."""
-        taken, self.written = self.written, []
+    def taken(self) -> tuple[list[tuple[str, int]], list[object]]:
+        """Return what was written, and is to live, since this was last called."""
+        taken, self.written, self.held = (self.written, self.held), [], []
         return taken
 
 
 class _Thread(threading.local):
     place: Place | None = None
+    takes = False
 
 
 _thread = _Thread()
 
 
+def use(place: Place | None) -> Place | None:
+    """Have this thread put large values into a place from now on; return the one before."""
+    before, _thread.place = _thread.place, place
+    return before
+
+
 @contextmanager
 def sharing(place: Place | None) -> Iterator[None]:
     """Have this thread put large values into a place while it encodes."""
-    before, _thread.place = _thread.place, place
+    before = use(place)
     try:
         yield
     finally:
-        _thread.place = before
+        use(before)
+
+
+@contextmanager
+def taking() -> Iterator[None]:
+    """Have this thread take away what it reads of its own: nobody else will read that."""
+    _thread.takes = True
+    try:
+        yield
+    finally:
+        _thread.takes = False
+
+
+def hold(value: object) -> None:
+    """Have what is encoded now keep something until it has come."""
+    if _thread.place is not None:
+        _thread.place.held.append(value)
 
 
 def place_for(size: int) -> Place | None:
@@ -236,6 +264,13 @@ def shared(kind: int, pieces: Pieces) -> ExtType | None:
     place = place_for(sum(memoryview(piece).nbytes for piece in pieces))
     reference = None if place is None else place.reference(kind, pieces)
     return None if reference is None else ExtType(CODE, reference.packed())
+
+
+def lift(values: Sequence[Any]) -> Sequence[Any]:
+    """Return values, with what stands for large bytes among them where the first is bytes."""
+    if _thread.place is None or not values or type(values[0]) not in (bytes, bytearray):
+        return values
+    return [lifted(value) for value in values]
 
 
 def lifted(value: Any) -> Any:

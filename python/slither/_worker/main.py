@@ -23,7 +23,17 @@ from slither._wire import blobs, build, frames
 from slither._wire.build import frame
 from slither._wire.codec import Codec
 from slither._wire.faults import clean, describe
-from slither._worker import current, execute, forked, registry, sessions, signals, targets, timed
+from slither._worker import (
+    current,
+    execute,
+    forked,
+    registry,
+    sessions,
+    sharing,
+    signals,
+    targets,
+    timed,
+)
 from slither._worker.connection import Incoming, Link
 from slither._worker.errors_out import exception_error
 from slither._worker.marker import Marker, place
@@ -96,6 +106,7 @@ class Runtime:
         current.main = settings.main
         if settings.blobs is not None:
             blobs.know(settings.blobs)
+            sharing.folder = settings.blobs
         if settings.secret is not None:
             from slither._wire.objects import DataFirst
             from slither._worker import by_value

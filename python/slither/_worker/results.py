@@ -7,17 +7,19 @@ and a handler's yielded results are encoded one by one as here.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from slither._errors import EncodeError
 from slither._types import Payload
 from slither._version import MAX_DEPTH, MAX_FRAME
-from slither._wire import build
+from slither._wire import blobs, build
 from slither._wire.build import Pieces
 from slither._wire.codec import encode, encode_view
 from slither._wire.faults import clean, describe, lean, too_large
 from slither._worker import current
 from slither._worker.failure import Failure, Raised
 from slither._worker.raised import said
+from slither._worker.sharing import RESULTS
 
 HEAD = 128
 """Bytes that a frame needs beside one value, at most."""
@@ -34,6 +36,20 @@ def encode_result(
 
     The timing is in microseconds. An answer over ``max_frame`` bytes becomes an error frame.
     """
+    before = blobs.use(RESULTS)
+    try:
+        return _encoded(identity, blobs.lift(results), decode_us, handler_us, max_frame)
+    finally:
+        blobs.use(before)
+
+
+def _encoded(
+    identity: int,
+    results: Sequence[Payload],
+    decode_us: int,
+    handler_us: int,
+    max_frame: int,
+) -> Pieces:
     began = time.perf_counter_ns()
     try:
         whole = build.result_of(identity, results, current.codec_of_results())
@@ -61,7 +77,7 @@ def _ended(head: Pieces, errors: bytes, decode_us: int, handler_us: int, began: 
 
 
 def _encode_each(
-    identity: int, results: list[Payload] | tuple[Payload, ...], max_frame: int
+    identity: int, results: Sequence[Payload], max_frame: int
 ) -> tuple[Pieces, bytes]:
     encoded: list[bytes] = []
     errors: dict[int, bytes] = {}
