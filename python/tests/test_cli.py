@@ -110,7 +110,7 @@ def numbers(path: Path) -> list[int]:
 def test_a_run_writes_a_file_for_each_output(slither: Command, tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text(rows(40))
     done = slither(
-        "run", "my_pipes.py:scored", "--input", "data.jsonl", "--output", "out", "--workers", "2"
+        "run", "my_pipes.py:scored", "--input", "data.jsonl", "--output", "out", "--workers=1-2"
     )
     assert done.returncode == 0, done.stderr
     assert numbers(tmp_path / "out/high.jsonl") == [n for n in range(40) if n % 10 >= 5]
@@ -284,6 +284,7 @@ def test_a_ctrl_c_ends_with_130(slither: Command, tmp_path: Path) -> None:
         (["run", "my_pipes.py:scored", "--input", "none.jsonl"], "none.jsonl can't be read"),
         (["run", "my_pipes.py:scored", "--only", "low"], "no such output; it has high, default"),
         (["run", "my_pipes.py:scored", "--workers", "0"], "a whole number of 1 or more, not '0'"),
+        (["run", "my_pipes.py:scored", "--workers", "3-1"], "the least and the most, not '3-1'"),
         (["run", "my_pipes.py:scored", "--output", "my_pipes.py"], "can't be written"),
         (["run", "my_pipes.py:scored", "--to", "csv"], "--to csv on stdout goes with one --only"),
         (["walk"], "invalid choice: 'walk'"),

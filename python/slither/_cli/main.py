@@ -125,7 +125,8 @@ def _run(parser: argparse.ArgumentParser) -> None:
              "message), stage, traceback, and the output it was sent to")  # fmt: skip
     add("--max-errors", type=_limit, metavar="N|P%",
         help="end with 4 where more rows and items failed than that")  # fmt: skip
-    add("--workers", type=_count, metavar="N", help="Python processes; one per core by default")
+    add("--workers", type=_workers, metavar="N|N-M",
+        help="Python processes, or the least and the most; one per core by default")  # fmt: skip
     add("--checkpoint", metavar="FILE",
         help="record what is finished there; after a crash the same command goes on")  # fmt: skip
     add("--resume", choices=["same", "anyway"], default="same", metavar="same|anyway",
@@ -154,6 +155,15 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"a whole number of 1 or more, not {text!r}")
     return count
+
+
+def _workers(text: str) -> int | tuple[int, int]:
+    least, dash, most = text.partition("-")
+    if not dash:
+        return _count(text)
+    if not (least.isdecimal() and most.isdecimal() and 0 < int(least) <= int(most)):
+        raise argparse.ArgumentTypeError(f"a number, or the least and the most, not {text!r}")
+    return int(least), int(most)
 
 
 def _port(text: str) -> int:
