@@ -14,24 +14,37 @@ defmodule Slither.HouseTest do
     protocol: [:ground],
     python: [:ground, :protocol],
     pool: [:ground, :protocol, :python],
-    run: [:ground, :protocol, :python, :pool],
-    dispatch: [:ground, :protocol, :python, :pool, :run],
-    gather: [:ground, :protocol, :python, :pool, :run],
+    rate: [:ground, :protocol, :python],
+    run: [:ground, :protocol, :python, :pool, :rate],
+    dispatch: [:ground, :protocol, :python, :pool, :rate, :run],
+    gather: [:ground, :protocol, :python, :pool, :rate, :run],
     expression: [:ground, :protocol],
     store: [:ground],
     bridge: [:ground, :store],
     pipe: [:ground, :expression, :store, :pool, :run, :dispatch],
     # They look at all that runs, and nothing that runs knows them.
-    watch: [:ground, :protocol, :python, :pool, :run, :dispatch, :gather, :store, :bridge, :pipe],
+    watch: [
+      :ground,
+      :protocol,
+      :python,
+      :pool,
+      :rate,
+      :run,
+      :dispatch,
+      :gather,
+      :store,
+      :bridge,
+      :pipe
+    ],
     dashboard:
-      [:ground, :protocol, :python, :pool, :run, :dispatch, :gather] ++
+      [:ground, :protocol, :python, :pool, :rate, :run, :dispatch, :gather] ++
         [:store, :bridge, :pipe, :watch],
     driver:
-      [:ground, :protocol, :store, :python, :pool, :run, :dispatch, :gather, :pipe] ++
+      [:ground, :protocol, :store, :python, :pool, :rate, :run, :dispatch, :gather, :pipe] ++
         [:watch, :dashboard],
     tools: [:ground, :protocol, :python, :pool, :dispatch, :pipe],
     top:
-      [:ground, :protocol, :store, :python, :pool, :dispatch, :gather, :pipe] ++
+      [:ground, :protocol, :store, :python, :pool, :rate, :dispatch, :gather, :pipe] ++
         [:watch, :dashboard, :tools]
   ]
 

@@ -121,7 +121,7 @@ defmodule Slither.MetricsTest do
 
   test "every metric has a line of help and labels that are bounded" do
     bounded =
-      ~w(pool pipe stage reason outcome worker state phase place output store table view metric)a ++
+      ~w(rate pool pipe stage reason outcome worker state phase place output store table view metric)a ++
         ~w(version elixir otp)a
 
     for definition <- Definitions.all() do

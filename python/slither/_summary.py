@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from slither._figures import aligned, number, share, time
 from slither._types import Payload
 
-PHASES = ("queue", "encode", "wire", "decode", "handler", "reorder")
+PHASES = ("rate", "queue", "encode", "wire", "decode", "handler", "reorder")
 
 # What is narrow, and what to try, by BEAM's word for it.
 _NARROW = {
@@ -17,6 +17,10 @@ _NARROW = {
     "turn": (
         "the wait for the turn of a batch",
         'smaller batches, or ordering="as_completed"',
+    ),
+    "rate": (
+        "the rate limit",
+        "a higher rate=, if the other side takes it; more workers change nothing",
     ),
     "workers": (
         "the wait for a worker",
@@ -35,8 +39,9 @@ class Summary:
     ``failed`` reached no end because the run stopped. ``errors`` counts the errors by kind.
     ``batches``, ``retries`` and ``splits`` count calls; ``seconds`` is the run's time.
 
-    ``times`` are its parts in seconds, summed over batches, and do not overlap: ``queue`` (until
-    a worker was free), ``encode`` and ``decode``, ``wire`` (to the worker and back), ``handler``,
+    ``times`` are its parts in seconds, summed over batches, and do not overlap: ``rate`` (until
+    there were tokens of a ``rate=``), ``queue`` (until a worker was free), ``encode`` and
+    ``decode``, ``wire`` (to the worker and back), ``handler``,
     and ``reorder`` (until the turn of the batch). Half of the handler's calls took no longer than
     ``p50`` seconds, and 95 of 100 no longer than ``p95``; None where there were none.
     ``stages`` holds the same by stage, and ``bottleneck`` says what held the run up. ``name`` is
@@ -84,15 +89,18 @@ class Summary:
         return "\n".join(lines)
 
 
-_HEAD = ("stage", "items", "errors", "calls", "p50", "p95", *PHASES)
+_HEAD = ("stage", "items", "errors", "calls", "p50", "p95")
 
 
 def table(stages: dict[str, Summary]) -> list[str]:
     """Return the lines of a table of stages: where the time of each went."""
-    return aligned([_HEAD, *(_row(*row) for row in stages.items())])
+    # Few runs have a rate.
+    rated = any(part.times.get("rate") for part in stages.values())
+    phases = PHASES if rated else PHASES[1:]
+    return aligned([(*_HEAD, *phases), *(_row(*row, phases) for row in stages.items())])
 
 
-def _row(name: str, part: Summary) -> tuple[str, ...]:
+def _row(name: str, part: Summary, phases: tuple[str, ...]) -> tuple[str, ...]:
     shares = part.shares
     return (
         name,
@@ -101,7 +109,7 @@ def _row(name: str, part: Summary) -> tuple[str, ...]:
         f"{part.batches:,}" if part.batches else "-",
         time(part.p50),
         time(part.p95),
-        *(share(shares[phase]) if shares.get(phase) else "-" for phase in PHASES),
+        *(share(shares[phase]) if shares.get(phase) else "-" for phase in phases),
     )
 
 

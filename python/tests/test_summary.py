@@ -9,7 +9,15 @@ import pytest
 import slither
 from slither._summary import Summary, summarize
 
-TIMES = {"queue": 0, "encode": 0, "wire": 0, "decode": 0, "handler": 0, "reorder": 0}
+TIMES = {
+    "rate": 0,
+    "queue": 0,
+    "encode": 0,
+    "wire": 0,
+    "decode": 0,
+    "handler": 0,
+    "reorder": 0,
+}
 
 TABLE = """
 texts: 10 items in 2.0 s
@@ -57,6 +65,7 @@ def test_a_table_has_a_row_for_each_stage_and_the_bottleneck_last() -> None:
         ("values", "encoding and decoding of f"),
         ("wire", 'try larger batches (batch_size="auto")'),
         ("turn", 'ordering="as_completed"'),
+        ("rate", "the rate limit of f (50 % of its time); try a higher rate="),
         ("workers", "try more workers or cores"),
     ],
 )

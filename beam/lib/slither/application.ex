@@ -7,7 +7,7 @@ defmodule Slither.Application do
 
   use Application
 
-  alias Slither.{Dashboard, Gather, Options}
+  alias Slither.{Dashboard, Gather, Options, Rate}
   alias Slither.Pool.Configured
   alias Slither.Python.{Guard, Memory, Pool}
 
@@ -52,7 +52,8 @@ defmodule Slither.Application do
         part(Guard, :one_for_one, [{Guard, name: Guard}]),
         part(Memory, :one_for_one, [Memory]),
         part(:pools, :one_for_one, pools()),
-        part(:gathers, :one_for_one, gathers())
+        part(:gathers, :one_for_one, gathers()),
+        part(:rates, :one_for_one, rates())
       ]),
       part(Slither.Pipe, :rest_for_one, [Slither.Pipe.Names, Slither.Pipe.Supervisor]),
       alone(part(Slither.Watch, :one_for_one, watch())),
@@ -85,6 +86,13 @@ defmodule Slither.Application do
 
       {:error, error} ->
         raise error
+    end
+  end
+
+  defp rates do
+    case :slither |> Application.get_env(:rates) |> Configured.rates() do
+      {:ok, rates} -> for {name, options} <- rates, do: {Rate, Keyword.put(options, :name, name)}
+      {:error, error} -> raise error
     end
   end
 

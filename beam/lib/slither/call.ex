@@ -3,8 +3,9 @@ defmodule Slither.Call do
   # One call of one Python function, in the process that makes it: what `Slither.call/4` and its
   # kin do. A call that is awaited has a task of its own, which is linked to its caller.
 
-  alias Slither.{Error, Options}
+  alias Slither.{Error, Options, Rate}
   alias Slither.Python.Pool
+  alias Slither.Run.Limited
   alias Slither.Trace.Recorder
 
   @options [
@@ -34,6 +35,17 @@ defmodule Slither.Call do
       doc:
         "When the worker that held the session is gone: the call fails with `:session_lost`, or " <>
           "the session begins anew on another."
+    ],
+    rate: [
+      type: {:custom, "the name of a Slither.Rate, or {name, weight: fun}", &Rate.Spec.shared?/1},
+      doc:
+        "The `Slither.Rate` that the call takes a token of; a `weight:` function gets the list of " <>
+          "arguments."
+    ],
+    priority: [
+      type: {:in, [:normal, :urgent]},
+      default: :normal,
+      doc: "An `:urgent` call gets a worker before others that wait for one."
     ]
   ]
   @read Options.read(@options)
@@ -59,7 +71,12 @@ defmodule Slither.Call do
     with {:ok, options} <- Options.validate(options, @read, where),
          {:ok, target} <- target("apply", module, function, where),
          {:ok, payload} <- arguments(args, options[:kwargs], where) do
-      options[:pool] |> Pool.call(target, [payload], pool_options(options)) |> one()
+      pool = options[:pool]
+
+      Limited.call(options[:rate], args, fn rated ->
+        options = [{:rated, rated} | pool_options(options)]
+        pool |> Pool.call(target, [payload], options) |> one()
+      end)
     end
   end
 
@@ -70,7 +87,8 @@ defmodule Slither.Call do
       timeout: options[:timeout],
       queue_timeout: options[:queue_timeout],
       session_id: options[:session],
-      on_session_lost: options[:on_session_lost]
+      on_session_lost: options[:on_session_lost],
+      priority: options[:priority]
     ]
   end
 

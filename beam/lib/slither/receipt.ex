@@ -18,7 +18,8 @@ defmodule Slither.Receipt do
   mixed into results: `late` (its batch was given up), `duplicate` (its batch was answered) and
   `short` (not one result for each item).
 
-  `times` are summed over batches, in native units, and do not overlap: `queue` (waiting for a
+  `times` are summed over batches, in native units, and do not overlap: `rate` (waiting for the tokens
+  of a `rate:`, there or behind other batches of the run), `queue` (waiting for a
   worker, and there behind other calls), `encode` and `decode` (by both sides), `wire` (to the worker
   and back), `handler` (and all of a call that failed), `reorder` (waiting for the turn of its batch,
   and handlers that wait for whoever reads their results). `p50` and `p95` are what half of the calls,
@@ -109,7 +110,7 @@ defmodule Slither.Receipt do
   The share that each of the `times` has, from 0 to 1.
 
       iex> Slither.Receipt.shares(%{handler: 30, wire: 10})
-      %{queue: 0.0, encode: 0.0, wire: 0.25, handler: 0.75, decode: 0.0, reorder: 0.0}
+      %{rate: 0.0, queue: 0.0, encode: 0.0, wire: 0.25, handler: 0.75, decode: 0.0, reorder: 0.0}
   """
   @spec shares(%{optional(atom) => non_neg_integer}) :: %{atom => float}
   def shares(times), do: Table.shares(times)

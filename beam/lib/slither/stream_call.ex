@@ -6,6 +6,7 @@ defmodule Slither.StreamCall do
   alias Slither.{Call, Options}
   alias Slither.Pool.Draw
   alias Slither.Python.Pool
+  alias Slither.Run.Limited
 
   @docs [
     timeout:
@@ -30,15 +31,20 @@ defmodule Slither.StreamCall do
     payload = valid!(Call.arguments(args, options[:kwargs], @where))
 
     Stream.resource(
-      fn -> open(target, payload, options) end,
+      fn -> open(target, payload, args, options) end,
       &next/1,
       &Draw.close/1
     )
   end
 
-  defp open(target, payload, options) do
+  defp open(target, payload, args, options) do
     handle = valid!(Pool.handle(options[:pool]))
-    Draw.open(handle, target, payload, Call.pool_options(options))
+
+    valid!(
+      Limited.call(options[:rate], args, fn _rated ->
+        {:ok, Draw.open(handle, target, payload, Call.pool_options(options))}
+      end)
+    )
   end
 
   defp next(draw) do

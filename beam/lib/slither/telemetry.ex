@@ -12,14 +12,14 @@ defmodule Slither.Telemetry do
   | event | measurements | metadata |
   | --- | --- | --- |
   | `[:slither, :dispatch, :batch, :start]` | `system_time`, `size` | `run`, `pipe`, `stage`, `pool`, `module`, `function`, `target`, `batch`, `attempt` |
-  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `batch_size` (the one asked for, or found by `:auto`), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
+  | `[:slither, :dispatch, :batch, :stop]` | `duration`, `size`, `batch_size` (the one asked for, or found by `:auto`), `failed`, `rate`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes` and `result_bytes` (of the call and its answer, as encoded), `held_bytes` (what the run holds for the stage, measured where `max_in_flight_bytes` is set) | the same, `worker` |
   | `[:slither, :dispatch, :batch, :exception]` | `duration`, `size` | the same, `reason`, `error` |
   | `[:slither, :dispatch, :run, :start]` | `system_time` | `run`, `pool` |
   | `[:slither, :dispatch, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pool` |
   | `[:slither, :dispatch, :run, :exception]` | as `:stop` | `run`, `pool`, `reason`, `error` |
-  | `[:slither, :call, :stop]` (of `Slither.call/4` and its kin; of `Slither.stream_call/4` once its values are read) | `duration`, `size` (items), `failed`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `pool`, `module`, `function`, `target`, `session`, `worker` |
+  | `[:slither, :call, :stop]` (of `Slither.call/4` and its kin; of `Slither.stream_call/4` once its values are read) | `duration`, `size` (items), `failed`, `rate`, `queue`, `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `pool`, `module`, `function`, `target`, `session`, `worker` |
   | `[:slither, :call, :exception]` | `duration`, `size` | the same, `reason`, `error` |
-  | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `module`, `function`, `target`, `worker` |
+  | `[:slither, :gather, :batch, :stop]` | `duration`, `size`, `failed`, `rate`, `queue` (of its first item), `encode`, `wire`, `decode`, `handler`, `bytes`, `result_bytes` | `gather`, `run`, `pool`, `module`, `function`, `target`, `worker` |
   | `[:slither, :gather, :batch, :exception]` | `duration`, `size` | as `:stop` but for `worker`, `reason`, `error` |
   | `[:slither, :pipe, :run, :start]` | `system_time` | `run`, `pipe` |
   | `[:slither, :pipe, :run, :stop]` | the fields of `Slither.Receipt`, its `times` among them | `run`, `pipe` |
@@ -35,6 +35,7 @@ defmodule Slither.Telemetry do
   | `[:slither, :bridge, :view, :start]` | `system_time`, `count` (of params) | `view`, `mode`, `scope`, `store`, `pool`, `worker`, `session` |
   | `[:slither, :bridge, :view, :stop]` | `duration`, `count` | the same |
   | `[:slither, :bridge, :view, :exception]` | `duration`, `count` | the same, `reason` (`:view_failed`, `:view_timeout`), `error` (what Python is told) |
+  | `[:slither, :rate, :paused]` | `pause`, `waiting` (requests for tokens) | `rate` (its name, nil for that of one run) |
   | `[:slither, :pool, :worker, :up]` | `start_time` | `pool`, `worker`, `os_pid` |
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason`, `error` (nil where it was told to leave) |
   | `[:slither, :pool, :reload]` (with `watch: true`) | `duration` | `pool`, `file`, `files` (all that changed), `error` (nil where new workers serve) |
@@ -46,8 +47,8 @@ defmodule Slither.Telemetry do
   `target` names what a batch or a call runs, `"module.function"` or a command; it is nil for a handler
   on BEAM. `module` and `function` are its parts, nil for a command.
 
-  The times of a batch, a gather's batch or a call do not overlap: `queue` (until a worker was free,
-  and behind other calls there), `encode` and `decode` (by both sides), `wire` (to the worker and back)
+  The times of a batch, a gather's batch or a call do not overlap: `rate` (until there were tokens of a
+  `Slither.Rate`), `queue` (until a worker was free, and behind other calls there), `encode` and `decode` (by both sides), `wire` (to the worker and back)
   and `handler`. `duration` is from when it was sent.
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, `:memory`, …) or,

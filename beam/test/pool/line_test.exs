@@ -64,6 +64,93 @@ defmodule Slither.Pool.LineTest do
     assert Line.asked(line) == 2
   end
 
+  describe "priorities" do
+    # Requests come a ms after each other, each by the clock of `asked`.
+    defp urgent(ref, at, options \\ []),
+      do: waiter(ref, [priority: :urgent, asked: native(at)] ++ options)
+
+    defp normal(ref, at, options \\ []), do: waiter(ref, [asked: native(at)] ++ options)
+    defp native(ms), do: System.convert_time_unit(ms, :millisecond, :native)
+    defp aged(waiters, age), do: Enum.reduce(waiters, Line.new(age), &Line.put(&2, &1))
+
+    test "an urgent one goes before others, but for those that had waited long when it came" do
+      line = aged([normal(:a, 0), normal(:b, 60), urgent(:c, 110), urgent(:d, 120)], 100)
+      assert refs(Line.all(line, nil)) == [:a, :c, :d, :b]
+      assert Line.first(line, nil).ref == :a
+      assert Line.asked(line) == native(0)
+      {_a, line} = Line.take(line, :a)
+      assert Line.first(line, nil).ref == :c
+      # It has waited the longest, though it is not the first.
+      assert Line.asked(line) == native(60)
+    end
+
+    test "a session's calls keep their order, whatever their priority" do
+      line = aged([normal(:a, 1, session: "s"), urgent(:b, 2, session: "s")], 100)
+      assert refs(Line.all(line, "s")) == [:a, :b]
+      line = aged([normal(:a, 1, worker: self()), urgent(:b, 2, worker: self())], 100)
+      assert refs(Line.all(line, {:worker, self()})) == [:a, :b]
+    end
+
+    test "those of one priority keep their order, and none waits behind urgent ones for ever" do
+      check_all(
+        200,
+        fn -> many(60, fn -> {pick([:urgent, :normal]), :rand.uniform(4)} end) end,
+        fn
+          steps ->
+            {waiters, _at} =
+              steps
+              |> Enum.with_index()
+              |> Enum.map_reduce(0, fn {{priority, gap}, ref}, at ->
+                {waiter(ref, priority: priority, asked: native(at + gap)), at + gap}
+              end)
+
+            line = aged(waiters, 20)
+            order = refs(Line.all(line, nil))
+            of = Map.new(waiters, &{&1.ref, &1})
+            assert Enum.sort(order) == refs(waiters)
+            assert Line.count(line) == length(waiters)
+
+            for priority <- [:urgent, :normal] do
+              refs = Enum.filter(order, &(of[&1].priority == priority))
+              assert refs == Enum.sort(refs)
+            end
+
+            # Whoever is ahead of a normal one came before it had waited for 20 ms.
+            for {ref, place} <- Enum.with_index(order),
+                of[ref].priority == :normal,
+                ahead <- Enum.take(order, place),
+                do: assert(of[ahead].asked <= of[ref].asked + native(20))
+
+            # And whoever is behind an urgent one had not waited for so long when that came.
+            for {ref, place} <- Enum.with_index(order),
+                of[ref].priority == :urgent,
+                behind <- Enum.drop(order, place),
+                of[behind].priority == :normal,
+                do: assert(of[behind].asked + native(20) >= of[ref].asked)
+
+            # Taken one by one, in any order, the oldest is always known.
+            Enum.reduce(Enum.shuffle(order), line, fn ref, line ->
+              left = Map.values(line.waiters)
+              assert Line.asked(line) == left |> Enum.map(& &1.asked) |> Enum.min()
+              elem(Line.take(line, ref), 1)
+            end)
+        end
+      )
+    end
+
+    test "a lane goes to the urgent one first" do
+      ledger = %Ledger{quick?: fn _slot, _calls -> false end, line: Line.new(1_000)}
+      {[], ledger} = Ledger.add_worker(ledger, 0, self(), [spawn(fn -> :ok end)])
+      {[{:grant, _first, _lane}], ledger} = Ledger.request(ledger, normal(:first, 0))
+      {[], ledger} = Ledger.request(ledger, normal(:a, 1))
+      {[], ledger} = Ledger.request(ledger, normal(:b, 2))
+      {[], ledger} = Ledger.request(ledger, urgent(:c, 3))
+      {[{:grant, %Waiter{ref: :c}, _lane}], nil, ledger} = Ledger.release(ledger, :first)
+      {[{:grant, %Waiter{ref: :a}, _lane}], nil, ledger} = Ledger.release(ledger, :c)
+      {[{:grant, %Waiter{ref: :b}, _lane}], nil, _ledger} = Ledger.release(ledger, :a)
+    end
+  end
+
   defp step,
     do: pick([{:put, pick([nil, "a", "b"]), :rand.uniform(50)}, {:take, :rand.uniform(40)}])
 

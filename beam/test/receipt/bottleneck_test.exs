@@ -60,6 +60,18 @@ defmodule Slither.Receipt.BottleneckTest do
     assert sentence(one(handler: 5, reorder: 40)) =~ "ordering: :as_completed"
   end
 
+  test "a rate that holds the run up is told of, and more workers are not" do
+    assert %{what: :rate, share: share} = Bottleneck.of(one(handler: 2, queue: 1, rate: 40))
+    assert_in_delta share, 40 / 42, 0.001
+
+    assert sentence(one(handler: 2, rate: 40)) =~
+             "the rate limit of m.f (95 % of its time); try a higher rate:"
+
+    assert %{what: :handler} = Bottleneck.of(one(handler: 20, rate: 5))
+    assert to_string(one(handler: 2, rate: 40)) =~ "p95  rate  queue"
+    refute to_string(one(handler: 2)) =~ "rate"
+  end
+
   test "batches that wait while hardly a call of the run goes on wait for others" do
     receipt = one(handler: 1, queue: 50)
     assert %{what: :workers} = Bottleneck.of(receipt)

@@ -257,6 +257,16 @@ defmodule Slither.Telemetry.EventsTest do
       end)
   end
 
+  defp rates do
+    name = "events_rate_#{System.unique_integer([:positive])}"
+    start_supervised!({Slither.Rate, name: name, items: 1, per: 1})
+
+    record("a rate", fn _test, meta -> meta[:rate] == name end, fn ->
+      :ok = Slither.Rate.pause(name, 10)
+      [:slither, :rate, :paused]
+    end)
+  end
+
   defp views do
     name = "events_view_#{System.unique_integer([:positive])}"
 
@@ -283,7 +293,8 @@ defmodule Slither.Telemetry.EventsTest do
       dispatches() ++
         calls() ++
         gathers() ++
-        pipes() ++ long_running() ++ pools() ++ elastic() ++ reloads() ++ stores() ++ views()
+        pipes() ++
+        long_running() ++ pools() ++ elastic() ++ reloads() ++ stores() ++ rates() ++ views()
 
     Snapshot.assert_same(told, @expected)
 

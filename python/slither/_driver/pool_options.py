@@ -42,6 +42,7 @@ class PoolOptions(TypedDict, total=False):
     idle: _Seconds
     window: _Positive
     max_queue: _Positive
+    age_limit: _Duration
     max_frame: _Positive
     max_requests: _Most
     max_calls: _Most

@@ -34,7 +34,9 @@ def too_large(what: str, size: int, limit: int) -> dict[str, Payload]:
 
 def lean(error: dict[str, Payload]) -> dict[str, Payload]:
     """Return what matters most of an error: its class, and the end of its traceback."""
-    told: dict[str, Payload] = {key: error[key] for key in ("kind", "type") if key in error}
+    told: dict[str, Payload] = {
+        key: error[key] for key in ("kind", "type", "retry_after") if key in error
+    }
     told["message"] = clean(error["message"], 1_000)
     if "traceback" in error:
         told["traceback"] = "…" + error["traceback"][-1_000:]

@@ -14,6 +14,7 @@ from slither._types import Payload
 from slither._wire.faults import MAX_TEXT, clean, describe
 from slither._worker import current
 from slither._worker.raised import raised, said
+from slither._worker.refused import later
 
 observe: Callable[[BaseException], object] | None = None
 """What sees each exception that is told of, such as a debugger."""
@@ -52,6 +53,8 @@ def _describe(error: BaseException) -> dict[str, Payload]:
         text = message
     name = told[0]["type"].rpartition(".")[2]
     facts = describe("exception", message, type=name, traceback=_ends(text), raised=told)
+    if (after := later(error)) is not None:
+        facts["retry_after"] = after
     objects = current.objects
     if objects is not None and (data := objects.error(error)) is not None:
         facts["pickled"] = data

@@ -19,6 +19,7 @@ from slither._wire.faults import clean, describe, lean, too_large
 from slither._worker import current
 from slither._worker.failure import Failure, Raised
 from slither._worker.raised import said
+from slither._worker.refused import milliseconds
 from slither._worker.sharing import RESULTS
 
 HEAD = 128
@@ -121,6 +122,13 @@ def _encode_error(error: dict[str, Payload]) -> bytes:
 
 
 def _failure(failure: Failure) -> dict[str, Payload]:
+    error = _refusal(failure)
+    if failure.retry_after is not None:
+        error["retry_after"] = milliseconds(failure.retry_after)
+    return error
+
+
+def _refusal(failure: Failure) -> dict[str, Payload]:
     if isinstance(failure.reason, str):
         return describe("failure", failure.reason)
     try:

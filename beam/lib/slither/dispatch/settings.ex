@@ -4,7 +4,7 @@ defmodule Slither.Dispatch.Settings do
   # caller's process by `Slither.Dispatch.Run`, and for a pipe by `Slither.Stage.Python` and
   # `Slither.Pipe.Nodes`.
 
-  alias Slither.{Error, Options}
+  alias Slither.{Error, Options, Rate}
   alias Slither.Dispatch.{Executors, Strategies}
   alias Slither.Run.{Batcher, Policy}
   alias Slither.Python.Capture
@@ -78,6 +78,17 @@ defmodule Slither.Dispatch.Settings do
       type: :timeout,
       default: :infinity,
       doc: "ms a batch may wait for a worker."
+    ],
+    rate: [
+      type: {:custom, Rate.Spec.accepted(), &Rate.Spec.valid?/1},
+      doc:
+        "How many items may go out in a time: `[items: 100, per: 60_000]`, or the name of a " <>
+          "`Slither.Rate` that several share."
+    ],
+    priority: [
+      type: {:in, [:normal, :urgent]},
+      default: :normal,
+      doc: "`:urgent` batches get a worker before others that wait for one."
     ],
     strategy: [type: :atom, default: Strategies.FixedBatch, doc: "How items become batches."],
     max_weight: [type: :pos_integer, doc: "WeightedBatch: the most a batch may weigh."],

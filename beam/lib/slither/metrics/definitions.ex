@@ -8,7 +8,7 @@ defmodule Slither.Metrics.Definitions do
   @buckets [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0] ++
              [60.0, 300.0]
 
-  @phases [:queue, :encode, :wire, :decode, :handler, :reorder]
+  @phases [:rate, :queue, :encode, :wire, :decode, :handler, :reorder]
   @outcomes [:ok, :failed, :skipped, :routed]
 
   @typedoc """
@@ -89,7 +89,7 @@ defmodule Slither.Metrics.Definitions do
       Batches and calls that failed as a whole, each attempt counted.
       """),
       counter(:retries_total, [:pool, :pipe, :stage], """
-      Batches that the error policy had tried again.
+      Batches that the error policy had tried again, or that were refused with a time to come again.
       """),
       counter(:splits_total, [:pool, :pipe, :stage], """
       Batches that were split to find the item that fails (isolate: true).
@@ -102,6 +102,9 @@ defmodule Slither.Metrics.Definitions do
 
   defp pools do
     [
+      counter(:rate_pauses_total, [:rate], """
+      Pauses of a rate, as another side told when to come again; that of a run's own has no name.
+      """),
       scraped(:pool_oldest_wait_seconds, [:pool], """
       How long the call that waits longest has waited for a worker; 0 where none waits.
       """),

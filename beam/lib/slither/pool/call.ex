@@ -32,16 +32,17 @@ defmodule Slither.Pool.Call do
     options = if trace, do: [{:trace, trace} | options], else: options
     {sent, outcome} = attempt(handle, target, payloads, {context, options}, 0)
     session = options[:session_id]
+    waited = {asked, options[:rated] || 0}
     facts = Map.merge(Target.facts(target), %{pool: handle.name, session: session})
-    told(outcome, asked, sent, length(payloads), facts)
+    told(outcome, waited, sent, length(payloads), facts)
   end
 
-  defp told(%Outcome{kind: :ok} = outcome, asked, sent, size, facts) do
+  defp told(%Outcome{kind: :ok} = outcome, {asked, rated}, sent, size, facts) do
     %Outcome{values: values, errors: errors, timing: timing} = outcome
     timing = timing || %Timing{}
 
     timing
-    |> Timing.waited(sent - asked)
+    |> Timing.waited(sent - asked, rated)
     |> Timing.measurements()
     |> Map.merge(%{duration: System.monotonic_time() - sent, size: size})
     |> Events.call_stopped(errors, Map.put(facts, :worker, timing.worker))
@@ -61,7 +62,8 @@ defmodule Slither.Pool.Call do
     request = [
       session: session,
       rebind: options[:on_session_lost] == :rebind,
-      deadline: deadline(options[:queue_timeout])
+      deadline: deadline(options[:queue_timeout]),
+      priority: options[:priority] || :normal
     ]
 
     call = fn held ->

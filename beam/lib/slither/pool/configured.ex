@@ -1,11 +1,12 @@
 defmodule Slither.Pool.Configured do
   @moduledoc false
-  # Reads the pools and gathers of the configuration, for the application's start and for
+  # Reads the pools, gathers and rates of the configuration, for the application's start and for
   # `mix slither.doctor`.
 
   alias Slither.Error
 
   @pools "write pools: [default: [size: 2]]; false in place of the options takes one out"
+  @rates "write rates: [openai: [items: 100, per: 60_000]]; false in place of the options takes one out"
   @gathers "write gathers: [embed: [module: \"my_model\", function: \"embed_batch\"]]; false in " <>
              "place of the options takes one out"
 
@@ -16,6 +17,10 @@ defmodule Slither.Pool.Configured do
   @doc "The gathers that are to run, likewise."
   @spec gathers(term) :: {:ok, keyword(keyword)} | {:error, Error.t()}
   def gathers(configured), do: named("gather", configured, @gathers)
+
+  @doc "The rates that are to run, likewise."
+  @spec rates(term) :: {:ok, keyword(keyword)} | {:error, Error.t()}
+  def rates(configured), do: named("rate", configured, @rates)
 
   defp named(_what, configured, _hint) when configured in [nil, false], do: {:ok, []}
 

@@ -123,7 +123,8 @@ defmodule Slither.Pool.Draw do
 
     rebind = draw.call == nil and options[:on_session_lost] == :rebind
     deadline = deadline(options[:queue_timeout])
-    [run: draw.run, rebind: rebind, parks: true, deadline: deadline] ++ where
+    priority = options[:priority] || :normal
+    [run: draw.run, rebind: rebind, parks: true, deadline: deadline, priority: priority] ++ where
   end
 
   defp deadline(timeout) when timeout in [nil, :infinity], do: nil

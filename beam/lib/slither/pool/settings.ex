@@ -125,6 +125,12 @@ defmodule Slither.Pool.Settings do
       default: 10_000,
       doc: "Calls that may wait for a worker; beyond it they are `:saturated`."
     ],
+    age_limit: [
+      type: :non_neg_integer,
+      default: 10_000,
+      doc:
+        "ms after which a call that waits for a worker goes before `:urgent` ones that come later."
+    ],
     max_frame: [
       type: :pos_integer,
       default: 268_435_456,

@@ -5,7 +5,7 @@ defmodule Slither.Pool.State do
   # return another. `Slither.Pool.Effects` then carries the effects out, in their order.
 
   alias Slither.Error
-  alias Slither.Pool.{Handle, Lanes, Ledger, Sessions, Settings, Staff, Waiter}
+  alias Slither.Pool.{Handle, Lanes, Ledger, Line, Sessions, Settings, Staff, Waiter}
   alias Slither.Pool.Elastic.Need
   alias Slither.Pool.Staff.{Backoff, Changes}
   alias Slither.Python.{Board, Inbox}
@@ -92,6 +92,7 @@ defmodule Slither.Pool.State do
     %__MODULE__{
       settings: %{settings | size: least, most: most, board: board},
       ledger: %Ledger{
+        line: Line.new(settings.age_limit),
         quick?: quick(board, least == most),
         max_calls: settings.max_calls,
         coming: least,

@@ -15,7 +15,8 @@ defmodule Slither.Python.Inbox do
 
   @typedoc """
   What is told; `ref` is that of the request, which is its lease's too. The request is granted or
-  denied, or the lane of the lease is no more; the call has given its next results, or is over.
+  denied, or the lane of the lease is no more; the call has given its next results, or is over. A
+  rate's bucket has given the tokens of another request.
   """
   @type message ::
           {:granted, ref :: reference, lane :: pid}
@@ -23,6 +24,7 @@ defmodule Slither.Python.Inbox do
           | {:lane_lost, ref :: reference, Error.t()}
           | {:part, ref :: reference, Part.t()}
           | {:done, ref :: reference, Outcome.t()}
+          | {:tokens, ref :: reference, weight :: number}
 
   @doc "Tells it a message."
   @spec tell(t, message) :: term

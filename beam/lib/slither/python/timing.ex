@@ -3,9 +3,10 @@ defmodule Slither.Python.Timing do
   # Where the time of one call went, and how many bytes it took. The lane or process that runs the
   # call fills it in; receipts add timings up, and the events of batches and of single calls carry one.
 
-  @sums [:queue, :encode, :wire, :decode, :handler, :reader, :bytes, :result_bytes]
+  @sums [:rate, :queue, :encode, :wire, :decode, :handler, :reader, :bytes, :result_bytes]
 
-  defstruct queue: 0,
+  defstruct rate: 0,
+            queue: 0,
             encode: 0,
             wire: 0,
             decode: 0,
@@ -18,13 +19,15 @@ defmodule Slither.Python.Timing do
 
   @typedoc """
   Times are in native units, and none holds another. `queue` is the time behind other calls of the same
-  worker; what the call waited for a worker is added by who waited. `encode` and `decode` are both sides',
+  worker; what the call waited for a worker is added by who waited, as is what it waited for the tokens
+  of its `rate`. `encode` and `decode` are both sides',
   `handler` is the handler's, and `wire` what is left of the time from when the worker could begin it
   until the answer was read. `reader` is the part of that in which a handler that yields had to wait for
   whoever reads its results. `worker` is the slot that ran the call, nil on BEAM.
   `given_back?` says that the lane has returned its lease already.
   """
   @type t :: %__MODULE__{
+          rate: non_neg_integer,
           queue: non_neg_integer,
           encode: non_neg_integer,
           wire: non_neg_integer,
@@ -50,14 +53,16 @@ defmodule Slither.Python.Timing do
     Map.merge(one, other, sum)
   end
 
-  @doc "That of a call which had waited so long for a worker."
-  @spec waited(t, integer) :: t
-  def waited(%__MODULE__{} = timing, time), do: %{timing | queue: timing.queue + time}
+  @doc "That of a call which had waited so long for a worker, and for its rate."
+  @spec waited(t, integer, integer) :: t
+  def waited(%__MODULE__{} = timing, time, rate \\ 0),
+    do: %{timing | queue: timing.queue + time, rate: timing.rate + rate}
 
   @doc "As measurements of an event."
   @spec measurements(t) :: map
   def measurements(%__MODULE__{} = timing) do
     %{
+      rate: timing.rate,
       queue: timing.queue,
       encode: timing.encode,
       wire: timing.wire,

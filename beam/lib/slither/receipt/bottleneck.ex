@@ -20,14 +20,15 @@ defmodule Slither.Receipt.Bottleneck do
 
   @typedoc """
   `what` is the phase of `stage` that takes longest: the `:handler`, the `:values` (both sides' encoding
-  and decoding), the `:wire`, the waits for the `:turn` of a batch, or for `:workers` that others use.
+  and decoding), the `:wire`, the waits for the `:turn` of a batch, for `:workers` that others use, or
+  for the tokens of its `:rate`.
   Or it is the `:input`: then there is no stage. `share` is the phase's of the time at the stage, without
   waits; of the `:input`, the part of the run's time in which a call went on. `waits` is how long batches
   waited for a worker, as a share of the time that calls took. With `beam?` the stage's handler runs on
   BEAM, in the run's own process.
   """
   @type t :: %__MODULE__{
-          what: :handler | :values | :wire | :turn | :workers | :input,
+          what: :handler | :values | :wire | :turn | :workers | :rate | :input,
           share: float,
           stage: term,
           waits: float | nil,
@@ -46,7 +47,7 @@ defmodule Slither.Receipt.Bottleneck do
   defp among(stages, duration) do
     times = for {_name, stage} <- stages, do: stage.times
     working = times |> Enum.map(&work/1) |> Enum.sum()
-    waiting = times |> Enum.map(& &1.queue) |> Enum.sum()
+    waiting = times |> Enum.map(&(&1.queue + rate(&1))) |> Enum.sum()
 
     cond do
       duration <= 0 or working <= 0 -> nil
@@ -76,6 +77,7 @@ defmodule Slither.Receipt.Bottleneck do
 
     {what, most} =
       cond do
+        rate(times) > work + times.queue -> {:rate, rate(times)}
         times.reorder > 2 * (work + times.queue) -> {:turn, times.reorder}
         work < @idle * duration and times.queue > work -> {:workers, times.queue}
         true -> {what, most}
@@ -84,7 +86,7 @@ defmodule Slither.Receipt.Bottleneck do
     %__MODULE__{
       what: what,
       stage: name,
-      share: most / if(what in [:turn, :workers], do: most + work, else: work),
+      share: most / if(what in [:turn, :workers, :rate], do: most + work, else: work),
       waits: times.queue / max(work, 1),
       beam?: stage.batches == 0
     }
@@ -92,7 +94,8 @@ defmodule Slither.Receipt.Bottleneck do
 
   # What a stage does for its batches, and with the waits for it.
   defp work(times), do: times.encode + times.wire + times.handler + times.decode
-  defp at(times), do: work(times) + times.queue
+  defp at(times), do: work(times) + times.queue + rate(times)
+  defp rate(times), do: Map.get(times, :rate, 0)
 
   @doc "A sentence that names it, and what to try."
   @spec sentence(t | nil) :: String.t()
@@ -114,11 +117,15 @@ defmodule Slither.Receipt.Bottleneck do
   defp named(%{what: :turn, stage: name}), do: "the wait for the turn of a batch#{of_stage(name)}"
   defp named(%{what: :workers, stage: name}), do: "the wait for a worker#{of_stage(name)}"
 
+  defp named(%{what: :rate, stage: name}), do: "the rate limit#{of_stage(name)}"
+
   defp of_stage(nil), do: ""
   defp of_stage(name), do: " of #{name}"
 
   # Where batches wait less than their calls take, workers are enough.
-  defp waits(%{what: what, waits: waits}) when what in [:turn, :workers] or waits < 1, do: ""
+  defp waits(%{what: what, waits: waits}) when what in [:turn, :workers, :rate] or waits < 1,
+    do: ""
+
   defp waits(%{waits: waits}), do: ", and batches wait #{Words.times(waits)} as long for a worker"
 
   defp hint(%{what: :handler, beam?: true}),
@@ -131,6 +138,9 @@ defmodule Slither.Receipt.Bottleneck do
 
   defp hint(%{what: :values}),
     do: "less data in each item, or arrays and Arrow tables in place of lists and maps"
+
+  defp hint(%{what: :rate}),
+    do: "a higher rate:, if the other side takes it; more workers change nothing"
 
   defp hint(%{what: :wire}), do: "larger batches (batch_size: :auto)"
   defp hint(%{what: :turn}), do: "smaller batches, or ordering: :as_completed"

@@ -7,14 +7,20 @@ defmodule Slither.Receipt.Table do
   alias Slither.Receipt.{Bottleneck, Words}
 
   @phases Definitions.phases()
-  @head ["stage", "items", "errors", "calls", "p50", "p95"] ++ Enum.map(@phases, &to_string/1)
+  @head ["stage", "items", "errors", "calls", "p50", "p95"]
 
   @doc "The table of a receipt, or of a map that has as much."
   @spec of(map) :: String.t()
   def of(receipt) do
-    rows = Enum.map(rows(receipt), &row/1)
+    phases = phases(rows(receipt))
+    rows = Enum.map(rows(receipt), &row(&1, phases))
 
-    [[title(receipt), ""], lines([@head | rows]), "", errors(receipt.errors)]
+    [
+      [title(receipt), ""],
+      lines([@head ++ Enum.map(phases, &to_string/1) | rows]),
+      "",
+      errors(receipt.errors)
+    ]
     |> Kernel.++([Bottleneck.sentence(Bottleneck.of(receipt))])
     |> List.flatten()
     |> Enum.join("\n")
@@ -22,6 +28,12 @@ defmodule Slither.Receipt.Table do
 
   defp rows(%{stages: [], name: name} = receipt), do: [{name || "all", receipt}]
   defp rows(%{stages: stages}), do: stages
+
+  # Few runs have a rate.
+  defp phases(rows) do
+    rated? = Enum.any?(rows, fn {_name, %{times: times}} -> Map.get(times, :rate, 0) > 0 end)
+    if rated?, do: @phases, else: @phases -- [:rate]
+  end
 
   defp title(receipt) do
     name = if receipt.name, do: "#{receipt.name}: "
@@ -40,7 +52,7 @@ defmodule Slither.Receipt.Table do
     "#{name}#{Words.count(receipt.in)} items in #{Words.time(receipt.duration)}#{counts}"
   end
 
-  defp row({name, receipt}) do
+  defp row({name, receipt}, phases) do
     shares = shares(receipt.times)
 
     [
@@ -50,7 +62,7 @@ defmodule Slither.Receipt.Table do
       if(receipt.batches > 0, do: Words.count(receipt.batches), else: "-"),
       Words.time(receipt.p50),
       Words.time(receipt.p95)
-    ] ++ for phase <- @phases, do: share(shares[phase])
+    ] ++ for phase <- phases, do: share(shares[phase])
   end
 
   defp share(share) when share == 0, do: "-"

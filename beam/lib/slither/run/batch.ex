@@ -10,7 +10,8 @@ defmodule Slither.Run.Batch do
 
   @enforce_keys [:group, :number, :entries]
   defstruct [:group, :number, :entries, :queued, :sent, bytes: 0, attempt: 1, given_back: 0] ++
-              [early: 0, early_failed: 0, at: 0, drawn: 0, cursor: nil, killed?: false]
+              [early: 0, early_failed: 0, at: 0, drawn: 0, cursor: nil, killed?: false] ++
+              [mark: 0, rated: 0, refused: 0]
 
   @type entry :: {seq :: term, Item.t()}
 
@@ -23,6 +24,9 @@ defmodule Slither.Run.Batch do
   Where items have many values, the first entry is number `at` of those that were sent. Once it has
   `drawn` values, its seq is that of the value to come next. The `cursor` is where the rest is: in
   a worker, under the number of the batch's first call.
+
+  Of the time from when it was `queued` until it was `sent` it has waited for tokens for `rated`; `mark`
+  is what its flow had waited for them before. It was `refused` so often with a time to come again.
   """
   @type t :: %__MODULE__{
           group: non_neg_integer,
@@ -38,7 +42,10 @@ defmodule Slither.Run.Batch do
           at: non_neg_integer,
           drawn: non_neg_integer,
           cursor: {worker :: pid, call :: pos_integer} | nil,
-          killed?: boolean
+          killed?: boolean,
+          mark: integer,
+          rated: integer,
+          refused: non_neg_integer
         }
 
   @doc """
@@ -52,6 +59,10 @@ defmodule Slither.Run.Batch do
   @spec bytes([entry], pos_integer | nil) :: non_neg_integer
   def bytes(_entries, nil), do: 0
   def bytes(entries, _limit), do: :erlang.external_size(for {_seq, i} <- entries, do: i.payload)
+
+  @doc "How long it waited for a worker, in native time; waits for tokens are none."
+  @spec waited(t) :: integer
+  def waited(batch), do: max(0, batch.sent - batch.queued - batch.rated)
 
   @doc "The items it was sent with."
   @spec size(t) :: non_neg_integer
@@ -90,6 +101,10 @@ defmodule Slither.Run.Batch do
 
   defp one({{seq, _sent}, %Item{} = item}), do: {{seq, item}, item.payload}
   defp one({entry, value}), do: {entry, value}
+
+  @doc "How many items of batches are not decided yet."
+  @spec count([t]) :: non_neg_integer
+  def count(batches), do: batches |> Enum.map(&items/1) |> Enum.sum()
 
   @doc "Whether a worker keeps the rest of its items' values, after an answer."
   @spec open?(t, Outcome.t()) :: boolean

@@ -21,6 +21,13 @@ defmodule Slither.Run.Enact do
     count(%{flow | order: order, flight: flight, bytes: flow.bytes + bytes}, :retries)
   end
 
+  defp verdict({:refused, again, time}, flow, batch) do
+    bytes = Batch.bytes(again.entries, flow.plan.max_bytes)
+    flight = InFlight.refuse(flow.flight, %{again | bytes: bytes}, time)
+    order = Order.grow(flow.order, batch.group)
+    count(%{flow | order: order, flight: flight, bytes: flow.bytes + bytes}, :retries)
+  end
+
   # The flow begins no later batch. Earlier ones still finish, so that the results up to the
   # failed item are complete.
   defp verdict({:halt, seq, error}, flow, %Batch{group: group}) do

@@ -10,7 +10,7 @@ defmodule Slither.Run.Flow do
 
   alias Slither.Python.Inbox
   alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, InFlight, Mailbox}
-  alias Slither.Run.{Order, Plan, Returns}
+  alias Slither.Run.{Order, Plan, Rated, Returns}
   alias Slither.Telemetry.Events
 
   @enforce_keys [:plan, :flight, :order, :places]
@@ -131,7 +131,10 @@ defmodule Slither.Run.Flow do
 
   @doc "Takes in a group of batches; one that its strategy gave up has failed already."
   @spec submit(t, Batcher.group()) :: t
-  def submit(%__MODULE__{} = flow, group) do
+  def submit(%__MODULE__{plan: plan} = flow, group),
+    do: plan.rate |> Rated.cut(group) |> Enum.reduce(flow, &take_in(&2, &1))
+
+  defp take_in(flow, group) do
     {id, order} = Order.open(flow.order, length(group))
     {given_up, batches} = Enum.split_with(group, &match?({:failed, _entries, _error}, &1))
 

@@ -6,10 +6,12 @@ defmodule Slither.Run.InFlight do
 
   alias Slither.Error
   alias Slither.Python.{Inbox, Outcome, Part}
-  alias Slither.Run.{Batch, Carrier, Mailbox, Order, Plan}
+  alias Slither.Run.{Batch, Carrier, Mailbox, Order, Plan, Rated}
 
   @enforce_keys [:plan, :inbox, :carrier]
-  defstruct [:plan, :inbox, :carrier, todo: :queue.new(), waiting: 0, out: %{}, pausing: %{}] ++
+  @none [waiting: 0, out: %{}, bytes_out: 0, open: %{}, asking: %{}]
+  defstruct [:plan, :inbox, :carrier, :rate] ++
+              [todo: :queue.new(), waiting: 0, out: %{}, pausing: %{}] ++
               [bytes_out: 0, abandoned: [], open: %{}, asking: %{}]
 
   @typedoc """
@@ -17,12 +19,13 @@ defmodule Slither.Run.InFlight do
   have `bytes_out` bytes together. `pausing` holds, by their timers, those that pause before the
   next attempt. `abandoned` has the references of those that still ran when the flow dropped them.
   `open` are batches of which a worker keeps the rest of the values, and `asking` those that wait for
-  a place to go on there, both by the carrier's reference.
+  a place to go on there, both by the carrier's reference. `rate` has the tokens of what is sent next.
   """
   @type t :: %__MODULE__{
           plan: Plan.t(),
           inbox: Inbox.t(),
           carrier: Carrier.t(),
+          rate: Rated.t() | nil,
           todo: :queue.queue(Batch.t()),
           waiting: non_neg_integer,
           out: %{optional(reference) => Batch.t()},
@@ -49,8 +52,10 @@ defmodule Slither.Run.InFlight do
 
   @doc "Nothing in flight, for a plan; `message/2` is given what the inbox is told."
   @spec new(Plan.t(), Inbox.t()) :: t
-  def new(plan, inbox),
-    do: %__MODULE__{plan: plan, inbox: inbox, carrier: carrier(plan).open(plan, inbox)}
+  def new(plan, inbox) do
+    carrier = carrier(plan).open(plan, inbox)
+    %__MODULE__{plan: plan, inbox: inbox, carrier: carrier, rate: Rated.open(plan.rate, inbox)}
+  end
 
   defp carrier(%Plan{mode: {:pool, _handle, _head, _context}}), do: Carrier.Pool
   defp carrier(%Plan{mode: {:local, _fun}}), do: Carrier.Local
@@ -79,13 +84,11 @@ defmodule Slither.Run.InFlight do
         }
   def items(flight) do
     %{
-      queued: items_of(:queue.to_list(flight.todo)),
-      running: items_of(Map.values(flight.out) ++ kept(flight)),
-      retrying: items_of(Map.values(flight.pausing))
+      queued: Batch.count(:queue.to_list(flight.todo)),
+      running: Batch.count(Map.values(flight.out) ++ kept(flight)),
+      retrying: Batch.count(Map.values(flight.pausing))
     }
   end
-
-  defp items_of(batches), do: batches |> Enum.map(&Batch.items/1) |> Enum.sum()
 
   @doc "The lowest seq of a group that is not decided; nil where all are."
   @spec first_open(t, Order.id()) :: term
@@ -123,7 +126,7 @@ defmodule Slither.Run.InFlight do
   end
 
   defp ask({ref, batch}, %__MODULE__{carrier: %module{} = carrier} = flight) do
-    batch = %{batch | queued: System.monotonic_time()}
+    batch = queued(flight, batch)
     carrier = module.more(carrier, ref, batch)
     {open, asking} = {Map.delete(flight.open, ref), Map.put(flight.asking, ref, batch)}
     %{flight | carrier: carrier, open: open, asking: asking}
@@ -134,7 +137,7 @@ defmodule Slither.Run.InFlight do
   @doc "A batch waits to be sent, behind the others."
   @spec add(t, Batch.t()) :: t
   def add(flight, batch) do
-    batch = %{batch | queued: System.monotonic_time()}
+    batch = queued(flight, batch)
     %{flight | todo: :queue.in(batch, flight.todo), waiting: flight.waiting + 1}
   end
 
@@ -144,13 +147,23 @@ defmodule Slither.Run.InFlight do
   @spec add_again(t, Batch.t()) :: t
   def add_again(%__MODULE__{plan: %{session: nil}} = flight, batch), do: add(flight, batch)
 
-  def add_again(flight, batch),
-    do: put_back(flight, %{batch | queued: System.monotonic_time()})
+  def add_again(flight, batch), do: push(flight, queued(flight, batch))
+
+  defp queued(flight, batch),
+    do: %{batch | queued: System.monotonic_time(), mark: Rated.waited(flight.rate)}
 
   @doc "A batch waits to be sent as if it never had been."
   @spec put_back(t, Batch.t()) :: t
   def put_back(flight, batch),
+    do: push(%{flight | rate: Rated.unspent(flight.rate, batch.entries)}, batch)
+
+  defp push(flight, batch),
     do: %{flight | todo: :queue.in_r(batch, flight.todo), waiting: flight.waiting + 1}
+
+  @doc "A batch was refused for so many ms: its rate gives nothing until then, and it goes again."
+  @spec refuse(t, Batch.t(), non_neg_integer) :: t
+  def refuse(%__MODULE__{rate: rate} = flight, batch, time),
+    do: add_again(%{flight | rate: Rated.pause(rate, time)}, batch)
 
   @doc "A batch is tried again in so many ms."
   @spec pause(t, Batch.t(), non_neg_integer) :: t
@@ -177,18 +190,23 @@ defmodule Slither.Run.InFlight do
     %module{} = carrier = flight.carrier
 
     with true <- turn?(flight, batch) and fits?(flight, batch),
+         {:ok, rate} <- Rated.ready(flight.rate, batch.entries),
          {:ok, place, carrier} <- module.place(carrier) do
-      {batch, flight} = run(%{drop_first(flight) | carrier: carrier}, place, batch)
+      rate = Rated.spend(rate, batch.entries)
+      {batch, flight} = run(%{drop_first(flight) | carrier: carrier, rate: rate}, place, batch)
       {:sent, batch, flight}
     else
       false -> {:none, flight}
+      {:wait, rate} -> {:none, %{flight | rate: rate}}
       {:none, carrier} -> {:none, want(%{flight | carrier: carrier})}
       {:gone, error} -> {:failed, batch, error, drop_first(flight)}
+      {:gone, error, rate} -> {:failed, batch, error, drop_first(%{flight | rate: rate})}
     end
   end
 
   defp run(%__MODULE__{carrier: %module{} = carrier} = flight, place, batch) do
-    batch = %{batch | sent: System.monotonic_time()}
+    rated = Rated.waited(flight.rate) - batch.mark
+    batch = %{batch | sent: System.monotonic_time(), rated: rated}
     {ref, carrier} = module.run(carrier, place, batch)
     out = Map.put(flight.out, ref, batch)
     {batch, %{flight | carrier: carrier, out: out, bytes_out: flight.bytes_out + batch.bytes}}
@@ -209,8 +227,10 @@ defmodule Slither.Run.InFlight do
   defp fits?(%__MODULE__{bytes_out: 0}, _batch), do: true
   defp fits?(flight, batch), do: flight.bytes_out + batch.bytes <= flight.plan.max_bytes
 
-  defp want(%__MODULE__{carrier: %module{} = carrier} = flight),
-    do: %{flight | carrier: module.want(carrier, flight.waiting, map_size(flight.out))}
+  defp want(%__MODULE__{carrier: %module{} = carrier} = flight) do
+    todo = Rated.most(flight.rate, flight.waiting)
+    %{flight | carrier: module.want(carrier, todo, map_size(flight.out))}
+  end
 
   defp drop_first(flight),
     do: %{flight | todo: :queue.drop(flight.todo), waiting: flight.waiting - 1}
@@ -248,7 +268,14 @@ defmodule Slither.Run.InFlight do
     {:ok, add_again(%{flight | pausing: pausing}, batch)}
   end
 
-  def message(%__MODULE__{carrier: %module{} = carrier} = flight, message) do
+  def message(flight, message) do
+    case Rated.message(flight.rate, message) do
+      {:ok, rate} -> {:ok, %{flight | rate: rate}}
+      :unknown -> carried(flight, message)
+    end
+  end
+
+  defp carried(%__MODULE__{carrier: %module{} = carrier} = flight, message) do
     case module.message(carrier, message) do
       {:ok, carrier} -> {:ok, %{flight | carrier: carrier}}
       {:place, ref, carrier} -> goes_on(%{flight | carrier: carrier}, ref)
@@ -286,16 +313,7 @@ defmodule Slither.Run.InFlight do
     {:failed, batches, error, none(flight)}
   end
 
-  defp none(flight),
-    do: %{
-      flight
-      | todo: :queue.new(),
-        waiting: 0,
-        out: %{},
-        bytes_out: 0,
-        open: %{},
-        asking: %{}
-    }
+  defp none(flight), do: struct!(flight, [{:todo, :queue.new()} | @none])
 
   defp returned(flight, ref, batch),
     do: %{flight | out: Map.delete(flight.out, ref), bytes_out: flight.bytes_out - batch.bytes}
@@ -316,7 +334,7 @@ defmodule Slither.Run.InFlight do
   @doc "Gives back places that are not needed at once."
   @spec rest(t) :: t
   def rest(%__MODULE__{carrier: %module{} = carrier} = flight),
-    do: %{flight | carrier: module.rest(carrier)}
+    do: %{flight | carrier: module.rest(carrier), rate: Rated.rest(flight.rate, flight.waiting)}
 
   @doc "Neither holds places nor waits for any, until `send_next/1` asks anew."
   @spec leave_queue(t) :: t
@@ -355,7 +373,8 @@ defmodule Slither.Run.InFlight do
     for {timer, _batch} <- flight.pausing, do: :erlang.cancel_timer(timer)
     out = Map.keys(flight.out)
     carrier = module.close(left(flight), out)
-    %{none(flight) | carrier: carrier, pausing: %{}, abandoned: out ++ flight.abandoned}
+    flight = %{none(flight) | carrier: carrier, rate: Rated.rest(flight.rate, 0)}
+    %{flight | pausing: %{}, abandoned: out ++ flight.abandoned}
   end
 
   # What workers keep of a run goes with the run, unless it is the session's.
@@ -370,7 +389,8 @@ defmodule Slither.Run.InFlight do
   @doc "As `drop/1`, at the end of the run."
   @spec close(t) :: :ok
   def close(flight) do
-    %{carrier: %module{} = carrier} = drop(flight)
+    %{carrier: %module{} = carrier, rate: rate} = drop(flight)
+    Rated.close(rate)
     module.end_run(carrier)
   end
 

@@ -3,9 +3,9 @@ defmodule Slither.Run.Plan do
   # What is the same for every batch of a flow: options read once, the call's head encoded once. Plain
   # data, made by whoever opens a run.
 
-  alias Slither.{Context, Error, Guarded}
+  alias Slither.{Context, Error, Guarded, Rate}
   alias Slither.Trace.Span
-  alias Slither.Run.{Execute, Policy, Traced}
+  alias Slither.Run.{Execute, Policy, Rated, Traced}
   alias Slither.Protocol.Frame
   alias Slither.Python.{Capture, Outcome, Pool, Target}
 
@@ -31,6 +31,8 @@ defmodule Slither.Run.Plan do
     :capture,
     :wire,
     :trace,
+    :rate,
+    priority: :normal,
     raw: false,
     many: false,
     rests: false
@@ -67,6 +69,8 @@ defmodule Slither.Run.Plan do
           capture: Capture.t() | nil,
           wire: map | nil,
           trace: Span.t() | nil,
+          rate: Rate.Spec.t() | nil,
+          priority: :urgent | :normal,
           raw: boolean,
           many: boolean
         }
@@ -76,7 +80,8 @@ defmodule Slither.Run.Plan do
   def new(options, %Context{} = context, bounded) do
     many? = options[:cardinality] == :many
 
-    with {:ok, mode, target, {wire, trace}} <- mode(options, context) do
+    with {:ok, rate} <- Rated.find(options[:rate]),
+         {:ok, mode, target, {wire, trace}} <- mode(options, context) do
       {:ok,
        %__MODULE__{
          mode: mode,
@@ -98,6 +103,8 @@ defmodule Slither.Run.Plan do
          many: many?,
          wire: if(many?, do: wire),
          trace: trace,
+         rate: rate,
+         priority: options[:priority] || :normal,
          capture: Capture.new(options[:capture_failures]),
          options: options,
          metadata: metadata(context, options[:pool], target)

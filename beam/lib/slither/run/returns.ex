@@ -272,19 +272,20 @@ defmodule Slither.Run.Returns do
   # What a call took that says nothing of how many items a batch should have.
   defp took(flow, batch, %Timing{reader: time} = timing) when time > 0 do
     Events.reordered(time, flow.places)
-    work = Account.add_times(flow.work, batch.sent - batch.queued, timing)
-    %{flow | work: work}
+    %{flow | work: waited(flow, batch, timing)}
   end
 
-  defp took(flow, batch, timing),
-    do: %{flow | work: Account.add_times(flow.work, batch.sent - batch.queued, timing)}
+  defp took(flow, batch, timing), do: %{flow | work: waited(flow, batch, timing)}
+
+  defp waited(%{work: work}, batch, timing),
+    do: Account.add_times(%{work | rate: work.rate + batch.rated}, Batch.waited(batch), timing)
 
   defp facts(flow, batch),
     do: %{flow.plan.metadata | batch: batch.number, attempt: batch.attempt}
 
   # Always counted, and told where somebody hears it. A carrier that measured nothing has no timing.
   defp stopped(flow, batch, timing, failed) do
-    timing = Timing.waited(timing || %Timing{}, batch.sent - batch.queued)
+    timing = Timing.waited(timing || %Timing{}, Batch.waited(batch), batch.rated)
     duration = System.monotonic_time() - batch.sent
     Events.batch_answered(timing, duration, flow.places)
     if Events.batch_heard?(:stop), do: tell(flow, batch, timing, duration, failed)

@@ -4,7 +4,7 @@ defmodule Slither.Run.Verdict do
   # are tried again. Pure; `Slither.Run.Flow` carries the verdicts out.
 
   alias Slither.{DispatchError, Error, PipeError}
-  alias Slither.Run.{Batch, Fill, Order, Plan, Policy}
+  alias Slither.Run.{Batch, Fill, Order, Plan, Policy, Refusal}
 
   @splittable [:python_exception, :wrong_result, :timeout, :memory, :worker_died] ++
                 [:executor_failed, :too_large, :not_decodable, :python_error]
@@ -16,12 +16,13 @@ defmodule Slither.Run.Verdict do
 
   @typedoc """
   Items are decided; the run ends with an item's failure; some are tried again after a pause of so
-  many ms.
+  many ms; some were refused, and their rate is to give nothing for so many ms.
   """
   @type t ::
           {:settled, Order.chunk()}
           | {:halt, seq :: term, Exception.t()}
           | {:retry, Batch.t(), pause :: non_neg_integer}
+          | {:refused, Batch.t(), pause :: non_neg_integer}
 
   @doc "Of a batch that has values for its items, or errors, by their index."
   @spec answered(Plan.t(), Batch.t(), [term], %{optional(non_neg_integer) => Error.t()}) :: [t]
@@ -38,9 +39,10 @@ defmodule Slither.Run.Verdict do
   @doc "Of a batch that failed as a whole; `:split` where its parts are to be tried by themselves."
   @spec failed(Plan.t(), Batch.t(), Exception.t()) :: [t] | {:split, [Batch.t(), ...]}
   def failed(plan, %Batch{entries: entries} = batch, error) do
-    if plan.isolate and length(entries) > 1 and error.reason in @splittable,
-      do: {:split, for(part <- parts(entries, error.reason), do: Batch.anew(batch, part))},
-      else: items_failed(plan, batch, Enum.map(entries, &{&1, error}), :batch)
+    if plan.isolate and length(entries) > 1 and error.reason in @splittable and
+         Refusal.again(plan.rate, batch.refused, error) == :no,
+       do: {:split, for(part <- parts(entries, error.reason), do: Batch.anew(batch, part))},
+       else: items_failed(plan, batch, Enum.map(entries, &{&1, error}), :batch)
   end
 
   # What raises is found with the fewest calls. What ends workers is met as seldom as can be: three
@@ -110,16 +112,26 @@ defmodule Slither.Run.Verdict do
   # The items of one batch may fail for different reasons. Those that the policy tries again go
   # out as one batch, after the longest of their pauses.
   defp items_failed(plan, batch, bad, scope) do
+    {refused, bad} = Refusal.apart(plan.rate, batch, bad)
+
     {final, again} =
       bad
-      |> Enum.map(fn {_entry, error} = failure ->
-        {failure, Policy.pause(plan.policy, batch.attempt, error.reason)}
-      end)
+      |> Enum.map(fn {_entry, error} = failure -> {failure, pause(plan, batch, error)} end)
       |> Enum.split_with(fn {_failure, pause} -> pause == :no end)
 
     final = for {failure, :no} <- final, do: failure
-    conclude(plan, batch, final, scope, []) ++ retry(batch, again)
+    conclude(plan, batch, final, scope, []) ++ retry(batch, again) ++ refused(refused)
   end
+
+  # No attempt comes before the other side has said.
+  defp pause(plan, batch, error) do
+    with pause when is_integer(pause) <-
+           Policy.pause(plan.policy, batch.attempt, error.reason),
+         do: max(pause, Refusal.time(error) || 0)
+  end
+
+  defp refused(nil), do: []
+  defp refused({batch, time}), do: [{:refused, batch, time}]
 
   defp retry(_batch, []), do: []
 

@@ -266,6 +266,16 @@ defmodule Slither.Telemetry.Events do
     Series.observe(:view_duration_seconds, {store, view}, duration)
   end
 
+  ## Rates
+
+  @doc "A bucket is paused for so many ms, while so many requests wait."
+  @spec rate_paused(non_neg_integer, non_neg_integer, facts) :: :ok
+  def rate_paused(time, waiting, facts) do
+    Series.add(:rate_pauses_total, {facts.rate || ""}, 1)
+    pause = System.convert_time_unit(time, :millisecond, :native)
+    emit([:slither, :rate, :paused], %{pause: pause, waiting: waiting}, facts)
+  end
+
   ## Workers and sessions
 
   @doc "A worker is ready; `began` is when its start began."

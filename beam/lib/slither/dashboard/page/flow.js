@@ -18,7 +18,7 @@ const FEW = 3;
 const STILL = 30_000;
 const HELD = 3_000;
 
-const PHASES = ["queue", "encode", "wire", "decode", "handler", "reorder"];
+const PHASES = ["rate", "queue", "encode", "wire", "decode", "handler", "reorder"];
 
 let all = false;
 const opened = new Map();

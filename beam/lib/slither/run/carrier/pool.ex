@@ -103,7 +103,8 @@ defmodule Slither.Run.Carrier.Pool do
       run: plan.context.runtime[:run],
       parks: plan.many,
       admitted: pool.admitted? and alone?(pool),
-      deadline: deadline(plan.queue_timeout)
+      deadline: deadline(plan.queue_timeout),
+      priority: plan.priority
     )
 
     %{pool | requested: MapSet.put(pool.requested, ref)}
