@@ -41,6 +41,7 @@ defmodule Slither.Python.Worker.LauncherTest do
         bridge: Slither.Bridge,
         launcher: Launcher,
         secret: nil,
+        sources: nil,
         test: self(),
         listener: listener
       })
