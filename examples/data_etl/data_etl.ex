@@ -93,12 +93,13 @@ defmodule Slither.Examples.DataEtl do
       "against never existed, and nothing says so. safe_python swaps a whole schema and counts " <>
       "under a lock; process_pool ships the schema with each chunk. In slither schema and audit are " <>
       "tables: rules of one generation are read in one step, and counting takes no lock. A row is " <>
-      "little work, so the start of interpreters and the way to BEAM are most of slither's time."
+      "little work: the way to BEAM and back is what slither takes longer."
   end
 
   @impl true
   def run(options) do
     pool = [size: options[:workers], python: options[:python], paths: [__DIR__]]
+    pool = [preload: ["data_etl"]] ++ pool
 
     with {:ok, lines, expected} <- prepared(pool, options[:size]),
          {:ok, figures, result} <-

@@ -62,8 +62,8 @@ defmodule Slither.Examples.MlScoring do
       "unsafe_threaded keeps its model in a dict of the module, slither in session(): the line is " <>
       "the same. safe_python hands each model to those who need it; process_pool has an executor " <>
       "for each worker, to choose who works where. slither pins a session to a worker, and hands " <>
-      "features out by session. Its workers import scikit-learn anew, which is most of their " <>
-      "start; forked ones have it from their parent."
+      "features out by session. Nobody scores before scikit-learn is imported, which is " <>
+      "nearly all of a start; a program that has it anyway forks workers for less."
   end
 
   @impl true

@@ -67,13 +67,14 @@ defmodule Slither.Examples.TextAnalysis do
     "Two threads read the same count, and both write it back plus their own: the words of one " <>
       "are lost, silently. Locks mend that; under a GIL, threads still take turns. process_pool " <>
       "and slither count in processes that share nothing, and merge at the end. Where nothing " <>
-      "fails, a pool of forked processes is cheaper: slither's workers start as programs, and " <>
-      "each document passes through BEAM, which prepares and routes it."
+      "fails, a pool of forked processes is cheaper: each document passes through BEAM, which " <>
+      "prepares and routes it, on the cores that the workers use."
   end
 
   @impl true
   def run(options) do
     pool = [size: options[:workers], python: options[:python], paths: [__DIR__]]
+    pool = [preload: ["text_analysis"]] ++ pool
 
     with {:ok, documents, expected} <- prepared(pool, options[:size]),
          {:ok, figures, {outputs, indexes}} <-
