@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from slither._outputs import Outputs
     from slither._pipe.expression import Expression, item, when
     from slither._pipe.options import Policy
+    from slither._rate import Rate
     from slither._status import RunningCall, SizeChange, Status, WorkerStatus
     from slither._summary import Summary
     from slither._wire.tensor import Tensor
@@ -106,6 +107,7 @@ __all__ = [
     "Policy",
     "PoolOptions",
     "ProtocolError",
+    "Rate",
     "Results",
     "RunError",
     "RunningCall",
@@ -150,6 +152,7 @@ _LAZY = {
     "Pipe": "slither.pipe",
     "Policy": "slither._pipe.options",
     "PoolOptions": "slither._driver.pool_options",
+    "Rate": "slither._rate",
     "Results": "slither._driver.results",
     "RunningCall": "slither._status",
     "SizeChange": "slither._status",

@@ -96,6 +96,7 @@ class MapRun(Run):
         if trace is not None:
             spec["trace"] = trace
         spec |= settings.sizes(size, asked["batch_time"])
+        spec |= settings.limits(asked.get("rate"), asked.get("priority", "normal"))
         batching = Batching(settings.batch_size(size), most, beam.workers)
         progress = _options.checked("progress", asked["progress"], _options.BOOL)
         shown = shows(str(getattr(function, "__name__", "map")), items, progress)

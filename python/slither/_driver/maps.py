@@ -14,6 +14,7 @@ from slither._driver.map_run import MapRun
 from slither._driver.results import AsyncResults, Results
 from slither._driver.settings import InFrames, Keeps, Many, One, Returns
 from slither._driver.several import together, together_async
+from slither._rate import Rate
 from slither._takes import FrameKind
 from slither._types import Payload
 
@@ -120,6 +121,8 @@ class Maps(Lifetime):
         trace: str | None = None,
         progress: bool = False,
         as_: FrameKind | None = None,
+        rate: Rate | None = None,
+        priority: settings.Priority = "normal",
     ) -> Results[Payload]:
         """Apply a function to each item, and give the results lazily, one for each item.
 
@@ -164,6 +167,10 @@ class Maps(Lifetime):
           list with a result for each row: a row of a frame is a dict again;
         - ``trace``: the ``traceparent`` that its calls are below, else the current span of
           ``opentelemetry``; handlers have ``slither.worker.context().trace``;
+        - ``rate``: a :class:`slither.Rate`: how many items may go out in a time. A handler that
+          is refused for now returns a :class:`slither.worker.Failure` with ``retry_after``, or
+          raises what its HTTP client raises for 429: the rate is paused, and the item goes again;
+        - ``priority``: ``"urgent"`` for batches that get a worker before others;
         - ``progress``: whether to show how far it is: in a notebook's cell, or else on stderr,
           as a bar with ``rich`` installed.
 
@@ -192,6 +199,8 @@ class Maps(Lifetime):
             trace=trace,
             progress=progress,
             as_=as_,
+            rate=rate,
+            priority=priority,
         )
         return Results.of(run, items)
 
@@ -286,6 +295,8 @@ class Maps(Lifetime):
         trace: str | None = None,
         progress: bool = False,
         as_: FrameKind | None = None,
+        rate: Rate | None = None,
+        priority: settings.Priority = "normal",
     ) -> AsyncResults[Payload]:
         """Give the results for ``async for``; otherwise as :meth:`map`.
 
@@ -309,5 +320,7 @@ class Maps(Lifetime):
             trace=trace,
             progress=progress,
             as_=as_,
+            rate=rate,
+            priority=priority,
         )
         return AsyncResults(run, items)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 from slither import _options, _takes
+from slither._rate import Rate
 from slither._takes import KINDS, FrameKind
 from slither._typed import functions
 from slither._typed.functions import Typed, Way
@@ -36,6 +37,7 @@ Many: TypeAlias = (
 )
 """A function of a batch."""
 Ordering: TypeAlias = Literal["preserve", "as_completed"]
+Priority: TypeAlias = Literal["normal", "urgent"]
 # The most items of a batch: a run keeps as many at hand.
 _LARGEST = 1_000_000
 _TRACING: _options.Check = (
@@ -61,6 +63,8 @@ class MapOptions(TypedDict, total=False):
     item_timeout: float | None
     session: str | None
     trace: str | None
+    rate: Rate | None
+    priority: Priority
     progress: bool
 
 
@@ -215,6 +219,22 @@ def tracing(value: bool | str | TraceOptions | None) -> Payload:
         # Whoever reads the traceback need not know a key that is in them.
         raise ValueError("trace: headers is a dict of str")
     return {**value, "headers": dict(headers)}
+
+
+def limits(rate: Rate | None, priority: str) -> dict[str, Payload]:
+    """Return what a map says of its rate and priority as BEAM gets it.
+
+    >>> limits(Rate(items=1, per=2.0), "normal")
+    {'rate': {'items': 1, 'per': 2000, 'weight': 1}}
+    """
+    told: dict[str, Payload] = {}
+    if rate is not None:
+        if not isinstance(rate, Rate):
+            raise ValueError(f"rate is a slither.Rate, or None, not {rate!r:.80}")
+        told["rate"] = rate.document
+    if one_of("priority", priority, ("normal", "urgent")) == "urgent":
+        told["priority"] = "urgent"
+    return told
 
 
 def duration(name: str, seconds: float) -> int:

@@ -62,7 +62,9 @@ defmodule Slither.Driver.MapRun do
       {:ok, plan} ->
         mailbox = Mailbox.open()
         # Where an item may fail its call alone, each is told apart.
-        blocks? = plan.policy.retry == nil and not plan.isolate and plan.item_timeout == :infinity
+        blocks? =
+          plan.policy.retry == nil and not plan.isolate and plan.item_timeout == :infinity and
+            plan.rate == nil
 
         loop(%__MODULE__{
           id: id,

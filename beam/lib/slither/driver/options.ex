@@ -7,7 +7,8 @@ defmodule Slither.Driver.Options do
   alias Slither.Dashboard
   alias Slither.Dispatch.Settings
   alias Slither.Driver.{Executor, Faults}
-  alias Slither.{Error, Gather, Options, Protocol}
+  alias Slither.{Error, Gather, Options, Protocol, Rate}
+  alias Slither.Rate.Spec
   alias Slither.Pipe.Document.{Part, Policies}
   alias Slither.Python.Pool
 
@@ -19,9 +20,9 @@ defmodule Slither.Driver.Options do
 
   # Options of both kinds of run that have other names on BEAM; `run/1` translates them.
   @run [session: [type: :string], trace: []]
-  @map ~w(max_in_flight ordering isolate timeout item_timeout queue_timeout batch_size batch_time
+  @map ~w(priority max_in_flight ordering isolate timeout item_timeout queue_timeout batch_size batch_time
           as)a
-  @map_only [target: [], on_error: []]
+  @map_only [target: [], on_error: [], rate: []]
   @pipe_only [
     checkpoint: [type: :string],
     resume: [type: {:in, [:anyway]}],
@@ -88,6 +89,7 @@ defmodule Slither.Driver.Options do
 
     with {:ok, options} <- read("option", spec, table),
          {:ok, options} <- policy(options),
+         {:ok, options} <- rate(options),
          do: Settings.check([executor: Executor, raw: true] ++ run(options), "map")
   end
 
@@ -100,6 +102,41 @@ defmodule Slither.Driver.Options do
       :error -> {:ok, options}
       {:error, error} -> {:error, %{error | reason: :invalid_option}}
     end
+  end
+
+  # One with a name begins with the first run that names it, and is there for all that follow.
+  defp rate(options) do
+    with {:ok, %{} = document} <- Keyword.fetch(options, :rate),
+         {name, document} = Map.pop(document, "name"),
+         {:ok, given} <- read("option of rate", document, Spec.all()),
+         {:ok, _spec} <- Spec.new(given) do
+      named(options, name, given)
+    else
+      :error -> {:ok, options}
+      {:ok, _name} -> {:ok, options}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp named(options, nil, given), do: {:ok, Keyword.put(options, :rate, given)}
+
+  defp named(options, name, given) do
+    figures = Spec.figures(given)
+    use = Keyword.take(given, [:weight, :refusals])
+
+    case Rate.Server.ensure(name, figures) do
+      ^figures -> {:ok, Keyword.put(options, :rate, {name, use})}
+      others -> {:error, other_figures(name, others)}
+    end
+  end
+
+  defp other_figures(name, others) do
+    told = "#{others.items} items in #{others.per} ms, and a burst of #{others.burst}"
+
+    message =
+      "the rate #{inspect(name)} runs already with #{told}; all that share it say the same"
+
+    %Error{reason: :invalid_option, message: message, details: %{option: :rate}}
   end
 
   @doc "The options of a gather."

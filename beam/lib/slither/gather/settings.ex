@@ -44,6 +44,11 @@ defmodule Slither.Gather.Settings do
         "ms a batch may run on its worker; then the worker is killed. Unless set, 30,000 for each " <>
           "of its items."
     ],
+    priority: [
+      type: {:in, [:normal, :urgent]},
+      default: :normal,
+      doc: "`:urgent` batches get a worker before others that wait for one."
+    ],
     max_waiting: [
       type: :pos_integer,
       default: 10_000,

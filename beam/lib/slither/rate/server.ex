@@ -42,6 +42,18 @@ defmodule Slither.Rate.Server do
     GenServer.start_link(__MODULE__, {name, figures, nil}, name: via)
   end
 
+  @doc "Has one run by its name, unless one does; gives the figures of that which runs."
+  @spec ensure(String.t(), Spec.figures()) :: Spec.figures()
+  def ensure(name, figures) do
+    with :error <- find(name) do
+      via = {:via, Registry, {@registry, {:rate, name}, figures}}
+      _ = GenServer.start(__MODULE__, {name, figures, nil}, name: via)
+      ensure(name, figures)
+    else
+      {:ok, _pid, figures} -> figures
+    end
+  end
+
   @doc "Starts one for the calling process alone, which ends with that."
   @spec own(Spec.figures()) :: pid
   def own(figures) do

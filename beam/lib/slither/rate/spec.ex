@@ -64,6 +64,10 @@ defmodule Slither.Rate.Spec do
   @spec table() :: Options.table()
   def table, do: @bucket
 
+  @doc "The table of all options."
+  @spec all() :: Options.table()
+  def all, do: @bucket ++ @use
+
   @doc "Words for errors and docs."
   @spec accepted() :: String.t()
   def accepted,
