@@ -88,6 +88,7 @@ defmodule Slither.HouseTest do
       "Process.send_after(self(), message, time)",
       "Process.send_after(self(), message, time, abs: true)"
     ],
+    "python/template/fates.ex" => ["Process.send_after(self(), message, time)"],
     # Questions of functions beside it, which the scheduler's `handle_call/3` matches.
     "pool/scheduler.ex" => ["GenServer.call(handle.scheduler, question, timeout)"],
     # A `%Job{}`, as the function's head says.

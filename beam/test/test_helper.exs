@@ -11,3 +11,7 @@ without =
 # long unless something is wrong.
 options = [capture_log: true, assert_receive_timeout: 60_000, timeout: 300_000]
 ExUnit.start([exclude: without] ++ options)
+
+# How the workers of pools start that don't say it: both ways are to be the same to all tests.
+if start = System.get_env("SLITHER_START"),
+  do: Application.put_env(:slither, :start, String.to_atom(start))

@@ -67,6 +67,7 @@ __all__ = [
     "on_session_stop",
     "on_start",
     "on_stop",
+    "on_template",
     "progress",
     "session",
     "session_dump",
@@ -220,6 +221,23 @@ def on_start(hook: _HookT) -> _HookT:
     ...     pass
     """
     registry.start_hooks[registry.origin(hook)] = hook
+    return hook
+
+
+def on_template(hook: _HookT) -> _HookT:
+    """Run a function once the preload modules are imported, for all workers that are forked.
+
+    A pool with ``start: :fork`` runs it once, in the process that its workers are forked from:
+    what it loads is there in each worker, and takes memory once. A worker that is spawned runs it
+    for itself, before what :func:`on_start` names. ``hook`` takes no arguments. It is to leave
+    no thread running, and no connection that workers can't share. When it raises, no worker
+    starts.
+
+    >>> @on_template
+    ... def load_weights() -> None:
+    ...     pass
+    """
+    registry.template_hooks[registry.origin(hook)] = hook
     return hook
 
 

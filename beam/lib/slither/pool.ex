@@ -22,7 +22,8 @@ defmodule Slither.Python.Pool do
 
   alias Slither.{Error, Leftovers, Options}
   alias Slither.Pool.{Call, Errors, Handle, Scheduler, SessionCalls, Settings, Status, Watcher}
-  alias Slither.Python.{Obituary, Secret, Sources, Worker}
+  alias Slither.Python.Launcher.Fork
+  alias Slither.Python.{Obituary, Secret, Sources, Templates, Worker}
 
   @type name :: atom
   @type handle :: Handle.t()
@@ -52,7 +53,7 @@ defmodule Slither.Python.Pool do
   pool of its name runs.
   """
   @spec start_link(keyword) :: Supervisor.on_start() | {:error, Error.t()}
-  def start_link(options), do: start_checked(options, [])
+  def start_link(options), do: start_checked(options, runs_wait?: false)
 
   @doc false
   # The pool of a Python program, whose runs share it with nobody, and whose workers get its secret.
@@ -66,7 +67,7 @@ defmodule Slither.Python.Pool do
       # stands above the pools.
       views = Application.fetch_env!(:slither, :view_server)
 
-      with {:ok, settings} <- Settings.placed(Settings.new(checked, views)),
+      with {:ok, settings} <- Settings.placed(Settings.new(checked, views, own[:runs_wait?])),
            do: start(struct!(settings, own))
     end
   end
@@ -79,7 +80,13 @@ defmodule Slither.Python.Pool do
 
   @impl true
   def init(%Settings{name: name} = settings) do
-    :ok = Leftovers.await(Slither.Python.Registry, [name, {:workers, name}, {:tasks, name}])
+    :ok =
+      Leftovers.await(Slither.Python.Registry, [
+        name,
+        {:workers, name},
+        {:tasks, name},
+        {:templates, name}
+      ])
 
     settings = %{
       settings
@@ -87,7 +94,8 @@ defmodule Slither.Python.Pool do
         tasks: via(:tasks, name),
         sessions: :ets.new(__MODULE__, [:public]),
         sources: if(settings.watch, do: Sources.new()),
-        chores: SessionCalls
+        chores: SessionCalls,
+        templates: if(settings.launcher == Fork, do: via(:templates, name))
     }
 
     children = [
@@ -96,11 +104,19 @@ defmodule Slither.Python.Pool do
       {Scheduler, settings} | watcher(settings)
     ]
 
-    Supervisor.init(children, strategy: :one_for_all)
+    Supervisor.init(templates(settings) ++ children, strategy: :one_for_all)
   end
 
   defp watcher(%{watch: true} = settings), do: [{Watcher, settings}]
   defp watcher(_settings), do: []
+
+  # They end after the workers that were forked from them.
+  defp templates(%Settings{templates: nil}), do: []
+
+  defp templates(settings) do
+    {_least, most} = Settings.range(settings.size)
+    [{Templates, {%{settings | size: most, most: most}, settings.templates}}]
+  end
 
   defp via(kind, name), do: {:via, Registry, {Slither.Python.Registry, {kind, name}}}
 
@@ -120,7 +136,9 @@ defmodule Slither.Python.Pool do
     * `error`: why no worker can start;
     * `changed`: how the size has changed last, a map of `from`, `to`, `why` (`:waited`, `:busy`,
       `:sessions`, `:idle`, `:start_failed` or `:resize`) and `ago` in ms; nil if it has not;
-    * `notes`: what was asked for and can't be had here, such as GPUs, in words;
+    * `start`: how its workers start, `:fork` or `:spawn`; `template`: the pid of the process that they are
+      forked from;
+    * `notes`: what was asked for and can't be had here, such as GPUs, or forks, in words;
     * `workers`, each a map of
       * `worker`: its number, which another gets when it is gone;
       * `status`: `:starting`, `:spare` (it waits to take a place), `:ready`, `:draining` (another

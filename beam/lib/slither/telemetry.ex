@@ -40,6 +40,9 @@ defmodule Slither.Telemetry do
   | `[:slither, :pool, :worker, :down]` | `lifetime` | `pool`, `worker`, `os_pid`, `reason`, `error` (nil where it was told to leave) |
   | `[:slither, :pool, :reload]` (with `watch: true`) | `duration` | `pool`, `file`, `files` (all that changed), `error` (nil where new workers serve) |
   | `[:slither, :pool, :grow\\|:shrink]` (by itself) | `from`, `to` (workers) | `pool`, `why` (`:waited`, `:busy`, `:sessions`; `:idle`, `:start_failed`) |
+  | `[:slither, :template, :up]` | `start_time` | `pool`, `os_pid` |
+  | `[:slither, :template, :down]` | `lifetime` | `pool`, `os_pid`, `reason`, `error` (nil where it was told to leave; else its workers end with it) |
+  | `[:slither, :template, :refused]` | `system_time` | `pool`, `os_pid`, `reason` (a sentence: the pool's workers are spawned) |
   | `[:slither, :session, :stop]` | `system_time` | `pool`, `session`, `reason` (`:stopped`, `:idle`) |
   | `[:slither, :session, :move]` | `system_time` | `pool`, `session` |
   | `[:slither, :worker, :progress]` | `done`, `total` | `pool`, `worker`, `os_pid`, `call`, `batch`, `run`, `pipe` and `stage` of what has them |
@@ -53,7 +56,7 @@ defmodule Slither.Telemetry do
 
   The `reason` of a worker that is down is that of its error (`:worker_died`, `:timeout`, `:memory`, …) or,
   where it was told to leave, `:max_requests`, `:max_calls`, `:max_rss`, `:max_age`, `:restart`,
-  `:resize`, `:idle` or `:shutdown`.
+  `:resize`, `:idle` or `:shutdown`. That of a template is such, too.
   """
 
   require Logger

@@ -178,7 +178,7 @@ defmodule Slither.Pool.PoolTest do
             {"noise at start", "the reserved byte"},
             {"result before ready", "an answer to no call"}
           ] do
-        error = unavailable(start_pool(python: fake(mode)), :protocol_error)
+        error = unavailable(start_pool(python: fake(mode), start: :spawn), :protocol_error)
         assert error.message =~ "Python worker 0 broke the protocol: #{why}"
       end
     end

@@ -41,7 +41,8 @@ defmodule Slither.Pool.RecycleTest do
       pool = unique(:test_pool)
       listen(pool)
       options = [name: pool, preload: ["spoilt"], paths: [handlers(), folder], max_requests: 3]
-      options = [shutdown: patience()] ++ options
+      # What is forked is of what was imported before.
+      options = [shutdown: patience(), start: :spawn] ++ options
       ready_pool(options)
       [first] = os_pids(pool, :ready)
       write_module(folder, "spoilt", "raise RuntimeError('spoilt')")

@@ -221,7 +221,8 @@ defmodule Slither.Pool.RestartTest do
 
     test "that can't start its workers leaves the pool as it was" do
       folder = own_module("full", "ready = True")
-      pool = ready_pool(size: 1, preload: ["full"], paths: [handlers(), folder])
+      options = [size: 1, preload: ["full"], paths: [handlers(), folder], start: :spawn]
+      pool = ready_pool(options)
       write_module(folder, "full", "raise MemoryError('no room')")
       assert {:error, %Error{reason: :start_failed} = error} = Pool.resize(pool, 2)
       assert error.message =~ "no room"

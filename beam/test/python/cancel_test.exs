@@ -92,7 +92,7 @@ defmodule Slither.Python.CancelTest do
     end
 
     test "is told even while the pipe to its worker is full" do
-      pool = quick_pool(window: 2, cancel_grace: patience())
+      pool = quick_pool(window: 2, cancel_grace: patience(), start: :spawn)
       [gate, word] = [fifo(), fifo()]
       caller = spawn(fn -> Dispatch.run([[gate, word]], run_options(pool, "heed_late")) end)
       await_running(pool)

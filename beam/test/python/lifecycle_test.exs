@@ -140,11 +140,15 @@ defmodule Slither.Python.LifecycleTest do
       # Whoever makes the file is ready at once, the other waits.
       write_module(folder, "first_come", """
       import os, time
-      try:
-          os.close(os.open(#{inspect(Path.join(folder, "first"))}, os.O_CREAT | os.O_EXCL))
-      except FileExistsError:
-          while not os.path.exists(#{inspect(go)}):
-              time.sleep(0.002)
+      from slither.worker import on_start
+
+      @on_start
+      def come():
+          try:
+              os.close(os.open(#{inspect(Path.join(folder, "first"))}, os.O_CREAT | os.O_EXCL))
+          except FileExistsError:
+              while not os.path.exists(#{inspect(go)}):
+                  time.sleep(0.002)
       """)
 
       pool = start_pool(size: 2, preload: ["first_come"], paths: [handlers(), folder])

@@ -252,6 +252,7 @@ defmodule Slither.Python.PlacementTest do
       pool =
         ready_pool(
           size: 2,
+          start: :spawn,
           preload: ["placed_handlers"],
           each: each,
           cpus: [[cpu]],

@@ -22,7 +22,9 @@ defmodule Slither.Test.Peer do
     {:ok, python} = Environment.interpreter(nil)
     relay = Path.join(handlers(), "slither_relay_worker.py")
     python = interpreter("exec '#{python}' '#{relay}' '#{path}'")
-    {Pools.start_pool(Keyword.merge([python: python, paths: []], options)), listener}
+
+    {Pools.start_pool(Keyword.merge([python: python, paths: [], start: :spawn], options)),
+     listener}
   end
 
   @doc "The next worker's process, which has said nothing yet."

@@ -65,6 +65,11 @@ defmodule Slither.Telemetry.EventsTest do
 
   defp own(test, _metadata), do: self() == test
   defp of_pool(pool), do: fn _test, metadata -> metadata[:pool] == pool end
+
+  defp of_template(pool) do
+    fn _test, metadata -> metadata[:pool] == pool and not is_map_key(metadata, :worker) end
+  end
+
   defp of_name(name), do: fn _test, metadata -> metadata[:name] == name end
   defp of_store(store), do: fn _test, metadata -> metadata[:store] == store end
 
@@ -231,6 +236,30 @@ defmodule Slither.Telemetry.EventsTest do
     end)
   end
 
+  # A template whose process is killed, another that is asked to leave by a restart, and what can't
+  # be forked.
+  defp templates do
+    pool = unique(:events_pool)
+    threads = unique(:events_pool)
+
+    record("a template", of_template(pool), fn ->
+      ready_pool(name: pool, size: 1, start: :fork)
+
+      [parent, old] =
+        for name <- ["getppid", "getpid"], do: Slither.call!("os", name, [], pool: pool)
+
+      {_output, 0} = System.cmd("kill", ["-KILL", "#{parent}"])
+      await_down(pool, old)
+      await_up(pool)
+      :ok = stop_supervised(pool)
+      [:slither, :template, :down]
+    end) ++
+      record("a template with threads", of_template(threads), fn ->
+        ready_pool(name: threads, size: 1, start: :fork, preload: ["threaded_at_import"])
+        [:slither, :template, :refused]
+      end)
+  end
+
   defp stores do
     store = Stores.define()
     empty = Stores.define(load: fn _tables -> {:error, :no_data} end)
@@ -294,7 +323,10 @@ defmodule Slither.Telemetry.EventsTest do
         calls() ++
         gathers() ++
         pipes() ++
-        long_running() ++ pools() ++ elastic() ++ reloads() ++ stores() ++ rates() ++ views()
+        long_running() ++
+        pools() ++
+        elastic() ++
+        templates() ++ reloads() ++ stores() ++ rates() ++ views()
 
     Snapshot.assert_same(told, @expected)
 

@@ -39,7 +39,7 @@ def pipes_of(module: types.ModuleType) -> list[Pipe]:
 
 def main(module: str, descriptor: int) -> None:
     """Write the documents of a module, or why there are none, as one line; then exit."""
-    die_with_parent()
+    die_with_parent(os.getppid())
     os.set_inheritable(descriptor, False)
     answer: dict[str, Payload]
     try:

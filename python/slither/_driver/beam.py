@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from slither import _options
 from slither._driver import dashboards, search, settings
@@ -34,6 +34,8 @@ from slither._worker import current
 
 if TYPE_CHECKING:
     from slither.store import Table
+
+_START = _options.either(_options.words("fork", "spawn"), None)
 
 
 class Beam(Maps, Pipes, Singles, Streams, Gathers):
@@ -64,6 +66,10 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
       searched after ``paths``;
     - ``cwd``: the workers' folder;
     - ``initializer``, ``initargs``: a function that each worker calls when it starts;
+    - ``start``: how workers start: ``"spawn"``, an interpreter for each; or ``"fork"``, from one
+      process that has imported ``preload`` and run the ``@on_template`` hooks, so that they are
+      ready at once and share its memory (Linux). By default they are forked, unless there are
+      ``each`` or ``gpus``, which what is imported may read;
     - ``gpus``: GPUs to share out, of which each worker gets one as ``CUDA_VISIBLE_DEVICES``: a
       list of numbers or names, or of lists of them, or ``"auto"`` for all there are. Where that
       variable is set already, it says which there are, and numbers count those;
@@ -121,6 +127,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
         cwd: StrPath | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[object] = (),
+        start: Literal["fork", "spawn"] | None = None,
         each: Each | None = None,
         gpus: Gpus | None = None,
         cpus: Cpus | None = None,
@@ -160,6 +167,7 @@ class Beam(Maps, Pipes, Singles, Streams, Gathers):
             "main": main_module(),
             "argv": settings.arguments(),
             "program": settings.program(),
+            "start": _options.checked("start", start, _START),
             "initializer": functions.initializer(initializer, tuple(initargs)),
             "startup_timeout": settings.milliseconds("startup_timeout", startup_timeout),
             # BEAM needs time to kill the workers that do not stop, with what they started.

@@ -77,6 +77,7 @@ _OWN = {
     "watch": "watch",
     "each": "each",
     "gpus": "gpus",
+    "start": "start",
     "cpus": "cpus",
 }
 

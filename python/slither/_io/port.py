@@ -80,6 +80,10 @@ class Port:
         """Whether :meth:`close` was called."""
         return self._closed
 
+    def fileno(self) -> int:
+        """Return the descriptor that is read, for who waits for several."""
+        return self._in
+
     @property
     def is_written_here(self) -> bool:
         """Whether the thread that asks is in the middle of :meth:`write`."""

@@ -42,6 +42,7 @@ class Rule(NamedTuple):
 _TARGETS = {
     **dict.fromkeys(("function", "item", "each", "apply", "help"), 3),
     **dict.fromkeys(("command", "pipes", "more", "drop"), 2),
+    "fork": 1,
 }
 
 

@@ -101,6 +101,18 @@ class Link:
         self._brief = len(incoming.call.items) <= _FEW
         return incoming
 
+    @property
+    def is_over(self) -> bool:
+        """Whether this process is to stop, once it has done what it has."""
+        return self._stopping or self.reader.ended
+
+    def calls_there(self) -> list[Incoming]:
+        """Take the calls that are there, without waiting for one."""
+        self.reader.read_what_is_there(lambda: False)
+        calls = list(self._calls)
+        self._calls.clear()
+        return calls
+
     def is_dropped(self, call: int) -> bool:
         """Tell whether ``call``, which has not begun, was cancelled.
 

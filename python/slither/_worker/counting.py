@@ -15,7 +15,7 @@ from typing import NamedTuple
 from slither._types import Payload
 from slither._wire import frames
 from slither._wire.build import frame
-from slither._worker import current
+from slither._worker import current, forked
 
 MOST = 1_000
 """Series of one process, beyond which new ones are not taken."""
@@ -187,9 +187,11 @@ def _told(metric: Metric) -> str:
 
 
 def _begin_anew() -> None:
-    # A forked child: whoever held the lock is not there, and BEAM hears nothing of it.
+    # A forked child: whoever held the lock is not there, and BEAM hears nothing of it. A worker
+    # tells BEAM itself of what its template has counted, as one that has imported it all.
     global book
-    book = Book()
+    if not forked.hatching:
+        book = Book()
 
 
 os.register_at_fork(after_in_child=_begin_anew)

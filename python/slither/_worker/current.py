@@ -50,6 +50,8 @@ class Context:
     worker: int = 0
 
 
+is_template = False
+"""Whether this process has imported what it has for others, which it forks."""
 main: str | None = None
 """The script, or the module, whose functions go by the module ``__main__``."""
 objects: Objects | None = None

@@ -56,8 +56,10 @@ class _StartFailed(Exception):
 class Runtime:
     """One worker."""
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, is_forked: bool = False) -> None:
+        """Of a process that was started, or one that a template has forked."""
         self._port = port
+        self._forked = is_forked
         self._link = Link(port)
         self._capture: Capture | None = None
         self._marker = Marker()
@@ -65,10 +67,13 @@ class Runtime:
         # What of the project was imported since that was last told, where somebody watches it.
         self._imported: Callable[[], Iterable[list[Payload]]] = tuple
 
-    def run(self) -> int:
-        """Shake hands, serve calls until the end, and return the exit status."""
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+    def run(self) -> int | Port:
+        """Shake hands, serve calls until the end, and return the exit status.
+
+        In a worker that this process has forked, return what that reaches BEAM by.
+        """
         forked.follow()
+        forked.on_child(self._leave_to_parent)
         try:
             self._link.send(
                 (frame(frames.HELLO, PROTOCOL_VERSION, _facts(self._marker, self._stacks)),)
@@ -76,7 +81,9 @@ class Runtime:
             welcome = self._link.await_welcome()
             if welcome is None:
                 return 1
-            self._start(welcome)
+            address = self._start(welcome)
+            if address is not None:
+                return self._be_template(address)
         except _StartFailed as failure:
             return self._fail(failure.error)
         except OSError as error:
@@ -95,7 +102,7 @@ class Runtime:
         self._stop()
         return 0
 
-    def _start(self, welcome: frames.Welcome) -> None:
+    def _start(self, welcome: frames.Welcome) -> str | None:
         settings = _asked(welcome)
         link = self._link
         self._port.max_frame = settings.max_frame
@@ -103,7 +110,40 @@ class Runtime:
         link.ahead = max(1, settings.ahead)
         self._marker.settle(settings.marker)
         self._stacks.settle(settings.stacks)
+        current.link = link
+        current.worker = settings.worker or 0
+        current.takes_spans = settings.spans
+        link.reports.level = LEAST[settings.log_level]
+        install_logging(link.reports)
+        if settings.capture:
+            self._capture = Capture(link.reports, self._marker.words, streams=not self._forked)
+        if not self._forked:
+            self._settle(settings)
+        if settings.watch is not None:
+            self._follow_sources()
+        try:
+            with signals.Running():
+                if not self._forked:
+                    targets.load_template(settings.preload)
+                if settings.watch:
+                    # Imported late, as most pools watch no files.
+                    from slither._worker import sources
+
+                    sources.import_changed(settings.watch)
+                if settings.template is None:
+                    targets.load_own(settings.initializer)
+            forked.end()
+        except targets.TargetError as error:
+            raise _StartFailed(error.error) from None
+        except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
+            forked.end(error)
+            raise _StartFailed(exception_error(error)) from None
+        return settings.template
+
+    def _settle(self, settings: Settings) -> None:
+        # What forked workers have from their template, as what it has imported left it.
         current.main = settings.main
+        current.is_template = settings.template is not None
         if settings.blobs is not None:
             blobs.know(settings.blobs)
             sharing.folder = settings.blobs
@@ -116,33 +156,32 @@ class Runtime:
             current.piped = Codec(DataFirst(current.objects))
         if settings.argv:
             sys.argv[:] = map(os.fsdecode, settings.argv)
-        current.link = link
-        current.worker = settings.worker or 0
-        current.takes_spans = settings.spans
-        link.reports.level = LEAST[settings.log_level]
-        install_logging(link.reports)
         install_hooks()
-        if settings.capture:
-            self._capture = Capture(link.reports, self._marker.words)
         if settings.paths:
             sys.path[:] = _first(settings.paths, sys.path)
-        if settings.watch is not None:
-            # Imported late, as most pools watch no files.
-            from slither._worker import sources
 
-            sources.follow()
-            self._imported = sources.news
+    def _follow_sources(self) -> None:
+        from slither._worker import sources
+
+        sources.follow()
+        if self._forked:
+            sources.tell_all()
+        self._imported = sources.news
+
+    def _be_template(self, address: str) -> Port:
+        from slither._worker.template import Template
+
+        template = Template(self._port, self._link, self._capture, self._stacks, address)
+        self._link.send((frame(frames.READY, {**_place(), "refused": template.settle()}),))
         try:
-            with signals.Running():
-                targets.load_first(settings.preload, settings.initializer)
-                if settings.watch:
-                    sources.import_changed(settings.watch)
-            forked.end()
-        except targets.TargetError as error:
-            raise _StartFailed(error.error) from None
-        except BaseException as error:  # noqa: BLE001 - the boundary to the user's code
-            forked.end(error)
-            raise _StartFailed(exception_error(error)) from None
+            port = template.serve()
+        except OSError:
+            # BEAM is gone; so are the workers.
+            port = None
+        if port is None:
+            # What was registered to run at the exit is the workers' to run.
+            os._exit(0)
+        return port
 
     def _fail(self, error: dict[str, Payload]) -> int:
         self._flush()
@@ -300,4 +339,7 @@ def main() -> int:
     settle()
     current.follow_threads()
     signals.install()
-    return Runtime(Port(descriptors=take_port())).run()
+    end = Runtime(Port(descriptors=take_port())).run()
+    while isinstance(end, Port):
+        end = Runtime(end, is_forked=True).run()
+    return end

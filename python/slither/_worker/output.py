@@ -35,6 +35,7 @@ _MOST_PER_FLUSH = 1 << 20
 
 least: int | None = None
 """The least level that goes to BEAM; None where nothing does."""
+_handler: LogHandler | None = None
 
 
 class LogHandler(logging.Handler):
@@ -42,7 +43,7 @@ class LogHandler(logging.Handler):
 
     def __init__(self, reports: Reports) -> None:
         super().__init__()
-        self._reports = reports
+        self.reports = reports
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format and send one record, or have it counted as dropped."""
@@ -57,7 +58,7 @@ class LogHandler(logging.Handler):
             self.handleError(record)
             return
         call = current.call_id()
-        self._reports.log(call, level_name(record.levelno), record.name, record.message, facts)
+        self.reports.log(call, level_name(record.levelno), record.name, record.message, facts)
 
 
 def level_name(number: int) -> str:
@@ -67,12 +68,16 @@ def level_name(number: int) -> str:
 
 def install_logging(reports: Reports) -> None:
     """Send all records from the reports' level on, and warnings, to BEAM."""
-    global least
+    global least, _handler
     least = reports.level
-    handler = LogHandler(reports)
-    handler.setLevel(least)
+    if _handler is not None:
+        # This process was forked: what its template has imported may have put it anywhere.
+        _handler.reports = reports
+        return
+    _handler = LogHandler(reports)
+    _handler.setLevel(least)
     root = logging.getLogger()
-    root.addHandler(handler)
+    root.addHandler(_handler)
     root.setLevel(least)
     logging.captureWarnings(True)
 
@@ -165,33 +170,55 @@ class _Stream:
 class Capture:
     """Reads descriptors 1 and 2 and sends each line as a log frame."""
 
-    def __init__(self, reports: Reports, memory: memoryview | None = None) -> None:
+    def __init__(
+        self, reports: Reports, memory: memoryview | None = None, streams: bool = True
+    ) -> None:
         """Replace both descriptors and start the thread that drains them.
 
-        ``memory`` is where what comes from descriptor 2 is kept, ``ROOM`` bytes of zeros.
+        ``memory`` is where what comes from descriptor 2 is kept, ``ROOM`` bytes of zeros. Without
+        ``streams``, ``sys.stdout`` and ``sys.stderr`` stay: they write to these descriptors.
         """
         self._reports = reports
         self._lock = threading.Lock()
         self._poller = select.poll()
         self._streams: dict[int, _Stream] = {}
+        self._ends: list[int] = []
         own = memoryview(bytearray(ROOM))
         self._replace(1, _Stream("stdout", "info", own))
         self._stderr = _Stream("stderr", "warning", memory or memoryview(bytearray(ROOM)))
         self.pipe = self._replace(2, self._stderr)
         """What descriptor 2 writes to; BEAM takes hold of it."""
-        sys.stdout = _text(1)
-        sys.stderr = _text(2)
-        threading.Thread(target=self._run, name="slither-output", daemon=True).start()
+        if streams:
+            sys.stdout = _text(1)
+            sys.stderr = _text(2)
+        self._thread = threading.Thread(target=self._run, name="slither-output", daemon=True)
+        self._ending = os.pipe()
+        self._thread.start()
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Those to read from, for who waits for them: :meth:`flush` reads them."""
+        return list(self._streams)
+
+    @property
+    def thread(self) -> int:
+        """The number of the thread that reads them."""
+        return self._thread.native_id or 0
+
+    def end_thread(self) -> None:
+        """Have no thread drain the descriptors any more."""
+        os.close(self._ending[1])
+        self._thread.join()
+        os.close(self._ending[0])
+
+    def leave(self) -> None:
+        """Close what this process, which was forked, has of its template's; see `end_thread`."""
+        for descriptor in (*self._streams, *self._ends):
+            os.close(descriptor)
 
     def flush(self) -> None:
         """Send what was written so far, as far as that takes no long time."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                # The handler may have closed or replaced the stream, which then needs no flush.
-                continue
-        flush_c()
+        flush_streams()
         with self._lock:
             taken = 0
             while taken < _MOST_PER_FLUSH and (ready := self._poller.poll(0)):
@@ -214,6 +241,7 @@ class Capture:
         # The worker keeps a copy of the writing end, so that a handler that redirects the
         # descriptor does not end the pipe.
         os.dup2(write, target)
+        self._ends.append(write)
         self._streams[read] = stream
         self._poller.register(read, select.POLLIN)
         return read
@@ -223,10 +251,13 @@ class Capture:
         poller = select.poll()
         for descriptor in self._streams:
             poller.register(descriptor, select.POLLIN)
+        poller.register(self._ending[0], select.POLLIN)
         while True:
             ready = poller.poll(self._pause())
             with self._lock:
                 for descriptor, _ in ready:
+                    if descriptor == self._ending[0]:
+                        return
                     self._take(descriptor)
                 for stream in self._streams.values():
                     self._show(stream)
@@ -259,6 +290,17 @@ class Capture:
         if (state := stream.state()) is not None:
             text = "\r" + state.decode("utf-8", "replace")
             self._reports.log(current.running_id(), stream.level, stream.name, text)
+
+
+def flush_streams() -> None:
+    """Write what Python and C keep in buffers of what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # The handler may have closed or replaced the stream, which then needs no flush.
+            continue
+    flush_c()
 
 
 def _text(descriptor: int) -> TextIO:

@@ -5,6 +5,7 @@ The main thread runs it at the start; the output's capture sets its descriptors 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import fcntl
@@ -13,13 +14,15 @@ import resource
 import signal
 import sys
 
-from slither._worker import affinity, oom
+from slither._worker import affinity, forked, oom
 
 _PR_SET_PDEATHSIG = 1
 # select() only takes descriptors below this. The worker's own are put among the last of those.
 _MOST_DESCRIPTORS = 1_024
 _ASIDE = 24
 _libc = ctypes.CDLL(None, use_errno=True)
+# Where the report of a fatal signal goes; None for the stderr that BEAM gave us.
+_crashes: int | None = None
 
 
 def settle() -> None:
@@ -28,7 +31,7 @@ def settle() -> None:
     It stays in the group it was started in: that of the process BEAM started, which is this one,
     or a script that has started it, and is killed as a whole.
     """
-    die_with_parent()
+    die_with_parent(os.getppid())
     affinity.settle()
     oom.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -40,6 +43,17 @@ def settle() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+
+
+def settle_forked(template: int) -> None:
+    """Make this process, which the process ``template`` has just forked, a worker of its own.
+
+    It leads a group of its own, as one that BEAM has started, and is gone when its template is.
+    """
+    with contextlib.suppress(OSError):
+        # The template does the same: nobody finds this process in another group.
+        os.setpgid(0, 0)
+    die_with_parent(template)
 
 
 def take_port() -> tuple[int, int]:
@@ -67,8 +81,12 @@ def report_crashes(file: int) -> None:
 
     A child that is forked reports its own where it writes its errors: this file is its parent's.
     """
-    faulthandler.enable(file=aside(file))
-    os.register_at_fork(after_in_child=_report_to_stderr)
+    global _crashes
+    before, _crashes = _crashes, aside(file)
+    faulthandler.enable(file=_crashes)
+    if before is not None:
+        os.close(before)
+    forked.on_child(_report_to_stderr)
 
 
 def _report_to_stderr() -> None:
@@ -76,9 +94,8 @@ def _report_to_stderr() -> None:
         faulthandler.enable(file=2)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, where it can."""
-    parent = os.getppid()
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when ``parent`` ends, where it can."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # If the parent died before this call, the kernel does not send the signal any more.

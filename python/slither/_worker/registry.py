@@ -20,6 +20,7 @@ ITEM_MARK = _references.ITEM_MARK
 CONCURRENCY = 16
 
 commands: dict[str, Handler] = {}
+template_hooks: dict[tuple[str, str], Hook] = {}
 start_hooks: dict[tuple[str, str], Hook] = {}
 stop_hooks: dict[tuple[str, str], Hook] = {}
 session_stop_hooks: dict[tuple[str, str], StateHook] = {}

@@ -45,7 +45,8 @@ def load(main: str) -> types.ModuleType:
         _rename(module)
         _quiet([handler for handler in _handlers() if id(handler) not in handlers])
         for name, hook in list(registry.start_hooks.items()):
-            if name not in before:
+            # Of a template, each worker runs them when it starts.
+            if name not in before and not current.is_template:
                 hook()
     except BaseException:
         for alias, other in previous.items():

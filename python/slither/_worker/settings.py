@@ -67,6 +67,8 @@ class Settings(NamedTuple):
     """Whether BEAM has opened the marker."""
     stacks: _Bool = False
     """Whether BEAM has opened the memory for stacks."""
+    template: c.MaybeStr = None
+    """Where the workers that this process forks reach BEAM; None where it is a worker itself."""
     spans: _Bool = False
     """Whether BEAM sends spans on that it is told of."""
     capture: _Bool = False

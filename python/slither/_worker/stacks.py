@@ -24,7 +24,7 @@ import threading
 from _thread import start_new_thread
 from collections.abc import Callable
 
-from slither._worker import signals
+from slither._worker import forked, signals
 from slither._worker.marker import nameless, place
 from slither._worker.process import aside
 
@@ -36,6 +36,7 @@ _HEAD = struct.Struct("<QQQ")
 """How often the thread has answered, the signal, 0 for none, and the thread's number."""
 SIZE = _HEAD.size + _ROW.size * _ROWS
 """Bytes before what faulthandler writes: the head, and the threads."""
+_noting: Stacks | None = None
 
 
 class Stacks:
@@ -45,6 +46,8 @@ class Stacks:
         """Make both; nobody else has them open yet, and nobody answers."""
         self._open: tuple[int, int] | None = None
         self._answered = self._number = self._thread = 0
+        self._over = threading.Lock()
+        self._ending = False
         self._rows = itertools.count()
         file = nameless(SIZE)
         if file is not None:
@@ -52,6 +55,11 @@ class Stacks:
             self._open = aside(file), aside(asks)
             for descriptor in (file, asks, end):
                 os.close(descriptor)
+
+    @property
+    def thread(self) -> int:
+        """The number of the thread that answers, 0 without one."""
+        return self._thread
 
     @property
     def places(self) -> list[list[int]] | None:
@@ -72,7 +80,7 @@ class Stacks:
         self._number = _free()
         # Threads that are started from now on hold it back, too.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals())
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+        forked.on_child(self._leave_to_parent)
         if self._start():
             self._name_threads()
             signals.on_taken = self._give_way
@@ -101,15 +109,29 @@ class Stacks:
         # No other signal may come here: the user's code may wait for it.
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - self._signals())
         self._thread = threading.get_native_id()
-        ready()
-        assert self._open is not None
-        file, asks = self._open
-        # Nobody asks any more when BEAM is gone, or a handler has closed all descriptors.
-        with contextlib.suppress(OSError):
-            while asked := os.read(asks, 4_096):
-                faulthandler.dump_traceback(file, all_threads=True)
-                self._answered += len(asked)
-                self._say()
+        with self._over:
+            ready()
+            assert self._open is not None
+            file, asks = self._open
+            # Nobody asks any more when BEAM is gone, or a handler has closed all descriptors.
+            with contextlib.suppress(OSError):
+                while (asked := os.read(asks, 4_096)) and not self._ending:
+                    faulthandler.dump_traceback(file, all_threads=True)
+                    self._answered += len(asked)
+                    self._say()
+
+    def end(self) -> None:
+        """Answer no more, and have no thread that could."""
+        if self._open is None:
+            return
+        self._ending = True
+        if self._thread:
+            # As BEAM asks.
+            own = os.open(f"/proc/self/fd/{self._open[1]}", os.O_WRONLY)
+            os.write(own, b".")
+            self._over.acquire()
+            os.close(own)
+        self._leave_to_parent()
 
     def _say(self) -> None:
         _HEAD.pack_into(self._memory, 0, self._answered, self._number, self._thread)
@@ -123,16 +145,11 @@ class Stacks:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
     def _name_threads(self) -> None:
+        global _noting
         self._note(threading.main_thread())
-        start = threading.Thread.start
-
-        @functools.wraps(start)
-        def start_noted(thread: threading.Thread) -> None:
-            start(thread)
-            if self._open is not None:
-                self._note(thread)
-
-        setattr(threading.Thread, "start", start_noted)  # noqa: B010 - mypy allows no assignment
+        is_first, _noting = _noting is None, self
+        if is_first:
+            _note_threads()
 
     def _note(self, thread: threading.Thread) -> None:
         # The main thread has the first row for good.
@@ -155,6 +172,18 @@ class Stacks:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._open = None
+
+
+def _note_threads() -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def start_noted(thread: threading.Thread) -> None:
+        start(thread)
+        if _noting is not None and _noting._open is not None:
+            _noting._note(thread)
+
+    setattr(threading.Thread, "start", start_noted)  # noqa: B010 - mypy allows no assignment
 
 
 def _free() -> int:

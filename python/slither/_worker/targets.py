@@ -117,8 +117,20 @@ def load_module(name: str) -> types.ModuleType:
 
 def load_first(preload: Sequence[str], initializer: list[Payload] | None) -> None:
     """Run what comes before the first call: preload modules, the initializer, start hooks."""
+    load_template(preload)
+    load_own(initializer)
+
+
+def load_template(preload: Sequence[str]) -> None:
+    """Run what workers may share that are forked afterwards: preload modules, their hooks."""
     for name in preload:
         load_module(name)
+    for hook in list(registry.template_hooks.values()):
+        hook()
+
+
+def load_own(initializer: list[Payload] | None) -> None:
+    """Run what each worker runs for itself: the initializer, and start hooks."""
     if initializer:
         module, name, arguments = initializer
         called(find(module, name))(*arguments)

@@ -12,7 +12,7 @@ defmodule Slither.Driver.Options do
   alias Slither.Pipe.Document.{Part, Policies}
   alias Slither.Python.Pool
 
-  @pool ~w(size spare python preload paths env cd main argv initializer window max_queue age_limit max_frame
+  @pool ~w(size start spare python preload paths env cd main argv initializer window max_queue age_limit max_frame
            startup_timeout max_requests max_calls max_rss max_age cancel_grace session_idle
            shutdown log_level watch capture_failures each gpus cpus grow_after idle
            max_memory rlimits)a

@@ -7,7 +7,7 @@ defmodule Slither.Pool.Effects do
 
   alias Slither.Pool.{Settings, Staff, State}
   alias Slither.Pool.Elastic.Need
-  alias Slither.Python.{Board, Inbox, Lane, Worker}
+  alias Slither.Python.{Board, Inbox, Lane, Templates, Worker}
   alias Slither.Telemetry.Events
 
   # ms within which a worker's owner sees the end of a process that it has killed.
@@ -99,6 +99,12 @@ defmodule Slither.Pool.Effects do
     arguments = [State.handle(state, self()) | arguments]
     done(state, Task.Supervisor.start_child(settings.tasks, settings.chores, name, arguments))
   end
+
+  # Workers of a restart start afterwards, from what is imported then.
+  defp perform(:renew_templates, %State{settings: %{templates: nil}} = state), do: state
+
+  defp perform(:renew_templates, %State{settings: %{templates: templates}} = state),
+    do: done(state, Templates.renew(templates))
 
   defp perform({:note, id}, state), do: done(state, :ets.insert(state.settings.sessions, {id}))
   defp perform({:forget, id}, state), do: done(state, :ets.delete(state.settings.sessions, id))

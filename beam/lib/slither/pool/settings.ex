@@ -6,7 +6,7 @@ defmodule Slither.Pool.Settings do
   alias Slither.{Error, Options}
   alias Slither.Pool.{Errors, Settings}
   alias Slither.Python.{Board, Capture, Placement, Rlimits, Secret, Sources}
-  alias Slither.Python.Launcher.Spawn
+  alias Slither.Python.Launcher.{Fork, Spawn}
   alias Slither.Python.Placement.{Cpus, Gpus}
 
   @options [
@@ -38,6 +38,15 @@ defmodule Slither.Pool.Settings do
       doc:
         "Workers beyond `size` that have started and wait: one takes the place of a worker that " <>
           "dies at once."
+    ],
+    start: [
+      type: {:in, [nil, :fork, :spawn]},
+      default: nil,
+      doc:
+        "How workers start: `:spawn` starts an interpreter for each; `:fork` forks them from one " <>
+          "process, the template, which has imported `preload` and run `@on_template` hooks: they " <>
+          "are ready at once, and share its memory (Linux). `nil` forks on Linux where there is a " <>
+          "`preload` to share, and neither `each` nor `gpus`, which imports may read."
     ],
     python: [
       type: {:or, [:string, Slither.Python.Env.type(), {:in, [nil]}]},
@@ -241,14 +250,15 @@ defmodule Slither.Pool.Settings do
                 :sessions,
                 :sources,
                 :chores,
-                :secret
+                :secret,
+                :templates
               ] ++
               [runs_wait?: false, plan: %Placement{}, place: nil, own: %{}, most: nil]
 
   @typedoc """
   Each option by its name, as `Slither.Python.Pool` describes it, and what the pool adds for its
   workers: the `board` that all read, `bridge`, the module that answers their views and tables, the
-  `launcher` that starts their processes, and what owns a worker: `owner`, a module that is started
+  `launcher` that starts their processes (where it forks, from one of the `templates`), and what owns a worker: `owner`, a module that is started
   as `Slither.Python.Worker` is and hears what that hears, and what it needs to know beside.
 
   Its scheduler works with the supervisors of `workers` and of the pool's own `tasks`, and with a
@@ -270,6 +280,7 @@ defmodule Slither.Pool.Settings do
           board: Board.t() | nil,
           bridge: module | nil,
           launcher: module,
+          templates: GenServer.name() | nil,
           owner: {module, term},
           workers: Supervisor.supervisor() | nil,
           tasks: Supervisor.supervisor() | nil,
@@ -323,14 +334,31 @@ defmodule Slither.Pool.Settings do
     with {:ok, plan} <- Placement.new(settings), do: {:ok, %{settings | plan: plan}}
   end
 
-  @doc "Of checked options; `bridge` answers views and tables."
-  @spec new(keyword, module | nil) :: t
-  def new(checked, bridge) do
+  @doc """
+  Of checked options; `bridge` answers views and tables. A pool that is `driven` is that of a Python
+  program.
+  """
+  @spec new(keyword, module | nil, driven :: boolean) :: t
+  def new(checked, bridge, driven \\ false) do
     settings = struct!(__MODULE__, own(bridge) ++ checked)
-    settings = Map.update!(settings, :rlimits, &Rlimits.new/1)
-    Map.update!(settings, :capture_failures, &Capture.new/1)
+
+    settings
+    |> Map.update!(:rlimits, &Rlimits.new/1)
+    |> Map.update!(:capture_failures, &Capture.new/1)
+    |> Map.put(:launcher, launcher(settings, driven))
   end
 
-  defp own(bridge),
-    do: [bridge: bridge, launcher: Spawn, owner: {Slither.Python.Worker, nil}]
+  defp own(bridge), do: [bridge: bridge, owner: {Slither.Python.Worker, nil}]
+
+  # Nobody but Linux tells a template all that it is to know.
+  defp launcher(settings, driven) do
+    start = settings.start || Application.get_env(:slither, :start) || by_itself(settings, driven)
+    if start == :fork and :os.type() == {:unix, :linux}, do: Fork, else: Spawn
+  end
+
+  # What is imported may read the variables that workers have for themselves: a template has none.
+  defp by_itself(%{each: nil, gpus: nil} = settings, driven),
+    do: if(driven or settings.preload != [], do: :fork, else: :spawn)
+
+  defp by_itself(_settings, _driven), do: :spawn
 end

@@ -5,7 +5,7 @@ defmodule Slither.Pool.Status do
   # for nothing.
 
   alias Slither.Pool.{Handle, Line, Sessions, State}
-  alias Slither.Python.{Board, OSProcess, Rss, Worker}
+  alias Slither.Python.{Board, OSProcess, Rss, Templates, Worker}
 
   # ms within which the owners of workers answer; they never block. Where a worker's code is takes
   # longer to tell than what it runs.
@@ -32,7 +32,8 @@ defmodule Slither.Pool.Status do
       started: state.started,
       died: state.died,
       error: state.error,
-      notes: state.settings.plan.notes
+      notes: state.settings.plan.notes,
+      templates: state.settings.templates
     }
   end
 
@@ -52,8 +53,11 @@ defmodule Slither.Pool.Status do
     ready = for %{status: :ready, worker: slot} <- workers, do: slot
     now = System.monotonic_time()
 
+    {templates, status} = Map.pop(status, :templates)
+
     status
     |> Map.delete(:asked)
+    |> Map.merge(start(templates && Templates.status(templates, @patience), status.notes))
     |> Map.merge(%{
       workers: for(worker <- workers, do: complete(worker, told[worker.worker], rss)),
       busy: Enum.count(workers, &busy?(told[&1.worker], board, &1.worker)),
@@ -63,6 +67,14 @@ defmodule Slither.Pool.Status do
       since_free: ms_since(Board.last_free(board, ready, status.queue, now), now)
     })
   end
+
+  defp start(nil, notes), do: %{start: :spawn, template: nil, notes: notes}
+
+  defp start(%{refused: nil, os_pid: os_pid}, notes),
+    do: %{start: :fork, template: os_pid, notes: notes}
+
+  defp start(%{refused: why}, notes),
+    do: %{start: :spawn, template: nil, notes: notes ++ ["nothing can be forked: #{why}"]}
 
   defp complete(worker, told, rss) do
     os_pid = worker.os_pid

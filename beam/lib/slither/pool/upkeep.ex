@@ -290,6 +290,7 @@ defmodule Slither.Pool.Upkeep do
 
   defp begin(state, :restart) do
     settings = %{state.settings | max_rss: state.max_rss}
+    state = State.effect(state, :renew_templates)
     %{state | settings: settings, vain: 0, low: false, backoff: Backoff.retry(state.backoff)}
   end
 

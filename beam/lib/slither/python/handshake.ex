@@ -64,4 +64,11 @@ defmodule Slither.Python.Handshake do
        "watch" => settings.sources && Sources.changed(settings.sources)
      }}
   end
+
+  @doc "What BEAM answers a template's: its workers come in at a `door`."
+  @spec welcome_template(map, String.t(), %{marker: boolean, stacks: boolean}) :: tuple
+  def welcome_template(settings, door, opened) do
+    {:welcome, version, facts} = welcome(settings, 0, opened)
+    {:welcome, version, facts |> Map.delete("worker") |> Map.put("template", door)}
+  end
 end

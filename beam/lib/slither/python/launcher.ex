@@ -20,10 +20,21 @@ defmodule Slither.Python.Launcher do
           }
   end
 
-  @doc "Starts the process of the worker in a slot, by the pool's settings."
-  @callback launch(settings :: map, slot :: non_neg_integer) ::
-              {:ok, Launched.t()} | {:error, Error.t()}
+  @typedoc "A start that was asked for; `event/2` reads the messages that tell of it."
+  @type pending :: term
+  @type answer :: {:ok, Launched.t()} | {:error, Error.t()} | {:later, pending}
+
+  @doc "Starts the process of the worker in a slot, by the pool's settings, or asks for that."
+  @callback launch(settings :: map, slot :: non_neg_integer | nil) :: answer
+
+  @doc "What a message that the owner got says of what it waits for; `:none` where it is another's."
+  @callback event(pending, message :: term) :: answer | :none
+
+  @doc "Answers whoever asked where a worker is whose process was promised, as its owner would."
+  @callback where(pending, GenServer.from()) :: term
 
   @doc "Why a process may have ended before it said anything."
   @callback explain(Launched.t()) :: String.t()
+
+  @optional_callbacks event: 2, where: 2
 end

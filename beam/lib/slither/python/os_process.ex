@@ -63,6 +63,15 @@ defmodule Slither.Python.OSProcess do
     end
   end
 
+  @doc "Whether a process has ended, be it that its parent has not taken note of it."
+  @spec ended?(pos_integer) :: boolean
+  def ended?(os_pid) do
+    case fields(os_pid) do
+      {:ok, [state | _rest]} -> state in ["Z", "X"]
+      {:error, reason} -> reason in [:enoent, :esrch]
+    end
+  end
+
   defp started(os_pid) do
     with {:ok, fields} <- fields(os_pid),
          field when field != nil <- Enum.at(fields, 19) do

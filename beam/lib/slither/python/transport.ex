@@ -5,8 +5,11 @@ defmodule Slither.Python.Transport do
 
   @typedoc "A struct of the module that implements it."
   @type t :: %{:__struct__ => module, optional(atom) => term}
-  @typedoc "What a message says of a transport; an exit status where the peer's is known."
-  @type event :: {:frame, binary} | {:closed, non_neg_integer | nil} | :none
+  @typedoc """
+  What a message says of a transport; an exit status where the peer's is known. One that is
+  `:closing`, which is as it is then, is closed once something else has come.
+  """
+  @type event :: {:frame, binary} | {:closing, t} | {:closed, non_neg_integer | nil} | :none
 
   @callback write(t, iodata) :: boolean
   @callback offer(t, iodata) :: boolean

@@ -78,24 +78,41 @@ defmodule Slither.Python.Worker do
 
   @impl true
   def handle_continue(:launch, %State{settings: settings} = state) do
-    with {:ok, settings} <- Placement.own(settings, state.slot),
-         {:ok, process} <- settings.launcher.launch(settings, state.slot) do
-      # The timer is started first, as the guard may have to be waited for.
-      startup = later(:startup_timeout, settings.startup_timeout)
-      state = %{state | process: process, startup: startup}
-      state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
-      later(:pulse, OSProcess.interval())
-      {:noreply, Memory.watch(%{state | asks: asks(state)})}
-    else
-      {:error, error} ->
-        report(state, {:failed, error})
-        {:stop, :normal, %{state | life: Life.down(state.life)}}
+    case Placement.own(settings, state.slot) do
+      {:ok, settings} -> launched(state, settings.launcher.launch(settings, state.slot))
+      {:error, error} -> launched(state, {:error, error})
+    end
+  end
+
+  # The timer is started first, as the guard may have to be waited for.
+  defp launched(%State{settings: settings} = state, {:ok, process}) do
+    startup = later(:startup_timeout, settings.startup_timeout)
+    state = %{state | pending: nil, process: process, startup: startup}
+    state = guarded(%{state | since: OSProcess.since(process.os_pid)}, &Guard.watch/2)
+    later(:pulse, OSProcess.interval())
+    {:noreply, Memory.watch(%{state | asks: asks(state)})}
+  end
+
+  defp launched(state, {:later, pending}), do: {:noreply, %{state | pending: {:some, pending}}}
+
+  defp launched(state, {:error, error}) do
+    report(state, {:failed, error})
+    {:stop, :normal, %{state | life: Life.down(state.life)}}
+  end
+
+  ## What its launcher tells
+
+  # What else comes before there is a process is for one that there is not.
+  @impl true
+  def handle_info(message, %State{pending: {:some, pending}} = state) do
+    case state.settings.launcher.event(pending, message) do
+      :none -> {:noreply, state}
+      answer -> launched(state, answer)
     end
   end
 
   ## What lanes tell
 
-  @impl true
   def handle_info({Inbox, :sent, %Call{} = call}, state) do
     state = %{state | asks: Asks.record(state.asks, call.id, call.record)}
     {:noreply, calls(state, Calls.sent(state.calls, call, now()))}
@@ -207,16 +224,27 @@ defmodule Slither.Python.Worker do
   def handle_info(message, %State{process: process} = state) do
     case process && Transport.event(process.transport, message) do
       {:frame, body} -> {:noreply, Frames.read(state, body)}
+      {:closing, transport} -> {:noreply, closing(state, transport)}
       {:closed, status} -> {:stop, :normal, Ending.down(state, status)}
       _late -> {:noreply, state}
     end
   end
 
   @impl true
+  def handle_call(:stack, from, %State{pending: {:some, pending}} = state) do
+    state.settings.launcher.where(pending, from)
+    {:noreply, state}
+  end
+
   def handle_call(:stack, from, state), do: {:noreply, Stacks.tell(state, from)}
   def handle_call(:runs, _from, state), do: {:reply, Busy.tell(state), state}
 
+  # A worker that comes to be all the same ends, as it finds nobody.
   @impl true
+  def handle_cast({kind, _why}, %State{pending: {:some, _pending}} = state)
+      when kind in [:stop, :stop_idle, :kill],
+      do: launched(state, {:error, Obituary.stopped()})
+
   def handle_cast({:stop, reason}, state), do: {:noreply, leave(state, reason)}
 
   def handle_cast({:stop_idle, reason}, state),
@@ -227,6 +255,13 @@ defmodule Slither.Python.Worker do
   # A process that lives on is killed by the guard.
   @impl true
   def terminate(_reason, state), do: Ending.left(state)
+
+  # The end of the process is told soon after that of its stream. If it is told before, what is
+  # left to read comes.
+  defp closing(state, transport) do
+    if transport.over?, do: later(:gone, @unheard)
+    %{state | process: %{state.process | transport: transport}}
+  end
 
   defp asks(%State{settings: settings} = state) do
     facts = %{pool: settings.name, worker: state.slot}

@@ -313,6 +313,20 @@ defmodule Slither.Telemetry.Events do
     emit([:slither, :pool, event], %{from: from, to: to}, facts)
   end
 
+  @doc "A template is ready to fork workers; `began` is when its start began."
+  @spec template_up(integer, facts) :: :ok
+  def template_up(began, facts),
+    do: emit([:slither, :template, :up], %{start_time: since(began)}, facts)
+
+  @doc "A template has ended, or can't start."
+  @spec template_down(integer, facts) :: :ok
+  def template_down(began, facts),
+    do: emit([:slither, :template, :down], %{lifetime: since(began)}, facts)
+
+  @doc "What a template has imported can't be forked."
+  @spec template_refused(facts) :: :ok
+  def template_refused(facts), do: emit([:slither, :template, :refused], now(), facts)
+
   @doc "A pool has given a caller a lane, for which that has waited. Only counted."
   @spec lane_granted(atom, integer) :: :ok
   def lane_granted(pool, waited), do: Series.observe(:pool_wait_seconds, {pool}, waited)

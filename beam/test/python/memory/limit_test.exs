@@ -113,7 +113,7 @@ defmodule Slither.Python.Memory.LimitTest do
     end
 
     test "that takes too much as it starts does not start, and the pool says why" do
-      pool = start_pool(max_memory: @limit, preload: ["large_at_start"])
+      pool = start_pool(max_memory: @limit, preload: ["large_at_start"], start: :spawn)
       assert {:error, error} = Pool.await_ready(pool, patience())
       message = Exception.message(error)
       assert message =~ ~r/it took \d+ MB as it started, and max_memory is 150 MB/

@@ -14,6 +14,7 @@ defmodule Slither.Python.Worker.State do
     :slot,
     :scheduler,
     :born,
+    :pending,
     :process,
     :since,
     :guard,
@@ -39,7 +40,8 @@ defmodule Slither.Python.Worker.State do
   ]
 
   @typedoc """
-  `settings` are the pool's, for worker `slot`. `process` is nil until it is launched; with its pid,
+  `settings` are the pool's, for worker `slot`. `pending` is `{:some, pending}` while its launcher has
+  been asked for a process, and `process` is nil until it is launched; with its pid,
   `since` names it for good. `guard` is the monitor of the guard. `hello` are the facts that it said
   hello with; `marker` and `words` are read after its death, `stacks`
   while it lives: `asking` says that it has been asked where it is. `holder` is the last call that told of
@@ -54,6 +56,7 @@ defmodule Slither.Python.Worker.State do
           slot: non_neg_integer,
           scheduler: pid,
           born: integer,
+          pending: {:some, Launcher.pending()} | nil,
           process: Launcher.Launched.t() | nil,
           since: non_neg_integer | nil,
           guard: reference | nil,
