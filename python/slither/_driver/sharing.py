@@ -110,6 +110,10 @@ def _remove(path: str, owner: int) -> None:
     # A process that was forked from this one has it, too.
     if os.getpid() != owner:
         return
+    # Most are empty, and go at once.
+    with suppress(OSError):
+        os.rmdir(path)
+        return
     # A worker that is still at it finds no folder of the name, and so puts nothing more into it.
     gone = f"{path}x"
     with suppress(OSError):
