@@ -8,8 +8,8 @@ defmodule Slither.Rate do
       Slither.dispatch(prompts, module: "llm", function: "ask", each: true,
         rate: [items: 100, per: 60_000])
 
-  That bucket is the run's own. One with a name is shared by all that name it: dispatches, stages of
-  pipes, gathers and single calls. It is configured, or stands under a supervisor:
+  That bucket is the run's own. One with a name is shared by all that name it: dispatches, Python
+  stages of pipes and single calls. It is configured, or stands under a supervisor:
 
       config :slither, rates: [openai: [items: 100, per: 60_000]]
 

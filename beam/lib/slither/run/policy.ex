@@ -22,7 +22,7 @@ defmodule Slither.Run.Policy do
 
   # Reasons for which a second attempt would fail in the same way.
   @final [:not_encodable, :missing_option, :unknown_pool, :unknown_command, :import_failed] ++
-           [:expression, :session_lost, :invalid_strategy]
+           [:expression, :session_lost, :invalid_strategy, :weight_failed]
 
   defstruct action: :halt, retry: nil, targets: nil, lenient: false
 
