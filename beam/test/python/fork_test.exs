@@ -148,6 +148,18 @@ defmodule Slither.Python.ForkTest do
     assert_receive {:log, :info, "loading the model", _facts}, patience()
   end
 
+  test "the kernel, short of memory, would end workers before their template, and that before BEAM" do
+    pool = ready_pool(forked(size: 1))
+    %{template: template, workers: [%{os_pid: worker}]} = status(pool)
+
+    [own, second, first] =
+      for os_pid <- [System.pid(), template, worker] do
+        "/proc/#{os_pid}/oom_score_adj" |> File.read!() |> String.trim() |> String.to_integer()
+      end
+
+    assert own < second and second < first
+  end
+
   test "nothing is left of a pool that has stopped" do
     pool = ready_pool(forked(size: 2))
     %{template: template, workers: workers} = status(pool)

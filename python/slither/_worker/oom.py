@@ -14,17 +14,35 @@ _FILE = "/proc/self/oom_score_adj"
 _MORE = 800
 _MOST = 1_000
 
-_raised = False
+_before: int | None = None
+"""The score that this process began with, its parent's; None until it has raised it."""
 
 
 def settle() -> None:
     """Raise the score above that of the parent, once: a fork has it from the process it is of."""
-    global _raised
-    if _raised:
+    global _before
+    if _before is not None:
         return
-    _raised = True
     with contextlib.suppress(OSError, ValueError):
         with open(_FILE) as file:
-            score = int(file.read())
-        with open(_FILE, "w") as file:
-            file.write(str(min(score + _MORE, _MOST)))
+            _before = int(file.read())
+        _write(_before + _MORE)
+
+
+def settle_template() -> None:
+    """Have a template end after its workers: each of them ends with it."""
+    if _before is not None:
+        with contextlib.suppress(OSError):
+            _write(_before + _MORE // 2)
+
+
+def settle_forked() -> None:
+    """Have a worker that was forked end as any other."""
+    if _before is not None:
+        with contextlib.suppress(OSError):
+            _write(_before + _MORE)
+
+
+def _write(score: int) -> None:
+    with open(_FILE, "w") as file:
+        file.write(str(min(score, _MOST)))

@@ -26,7 +26,7 @@ from slither._types import Payload
 from slither._wire import build
 from slither._wire.codec import encode
 from slither._wire.faults import describe
-from slither._worker import affinity, current, forked, process
+from slither._worker import affinity, current, forked, oom, process
 from slither._worker.connection import Link
 from slither._worker.output import Capture, flush_streams
 from slither._worker.stacks import Stacks
@@ -74,6 +74,7 @@ class Template:
             self._capture.end_thread()
         self._stacks.end()
         _await(lambda tasks: not own & tasks)
+        oom.settle_template()
         gc.collect()
         # A collector that looked at what is here would write to all of it, and each worker would
         # get a copy of its own.
@@ -160,6 +161,7 @@ class Template:
             else:
                 os.environ[name] = value
         affinity.settle()
+        oom.settle_forked()
         _seed()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
