@@ -35,7 +35,7 @@ defmodule Slither.Python.KillingTest do
     Inbox.kill_call(owner, id, @killed)
     answer(peer, id, [value])
     await_frame(owner)
-    :erlang.resume_process(owner)
+    :sys.resume(owner)
   end
 
   # Its owner is held still, and reads none.
@@ -56,7 +56,7 @@ defmodule Slither.Python.KillingTest do
   test "a call behind the one that is killed goes to the next worker, though it may have begun",
        context do
     %{pool: pool, peer: peer, listener: listener, owner: owner} = context
-    :erlang.suspend_process(owner)
+    :sys.suspend(owner)
     first = call(pool, "1")
     {id, ["1"]} = hear_call(peer)
     second = call(pool, "2")
@@ -75,7 +75,7 @@ defmodule Slither.Python.KillingTest do
   test "no call is sent to a worker that is being killed", context do
     %{pool: pool, peer: peer, listener: listener, owner: owner} = context
     options = [module: "m", function: "f", pool: pool, batch_size: 1, max_in_flight: 1]
-    :erlang.suspend_process(owner)
+    :sys.suspend(owner)
     run = Task.async(fn -> Dispatch.run(["1", "2"], options) end)
     {id, ["1"]} = hear_call(peer)
     kill_too_late(context, id, "a")
