@@ -96,6 +96,8 @@ defmodule Slither.Pool.LawsTest do
       asked: [],
       owners: %{},
       changes: [],
+      # The process that stops sessions in the end.
+      stops: nil,
       size: options[:size]
     }
 
@@ -421,9 +423,17 @@ defmodule Slither.Pool.LawsTest do
       # A start waits after a failure, or the pool's own processes move sessions.
       true ->
         ScriptedPool.hurry(pool)
-        # One that could not move stays with a worker that is to leave.
-        if world.held == %{}, do: Enum.each(@sessions, &Slither.Session.stop/1)
-        world |> observe() |> come_to_rest(deadline)
+        world |> stop_sessions() |> observe() |> come_to_rest(deadline)
+    end
+  end
+
+  # One that could not move stays with a worker that is to leave. To stop it takes a lane, for which
+  # those may have to give theirs back whom this process plays: another one waits.
+  defp stop_sessions(%{held: held, stops: stops} = world) do
+    if held == %{} and (stops == nil or not Process.alive?(stops)) do
+      %{world | stops: spawn(fn -> Enum.each(@sessions, &Slither.Session.stop/1) end)}
+    else
+      world
     end
   end
 
