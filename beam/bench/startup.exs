@@ -90,3 +90,6 @@ defmodule Slither.Bench.Startup do
 end
 
 Slither.Bench.Startup.run()
+
+# Until a worker that is forked is ready, and the memory of ten.
+Code.require_file("startup_fork.exs", __DIR__)

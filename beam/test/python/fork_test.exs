@@ -109,6 +109,21 @@ defmodule Slither.Python.ForkTest do
     assert {:ok, _pid} = call(pool, "pid", 0, module: "lifecycle_handlers")
   end
 
+  # pandas imports pyarrow, whose allocator has a thread.
+  test "a thread of jemalloc's may run in the template, another of C's may not" do
+    [allocator, other] =
+      for name <- ["jemalloc_bg_thd", "crunching"] do
+        options = [size: 1, preload: ["native_thread"], env: %{"THREAD_NAME" => name}]
+        pool = start_pool(forked(options))
+        assert Pool.await_ready(pool, patience()) == :ok
+        status(pool)
+      end
+
+    assert %{start: :fork, notes: []} = allocator
+    assert %{start: :spawn, notes: [note]} = other
+    assert note =~ "threads are running: crunching (not Python's)"
+  end
+
   test "a template that is killed takes its workers with it, and another one forks the next" do
     pool = ready_pool(forked(size: 1))
     %{template: template} = status(pool)

@@ -41,6 +41,9 @@ _WARM = (
 )
 # Seconds that threads get which have been told to end.
 _PATIENCE = 1.0
+# Threads that a fork may leave behind: jemalloc, which pyarrow brings and pandas imports, holds
+# its locks during a fork, and does without its thread in the child.
+_HARMLESS = frozenset({"jemalloc_bg_thd"})
 # ms between two looks at children that the system tells nothing of.
 _LOOK = 20
 
@@ -189,7 +192,7 @@ def _refused() -> str | None:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    if not _await(lambda tasks: len(tasks) == 1):
+    if not _await(lambda _tasks: not _threads()):
         return f"threads are running: {', '.join(_threads())}"
     if (device := _device()) is not None:
         return f"{device} is in use, which can't be in two processes"
@@ -215,8 +218,10 @@ def _threads() -> list[str]:
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     names = [known[number] for number in known if number != main.native_id]
     for number in sorted(_tasks() - known.keys() - {os.getpid()}):
+        # One that has ended meanwhile has no file.
         with suppress(OSError), open(f"/proc/self/task/{number}/comm") as file:
-            names.append(f"{file.read().strip()} (not Python's)")
+            if (name := file.read().strip()) not in _HARMLESS:
+                names.append(f"{name} (not Python's)")
     return names
 
 

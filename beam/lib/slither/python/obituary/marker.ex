@@ -18,6 +18,9 @@ defmodule Slither.Python.Obituary.Marker do
   @told 4_096
   @untold 131_072
   @report 1_048_576
+  # Bytes of the blocks in which zeros are left out.
+  @block 4_096
+  @zeros :binary.copy(<<0>>, @block)
 
   # What a worker notes in place of an item's number, and of its clock: units in a ms, and how many
   # there are until it begins anew.
@@ -107,7 +110,22 @@ defmodule Slither.Python.Obituary.Marker do
     end
   end
 
-  defp filled(bytes), do: String.trim_trailing(bytes, <<0>>)
+  # Most of it is zeros, mostly, and another worker waits for this one's end to be told: they are
+  # looked at a block at a time.
+  defp filled(bytes), do: binary_part(bytes, 0, filled(bytes, byte_size(bytes)))
+
+  defp filled(bytes, size) when size >= @block do
+    if binary_part(bytes, size - @block, @block) == @zeros,
+      do: filled(bytes, size - @block),
+      else: used(bytes, size)
+  end
+
+  defp filled(bytes, size), do: used(bytes, size)
+
+  defp used(_bytes, 0), do: 0
+
+  defp used(bytes, size),
+    do: if(:binary.at(bytes, size - 1) == 0, do: used(bytes, size - 1), else: size)
 
   @doc "Closes it."
   @spec close(t) :: :ok
