@@ -31,6 +31,25 @@ defmodule Slither.Python.Memory.WatchedTest do
       assert facts == %{limit: 100, taken: 190, processes: [process(110, 8), process(80)]}
     end
 
+    test "does not count a process that has ended meanwhile" do
+      share = fn os_pid -> if os_pid == 8, do: 0, else: 60 end
+      assert {:within, watched} = Watched.look(@watched, [process(90), process(90, 8)], 0, share)
+      assert watched.share == {180, 60}
+    end
+
+    test "measures several processes twice: some may end while others are measured" do
+      {:ok, ended} = Agent.start_link(fn -> 0 end)
+
+      # Two that share all of theirs: the first is measured before the second ends, which has none then.
+      share = fn
+        7 -> if Agent.get(ended, & &1) < 2, do: 45, else: 90
+        8 -> if Agent.get_and_update(ended, &{&1, &1 + 2}) == 0, do: 90, else: 0
+      end
+
+      assert {:within, watched} = Watched.look(@watched, [process(90), process(90, 8)], 0, share)
+      assert watched.share == {180, 90}
+    end
+
     test "counts all that is resident where nobody can tell what is shared" do
       assert {:over, %{taken: 101}, _watched} =
                Watched.look(@watched, [process(101)], 0, fn _os_pid -> nil end)
@@ -130,7 +149,7 @@ defmodule Slither.Python.Memory.WatchedTest do
     test "a group that is gone has none" do
       assert {found, _known} = Groups.read(%Groups{}, [0x7FFFFFFF], 0)
       assert found == %{}
-      assert Groups.share(0x7FFFFFFF) == nil
+      assert Groups.share(0x7FFFFFFF) == 0
     end
   end
 end

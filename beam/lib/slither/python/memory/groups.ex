@@ -108,16 +108,26 @@ defmodule Slither.Python.Memory.Groups do
   end
 
   @doc """
-  The bytes of a process, where each page that several have is shared out among them; nil where it is
-  gone, or the system does not tell. The system walks all pages for it.
+  The bytes of a process, where each page that several have is shared out among them: 0 of one that is
+  gone, nil where the system does not tell. It walks all pages for that.
   """
   @spec share(pos_integer) :: non_neg_integer | nil
   def share(os_pid) do
-    with {:ok, rollup} <- OSProcess.proc(os_pid, "smaps_rollup"),
-         [_, kilobytes] <- Regex.run(~r/^Pss:\s+(\d+) kB$/m, rollup) do
-      1_024 * String.to_integer(kilobytes)
-    else
-      _none -> nil
+    case OSProcess.proc(os_pid, "smaps_rollup") do
+      {:ok, rollup} ->
+        pss(rollup)
+
+      # It has ended, though its parent has not taken note of that.
+      {:error, :esrch} ->
+        0
+
+      {:error, _reason} ->
+        if match?({:ok, _stat}, OSProcess.proc(os_pid, "stat")), do: nil, else: 0
     end
+  end
+
+  defp pss(rollup) do
+    with [_, kilobytes] <- Regex.run(~r/^Pss:\s+(\d+) kB$/m, rollup),
+         do: 1_024 * String.to_integer(kilobytes)
   end
 end

@@ -66,7 +66,7 @@ defmodule Slither.Python.Memory.Watched do
 
   defp measured(watched, processes, now, share) do
     began = System.monotonic_time(:millisecond)
-    processes = for process <- processes, do: %{process | bytes: own(process, share)}
+    processes = settled(shared_out(processes, share), watched.limit, share)
     cost = System.monotonic_time(:millisecond) - began
     taken = sum(processes)
     again = now + (cost |> Kernel.*(@cost) |> max(@least) |> min(@most))
@@ -77,7 +77,19 @@ defmodule Slither.Python.Memory.Watched do
       else: {:over, facts(watched, taken, processes), watched}
   end
 
-  defp own(%{os_pid: os_pid, bytes: resident}, share), do: share.(os_pid) || resident
+  defp shared_out(processes, share) do
+    for %{os_pid: os_pid, bytes: resident} = process <- processes,
+        do: %{process | bytes: share.(os_pid) || resident}
+  end
+
+  # One process is measured after the other. Where some end meanwhile, the others have larger shares
+  # than they had: what is over the limit has to be so twice.
+  defp settled([_, _ | _] = processes, limit, share) do
+    again = if sum(processes) > limit, do: shared_out(processes, share), else: processes
+    Enum.min_by([processes, again], &sum/1)
+  end
+
+  defp settled(alone, _limit, _share), do: alone
 
   defp facts(watched, taken, processes) do
     largest = processes |> Enum.sort_by(& &1.bytes, :desc) |> Enum.take(@named)
