@@ -130,10 +130,12 @@ defmodule Slither.Python.Memory.WatchedTest do
       port =
         Port.open({:spawn_executable, "/bin/sh"}, [
           :binary,
-          args: ["-c", "read x; sleep 600 & echo $!; read y; kill $!"]
+          args: ["-c", "echo up; read x; sleep 600 & echo $!; read y; kill $!"]
         ])
 
       {:os_pid, leader} = Port.info(port, :os_pid)
+      # Only once it runs does it lead a group.
+      assert_receive {^port, {:data, "up\n"}}, 60_000
       {found, known} = Groups.read(%Groups{}, [leader], 0)
       assert %{^leader => [%{os_pid: ^leader, bytes: bytes}]} = found
       assert bytes > 0
