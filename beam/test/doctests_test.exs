@@ -7,4 +7,5 @@ defmodule Slither.DoctestsTest do
   doctest Slither.Dispatch.Strategies.FixedBatch
   doctest Slither.Dispatch.Strategies.KeyPartition
   doctest Slither.Dispatch.Strategies.WeightedBatch
+  doctest Slither.Run.Bytes
 end

@@ -32,3 +32,7 @@ def keep(megabytes: int) -> int:
 def limits() -> list[tuple[int, int]]:
     kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_AS)
     return [resource.getrlimit(kind) for kind in kinds]
+
+
+def megabytes(count: int) -> bytes:
+    return bytes(count * 1_000_000)

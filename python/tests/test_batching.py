@@ -120,3 +120,52 @@ def test_a_batch_of_which_nothing_could_be_sent_takes_no_room() -> None:
     made = Batching(None, 1, 1)
     made.went(0, 5)
     assert made.room() == 2
+
+
+def test_results_count_as_well_as_items_where_bytes_are_bounded() -> None:
+    made = Batching(10, 8, 2, 1_000)
+    made.went(10, 100)
+    assert made.room() == 10
+    made.went(10, 100)
+    assert made.room() == 0, "until one is there, nobody knows how large results are"
+    made.came(10, 300)
+    # Of the other, 100 bytes are out and 300 are to come; the next would take as many.
+    assert made.room() == 10
+    made.went(10, 100)
+    assert made.room() == 0
+    made.came(10, 300)
+    assert made.room() == 10
+
+
+def test_one_batch_may_be_larger_than_the_bound() -> None:
+    made = Batching(10, 8, 2, 100)
+    assert made.room() == 10
+    made.went(10, 5_000)
+    assert made.room() == 0
+    made.came(10, 5_000)
+    assert made.next(10, ended=False, paused=False) == 10
+
+
+def test_batches_whose_size_is_found_leave_room_for_each_worker() -> None:
+    made = Batching(None, 8, 2, 1_000)
+    made.went(1, 10)
+    made.went(1, 10)
+    made.came(1, 40)
+    made.found(500)
+    # An item takes 10 and its result 40: 10 of them for each worker are 1,000.
+    assert made.next(100, ended=False, paused=False) == 10
+    made.came(1, 90)
+    assert made.next(100, ended=False, paused=False) == 5, "later ones may be larger"
+
+
+def test_what_was_large_is_forgotten() -> None:
+    made = Batching(1, 100, 1, 1_000)
+    made.went(1, 0)
+    made.came(1, 900)
+    for _ in range(20):
+        assert made.room() == 1
+        made.went(1, 0)
+        made.came(1, 1)
+    for _ in range(100):
+        assert made.room() == 1
+        made.went(1, 0)

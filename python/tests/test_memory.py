@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import resource
 from collections.abc import Iterator
@@ -72,6 +73,38 @@ def test_a_session_is_lost_with_its_worker(beam: slither.Beam) -> None:
     assert isinstance(lost, slither.CallError)
     assert lost.kind == "session_lost"
     beam.end_session("large")
+
+
+@pytest.mark.parametrize("ordering", ["preserve", "as_completed"])
+def test_a_map_holds_no_more_than_it_may_ahead(
+    beam: slither.Beam, ordering: slither._driver.settings.Ordering
+) -> None:
+    taken = 0
+    ahead: list[int] = []
+
+    def items() -> Iterator[int]:
+        for n in itertools.count():
+            ahead.append(n - taken)
+            yield 2
+
+    results = beam.map(
+        large.megabytes, items(), batch_size=1, ahead_bytes=8_000_000, ordering=ordering
+    )
+    for result in itertools.islice(results, 20):
+        assert len(result) == 2_000_000
+        taken += 1
+    results.close()
+    # Four results are 8 MB; an item is pulled before there is room for it.
+    assert max(ahead[2:]) <= 5
+
+
+def test_bytes_ahead_are_a_whole_number(beam: slither.Beam) -> None:
+    wrong: Any
+    for wrong in (0, -1, 1.5, "many"):
+        with pytest.raises(
+            ValueError, match="ahead_bytes is a whole number of 1 or more, or None"
+        ):
+            beam.map(large.megabytes, [1], ahead_bytes=wrong)
 
 
 def test_workers_are_held_to_limits_of_the_system() -> None:

@@ -111,6 +111,37 @@ defmodule Slither.Dispatch.BytesTest do
       end
     end
 
+    # Inputs of a few bytes, each of which becomes a MB.
+    test "counts the results that are to come" do
+      test = self()
+
+      options = [
+        module: "flow_handlers",
+        function: "grow",
+        pool: @pool,
+        batch_size: 1,
+        max_in_flight: 8,
+        max_in_flight_bytes: 3 * @mega
+      ]
+
+      input = Stream.map(1..30, &(send(test, {:pulled, &1}) && &1))
+      results = input |> Dispatch.stream(options) |> Stream.with_index()
+
+      for {%{payload: %Slither.Bytes{data: data}}, taken} <- results do
+        assert byte_size(data) == @mega
+        # Before the first, nobody knows how large they are.
+        if taken > 8, do: assert(pulled(0) - taken <= 5)
+      end
+    end
+
+    defp pulled(last) do
+      receive do
+        {:pulled, n} -> pulled(n)
+      after
+        0 -> send(self(), {:pulled, last}) && last
+      end
+    end
+
     test "is measured only where it is set" do
       Telemetry.listen([[:slither, :dispatch, :batch, :stop]])
       options = [module: "flow_handlers", function: "identity", pool: @pool]

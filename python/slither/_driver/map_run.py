@@ -27,6 +27,7 @@ from slither._wire import batches, blobs, driving
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_BYTES = _options.either(_options.whole(1), None)
 # The default limit of batches that are out, unless twice the number of workers is more.
 _IN_FLIGHT = 8
 
@@ -97,7 +98,8 @@ class MapRun(Run):
             spec["trace"] = trace
         spec |= settings.sizes(size, asked["batch_time"])
         spec |= settings.limits(asked.get("rate"), asked.get("priority", "normal"))
-        batching = Batching(settings.batch_size(size), most, beam.workers)
+        ahead = _options.checked("ahead_bytes", asked["ahead_bytes"], _BYTES)
+        batching = Batching(settings.batch_size(size), most, beam.workers, ahead)
         progress = _options.checked("progress", asked["progress"], _options.BOOL)
         shown = shows(str(getattr(function, "__name__", "map")), items, progress)
         made = cls(
@@ -189,8 +191,9 @@ class MapRun(Run):
 
     def outputs(self, got: driving.Outputs) -> list[Payload]:
         """Return the results, with failures left out or put in their places."""
+        blobs.met()
         values, closed = self.unpacked(got)
-        self._batching.came(got.count)
+        self._batching.came(got.count, len(got.values) + blobs.met())
         if self._sharing is not None:
             self._sharing.came(got.first, got.count)
         told, objects = got.errors or {}, self.link.objects

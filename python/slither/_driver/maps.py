@@ -112,6 +112,7 @@ class Maps(Lifetime):
         batch_size: int | Literal["auto"] | None = "auto",
         batch_time: float | None = None,
         max_in_flight: int | None = None,
+        ahead_bytes: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
         isolate: bool = False,
@@ -147,9 +148,13 @@ class Maps(Lifetime):
         ``iterable`` may be infinite: it is pulled in the thread that asks for results, and never
         further than ``max_in_flight`` batches ahead of them (by default 8, or twice the workers
         where that is more) and with ``"auto"`` one more for each worker, nor beyond 64 MB and a
-        batch. Items of one that pauses are sent when a worker has nothing to do, and their
-        results looked for before it is pulled on, for a tenth of its interval (0.05 s at most).
+        batch, or ``ahead_bytes``. Items of one that pauses are sent when a worker has nothing to
+        do, and their results looked for before it is pulled on, for a tenth of its interval
+        (0.05 s at most).
 
+        - ``ahead_bytes``: bytes, as they are sent, of the items that are out and of their
+          results, those still to come among them, which count for what the last ones took; one
+          batch may go beyond it. None bounds the items alone, by 64 MB;
         - ``ordering``: ``"preserve"``, or ``"as_completed"`` for results as their batches end;
         - ``on_error``: ``"halt"`` raises the exception of the first item that failed, after the
           results before it; ``"skip"`` leaves failed items out; ``"return"`` gives exceptions in
@@ -191,6 +196,7 @@ class Maps(Lifetime):
             batch_size=batch_size,
             batch_time=batch_time,
             max_in_flight=max_in_flight,
+            ahead_bytes=ahead_bytes,
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,
@@ -286,6 +292,7 @@ class Maps(Lifetime):
         batch_size: int | Literal["auto"] | None = "auto",
         batch_time: float | None = None,
         max_in_flight: int | None = None,
+        ahead_bytes: int | None = None,
         ordering: settings.Ordering = "preserve",
         on_error: settings.OnError = "halt",
         isolate: bool = False,
@@ -312,6 +319,7 @@ class Maps(Lifetime):
             batch_size=batch_size,
             batch_time=batch_time,
             max_in_flight=max_in_flight,
+            ahead_bytes=ahead_bytes,
             ordering=ordering,
             isolate=isolate,
             timeout=timeout,

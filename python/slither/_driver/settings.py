@@ -57,6 +57,7 @@ class MapOptions(TypedDict, total=False):
     batch_size: int | Literal["auto"] | None
     batch_time: float | None
     max_in_flight: int | None
+    ahead_bytes: int | None
     ordering: Ordering
     isolate: bool
     timeout: float | None

@@ -93,6 +93,8 @@ def decode(data: bytes | bytearray) -> Reference:
         raise DecodeError("a malformed reference of a blob")
     late.use()
     late.meet()
+    if use == OWN:
+        _thread.met += size
     return Reference(kind, use, size, name.decode())
 
 
@@ -216,6 +218,7 @@ class Place:
 class _Thread(threading.local):
     place: Place | None = None
     takes = False
+    met = 0
 
 
 _thread = _Thread()
@@ -245,6 +248,12 @@ def taking() -> Iterator[None]:
         yield
     finally:
         _thread.takes = False
+
+
+def met() -> int:
+    """Return the bytes that this thread has met of values of its own, since the last time."""
+    size, _thread.met = _thread.met, 0
+    return size
 
 
 def hold(value: object) -> None:

@@ -43,8 +43,9 @@ defmodule Slither.Dispatch.Settings do
     max_in_flight_bytes: [
       type: :pos_integer,
       doc:
-        "Bytes that may be out at once, and held for their turn, as encoded; one batch may go " <>
-          "beyond it, so that a large item can go at all."
+        "Bytes that may be out at once, and held for their turn, as encoded, with the results " <>
+          "that are to come, as large as those before; one batch may go beyond it, so that a " <>
+          "large item can go at all."
     ],
     ordering: [
       type: {:in, [:preserve, :as_completed]},

@@ -4,7 +4,7 @@ defmodule Slither.Run.Enact do
   # that are tried again into flight, and what they held is counted off. Pure but for the carrier's
   # messages; called by `Slither.Run.Flow`, in the process that drives it.
 
-  alias Slither.Run.{Batch, Flow, InFlight, Order, Verdict}
+  alias Slither.Run.{Batch, Bytes, Flow, InFlight, Order, Verdict}
   alias Slither.Telemetry.Events
 
   @doc "Carries out verdicts on a batch."
@@ -45,7 +45,9 @@ defmodule Slither.Run.Enact do
 
   def keep(flow, batch, bytes) do
     order = Order.hold(flow.order, batch.group, bytes)
-    %{flow | order: order, bytes: flow.bytes + bytes}
+    # An item with many values has as many as it has, and they are drawn as they are wanted.
+    count = if flow.plan.many, do: 0, else: length(batch.entries)
+    %{flow | order: order, bytes: flow.bytes + bytes, each: Bytes.seen(flow.each, count, bytes)}
   end
 
   @doc "A batch is settled: all its items are decided, or are part of another batch."

@@ -9,7 +9,7 @@ defmodule Slither.Run.Flow do
   # carried out, and `Order` decides when outcomes may be taken. The flow ties the three together.
 
   alias Slither.Python.Inbox
-  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Enact, InFlight, Mailbox}
+  alias Slither.Run.{Account, AutoSize, Batch, Batcher, Bytes, Enact, InFlight, Mailbox}
   alias Slither.Run.{Order, Plan, Rated, Returns}
   alias Slither.Telemetry.Events
 
@@ -18,6 +18,7 @@ defmodule Slither.Run.Flow do
               [
                 number: 0,
                 bytes: 0,
+                each: 0,
                 reordered: 0,
                 owed: %{},
                 whole?: false,
@@ -29,7 +30,7 @@ defmodule Slither.Run.Flow do
   @typedoc """
   `number` is that of the next batch. `bytes` counts what the flow holds, where the plan limits
   that: batches, as `Batch.bytes/2` measures them, until they are settled, and results, as they
-  came off the wire, until they are taken out. The flow begins no batch of a group after `halted`.
+  came off the wire, until they are taken out; `each` is what the result of an item takes. The flow begins no batch of a group after `halted`.
   In `places` the times of batches are counted; of how long results have waited for their turn,
   `reordered` has been.
   `owed` counts early results that wait to be taken, by the reference under which the lane runs
@@ -44,6 +45,7 @@ defmodule Slither.Run.Flow do
           auto: AutoSize.t() | nil,
           number: non_neg_integer,
           bytes: non_neg_integer,
+          each: Bytes.t(),
           reordered: integer,
           owed: %{optional(reference) => pos_integer},
           whole?: boolean,
@@ -90,8 +92,10 @@ defmodule Slither.Run.Flow do
 
   defp queue(flow, free), do: min(free, InFlight.workers(flow.flight) - flow.flight.waiting)
 
-  defp full?(%__MODULE__{plan: %{max_bytes: limit}, bytes: bytes}),
-    do: limit != nil and bytes >= limit
+  defp full?(%__MODULE__{plan: %{max_bytes: nil}}), do: false
+
+  defp full?(%__MODULE__{plan: %{max_bytes: limit}, bytes: bytes} = flow),
+    do: bytes + Bytes.expected(flow.each, InFlight.items(flow.flight)) >= limit
 
   # A stream's results that wait to be taken count as in flight; a run keeps them all anyway.
   defp held(%__MODULE__{plan: %{bounded: true}, order: order}), do: order.complete

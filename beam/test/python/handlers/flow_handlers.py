@@ -119,3 +119,7 @@ def hangs_at_first(values):
     while context().attempt == 1:
         pass
     return values
+
+
+def grow(items):
+    return [bytes(1_000_000) for _ in items]
