@@ -19,9 +19,14 @@ class Warden:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.killed = 0
+        self._killed: set[int] = set()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
+
+    @property
+    def killed(self) -> int:
+        """How many processes it has killed."""
+        return len(self._killed)
 
     def __enter__(self) -> Warden:
         self._thread.start()
@@ -37,7 +42,8 @@ class Warden:
                 with suppress(OSError):
                     if _taken(pid) > self.most:
                         os.kill(pid, signal.SIGKILL)
-                        self.killed += 1
+                        # One that is dying is there for a while.
+                        self._killed.add(pid)
 
 
 def _taken(pid: int) -> int:
