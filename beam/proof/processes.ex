@@ -37,6 +37,17 @@ defmodule Slither.Proof.Processes do
     status == 0
   end
 
+  @doc "The processes that a process has started and that have not ended, or not been waited for."
+  @spec children(pos_integer) :: [pos_integer]
+  def children(parent) do
+    for pid <- all(),
+        {:ok, stat} <- [File.read("/proc/#{pid}/stat")],
+        [_name, rest] <- [String.split(stat, ") ", parts: 2)],
+        [_state, ppid | _] = String.split(rest),
+        ppid == to_string(parent),
+        do: pid
+  end
+
   @doc "Whether a process is stopped, as by SIGSTOP."
   @spec stopped?(pos_integer) :: boolean
   def stopped?(pid) do

@@ -1,6 +1,9 @@
 defmodule Slither.BlobTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.{Arrow, Blob, Bytes, Tensor}
   alias Slither.Blob.{Folder, Server}
   alias Slither.Test.VMs

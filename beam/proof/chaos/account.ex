@@ -73,7 +73,7 @@ defmodule Slither.Proof.Chaos.Account do
       # Blows and deaths are noted by different processes: a few ms may be the wrong way round.
       blow =
         struck
-        |> Enum.filter(&(&1.os_pid == os_pid and &1.at <= at + @slack))
+        |> Enum.filter(&(os_pid in [&1.os_pid | &1.with] and &1.at <= at + @slack))
         |> Enum.max_by(& &1.at, fn -> %{cause: "none", at: nil} end)
 
       %{at: at, os_pid: os_pid, reason: reason, cause: blow.cause, struck: blow.at}

@@ -27,7 +27,8 @@ defmodule Slither.Proof.Chaos.Disturber do
           number: pos_integer,
           at: integer,
           cause: String.t(),
-          os_pid: pos_integer | nil
+          os_pid: pos_integer | nil,
+          with: [pos_integer]
         }
 
   @doc "The causes there are."
@@ -82,9 +83,9 @@ defmodule Slither.Proof.Chaos.Disturber do
   defp gap(every), do: max(1, round(-:math.log(:rand.uniform()) * every))
 
   defp strike(target, "SIGKILL", number) do
-    any? = :rand.uniform(@any) == 1
-    victims = if any?, do: Processes.of(target.token), else: ready(target)
-    signal(victims, "SIGKILL", "KILL", number)
+    if :rand.uniform(@any) == 1,
+      do: kill_any(Processes.of(target.token), number),
+      else: signal(ready(target), "SIGKILL", "KILL", number)
   end
 
   # One that starts would have its whole startup_timeout.
@@ -93,6 +94,18 @@ defmodule Slither.Proof.Chaos.Disturber do
   defp strike(_target, kind, number) do
     :ok = Traps.set(number, kind)
     if caught?(@looks), do: blow(number, kind, nil)
+  end
+
+  # It may be the template that workers are forked from, which end with it: stopped, it forks no more.
+  defp kill_any([], _number), do: nil
+
+  defp kill_any(os_pids, number) do
+    os_pid = Enum.random(os_pids)
+
+    if Processes.signal(os_pid, "STOP") do
+      blow = %{blow(number, "SIGKILL", os_pid) | with: Processes.children(os_pid)}
+      if Processes.signal(os_pid, "KILL"), do: blow
+    end
   end
 
   defp caught?(0), do: Traps.taken?()
@@ -118,6 +131,8 @@ defmodule Slither.Proof.Chaos.Disturber do
     if Processes.signal(os_pid, signal), do: blow
   end
 
-  defp blow(number, cause, os_pid),
-    do: %{number: number, at: System.monotonic_time(:millisecond), cause: cause, os_pid: os_pid}
+  defp blow(number, cause, os_pid) do
+    at = System.monotonic_time(:millisecond)
+    %{number: number, at: at, cause: cause, os_pid: os_pid, with: []}
+  end
 end

@@ -1,6 +1,9 @@
 defmodule Slither.Pool.PoolTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Lifecycle, only: [await: 1]
   import Slither.Test.Pools
 

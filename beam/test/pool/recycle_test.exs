@@ -2,6 +2,9 @@ defmodule Slither.Pool.RecycleTest do
   # Workers that reach a limit are replaced between calls, and no call fails.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Lifecycle
   import Slither.Test.Pools
 

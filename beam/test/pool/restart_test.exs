@@ -2,6 +2,9 @@ defmodule Slither.Pool.RestartTest do
   # Restarts and resizes: new workers take the places of old ones, and no call is lost.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Lifecycle
   import Slither.Test.Pools
 

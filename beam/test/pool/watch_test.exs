@@ -2,6 +2,9 @@ defmodule Slither.Pool.WatchTest do
   # A watched pool: what workers have imported of the project changes on disk, and new ones take over.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Lifecycle
   import Slither.Test.Pools
 

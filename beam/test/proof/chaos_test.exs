@@ -1,6 +1,9 @@
 defmodule Slither.Proof.ChaosTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.Proof
   alias Slither.Proof.Chaos
   alias Slither.Proof.Chaos.Account
@@ -63,6 +66,12 @@ defmodule Slither.Proof.ChaosTest do
     assert [%{cause: "SIGKILL", reason: :worker_died}] = Account.deaths([down], blows)
   end
 
+  test "a death is of the blow to what the worker was forked from" do
+    blows = [%{blow(1, "SIGKILL", 10) | with: [11, 12]}]
+    downs = for os_pid <- [12, 13], do: {:down, 9, %{}, %{os_pid: os_pid, reason: :worker_died}}
+    assert [%{cause: "SIGKILL"}, %{cause: "none"}] = Account.deaths(downs, blows)
+  end
+
   defp broken(plain, disturbed) do
     report = Account.report(plain, disturbed, @options)
     assert is_binary(Proof.text(report))
@@ -71,7 +80,8 @@ defmodule Slither.Proof.ChaosTest do
 
   defp same, do: "the results are the same, item for item"
 
-  defp blow(number, cause, os_pid), do: %{number: number, at: 1, cause: cause, os_pid: os_pid}
+  defp blow(number, cause, os_pid),
+    do: %{number: number, at: 1, cause: cause, os_pid: os_pid, with: []}
 
   defp struck(pass), do: %{pass | blows: [blow(1, "SIGKILL", 10)]}
 

@@ -1,6 +1,9 @@
 defmodule Slither.Python.CancelTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Pools
 
   alias Slither.{Dispatch, Error}
@@ -101,7 +104,7 @@ defmodule Slither.Python.CancelTest do
       {:ok, handle} = Pool.handle(pool)
       %{ledger: %{workers: %{0 => %{pid: worker}}}} = :sys.get_state(handle.scheduler)
       await(fn -> match?([_, _], :sys.get_state(worker).calls.queue) end)
-      port = :sys.get_state(worker).process.transport.port
+      port = port(:sys.get_state(worker).process.transport)
       await(fn -> Port.info(port, :queue_size) != {:queue_size, 0} end)
       kill(caller)
       await(fn -> :sys.get_state(worker).calls.cancelled != [] end)
@@ -112,6 +115,10 @@ defmodule Slither.Python.CancelTest do
       assert {:ok, [%{payload: _os_pid}]} = Task.await(next, patience())
     end
   end
+
+  # A forked worker has a socket.
+  defp port(%{port: port}), do: port
+  defp port(%{socket: %{socket: port}}), do: port
 
   describe "a stream" do
     test "that is left early pulls its input no further, and runs nothing more" do

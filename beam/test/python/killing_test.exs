@@ -4,6 +4,9 @@ defmodule Slither.Python.KillingTest do
   # still while things come to that: so they come in the order that is to be seen.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Pools, except: [start_pool: 0, start_pool: 1, call: 3, call: 4]
   import Slither.Test.Peer
 

@@ -2,6 +2,9 @@ defmodule Slither.Python.LifecycleTest do
   # How workers start, what they are as processes, and how they leave.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Lifecycle
   import Slither.Test.Pools
 

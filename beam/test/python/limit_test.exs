@@ -1,6 +1,9 @@
 defmodule Slither.Python.LimitTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.{Dispatch, Error}
   alias Slither.Python.Limit
 

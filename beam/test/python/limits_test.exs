@@ -2,6 +2,9 @@ defmodule Slither.Python.LimitsTest do
   # What decides, without a process, when workers are started and replaced.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.Python.{Environment, Rss}
   alias Slither.Pool.Staff.Backoff
   alias Slither.Python.Board

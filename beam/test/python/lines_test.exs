@@ -1,6 +1,9 @@
 defmodule Slither.Python.LinesTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Generators, only: [check_all: 3]
 
   alias Slither.Python.Voice.Lines

@@ -1,6 +1,9 @@
 defmodule Slither.Python.StackTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.Error
   alias Slither.Python.Obituary
   alias Slither.Python.Obituary.Stack

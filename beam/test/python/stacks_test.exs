@@ -1,6 +1,9 @@
 defmodule Slither.Python.StacksTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Pools
 
   alias Slither.{DispatchError, Error}

@@ -12,10 +12,18 @@ defmodule Slither.Test.VMs do
     elixir = System.find_executable("elixir")
     paths = for path <- :code.get_path(), path = to_string(path), path =~ "_build", do: path
     pa = Enum.flat_map(paths, &["-pa", &1])
-    command = [elixir | pa] ++ [Path.expand(script, __DIR__) | arguments]
+    command = [elixir | pa] ++ start() ++ [Path.expand(script, __DIR__) | arguments]
     args = ["-c", "#{before}; exec \"$@\"", "sh" | command]
     options = [:binary, :exit_status, :hide, line: 1_000_000, args: args]
     Port.open({:spawn_executable, "/bin/sh"}, options)
+  end
+
+  # Workers start there as they do in the tests of this VM.
+  defp start do
+    case Application.get_env(:slither, :start) do
+      nil -> []
+      way -> ["--erl", "-slither start #{way}"]
+    end
   end
 
   @doc "Waits for a line that begins with `prefix`; the rest of it."

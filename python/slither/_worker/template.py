@@ -165,6 +165,8 @@ class Template:
                 os.environ[name] = value
         affinity.settle()
         oom.settle_forked()
+        # The main thread has another number now, which not each Python takes note of.
+        getattr(threading.main_thread(), "_set_native_id", lambda: None)()
         _seed()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:

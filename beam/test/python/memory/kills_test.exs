@@ -1,6 +1,9 @@
 defmodule Slither.Python.Memory.KillsTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Pools
 
   alias Slither.{Dispatch, DispatchError}

@@ -2,6 +2,9 @@ defmodule Slither.Python.Memory.LimitTest do
   # Workers that take more than `max_memory`, by each way that gives them work.
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   import Slither.Test.Pools
 
   alias Slither.{Dispatch, DispatchError, Error, Gather, Session}

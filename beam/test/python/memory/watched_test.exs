@@ -1,6 +1,9 @@
 defmodule Slither.Python.Memory.WatchedTest do
   use ExUnit.Case, async: true
 
+  # Once for each way of starting workers.
+  @moduletag :both_ways
+
   alias Slither.Python.Memory.{Groups, Size, Watched}
   alias Slither.Python.Rss
 
