@@ -14,7 +14,9 @@ defmodule Slither.Python.LifecycleTest do
   describe "spare:" do
     test "workers take the place of one that dies, though no other can start" do
       folder = own_module("gate", "ready = True")
-      pool = ready_pool(size: 1, spare: 1, preload: ["gate"], paths: [handlers(), folder])
+      # Forked, another would have what their template has imported.
+      options = [start: :spawn, preload: ["gate"], paths: [handlers(), folder]]
+      pool = ready_pool([size: 1, spare: 1] ++ options)
       await_up(pool, 1)
       assert [serves] = os_pids(pool, :ready)
       assert [waits] = os_pids(pool, :spare)
