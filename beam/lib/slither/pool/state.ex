@@ -40,6 +40,7 @@ defmodule Slither.Pool.State do
           | {:resized, from :: pos_integer, to :: pos_integer, why :: atom}
           | {:after, non_neg_integer, message :: term}
           | {:chore, function :: atom, list}
+          | :renew_templates
           | {:note | :forget, session :: String.t()}
           | {:log, Logger.level(), String.t()}
 
