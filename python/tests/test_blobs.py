@@ -29,7 +29,7 @@ ARRAY = np.arange(400_000, dtype=np.float64)
 
 
 @pytest.fixture(scope="module")
-def beam() -> Iterator[slither.Beam]:
+def beam(escript: Path) -> Iterator[slither.Beam]:
     with slither.Beam(workers=2) as made:
         yield made
 
@@ -116,7 +116,7 @@ class TestABlob:
         assert is_mapped(blob.value())
 
 
-def test_the_folder_goes_with_the_beam() -> None:
+def test_the_folder_goes_with_the_beam(escript: Path) -> None:
     with slither.Beam(workers=1) as beam:
         blob = beam.blob(ARRAY)
         folder = beam._link.blobs()
@@ -216,7 +216,9 @@ class TestALargeValue:
             assert not is_mapped(array)
             assert folders(other) == []
 
-    def test_goes_by_the_pipe_where_failures_are_captured(self, tmp_path: Path) -> None:
+    def test_goes_by_the_pipe_where_failures_are_captured(
+        self, escript: Path, tmp_path: Path
+    ) -> None:
         with slither.Beam(workers=1, pool={"capture_failures": str(tmp_path)}) as other:
             assert list(other.map(is_mapped, [ARRAY])) == [False]
             assert other.submit(total, ARRAY).result() == float(ARRAY.sum())

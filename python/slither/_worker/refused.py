@@ -34,7 +34,8 @@ def later(error: BaseException) -> int | None:
             return None
         if (seconds := _told(cause)) is not None:
             return milliseconds(seconds)
-        cause = cause.__cause__
+        below = _attribute(cause, "__cause__")
+        cause = below if isinstance(below, BaseException) else None
     return None
 
 
@@ -74,7 +75,7 @@ def _header(headers: object, name: str, unit: float) -> float | None:
     try:
         # Names of headers have no case, but a plain dict's have.
         text = get(name) or get(name.title())
-    except Exception:  # noqa: BLE001 - the headers are an object of another's
+    except BaseException:  # noqa: BLE001 - the headers are an object of another's
         return None
     said = _seconds(text)
     return None if said is None else said * unit
@@ -89,7 +90,7 @@ def _seconds(value: object) -> float | None:
             said = float(value)
         else:
             said = float(_attribute(value, "total_seconds")())  # type: ignore[operator]
-    except Exception:  # noqa: BLE001 - it is no number, or an object of another's
+    except BaseException:  # noqa: BLE001 - it is no number, or an object of another's
         said = _until(value)
     return said if math.isfinite(said) else None
 
@@ -97,12 +98,12 @@ def _seconds(value: object) -> float | None:
 def _until(date: object) -> float:
     try:
         return max(0.0, parsedate_to_datetime(str(date)).timestamp() - time.time())
-    except Exception:  # noqa: BLE001 - the module has raised several for what is no date
+    except BaseException:  # noqa: BLE001 - the module has raised several for what is no date
         return math.nan
 
 
 def _attribute(owner: object, name: str) -> object:
     try:
         return getattr(owner, name, None)
-    except Exception:  # noqa: BLE001 - a property of the user's may raise
+    except BaseException:  # noqa: BLE001 - a property of the user's may raise
         return None
