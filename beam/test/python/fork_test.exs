@@ -129,7 +129,9 @@ defmodule Slither.Python.ForkTest do
     %{template: template} = status(pool)
     [worker] = for %{os_pid: os_pid} <- status(pool).workers, do: os_pid
     signal(template, "KILL")
-    assert await_down(pool, worker) == :worker_died
+    assert_receive {:down, ^pool, %{os_pid: ^worker, error: error}}, patience()
+    assert %Error{reason: :worker_died} = error
+    assert error.message =~ ~r/^Python worker 0 \(pid #{worker}\) ended with its template$/
     assert ends?(worker)
     assert {:ok, other} = call(pool, "pid", 0, module: "lifecycle_handlers")
     assert other != worker

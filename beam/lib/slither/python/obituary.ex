@@ -5,7 +5,7 @@ defmodule Slither.Python.Obituary do
 
   alias Slither.Error
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Call, Limit, OSProcess, Target}
+  alias Slither.Python.{Call, Limit, OSProcess, Target, Transport}
   alias Slither.Python.Memory.{Size, Watched}
   alias Slither.Python.Obituary.Stack
 
@@ -25,10 +25,20 @@ defmodule Slither.Python.Obituary do
   @type identity :: %{pool: atom, worker: non_neg_integer, os_pid: pos_integer | nil}
 
   @doc """
-  It ended by itself. `status` is nil where only the end of its transport was seen; `unheard?` where
-  not even that, though the process is gone.
+  It ended by itself. `status` is nil where only the end of its transport was seen, and `:template`
+  where the process ended that had forked it; `unheard?` where nothing was seen, though it is gone.
   """
-  @spec ended(identity, non_neg_integer | nil, unheard? :: boolean) :: Error.t()
+  @spec ended(identity, Transport.status(), unheard? :: boolean) :: Error.t()
+  def ended(identity, :template, _unheard?) do
+    message = "Python worker #{identity.worker} (pid #{identity.os_pid}) ended with its template"
+
+    hint =
+      "the process that it was forked from ended, and takes its workers with it: the log says how"
+
+    details = %{status: nil, signal: nil, os_pid: identity.os_pid}
+    %{error(identity.pool, :worker_died, message) | hint: hint, details: details}
+  end
+
   def ended(identity, status, unheard?) do
     how = if status, do: OSProcess.describe(status), else: unknown(unheard?)
 
@@ -62,8 +72,11 @@ defmodule Slither.Python.Obituary do
   defp unknown(false), do: "its port closed"
 
   @doc "It ended before it was ready, with a status if that is known; `why` is what is known else."
-  @spec ended_early(atom, String.t(), String.t(), non_neg_integer | nil) :: Error.t()
+  @spec ended_early(atom, String.t(), String.t(), Transport.status()) :: Error.t()
   def ended_early(pool, python, why, nil), do: not_started(pool, python, why)
+
+  def ended_early(pool, python, why, :template),
+    do: not_started(pool, python, "#{why}; it ended with its template")
 
   def ended_early(pool, python, why, status),
     do: not_started(pool, python, "#{why}; it ended with #{OSProcess.describe(status)}")

@@ -6,10 +6,15 @@ defmodule Slither.Python.Transport do
   @typedoc "A struct of the module that implements it."
   @type t :: %{:__struct__ => module, optional(atom) => term}
   @typedoc """
-  What a message says of a transport; an exit status where the peer's is known. One that is
-  `:closing`, which is as it is then, is closed once something else has come.
+  How the peer has ended: its exit status, nil where that is not known, or `:template` for one that has
+  ended with the process that it was forked from.
   """
-  @type event :: {:frame, binary} | {:closing, t} | {:closed, non_neg_integer | nil} | :none
+  @type status :: non_neg_integer | :template | nil
+  @typedoc """
+  What a message says of a transport. One that is `:closing`, which is as it is then, is closed once
+  something else has come.
+  """
+  @type event :: {:frame, binary} | {:closing, t} | {:closed, status} | :none
 
   @callback write(t, iodata) :: boolean
   @callback offer(t, iodata) :: boolean

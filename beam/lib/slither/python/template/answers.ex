@@ -7,6 +7,7 @@ defmodule Slither.Python.Template.Answers do
   alias Slither.Error
   alias Slither.Python.Obituary.Stack
   alias Slither.Python.Template.Brood
+  alias Slither.Python.Transport
 
   @typedoc "What the one who asked for a fork is answered, with his reference."
   @type answer ::
@@ -26,8 +27,8 @@ defmodule Slither.Python.Template.Answers do
     GenServer.reply(from, %{worker: slot, os_pid: os_pid, call: nil, stack: text})
   end
 
-  @doc "Tells the owner of a worker how that has ended; nil where nobody knows."
-  @spec ended(pid, pos_integer, non_neg_integer | nil) :: term
+  @doc "Tells the owner of a worker how that has ended."
+  @spec ended(pid, pos_integer, Transport.status()) :: term
   def ended(owner, os_pid, status), do: send(owner, {__MODULE__, :ended, os_pid, status})
 
   @doc "Tells the keeper what the calling template does."

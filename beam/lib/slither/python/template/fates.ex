@@ -6,7 +6,7 @@ defmodule Slither.Python.Template.Fates do
   require Logger
 
   alias Slither.Error
-  alias Slither.Python.{Asks, Guard, Obituary, OSProcess}
+  alias Slither.Python.{Asks, Guard, Obituary, OSProcess, Transport}
   alias Slither.Python.Launcher.Spawn
   alias Slither.Python.Obituary.{Marker, StackMemory}
   alias Slither.Python.Template.{Answers, Brood, Looking, State}
@@ -100,7 +100,7 @@ defmodule Slither.Python.Template.Fates do
   def settle(state), do: {:noreply, state}
 
   @doc "A worker has ended: tells its owner, or whoever has asked for it."
-  @spec ended(State.t(), pos_integer, Brood.who(), boolean, non_neg_integer | nil) :: term
+  @spec ended(State.t(), pos_integer, Brood.who(), boolean, Transport.status()) :: term
   def ended(state, os_pid, {owner, _ref} = who, in?, status) do
     if in? do
       Answers.ended(owner, os_pid, status)
@@ -145,7 +145,7 @@ defmodule Slither.Python.Template.Fates do
 
     for {os_pid, child} <- state.brood.children do
       if child.in?,
-        do: ended(state, os_pid, child.who, true, nil),
+        do: ended(state, os_pid, child.who, true, :template),
         else: reply(state, child.who, :again)
     end
 

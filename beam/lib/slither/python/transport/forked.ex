@@ -6,7 +6,7 @@ defmodule Slither.Python.Transport.Forked do
 
   @behaviour Slither.Python.Transport
 
-  alias Slither.Python.Template
+  alias Slither.Python.{Template, Transport}
   alias Slither.Python.Template.Answers
   alias Slither.Python.Transport.Socket
 
@@ -18,7 +18,7 @@ defmodule Slither.Python.Transport.Forked do
           socket: Socket.t(),
           os_pid: pos_integer,
           template: pid,
-          told: {:status, non_neg_integer | nil} | nil,
+          told: {:status, Transport.status()} | nil,
           over?: boolean
         }
 

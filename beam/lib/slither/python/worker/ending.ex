@@ -10,14 +10,14 @@ defmodule Slither.Python.Worker.Ending do
   alias Slither.Error
   alias Slither.Metrics.Handlers
   alias Slither.Protocol.Frame
-  alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Voice}
+  alias Slither.Python.{Asks, Board, Call, Guard, Lane, Obituary, Transport, Voice}
   alias Slither.Python.Memory.Kills
   alias Slither.Python.Obituary.{LastWords, Marker, StackMemory}
   alias Slither.Python.Worker.{Busy, Calls, Life, Memory, Stacks, State}
   alias Slither.Telemetry.Events
 
   @doc "The process is gone, with an exit status if that is known."
-  @spec down(State.t(), non_neg_integer | nil) :: State.t()
+  @spec down(State.t(), Transport.status()) :: State.t()
   def down(%State{lanes: lanes} = state, status) do
     state = Stacks.ended(state)
     executing = executing(state)
