@@ -31,6 +31,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = ["session_handlers.py"]
 
 
+# What a test takes that starts a BEAM.
+_BEAM = {"escript", "slither_beam"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--without-beam", action="store_true", help="only the tests that start no BEAM"
@@ -54,14 +58,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.ignore = [*(config.option.ignore or []), *map(str, beside)]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # A test that starts a BEAM and does not say so would start whatever was built before, or fail
+    # where only the part without BEAM runs.
+    if _BEAM.intersection(getattr(item, "fixturenames", ())):
+        os.environ.pop("SLITHER_ESCRIPT", None)
+    else:
+        os.environ["SLITHER_ESCRIPT"] = "the fixture escript, which this test does not take"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--backwards"):
         place = {path: n for n, path in enumerate(dict.fromkeys(item.path for item in items))}
         items.sort(key=lambda item: -place[item.path])
     if not config.getoption("--without-beam"):
         return
-    beam = {"escript", "slither_beam"}
-    needs = [item for item in items if beam.intersection(getattr(item, "fixturenames", ()))]
+    needs = [item for item in items if _BEAM.intersection(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=needs)
     items[:] = [item for item in items if item not in needs]
 

@@ -6,6 +6,7 @@ import itertools
 import pickle
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import large
@@ -19,7 +20,7 @@ MUCH = 300
 
 
 @pytest.fixture(scope="module")
-def beam() -> Iterator[slither.Beam]:
+def beam(escript: Path) -> Iterator[slither.Beam]:
     with slither.Beam(workers=1, pool={"max_memory": LIMIT}) as started:
         yield started
 
@@ -107,7 +108,7 @@ def test_bytes_ahead_are_a_whole_number(beam: slither.Beam) -> None:
             beam.map(large.megabytes, [1], ahead_bytes=wrong)
 
 
-def test_workers_are_held_to_limits_of_the_system() -> None:
+def test_workers_are_held_to_limits_of_the_system(escript: Path) -> None:
     limits: Any = {"nofile": 200, "core": (0, 0), "as": None}
     with slither.Beam(workers=1, pool={"rlimits": limits}) as beam:
         nofile, core, addresses = beam.submit(large.limits).result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pooled
@@ -13,7 +14,7 @@ from slither._driver.placement import placement
 from slither._driver.pool_options import pool_options
 
 
-def test_workers_run_where_they_are_placed() -> None:
+def test_workers_run_where_they_are_placed(escript: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
     names = ("SLITHER_WORKER", "CUDA_VISIBLE_DEVICES", "PORT", "OMP_NUM_THREADS")
     with slither.Beam(
@@ -38,7 +39,7 @@ def test_workers_run_where_they_are_placed() -> None:
         assert status.notes == ()
 
 
-def test_gpus_that_there_are_none_of_are_told() -> None:
+def test_gpus_that_there_are_none_of_are_told(escript: Path) -> None:
     with slither.Beam(1, gpus="auto", env={"CUDA_VISIBLE_DEVICES": "-1"}) as beam:
         assert beam.submit(pooled.place, "CUDA_VISIBLE_DEVICES").result()[2] == ["-1"]
         status = beam.status()
@@ -46,7 +47,7 @@ def test_gpus_that_there_are_none_of_are_told() -> None:
         assert "gpus: :auto has found no GPU to share out" in str(status)
 
 
-def test_what_is_not_there_is_refused_with_its_name() -> None:
+def test_what_is_not_there_is_refused_with_its_name(escript: Path) -> None:
     with pytest.raises(ValueError, match="option 'cpus' names cpus that there are not"):
         slither.Beam(1, cpus=[[8_000]])
 

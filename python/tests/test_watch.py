@@ -53,7 +53,7 @@ def told() -> Iterator[Lines]:
 
 
 def test_workers_of_a_program_get_new_functions_and_the_program_keeps_its_own(
-    tmp_path: Path, told: Lines, monkeypatch: pytest.MonkeyPatch
+    escript: Path, tmp_path: Path, told: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "watched_by_a_program.py"
@@ -87,6 +87,7 @@ def _ask(beam: slither.Beam, got: threading.Event, told: Lines) -> None:
 
 
 def test_a_run_of_the_command_goes_on_with_new_functions_and_the_pipe_as_it_was(
+    escript: Path,
     tmp_path: Path,
 ) -> None:
     pipes = tmp_path / "watched_pipes.py"

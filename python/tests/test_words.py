@@ -100,6 +100,7 @@ def test_the_options_of_a_pool_are_those_that_beam_takes() -> None:
     assert found is not None
     own = {
         "size",
+        "start",
         "each",
         "gpus",
         "cpus",
